@@ -1,0 +1,2 @@
+//! Sample services.
+fn main() {}
