@@ -1,0 +1,262 @@
+//! What a checked configuration means: the policies that the stages work by.
+//! Everything here is resolved (names are indices, rates are nanoseconds), complete (defaults are filled in) and
+//! known to be possible, so no stage has to check it again.
+
+use std::time::Duration;
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Who calls.
+    pub clients: Clients,
+    /// The plans, in the order of their names. [`PlanId`] points into it.
+    pub plans: Vec<Plan>,
+    /// Limits that stand on their own, in the order of the document.
+    pub limits: Vec<Limit>,
+    /// The agents, in the order of their names. [`AgentId`] points into it.
+    pub agents: Vec<Agent>,
+    /// The routes, in the order of the document. [`RouteId`] points into it.
+    pub routes: Vec<Route>,
+    /// How much state is kept.
+    pub tables: Tables,
+}
+
+/// The place of a plan in [`Policy::plans`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlanId(pub usize);
+
+/// The place of an agent in [`Policy::agents`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AgentId(pub usize);
+
+/// The place of a route in [`Policy::routes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(pub usize);
+
+/// Where keys are found and who knows them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Clients {
+    /// Where a request may carry its key; the first one present counts.
+    pub key_sources: Vec<KeySource>,
+    /// Keys known without asking anyone.
+    pub keys: Vec<ListedKey>,
+    /// The plan of a client whose answer names none. Without it such a client has no plan's limits.
+    pub default_plan: Option<PlanId>,
+    /// What to do with a plan that the configuration does not know.
+    pub unknown_plan: UnknownPlan,
+    /// Who to ask about any other key. Without it, such keys are invalid.
+    pub validator: Option<Validator>,
+}
+
+/// A place in a request where the key may stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A header, with the scheme its value must begin with, if one is asked for.
+    Header {
+        /// In lower case.
+        name: String,
+        /// `Bearer`, compared without regard to case.
+        scheme: Option<String>,
+    },
+    /// A parameter of the query.
+    Query {
+        /// As it stands in the query.
+        name: String,
+        /// False: only on WebSocket handshakes.
+        any_request: bool,
+    },
+    /// An offered WebSocket subprotocol that begins so: `waykeeper.key.` (`waykeeper.key64.` is derived from it).
+    WebsocketProtocol {
+        /// With its final dot.
+        prefix: String,
+    },
+}
+
+/// A key of the configuration, by its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedKey {
+    /// SHA-256 of the key.
+    pub sha256: [u8; 32],
+    /// Whom it proves.
+    pub client: ListedClient,
+    /// From when on it is refused as expired, in seconds since 1970.
+    pub expires: Option<u64>,
+}
+
+/// The client that a listed key proves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedClient {
+    /// `client_id`.
+    pub id: String,
+    /// Its plan; [`Clients::default_plan`] is already put in where none is written.
+    pub plan: Option<PlanId>,
+    /// Its team.
+    pub team: Option<String>,
+    /// Its roles.
+    pub roles: Vec<String>,
+}
+
+/// What to do with a plan that the configuration does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownPlan {
+    /// 503 `unknown_plan`.
+    Refuse,
+    /// The default plan.
+    UseDefault,
+}
+
+/// The service that knows keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Validator {
+    /// Envoy's cluster.
+    pub cluster: String,
+    /// Begins with `/`.
+    pub path: String,
+    /// At least a millisecond.
+    pub timeout: Duration,
+    /// Sent with each callout; names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// How long a valid key is remembered.
+    pub remember_valid: Duration,
+    /// How long an invalid key is remembered.
+    pub remember_invalid: Duration,
+}
+
+/// A named set of limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// As the validator names it.
+    pub name: String,
+    /// Counted per client; named `plan`.
+    pub limits: Vec<Limit>,
+}
+
+/// A rate that may not be exceeded, counted per something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// As it is told to the caller.
+    pub name: String,
+    /// What it is counted per.
+    pub each: Each,
+    /// How much.
+    pub rate: Rate,
+}
+
+/// What a limit is counted per.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Each {
+    /// The address of the caller (IPv6 by /64). Counted at the gate.
+    Address,
+    /// The client; anonymous callers by address.
+    Client,
+    /// The route.
+    Route,
+    /// The client on the route; anonymous callers by address.
+    ClientRoute,
+    /// One count of all.
+    All,
+}
+
+/// A token bucket: `burst` at once, refilled by `quantity` in each `period`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// At least one.
+    pub quantity: u64,
+    /// A second, a minute, an hour or a day.
+    pub period: Duration,
+    /// At least one; how many may come at once.
+    pub burst: u64,
+}
+
+/// What answers: an Envoy cluster with properties.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agent {
+    /// As the client names it in `x-agent`.
+    pub name: String,
+    /// Envoy's cluster.
+    pub cluster: String,
+    /// Its share where a route does not say otherwise.
+    pub weight: u32,
+}
+
+/// Which requests go to which agents, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// By default the prefix. Holds no `;` or `=`.
+    pub name: String,
+    /// Begins with `/`, and does not end with one unless it is `/`. Matches whole path segments.
+    pub prefix: String,
+    /// `None`: every method. In upper case, `HEAD` put in where `GET` is.
+    pub methods: Option<Vec<String>>,
+    /// At least one.
+    pub agents: Vec<Choice>,
+    /// One of them is enough; empty: none is needed.
+    pub roles: Vec<String>,
+    /// False: requests without a key pass as anonymous.
+    pub auth_required: bool,
+    /// Which kind of stream it carries.
+    pub protocol: Protocol,
+    /// Bounds the whole answer, over all tries. `None`: no bound.
+    pub timeout: Option<Duration>,
+    /// Bounds each try up to the response headers.
+    pub first_byte_timeout: Option<Duration>,
+    /// Bounds the silence on a stream, to the second. `None` on `http` routes that do not name one.
+    pub idle_timeout: Option<Duration>,
+    /// When to try again.
+    pub retry: Option<Retry>,
+    /// Put in place of the matched prefix. Begins with `/`.
+    pub prefix_rewrite: Option<String>,
+    /// Larger requests are refused, in bytes.
+    pub max_body: Option<u64>,
+    /// Whether `%2f` may stand in the last part of the path.
+    pub encoded_slashes: EncodedSlashes,
+    /// The route's own limits (`rate_limit`), per client and route; named `route`.
+    pub limits: Vec<Limit>,
+}
+
+/// An agent of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// Who.
+    pub agent: AgentId,
+    /// Its share; 0: only reached by name.
+    pub weight: u32,
+}
+
+/// Which kind of stream a route carries. Envoy's routes match on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Request and answer.
+    Http,
+    /// Server-sent events.
+    Sse,
+    /// WebSocket.
+    Websocket,
+}
+
+/// When to try again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// In all, the first one included; at least one.
+    pub max_attempts: u32,
+    /// Statuses that are tried again, beside what never reached an agent.
+    pub retry_on: Vec<u16>,
+}
+
+/// Whether `%2f` may stand in the last part of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncodedSlashes {
+    /// 400.
+    Refuse,
+    /// Passed on as it is.
+    Keep,
+}
+
+/// How much state is kept, in records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tables {
+    /// Remembered keys.
+    pub keys: u32,
+    /// Counters of limits.
+    pub counters: u32,
+}
