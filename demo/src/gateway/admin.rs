@@ -1,0 +1,195 @@
+//! Envoy's admin interface, over TCP or a Unix socket: is it ready, where does it listen, what do its counters say.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// The statistics that tell whether a changed configuration was taken.
+const RELOADED: &str = "extension_config_discovery.http_filter.waykeeper.config_reload";
+const REFUSED: &str = "extension_config_discovery.http_filter.waykeeper.config_fail";
+
+/// Where an admin interface listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// On an address and port.
+    Tcp(SocketAddr),
+    /// On a Unix socket.
+    Socket(PathBuf),
+}
+
+/// A client of one admin interface; each call is a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    address: AdminAddress,
+}
+
+/// How often Envoy was given a configuration of the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reloads {
+    /// Taken, the first one included.
+    pub taken: u64,
+    /// Refused: the one before it goes on serving.
+    pub refused: u64,
+}
+
+/// The admin interface did not answer as expected.
+#[derive(Debug)]
+pub struct AdminError {
+    path: String,
+    reason: String,
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// The interface at `address`.
+    pub fn at(address: AdminAddress) -> Self {
+        Self { address }
+    }
+
+    /// The answer's body.
+    ///
+    /// # Errors
+    /// If there is no answer, or one that is not 200.
+    pub async fn get(&self, path: &str) -> Result<String, AdminError> {
+        self.call(Method::GET, path).await
+    }
+
+    /// The answer's body, from a path that changes something.
+    ///
+    /// # Errors
+    /// If there is no answer, or one that is not 200.
+    pub async fn post(&self, path: &str) -> Result<String, AdminError> {
+        self.call(Method::POST, path).await
+    }
+
+    /// Succeeds once Envoy has all its configuration and its workers run.
+    ///
+    /// # Errors
+    /// Until then.
+    pub async fn ready(&self) -> Result<(), AdminError> {
+        self.get("/ready").await.map(|_| ())
+    }
+
+    /// The address that a listener is bound to.
+    ///
+    /// # Errors
+    /// If there is no such listener (yet).
+    pub async fn listener(&self, name: &str) -> Result<SocketAddr, AdminError> {
+        let path = "/listeners?format=json";
+        let body = self.get(path).await?;
+        let listeners: Value =
+            serde_json::from_str(&body).map_err(|error| AdminError::new(path, error))?;
+        listeners["listener_statuses"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|listener| listener["name"] == name)
+            .and_then(|listener| {
+                let address = &listener["local_address"]["socket_address"];
+                let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
+                Some(SocketAddr::new(
+                    address["address"].as_str()?.parse().ok()?,
+                    port,
+                ))
+            })
+            .ok_or_else(|| AdminError::new(path, format!("no listener named \"{name}\"")))
+    }
+
+    /// A counter or a gauge by its full name; 0 if Envoy has not made it yet.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn stat(&self, name: &str) -> Result<u64, AdminError> {
+        let path = format!("/stats?filter=^{}$", name.replace('.', "\\."));
+        let body = self.get(&path).await?;
+        Ok(body
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")?.parse().ok())
+            .unwrap_or(0))
+    }
+
+    /// How many configurations of the filter were taken and refused so far.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub async fn reloads(&self) -> Result<Reloads, AdminError> {
+        Ok(Reloads {
+            taken: self.stat(RELOADED).await?,
+            refused: self.stat(REFUSED).await?,
+        })
+    }
+
+    async fn call(&self, method: Method, path: &str) -> Result<String, AdminError> {
+        let answer = match &self.address {
+            AdminAddress::Tcp(address) => match TcpStream::connect(address).await {
+                Ok(stream) => exchange(stream, method, path).await,
+                Err(error) => Err(error.into()),
+            },
+            AdminAddress::Socket(socket) => match UnixStream::connect(socket).await {
+                Ok(stream) => exchange(stream, method, path).await,
+                Err(error) => Err(error.into()),
+            },
+        };
+        answer.map_err(|error| AdminError::new(path, error))
+    }
+}
+
+/// One request on a connection of its own.
+async fn exchange<S>(
+    stream: S,
+    method: Method,
+    path: &str,
+) -> Result<String, Box<dyn std::error::Error + Send + Sync>>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender; what goes wrong on it shows in the answer.
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "admin")
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    if status.is_success() {
+        Ok(body)
+    } else {
+        Err(format!("{status}: {}", body.trim()).into())
+    }
+}
+
+// === impl AdminError ===
+
+impl AdminError {
+    fn new(path: &str, reason: impl std::fmt::Display) -> Self {
+        Self {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl std::fmt::Display for AdminError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            formatter,
+            "envoy's admin interface, {}: {}",
+            self.path, self.reason
+        )
+    }
+}
+
+impl std::error::Error for AdminError {}
