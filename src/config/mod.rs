@@ -1,4 +1,100 @@
 //! The configuration: its document, the checks that tell all faults with their places, and the policies it is
-//! compiled into.
+//! compiled into. [`load`] takes what the host hands over; everything behind it is known to be possible.
 
+mod clients;
+mod document;
+mod fault;
+mod limits;
+mod names;
+mod paths;
 pub mod policy;
+mod reader;
+mod routes;
+mod time;
+mod units;
+
+pub use document::Node;
+pub use fault::{Fault, Faults, Segment};
+pub use policy::Policy;
+
+use fault::Log;
+use policy::Tables;
+use reader::Spot;
+
+const FIELDS: &[&str] = &["clients", "plans", "limits", "agents", "routes", "tables"];
+const TABLES_FIELDS: &[&str] = &["keys", "counters"];
+
+/// Tables of fewer records are hardly tables; more than these do not fit a process.
+const RECORDS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 24;
+
+/// Reads a configuration as the host hands it over: JSON text, or the wire bytes of `google.protobuf.Struct`.
+///
+/// # Errors
+/// All that is wrong, in the order of the document.
+pub fn load(bytes: &[u8]) -> Result<Policy, Faults> {
+    match document::parse(bytes) {
+        Ok(node) => read_node(&node),
+        Err(message) => Err(Faults::whole(message)),
+    }
+}
+
+/// Reads a configuration from a JSON value.
+///
+/// # Errors
+/// All that is wrong. Fields written twice are already lost in such a value; [`load`] and [`read_node`] find them.
+pub fn read(document: &serde_json::Value) -> Result<Policy, Faults> {
+    read_node(&Node::from(document))
+}
+
+/// Reads a configuration from a document that keeps fields written twice.
+///
+/// # Errors
+/// All that is wrong, in the order of the document.
+pub fn read_node(document: &Node) -> Result<Policy, Faults> {
+    let log = Log::default();
+    let policy = policy(&Spot::root(document, &log));
+    match (log.into_faults(), policy) {
+        (Some(faults), _) => Err(faults),
+        (None, Some(policy)) => Ok(policy),
+        (None, None) => Err(Faults::whole("the configuration cannot be read".to_owned())),
+    }
+}
+
+fn policy(document: &Spot<'_>) -> Option<Policy> {
+    let fields = document.fields(FIELDS)?;
+    let plans = limits::plans(fields.get("plans").as_ref());
+    let clients = clients::clients(fields.get("clients").as_ref(), &limits::by_name(&plans));
+    let agents = routes::agents(fields.need("agents").as_ref());
+    // What is faulty is not missing: it is not told a second time.
+    let keys_known = fields
+        .get("clients")
+        .is_some_and(|clients| clients.has("keys") || clients.has("validator"));
+    let routes = routes::routes(fields.need("routes").as_ref(), &agents, keys_known);
+    let limits = limits::limits(fields.get("limits").as_ref());
+    let tables = tables(fields.get("tables").as_ref());
+    Some(Policy {
+        clients,
+        plans,
+        limits,
+        agents,
+        routes,
+        tables,
+    })
+}
+
+fn tables(spot: Option<&Spot<'_>>) -> Tables {
+    let fields = spot.and_then(|spot| spot.fields(TABLES_FIELDS));
+    let records = |name: &str, default: u32| {
+        let written = fields.as_ref().and_then(|fields| fields.get(name));
+        written
+            .and_then(|spot| spot.whole_u32(RECORDS))
+            .unwrap_or(default)
+    };
+    Tables {
+        keys: records("keys", 1 << 16),
+        counters: records("counters", 1 << 18),
+    }
+}
+
+#[cfg(test)]
+mod tests;

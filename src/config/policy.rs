@@ -184,6 +184,9 @@ pub struct Agent {
 pub struct Route {
     /// By default the prefix. Holds no `;` or `=`.
     pub name: String,
+    /// The name, and before it the methods where routes of one prefix share the name: tells counters of routes apart
+    /// across reloads, as the place in the list cannot.
+    pub distinct_name: String,
     /// Begins with `/`, and does not end with one unless it is `/`. Matches whole path segments.
     pub prefix: String,
     /// `None`: every method. In upper case, `HEAD` put in where `GET` is.

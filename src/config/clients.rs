@@ -1,0 +1,338 @@
+//! Who calls: where keys stand, which are listed, and who knows the others.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::document::shown;
+use super::policy::{Clients, KeySource, ListedClient, ListedKey, PlanId, UnknownPlan, Validator};
+use super::reader::Spot;
+use super::{names, paths, time};
+
+const MOST_KEY_SOURCES: usize = 16;
+const MOST_KEYS: usize = 100_000;
+const MOST_HEADERS: usize = 32;
+/// They travel in one header, and are remembered with the key.
+pub(super) const MOST_ROLES: usize = 16;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub(super) const FIELDS: &[&str] = &[
+    "key_sources",
+    "keys",
+    "default_plan",
+    "unknown_plan",
+    "validator",
+];
+pub(super) const KEY_SOURCE_FIELDS: &[&str] = &[
+    "header",
+    "scheme",
+    "query",
+    "any_request",
+    "websocket_protocol",
+];
+pub(super) const KEY_FIELDS: &[&str] = &["sha256", "client_id", "plan", "team", "roles", "expires"];
+pub(super) const VALIDATOR_FIELDS: &[&str] = &["cluster", "path", "timeout", "headers", "remember"];
+pub(super) const REMEMBER_FIELDS: &[&str] = &["valid", "invalid"];
+
+/// Who calls; `plans` says which plans there are.
+pub(super) fn clients(spot: Option<&Spot<'_>>, plans: &HashMap<&str, PlanId>) -> Clients {
+    let Some(fields) = spot.and_then(|spot| spot.fields(FIELDS)) else {
+        return Clients {
+            key_sources: default_key_sources(),
+            keys: Vec::new(),
+            default_plan: None,
+            unknown_plan: UnknownPlan::Refuse,
+            validator: None,
+        };
+    };
+    let default_plan = fields
+        .get("default_plan")
+        .and_then(|plan| plan.reference("plan", plans));
+    let unknown_plan = fields.get("unknown_plan").and_then(|spot| {
+        let choice = spot.choice(&[
+            ("refuse", UnknownPlan::Refuse),
+            ("default", UnknownPlan::UseDefault),
+        ])?;
+        if choice == UnknownPlan::UseDefault && fields.get("default_plan").is_none() {
+            spot.fault("\"default\" needs a default_plan");
+        }
+        Some(choice)
+    });
+    Clients {
+        key_sources: match fields.get("key_sources") {
+            Some(spot) => key_sources(&spot),
+            None => default_key_sources(),
+        },
+        keys: fields
+            .get("keys")
+            .map(|spot| keys(&spot, plans, default_plan))
+            .unwrap_or_default(),
+        default_plan,
+        unknown_plan: unknown_plan.unwrap_or(UnknownPlan::Refuse),
+        validator: fields.get("validator").and_then(|spot| validator(&spot)),
+    }
+}
+
+/// Where clients of OpenAI's and Anthropic's interfaces put their keys.
+fn default_key_sources() -> Vec<KeySource> {
+    vec![
+        KeySource::Header {
+            name: "x-api-key".to_owned(),
+            scheme: None,
+        },
+        KeySource::Header {
+            name: "authorization".to_owned(),
+            scheme: Some("Bearer".to_owned()),
+        },
+    ]
+}
+
+fn key_sources(spot: &Spot<'_>) -> Vec<KeySource> {
+    let mut sources: Vec<KeySource> = Vec::new();
+    for item in spot.some(MOST_KEY_SOURCES).into_iter().flatten() {
+        let Some(source) = key_source(&item) else {
+            continue;
+        };
+        if let Some(earlier) = sources.iter().position(|earlier| hides(earlier, &source)) {
+            item.fault(format!(
+                "is never looked at: entry {earlier} of this list already takes what stands there"
+            ));
+        }
+        sources.push(source);
+    }
+    sources
+}
+
+fn key_source(spot: &Spot<'_>) -> Option<KeySource> {
+    let fields = spot.fields(KEY_SOURCE_FIELDS)?;
+    let (header, query, protocol) = (
+        fields.get("header"),
+        fields.get("query"),
+        fields.get("websocket_protocol"),
+    );
+    if [&header, &query, &protocol].into_iter().flatten().count() != 1 {
+        fields.fault("must have exactly one of header, query and websocket_protocol");
+        return None;
+    }
+    let only_with = |field: &str, owner: &str, present: bool| {
+        if let (Some(spot), false) = (fields.get(field), present) {
+            spot.fault(format!("has no meaning without {owner}"));
+        }
+    };
+    only_with("scheme", "header", header.is_some());
+    only_with("any_request", "query", query.is_some());
+    if let Some(header) = header {
+        let name = header.checked(names::key_header)?.to_ascii_lowercase();
+        let scheme = match fields.get("scheme") {
+            Some(scheme) => Some(scheme.checked(names::scheme)?.to_owned()),
+            None => None,
+        };
+        return Some(KeySource::Header { name, scheme });
+    }
+    if let Some(query) = query {
+        let name = query.checked(names::parameter)?.to_owned();
+        let any_request = fields
+            .get("any_request")
+            .and_then(|flag| flag.flag())
+            .unwrap_or(false);
+        return Some(KeySource::Query { name, any_request });
+    }
+    Some(KeySource::WebsocketProtocol {
+        prefix: protocol?.checked(names::protocol_prefix)?.to_owned(),
+    })
+}
+
+/// Whether whatever the later source could find has already been taken by the earlier one.
+fn hides(earlier: &KeySource, later: &KeySource) -> bool {
+    match (earlier, later) {
+        (
+            KeySource::Header { name, scheme },
+            KeySource::Header {
+                name: later_name,
+                scheme: later_scheme,
+            },
+        ) => {
+            name == later_name
+                && match (scheme, later_scheme) {
+                    (None, _) => true,
+                    (Some(_), None) => false,
+                    (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+                }
+        }
+        (
+            KeySource::Query { name, any_request },
+            KeySource::Query {
+                name: later_name,
+                any_request: later_any,
+            },
+        ) => name == later_name && (*any_request || !later_any),
+        (
+            KeySource::WebsocketProtocol { prefix },
+            KeySource::WebsocketProtocol {
+                prefix: later_prefix,
+            },
+        ) => {
+            later_prefix.starts_with(prefix.as_str())
+                || later_prefix.starts_with(&format!("{}64.", prefix.trim_end_matches('.')))
+        }
+        _ => false,
+    }
+}
+
+fn keys(
+    spot: &Spot<'_>,
+    plans: &HashMap<&str, PlanId>,
+    default_plan: Option<PlanId>,
+) -> Vec<ListedKey> {
+    let mut taken = HashSet::new();
+    spot.list(MOST_KEYS)
+        .into_iter()
+        .flatten()
+        .filter_map(|item| {
+            let fields = item.fields(KEY_FIELDS)?;
+            let sha256 = fields.need("sha256").and_then(|spot| {
+                let hash = hash(&spot)?;
+                if !taken.insert(hash) {
+                    spot.fault("this key is already listed");
+                }
+                Some(hash)
+            });
+            let id = fields
+                .need("client_id")
+                .and_then(|id| id.checked(names::name));
+            let plan = fields
+                .get("plan")
+                .and_then(|plan| plan.reference("plan", plans))
+                .or(default_plan);
+            let team = fields
+                .get("team")
+                .and_then(|team| team.checked(names::name))
+                .map(str::to_owned);
+            let roles = fields
+                .get("roles")
+                .map(|spot| roles(&spot))
+                .unwrap_or_default();
+            let expires = fields.get("expires").and_then(|spot| {
+                let expires = time::seconds(spot.text_such_as(time::EXPECTED)?);
+                if expires.is_none() {
+                    spot.fault(format!("expected {}", time::EXPECTED));
+                }
+                expires
+            });
+            let client = ListedClient {
+                id: id?.to_owned(),
+                plan,
+                team,
+                roles,
+            };
+            Some(ListedKey {
+                sha256: sha256?,
+                client,
+                expires,
+            })
+        })
+        .collect()
+}
+
+fn hash(spot: &Spot<'_>) -> Option<[u8; 32]> {
+    let text = spot.text()?;
+    let mut hash = [0; 32];
+    let digit = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+    };
+    let decoded = text.len() == 64
+        && hash
+            .iter_mut()
+            .zip(text.as_bytes().chunks_exact(2))
+            .all(|(byte, pair)| match pair {
+                [high, low] => match (digit(*high), digit(*low)) {
+                    (Some(high), Some(low)) => {
+                        *byte = high << 4 | low;
+                        true
+                    }
+                    _ => false,
+                },
+                _ => false,
+            });
+    if !decoded {
+        // The text is not repeated: it may be a key that was pasted here by mistake.
+        spot.fault("expected a SHA-256 as 64 hex digits; `waykeeper hash-key` makes it from a key");
+    }
+    decoded.then_some(hash)
+}
+
+/// A list of roles without repetition.
+pub(super) fn roles(spot: &Spot<'_>) -> Vec<String> {
+    let mut roles: Vec<String> = Vec::new();
+    for item in spot.some(MOST_ROLES).into_iter().flatten() {
+        let Some(role) = item.checked(names::name) else {
+            continue;
+        };
+        if roles.iter().any(|earlier| earlier == role) {
+            item.fault(format!("the role {} is already in the list", shown(role)));
+        }
+        roles.push(role.to_owned());
+    }
+    roles
+}
+
+fn validator(spot: &Spot<'_>) -> Option<Validator> {
+    let fields = spot.fields(VALIDATOR_FIELDS)?;
+    let cluster = fields
+        .need("cluster")
+        .and_then(|cluster| cluster.checked(names::cluster));
+    let path = fields
+        .need("path")
+        .and_then(|path| path.checked(paths::callout));
+    let timeout = fields
+        .get("timeout")
+        .and_then(|timeout| timeout.duration(Duration::from_millis(1)..=Duration::from_secs(60)))
+        .unwrap_or(Duration::from_secs(1));
+    let headers = fields
+        .get("headers")
+        .map(|headers| callout_headers(&headers))
+        .unwrap_or_default();
+    let remember = fields.get("remember");
+    let remember = remember
+        .as_ref()
+        .and_then(|remember| remember.fields(REMEMBER_FIELDS));
+    let remembered = |name: &str, default: u64| {
+        remember
+            .as_ref()
+            .and_then(|remember| remember.get(name))
+            .and_then(|spot| spot.duration(Duration::ZERO..=DAY))
+            .unwrap_or(Duration::from_secs(default))
+    };
+    Some(Validator {
+        cluster: cluster?.to_owned(),
+        path: path?.to_owned(),
+        timeout,
+        headers,
+        remember_valid: remembered("valid", 300),
+        remember_invalid: remembered("invalid", 10),
+    })
+}
+
+fn callout_headers(spot: &Spot<'_>) -> Vec<(String, String)> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    let Some(named) = spot.named(MOST_HEADERS) else {
+        return headers;
+    };
+    for (name, value) in named.iter() {
+        if let Err(fault) = names::callout_header(name) {
+            value.fault(fault);
+        }
+        let name = name.to_ascii_lowercase();
+        if headers.iter().any(|(earlier, _)| *earlier == name) {
+            value.fault("this header is already written, in other letters");
+        }
+        if let Some(value) = value.checked(names::header_value) {
+            headers.push((name, value.to_owned()));
+        }
+    }
+    // The order of names, since a Struct does not keep that of the document.
+    headers.sort();
+    headers
+}

@@ -1,0 +1,190 @@
+//! The document as it stands: text or wire bytes become a tree that keeps the order of fields and those written twice,
+//! so that the reader can tell every fault at its place. Nothing here knows what the fields mean.
+
+use std::fmt;
+
+use prost::Message;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// A value of the document. All numbers are doubles, since a protobuf `Struct` has no others.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Node {
+    /// Nothing is written.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// Any number; from a `Struct` it may be infinite or none at all.
+    Number(f64),
+    /// A string.
+    Text(String),
+    /// Values in their order.
+    List(Vec<Node>),
+    /// Fields in the order of the document; a name may stand here more than once.
+    Map(Vec<(String, Node)>),
+}
+
+/// Turns the bytes that the host hands over into a tree: JSON text, or the wire bytes of `google.protobuf.Struct`.
+///
+/// JSON is tried first: bytes of a `Struct` begin with `0x0a`, which is white space to JSON, but would then need a
+/// field's length and name to spell an object. So text that begins with an empty line is still read as text.
+///
+/// # Errors
+/// One line that says what the bytes are not.
+pub(super) fn parse(bytes: &[u8]) -> Result<Node, String> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err("the configuration is empty".to_owned());
+    }
+    let json_error = match serde_json::from_slice::<Node>(bytes) {
+        Ok(node) => return Ok(node),
+        Err(error) => error,
+    };
+    if looks_like_json(bytes) {
+        return Err(format!("not JSON: {json_error}"));
+    }
+    match prost_types::Struct::decode(bytes) {
+        Ok(message) => Ok(message.into()),
+        Err(_) if std::str::from_utf8(bytes).is_ok() => {
+            Err(format!("neither a protobuf Struct nor JSON: {json_error}"))
+        }
+        Err(error) => Err(format!("neither JSON text nor a protobuf Struct: {error}")),
+    }
+}
+
+/// Whether an error in these bytes is best told as one of JSON: an opening brace, then a quote.
+fn looks_like_json(bytes: &[u8]) -> bool {
+    let mut rest = bytes.iter().filter(|byte| !byte.is_ascii_whitespace());
+    rest.next() == Some(&b'{') && matches!(rest.next(), None | Some(b'"' | b'}'))
+}
+
+// === impl Node ===
+
+impl Node {
+    /// What a fault calls this value.
+    pub(super) fn described(&self) -> String {
+        match self {
+            Node::Null => "nothing".to_owned(),
+            Node::Bool(flag) => flag.to_string(),
+            Node::Number(number) => format!("the number {number}"),
+            Node::Text(text) => shown(text),
+            Node::List(_) => "a list".to_owned(),
+            Node::Map(_) => "a mapping".to_owned(),
+        }
+    }
+}
+
+/// A text as a fault shows it: quoted, without control characters, and not longer than a line.
+pub(super) fn shown(text: &str) -> String {
+    const LONGEST: usize = 80;
+    match text.char_indices().nth(LONGEST) {
+        None => format!("{text:?}"),
+        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
+    }
+}
+
+impl From<&serde_json::Value> for Node {
+    fn from(value: &serde_json::Value) -> Self {
+        use serde_json::Value;
+        match value {
+            Value::Null => Node::Null,
+            Value::Bool(flag) => Node::Bool(*flag),
+            Value::Number(number) => Node::Number(number.as_f64().unwrap_or(f64::NAN)),
+            Value::String(text) => Node::Text(text.clone()),
+            Value::Array(items) => Node::List(items.iter().map(Node::from).collect()),
+            Value::Object(fields) => Node::Map(
+                fields
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.into()))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+impl From<prost_types::Struct> for Node {
+    fn from(message: prost_types::Struct) -> Self {
+        Node::Map(
+            message
+                .fields
+                .into_iter()
+                .map(|(name, value)| (name, value.into()))
+                .collect(),
+        )
+    }
+}
+
+impl From<prost_types::Value> for Node {
+    fn from(value: prost_types::Value) -> Self {
+        use prost_types::value::Kind;
+        match value.kind {
+            None | Some(Kind::NullValue(_)) => Node::Null,
+            Some(Kind::BoolValue(flag)) => Node::Bool(flag),
+            Some(Kind::NumberValue(number)) => Node::Number(number),
+            Some(Kind::StringValue(text)) => Node::Text(text),
+            Some(Kind::ListValue(list)) => {
+                Node::List(list.values.into_iter().map(Node::from).collect())
+            }
+            Some(Kind::StructValue(message)) => message.into(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Node, E> {
+        Ok(Node::Bool(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
+        Ok(Node::Number(number as f64))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
+        Ok(Node::Number(number as f64))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
+        Ok(Node::Number(number))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+        Ok(Node::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Node, E> {
+        Ok(Node::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element()? {
+            items.push(item);
+        }
+        Ok(Node::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = access.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Node::Map(fields))
+    }
+}

@@ -1,0 +1,197 @@
+//! What names may look like. They travel in headers, in labels of metrics and in structured fields, so each kind holds
+//! only what all of its carriers take.
+
+use super::document::shown;
+
+const NAME: &str = "1 to 128 of the characters A-Z a-z 0-9 . _ : @ -";
+
+/// Headers that frame the message or belong to the gateway; none of them can carry a key.
+const NOT_FOR_KEYS: [&str; 20] = [
+    "accept",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "host",
+    "keep-alive",
+    "origin",
+    "proxy-connection",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "x-agent",
+    "x-request-id",
+];
+
+/// Headers that frame a callout or are written by the callout itself.
+const NOT_FOR_CALLOUTS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A client, plan, team, role, agent or limit.
+pub(super) fn name(text: &str) -> Result<(), String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
+    if (1..=128).contains(&text.len()) && text.bytes().all(legal) {
+        Ok(())
+    } else {
+        Err(format!("{} is no name; a name is {NAME}", shown(text)))
+    }
+}
+
+/// A route: it may be called by its prefix, so more is allowed than in other names.
+pub(super) fn route(text: &str) -> Result<(), String> {
+    let legal = |byte: u8| byte.is_ascii_graphic() && !b";=\"\\,".contains(&byte);
+    if (1..=128).contains(&text.len()) && text.bytes().all(legal) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} cannot name a route; a route's name is 1 to 128 visible ASCII characters without ; = \" \\ and comma",
+            shown(text)
+        ))
+    }
+}
+
+/// One of Envoy's clusters; names such as `outbound|8080||svc.ns.svc.cluster.local` are fine.
+pub(super) fn cluster(text: &str) -> Result<(), String> {
+    if (1..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} is no cluster's name; it is 1 to 512 visible ASCII characters",
+            shown(text)
+        ))
+    }
+}
+
+/// A header that may carry a key.
+pub(super) fn key_header(text: &str) -> Result<(), String> {
+    header(text, &NOT_FOR_KEYS)?;
+    if folded(text).starts_with("sec-websocket-") {
+        return Err(format!(
+            "the header {} belongs to the WebSocket handshake; see websocket_protocol",
+            shown(text)
+        ));
+    }
+    if folded(text).starts_with("x-forwarded-") {
+        return Err(format!(
+            "the header {} is written by proxies and cannot carry a key",
+            shown(text)
+        ));
+    }
+    Ok(())
+}
+
+/// A header that may be sent with a callout.
+pub(super) fn callout_header(text: &str) -> Result<(), String> {
+    header(text, &NOT_FOR_CALLOUTS)
+}
+
+fn header(text: &str, reserved: &[&str]) -> Result<(), String> {
+    if text.starts_with(':') {
+        return Err(format!(
+            "{} is a pseudo-header, which cannot be used here",
+            shown(text)
+        ));
+    }
+    if text.len() > 128 {
+        return Err(format!(
+            "the header's name {} is longer than 128 characters",
+            shown(text)
+        ));
+    }
+    if !is_token(text) {
+        return Err(format!("{} is no header's name", shown(text)));
+    }
+    let folded = folded(text);
+    if folded.starts_with("x-waykeeper-") || folded.starts_with("x-envoy-") {
+        return Err(format!("the header {} belongs to the gateway", shown(text)));
+    }
+    if reserved.contains(&folded.as_str()) {
+        return Err(format!(
+            "the header {} has a meaning of its own and cannot be used here",
+            shown(text)
+        ));
+    }
+    Ok(())
+}
+
+/// In lower case and with `-` for `_`, since many agents read both the same.
+fn folded(text: &str) -> String {
+    text.to_ascii_lowercase().replace('_', "-")
+}
+
+/// A header's value that passes every hop as it is: visible ASCII, with blanks only inside.
+pub(super) fn header_value(text: &str) -> Result<(), String> {
+    if text.len() > 4096 {
+        return Err("the value is longer than 4096 bytes".to_owned());
+    }
+    if !text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        || text.trim_matches(' ') != text
+    {
+        return Err(format!(
+            "{} is no header's value; use visible ASCII, with blanks only inside",
+            shown(text)
+        ));
+    }
+    Ok(())
+}
+
+/// The scheme of credentials, such as `Bearer`.
+pub(super) fn scheme(text: &str) -> Result<(), String> {
+    if is_token(text) && text.len() <= 32 {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} is no scheme; it is a word such as \"Bearer\"",
+            shown(text)
+        ))
+    }
+}
+
+/// A parameter of a query, as it stands there without escapes.
+pub(super) fn parameter(text: &str) -> Result<(), String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+    if (1..=64).contains(&text.len()) && text.bytes().all(legal) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} is no parameter; it is 1 to 64 of the characters A-Z a-z 0-9 . _ ~ -",
+            shown(text)
+        ))
+    }
+}
+
+/// What an offered subprotocol begins with when it carries a key: a token that ends in a dot.
+pub(super) fn protocol_prefix(text: &str) -> Result<(), String> {
+    match text.strip_suffix('.') {
+        Some(stem) if is_token(stem) && text.len() <= 64 => Ok(()),
+        _ => Err(format!(
+            "{} must be a token that ends in a dot, such as \"waykeeper.key.\"",
+            shown(text)
+        )),
+    }
+}
+
+/// RFC 9110's token.
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}

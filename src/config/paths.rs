@@ -1,0 +1,81 @@
+//! What paths of the configuration may look like. A prefix that no request's path can have after the checks of
+//! requests (and after a proxy's normalisation before them) would never match, so it is a fault.
+
+use super::document::shown;
+
+/// A route's prefix, or what is put in its place: absolute, and legal as the beginning of a request's path.
+pub(super) fn prefix(text: &str) -> Result<(), String> {
+    let refuse = |why: &str| Err(format!("{} {why}", shown(text)));
+    if !text.starts_with('/') {
+        return refuse("must begin with /");
+    }
+    if text.len() > 1024 {
+        return refuse("is longer than 1024 bytes");
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return refuse("holds characters that are not visible ASCII");
+    }
+    if let Some(character) = text.chars().find(|character| "?#\\".contains(*character)) {
+        return refuse(&format!(
+            "holds {character}, which no path that reaches a route can hold"
+        ));
+    }
+    if text.len() > 1 && text.ends_with('/') {
+        return refuse("ends with /; leave it away, since a prefix matches whole path segments");
+    }
+    if text.contains("//") {
+        return refuse("holds //, and such requests are refused");
+    }
+    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    if text.split('/').any(dots) {
+        return refuse("holds a segment of dots, and such requests are refused");
+    }
+    escapes(text)
+}
+
+/// The path of a callout; it may have a query.
+pub(super) fn callout(text: &str) -> Result<(), String> {
+    if !text.starts_with('/') {
+        return Err(format!("{} must begin with /", shown(text)));
+    }
+    if text.len() > 1024 || text.contains('#') || !text.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Err(format!(
+            "{} is no path; it is at most 1024 visible ASCII characters without #",
+            shown(text)
+        ));
+    }
+    Ok(())
+}
+
+/// Escapes in a prefix: well formed, and neither of what requests may not hold nor of what is normalised away.
+fn escapes(text: &str) -> Result<(), String> {
+    for rest in text.split('%').skip(1) {
+        let digits = rest.get(..2).unwrap_or(rest);
+        let escape = format!("%{digits}");
+        let byte = match u8::from_str_radix(digits, 16) {
+            Ok(byte) if digits.len() == 2 && !digits.starts_with('+') => byte,
+            _ => {
+                return Err(format!(
+                    "{} holds {} where an escape has two hex digits",
+                    shown(text),
+                    shown(&escape)
+                ));
+            }
+        };
+        if matches!(byte, b'.' | b'/' | b'\\' | 0) {
+            return Err(format!(
+                "{} holds {escape}, and such requests are refused",
+                shown(text)
+            ));
+        }
+        if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
+            return Err(format!(
+                "{} holds {escape}; write {}, which is the same",
+                shown(text),
+                char::from(byte)
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,380 @@
+//! Reading the tree: a [`Spot`] is a value with its place. Each way of reading it answers with what was meant, or
+//! records a fault and answers `None`; callers go on with a default then, so that all faults are found in one pass.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::document::{Node, shown};
+use super::fault::{Log, Place};
+use super::units;
+
+/// A value with its place in the document.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'a> {
+    node: &'a Node,
+    place: Place<'a>,
+    log: &'a Log,
+}
+
+/// The fields of a mapping.
+pub(super) struct Fields<'a> {
+    written: &'a [(String, Node)],
+    place: &'a Place<'a>,
+    log: &'a Log,
+}
+
+// === impl Spot ===
+
+impl<'a> Spot<'a> {
+    pub(super) fn root(node: &'a Node, log: &'a Log) -> Self {
+        Self {
+            node,
+            place: Place::ROOT,
+            log,
+        }
+    }
+
+    pub(super) fn place(&self) -> &Place<'a> {
+        &self.place
+    }
+
+    /// Records what is wrong here.
+    pub(super) fn fault(&self, message: impl Into<String>) {
+        self.log.add(&self.place, message.into());
+    }
+
+    /// Records that something else was expected here.
+    fn unexpected<T>(&self, expected: &str) -> Option<T> {
+        self.fault(match self.node {
+            Node::Null => format!("is empty; write {expected}, or leave the field out"),
+            found => format!("expected {expected}, found {}", found.described()),
+        });
+        None
+    }
+
+    /// A mapping with fields out of `known`; any other field is a fault, and so is one written twice.
+    pub(super) fn fields<'s>(&'s self, known: &[&str]) -> Option<Fields<'s>> {
+        let fields = self.open("a mapping")?;
+        for (position, (name, _)) in fields.written.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                let place = self.place.field(name, position);
+                self.log.add(
+                    &place,
+                    format!("unknown field{}", self.near(name, known.iter().copied())),
+                );
+            }
+        }
+        Some(fields)
+    }
+
+    /// A mapping whose names the operator chooses, at most `most` of them.
+    pub(super) fn named<'s>(&'s self, most: usize) -> Option<Fields<'s>> {
+        let fields = self.open("a mapping of names")?;
+        self.bounded(fields.written.len(), most);
+        Some(fields)
+    }
+
+    /// A mapping with fields out of `known`, where a mere name could stand too; `what` is the word for it.
+    pub(super) fn fields_or_name<'s>(&'s self, known: &[&str], what: &str) -> Option<Fields<'s>> {
+        if matches!(self.node, Node::Map(_)) {
+            return self.fields(known);
+        }
+        self.unexpected(&format!(
+            "the name of an {what}, or a mapping with its weight"
+        ))
+    }
+
+    fn open<'s>(&'s self, expected: &str) -> Option<Fields<'s>> {
+        let Node::Map(written) = self.node else {
+            return self.unexpected(expected);
+        };
+        let fields = Fields {
+            written,
+            place: &self.place,
+            log: self.log,
+        };
+        fields.tell_doubles();
+        Some(fields)
+    }
+
+    /// A list of at most `most` items.
+    pub(super) fn list<'s>(
+        &'s self,
+        most: usize,
+    ) -> Option<impl Iterator<Item = Spot<'s>> + use<'s, 'a>> {
+        let Node::List(items) = self.node else {
+            return self.unexpected("a list");
+        };
+        self.bounded(items.len(), most);
+        Some(
+            items
+                .iter()
+                .take(most)
+                .enumerate()
+                .map(|(index, node)| Spot {
+                    node,
+                    place: self.place.item(index),
+                    log: self.log,
+                }),
+        )
+    }
+
+    /// A list of at least one and at most `most` items.
+    pub(super) fn some<'s>(
+        &'s self,
+        most: usize,
+    ) -> Option<impl Iterator<Item = Spot<'s>> + use<'s, 'a>> {
+        if matches!(self.node, Node::List(items) if items.is_empty()) {
+            self.fault("the list is empty; name at least one, or leave the field out");
+            return None;
+        }
+        self.list(most)
+    }
+
+    fn bounded(&self, count: usize, most: usize) {
+        if count > most {
+            self.fault(format!("{count} entries; at most {most} are allowed"));
+        }
+    }
+
+    /// A string.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        self.text_such_as("a string")
+    }
+
+    /// A string; `expected` says which.
+    pub(super) fn text_such_as(&self, expected: &str) -> Option<&'a str> {
+        match self.node {
+            Node::Text(text) => Some(text),
+            Node::Number(_) | Node::Bool(_) => self.unexpected(&format!(
+                "{expected} (numbers, true and false need quotes to be text)"
+            )),
+            _ => self.unexpected(expected),
+        }
+    }
+
+    /// A string that `check` accepts; its error is the fault.
+    pub(super) fn checked(
+        &self,
+        check: impl FnOnce(&str) -> Result<(), String>,
+    ) -> Option<&'a str> {
+        let text = self.text()?;
+        match check(text) {
+            Ok(()) => Some(text),
+            Err(message) => {
+                self.fault(message);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self) -> Option<bool> {
+        match self.node {
+            Node::Bool(flag) => Some(*flag),
+            _ => self.unexpected("true or false"),
+        }
+    }
+
+    /// A whole number within bounds, which are below 2^53.
+    pub(super) fn whole(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
+        let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
+        let Node::Number(number) = self.node else {
+            return self.unexpected(&expected);
+        };
+        // The cast saturates, so what lies outside of u64 is outside of the bounds too; NaN has a fraction.
+        let whole = *number as u64;
+        if number.fract() == 0.0 && *number >= 0.0 && bounds.contains(&whole) {
+            Some(whole)
+        } else {
+            self.unexpected(&expected)
+        }
+    }
+
+    /// A whole number within bounds that fit its type.
+    pub(super) fn whole_u32(&self, bounds: RangeInclusive<u32>) -> Option<u32> {
+        let whole = self.whole(u64::from(*bounds.start())..=u64::from(*bounds.end()))?;
+        u32::try_from(whole).ok()
+    }
+
+    /// A duration within bounds.
+    pub(super) fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+        let duration = self.quantity(units::DURATION, units::duration)?;
+        if bounds.contains(&duration) {
+            return Some(duration);
+        }
+        let (least, most) = (
+            units::show_duration(*bounds.start()),
+            units::show_duration(*bounds.end()),
+        );
+        self.unexpected(&format!("a duration from {least} to {most}"))
+    }
+
+    /// A size in bytes within bounds.
+    pub(super) fn size(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
+        let size = self.quantity(units::SIZE, units::size)?;
+        if bounds.contains(&size) {
+            return Some(size);
+        }
+        let (least, most) = (
+            units::show_size(*bounds.start()),
+            units::show_size(*bounds.end()),
+        );
+        self.unexpected(&format!("a size from {least} to {most}"))
+    }
+
+    /// A quantity and its period.
+    pub(super) fn rate(&self) -> Option<(u64, Duration)> {
+        self.quantity(units::RATE, units::rate)
+    }
+
+    fn quantity<T>(&self, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        match self.node {
+            Node::Number(number) => {
+                self.fault(format!("the number {number} has no unit; write {expected}"));
+                None
+            }
+            Node::Text(text) => read(text).or_else(|| self.unexpected(expected)),
+            _ => self.unexpected(expected),
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+        let text = self.text_such_as(&one_of(&words))?;
+        match choices.iter().find(|(word, _)| *word == text) {
+            Some((_, meaning)) => Some(*meaning),
+            None => {
+                let near = self.near(text, words.iter().copied());
+                self.fault(format!(
+                    "expected {}, found {}{near}",
+                    one_of(&words),
+                    shown(text)
+                ));
+                None
+            }
+        }
+    }
+
+    /// The name of something that stands elsewhere in the document; `what` is the word for it.
+    pub(super) fn reference<T: Copy>(&self, what: &str, known: &HashMap<&str, T>) -> Option<T> {
+        let name = self.text()?;
+        if let Some(meaning) = known.get(name) {
+            return Some(*meaning);
+        }
+        let near = self.near(name, known.keys().copied());
+        self.fault(format!("no {what} named {}{near}", shown(name)));
+        None
+    }
+
+    /// The nearest name, looked for only while faults are still told.
+    fn near<'k>(&self, name: &str, known: impl Iterator<Item = &'k str>) -> String {
+        if self.log.is_full() {
+            String::new()
+        } else {
+            did_you_mean(name, known)
+        }
+    }
+
+    /// Whether this is a mapping that holds something under this name: more than an empty list.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let Node::Map(written) = self.node else {
+            return false;
+        };
+        let empty = |node: &Node| matches!(node, Node::List(items) if items.is_empty());
+        written
+            .iter()
+            .any(|(written, node)| written == name && !empty(node))
+    }
+
+    /// Whether this is a string; for fields that take a string or a mapping.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.node, Node::Text(_))
+    }
+}
+
+// === impl Fields ===
+
+impl<'a> Fields<'a> {
+    fn tell_doubles(&self) {
+        let mut seen = HashMap::with_capacity(self.written.len());
+        for (position, (name, _)) in self.written.iter().enumerate() {
+            if seen.insert(name.as_str(), position).is_some() {
+                self.log.add(
+                    &self.place.field(name, position),
+                    "written twice; only one can count".to_owned(),
+                );
+            }
+        }
+    }
+
+    /// A field, if it is written.
+    pub(super) fn get(&self, name: &str) -> Option<Spot<'a>> {
+        let position = self
+            .written
+            .iter()
+            .position(|(written, _)| written == name)?;
+        self.at(position).map(|(_, spot)| spot)
+    }
+
+    /// A field that must be there.
+    pub(super) fn need(&self, name: &str) -> Option<Spot<'a>> {
+        let field = self.get(name);
+        if field.is_none() {
+            self.log.add(
+                &self.place.field(name, self.written.len()),
+                "is missing".to_owned(),
+            );
+        }
+        field
+    }
+
+    /// All fields in the order of the document.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Spot<'a>)> {
+        (0..self.written.len()).filter_map(|position| self.at(position))
+    }
+
+    /// Records what is wrong with the mapping as a whole.
+    pub(super) fn fault(&self, message: impl Into<String>) {
+        self.log.add(self.place, message.into());
+    }
+
+    fn at(&self, position: usize) -> Option<(&'a str, Spot<'a>)> {
+        let (name, node) = self.written.get(position)?;
+        Some((
+            name,
+            Spot {
+                node,
+                place: self.place.field(name, position),
+                log: self.log,
+            },
+        ))
+    }
+}
+
+fn one_of(words: &[&str]) -> String {
+    words.join(" or ")
+}
+
+/// `; did you mean "chat-gpu"?`, or nothing where no known name is near.
+pub(super) fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
+    /// Longer names are not compared: the cost grows with the product of the lengths.
+    const LONGEST: usize = 128;
+    if name.is_empty() || name.len() > LONGEST {
+        return String::new();
+    }
+    let lower = name.to_lowercase();
+    let nearest = known
+        .filter(|known| known.len() <= LONGEST)
+        .map(|known| (strsim::osa_distance(&lower, &known.to_lowercase()), known))
+        .min();
+    match nearest {
+        // A third of the letters may differ, at least one.
+        Some((distance, known)) if distance <= (name.chars().count() / 3).max(1) => {
+            format!("; did you mean {known:?}?")
+        }
+        _ => String::new(),
+    }
+}

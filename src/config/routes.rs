@@ -1,0 +1,397 @@
+//! Where requests go: agents, and the routes that lead to them.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::clients::roles;
+use super::document::shown;
+use super::limits::rate_limit;
+use super::policy::{Agent, AgentId, Choice, EncodedSlashes, Protocol, Retry, Route};
+use super::reader::{Fields, Spot};
+use super::{names, paths};
+
+const MOST_AGENTS: usize = 1024;
+const MOST_ROUTES: usize = 4096;
+const MOST_AGENTS_OF_ROUTE: usize = 64;
+/// All weights of a route still fit a u32.
+const MOST_WEIGHT: u32 = 1_000_000;
+const LARGEST_BODY: u64 = 1 << 40;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Bounds an answer of an `http` route, and the silence on the streams of the others.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What routes can tell apart. `CONNECT` has no path, and Envoy turns that of HTTP/2's WebSockets into `GET`.
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
+];
+
+pub(super) const AGENT_FIELDS: &[&str] = &["cluster", "weight"];
+pub(super) const CHOICE_FIELDS: &[&str] = &["agent", "weight"];
+pub(super) const RETRY_FIELDS: &[&str] = &["max_attempts", "retry_on"];
+pub(super) const ROUTE_FIELDS: &[&str] = &[
+    "name",
+    "prefix",
+    "methods",
+    "agents",
+    "roles",
+    "auth_required",
+    "protocol",
+    "timeout",
+    "first_byte_timeout",
+    "idle_timeout",
+    "retry",
+    "prefix_rewrite",
+    "max_body",
+    "encoded_slashes",
+    "rate_limit",
+];
+
+/// The agents in the order of their names.
+pub(super) fn agents(spot: Option<&Spot<'_>>) -> Vec<Agent> {
+    let Some(spot) = spot else { return Vec::new() };
+    let Some(named) = spot.named(MOST_AGENTS) else {
+        return Vec::new();
+    };
+    let mut agents: Vec<Agent> = named
+        .iter()
+        .map(|(name, agent)| {
+            if let Err(fault) = names::name(name) {
+                agent.fault(fault);
+            }
+            let fields = agent.fields(AGENT_FIELDS);
+            let cluster = fields
+                .as_ref()
+                .and_then(|fields| fields.need("cluster")?.checked(names::cluster));
+            let weight = fields.as_ref().and_then(weight).unwrap_or(1);
+            // A faulty agent is kept, so that routes to it are not faulty too.
+            Agent {
+                name: name.to_owned(),
+                cluster: cluster.unwrap_or_default().to_owned(),
+                weight,
+            }
+        })
+        .collect();
+    if agents.is_empty() {
+        spot.fault("there must be at least one agent");
+    }
+    agents.sort_by(|left, right| left.name.cmp(&right.name));
+    agents
+}
+
+fn weight(fields: &Fields<'_>) -> Option<u32> {
+    fields.get("weight")?.whole_u32(0..=MOST_WEIGHT)
+}
+
+/// The routes in the order of the document; `keys_known` says whether any key could be valid.
+pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool) -> Vec<Route> {
+    let by_name: HashMap<&str, AgentId> = agents
+        .iter()
+        .enumerate()
+        .map(|(index, agent)| (agent.name.as_str(), AgentId(index)))
+        .collect();
+    let mut seen = Seen::default();
+    let mut routes: Vec<Route> = Vec::new();
+    let Some(spot) = spot else { return routes };
+    for item in spot.some(MOST_ROUTES).into_iter().flatten() {
+        let Some(fields) = item.fields(ROUTE_FIELDS) else {
+            continue;
+        };
+        let Some(route) = route(&fields, agents, &by_name) else {
+            continue;
+        };
+        if route.auth_required && !keys_known && !std::mem::replace(&mut seen.told_of_keys, true) {
+            item.fault(
+                "needs a key, but no key can be valid: there are neither clients.keys nor a clients.validator \
+                 (auth_required: false lets callers pass without one)",
+            );
+        }
+        seen.check(&item, &fields, &route);
+        routes.push(route);
+    }
+    distinguish(&mut routes);
+    routes
+}
+
+fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>) -> Option<Route> {
+    let prefix = fields
+        .need("prefix")
+        .and_then(|prefix| prefix.checked(paths::prefix));
+    let name = match fields.get("name") {
+        Some(name) => name.checked(names::route),
+        None => {
+            if let (Some(prefix), Some(spot)) = (prefix, fields.get("prefix"))
+                && names::route(prefix).is_err()
+            {
+                spot.fault("cannot serve as the route's name (too long, or one of ; = \" , in it); write a name");
+            }
+            prefix
+        }
+    };
+    let protocol = fields.get("protocol").and_then(|protocol| {
+        protocol.choice(&[
+            ("http", Protocol::Http),
+            ("sse", Protocol::Sse),
+            ("websocket", Protocol::Websocket),
+        ])
+    });
+    let protocol = protocol.unwrap_or(Protocol::Http);
+    let methods = fields
+        .get("methods")
+        .and_then(|spot| methods(&spot, protocol));
+    let choices = fields
+        .need("agents")
+        .map(|spot| choices(&spot, agents, by_name));
+    let auth_required = fields
+        .get("auth_required")
+        .and_then(|flag| flag.flag())
+        .unwrap_or(true);
+    let roles = fields.get("roles").map(|spot| {
+        if !auth_required {
+            spot.fault("nobody without a key has a role: auth_required is false");
+        }
+        roles(&spot)
+    });
+    let times = times(fields, protocol);
+    let prefix_rewrite = fields
+        .get("prefix_rewrite")
+        .and_then(|prefix| prefix.checked(paths::prefix));
+    let slashes = fields.get("encoded_slashes").and_then(|spot| {
+        spot.choice(&[
+            ("refuse", EncodedSlashes::Refuse),
+            ("keep", EncodedSlashes::Keep),
+        ])
+    });
+    let retry = fields.get("retry").and_then(|spot| retry(&spot));
+    let max_body = fields
+        .get("max_body")
+        .and_then(|size| size.size(1..=LARGEST_BODY));
+    let limit = fields.get("rate_limit").and_then(|spot| rate_limit(&spot));
+    Some(Route {
+        name: name?.to_owned(),
+        distinct_name: name?.to_owned(),
+        prefix: prefix?.to_owned(),
+        methods,
+        agents: choices?,
+        roles: roles.unwrap_or_default(),
+        auth_required,
+        protocol,
+        timeout: times.timeout,
+        first_byte_timeout: times.first_byte,
+        idle_timeout: times.idle,
+        retry,
+        prefix_rewrite: prefix_rewrite.map(str::to_owned),
+        max_body,
+        encoded_slashes: slashes.unwrap_or(EncodedSlashes::Refuse),
+        limits: limit.into_iter().collect(),
+    })
+}
+
+struct Times {
+    timeout: Option<Duration>,
+    first_byte: Option<Duration>,
+    idle: Option<Duration>,
+}
+
+fn times(fields: &Fields<'_>, protocol: Protocol) -> Times {
+    let streams = protocol != Protocol::Http;
+    let timeout = match fields.get("timeout") {
+        Some(spot) => spot.duration(MILLISECOND..=DAY),
+        None => (!streams).then_some(DEFAULT_TIMEOUT),
+    };
+    let first_byte = fields.get("first_byte_timeout").and_then(|spot| {
+        let first_byte = spot.duration(MILLISECOND..=DAY)?;
+        if timeout.is_some_and(|timeout| first_byte > timeout) {
+            spot.fault("can never be reached: timeout is shorter");
+        }
+        Some(first_byte)
+    });
+    let idle = match fields.get("idle_timeout") {
+        Some(spot) => spot.duration(SECOND..=DAY).inspect(|idle| {
+            if idle.subsec_nanos() != 0 {
+                spot.fault("is kept to the second; write whole seconds");
+            }
+        }),
+        None => streams.then_some(DEFAULT_TIMEOUT),
+    };
+    Times {
+        timeout,
+        first_byte,
+        idle,
+    }
+}
+
+fn methods(spot: &Spot<'_>, protocol: Protocol) -> Option<Vec<String>> {
+    let words = METHODS.map(|method| (method, method));
+    let mut methods: Vec<String> = Vec::new();
+    for item in spot.some(METHODS.len())? {
+        let Some(method) = item.choice(&words) else {
+            continue;
+        };
+        if methods.iter().any(|earlier| earlier == method) {
+            item.fault(format!("{method} is already in the list"));
+        }
+        methods.push(method.to_owned());
+    }
+    let has = |wanted: &str| methods.iter().any(|method| method == wanted);
+    if protocol == Protocol::Websocket && !methods.is_empty() && !has("GET") {
+        spot.fault("a WebSocket begins with GET, which is not in the list");
+    }
+    if has("GET") && !has("HEAD") {
+        methods.push("HEAD".to_owned());
+    }
+    Some(methods)
+}
+
+fn choices(spot: &Spot<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = Vec::new();
+    let Some(items) = spot.some(MOST_AGENTS_OF_ROUTE) else {
+        return choices;
+    };
+    let mut all_read = true;
+    for item in items {
+        let Some((agent, own_weight)) = choice(&item, by_name) else {
+            all_read = false;
+            continue;
+        };
+        if choices.iter().any(|earlier| earlier.agent == agent) {
+            item.fault("this agent is already in the list");
+        }
+        let weight = own_weight
+            .or(agents.get(agent.0).map(|agent| agent.weight))
+            .unwrap_or(1);
+        choices.push(Choice { agent, weight });
+    }
+    if all_read && choices.iter().all(|choice| choice.weight == 0) {
+        spot.fault("every agent has weight 0, so a request that names none reaches nobody");
+    }
+    choices
+}
+
+/// An agent by its name, or with a weight of its own.
+fn choice(spot: &Spot<'_>, by_name: &HashMap<&str, AgentId>) -> Option<(AgentId, Option<u32>)> {
+    if spot.is_text() {
+        return Some((spot.reference("agent", by_name)?, None));
+    }
+    let fields = spot.fields_or_name(CHOICE_FIELDS, "agent")?;
+    let weight = weight(&fields);
+    Some((fields.need("agent")?.reference("agent", by_name)?, weight))
+}
+
+fn retry(spot: &Spot<'_>) -> Option<Retry> {
+    let fields = spot.fields(RETRY_FIELDS)?;
+    let max_attempts = fields
+        .get("max_attempts")
+        .and_then(|spot| spot.whole_u32(1..=10))
+        .unwrap_or(2);
+    let mut retry_on: Vec<u16> = Vec::new();
+    if let Some(list) = fields.get("retry_on") {
+        for item in list.list(200).into_iter().flatten() {
+            let Some(status) = item
+                .whole(400..=599)
+                .and_then(|status| u16::try_from(status).ok())
+            else {
+                continue;
+            };
+            if retry_on.contains(&status) {
+                item.fault(format!("{status} is already in the list"));
+            }
+            retry_on.push(status);
+        }
+    }
+    Some(Retry {
+        max_attempts,
+        retry_on,
+    })
+}
+
+/// What earlier routes have taken.
+#[derive(Default)]
+struct Seen {
+    told_of_keys: bool,
+    /// Names, and the prefixes of the routes that bear them.
+    names: HashMap<String, (String, String)>,
+    prefixes: HashMap<String, Vec<Taken>>,
+}
+
+/// What a route has taken of its prefix.
+struct Taken {
+    /// `None`: all.
+    methods: Option<Vec<String>>,
+    by: String,
+}
+
+impl Seen {
+    fn check(&mut self, item: &Spot<'_>, fields: &Fields<'_>, route: &Route) {
+        let place = item.place().to_string();
+        let earlier = self.prefixes.entry(route.prefix.clone()).or_default();
+        for taken in earlier.iter() {
+            if let Some(overlap) = overlap(taken.methods.as_deref(), route.methods.as_deref()) {
+                item.fault(format!(
+                    "{overlap} {} already belongs to {} (GET implies HEAD)",
+                    shown(&route.prefix),
+                    taken.by
+                ));
+                break;
+            }
+        }
+        earlier.push(Taken {
+            methods: route.methods.clone(),
+            by: place.clone(),
+        });
+
+        match self.names.get(&route.name) {
+            // Without names of their own, routes of one prefix bear it together.
+            Some((prefix, earlier_place))
+                if fields.get("name").is_some() || *prefix != route.prefix =>
+            {
+                let at = fields.get("name").unwrap_or(*item);
+                at.fault(format!(
+                    "{earlier_place} is already named {}",
+                    shown(&route.name)
+                ));
+            }
+            Some(_) => {}
+            None => {
+                self.names
+                    .insert(route.name.clone(), (route.prefix.clone(), place));
+            }
+        }
+    }
+}
+
+/// What two lists of methods have in common, in words; `None` where they have nothing.
+fn overlap(one: Option<&[String]>, other: Option<&[String]>) -> Option<String> {
+    match (one, other) {
+        (None, None) => Some("every method of".to_owned()),
+        (None, Some(methods)) | (Some(methods), None) => Some(methods.join(", ")),
+        (Some(one), Some(other)) => {
+            let common: Vec<&str> = one
+                .iter()
+                .filter(|method| other.contains(method))
+                .map(String::as_str)
+                .collect();
+            (!common.is_empty()).then(|| common.join(", "))
+        }
+    }
+}
+
+/// Tells apart what bears one name: routes of one prefix get their methods added.
+fn distinguish(routes: &mut [Route]) {
+    let mut names = HashSet::new();
+    let shared: HashSet<String> = routes
+        .iter()
+        .filter(|route| !names.insert(route.name.clone()))
+        .map(|route| route.name.clone())
+        .collect();
+    for route in routes
+        .iter_mut()
+        .filter(|route| shared.contains(&route.name))
+    {
+        let mut methods = route.methods.clone().unwrap_or_default();
+        methods.sort();
+        route.distinct_name = format!("{} {}", methods.join(","), route.name);
+    }
+}

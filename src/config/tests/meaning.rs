@@ -1,0 +1,165 @@
+//! What a good document is compiled into.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::policy::*;
+use super::{accepted, reference, small, with};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[test]
+fn the_reference_means_what_its_page_says() {
+    let policy = accepted(&reference());
+
+    let names = |agents: &[Agent]| {
+        agents
+            .iter()
+            .map(|agent| agent.name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&policy.agents),
+        ["chat-cpu", "chat-gpu", "memory", "rag", "tools"]
+    );
+    assert_eq!(policy.agents[4].cluster, "tool-execution");
+
+    assert_eq!(policy.plans[0].name, "premium");
+    let rate = |limits: &[Limit]| limits[0].rate;
+    assert_eq!(
+        rate(&policy.plans[0].limits),
+        Rate {
+            quantity: 500,
+            period: MINUTE,
+            burst: 100
+        }
+    );
+    assert_eq!(
+        rate(&policy.plans[1].limits),
+        Rate {
+            quantity: 50,
+            period: MINUTE,
+            burst: 50
+        }
+    );
+    assert_eq!(policy.plans[1].limits[0].name, "plan");
+
+    assert_eq!(policy.clients.default_plan, Some(PlanId(1)));
+    let key = &policy.clients.keys[0];
+    assert_eq!((key.sha256[0], key.sha256[31]), (0x9f, 0x08));
+    assert_eq!(
+        (key.client.id.as_str(), key.client.plan),
+        ("acme-dev", Some(PlanId(1)))
+    );
+    let validator = policy.clients.validator.as_ref().unwrap();
+    assert_eq!(
+        validator.headers,
+        [("x-gateway".to_owned(), "waykeeper".to_owned())]
+    );
+    assert_eq!(validator.remember_valid, Duration::from_secs(300));
+
+    let chat = &policy.routes[0];
+    assert_eq!(chat.name, "/v1/chat/completions");
+    assert_eq!(chat.methods.as_deref(), Some(&["POST".to_owned()][..]));
+    assert_eq!(
+        chat.agents,
+        [
+            Choice {
+                agent: AgentId(1),
+                weight: 70
+            },
+            Choice {
+                agent: AgentId(0),
+                weight: 30
+            }
+        ]
+    );
+    assert_eq!(
+        (chat.timeout, chat.idle_timeout),
+        (Some(Duration::from_secs(120)), None)
+    );
+    let stream = &policy.routes[1];
+    assert_eq!((stream.timeout, stream.idle_timeout), (None, Some(MINUTE)));
+    assert_eq!(
+        policy.routes[2].idle_timeout,
+        Some(Duration::from_secs(300))
+    );
+    assert_eq!(
+        policy.routes[3].retry,
+        Some(Retry {
+            max_attempts: 2,
+            retry_on: vec![502, 503]
+        })
+    );
+    assert_eq!(policy.routes[4].roles, ["admin"]);
+    let own = &policy.routes[5].limits[0];
+    assert_eq!(
+        (own.name.as_str(), own.each, own.rate.quantity),
+        ("route", Each::ClientRoute, 30)
+    );
+    assert_eq!(
+        policy.tables,
+        Tables {
+            keys: 65_536,
+            counters: 262_144
+        }
+    );
+}
+
+#[test]
+fn what_is_not_written_has_its_default() {
+    let policy = accepted(&small());
+
+    assert_eq!(
+        policy.clients.key_sources,
+        [
+            KeySource::Header {
+                name: "x-api-key".into(),
+                scheme: None
+            },
+            KeySource::Header {
+                name: "authorization".into(),
+                scheme: Some("Bearer".into())
+            },
+        ]
+    );
+    assert_eq!(policy.clients.default_plan, None);
+    assert_eq!(policy.clients.unknown_plan, UnknownPlan::Refuse);
+    let validator = policy.clients.validator.as_ref().unwrap();
+    assert_eq!(validator.timeout, Duration::from_secs(1));
+    assert_eq!(
+        (
+            validator.remember_valid.as_secs(),
+            validator.remember_invalid.as_secs()
+        ),
+        (300, 10)
+    );
+    let route = &policy.routes[0];
+    assert!(route.auth_required);
+    assert_eq!(
+        (route.protocol, route.timeout),
+        (Protocol::Http, Some(Duration::from_secs(300)))
+    );
+    assert_eq!(
+        (route.methods.as_ref(), route.retry.as_ref(), route.max_body),
+        (None, None, None)
+    );
+    assert_eq!(
+        policy.tables,
+        Tables {
+            keys: 65_536,
+            counters: 262_144
+        }
+    );
+}
+
+#[test]
+fn get_implies_head() {
+    let policy = accepted(&with(small(), "/routes/0/methods", json!(["GET", "POST"])));
+
+    assert_eq!(
+        policy.routes[0].methods.as_deref().unwrap(),
+        ["GET", "POST", "HEAD"]
+    );
+}

@@ -1,0 +1,85 @@
+//! Quantities with their units, as people write them: `250ms`, `64KiB`, `50/minute`. Whole numbers only; a number
+//! without its unit is refused, since its reader would have to guess.
+
+use std::time::Duration;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+const DURATIONS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB)];
+const PERIODS: [(&str, u64); 4] = [
+    ("second", 1),
+    ("minute", 60),
+    ("hour", 3_600),
+    ("day", 86_400),
+];
+
+/// What a duration looks like, for the texts of faults.
+pub(super) const DURATION: &str = "a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"";
+/// What a size looks like.
+pub(super) const SIZE: &str = "a size such as \"64KiB\" or \"10MiB\"";
+/// What a rate looks like.
+pub(super) const RATE: &str = "a rate such as \"50/minute\" (second, minute, hour or day)";
+
+/// Reads `250ms`, `30s`, `5m` or `1h`. `None` if it is not one, or too large for its type.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    quantity(text, &DURATIONS).map(Duration::from_millis)
+}
+
+/// Reads `512B`, `64KiB`, `10MiB` or `1GiB` as bytes.
+pub(super) fn size(text: &str) -> Option<u64> {
+    quantity(text, &SIZES)
+}
+
+/// Reads `50/minute` as a quantity and its period.
+pub(super) fn rate(text: &str) -> Option<(u64, Duration)> {
+    let (quantity, unit) = text.split_once('/')?;
+    let seconds = factor(unit, &PERIODS)?;
+    Some((whole(quantity)?, Duration::from_secs(seconds)))
+}
+
+/// A duration in the largest unit that holds it whole.
+pub(super) fn show_duration(duration: Duration) -> String {
+    show(
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+        &DURATIONS,
+    )
+}
+
+/// A size in the largest unit that holds it whole.
+pub(super) fn show_size(bytes: u64) -> String {
+    show(bytes, &SIZES)
+}
+
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let end = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(end)?;
+    whole(number)?.checked_mul(factor(unit, units)?)
+}
+
+fn factor(unit: &str, units: &[(&str, u64)]) -> Option<u64> {
+    units
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .map(|(_, factor)| *factor)
+}
+
+/// Digits only: no sign, no point, no separators.
+fn whole(digits: &str) -> Option<u64> {
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then_some(())?;
+    digits.parse().ok()
+}
+
+fn show(amount: u64, units: &[(&str, u64)]) -> String {
+    let fitting = units
+        .iter()
+        .rev()
+        .find(|(_, factor)| amount > 0 && amount.is_multiple_of(*factor));
+    let (name, factor) = fitting.or(units.first()).copied().unwrap_or(("", 1));
+    format!("{}{name}", amount / factor.max(1))
+}
