@@ -4,4 +4,10 @@
 
 pub mod agent;
 pub mod auth;
+pub mod gateway;
+pub mod headers;
+mod reply;
 pub mod serving;
+pub mod stack;
+mod text;
+pub mod up;
