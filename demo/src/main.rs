@@ -1,10 +1,13 @@
 //! The demo's services, one process each.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
-use waykeeper_demo::{agent, auth};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use waykeeper_demo::auth::Keys;
+use waykeeper_demo::{agent, auth, up};
 
 /// What a command fails with: one line, shown to the user.
 type CommandError = Box<dyn std::error::Error>;
@@ -21,6 +24,7 @@ struct CommandLine {
 enum Command {
     Auth(AuthCommand),
     Agent(AgentCommand),
+    Up(UpCommand),
 }
 
 /// Serve the auth service, which tells whose key a key is.
@@ -29,6 +33,9 @@ struct AuthCommand {
     /// Address to listen on.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
     listen: String,
+    /// Key file; the demo's own keys if none is given.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
 }
 
 /// Serve an agent.
@@ -39,6 +46,41 @@ struct AgentCommand {
     /// Address to listen on.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8082")]
     listen: String,
+}
+
+/// Run the whole stack: auth, five agents and Envoy with the filter, until Ctrl-C or SIGTERM.
+#[derive(Args, Debug)]
+struct UpCommand {
+    /// Where the gateway listens.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where Envoy's admin interface listens.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
+    admin: SocketAddr,
+    /// Where metrics and readiness are served.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9902")]
+    operations: SocketAddr,
+    /// Directory of Envoy's and the filter's configuration.
+    #[arg(long, value_name = "DIRECTORY", default_value = "envoy")]
+    configuration: PathBuf,
+    /// The Envoy program.
+    #[arg(long, value_name = "FILE", default_value = ".tools/envoy")]
+    envoy: PathBuf,
+    /// The filter's module.
+    #[arg(long, value_name = "FILE", default_value = "target/waykeeper.wasm")]
+    module: PathBuf,
+    /// Key file of the auth service; the demo's own keys if none is given.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
+    /// Envoy's worker threads.
+    #[arg(long, value_name = "NUMBER", default_value_t = 2)]
+    concurrency: u32,
+}
+
+/// The request to end: Ctrl-C or SIGTERM, caught from when this is made.
+struct Ending {
+    interrupt: Signal,
+    terminate: Signal,
 }
 
 fn main() -> ExitCode {
@@ -59,15 +101,22 @@ fn run(command: Command) -> Result<(), CommandError> {
         match command {
             Command::Auth(command) => command.run().await,
             Command::Agent(command) => command.run().await,
+            Command::Up(command) => command.run().await,
         }
     })
 }
 
 impl AuthCommand {
     async fn run(self) -> Result<(), CommandError> {
-        let auth = auth::start(&self.listen).await?;
+        let keys = self
+            .keys
+            .as_deref()
+            .map_or_else(|| Ok(Keys::demo()), Keys::from_file)?;
+        // Before anyone is told that it runs: from then on it may be asked to end.
+        let end = Ending::listen()?;
+        let auth = auth::start(&self.listen, keys).await?;
         println!("auth listens on http://{}", auth.address());
-        asked_to_end().await?;
+        end.wait().await;
         auth.stop().await;
         Ok(())
     }
@@ -75,23 +124,50 @@ impl AuthCommand {
 
 impl AgentCommand {
     async fn run(self) -> Result<(), CommandError> {
+        let end = Ending::listen()?;
         let agent = agent::start(&self.name, &self.listen).await?;
         println!(
             "agent {} listens on http://{}",
             agent.name(),
             agent.address()
         );
-        asked_to_end().await?;
+        end.wait().await;
         agent.stop().await;
         Ok(())
     }
 }
 
-/// Waits for Ctrl-C or SIGTERM.
-async fn asked_to_end() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
+impl UpCommand {
+    async fn run(self) -> Result<(), CommandError> {
+        let end = Ending::listen()?;
+        let options = up::Options {
+            configuration: self.configuration,
+            envoy: self.envoy,
+            module: self.module,
+            keys: self.keys,
+            listen: self.listen,
+            admin: self.admin,
+            operations: self.operations,
+            concurrency: self.concurrency,
+        };
+        Ok(up::run(options, end.wait()).await?)
+    }
+}
+
+// === impl Ending ===
+
+impl Ending {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use axum::body::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1;
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request, Response};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+
+use super::exchange::exchange;
 
 /// The statistics that tell whether a changed configuration was taken.
 const RELOADED: &str = "extension_config_discovery.http_filter.waykeeper.config_reload";
@@ -46,6 +45,9 @@ pub struct AdminError {
     path: String,
     reason: String,
 }
+
+/// Whatever kept a request from being answered.
+type SendError = Box<dyn std::error::Error + Send + Sync>;
 
 // === impl Admin ===
 
@@ -129,45 +131,34 @@ impl Admin {
     }
 
     async fn call(&self, method: Method, path: &str) -> Result<String, AdminError> {
-        let answer = match &self.address {
-            AdminAddress::Tcp(address) => match TcpStream::connect(address).await {
-                Ok(stream) => exchange(stream, method, path).await,
-                Err(error) => Err(error.into()),
-            },
-            AdminAddress::Socket(socket) => match UnixStream::connect(socket).await {
-                Ok(stream) => exchange(stream, method, path).await,
-                Err(error) => Err(error.into()),
-            },
-        };
-        answer.map_err(|error| AdminError::new(path, error))
+        let response = self
+            .send(method, path)
+            .await
+            .map_err(|error| AdminError::new(path, error))?;
+        let body = String::from_utf8_lossy(response.body()).into_owned();
+        let status = response.status();
+        if status.is_success() {
+            Ok(body)
+        } else {
+            let reason = format!("{status}: {}", body.trim());
+            Err(AdminError::new(path, reason))
+        }
     }
-}
 
-/// One request on a connection of its own.
-async fn exchange<S>(
-    stream: S,
-    method: Method,
-    path: &str,
-) -> Result<String, Box<dyn std::error::Error + Send + Sync>>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender; what goes wrong on it shows in the answer.
-    tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "admin")
-        .body(Empty::<Bytes>::new())?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let body = response.into_body().collect().await?.to_bytes();
-    let body = String::from_utf8_lossy(&body).into_owned();
-    if status.is_success() {
-        Ok(body)
-    } else {
-        Err(format!("{status}: {}", body.trim()).into())
+    async fn send(&self, method: Method, path: &str) -> Result<Response<Bytes>, SendError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "admin")
+            .body(Full::default())?;
+        Ok(match &self.address {
+            AdminAddress::Tcp(address) => {
+                exchange(TcpStream::connect(address).await?, request).await?
+            }
+            AdminAddress::Socket(socket) => {
+                exchange(UnixStream::connect(socket).await?, request).await?
+            }
+        })
     }
 }
 

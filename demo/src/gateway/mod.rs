@@ -3,10 +3,12 @@
 //! they show is true of the files that an operator loads.
 
 mod admin;
+mod exchange;
 mod process;
 mod reference;
 
-pub use admin::{Admin, AdminAddress, AdminError};
+pub use admin::{Admin, AdminAddress, AdminError, Reloads};
+pub(crate) use exchange::exchange;
 pub use process::ProcessError;
 pub use reference::{Bootstrap, FilterFile, ReferenceError};
 

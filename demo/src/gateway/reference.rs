@@ -143,7 +143,8 @@ impl Bootstrap {
     ) -> Result<(), ReferenceError> {
         let mut cluster = self.cluster_mut(model)?.clone();
         *child_mut(&mut cluster, "name") = json!(name);
-        if let Some(Value::Array(clusters)) = self.document.pointer_mut("/static_resources/clusters")
+        if let Some(Value::Array(clusters)) =
+            self.document.pointer_mut("/static_resources/clusters")
         {
             clusters.push(cluster);
         }
