@@ -15,9 +15,12 @@ pub(super) fn prefix(text: &str) -> Result<(), String> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return refuse("holds characters that are not visible ASCII");
     }
-    if let Some(character) = text.chars().find(|character| "?#\\".contains(*character)) {
+    if let Some(character) = text
+        .chars()
+        .find(|character| "?#\\{}<>\"^`|".contains(*character))
+    {
         return refuse(&format!(
-            "holds {character}, which no path that reaches a route can hold"
+            "holds {character}, which no path holds unescaped; a prefix is matched literally"
         ));
     }
     if text.len() > 1 && text.ends_with('/') {

@@ -126,7 +126,7 @@ impl<'a> Spot<'a> {
         most: usize,
     ) -> Option<impl Iterator<Item = Spot<'s>> + use<'s, 'a>> {
         if matches!(self.node, Node::List(items) if items.is_empty()) {
-            self.fault("the list is empty; name at least one, or leave the field out");
+            self.fault("the list is empty; write at least one entry");
             return None;
         }
         self.list(most)

@@ -1,0 +1,189 @@
+//! The functions that Envoy calls, by their names in the proxy-wasm ABI 0.2.1.
+
+#![expect(
+    unsafe_code,
+    reason = "names that the host looks for must not be mangled, and the runtime must be started once"
+)]
+
+use std::cell::RefCell;
+
+use proxy_wasm as _;
+
+use super::Vm;
+use crate::host::StreamId;
+use crate::lifecycle::Flow;
+
+thread_local! {
+    static VM: RefCell<Vm> = RefCell::new(Vm::new());
+}
+
+/// Envoy's `FilterHeadersStatus`.
+#[repr(u32)]
+enum HeadersStatus {
+    Continue = 0,
+    /// Nothing of the request moves on, and its body stays with the sender.
+    StopAllIterationAndWatermark = 4,
+}
+
+/// Envoy's `FilterDataStatus`, and of the same numbers `FilterTrailersStatus`.
+#[repr(u32)]
+enum DataStatus {
+    Continue = 0,
+    StopIterationAndBuffer = 1,
+}
+
+impl From<Flow> for HeadersStatus {
+    fn from(flow: Flow) -> Self {
+        match flow {
+            Flow::Continue => Self::Continue,
+            Flow::Hold => Self::StopAllIterationAndWatermark,
+        }
+    }
+}
+
+impl From<Flow> for DataStatus {
+    fn from(flow: Flow) -> Self {
+        match flow {
+            Flow::Continue => Self::Continue,
+            Flow::Hold => Self::StopIterationAndBuffer,
+        }
+    }
+}
+
+/// Runs `f` on the VM. No hostcall that `f` makes calls back into it, so it is never borrowed twice; were it so,
+/// `otherwise` would stand, and not a trap.
+fn vm<T>(otherwise: T, f: impl FnOnce(&mut Vm) -> T) -> T {
+    VM.with(|vm| match vm.try_borrow_mut() {
+        Ok(mut vm) => f(&mut vm),
+        Err(_) => otherwise,
+    })
+}
+
+unsafe extern "C" {
+    fn __wasm_call_ctors();
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _initialize() {
+    // SAFETY: the host calls this once, before anything else. Without it the linker would wrap every export in it.
+    unsafe { __wasm_call_ctors() };
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_context_create(context: u32, root: u32) {
+    vm((), |vm| vm.on_context_create(context, root));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_vm_start(_root: u32, _size: usize) -> bool {
+    true
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_configure(root: u32, size: usize) -> bool {
+    vm(false, |vm| vm.on_configure(root, size))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_tick(root: u32) {
+    vm((), |vm| {
+        if let Some(gateway) = vm.gateways.get_mut(&root) {
+            gateway.on_tick();
+        }
+    });
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_http_call_response(
+    root: u32,
+    token: u32,
+    headers: usize,
+    body: usize,
+    _trailers: usize,
+) {
+    vm((), |vm| vm.on_callout(root, token, headers, body));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_request_headers(
+    stream: u32,
+    _headers: usize,
+    end_of_stream: bool,
+) -> HeadersStatus {
+    vm(Flow::Hold, |vm| {
+        vm.on_request_headers(stream, end_of_stream)
+    })
+    .into()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_request_body(stream: u32, size: usize, _end_of_stream: bool) -> DataStatus {
+    vm(Flow::Hold, |vm| {
+        vm.gateway(stream).map_or(Flow::Hold, |gateway| {
+            gateway.on_request_body(StreamId(stream), size)
+        })
+    })
+    .into()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_request_trailers(stream: u32, _trailers: usize) -> DataStatus {
+    vm(Flow::Hold, |vm| {
+        vm.gateway(stream).map_or(Flow::Hold, |gateway| {
+            gateway.on_request_trailers(StreamId(stream))
+        })
+    })
+    .into()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_headers(
+    stream: u32,
+    _headers: usize,
+    _end_of_stream: bool,
+) -> HeadersStatus {
+    vm((), |vm| {
+        if let Some(gateway) = vm.gateway(stream) {
+            gateway.on_response_headers(StreamId(stream));
+        }
+    });
+    HeadersStatus::Continue
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_body(
+    stream: u32,
+    _size: usize,
+    _end_of_stream: bool,
+) -> DataStatus {
+    vm((), |vm| {
+        if let Some(gateway) = vm.gateway(stream) {
+            gateway.on_response_body(StreamId(stream));
+        }
+    });
+    DataStatus::Continue
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_trailers(_stream: u32, _trailers: usize) -> DataStatus {
+    DataStatus::Continue
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_done(_context: u32) -> bool {
+    true
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_log(_context: u32) {}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_delete(context: u32) {
+    vm((), |vm| vm.on_delete(context));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_queue_ready(_root: u32, _queue: u32) {}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_foreign_function(_context: u32, _function: u32, _size: usize) {}

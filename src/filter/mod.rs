@@ -1,0 +1,117 @@
+//! Envoy's callbacks, and nothing else: each is handed on to the gateway of its configuration.
+//!
+//! The entry points are our own; the crate's dispatcher of the same names is left out when the module is linked (see
+//! `build.rs`). So every callout belongs to the gateway and not to the stream that happened to make it, an unknown
+//! context is no panic, and a request that waits can be held with its body stopped at the sender.
+
+mod entry;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::config;
+use crate::host::envoy::Envoy;
+use crate::host::{CalloutId, Host, LocalReply, StreamId};
+use crate::lifecycle::{Flow, Gateway, MAX_ANSWER_BYTES};
+
+/// What lives in one VM: a gateway for each configuration that is in use. A new configuration comes as a new root
+/// context in the same VM, while streams of the old one still run.
+struct Vm {
+    host: Rc<Envoy>,
+    gateways: HashMap<u32, Gateway<Envoy>>,
+    /// The root context of each stream.
+    roots: HashMap<u32, u32>,
+}
+
+impl Vm {
+    fn new() -> Self {
+        let host = Rc::new(Envoy::new());
+        proxy_wasm::set_log_level(host.log_level());
+        Self {
+            host,
+            gateways: HashMap::new(),
+            roots: HashMap::new(),
+        }
+    }
+
+    fn on_context_create(&mut self, context: u32, root: u32) {
+        if root != 0 {
+            self.roots.insert(context, root);
+        }
+    }
+
+    fn on_configure(&mut self, root: u32, size: usize) -> bool {
+        let bytes = self.host.configuration(size);
+        let policy = match config::load(&bytes) {
+            Ok(policy) => policy,
+            Err(faults) => {
+                for fault in faults.to_string().lines() {
+                    log::error!("configuration refused: {fault}");
+                }
+                return false;
+            }
+        };
+        match Gateway::new(Rc::clone(&self.host), policy) {
+            Ok((gateway, kept)) => {
+                if let Some(kept) = kept {
+                    log::warn!("{kept}");
+                }
+                if gateway.needs_ticks() {
+                    self.host.tick_each_second();
+                }
+                self.gateways.insert(root, gateway);
+                true
+            }
+            Err(error) => {
+                log::error!("the shared tables cannot be created: {error}");
+                false
+            }
+        }
+    }
+
+    /// The gateway of a stream's configuration.
+    fn gateway(&mut self, stream: u32) -> Option<&mut Gateway<Envoy>> {
+        self.gateways.get_mut(self.roots.get(&stream)?)
+    }
+
+    fn on_request_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
+        match self.gateway(stream) {
+            Some(gateway) => gateway.on_request_headers(StreamId(stream), end_of_stream),
+            None => {
+                self.host.reply(&not_configured());
+                Flow::Hold
+            }
+        }
+    }
+
+    fn on_callout(&mut self, root: u32, token: u32, headers: usize, body: usize) {
+        let answer = self.host.callout_answer(headers, body, MAX_ANSWER_BYTES);
+        if let Some(gateway) = self.gateways.get_mut(&root) {
+            gateway.on_callout(CalloutId(token), &answer);
+        }
+    }
+
+    fn on_delete(&mut self, context: u32) {
+        match self.roots.remove(&context) {
+            Some(root) => {
+                if let Some(gateway) = self.gateways.get_mut(&root) {
+                    gateway.on_end(StreamId(context));
+                }
+            }
+            None => {
+                self.gateways.remove(&context);
+            }
+        }
+    }
+}
+
+/// A request that came to a root context which was never configured: nobody gets in that way.
+fn not_configured() -> LocalReply {
+    LocalReply {
+        status: 503,
+        grpc_status: None,
+        headers: vec![("retry-after", "1".to_owned())],
+        body: Vec::new(),
+        details: "waykeeper_not_configured".to_owned(),
+    }
+}

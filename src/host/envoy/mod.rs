@@ -1,0 +1,239 @@
+//! Envoy (or another proxy-wasm host) as the filter's host.
+
+mod hostcalls;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
+
+use super::{
+    Callout, CalloutAnswer, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
+    MetricId, StreamId, Swap, Timestamp, Version,
+};
+
+/// Envoy. One for a whole VM, since metrics are defined once for all configurations that it sees.
+#[derive(Debug, Default)]
+pub(crate) struct Envoy {
+    metrics: RefCell<HashMap<String, MetricId>>,
+    random: Cell<u64>,
+}
+
+impl Envoy {
+    /// Envoy, with chance of its own for this VM.
+    pub(crate) fn new() -> Self {
+        let envoy = Self::default();
+        if let Ok(seed) = getrandom::u64() {
+            envoy.random.set(seed);
+        }
+        envoy
+    }
+
+    /// The least severe messages that Envoy's log takes.
+    pub(crate) fn log_level(&self) -> LogLevel {
+        hostcalls::log_level().unwrap_or(LogLevel::Info)
+    }
+
+    /// The configuration as the plugin was given it.
+    pub(crate) fn configuration(&self, size: usize) -> Vec<u8> {
+        let bytes = hostcalls::buffer(BufferType::PluginConfiguration, size);
+        bytes.unwrap_or_else(|error| {
+            log::error!("configuration: {error}");
+            Vec::new()
+        })
+    }
+
+    /// Has `on_tick` called once a second.
+    pub(crate) fn tick_each_second(&self) {
+        tell(hostcalls::set_tick_period(1000));
+    }
+
+    /// The answer to the callout whose callback is under way, if it is not larger than `max_body`.
+    pub(crate) fn callout_answer(
+        &self,
+        headers: usize,
+        body: usize,
+        max_body: usize,
+    ) -> CalloutAnswer {
+        // Without headers there was no answer, and asking for one would be refused.
+        if headers == 0 || body > max_body {
+            return CalloutAnswer::Failed;
+        }
+        let status = hostcalls::header(MapType::HttpCallResponseHeaders, b":status")
+            .ok()
+            .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
+        let body = if body == 0 {
+            Ok(Vec::new())
+        } else {
+            hostcalls::buffer(BufferType::HttpCallResponseBody, body)
+        };
+        match (status, body) {
+            (Some(status), Ok(body)) => CalloutAnswer::Response { status, body },
+            _ => CalloutAnswer::Failed,
+        }
+    }
+
+    fn metric(&self, kind: MetricType, name: &str) -> Option<MetricId> {
+        if let Some(id) = self.metrics.borrow().get(name) {
+            return Some(*id);
+        }
+        let id = hostcalls::define_metric(kind, name).map(MetricId);
+        if let Err(error) = id {
+            log::warn!("{name}: {error}");
+        }
+        let id = id.ok()?;
+        self.metrics.borrow_mut().insert(name.to_owned(), id);
+        Some(id)
+    }
+}
+
+impl Host for Envoy {
+    fn now(&self) -> Timestamp {
+        // A host without a clock would be no host; at the beginning of time all limits still hold.
+        Timestamp(hostcalls::current_time().unwrap_or(0))
+    }
+
+    fn random(&self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014): one draw of the system's randomness for each VM, then arithmetic.
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn seed(&self) -> Result<[u8; 16], HostError> {
+        let mut seed = [0; 16];
+        getrandom::fill(&mut seed).map_err(|_| HostError {
+            call: "randomness",
+            status: Status::InternalFailure as u32,
+        })?;
+        Ok(seed)
+    }
+
+    fn read_cell(&self, cell: CellName) -> Option<(Vec<u8>, Version)> {
+        let (value, version) = hostcalls::shared_data(&key(cell)).ok()?;
+        Some((value, Version(version)))
+    }
+
+    fn swap_cell(&self, cell: CellName, value: &[u8], version: Version) -> Swap {
+        // To the host, version 0 means to write whatever is there.
+        if version == Version(0) {
+            return Swap::Failed;
+        }
+        match hostcalls::set_shared_data(&key(cell), value, version.0) {
+            Ok(()) => Swap::Done,
+            Err(HostError { status, .. }) if status == Status::CasMismatch as u32 => Swap::Changed,
+            Err(_) => Swap::Failed,
+        }
+    }
+
+    fn create_cell(&self, cell: CellName, value: &[u8]) -> Result<(), HostError> {
+        hostcalls::set_shared_data(&key(cell), value, 0)
+    }
+
+    fn select(&self, stream: StreamId) -> bool {
+        hostcalls::set_effective_context(stream.0).is_ok()
+    }
+
+    fn request_headers(&self) -> Result<HeaderBlock, HostError> {
+        headers(MapType::HttpRequestHeaders)
+    }
+
+    fn set_request_header(&self, name: &str, value: &[u8]) {
+        tell(hostcalls::replace_header(
+            MapType::HttpRequestHeaders,
+            name.as_bytes(),
+            value,
+        ));
+    }
+
+    fn remove_request_header(&self, name: &[u8]) {
+        tell(hostcalls::remove_header(MapType::HttpRequestHeaders, name));
+    }
+
+    fn response_headers(&self) -> Result<HeaderBlock, HostError> {
+        headers(MapType::HttpResponseHeaders)
+    }
+
+    fn set_response_header(&self, name: &str, value: &[u8]) {
+        tell(hostcalls::replace_header(
+            MapType::HttpResponseHeaders,
+            name.as_bytes(),
+            value,
+        ));
+    }
+
+    fn caller_address(&self) -> Option<Vec<u8>> {
+        hostcalls::property(hostcalls::SOURCE_ADDRESS).ok()
+    }
+
+    fn note(&self, name: &str, value: &[u8]) {
+        tell(hostcalls::set_property(name.as_bytes(), value));
+    }
+
+    fn reply(&self, reply: &LocalReply) {
+        let headers = HeaderBlock::from_pairs(&reply.headers);
+        tell(hostcalls::send_local_response(
+            reply.status,
+            &reply.details,
+            headers.as_bytes(),
+            &reply.body,
+            reply.grpc_status,
+        ));
+    }
+
+    fn resume(&self) {
+        tell(hostcalls::continue_stream(StreamType::HttpRequest));
+    }
+
+    fn reset(&self) {
+        tell(hostcalls::close_stream(StreamType::HttpRequest));
+    }
+
+    fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
+        let headers = HeaderBlock::from_pairs(callout.headers);
+        let timeout = u32::try_from(callout.timeout.as_millis()).unwrap_or(u32::MAX);
+        hostcalls::http_call(callout.cluster, headers.as_bytes(), callout.body, timeout)
+            .map(CalloutId)
+    }
+
+    fn counter(&self, name: &str) -> Option<MetricId> {
+        self.metric(MetricType::Counter, name)
+    }
+
+    fn histogram(&self, name: &str) -> Option<MetricId> {
+        self.metric(MetricType::Histogram, name)
+    }
+
+    fn increment(&self, counter: MetricId) {
+        tell(hostcalls::increment_metric(counter.0));
+    }
+
+    fn record(&self, histogram: MetricId, value: u64) {
+        tell(hostcalls::record_metric(histogram.0, value));
+    }
+}
+
+/// The name of a cell in shared data, which other filters of the same VM id may use too.
+fn key(cell: CellName) -> [u8; 15] {
+    let mut key = *b"waykeeper/?????";
+    let (_, place) = key.split_at_mut(10);
+    let [a, b, c, d] = cell.number.to_le_bytes();
+    place.copy_from_slice(&[cell.table, a, b, c, d]);
+    key
+}
+
+fn headers(kind: MapType) -> Result<HeaderBlock, HostError> {
+    HeaderBlock::from_host(hostcalls::header_map(kind)?).map_err(|_| HostError {
+        call: "headers that can be read",
+        status: Status::ParseFailure as u32,
+    })
+}
+
+/// A refused hostcall changes nothing about a request that was decided on; the log tells of it.
+fn tell(result: Result<(), HostError>) {
+    if let Err(error) = result {
+        log::warn!("{error}");
+    }
+}

@@ -1,0 +1,156 @@
+//! All headers of a message in one buffer, read in place.
+//!
+//! The layout is the one in which proxy-wasm hosts hand header maps over, so that no header is copied or allocated
+//! for: the number of pairs, the lengths of each name and value, then all names and values, each with a zero byte
+//! behind it. All numbers are 32-bit little-endian.
+
+use std::fmt;
+
+/// All headers of a message, in their order. Values are bytes, as they came from outside.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeaderBlock {
+    bytes: Vec<u8>,
+}
+
+/// The buffer does not hold what its lengths promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeaderBlockError;
+
+impl HeaderBlock {
+    /// Takes over a buffer in the host's layout.
+    ///
+    /// # Errors
+    /// When its lengths do not add up to its size.
+    pub fn from_host(bytes: Vec<u8>) -> Result<Self, HeaderBlockError> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let count = number_at(&bytes, 0).ok_or(HeaderBlockError)?;
+        let lengths = bytes
+            .get(4..4 + count.checked_mul(8).ok_or(HeaderBlockError)?)
+            .ok_or(HeaderBlockError)?;
+        let mut end = 4 + lengths.len();
+        for length in lengths.as_chunks::<4>().0 {
+            end = end
+                .checked_add(u32::from_le_bytes(*length) as usize + 1)
+                .ok_or(HeaderBlockError)?;
+        }
+        if end > bytes.len() {
+            return Err(HeaderBlockError);
+        }
+        Ok(Self { bytes })
+    }
+
+    /// Makes a block of single headers.
+    pub fn from_pairs<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Self {
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let mut bytes = u32::try_from(pairs.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes()
+            .to_vec();
+        for (name, value) in pairs {
+            bytes.extend(length(name.as_ref()));
+            bytes.extend(length(value.as_ref()));
+        }
+        for (name, value) in pairs {
+            for part in [name.as_ref(), value.as_ref()] {
+                bytes.extend(part);
+                bytes.push(0);
+            }
+        }
+        Self { bytes }
+    }
+
+    /// The buffer in the host's layout.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Every header, name and value, in order; names as the host gives them, in lower case.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let count = number_at(&self.bytes, 0).unwrap_or(0);
+        let (lengths, mut rest) = self
+            .bytes
+            .get(4..)
+            .unwrap_or_default()
+            .split_at_checked(count * 8)
+            .unwrap_or_default();
+        let mut take = move |length: usize| -> Option<&[u8]> {
+            let (part, behind) = rest.split_at_checked(length)?;
+            rest = behind.get(1..).unwrap_or_default();
+            Some(part)
+        };
+        lengths.as_chunks::<8>().0.iter().map_while(move |lengths| {
+            let name = take(number_at(lengths, 0)?)?;
+            let value = take(number_at(lengths, 4)?)?;
+            Some((name, value))
+        })
+    }
+
+    /// The first value of a header.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter()
+            .find(|(other, _)| *other == name.as_bytes())
+            .map(|(_, value)| value)
+    }
+
+    /// All values of a header, in order.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter()
+            .filter(move |(other, _)| *other == name.as_bytes())
+            .map(|(_, value)| value)
+    }
+}
+
+fn number_at(bytes: &[u8], start: usize) -> Option<usize> {
+    let four = bytes.get(start..)?.first_chunk::<4>()?;
+    usize::try_from(u32::from_le_bytes(*four)).ok()
+}
+
+impl fmt::Display for HeaderBlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the host's header block is shorter than its lengths say")
+    }
+}
+
+impl std::error::Error for HeaderBlockError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_gives_back_what_it_was_made_of_in_order() {
+        let pairs: [(&str, &[u8]); 3] = [("a", b"1"), ("b", b""), ("a", b"\xff\x00")];
+        let block = HeaderBlock::from_pairs(&pairs);
+        let read: Vec<_> = block.iter().collect();
+        assert_eq!(
+            read,
+            [(&b"a"[..], &b"1"[..]), (b"b", b""), (b"a", b"\xff\x00")]
+        );
+        assert_eq!(block.get_all("a").count(), 2);
+        assert_eq!(HeaderBlock::from_host(block.bytes.clone()), Ok(block));
+    }
+
+    #[test]
+    fn a_block_cut_short_is_refused_wherever_it_is_cut() {
+        let whole = HeaderBlock::from_pairs(&[("name", "value"), ("x", "")]).bytes;
+        for cut in 1..whole.len() {
+            assert_eq!(
+                HeaderBlock::from_host(whole[..cut].to_vec()),
+                Err(HeaderBlockError),
+                "cut at {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_buffer_has_no_headers() {
+        assert_eq!(
+            HeaderBlock::from_host(Vec::new()).map(|block| block.iter().count()),
+            Ok(0)
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! What the filter asks of its host: the request at hand, callouts, shared cells, a clock, chance and counters.
+//!
+//! Two hosts stand behind this door: `envoy`, raw hostcalls of proxy-wasm (built for wasm32 only), and
+//! [`simulated`], plain memory for tests, properties and benchmarks. Header values and bodies are bytes, as they
+//! come from outside; every call that can fail says so.
+
+#[cfg(target_arch = "wasm32")]
+pub mod envoy;
+mod headers;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod simulated;
+mod time;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use headers::{HeaderBlock, HeaderBlockError};
+pub use time::Timestamp;
+
+/// What the filter asks of its host.
+///
+/// Methods that speak of *the* request, response or stream mean the selected one: within a stream's callback that
+/// stream, elsewhere the one last given to [`Host::select`].
+pub trait Host {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+
+    /// A random number, good enough to share load by, not for secrets.
+    fn random(&self) -> u64;
+
+    /// Bytes from the system's random source, for the seeds of hashes.
+    ///
+    /// # Errors
+    /// When the source has none to give.
+    fn seed(&self) -> Result<[u8; 16], HostError>;
+
+    /// Reads a cell of the memory that all workers share. `None`: it was never created.
+    fn read_cell(&self, cell: CellName) -> Option<(Vec<u8>, Version)>;
+
+    /// Replaces a cell's value, if its version is still `version`.
+    fn swap_cell(&self, cell: CellName, value: &[u8], version: Version) -> Swap;
+
+    /// Creates a cell, or replaces its value whatever it is. Only while the filter is being configured: workers
+    /// that create the same cell at once overwrite each other.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn create_cell(&self, cell: CellName, value: &[u8]) -> Result<(), HostError>;
+
+    /// Makes `stream` the selected one. False: it is gone.
+    fn select(&self, stream: StreamId) -> bool;
+
+    /// All headers of the request, in one pass.
+    ///
+    /// # Errors
+    /// When the host does not give them.
+    fn request_headers(&self) -> Result<HeaderBlock, HostError>;
+
+    /// Puts one value in place of all that the request's header has.
+    fn set_request_header(&self, name: &str, value: &[u8]);
+
+    /// Removes the request's header, all its values.
+    fn remove_request_header(&self, name: &[u8]);
+
+    /// All headers of the response.
+    ///
+    /// # Errors
+    /// When the host does not give them.
+    fn response_headers(&self) -> Result<HeaderBlock, HostError>;
+
+    /// Puts one value in place of all that the response's header has.
+    fn set_response_header(&self, name: &str, value: &[u8]);
+
+    /// The address of the caller with its port, as the host's listener understands it (trusted proxies regarded).
+    fn caller_address(&self) -> Option<Vec<u8>>;
+
+    /// Notes something about the stream for the access log.
+    fn note(&self, name: &str, value: &[u8]);
+
+    /// Answers the request here. Nothing goes on to an agent.
+    fn reply(&self, reply: &LocalReply);
+
+    /// Lets a request that was waiting go on.
+    fn resume(&self);
+
+    /// Ends the stream at once; both peers see it broken off.
+    fn reset(&self);
+
+    /// Sends a request of the filter's own.
+    ///
+    /// # Errors
+    /// When it cannot be sent: no such cluster, or none of its hosts is there.
+    fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError>;
+
+    /// Finds or defines a counter. Labels stand in the name: `requests_total;route=chat;`.
+    fn counter(&self, name: &str) -> Option<MetricId>;
+
+    /// Finds or defines a histogram.
+    fn histogram(&self, name: &str) -> Option<MetricId>;
+
+    /// Adds one to a counter.
+    fn increment(&self, counter: MetricId);
+
+    /// Records a value in a histogram.
+    fn record(&self, histogram: MetricId, value: u64);
+}
+
+/// The name of a shared cell: a table's letter and the cell's number in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CellName {
+    /// The table's letter.
+    pub table: u8,
+    /// The cell's number in the table.
+    pub number: u32,
+}
+
+/// Which value of a cell was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub u32);
+
+/// What became of a swap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    /// The cell holds the new value.
+    Done,
+    /// Another worker was faster: read again.
+    Changed,
+    /// The host refuses.
+    Failed,
+}
+
+/// A stream's handle: one request and its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub u32);
+
+/// A callout's handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CalloutId(pub u32);
+
+/// A counter's or histogram's handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MetricId(pub u32);
+
+/// A request of the filter's own, to a cluster of the host.
+#[derive(Debug, Clone, Copy)]
+pub struct Callout<'a> {
+    /// The cluster.
+    pub cluster: &'a str,
+    /// All headers, `:method`, `:path` and `:authority` included.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The body.
+    pub body: &'a [u8],
+    /// After this time the callout has failed.
+    pub timeout: Duration,
+}
+
+/// What came back of a callout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CalloutAnswer {
+    /// An answer, whoever gave it: a refused connection and a timeout come as the host's own 503 and 504.
+    Response {
+        /// HTTP's status.
+        status: u16,
+        /// The body.
+        body: Vec<u8>,
+    },
+    /// No answer, or one larger than was asked for.
+    Failed,
+}
+
+/// A finished answer of the filter itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalReply {
+    /// HTTP's status.
+    pub status: u16,
+    /// gRPC's status, for callers that speak gRPC.
+    pub grpc_status: Option<u8>,
+    /// Headers beside the status.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+    /// What the access log shall call it; no spaces.
+    pub details: String,
+}
+
+/// The host could not do what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostError {
+    /// What was asked.
+    pub call: &'static str,
+    /// The host's own number for what went wrong.
+    pub status: u32,
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the host refused {} (status {})", self.call, self.status)
+    }
+}
+
+impl std::error::Error for HostError {}

@@ -1,0 +1,264 @@
+//! Finding the key in a request, and taking it out before anything else can see it.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::config::policy::KeySource;
+use crate::host::HeaderBlock;
+
+/// The longest key, in bytes.
+const MAX_KEY: usize = 512;
+
+const PROTOCOLS: &str = "sec-websocket-protocol";
+
+/// Where a request may carry keys: its headers, its path with the query, and whether it is a WebSocket handshake.
+#[derive(Debug, Clone, Copy)]
+pub struct Presented<'a> {
+    /// All headers.
+    pub headers: &'a HeaderBlock,
+    /// `:path`.
+    pub path: &'a [u8],
+    /// Whether the request asks for a WebSocket.
+    pub handshake: bool,
+}
+
+/// What was found in the first source that is present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// No source is present.
+    Missing,
+    /// Empty, too long, repeated with different values, or of bytes that no key has.
+    Malformed,
+    /// A key.
+    Key(Credential),
+}
+
+/// A key as it was presented: 1 to 512 visible ASCII characters. It shows itself to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential(String);
+
+impl Credential {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let sound = (1..=MAX_KEY).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+        sound
+            .then(|| String::from_utf8(bytes.to_vec()).ok().map(Self))
+            .flatten()
+    }
+
+    /// The secret itself: to be hashed, or told to the validator, and nothing else.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential(…)")
+    }
+}
+
+/// Finds the key: the first source that is present counts, even if what it holds is no key.
+#[must_use]
+pub fn find(sources: &[KeySource], request: Presented<'_>) -> Found {
+    sources
+        .iter()
+        .find_map(|source| {
+            let mut values = values(source, request).into_iter();
+            let first = values.next()?;
+            Some(if values.all(|value| value == first) {
+                first
+            } else {
+                None
+            })
+        })
+        .map_or(Found::Missing, |value| {
+            value
+                .and_then(|value| Credential::read(&value))
+                .map_or(Found::Malformed, Found::Key)
+        })
+}
+
+/// What a source holds, undecided whether it is a key; `None` where it cannot even be decoded.
+fn values<'a>(source: &'a KeySource, request: Presented<'a>) -> Vec<Option<Cow<'a, [u8]>>> {
+    match source {
+        KeySource::Header { name, scheme } => request
+            .headers
+            .get_all(name)
+            .filter_map(|value| match scheme {
+                None => Some(value),
+                Some(scheme) => after_scheme(value, scheme),
+            })
+            .map(|value| Some(Cow::Borrowed(value)))
+            .collect(),
+        KeySource::Query { name, any_request } => {
+            if !request.handshake && !any_request {
+                return Vec::new();
+            }
+            query(request.path)
+                .filter_map(|(parameter, value)| {
+                    (percent_decoded(parameter) == name.as_bytes()).then_some(value)
+                })
+                .map(|value| Some(percent_decoded(value)))
+                .collect()
+        }
+        KeySource::WebsocketProtocol { prefix } => {
+            if !request.handshake {
+                return Vec::new();
+            }
+            offered(request.headers)
+                .filter_map(|protocol| key_in_protocol(protocol, prefix))
+                .collect()
+        }
+    }
+}
+
+/// What follows the scheme of an `Authorization` value. `None`: it has another scheme.
+fn after_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+    let (first, rest) = value.split_at_checked(scheme.len())?;
+    let follows = rest.is_empty() || rest.starts_with(b" ");
+    (first.eq_ignore_ascii_case(scheme.as_bytes()) && follows).then(|| rest.trim_ascii())
+}
+
+/// The key that a subprotocol carries, plain behind the prefix or in base64url behind its `64` form.
+fn key_in_protocol<'a>(protocol: &'a [u8], prefix: &str) -> Option<Option<Cow<'a, [u8]>>> {
+    if let Some(key) = protocol.strip_prefix(prefix.as_bytes()) {
+        return Some(Some(Cow::Borrowed(key)));
+    }
+    let encoded = protocol
+        .strip_prefix(prefix.strip_suffix('.').unwrap_or(prefix).as_bytes())?
+        .strip_prefix(b"64.")?;
+    Some(URL_SAFE_NO_PAD.decode(encoded).ok().map(Cow::Owned))
+}
+
+/// The parameters of a path's query, raw: name and value.
+fn query(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    split_query(path)
+        .1
+        .unwrap_or_default()
+        .split(|byte| *byte == b'&')
+        .map(|parameter| split_at_byte(parameter, b'='))
+        .map(|(name, value)| (name, value.unwrap_or_default()))
+}
+
+fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    split_at_byte(path, b'?')
+}
+
+fn split_at_byte(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+    let mut parts = bytes.splitn(2, |byte| *byte == separator);
+    (parts.next().unwrap_or_default(), parts.next())
+}
+
+/// `%41` as `A`; what is no escape stays as it is, and so does `+`, which may stand in a key.
+fn percent_decoded(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !bytes.contains(&b'%') {
+        return Cow::Borrowed(bytes);
+    }
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, behind)) = rest.split_first() {
+        let escape = (*first == b'%')
+            .then(|| behind.split_first_chunk::<2>())
+            .flatten()
+            .and_then(|(digits, behind)| {
+                let digits = std::str::from_utf8(digits).ok()?;
+                let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                Some((
+                    u8::from_str_radix(digits, 16).ok().filter(|_| plain)?,
+                    behind,
+                ))
+            });
+        let (byte, behind) = escape.unwrap_or((*first, behind));
+        decoded.push(byte);
+        rest = behind;
+    }
+    Cow::Owned(decoded)
+}
+
+/// The subprotocols that a handshake offers.
+fn offered(headers: &HeaderBlock) -> impl Iterator<Item = &[u8]> {
+    headers
+        .get_all(PROTOCOLS)
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|protocol| !protocol.is_empty())
+}
+
+/// What a handshake offers beside the key, and the protocol to name in the answer if the agent names none:
+/// browsers break off when they offered protocols and none comes back.
+#[must_use]
+pub fn offered_protocols(
+    sources: &[KeySource],
+    headers: &HeaderBlock,
+) -> Option<(Vec<u8>, Vec<u8>)> {
+    let carries_key = |protocol: &[u8]| {
+        sources.iter().any(|source| match source {
+            KeySource::WebsocketProtocol { prefix } => key_in_protocol(protocol, prefix).is_some(),
+            _ => false,
+        })
+    };
+    let (keys, others): (Vec<_>, Vec<_>) =
+        offered(headers).partition(|protocol| carries_key(protocol));
+    let answer = others.first().or(keys.first())?.to_vec();
+    (!keys.is_empty()).then(|| (others.join(&b", "[..]), answer))
+}
+
+/// A change that takes keys out of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal<'a> {
+    /// Remove the header.
+    Header(&'a str),
+    /// Put this in place of the path.
+    Path(Vec<u8>),
+}
+
+/// What must change so that no key travels on: every source is cleared, whichever counted, the query on any request.
+/// Subprotocols are not regarded here, see [`offered_protocols`].
+#[must_use]
+pub fn without_key<'a>(sources: &'a [KeySource], request: Presented<'_>) -> Vec<Removal<'a>> {
+    let mut removals = Vec::new();
+    for source in sources {
+        match source {
+            KeySource::Header { name, scheme } => {
+                let carries = request.headers.get_all(name).any(|value| {
+                    scheme
+                        .as_ref()
+                        .is_none_or(|scheme| after_scheme(value, scheme).is_some())
+                });
+                if carries {
+                    removals.push(Removal::Header(name));
+                }
+            }
+            KeySource::Query { .. } | KeySource::WebsocketProtocol { .. } => {}
+        }
+    }
+    let named = |parameter: &[u8]| {
+        let parameter = percent_decoded(parameter);
+        sources
+            .iter()
+            .any(|source| matches!(source, KeySource::Query { name, .. } if parameter == name.as_bytes()))
+    };
+    if query(request.path).any(|(name, _)| named(name)) {
+        removals.push(Removal::Path(path_without(request.path, named)));
+    }
+    removals
+}
+
+/// The path with all parameters gone that are `named`; without a `?` if none is left.
+fn path_without(path: &[u8], named: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let (path, query) = split_query(path);
+    let kept: Vec<&[u8]> = query
+        .unwrap_or_default()
+        .split(|byte| *byte == b'&')
+        .filter(|parameter| !named(split_at_byte(parameter, b'=').0))
+        .collect();
+    let mut result = path.to_vec();
+    if !kept.is_empty() {
+        result.push(b'?');
+        result.extend(kept.join(&b"&"[..]));
+    }
+    result
+}

@@ -1,0 +1,215 @@
+//! Who calls: finding the key in a request, and what is known of it.
+//!
+//! A key is listed in the configuration, remembered in shared state, or unknown; then the validator is asked.
+//! Nothing here waits: the driver makes the callout and comes back with its answer.
+
+mod client;
+mod find;
+mod validator;
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
+pub use client::Client;
+pub use find::{Credential, Found, Presented, Removal, find, offered_protocols, without_key};
+pub use validator::{MAX_ANSWER_BYTES, Question, Verdict};
+
+use crate::config::policy::{Clients, PlanId, Policy, UnknownPlan, Validator};
+use crate::host::{Host, Timestamp};
+use crate::state::keys::{self, Known, Record};
+use crate::state::{Decision, Grid, SeededHash, State, StateError};
+
+/// SHA-256 of a key: all that is kept of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyHash(pub [u8; keys::HASH_BYTES]);
+
+impl KeyHash {
+    /// The hash of a key.
+    #[must_use]
+    pub fn of(key: &[u8]) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+}
+
+/// What identifies clients under one configuration.
+#[derive(Debug)]
+pub struct Identity {
+    listed: HashMap<KeyHash, Listed>,
+    plans: HashMap<String, PlanId>,
+    default_plan: Option<PlanId>,
+    unknown_plan: UnknownPlan,
+    memory: Memory,
+}
+
+#[derive(Debug)]
+struct Listed {
+    client: Client,
+    expires: Option<u64>,
+}
+
+/// What is known of a key without asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Knowledge {
+    /// It proves this client.
+    Client(Client),
+    /// It proves nobody.
+    Invalid,
+    /// It proved somebody once.
+    Expired,
+    /// It proves a client of a plan that the configuration does not know.
+    UnknownPlan(String),
+    /// Nobody remembers it.
+    Unknown,
+}
+
+impl Identity {
+    /// What `policy` says of clients, over the tables of `state`.
+    #[must_use]
+    pub fn new(policy: &Policy, state: &State) -> Self {
+        let Clients {
+            keys,
+            default_plan,
+            unknown_plan,
+            validator,
+            ..
+        } = &policy.clients;
+        let plan_name = |id: &PlanId| policy.plans.get(id.0).map(|plan| plan.name.clone());
+        Self {
+            listed: keys
+                .iter()
+                .map(|key| {
+                    let client = Client {
+                        id: key.client.id.clone(),
+                        plan_name: key.client.plan.as_ref().and_then(plan_name),
+                        plan: key.client.plan,
+                        team: key.client.team.clone(),
+                        roles: key.client.roles.clone(),
+                    };
+                    let expires = key.expires;
+                    (KeyHash(key.sha256), Listed { client, expires })
+                })
+                .collect(),
+            plans: policy
+                .plans
+                .iter()
+                .enumerate()
+                .map(|(index, plan)| (plan.name.clone(), PlanId(index)))
+                .collect(),
+            default_plan: *default_plan,
+            unknown_plan: *unknown_plan,
+            memory: Memory {
+                grid: state.keys,
+                hash: state.hash,
+                realm: validator
+                    .as_ref()
+                    .map_or(0, |validator| realm(&state.hash, validator)),
+            },
+        }
+    }
+
+    /// Looks a key up: in the configuration, then in what is remembered. True in the second place if the memory was
+    /// asked at all.
+    pub fn known<H: Host>(&self, host: &H, key: &KeyHash, now: Timestamp) -> (Knowledge, bool) {
+        if let Some(listed) = self.listed.get(key) {
+            let expired = listed
+                .expires
+                .is_some_and(|expires| expires <= now.seconds());
+            let knowledge = if expired {
+                Knowledge::Expired
+            } else {
+                Knowledge::Client(listed.client.clone())
+            };
+            return (knowledge, false);
+        }
+        let knowledge = match self.memory.find(host, key, now) {
+            Some(Known::Invalid) => Knowledge::Invalid,
+            Some(Known::Valid(answer)) => {
+                Client::decode(&answer).map_or(Knowledge::Unknown, |client| self.with_plan(client))
+            }
+            None => Knowledge::Unknown,
+        };
+        (knowledge, true)
+    }
+
+    /// What the validator's verdict says of the key; it is remembered for the next request.
+    /// In the second place stands whether that failed; what is known holds all the same.
+    pub fn learn<H: Host>(
+        &self,
+        host: &H,
+        key: &KeyHash,
+        verdict: Verdict,
+        now: Timestamp,
+    ) -> (Knowledge, Result<(), StateError>) {
+        let (knowledge, answer, lasts) = match verdict {
+            Verdict::Valid { client, lasts } => {
+                let answer = client.encode();
+                (self.with_plan(client), Some(answer), lasts)
+            }
+            Verdict::Invalid { lasts } => (Knowledge::Invalid, None, lasts),
+        };
+        let record = Record {
+            hash: key.0,
+            realm: self.memory.realm,
+            expires: now.after(lasts),
+            answer,
+        };
+        let remembered = if lasts.is_zero() {
+            Ok(())
+        } else {
+            self.memory.insert(host, &record, now)
+        };
+        (knowledge, remembered)
+    }
+
+    /// Plans are remembered by name, since a new configuration may give them other places.
+    fn with_plan(&self, mut client: Client) -> Knowledge {
+        client.plan = match &client.plan_name {
+            None => self.default_plan,
+            Some(name) => match (self.plans.get(name), self.unknown_plan) {
+                (Some(plan), _) => Some(*plan),
+                (None, UnknownPlan::UseDefault) => self.default_plan,
+                (None, UnknownPlan::Refuse) => return Knowledge::UnknownPlan(name.clone()),
+            },
+        };
+        Knowledge::Client(client)
+    }
+}
+
+/// The keys that all workers remember.
+#[derive(Debug)]
+struct Memory {
+    grid: Grid,
+    hash: SeededHash,
+    realm: u64,
+}
+
+impl Memory {
+    fn find<H: Host>(&self, host: &H, key: &KeyHash, now: Timestamp) -> Option<Known> {
+        let (value, _) = host.read_cell(self.grid.locate(self.hash.place(&[&key.0]).cell))?;
+        keys::find(&value, &key.0, self.realm, now)
+    }
+
+    fn insert<H: Host>(&self, host: &H, record: &Record, now: Timestamp) -> Result<(), StateError> {
+        let cell = self.grid.locate(self.hash.place(&[&record.hash]).cell);
+        Grid::update(host, cell, |value| {
+            match keys::insert(&value, record, now) {
+                Some(value) => Decision::Replace(value, ()),
+                None => Decision::Keep(()),
+            }
+        })
+    }
+}
+
+/// What one validator said is not believed under another: not in a second gateway of the same process, and not
+/// after a new configuration that asks elsewhere.
+fn realm(hash: &SeededHash, validator: &Validator) -> u64 {
+    let mut parts = vec![validator.cluster.as_bytes(), validator.path.as_bytes()];
+    for (name, value) in &validator.headers {
+        parts.extend([name.as_bytes(), value.as_bytes()]);
+    }
+    hash.place(&parts).tag
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Handing a request over to Envoy's router, and telling the caller of its limits on the way back.
+
+use super::compiled::Compiled;
+use super::request::Request;
+use super::stream::Stream;
+use crate::host::Host;
+use crate::routing::kind;
+
+/// Sets what the agent is told and what steers Envoy's router.
+pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream, request: &Request) {
+    let (Some(id), Some(agent)) = (stream.route, stream.agent) else {
+        return;
+    };
+    let (Some(route), Some(agent)) = (policy.route(id), policy.policy.agents.get(agent.0)) else {
+        return;
+    };
+    let path = request
+        .routable_path()
+        .and_then(|path| path.rewritten(route.prefix.len(), route.prefix_rewrite.as_deref()));
+    if let Some(path) = path {
+        host.set_request_header(":path", &path);
+    }
+    if let Some(client) = &stream.client {
+        host.set_request_header("x-waykeeper-client", client.id.as_bytes());
+        if let Some(plan) = client.plan.and_then(|plan| policy.policy.plans.get(plan.0)) {
+            host.set_request_header("x-waykeeper-plan", plan.name.as_bytes());
+        }
+        if let Some(team) = &client.team {
+            host.set_request_header("x-waykeeper-team", team.as_bytes());
+        }
+        if !client.roles.is_empty() {
+            host.set_request_header("x-waykeeper-roles", client.roles.join(",").as_bytes());
+        }
+    }
+    host.set_request_header("x-waykeeper-agent", agent.name.as_bytes());
+    host.set_request_header("x-waykeeper-route", route.name.as_bytes());
+    host.set_request_header("x-waykeeper-cluster", agent.cluster.as_bytes());
+    host.set_request_header("x-waykeeper-kind", kind(route.protocol).as_bytes());
+    for (name, value) in policy.steering.get(id.0).into_iter().flatten() {
+        host.set_request_header(name, value.as_bytes());
+    }
+}
+
+/// Sets what the caller is told on a response that passes.
+pub(super) fn tell_caller<H: Host>(host: &H, stream: &mut Stream) {
+    for (name, value) in stream.rate_limit_headers() {
+        host.set_response_header(name, value.as_bytes());
+    }
+    if let Some(protocol) = stream.protocol.take() {
+        match host.response_headers() {
+            Ok(headers) => {
+                let switched = headers.get(":status") == Some(b"101");
+                if switched && headers.get("sec-websocket-protocol").is_none() {
+                    host.set_response_header("sec-websocket-protocol", &protocol);
+                }
+            }
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+}

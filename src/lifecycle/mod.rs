@@ -1,0 +1,275 @@
+//! One request from its first header to its last byte, and the work that requests share.
+//!
+//! The host's callbacks hand input to a [`Gateway`], which walks each request through the stages (see [`walk`]) and
+//! keeps what is known of it in a stream. Nothing is paused unless something is being waited for.
+
+mod compiled;
+mod forward;
+mod idle;
+mod inquiry;
+mod request;
+mod stream;
+mod telemetry;
+mod walk;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::config::Policy;
+use crate::config::policy::Tables;
+use crate::host::{CalloutAnswer, CalloutId, Host, HostError, StreamId};
+use crate::identity::Verdict;
+use crate::reply::{Refusal, answer};
+
+use compiled::Compiled;
+use idle::Ticks;
+use inquiry::Inquiries;
+use request::Request;
+use stream::{Phase, Stream};
+use telemetry::Telemetry;
+use walk::Stop;
+
+pub use crate::identity::MAX_ANSWER_BYTES;
+
+/// The gateway under one configuration, in one worker.
+#[derive(Debug)]
+pub struct Gateway<H> {
+    host: Rc<H>,
+    policy: Rc<Compiled>,
+    telemetry: Telemetry,
+    inquiries: Inquiries,
+    streams: HashMap<StreamId, Stream>,
+    ticks: Ticks,
+}
+
+/// What the host is to do with the part of the request that it has handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Send it on.
+    Continue,
+    /// Keep it: the request waits, or was answered here.
+    Hold,
+}
+
+/// The tables keep the sizes that the process was started with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TablesKept(pub Tables);
+
+impl fmt::Display for TablesKept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tables { keys, counters } = self.0;
+        write!(
+            f,
+            "tables: the new sizes take effect when Envoy starts anew; until then {keys} keys and {counters} counters"
+        )
+    }
+}
+
+impl<H: Host> Gateway<H> {
+    /// A gateway under `policy`. Tells in the second place if the tables keep other sizes than it asks for.
+    ///
+    /// # Errors
+    /// When the host has no place for the tables.
+    pub fn new(host: Rc<H>, policy: Policy) -> Result<(Self, Option<TablesKept>), HostError> {
+        let (policy, kept) = Compiled::new(&*host, policy)?;
+        let gateway = Self {
+            telemetry: Telemetry::new(&policy),
+            policy: Rc::new(policy),
+            host,
+            inquiries: Inquiries::default(),
+            streams: HashMap::new(),
+            ticks: Ticks::default(),
+        };
+        Ok((gateway, kept))
+    }
+
+    /// True if [`Self::on_tick`] is to be called once a second.
+    #[must_use]
+    pub fn needs_ticks(&self) -> bool {
+        self.policy
+            .policy
+            .routes
+            .iter()
+            .any(|route| route.idle_timeout.is_some())
+    }
+
+    /// The headers of a request have arrived.
+    pub fn on_request_headers(&mut self, id: StreamId, end_of_stream: bool) -> Flow {
+        let mut stream = Stream::default();
+        let step = match Request::read(&*self.host, &self.policy, end_of_stream) {
+            Ok(request) => self.begin(&mut stream, request),
+            Err(error) => {
+                log::error!("{error}");
+                Err(Stop::Refuse(Refusal::BadPath))
+            }
+        };
+        let flow = self.settle_step(id, &mut stream, step);
+        self.streams.insert(id, stream);
+        flow
+    }
+
+    /// A piece of the request's body has arrived.
+    pub fn on_request_body(&mut self, id: StreamId, size: usize) -> Flow {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Flow::Hold;
+        };
+        if stream.phase != Phase::Forwarded {
+            return Flow::Hold;
+        }
+        stream.active(self.ticks);
+        match stream.count_body(size) {
+            Ok(()) => Flow::Continue,
+            Err(refusal) => {
+                self.refuse(id, &refusal);
+                Flow::Hold
+            }
+        }
+    }
+
+    /// The trailers of the request have arrived.
+    #[must_use]
+    pub fn on_request_trailers(&self, id: StreamId) -> Flow {
+        match self.streams.get(&id) {
+            Some(stream) if stream.phase == Phase::Forwarded => Flow::Continue,
+            _ => Flow::Hold,
+        }
+    }
+
+    /// The headers of the response have arrived, whoever gave it.
+    pub fn on_response_headers(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        if stream.phase == Phase::Forwarded {
+            stream.active(self.ticks);
+            stream.answered = true;
+            forward::tell_caller(&*self.host, stream);
+        }
+    }
+
+    /// A piece of the response's body passes.
+    pub fn on_response_body(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.active(self.ticks);
+        }
+    }
+
+    /// The stream is over.
+    pub fn on_end(&mut self, id: StreamId) {
+        self.streams.remove(&id);
+    }
+
+    /// A callout was answered, or failed.
+    pub fn on_callout(&mut self, id: CalloutId, came: &CalloutAnswer) {
+        let Some(inquiry) = self.inquiries.take(id) else {
+            return;
+        };
+        let now = self.host.now();
+        let policy = Rc::clone(&self.policy);
+        let verdict = policy
+            .validator()
+            .and_then(|validator| Verdict::read(validator, came));
+        self.telemetry.validator_answered(
+            &*self.host,
+            verdict.as_ref(),
+            came,
+            now.since(inquiry.asked),
+        );
+        let knowledge = verdict.map(|verdict| {
+            let (knowledge, remembered) =
+                policy
+                    .identity
+                    .learn(&*self.host, &inquiry.key, verdict, now);
+            if let Err(error) = remembered {
+                log::warn!("a validator's answer could not be remembered: {error}");
+            }
+            knowledge
+        });
+        for id in inquiry.waiting {
+            let Some(mut stream) = self.streams.remove(&id) else {
+                continue;
+            };
+            if self.host.select(id)
+                && let Phase::Waiting(request) = std::mem::take(&mut stream.phase)
+            {
+                let step = match &knowledge {
+                    Some(knowledge) => self.identified(&mut stream, *request, knowledge.clone()),
+                    None => Err(Stop::Refuse(Refusal::ValidatorUnavailable)),
+                };
+                if self.settle_step(id, &mut stream, step) == Flow::Continue {
+                    self.host.resume();
+                }
+                self.streams.insert(id, stream);
+            }
+        }
+    }
+
+    /// A second has passed.
+    pub fn on_tick(&mut self) {
+        self.ticks.advance();
+        let silent: Vec<_> = self
+            .streams
+            .iter()
+            .filter(|(_, stream)| stream.is_silent(self.ticks))
+            .map(|(id, stream)| (*id, stream.answered))
+            .collect();
+        for (id, answered) in silent {
+            if !self.host.select(id) {
+                self.streams.remove(&id);
+            } else if answered {
+                self.host.reset();
+            } else {
+                self.refuse(id, &Refusal::AgentTimeout);
+            }
+        }
+    }
+
+    /// Does what a walk through the stages came to.
+    fn settle_step(&mut self, id: StreamId, stream: &mut Stream, step: Result<(), Stop>) -> Flow {
+        match step {
+            Ok(()) => {
+                stream.phase = Phase::Forwarded;
+                stream.active(self.ticks);
+                self.telemetry.allowed(&*self.host, &self.policy, stream);
+                Flow::Continue
+            }
+            Err(Stop::Refuse(refusal)) => {
+                self.reply(stream, &refusal);
+                Flow::Hold
+            }
+            Err(Stop::Ask(request, key)) => {
+                match self
+                    .inquiries
+                    .ask(&*self.host, self.policy.validator(), &key, id)
+                {
+                    Ok(()) => stream.phase = Phase::Waiting(request),
+                    Err(error) => {
+                        self.telemetry.validator_unreachable(&*self.host, error);
+                        self.reply(stream, &Refusal::ValidatorUnavailable);
+                    }
+                }
+                Flow::Hold
+            }
+        }
+    }
+
+    /// Refuses a request that was handed over already.
+    fn refuse(&mut self, id: StreamId, refusal: &Refusal) {
+        if let Some(mut stream) = self.streams.remove(&id) {
+            self.reply(&mut stream, refusal);
+            self.streams.insert(id, stream);
+        }
+    }
+
+    fn reply(&mut self, stream: &mut Stream, refusal: &Refusal) {
+        let headers = stream.rate_limit_headers();
+        self.host.reply(&answer(refusal, stream.asked(), headers));
+        self.telemetry
+            .refused(&*self.host, &self.policy, stream, refusal);
+        stream.phase = Phase::Answered;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! A request's headers as they arrived, and the same request cleansed of what must not travel on.
+
+use super::compiled::Compiled;
+use crate::host::{HeaderBlock, Host, HostError};
+use crate::identity::{Presented, Removal, offered_protocols, without_key};
+use crate::limits::ip_of;
+use crate::routing::Path;
+
+const EXTERNAL_ADDRESS: &[u8] = b"x-envoy-external-address";
+
+/// A request as it arrived.
+#[derive(Debug)]
+pub(super) struct Request {
+    headers: HeaderBlock,
+    /// The path without keys, where it had any.
+    cleansed_path: Option<Vec<u8>>,
+    handshake: bool,
+    end_of_stream: bool,
+}
+
+impl Request {
+    /// Reads all headers in one pass, and takes out of the request what must not travel on: keys, and headers
+    /// that belong to the gateway. This comes first, so that neither an agent, a local reply nor the access log sees them,
+    /// whatever becomes of the request.
+    pub(super) fn read<H: Host>(
+        host: &H,
+        policy: &Compiled,
+        end_of_stream: bool,
+    ) -> Result<Self, HostError> {
+        let headers = host.request_headers()?;
+        let mut request = Self {
+            handshake: is_handshake(&headers),
+            headers,
+            cleansed_path: None,
+            end_of_stream,
+        };
+        request.remove_reserved(host);
+        request.remove_keys(host, policy);
+        Ok(request)
+    }
+
+    fn remove_reserved<H: Host>(&self, host: &H) {
+        for (name, value) in self.headers.iter().filter(|(name, _)| is_reserved(name)) {
+            let envoys_own = name == EXTERNAL_ADDRESS && is_address_of_caller(host, value);
+            if !envoys_own {
+                host.remove_request_header(name);
+            }
+        }
+    }
+
+    fn remove_keys<H: Host>(&mut self, host: &H, policy: &Compiled) {
+        let sources = &policy.policy.clients.key_sources;
+        for removal in without_key(sources, self.presented()) {
+            match removal {
+                Removal::Header(name) => host.remove_request_header(name.as_bytes()),
+                Removal::Path(path) => {
+                    host.set_request_header(":path", &path);
+                    self.cleansed_path = Some(path);
+                }
+            }
+        }
+        if let Some((others, _)) = offered_protocols(sources, &self.headers) {
+            if others.is_empty() {
+                host.remove_request_header(b"sec-websocket-protocol");
+            } else {
+                host.set_request_header("sec-websocket-protocol", &others);
+            }
+        }
+    }
+
+    /// Where the request may carry keys.
+    pub(super) fn presented(&self) -> Presented<'_> {
+        Presented {
+            headers: &self.headers,
+            path: self.headers.get(":path").unwrap_or_default(),
+            handshake: self.handshake,
+        }
+    }
+
+    /// The path, if it may be routed.
+    pub(super) fn routable_path(&self) -> Option<Path<'_>> {
+        let path = match &self.cleansed_path {
+            Some(path) => path,
+            None => self.headers.get(":path")?,
+        };
+        Path::read(path).ok()
+    }
+
+    pub(super) fn method(&self) -> &[u8] {
+        self.headers.get(":method").unwrap_or_default()
+    }
+
+    pub(super) fn id(&self) -> Option<&[u8]> {
+        self.headers.get("x-request-id")
+    }
+
+    pub(super) fn is_grpc(&self) -> bool {
+        self.headers
+            .get("content-type")
+            .is_some_and(|value| value.starts_with(b"application/grpc"))
+    }
+
+    /// The values of `x-agent`.
+    pub(super) fn wanted_agents(&self) -> impl Iterator<Item = &[u8]> {
+        self.headers.get_all("x-agent")
+    }
+
+    /// How long the body says it is; zero if there is none.
+    pub(super) fn content_length(&self) -> Option<u64> {
+        if self.end_of_stream {
+            return Some(0);
+        }
+        let value = self.headers.get("content-length")?;
+        std::str::from_utf8(value).ok()?.parse().ok()
+    }
+
+    /// The subprotocol to name in a handshake's answer if the agent names none.
+    pub(super) fn protocol_for_caller(&self, policy: &Compiled) -> Option<Vec<u8>> {
+        if !self.handshake {
+            return None;
+        }
+        let (_, answer) = offered_protocols(&policy.policy.clients.key_sources, &self.headers)?;
+        Some(answer)
+    }
+}
+
+/// True for headers that only the gateway or Envoy may set. Many agents read `_` and `-` as the same.
+fn is_reserved(name: &[u8]) -> bool {
+    [&b"x-waykeeper-"[..], b"x-envoy-"].iter().any(|prefix| {
+        name.len() >= prefix.len()
+            && name.iter().zip(*prefix).all(|(byte, wanted)| {
+                byte.to_ascii_lowercase() == *wanted || (*byte == b'_' && *wanted == b'-')
+            })
+    })
+}
+
+/// Envoy sets the header to the caller's address; any other value was the caller's own idea.
+fn is_address_of_caller<H: Host>(host: &H, value: &[u8]) -> bool {
+    let ip = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(ip_of);
+    host.caller_address()
+        .and_then(|caller| ip(&caller))
+        .is_some_and(|caller| ip(value) == Some(caller))
+}
+
+fn is_handshake(headers: &HeaderBlock) -> bool {
+    headers
+        .get("upgrade")
+        .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_names_are_known_however_they_are_spelled() {
+        for name in [
+            "x-waykeeper-client",
+            "X_Waykeeper-Client",
+            "x_envoy_retry_on",
+            "x-envoy-",
+        ] {
+            assert!(is_reserved(name.as_bytes()), "{name}");
+        }
+        for name in ["x-waykeeper", "x-way", "x-agent", ":path", "x-envoya"] {
+            assert!(!is_reserved(name.as_bytes()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What is known of one request while it lasts.
+
+use std::time::Duration;
+
+use super::idle::Ticks;
+use super::request::Request;
+use crate::config::policy::{AgentId, RouteId};
+use crate::identity::Client;
+use crate::limits::Count;
+use crate::reply::{Asked, Refusal};
+use crate::state::StateError;
+
+/// One request and its response.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    pub(super) phase: Phase,
+    pub(super) request_id: Option<Vec<u8>>,
+    pub(super) grpc: bool,
+    pub(super) route: Option<RouteId>,
+    pub(super) client: Option<Client>,
+    pub(super) agent: Option<AgentId>,
+    /// The response's headers have arrived.
+    pub(super) answered: bool,
+    /// The subprotocol to name in the handshake's answer if the agent names none.
+    pub(super) protocol: Option<Vec<u8>>,
+    count: Count,
+    body: Option<BodyBound>,
+    silence: Option<SilenceBound>,
+}
+
+/// How far the request has come.
+#[derive(Debug, Default)]
+pub(super) enum Phase {
+    /// Being decided on.
+    #[default]
+    Deciding,
+    /// Waiting for the validator.
+    Waiting(Box<Request>),
+    /// Handed over to Envoy.
+    Forwarded,
+    /// Answered here.
+    Answered,
+}
+
+impl PartialEq for Phase {
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct BodyBound {
+    most: u64,
+    passed: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct SilenceBound {
+    seconds: u64,
+    last: Ticks,
+}
+
+impl Stream {
+    /// Takes over what counting came to.
+    pub(super) fn counted(&mut self, count: Result<Count, StateError>) -> Result<(), Refusal> {
+        let count = count.map_err(|error| {
+            log::error!("the limits could not be checked: {error}");
+            Refusal::LimitsUnavailable
+        })?;
+        let refused = count
+            .is_refused()
+            .then(|| count.full().map(str::to_owned).collect::<Vec<_>>());
+        // The gate's limits are told behind those of the client.
+        self.count = count.and(std::mem::take(&mut self.count));
+        match refused {
+            Some(limits) => Err(Refusal::RateLimited(limits, self.count.retry_after())),
+            None => Ok(()),
+        }
+    }
+
+    /// The fields that tell the caller of its limits.
+    pub(super) fn rate_limit_headers(&self) -> Vec<(&'static str, String)> {
+        self.count
+            .headers()
+            .map_or_else(Vec::new, |headers| headers.fields().into())
+    }
+
+    pub(super) fn asked(&self) -> Asked<'_> {
+        Asked {
+            request_id: self.request_id.as_deref(),
+            grpc: self.grpc,
+        }
+    }
+
+    /// Bounds the body, by what the request says of its length at once.
+    pub(super) fn bound_body(
+        &mut self,
+        most: Option<u64>,
+        length: Option<u64>,
+    ) -> Result<(), Refusal> {
+        self.body = most.map(|most| BodyBound { most, passed: 0 });
+        match (most, length) {
+            (Some(most), Some(length)) if length > most => Err(Refusal::BodyTooLarge(most)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a piece of the body that is about to pass.
+    pub(super) fn count_body(&mut self, size: usize) -> Result<(), Refusal> {
+        let Some(bound) = &mut self.body else {
+            return Ok(());
+        };
+        bound.passed = bound.passed.saturating_add(size as u64);
+        if bound.passed > bound.most {
+            return Err(Refusal::BodyTooLarge(bound.most));
+        }
+        Ok(())
+    }
+
+    /// Bounds the silence on the stream, from the next sign of life on.
+    pub(super) fn bound_silence(&mut self, time: Option<Duration>) {
+        self.silence = time.map(|time| SilenceBound {
+            seconds: time.as_secs().max(1),
+            last: Ticks::default(),
+        });
+    }
+
+    /// The stream has given a sign of life.
+    pub(super) fn active(&mut self, now: Ticks) {
+        if let Some(bound) = &mut self.silence {
+            bound.last = now;
+        }
+    }
+
+    /// True if the stream was handed over and has been silent for longer than it may.
+    pub(super) fn is_silent(&self, now: Ticks) -> bool {
+        let too_long = |bound: SilenceBound| now.since(bound.last) > bound.seconds;
+        self.phase == Phase::Forwarded && self.silence.is_some_and(too_long)
+    }
+}

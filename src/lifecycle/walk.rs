@@ -1,0 +1,204 @@
+//! The walk of a request through the stages, in their order:
+//!
+//! ```text
+//! match ─► gate ─► identify ─► choose ─► admit ─► forward
+//! ```
+//!
+//! Each stage goes on with what it found, or stops the walk: with a refusal, or because something must be
+//! waited for. What one stage learns and another needs is handed over here; the stages know nothing of each other.
+
+use super::Gateway;
+use super::forward::forward;
+use super::request::Request;
+use super::stream::Stream;
+use crate::config::policy::{AgentId, Route, RouteId};
+use crate::host::{Host, Timestamp};
+use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find};
+use crate::limits::{Caller, host_of};
+use crate::reply::Refusal;
+use crate::routing::{Chosen, NoMatch, choose};
+
+/// Why the walk stops.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The request is refused.
+    Refuse(Refusal),
+    /// The validator must be asked about the key.
+    Ask(Box<Request>, Credential),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+impl<H: Host> Gateway<H> {
+    /// From the first header to the client's identity.
+    pub(super) fn begin(&self, stream: &mut Stream, request: Request) -> Result<(), Stop> {
+        let now = self.host.now();
+        stream.request_id = request.id().map(<[u8]>::to_vec);
+        stream.grpc = request.is_grpc();
+        let (id, route) = self.match_route(&request)?;
+        stream.route = Some(id);
+        self.gate(stream, now)?;
+        match self.identify(&request, route, now)? {
+            Identified::Known(knowledge) => self.identified(stream, request, knowledge),
+            Identified::Anonymous => self.decided(stream, &request, None, now),
+            Identified::Unknown(credential) => Err(Stop::Ask(Box::new(request), credential)),
+        }
+    }
+
+    /// From the client's identity to the agent.
+    pub(super) fn identified(
+        &self,
+        stream: &mut Stream,
+        request: Request,
+        knowledge: Knowledge,
+    ) -> Result<(), Stop> {
+        let client = match knowledge {
+            Knowledge::Client(client) => client,
+            Knowledge::Invalid => return Err(Refusal::InvalidKey.into()),
+            Knowledge::Expired => return Err(Refusal::ExpiredKey.into()),
+            Knowledge::UnknownPlan(name) => {
+                log::warn!(
+                    "the validator names a plan that the configuration does not know: {name:?}"
+                );
+                return Err(Refusal::UnknownPlan.into());
+            }
+            Knowledge::Unknown => return Err(Refusal::ValidatorUnavailable.into()),
+        };
+        self.decided(stream, &request, Some(client), self.host.now())
+    }
+
+    /// Who calls is known: may they, which agent, how much; then forward.
+    fn decided(
+        &self,
+        stream: &mut Stream,
+        request: &Request,
+        client: Option<Client>,
+        now: Timestamp,
+    ) -> Result<(), Stop> {
+        let (id, route) = self.route(stream)?;
+        stream.client = client;
+        if let Some(client) = &stream.client
+            && !client.has_one_of(&route.roles)
+        {
+            return Err(Refusal::Forbidden.into());
+        }
+        let agent = self.choose(request, route)?;
+        stream.agent = Some(agent);
+        self.admit(stream, id, now)?;
+        stream.bound_body(route.max_body, request.content_length())?;
+        stream.bound_silence(route.idle_timeout);
+        stream.protocol = request.protocol_for_caller(&self.policy);
+        forward(&*self.host, &self.policy, stream, request);
+        Ok(())
+    }
+
+    fn match_route(&self, request: &Request) -> Result<(RouteId, &Route), Refusal> {
+        let path = request.routable_path().ok_or(Refusal::BadPath)?;
+        let found = self.policy.table.find(path.as_bytes(), request.method());
+        let route = found.as_ref().ok().and_then(|id| self.policy.route(*id));
+        path.allow(route.map(|route| route.encoded_slashes))
+            .map_err(|_| Refusal::BadPath)?;
+        match (found, route) {
+            (Ok(id), Some(route)) => Ok((id, route)),
+            (Err(NoMatch::Method(methods)), _) => Err(Refusal::MethodNotAllowed(methods)),
+            _ => Err(Refusal::NoRoute),
+        }
+    }
+
+    /// Counts the request for its address, whatever becomes of it.
+    fn gate(&self, stream: &mut Stream, now: Timestamp) -> Result<(), Refusal> {
+        let limits = &self.policy.limits;
+        if !limits.has_gate() {
+            return Ok(());
+        }
+        let address = self.address()?;
+        let count = limits.gate(&*self.host, &address, now);
+        stream.counted(count)
+    }
+
+    fn identify(
+        &self,
+        request: &Request,
+        route: &Route,
+        now: Timestamp,
+    ) -> Result<Identified, Refusal> {
+        let credential = match find(&self.policy.policy.clients.key_sources, request.presented()) {
+            Found::Key(credential) => credential,
+            Found::Malformed => return Err(Refusal::InvalidKey),
+            Found::Missing if route.auth_required => return Err(Refusal::MissingKey),
+            Found::Missing => return Ok(Identified::Anonymous),
+        };
+        let key = KeyHash::of(credential.secret().as_bytes());
+        let (knowledge, asked_memory) = self.policy.identity.known(&*self.host, &key, now);
+        let unknown = knowledge == Knowledge::Unknown;
+        if asked_memory {
+            self.telemetry.remembered(&*self.host, !unknown);
+        }
+        Ok(match knowledge {
+            Knowledge::Unknown if self.policy.validator().is_some() => {
+                Identified::Unknown(credential)
+            }
+            Knowledge::Unknown => Identified::Known(Knowledge::Invalid),
+            known => Identified::Known(known),
+        })
+    }
+
+    fn choose(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
+        let agents = &self.policy.policy.agents;
+        match choose(&*self.host, agents, &route.agents, request.wanted_agents()) {
+            Chosen::Agent(agent) => Ok(agent),
+            Chosen::Unknown => Err(Refusal::UnknownAgent),
+            Chosen::None => Err(Refusal::NoAgent),
+        }
+    }
+
+    /// Counts the request against all limits but the gate's.
+    fn admit(&self, stream: &mut Stream, route: RouteId, now: Timestamp) -> Result<(), Refusal> {
+        let limits = &self.policy.limits;
+        let count = match &stream.client {
+            Some(client) => limits.admit(
+                &*self.host,
+                Caller::Client(&client.id),
+                client.plan,
+                route,
+                now,
+            ),
+            None => {
+                let address = if limits.counts_anonymous(route) {
+                    self.address()?
+                } else {
+                    Vec::new()
+                };
+                limits.admit(&*self.host, Caller::Address(&address), None, route, now)
+            }
+        };
+        stream.counted(count)
+    }
+
+    fn address(&self) -> Result<Vec<u8>, Refusal> {
+        let peer = self
+            .host
+            .caller_address()
+            .ok_or(Refusal::LimitsUnavailable)?;
+        Ok(host_of(&peer))
+    }
+
+    fn route(&self, stream: &Stream) -> Result<(RouteId, &Route), Refusal> {
+        let id = stream.route.ok_or(Refusal::NoRoute)?;
+        Ok((id, self.policy.route(id).ok_or(Refusal::NoRoute)?))
+    }
+}
+
+/// What the identify stage found.
+enum Identified {
+    /// What is known of the key.
+    Known(Knowledge),
+    /// No key, and none is needed.
+    Anonymous,
+    /// A key that the validator must be asked about.
+    Unknown(Credential),
+}

@@ -1,0 +1,215 @@
+//! The decision on several limits at once: all of them take the request, or none does.
+//!
+//! Limits in one cell are decided by one compare-and-swap. Several cells are all looked at first, then taken in the order
+//! of their numbers, the same in every worker, and given back if one has filled up meanwhile. In that moment another
+//! request may find them fuller than a strictly serial order would have had them; never emptier.
+
+use std::rc::Rc;
+
+use super::gcra::{Level, Refused};
+use super::headers::seconds_up;
+use super::{RateLimitHeaders, Rule};
+use crate::host::{CellName, Host, Swap, Timestamp, Version};
+use crate::state::counters::Records;
+use crate::state::{Decision, Grid, StateError};
+
+/// A limit and the record that it decides on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub(super) rule: &'a Rc<Rule>,
+    pub(super) cell: CellName,
+    pub(super) tag: u64,
+}
+
+/// What came of counting a request.
+#[derive(Debug, Default)]
+pub struct Count {
+    standings: Vec<Standing>,
+    refused: bool,
+}
+
+/// How a limit stands after a decision.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) rule: Rc<Rule>,
+    pub(super) level: Level,
+    pub(super) refused: bool,
+    before: Option<Timestamp>,
+}
+
+impl Count {
+    /// True if a limit is full; nothing was taken then.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// The names of the limits that are full.
+    pub fn full(&self) -> impl Iterator<Item = &str> {
+        self.standings
+            .iter()
+            .filter(|standing| standing.refused)
+            .map(|standing| standing.rule.name.as_str())
+    }
+
+    /// What the caller is told; `None` if nothing was counted.
+    #[must_use]
+    pub fn headers(&self) -> Option<RateLimitHeaders> {
+        RateLimitHeaders::of(&self.standings)
+    }
+
+    /// Seconds until all limits that are full let one more request through.
+    #[must_use]
+    pub fn retry_after(&self) -> u64 {
+        let full = self.standings.iter().filter(|standing| standing.refused);
+        full.map(|standing| seconds_up(standing.level.next))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// This count, and behind it what another one found.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.standings.extend(other.standings);
+        self.refused |= other.refused;
+        self
+    }
+}
+
+/// Counts a request against all claims, or against none of them. What comes back is in the claims' order.
+pub(super) fn count<H: Host>(
+    host: &H,
+    claims: &[Claim<'_>],
+    now: Timestamp,
+) -> Result<Count, StateError> {
+    let mut by_cell: Vec<(usize, Claim<'_>)> = claims.iter().copied().enumerate().collect();
+    by_cell.sort_by_key(|(_, claim)| claim.cell.number);
+    let mut cells = Vec::with_capacity(1);
+    for claims in by_cell.chunk_by(|(_, one), (_, other)| one.cell == other.cell) {
+        cells.push(Cell::look(host, claims, now)?);
+    }
+    let mut refused = cells.iter().any(|cell| cell.after.is_none());
+    let mut taken = 0;
+    while !refused && let Some(cell) = cells.get_mut(taken) {
+        refused = !cell.take(host, now)?;
+        taken += usize::from(!refused);
+    }
+    if refused {
+        for cell in cells.iter().take(taken) {
+            cell.give_back(host, now)?;
+        }
+    }
+    let mut standings: Vec<_> = cells.into_iter().flat_map(|cell| cell.standings).collect();
+    standings.sort_by_key(|(order, _)| *order);
+    let told = |mut standing: Standing| {
+        if refused {
+            standing.level = standing.rule.gcra.level(standing.before, now);
+        }
+        standing
+    };
+    Ok(Count {
+        standings: standings
+            .into_iter()
+            .map(|(_, standing)| told(standing))
+            .collect(),
+        refused,
+    })
+}
+
+/// A cell that was looked at, and what is to become of it.
+struct Cell<'c, 'a> {
+    claims: &'c [(usize, Claim<'a>)],
+    name: CellName,
+    version: Version,
+    /// The value with all claims taken; `None` if one of its limits is full.
+    after: Option<Vec<u8>>,
+    standings: Vec<(usize, Standing)>,
+}
+
+impl<'c, 'a> Cell<'c, 'a> {
+    fn look<H: Host>(
+        host: &H,
+        claims: &'c [(usize, Claim<'a>)],
+        now: Timestamp,
+    ) -> Result<Self, StateError> {
+        let name = claims
+            .first()
+            .map(|(_, claim)| claim.cell)
+            .ok_or(StateError::NoCell)?;
+        let (value, version) = host.read_cell(name).ok_or(StateError::NoCell)?;
+        let (after, standings) = decide(value, claims, now);
+        Ok(Self {
+            claims,
+            name,
+            version,
+            after,
+            standings,
+        })
+    }
+
+    /// Takes what was looked at, and looks again as often as another worker was faster. False: a limit has filled up
+    /// meanwhile, and nothing was taken.
+    fn take<H: Host>(&mut self, host: &H, now: Timestamp) -> Result<bool, StateError> {
+        let after = self.after.take().unwrap_or_default();
+        match host.swap_cell(self.name, &after, self.version) {
+            Swap::Done => return Ok(true),
+            Swap::Failed => return Err(StateError::Refused),
+            Swap::Changed => {}
+        }
+        Grid::update(host, self.name, |value| {
+            let (after, standings) = decide(value, self.claims, now);
+            self.standings = standings;
+            after.map_or(Decision::Keep(false), |after| {
+                Decision::Replace(after, true)
+            })
+        })
+    }
+
+    /// Gives back what was taken. In a full cell it stays taken: others started from it when they came.
+    fn give_back<H: Host>(&self, host: &H, now: Timestamp) -> Result<(), StateError> {
+        Grid::update(host, self.name, |value| {
+            let mut records = Records::read(value, now);
+            if records.is_full() {
+                return Decision::Keep(());
+            }
+            for (_, claim) in self.claims {
+                if let Some(moment) = records.get(claim.tag) {
+                    records.put(claim.tag, claim.rule.gcra.give_back(moment));
+                }
+            }
+            Decision::Replace(records.into_bytes(), ())
+        })
+    }
+}
+
+/// Decides on the claims of one cell: a pure function of its value and the time.
+fn decide(
+    value: Vec<u8>,
+    claims: &[(usize, Claim<'_>)],
+    now: Timestamp,
+) -> (Option<Vec<u8>>, Vec<(usize, Standing)>) {
+    let mut records = Records::read(value, now);
+    let mut standings = Vec::with_capacity(claims.len());
+    for (order, Claim { rule, tag, .. }) in claims {
+        let before = records.get(*tag);
+        let (level, refused) = match rule.gcra.take(before, now) {
+            Ok((moment, level)) => {
+                records.put(*tag, moment);
+                (level, false)
+            }
+            Err(Refused(level)) => (level, true),
+        };
+        let rule = Rc::clone(rule);
+        standings.push((
+            *order,
+            Standing {
+                rule,
+                level,
+                refused,
+                before,
+            },
+        ));
+    }
+    let all_taken = standings.iter().all(|(_, standing)| !standing.refused);
+    (all_taken.then(|| records.into_bytes()), standings)
+}

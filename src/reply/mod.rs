@@ -1,0 +1,7 @@
+//! Local responses: why a request is refused, and the answer that says so in the shapes that clients parse.
+
+mod problem;
+mod refusal;
+
+pub use problem::{Asked, answer};
+pub use refusal::Refusal;

@@ -1,0 +1,182 @@
+//! Problem details (RFC 9457), with the `error` member that clients of OpenAI's and Anthropic's interfaces parse.
+
+use serde::Serialize;
+
+use super::Refusal;
+use crate::host::LocalReply;
+
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
+/// What the answer takes over from the request.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// `x-request-id`.
+    pub request_id: Option<&'a [u8]>,
+    /// The request's `content-type` is gRPC's.
+    pub grpc: bool,
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
+    violated_policies: Option<&'a [String]>,
+    error: ErrorMember<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorMember<'a> {
+    message: &'a str,
+    r#type: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+/// The answer that tells a caller of its refusal; `headers` stand in it beside the refusal's own.
+#[must_use]
+pub fn answer(
+    refusal: &Refusal,
+    asked: Asked<'_>,
+    headers: Vec<(&'static str, String)>,
+) -> LocalReply {
+    let terms = refusal.terms();
+    let detail = refusal.detail();
+    let violated_policies = match refusal {
+        Refusal::RateLimited(limits, _) => Some(limits.as_slice()),
+        _ => None,
+    };
+    let problem = Problem {
+        r#type: match violated_policies {
+            Some(_) => QUOTA_EXCEEDED.to_owned(),
+            None => format!("urn:waykeeper:problem:{}", terms.code),
+        },
+        title: terms.title,
+        status: terms.status,
+        detail: &detail,
+        instance: asked
+            .request_id
+            .map(|id| String::from_utf8_lossy(id).into_owned()),
+        violated_policies,
+        error: ErrorMember {
+            message: &detail,
+            r#type: terms.error_type,
+            param: matches!(refusal, Refusal::UnknownAgent).then_some("x-agent"),
+            code: terms.code,
+        },
+    };
+    let mut all = vec![("content-type", "application/problem+json".to_owned())];
+    if let Refusal::MethodNotAllowed(methods) = refusal {
+        all.push(("allow", methods.join(", ")));
+    }
+    match refusal {
+        Refusal::MissingKey => {
+            all.push(("www-authenticate", "Bearer realm=\"waykeeper\"".to_owned()))
+        }
+        Refusal::InvalidKey | Refusal::ExpiredKey => all.push((
+            "www-authenticate",
+            "Bearer realm=\"waykeeper\", error=\"invalid_token\"".to_owned(),
+        )),
+        _ => {}
+    }
+    if let Some(seconds) = refusal.retry_after() {
+        all.push(("retry-after", seconds.to_string()));
+    }
+    all.extend(headers);
+    LocalReply {
+        status: terms.status,
+        grpc_status: asked.grpc.then_some(terms.grpc),
+        headers: all,
+        body: serde_json::to_vec(&problem).unwrap_or_default(),
+        details: format!("waykeeper_{}", terms.code),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(reply: &LocalReply) -> serde_json::Value {
+        serde_json::from_slice(&reply.body).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_full_limit_is_told_in_every_shape_that_clients_read() {
+        let refusal = Refusal::RateLimited(vec!["plan".to_owned()], 2);
+        let reply = answer(
+            &refusal,
+            Asked {
+                request_id: Some(b"id\""),
+                grpc: false,
+            },
+            Vec::new(),
+        );
+        assert_eq!((reply.status, reply.grpc_status), (429, None));
+        assert!(reply.headers.contains(&("retry-after", "2".to_owned())));
+        assert_eq!(
+            body(&reply),
+            serde_json::json!({
+                "type": QUOTA_EXCEEDED,
+                "title": "Rate limit exceeded",
+                "status": 429,
+                "detail": "The limit \"plan\" is reached. Try again in 2 seconds.",
+                "instance": "id\"",
+                "violated-policies": ["plan"],
+                "error": {
+                    "message": "The limit \"plan\" is reached. Try again in 2 seconds.",
+                    "type": "rate_limit_error",
+                    "param": null,
+                    "code": "rate_limited",
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn a_method_that_is_not_allowed_is_told_which_ones_are() {
+        let refusal = Refusal::MethodNotAllowed(vec!["GET".to_owned(), "HEAD".to_owned()]);
+        let reply = answer(&refusal, Asked::default(), Vec::new());
+        assert!(reply.headers.contains(&("allow", "GET, HEAD".to_owned())));
+        assert_eq!(reply.details, "waykeeper_method_not_allowed");
+    }
+
+    #[test]
+    fn grpc_callers_get_the_status_of_their_own_protocol() {
+        let status = |refusal| {
+            answer(
+                &refusal,
+                Asked {
+                    request_id: None,
+                    grpc: true,
+                },
+                Vec::new(),
+            )
+            .grpc_status
+        };
+        assert_eq!(status(Refusal::RateLimited(Vec::new(), 1)), Some(8));
+        assert_eq!(status(Refusal::InvalidKey), Some(16));
+        assert_eq!(status(Refusal::Forbidden), Some(7));
+        assert_eq!(status(Refusal::ValidatorUnavailable), Some(14));
+    }
+
+    #[test]
+    fn every_refusal_for_now_says_when_to_try_again() {
+        for refusal in [
+            Refusal::ValidatorUnavailable,
+            Refusal::UnknownPlan,
+            Refusal::NoAgent,
+            Refusal::LimitsUnavailable,
+            Refusal::RateLimited(Vec::new(), 0),
+        ] {
+            let reply = answer(&refusal, Asked::default(), Vec::new());
+            assert!(
+                reply.headers.contains(&("retry-after", "1".to_owned())),
+                "{refusal:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The reasons to refuse a request, and what each is called in HTTP, gRPC and the error shapes of AI clients.
+
+use std::borrow::Cow;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The path could be read another way by an agent.
+    BadPath,
+    /// No route takes the path.
+    NoRoute,
+    /// The route takes other methods: these.
+    MethodNotAllowed(Vec<String>),
+    /// Limits are full: these. The seconds say when one more request fits.
+    RateLimited(Vec<String>, u64),
+    /// The limits could not be looked at, so the request may not pass.
+    LimitsUnavailable,
+    /// No key where one is needed.
+    MissingKey,
+    /// The key proves nobody.
+    InvalidKey,
+    /// The key is of the past.
+    ExpiredKey,
+    /// Nobody could say whom the key proves.
+    ValidatorUnavailable,
+    /// The client has a plan that the configuration does not know.
+    UnknownPlan,
+    /// The client has none of the roles that the route asks for.
+    Forbidden,
+    /// `x-agent` names none of the route's agents.
+    UnknownAgent,
+    /// No agent of the route takes unnamed requests.
+    NoAgent,
+    /// The body is larger than the route allows: more than so many bytes.
+    BodyTooLarge(u64),
+    /// The agent was silent for too long.
+    AgentTimeout,
+}
+
+/// What a refusal is called on the wire.
+pub(super) struct Terms {
+    pub(super) code: &'static str,
+    pub(super) status: u16,
+    pub(super) title: &'static str,
+    /// `error.type`, as clients of OpenAI's and Anthropic's interfaces know it.
+    pub(super) error_type: &'static str,
+    /// The status of gRPC.
+    pub(super) grpc: u8,
+}
+
+impl Refusal {
+    /// The word for it, in answers, metrics and the access log.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.terms().code
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        let terms = |code, status, title, error_type, grpc| Terms {
+            code,
+            status,
+            title,
+            error_type,
+            grpc,
+        };
+        match self {
+            Self::BadPath => terms("bad_path", 400, "Bad path", INVALID_REQUEST, 3),
+            Self::NoRoute => terms("no_route", 404, "No such route", "not_found_error", 12),
+            Self::MethodNotAllowed(_) => terms(
+                "method_not_allowed",
+                405,
+                "Method not allowed",
+                INVALID_REQUEST,
+                12,
+            ),
+            Self::RateLimited(..) => terms(
+                "rate_limited",
+                429,
+                "Rate limit exceeded",
+                "rate_limit_error",
+                8,
+            ),
+            Self::LimitsUnavailable => terms(
+                "limits_unavailable",
+                503,
+                "Limits unavailable",
+                "api_error",
+                14,
+            ),
+            Self::MissingKey => terms("missing_key", 401, "Key missing", AUTHENTICATION, 16),
+            Self::InvalidKey => terms("invalid_key", 401, "Key invalid", AUTHENTICATION, 16),
+            Self::ExpiredKey => terms("expired_key", 401, "Key expired", AUTHENTICATION, 16),
+            Self::ValidatorUnavailable => terms(
+                "validator_unavailable",
+                503,
+                "Key validation unavailable",
+                "api_error",
+                14,
+            ),
+            Self::UnknownPlan => terms("unknown_plan", 503, "Plan unknown", "api_error", 14),
+            Self::Forbidden => terms("forbidden", 403, "Forbidden", "permission_error", 7),
+            Self::UnknownAgent => terms("unknown_agent", 400, "Agent unknown", INVALID_REQUEST, 3),
+            Self::NoAgent => terms(
+                "no_agent",
+                503,
+                "No agent available",
+                "overloaded_error",
+                14,
+            ),
+            Self::BodyTooLarge(_) => {
+                terms("body_too_large", 413, "Body too large", INVALID_REQUEST, 8)
+            }
+            Self::AgentTimeout => terms("agent_timeout", 504, "Agent timed out", "api_error", 4),
+        }
+    }
+
+    pub(super) fn detail(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::BadPath => {
+                "The path holds empty or dot segments, backslashes, or escapes of slashes, dots or backslashes."
+            }
+            Self::NoRoute => "No route takes this path.",
+            Self::MethodNotAllowed(methods) => {
+                return format!("This route takes {}.", methods.join(", ")).into();
+            }
+            Self::RateLimited(limits, seconds) => {
+                let names: Vec<_> = limits.iter().map(|name| format!("\"{name}\"")).collect();
+                let (noun, unit) = (plural(limits.len(), "limit"), plural_of(*seconds, "second"));
+                let verb = if limits.len() == 1 { "is" } else { "are" };
+                return format!(
+                    "The {noun} {} {verb} reached. Try again in {seconds} {unit}.",
+                    names.join(", ")
+                )
+                .into();
+            }
+            Self::LimitsUnavailable => {
+                "The limits of this request could not be checked. Try again shortly."
+            }
+            Self::MissingKey => "This route needs an API key, and the request carries none.",
+            Self::InvalidKey => "The API key is not valid.",
+            Self::ExpiredKey => "The API key has expired.",
+            Self::ValidatorUnavailable => "The API key could not be checked. Try again shortly.",
+            Self::UnknownPlan => "The plan of this client is not known here.",
+            Self::Forbidden => "This client has none of the roles that the route asks for.",
+            Self::UnknownAgent => "The header x-agent names no agent of this route.",
+            Self::NoAgent => {
+                "No agent of this route takes requests at the moment, unless it is named in x-agent."
+            }
+            Self::BodyTooLarge(limit) => {
+                return format!("This route takes bodies of at most {limit} bytes.").into();
+            }
+            Self::AgentTimeout => "The agent was silent for too long.",
+        })
+    }
+
+    /// Seconds after which trying again makes sense.
+    pub(super) fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited(_, seconds) => Some((*seconds).max(1)),
+            _ if self.terms().status == 503 => Some(1),
+            _ => None,
+        }
+    }
+}
+
+const INVALID_REQUEST: &str = "invalid_request_error";
+const AUTHENTICATION: &str = "authentication_error";
+
+fn plural(count: usize, noun: &str) -> String {
+    plural_of(u64::try_from(count).unwrap_or(u64::MAX), noun)
+}
+
+fn plural_of(count: u64, noun: &str) -> String {
+    if count == 1 {
+        noun.to_owned()
+    } else {
+        format!("{noun}s")
+    }
+}
