@@ -1,0 +1,189 @@
+//! Reads the manifests of `istio/`, as kustomize would collect them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+/// All manifests of one kustomization.
+pub(crate) struct Manifests(Vec<Value>);
+
+impl Manifests {
+    /// Those of a kustomization in `istio/`: the full way in `.`, others in their folders.
+    pub(crate) fn of(kustomization: &str) -> Self {
+        let mut documents = Vec::new();
+        collect(&folder().join(kustomization), &mut documents);
+        Self(documents)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Value> {
+        self.0.iter()
+    }
+
+    /// The only one of a kind and a name.
+    pub(crate) fn get(&self, kind: &str, name: &str) -> &Value {
+        let is_it = |it: &&Value| it["kind"] == kind && it["metadata"]["name"] == name;
+        let found: Vec<_> = self.0.iter().filter(is_it).collect();
+        match found.as_slice() {
+            [manifest] => manifest,
+            other => panic!("{} manifests are the {kind} {name}", other.len()),
+        }
+    }
+
+    pub(crate) fn of_kind(&self, kind: &str) -> Vec<&Value> {
+        self.0.iter().filter(|it| it["kind"] == kind).collect()
+    }
+}
+
+/// The repository.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// `istio/`.
+pub(crate) fn folder() -> PathBuf {
+    repository().join("istio")
+}
+
+/// The documents of a YAML file.
+pub(crate) fn read(path: &Path) -> Vec<Value> {
+    let text =
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Every YAML file below `istio/`.
+pub(crate) fn files() -> Vec<PathBuf> {
+    fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder of istio/") {
+            let path = entry.expect("an entry of istio/").path();
+            if path.is_dir() {
+                walk(&path, files);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "yaml")
+            {
+                files.push(path);
+            }
+        }
+    }
+    let mut files = Vec::new();
+    walk(&folder(), &mut files);
+    files.sort();
+    files
+}
+
+fn collect(folder: &Path, documents: &mut Vec<Value>) {
+    let kustomization = read(&folder.join("kustomization.yaml")).remove(0);
+    for resource in kustomization["resources"].as_array().into_iter().flatten() {
+        let path = folder.join(resource.as_str().expect("resources are paths"));
+        if path.is_dir() {
+            collect(&path, documents);
+        } else {
+            documents.extend(read(&path));
+        }
+    }
+}
+
+#[test]
+fn every_file_belongs_to_a_kustomization_or_says_why_not() {
+    // A patch for somebody else's Deployment, values for somebody else's chart.
+    let apart = [
+        "sidecar/deployment-patch.yaml",
+        "prometheus-adapter-rules.yaml",
+    ];
+    let mut listed: Vec<PathBuf> = apart.iter().map(|path| folder().join(path)).collect();
+    for file in files() {
+        if file.ends_with("kustomization.yaml") {
+            let folder = file.parent().expect("a file is in a folder");
+            let resources = read(&file).remove(0)["resources"].take();
+            for resource in resources.as_array().into_iter().flatten() {
+                let path = folder.join(resource.as_str().expect("resources are paths"));
+                assert!(path.exists(), "{} lists {}", file.display(), path.display());
+                listed.push(path);
+            }
+            listed.push(file);
+        }
+    }
+    for file in files() {
+        assert!(
+            listed.contains(&file),
+            "{} is in no kustomization",
+            file.display()
+        );
+    }
+}
+
+/// kustomize knows YAML's anchors, patches and images: what it makes of the files is what we read in them.
+#[test]
+fn kustomize_sees_the_manifests_that_the_tests_see() {
+    let kustomize = |folder: &Path| {
+        std::process::Command::new("kubectl")
+            .arg("kustomize")
+            .arg(folder)
+            .output()
+    };
+    if let Err(error) = kustomize(&folder()) {
+        println!("not compared with kustomize: kubectl cannot be run ({error})");
+        return;
+    }
+    for name in [".", "gateway", "wasm-plugin", "sidecar"] {
+        let output = kustomize(&folder().join(name)).expect("kubectl ran a moment ago");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {log}");
+        assert_eq!(log, "", "{name}: kustomize warns");
+        let text = String::from_utf8(output.stdout).expect("YAML is UTF-8");
+        let built: Vec<Value> = serde_saphyr::from_multiple(&text).expect("kustomize writes YAML");
+        let ours = Manifests::of(name);
+        assert_eq!(built.len(), ours.0.len(), "{name}");
+        for mut manifest in built {
+            let kind = manifest["kind"].as_str().expect("a manifest has a kind");
+            let name = manifest["metadata"]["name"]
+                .as_str()
+                .expect("a manifest has a name");
+            let expected = ours.get(kind, name).clone();
+            if kind == "Deployment" {
+                let image = &mut manifest["spec"]["template"]["spec"]["initContainers"][0]["image"];
+                assert_eq!(image.take(), "waykeeper-gateway:latest");
+                *image = json!("waykeeper-gateway");
+            }
+            assert_eq!(manifest, expected);
+        }
+    }
+}
+
+#[test]
+fn the_component_for_tls_can_be_added() {
+    let folder_of_test = tempfile::tempdir().expect("a folder for a kustomization");
+    let istio = std::fs::canonicalize(folder()).expect("istio/ exists");
+    std::os::unix::fs::symlink(istio, folder_of_test.path().join("istio"))
+        .expect("a link to istio/");
+    let kustomization = "resources: [istio/gateway]\ncomponents: [istio/tls]\n";
+    std::fs::write(
+        folder_of_test.path().join("kustomization.yaml"),
+        kustomization,
+    )
+    .expect("the folder can be written");
+    let built = std::process::Command::new("kubectl")
+        .arg("kustomize")
+        .arg(folder_of_test.path())
+        .output();
+    let Ok(output) = built else {
+        println!("the component was not built: kubectl cannot be run");
+        return;
+    };
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).expect("YAML is UTF-8");
+    let built: Vec<Value> = serde_saphyr::from_multiple(&text).expect("kustomize writes YAML");
+    let gateway = built
+        .iter()
+        .find(|it| it["kind"] == "Gateway")
+        .expect("a Gateway");
+    let servers = gateway["spec"]["servers"].as_array().expect("servers");
+    assert_eq!(servers[0]["tls"], json!({"httpsRedirect": true}));
+    assert_eq!(servers[1]["port"]["number"], 443);
+    crate::schema::check(gateway).expect("the patched Gateway is valid");
+}
