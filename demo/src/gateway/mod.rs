@@ -45,6 +45,8 @@ pub enum Discovery {
     File,
     /// From its bootstrap: a filter that cannot be configured keeps Envoy from starting.
     Bootstrap,
+    /// Not at all: Envoy runs without the filter.
+    Absent,
 }
 
 /// What to run. The two documents can be edited freely before the start.
@@ -193,6 +195,7 @@ impl Setup {
                 self.bootstrap.discover_filter(&path)?;
             }
             Discovery::Bootstrap => self.bootstrap.embed_filter(&self.filter)?,
+            Discovery::Absent => self.bootstrap.remove_filter()?,
         }
         let path = directory.join(BOOTSTRAP);
         self.bootstrap
@@ -280,7 +283,7 @@ impl Gateway {
 
     /// Ends Envoy as an orchestrator would: health checks fail first, then the listeners drain; requests under way have
     /// `grace` to finish. What remains is cut off.
-    pub async fn drain(self, grace: Duration) {
+    pub async fn drain(&mut self, grace: Duration) {
         // An admin interface that does not answer belongs to an Envoy that is ending or broken already.
         let told = self.admin.post("/healthcheck/fail").await.is_ok()
             && self.admin.post("/drain_listeners?graceful").await.is_ok();
@@ -297,7 +300,7 @@ impl Gateway {
     }
 
     /// Ends Envoy at once.
-    pub async fn stop(mut self) {
+    pub async fn stop(&mut self) {
         self.process.terminate();
         if timeout(STOP_DEADLINE, self.process.wait()).await.is_err() {
             self.process.kill().await;

@@ -189,6 +189,17 @@ impl Bootstrap {
         Ok(())
     }
 
+    /// Takes the filter out.
+    pub(super) fn remove_filter(&mut self) -> Result<(), ReferenceError> {
+        let filters = self
+            .connection_manager_mut("gateway")?
+            .get_mut("http_filters")
+            .and_then(Value::as_array_mut)
+            .ok_or_else(|| lacks("the gateway has no http_filters".to_owned()))?;
+        filters.retain(|filter| filter.get("name").is_none_or(|name| name != FILTER));
+        Ok(())
+    }
+
     pub(super) fn write(&self, path: &Path) -> std::io::Result<()> {
         std::fs::write(path, self.document.to_string())
     }

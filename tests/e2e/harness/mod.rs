@@ -1,0 +1,267 @@
+//! A world for a test: Envoy with the reference configuration and the filter in it, the auth service and the five
+//! agents behind it. A test says what is special about its world, sends requests, and looks at what came back, what
+//! was counted and what was logged. Envoy's log is shown when a test fails, and only then.
+//!
+//! ```ignore
+//! let world = World::with(|draft| draft.configuration()["plans"]["standard"] = json!({"requests": "3/hour"})).await;
+//! let answer = world.get("/api/v1/memory/notes").key("demo-standard").send().await;
+//! assert_eq!(answer.status, 200);
+//! ```
+
+mod client;
+mod metrics;
+
+pub(crate) use client::{Answer, RawAnswer, Request};
+pub(crate) use metrics::Metrics;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+use waykeeper_demo::auth::{Auth, Keys};
+use waykeeper_demo::gateway::{FilterFile, Gateway, Reloads, Setup, StartError};
+use waykeeper_demo::stack::Services;
+
+/// How long a condition that is waited for may take on a busy machine before the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it is looked at.
+const POLL: Duration = Duration::from_millis(10);
+
+/// The world of one test.
+pub(crate) struct World {
+    // Dropped first, so that Envoy is gone before the services are.
+    gateway: Gateway,
+    services: Services,
+    filter: FilterFile,
+}
+
+/// A world that is not started yet: the services run, Envoy does not.
+pub(crate) struct Draft {
+    /// What Envoy will be started with; the services' addresses are in it already.
+    pub(crate) setup: Setup,
+    /// The services.
+    pub(crate) services: Services,
+}
+
+impl World {
+    /// The reference as it stands.
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    /// The reference with changes.
+    pub(crate) async fn with(change: impl FnOnce(&mut Draft)) -> Self {
+        Self::try_with(change)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The reference with changes under which Envoy may not start.
+    pub(crate) async fn try_with(change: impl FnOnce(&mut Draft)) -> Result<Self, StartError> {
+        let mut draft = Draft::new().await;
+        change(&mut draft);
+        let Draft { setup, services } = draft;
+        let filter = setup.filter.clone();
+        let gateway = setup.start().await?;
+        Ok(Self {
+            gateway,
+            services,
+            filter,
+        })
+    }
+
+    /// Where the gateway listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.gateway.address()
+    }
+
+    /// The Envoy process, its admin interface and its logs.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// The validator: its faults, its keys and what it was asked.
+    pub(crate) fn auth(&self) -> &Auth {
+        self.services.auth()
+    }
+
+    /// The services behind the gateway.
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Ends Envoy in order: requests under way have `grace` to finish.
+    pub(crate) async fn drain(&mut self, grace: Duration) {
+        self.gateway.drain(grace).await;
+    }
+
+    /// A request to the gateway that a test goes on to describe.
+    pub(crate) fn request(&self, method: &str, path: &str) -> Request {
+        Request::new(self.address(), method, path)
+    }
+
+    /// As [`Self::request`], with GET.
+    pub(crate) fn get(&self, path: &str) -> Request {
+        self.request("GET", path)
+    }
+
+    /// As [`Self::request`], with POST and a small JSON body.
+    pub(crate) fn post(&self, path: &str) -> Request {
+        self.request("POST", path)
+            .header("content-type", "application/json")
+            .body(r#"{"model":"demo","messages":[{"role":"user","content":"Hello"}]}"#)
+    }
+
+    /// A request to the operators' listener.
+    pub(crate) fn operations(&self, method: &str, path: &str) -> Request {
+        Request::new(self.gateway.operations(), method, path)
+    }
+
+    /// Sends bytes as they are, and reads the first response or until the connection ends.
+    pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> RawAnswer {
+        client::raw(self.address(), bytes.as_ref()).await
+    }
+
+    /// What a scraper of the operators' listener sees now.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let answer = self.operations("GET", "/stats/prometheus").send().await;
+        assert_eq!(answer.status, 200, "metrics: {answer:?}");
+        Metrics::parse(&answer.text())
+    }
+
+    /// The access log's line about a request, by the id that its response carries, once it is written.
+    pub(crate) async fn access_log(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-request-id").expect("no x-request-id");
+        let line = || {
+            self.gateway
+                .access_log()
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .find(|line| line["request_id"] == *id)
+        };
+        eventually("the access log's line", || async { line() }).await
+    }
+
+    /// Changes the filter's configuration while Envoy runs, and waits until Envoy has taken it.
+    pub(crate) async fn reconfigure(&mut self, change: impl FnOnce(&mut Value)) {
+        let before = self.reloads().await;
+        change(self.filter.configuration_mut().expect("a configuration"));
+        self.gateway.reconfigure(&self.filter).expect("write");
+        eventually("the reload", || async {
+            (self.reloads().await.taken > before.taken).then_some(())
+        })
+        .await;
+    }
+
+    /// Offers Envoy a configuration, waits until it has judged, and says whether it was taken. A refused one is kept in
+    /// mind no longer: the next change starts from the one before it.
+    pub(crate) async fn offer(&mut self, change: impl FnOnce(&mut Value)) -> bool {
+        let before = self.reloads().await;
+        let mut filter = self.filter.clone();
+        change(filter.configuration_mut().expect("a configuration"));
+        self.gateway.reconfigure(&filter).expect("write");
+        let after = eventually("the reload", || async {
+            let now = self.reloads().await;
+            (now != before).then_some(now)
+        })
+        .await;
+        let taken = after.taken > before.taken;
+        if taken {
+            self.filter = filter;
+        }
+        taken
+    }
+
+    async fn reloads(&self) -> Reloads {
+        self.gateway.admin().reloads().await.expect("reloads")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- envoy's log\n{}", self.gateway.envoy_log());
+            eprintln!("--- access log\n{}", self.gateway.access_log());
+        }
+    }
+}
+
+impl Draft {
+    async fn new() -> Self {
+        let services = Services::start(Keys::demo()).await.expect("services");
+        let program = needed(".tools/envoy", "make tools");
+        let module = needed("target/waykeeper.wasm", "make build");
+        let mut setup =
+            Setup::reference(&repository("envoy"), &program, &module).expect("the reference");
+        services.connect(&mut setup.bootstrap).expect("clusters");
+        setup.arguments = [
+            "--log-level",
+            "warning",
+            "--component-log-level",
+            "wasm:info",
+            "--file-flush-interval-msec",
+            "10",
+            "--drain-time-s",
+            "2",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        Self { setup, services }
+    }
+
+    /// The filter's configuration, to be edited in place.
+    pub(crate) fn configuration(&mut self) -> &mut Value {
+        self.setup.filter.configuration_mut().expect("the filter")
+    }
+
+    /// The configuration of the gateway's HTTP connection manager, to be edited in place.
+    pub(crate) fn connection_manager(&mut self) -> &mut Value {
+        self.setup
+            .bootstrap
+            .connection_manager_mut("gateway")
+            .expect("the gateway")
+    }
+
+    /// A cluster of Envoy's, to be edited in place.
+    pub(crate) fn cluster(&mut self, name: &str) -> &mut Value {
+        self.setup.bootstrap.cluster_mut(name).expect("the cluster")
+    }
+
+    /// How many worker threads Envoy has; one unless said.
+    pub(crate) fn workers(&mut self, number: u32) {
+        self.setup.concurrency = number;
+    }
+}
+
+/// Waits until `look` finds something.
+pub(crate) async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(POLL).await;
+    }
+}
+
+/// A path in the repository.
+pub(crate) fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn needed(path: &str, remedy: &str) -> PathBuf {
+    let path = repository(path);
+    assert!(
+        path.exists(),
+        "{} is missing: run `{remedy}`",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,6 @@
+//! The whole of it, end to end: each test has a world of its own, made of a real Envoy with the filter in it, the auth
+//! service and the agents, all on free ports. One module per topic; `harness` is what they share.
+
+mod harness;
+
+mod gateway;
