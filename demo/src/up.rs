@@ -239,6 +239,7 @@ Ctrl-C ends it all."#,
 async fn probe(gateway: &Gateway) -> Result<String, UpError> {
     let deadline = Instant::now() + PROBE_DEADLINE;
     loop {
+        let mut refused = false;
         let last = match ask(gateway.address()).await {
             Ok(response) if response.status().is_success() => {
                 let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
@@ -246,12 +247,14 @@ async fn probe(gateway: &Gateway) -> Result<String, UpError> {
                 return Ok(agent.unwrap_or("an agent").to_owned());
             }
             Ok(response) => {
+                // Asking again would not change it.
+                refused = response.status().is_client_error();
                 let body = String::from_utf8_lossy(response.body()).into_owned();
                 format!("{}: {body}", response.status())
             }
             Err(error) => error.to_string(),
         };
-        if Instant::now() >= deadline {
+        if refused || Instant::now() >= deadline {
             let log = gateway.envoy_log();
             return Err(UpError::Probe { last, log });
         }
