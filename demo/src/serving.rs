@@ -35,6 +35,14 @@ pub struct ListenError {
     source: std::io::Error,
 }
 
+/// A socket that listens, with nothing behind it yet.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+    stopping: watch::Sender<bool>,
+}
+
 /// A running service. Dropping it ends every connection at once; [`Server::stop`] lets requests under way finish.
 #[derive(Debug)]
 pub struct Server {
@@ -78,32 +86,45 @@ impl std::error::Error for ListenError {
     }
 }
 
-// === impl Server ===
+// === impl Listening ===
 
-impl Server {
-    /// Listens on `address` (`host:port`; port 0 for any free one) and serves what `service` builds. `service` is
-    /// handed the signal that the server is stopping, for answers that would otherwise never end.
-    pub(crate) async fn start(
-        address: &str,
-        service: impl FnOnce(Stopping) -> Router,
-    ) -> Result<Self, ListenError> {
+impl Listening {
+    /// Listens on `address` (`host:port`; port 0 for any free one).
+    pub(crate) async fn on(address: &str) -> Result<Self, ListenError> {
         let failed = |source| ListenError {
             address: address.to_owned(),
             source,
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let (stopping, receiver) = watch::channel(false);
-        let stopped = Stopping(receiver);
-        let router = service(stopped.clone());
-        let accepting = tokio::spawn(accept(listener, router, stopped));
+        let (stopping, _) = watch::channel(false);
         Ok(Self {
+            listener,
             address,
             stopping,
-            accepting,
         })
     }
 
+    /// The signal that the service is stopping, for answers that would otherwise never end.
+    pub(crate) fn stopping(&self) -> Stopping {
+        Stopping(self.stopping.subscribe())
+    }
+
+    /// Serves from now on.
+    pub(crate) fn serve(self, router: Router) -> Server {
+        let stopping = self.stopping();
+        let accepting = tokio::spawn(accept(self.listener, router, stopping));
+        Server {
+            address: self.address,
+            stopping: self.stopping,
+            accepting,
+        }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
     /// Where it listens, with the port that was chosen.
     pub fn address(&self) -> SocketAddr {
         self.address

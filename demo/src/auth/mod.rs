@@ -28,7 +28,7 @@ pub use keys::{Answer, Client, Keys, KeysError};
 pub use stats::{Call, Outcomes, Stats};
 
 use self::service::Shared;
-use crate::serving::{ListenError, Server};
+use crate::serving::{ListenError, Listening, Server};
 
 /// A running auth service; it ends when dropped.
 #[derive(Debug)]
@@ -39,11 +39,10 @@ pub struct Auth {
 
 /// Starts an auth service on `address` (`host:port`, port 0 for any free one).
 pub async fn start(address: &str, keys: Keys) -> Result<Auth, ListenError> {
+    let listening = Listening::on(address).await?;
     let shared = Arc::new(Shared::new(keys));
-    let server = Server::start(address, |stopping| {
-        service::router(Arc::clone(&shared), stopping)
-    })
-    .await?;
+    let router = service::router(Arc::clone(&shared), listening.stopping());
+    let server = listening.serve(router);
     Ok(Auth { server, shared })
 }
 
