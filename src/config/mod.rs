@@ -10,12 +10,14 @@ mod paths;
 pub mod policy;
 mod reader;
 mod routes;
+mod schema;
 mod time;
 mod units;
 
 pub use document::Node;
 pub use fault::{Fault, Faults, Segment};
 pub use policy::Policy;
+pub use schema::schema;
 
 use fault::Log;
 use policy::Tables;

@@ -144,10 +144,10 @@ pub(super) fn header_value(text: &str) -> Result<(), String> {
         .all(|byte| byte.is_ascii_graphic() || byte == b' ')
         || text.trim_matches(' ') != text
     {
-        return Err(format!(
-            "{} is no header's value; use visible ASCII, with blanks only inside",
-            shown(text)
-        ));
+        // The text is not repeated: it may be a secret between the gateway and the validator.
+        return Err(
+            "this is no header's value; use visible ASCII, with blanks only inside".to_owned(),
+        );
     }
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! What a document means, and what is said of one that means nothing.
 
+mod agreement;
 mod meaning;
+mod random;
+mod refusals;
+mod wire;
 
 use serde_json::{Value, json};
 

@@ -1,0 +1,318 @@
+//! The document's JSON Schema, for editors: they complete fields, explain them and mark faults while one writes.
+//! What it refuses the reader refuses too; the reader knows more (names that must exist, routes that hide others).
+
+use serde_json::{Value, json};
+
+/// The JSON Schema (2020-12) of the configuration.
+pub fn schema() -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Waykeeper's configuration",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["agents", "routes"],
+        "properties": {
+            "clients": {"$ref": "#/$defs/clients"},
+            "plans": {
+                "description": "Named sets of limits, counted per client.",
+                "type": "object",
+                "maxProperties": 1024,
+                "propertyNames": {"$ref": "#/$defs/name"},
+                "additionalProperties": {"$ref": "#/$defs/plan"},
+            },
+            "limits": {
+                "description": "Limits that stand on their own.",
+                "type": "array",
+                "maxItems": 32,
+                "items": {"$ref": "#/$defs/limit"},
+            },
+            "agents": {
+                "description": "What answers: Envoy's clusters, by the names that routes and callers use.",
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": 1024,
+                "propertyNames": {"$ref": "#/$defs/name"},
+                "additionalProperties": {"$ref": "#/$defs/agent"},
+            },
+            "routes": {
+                "description": "Which requests go to which agents. The longest matching prefix wins, whatever the order.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 4096,
+                "items": {"$ref": "#/$defs/route"},
+            },
+            "tables": {"$ref": "#/$defs/tables"},
+        },
+        "$defs": definitions(),
+    })
+}
+
+fn definitions() -> Value {
+    json!({
+        "clients": clients(),
+        "key_source": key_source(),
+        "key": key(),
+        "validator": validator(),
+        "remember": object(&[], json!({
+            "valid": described("duration", "How long a valid key is remembered. 300s unless written, at most a day."),
+            "invalid": described("duration", "How long an invalid key is remembered. 10s unless written."),
+        })),
+        "plan": {
+            "type": "object",
+            "additionalProperties": false,
+            "dependentRequired": {"burst": ["requests"]},
+            "properties": {"requests": rate(), "burst": burst()},
+        },
+        "rate_limit": object(&["requests"], json!({"requests": rate(), "burst": burst()})),
+        "limit": object(&["name", "each", "requests"], json!({
+            "name": {
+                "description": "As callers are told of it.",
+                "allOf": [{"$ref": "#/$defs/name"}, {"not": {"enum": ["plan", "route"]}}],
+            },
+            "each": {
+                "description": "What it is counted per: one word, [client, route], or [] for one count of all.",
+                "oneOf": [
+                    {"enum": ["address", "client", "route"]},
+                    {"enum": [[], ["address"], ["client"], ["route"], ["client", "route"], ["route", "client"]]},
+                ],
+            },
+            "requests": rate(),
+            "burst": burst(),
+        })),
+        "agent": object(&["cluster"], json!({
+            "cluster": described("cluster", "Envoy's cluster."),
+            "weight": weight(),
+        })),
+        "choice": object(&["agent"], json!({
+            "agent": described("name", "One of the agents."),
+            "weight": weight(),
+        })),
+        "route": route(),
+        "retry": object(&[], json!({
+            "max_attempts": {
+                "description": "Attempts in all, the first one included. 2 unless written.",
+                "type": "integer", "minimum": 1, "maximum": 10,
+            },
+            "retry_on": {
+                "description": "Statuses that are tried again, beside what never reached an agent.",
+                "type": "array", "uniqueItems": true, "maxItems": 200,
+                "items": {"type": "integer", "minimum": 400, "maximum": 599},
+            },
+        })),
+        "tables": object(&[], json!({
+            "keys": records("How many keys are remembered. 65536 unless written."),
+            "counters": records("How many counters of limits are kept. 262144 unless written."),
+        })),
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"},
+        "cluster": {"type": "string", "pattern": "^[!-~]{1,512}$"},
+        "header": {"type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$"},
+        "prefix": {"type": "string", "maxLength": 1024, "pattern": "^/([^/]+(/[^/]+)*)?$"},
+        "duration": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"},
+        "size": {"type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$"},
+        "rate": {"type": "string", "pattern": "^[0-9]+/(second|minute|hour|day)$"},
+        "roles": {
+            "type": "array", "minItems": 1, "maxItems": 16, "uniqueItems": true,
+            "items": {"$ref": "#/$defs/name"},
+        },
+    })
+}
+
+fn clients() -> Value {
+    let properties = json!({
+        "key_sources": {
+            "description": "Where a request may carry its key; the first one present counts. \
+                            Unless written: x-api-key, and authorization with Bearer.",
+            "type": "array", "minItems": 1, "maxItems": 16,
+            "items": {"$ref": "#/$defs/key_source"},
+        },
+        "keys": {
+            "description": "Keys known without asking anyone.",
+            "type": "array", "maxItems": 100_000,
+            "items": {"$ref": "#/$defs/key"},
+        },
+        "default_plan": described("name", "The plan of a client whose answer names none."),
+        "unknown_plan": {
+            "description": "What becomes of a client whose plan is not among the plans. \
+                            `refuse` unless written; `default` puts it on the default plan.",
+            "enum": ["refuse", "default"],
+        },
+        "validator": {"$ref": "#/$defs/validator"},
+    });
+    let mut clients = object(&[], properties);
+    merge(
+        &mut clients,
+        json!({
+            "description": "Who calls.",
+            "if": {"properties": {"unknown_plan": {"const": "default"}}, "required": ["unknown_plan"]},
+            "then": {"required": ["default_plan"]},
+        }),
+    );
+    clients
+}
+
+fn key_source() -> Value {
+    let properties = json!({
+        "header": described("header", "A header, such as x-api-key."),
+        "scheme": {
+            "description": "What the header's value must begin with, such as Bearer.",
+            "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}$",
+        },
+        "query": {
+            "description": "A parameter of the query; on WebSocket handshakes only, unless any_request.",
+            "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,64}$",
+        },
+        "any_request": {
+            "description": "Whether the query may carry a key on any request. Queries end up in logs: better not.",
+            "type": "boolean",
+        },
+        "websocket_protocol": {
+            "description": "What an offered WebSocket subprotocol begins with when it carries a key, with its final dot.",
+            "type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+[.]$",
+        },
+    });
+    let mut source = object(&[], properties);
+    merge(
+        &mut source,
+        json!({
+            "description": "A place in a request where the key may stand.",
+            "oneOf": [{"required": ["header"]}, {"required": ["query"]}, {"required": ["websocket_protocol"]}],
+            "dependentRequired": {"scheme": ["header"], "any_request": ["query"]},
+        }),
+    );
+    source
+}
+
+fn key() -> Value {
+    object(
+        &["sha256", "client_id"],
+        json!({
+            "sha256": {
+                "description": "The key's SHA-256 in hex, as `waykeeper hash-key` prints it.",
+                "type": "string", "pattern": "^[0-9A-Fa-f]{64}$",
+            },
+            "client_id": described("name", "The client that the key proves."),
+            "plan": described("name", "The client's plan; the default plan unless written."),
+            "team": described("name", "The client's team."),
+            "roles": described("roles", "The client's roles."),
+            "expires": {
+                "description": "From when on the key is refused as expired, as RFC 3339 writes times.",
+                "type": "string", "format": "date-time",
+            },
+        }),
+    )
+}
+
+fn validator() -> Value {
+    let properties = json!({
+        "cluster": described("cluster", "Envoy's cluster."),
+        "path": {
+            "description": "Where keys are asked about, by POST.",
+            "type": "string", "maxLength": 1024, "pattern": "^/[!\"$-~]*$",
+        },
+        "timeout": described("duration", "How long an answer may take, up to 60s. 1s unless written."),
+        "headers": {
+            "description": "What the validator may demand of the gateway.",
+            "type": "object", "maxProperties": 32,
+            "propertyNames": {"$ref": "#/$defs/header"},
+            "additionalProperties": {"type": "string", "maxLength": 4096, "pattern": "^([!-~]([ -~]*[!-~])?)?$"},
+        },
+        "remember": {"$ref": "#/$defs/remember"},
+    });
+    let mut validator = object(&["cluster", "path"], properties);
+    merge(
+        &mut validator,
+        json!({"description": "Who to ask about keys that are not listed."}),
+    );
+    validator
+}
+
+fn route() -> Value {
+    let properties = json!({
+        "name": {
+            "description": "In metrics and headers; the prefix unless written.",
+            "type": "string", "pattern": "^[!#-+\\--:<>-\\[\\]-~]{1,128}$",
+        },
+        "prefix": described("prefix", "What the path begins with, on whole segments."),
+        "methods": {
+            "description": "Unless written, every method. GET implies HEAD.",
+            "type": "array", "minItems": 1, "uniqueItems": true,
+            "items": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]},
+        },
+        "agents": {
+            "description": "Who answers: the caller's choice in x-agent, else by weight.",
+            "type": "array", "minItems": 1, "maxItems": 64,
+            "items": {"oneOf": [{"$ref": "#/$defs/name"}, {"$ref": "#/$defs/choice"}]},
+        },
+        "roles": described("roles", "One of them is enough."),
+        "auth_required": {
+            "description": "Whether a key is needed. true unless written.",
+            "type": "boolean",
+        },
+        "protocol": {
+            "description": "Which kind of stream it carries. http unless written.",
+            "enum": ["http", "sse", "websocket"],
+        },
+        "timeout": described("duration", "Bounds the whole answer. Unless written 5m for http, none for sse and websocket."),
+        "first_byte_timeout": described("duration", "Bounds each try up to the response headers."),
+        "idle_timeout": described("duration", "Bounds the silence on a stream, in whole seconds. 5m for sse and websocket unless written."),
+        "retry": {"description": "When to try again.", "$ref": "#/$defs/retry"},
+        "prefix_rewrite": described("prefix", "Put in place of the matched prefix."),
+        "max_body": described("size", "Larger requests are refused."),
+        "encoded_slashes": {
+            "description": "Whether %2f may stand in the last part of the path. refuse unless written.",
+            "enum": ["refuse", "keep"],
+        },
+        "rate_limit": {"description": "Counted per client and route.", "$ref": "#/$defs/rate_limit"},
+    });
+    let mut route = object(&["prefix", "agents"], properties);
+    merge(
+        &mut route,
+        json!({
+            "if": {"properties": {"auth_required": {"const": false}}, "required": ["auth_required"]},
+            "then": {"not": {"required": ["roles"]}},
+        }),
+    );
+    route
+}
+
+/// An object that has these fields and no others.
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": required,
+        "properties": properties,
+    })
+}
+
+fn described(definition: &str, description: &str) -> Value {
+    json!({"description": description, "$ref": format!("#/$defs/{definition}")})
+}
+
+fn rate() -> Value {
+    described("rate", "How many in a second, minute, hour or day.")
+}
+
+fn burst() -> Value {
+    json!({
+        "description": "How many may come at once; the rate's quantity unless written.",
+        "type": "integer", "minimum": 1,
+    })
+}
+
+fn weight() -> Value {
+    json!({
+        "description": "Its share of the requests that name no agent. 1 unless written; 0 is only reached by name.",
+        "type": "integer", "minimum": 0, "maximum": 1_000_000,
+    })
+}
+
+fn records(description: &str) -> Value {
+    json!({"description": description, "type": "integer", "minimum": 1024, "maximum": 16_777_216})
+}
+
+fn merge(into: &mut Value, more: Value) {
+    if let (Value::Object(into), Value::Object(more)) = (into, more) {
+        into.extend(more);
+    }
+}

@@ -1,0 +1,115 @@
+//! The schema and the reader know the same fields.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::super::{FIELDS, TABLES_FIELDS, clients, limits, routes, schema};
+use super::{faults, reference, with};
+
+/// Each object of the schema, the reader's fields of it, and where one stands in the full document.
+const OBJECTS: [(&str, &[&str], &str); 13] = [
+    ("", FIELDS, ""),
+    ("/$defs/clients", clients::FIELDS, "/clients"),
+    (
+        "/$defs/key_source",
+        clients::KEY_SOURCE_FIELDS,
+        "/clients/key_sources/0",
+    ),
+    ("/$defs/key", clients::KEY_FIELDS, "/clients/keys/0"),
+    (
+        "/$defs/validator",
+        clients::VALIDATOR_FIELDS,
+        "/clients/validator",
+    ),
+    (
+        "/$defs/remember",
+        clients::REMEMBER_FIELDS,
+        "/clients/validator/remember",
+    ),
+    ("/$defs/plan", limits::PLAN_FIELDS, "/plans/standard"),
+    ("/$defs/limit", limits::LIMIT_FIELDS, "/limits/0"),
+    ("/$defs/agent", routes::AGENT_FIELDS, "/agents/tools"),
+    ("/$defs/route", routes::ROUTE_FIELDS, "/routes/0"),
+    ("/$defs/retry", routes::RETRY_FIELDS, "/routes/3/retry"),
+    (
+        "/$defs/rate_limit",
+        limits::RATE_LIMIT_FIELDS,
+        "/routes/5/rate_limit",
+    ),
+    ("/$defs/tables", TABLES_FIELDS, "/tables"),
+];
+
+#[test]
+fn every_field_known_to_the_one_is_known_to_the_other() {
+    let schema = schema();
+    for (object, fields, _) in OBJECTS
+        .iter()
+        .chain([&("/$defs/choice", routes::CHOICE_FIELDS, "")])
+    {
+        let properties = schema
+            .pointer(&format!("{object}/properties"))
+            .unwrap()
+            .as_object()
+            .unwrap();
+        let known: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+        assert_eq!(
+            known,
+            fields.iter().copied().collect::<BTreeSet<_>>(),
+            "{object}"
+        );
+        assert_eq!(
+            schema.pointer(&format!("{object}/additionalProperties")),
+            Some(&json!(false)),
+            "{object}"
+        );
+    }
+}
+
+#[test]
+fn no_object_of_the_schema_is_left_out_here() {
+    let schema = schema();
+    let definitions = schema["$defs"].as_object().unwrap();
+    let objects = definitions
+        .iter()
+        .filter(|(_, definition)| definition.get("properties").is_some());
+    let listed: Vec<&str> = OBJECTS.iter().map(|(object, _, _)| *object).collect();
+    for (name, _) in objects {
+        assert!(
+            name == "choice" || listed.contains(&format!("/$defs/{name}").as_str()),
+            "{name}"
+        );
+    }
+}
+
+/// A list of a list is what no field wants, so a field that does not mind it is never read.
+#[test]
+fn every_known_field_is_read() {
+    for (_, fields, place) in OBJECTS {
+        for field in fields {
+            let document = with(reference(), &format!("{place}/{field}"), json!([[]]));
+            assert!(!faults(&document).is_empty(), "{place}/{field}");
+        }
+    }
+}
+
+#[test]
+fn every_reference_in_the_schema_leads_somewhere() {
+    fn check(schema: &Value, at: &Value) {
+        match at {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get("$ref") {
+                    assert!(
+                        schema.pointer(reference.trim_start_matches('#')).is_some(),
+                        "{reference}"
+                    );
+                }
+                fields.values().for_each(|value| check(schema, value));
+            }
+            Value::Array(items) => items.iter().for_each(|value| check(schema, value)),
+            _ => {}
+        }
+    }
+    let schema = schema();
+    check(&schema, &schema);
+}

@@ -1,0 +1,894 @@
+//! What is said of bad documents: where, and what to do.
+
+use serde_json::{Value, json};
+
+use super::super::load;
+use super::{faults, reference, small, with};
+
+/// The one fault of a small document with one value put in.
+fn fault_of(pointer: &str, value: Value) -> String {
+    let faults = faults(&with(small(), pointer, value.clone()));
+    assert_eq!(faults.len(), 1, "{pointer} = {value}: {faults:#?}");
+    faults.into_iter().next().unwrap()
+}
+
+fn check(cases: &[(&str, Value, &str)]) {
+    for (pointer, value, expected) in cases {
+        assert_eq!(
+            fault_of(pointer, value.clone()),
+            *expected,
+            "{pointer} = {value}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_agent_is_told_with_the_nearest() {
+    let document = with(reference(), "/routes/2/agents/0", json!("chat-gup"));
+
+    assert_eq!(
+        faults(&document),
+        [r#"routes[2].agents[0]: no agent named "chat-gup"; did you mean "chat-gpu"?"#]
+    );
+}
+
+#[test]
+fn all_faults_are_told_at_once_and_in_the_order_of_the_document() {
+    let text = r#"{
+        "routes": [{"prefix": "chat", "agents": ["caht"], "timeout": 30}],
+        "plan": {},
+        "agents": {"chat": {"cluster": ""}},
+        "clients": {"default_plan": "gold"}
+    }"#;
+
+    let faults: Vec<String> = load(text.as_bytes())
+        .unwrap_err()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+
+    assert_eq!(
+        faults,
+        [
+            r#"routes[0].prefix: "chat" must begin with /"#,
+            r#"routes[0].agents[0]: no agent named "caht"; did you mean "chat"?"#,
+            r#"routes[0].timeout: the number 30 has no unit; write a duration such as "250ms", "30s", "5m" or "1h""#,
+            r#"plan: unknown field; did you mean "plans"?"#,
+            r#"agents.chat.cluster: "" is no cluster's name; it is 1 to 512 visible ASCII characters"#,
+            r#"clients.default_plan: no plan named "gold""#,
+        ]
+    );
+}
+
+#[test]
+fn faults_are_shown_one_per_line() {
+    let document = with(with(small(), "/routs", json!([])), "/tables", json!(1));
+
+    let shown = load(document.to_string().as_bytes())
+        .unwrap_err()
+        .to_string();
+
+    assert_eq!(
+        shown,
+        "routs: unknown field; did you mean \"routes\"?\ntables: expected a mapping, found the number 1"
+    );
+}
+
+#[test]
+fn unknown_fields_are_told_wherever_they_stand() {
+    check(&[
+        (
+            "/route",
+            json!([]),
+            r#"route: unknown field; did you mean "routes"?"#,
+        ),
+        (
+            "/clients/key",
+            json!([]),
+            r#"clients.key: unknown field; did you mean "keys"?"#,
+        ),
+        (
+            "/clients/validator/tiemout",
+            json!("1s"),
+            r#"clients.validator.tiemout: unknown field; did you mean "timeout"?"#,
+        ),
+        (
+            "/plans/standard/request",
+            json!("1/day"),
+            r#"plans.standard.request: unknown field; did you mean "requests"?"#,
+        ),
+        (
+            "/agents/chat/wheight",
+            json!(1),
+            r#"agents.chat.wheight: unknown field; did you mean "weight"?"#,
+        ),
+        (
+            "/routes/0/rate_limits",
+            json!({}),
+            r#"routes[0].rate_limits: unknown field; did you mean "rate_limit"?"#,
+        ),
+        ("/routes/0/zzz", json!(1), "routes[0].zzz: unknown field"),
+        (
+            "/tables",
+            json!({"key": 2048}),
+            r#"tables.key: unknown field; did you mean "keys"?"#,
+        ),
+    ]);
+}
+
+#[test]
+fn what_must_be_written_is_missed() {
+    for (pointer, expected) in [
+        ("/routes", "routes: is missing"),
+        ("/agents", "agents: is missing"),
+        ("/agents/tools/cluster", "agents.tools.cluster: is missing"),
+        (
+            "/clients/validator/path",
+            "clients.validator.path: is missing",
+        ),
+        (
+            "/clients/validator/cluster",
+            "clients.validator.cluster: is missing",
+        ),
+        ("/routes/0/prefix", "routes[0].prefix: is missing"),
+        ("/routes/0/agents", "routes[0].agents: is missing"),
+    ] {
+        let mut document = small();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        document
+            .pointer_mut(parent)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(name);
+        let faults = faults(&document);
+        assert!(
+            faults.contains(&expected.to_owned()),
+            "{pointer}: {faults:?}"
+        );
+    }
+}
+
+#[test]
+fn fields_written_twice_are_told() {
+    let text = small().to_string();
+    let twice = text.replacen(r#""chat":{"#, r#""chat":{"cluster":"other"},"chat":{"#, 1);
+
+    let shown = load(twice.as_bytes()).unwrap_err().to_string();
+
+    assert_eq!(shown, "agents.chat: written twice; only one can count");
+}
+
+#[test]
+fn units_are_needed_and_known() {
+    let duration = r#"a duration such as "250ms", "30s", "5m" or "1h""#;
+    let size = r#"a size such as "64KiB" or "10MiB""#;
+    let rate = r#"a rate such as "50/minute" (second, minute, hour or day)"#;
+    for value in [
+        "30",
+        "s",
+        "1.5s",
+        "-1s",
+        "30 s",
+        "30sec",
+        "1d",
+        "",
+        "٣s",
+        "99999999999999999999s",
+        "18446744073709551615h",
+    ] {
+        let fault = fault_of("/routes/0/timeout", json!(value));
+        assert_eq!(
+            fault,
+            format!("routes[0].timeout: expected {duration}, found {value:?}")
+        );
+    }
+    for value in ["10", "10MB", "10mib", "1.5MiB", "18446744073709551615GiB"] {
+        let fault = fault_of("/routes/0/max_body", json!(value));
+        assert_eq!(
+            fault,
+            format!("routes[0].max_body: expected {size}, found {value:?}")
+        );
+    }
+    for value in [
+        "50",
+        "50/",
+        "/minute",
+        "50/minutes",
+        "50/m",
+        "5.5/minute",
+        "-5/minute",
+        "50 / minute",
+    ] {
+        let fault = fault_of("/plans/standard/requests", json!(value));
+        assert_eq!(
+            fault,
+            format!("plans.standard.requests: expected {rate}, found {value:?}")
+        );
+    }
+    check(&[
+        (
+            "/routes/0/max_body",
+            json!(10),
+            &format!("routes[0].max_body: the number 10 has no unit; write {size}"),
+        ),
+        (
+            "/plans/standard/requests",
+            json!(50),
+            &format!("plans.standard.requests: the number 50 has no unit; write {rate}"),
+        ),
+    ]);
+}
+
+#[test]
+fn times_have_bounds_that_make_sense() {
+    check(&[
+        (
+            "/routes/0/timeout",
+            json!("0s"),
+            r#"routes[0].timeout: expected a duration from 1ms to 24h, found "0s""#,
+        ),
+        (
+            "/routes/0/timeout",
+            json!("25h"),
+            r#"routes[0].timeout: expected a duration from 1ms to 24h, found "25h""#,
+        ),
+        (
+            "/routes/0/first_byte_timeout",
+            json!("6m"),
+            "routes[0].first_byte_timeout: can never be reached: timeout is shorter",
+        ),
+        (
+            "/routes/0/idle_timeout",
+            json!("1500ms"),
+            "routes[0].idle_timeout: is kept to the second; write whole seconds",
+        ),
+        (
+            "/routes/0/idle_timeout",
+            json!("500ms"),
+            r#"routes[0].idle_timeout: expected a duration from 1s to 24h, found "500ms""#,
+        ),
+        (
+            "/clients/validator/timeout",
+            json!("2m"),
+            r#"clients.validator.timeout: expected a duration from 1ms to 1m, found "2m""#,
+        ),
+        (
+            "/clients/validator/remember",
+            json!({"valid": "25h"}),
+            r#"clients.validator.remember.valid: expected a duration from 0ms to 24h, found "25h""#,
+        ),
+    ]);
+}
+
+#[test]
+fn rates_that_cannot_be_kept_are_refused() {
+    check(&[
+        (
+            "/plans/standard/requests",
+            json!("0/minute"),
+            "plans.standard.requests: a rate of 0 lets nothing pass; write at least 1",
+        ),
+        (
+            "/plans/standard/requests",
+            json!("1000001/second"),
+            "plans.standard.requests: more than 1000000 a second; write a smaller rate",
+        ),
+        (
+            "/plans/standard",
+            json!({"burst": 5}),
+            "plans.standard.burst: has no meaning without requests",
+        ),
+        (
+            "/plans/standard",
+            json!({"requests": "1/day", "burst": 31}),
+            "plans.standard.burst: would take more than 30 days to refill at this rate; at most 30 is allowed",
+        ),
+        (
+            "/plans/standard",
+            json!({"requests": "1/day", "burst": 1.5}),
+            "plans.standard.burst: expected a whole number from 1 to 9007199254740991, found the number 1.5",
+        ),
+        (
+            "/routes/0/rate_limit",
+            json!({}),
+            "routes[0].rate_limit.requests: is missing",
+        ),
+    ]);
+    assert!(
+        faults(&with(
+            small(),
+            "/plans/standard",
+            json!({"requests": "1/day", "burst": 30})
+        ))
+        .is_empty()
+    );
+    assert!(
+        faults(&with(
+            small(),
+            "/plans/standard",
+            json!({"requests": "1000000/second"})
+        ))
+        .is_empty()
+    );
+}
+
+#[test]
+fn limits_have_names_of_their_own_and_something_to_count_per() {
+    let limit =
+        |name: &str, each: Value| json!([{"name": name, "each": each, "requests": "1/minute"}]);
+    check(&[
+        (
+            "/limits",
+            limit("plan", json!([])),
+            r#"limits[0].name: "plan" is how callers are told of a plan's own limit; choose another name"#,
+        ),
+        (
+            "/limits",
+            limit("a;b", json!([])),
+            r#"limits[0].name: "a;b" is no name; a name is 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -"#,
+        ),
+        (
+            "/limits",
+            limit("a", json!("clients")),
+            r#"limits[0].each: expected address or client or route, found "clients"; did you mean "client"?"#,
+        ),
+        (
+            "/limits",
+            limit("a", json!(["address", "route"])),
+            "limits[0].each: expected address, client, route, [client, route], or [] for one count of all",
+        ),
+        (
+            "/limits",
+            json!([{"name": "a", "each": [], "requests": "1/minute"}, {"name": "a", "each": [], "requests": "1/hour"}]),
+            r#"limits[1].name: another limit is already named "a""#,
+        ),
+    ]);
+}
+
+#[test]
+fn key_sources_that_make_no_sense_are_refused() {
+    for (source, expected) in [
+        (
+            json!({}),
+            "must have exactly one of header, query and websocket_protocol",
+        ),
+        (
+            json!({"header": "a", "query": "b"}),
+            "must have exactly one of header, query and websocket_protocol",
+        ),
+    ] {
+        assert_eq!(
+            fault_of("/clients/key_sources", json!([source])),
+            format!("clients.key_sources[0]: {expected}")
+        );
+    }
+    for (header, expected) in [
+        (
+            "X-Waykeeper-Client",
+            r#"the header "X-Waykeeper-Client" belongs to the gateway"#,
+        ),
+        (
+            "x_waykeeper_client",
+            r#"the header "x_waykeeper_client" belongs to the gateway"#,
+        ),
+        (
+            "x-envoy-key",
+            r#"the header "x-envoy-key" belongs to the gateway"#,
+        ),
+        (
+            "Host",
+            r#"the header "Host" has a meaning of its own and cannot be used here"#,
+        ),
+        (
+            "content-length",
+            r#"the header "content-length" has a meaning of its own and cannot be used here"#,
+        ),
+        (
+            ":path",
+            r#"":path" is a pseudo-header, which cannot be used here"#,
+        ),
+        ("x api", r#""x api" is no header's name"#),
+        ("", r#""" is no header's name"#),
+        (
+            "sec-websocket-protocol",
+            r#"the header "sec-websocket-protocol" belongs to the WebSocket handshake; see websocket_protocol"#,
+        ),
+    ] {
+        let fault = fault_of("/clients/key_sources", json!([{"header": header}]));
+        assert_eq!(fault, format!("clients.key_sources[0].header: {expected}"));
+    }
+    check(&[
+        (
+            "/clients/key_sources",
+            json!([{"query": "k", "scheme": "Bearer"}]),
+            "clients.key_sources[0].scheme: has no meaning without header",
+        ),
+        (
+            "/clients/key_sources",
+            json!([{"header": "k", "any_request": true}]),
+            "clients.key_sources[0].any_request: has no meaning without query",
+        ),
+        (
+            "/clients/key_sources",
+            json!([{"websocket_protocol": "key"}]),
+            r#"clients.key_sources[0].websocket_protocol: "key" must be a token that ends in a dot, such as "waykeeper.key.""#,
+        ),
+        (
+            "/clients/key_sources",
+            json!([]),
+            "clients.key_sources: the list is empty; write at least one entry",
+        ),
+    ]);
+}
+
+#[test]
+fn a_key_source_that_an_earlier_one_hides_is_refused() {
+    for (earlier, later) in [
+        (json!({"header": "x-key"}), json!({"header": "X-Key"})),
+        (
+            json!({"header": "x-key"}),
+            json!({"header": "x-key", "scheme": "Bearer"}),
+        ),
+        (
+            json!({"header": "x-key", "scheme": "bearer"}),
+            json!({"header": "x-key", "scheme": "Bearer"}),
+        ),
+        (
+            json!({"query": "k", "any_request": true}),
+            json!({"query": "k"}),
+        ),
+        (
+            json!({"websocket_protocol": "a."}),
+            json!({"websocket_protocol": "a.b."}),
+        ),
+        (
+            json!({"websocket_protocol": "a."}),
+            json!({"websocket_protocol": "a64."}),
+        ),
+    ] {
+        let fault = fault_of("/clients/key_sources", json!([earlier, later]));
+        assert_eq!(
+            fault,
+            "clients.key_sources[1]: is never looked at: entry 0 of this list already takes what stands there"
+        );
+    }
+    for (earlier, later) in [
+        (
+            json!({"header": "x-key", "scheme": "Bearer"}),
+            json!({"header": "x-key"}),
+        ),
+        (
+            json!({"header": "x-key", "scheme": "Bearer"}),
+            json!({"header": "x-key", "scheme": "Token"}),
+        ),
+        (
+            json!({"query": "k"}),
+            json!({"query": "k", "any_request": true}),
+        ),
+    ] {
+        assert!(
+            faults(&with(
+                small(),
+                "/clients/key_sources",
+                json!([earlier, later])
+            ))
+            .is_empty()
+        );
+    }
+}
+
+#[test]
+fn listed_keys_are_checked() {
+    let hash = "ab".repeat(32);
+    let other = "cd".repeat(32);
+    let key = |more: Value| {
+        let mut key = json!({"sha256": hash, "client_id": "acme"});
+        key.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!([key])
+    };
+    let hash_expected =
+        "expected a SHA-256 as 64 hex digits; `waykeeper hash-key` makes it from a key";
+    check(&[
+        (
+            "/clients/keys",
+            key(json!({"sha256": "sk-secret"})),
+            &format!("clients.keys[0].sha256: {hash_expected}"),
+        ),
+        (
+            "/clients/keys",
+            key(json!({"sha256": "zz".repeat(32)})),
+            &format!("clients.keys[0].sha256: {hash_expected}"),
+        ),
+        (
+            "/clients/keys",
+            key(json!({"plan": "standart"})),
+            r#"clients.keys[0].plan: no plan named "standart"; did you mean "standard"?"#,
+        ),
+        (
+            "/clients/keys",
+            key(json!({"client_id": "a b"})),
+            r#"clients.keys[0].client_id: "a b" is no name; a name is 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -"#,
+        ),
+        (
+            "/clients/keys",
+            key(json!({"expires": "2027-02-30T00:00:00Z"})),
+            r#"clients.keys[0].expires: expected a time as RFC 3339 writes it, such as "2027-01-31T00:00:00Z""#,
+        ),
+        (
+            "/clients/keys",
+            key(json!({"roles": ["a", "a"]})),
+            r#"clients.keys[0].roles[1]: the role "a" is already in the list"#,
+        ),
+        (
+            "/clients/keys",
+            key(json!({"roles": []})),
+            "clients.keys[0].roles: the list is empty; write at least one entry",
+        ),
+        (
+            "/clients/keys",
+            key(json!({"roles": (0..17).map(|role| format!("r{role}")).collect::<Vec<_>>()})),
+            "clients.keys[0].roles: 17 entries; at most 16 are allowed",
+        ),
+        (
+            "/clients/keys",
+            json!([
+                {"sha256": hash, "client_id": "a"},
+                {"sha256": other, "client_id": "b"},
+                {"sha256": hash.to_uppercase(), "client_id": "c"},
+            ]),
+            "clients.keys[2].sha256: this key is already listed",
+        ),
+    ]);
+}
+
+#[test]
+fn a_route_that_needs_a_key_needs_someone_who_knows_keys() {
+    let expected = "routes[0]: needs a key, but no key can be valid: there are neither clients.keys nor a \
+                    clients.validator (auth_required: false lets callers pass without one)";
+    assert_eq!(fault_of("/clients", json!({})), expected);
+    assert_eq!(fault_of("/clients", json!({"keys": []})), expected);
+    let open = with(
+        with(small(), "/clients", json!({})),
+        "/routes/0/auth_required",
+        json!(false),
+    );
+    assert!(faults(&open).is_empty());
+}
+
+#[test]
+fn an_unknown_plan_cannot_become_a_default_that_is_not_there() {
+    check(&[(
+        "/clients/unknown_plan",
+        json!("default"),
+        r#"clients.unknown_plan: "default" needs a default_plan"#,
+    )]);
+}
+
+#[test]
+fn the_validator_is_checked() {
+    check(&[
+        (
+            "/clients/validator/path",
+            json!("validate"),
+            r#"clients.validator.path: "validate" must begin with /"#,
+        ),
+        (
+            "/clients/validator/headers",
+            json!({"Host": "a"}),
+            r#"clients.validator.headers.Host: the header "Host" has a meaning of its own and cannot be used here"#,
+        ),
+        (
+            "/clients/validator/headers",
+            json!({"x-a": "1", "X-A": "2"}),
+            "clients.validator.headers.x-a: this header is already written, in other letters",
+        ),
+        (
+            "/clients/validator/headers",
+            json!({"x-secret": "s3cret\n"}),
+            "clients.validator.headers.x-secret: this is no header's value; use visible ASCII, with blanks only inside",
+        ),
+        (
+            "/clients/validator/headers",
+            json!({"x-a": 1}),
+            "clients.validator.headers.x-a: expected a string (numbers, true and false need quotes to be text), found the number 1",
+        ),
+    ]);
+}
+
+#[test]
+fn prefixes_that_no_request_can_have_are_refused() {
+    for (prefix, expected) in [
+        ("chat", r#""chat" must begin with /"#),
+        (
+            "/chat/",
+            r#""/chat/" ends with /; leave it away, since a prefix matches whole path segments"#,
+        ),
+        (
+            "/a//b",
+            r#""/a//b" holds //, and such requests are refused"#,
+        ),
+        (
+            "/a/../b",
+            r#""/a/../b" holds a segment of dots, and such requests are refused"#,
+        ),
+        (
+            "/a/.",
+            r#""/a/." holds a segment of dots, and such requests are refused"#,
+        ),
+        (
+            "/a/..;x/b",
+            r#""/a/..;x/b" holds a segment of dots, and such requests are refused"#,
+        ),
+        (
+            "/a%2Fb",
+            r#""/a%2Fb" holds %2F, and such requests are refused"#,
+        ),
+        (
+            "/a%2e",
+            r#""/a%2e" holds %2e, and such requests are refused"#,
+        ),
+        (
+            "/a%00",
+            r#""/a%00" holds %00, and such requests are refused"#,
+        ),
+        (
+            "/a%5Cb",
+            r#""/a%5Cb" holds %5C, and such requests are refused"#,
+        ),
+        ("/%61", r#""/%61" holds %61; write a, which is the same"#),
+        (
+            "/a%2",
+            r#""/a%2" holds "%2" where an escape has two hex digits"#,
+        ),
+        (
+            "/a%+1",
+            r#""/a%+1" holds "%+1" where an escape has two hex digits"#,
+        ),
+        (
+            "/a\\b",
+            r#""/a\\b" holds \, which no path holds unescaped; a prefix is matched literally"#,
+        ),
+        (
+            "/{id}",
+            r#""/{id}" holds {, which no path holds unescaped; a prefix is matched literally"#,
+        ),
+        (
+            "/a?b",
+            r#""/a?b" holds ?, which no path holds unescaped; a prefix is matched literally"#,
+        ),
+        ("/é", r#""/é" holds characters that are not visible ASCII"#),
+    ] {
+        assert_eq!(
+            fault_of("/routes/0/prefix", json!(prefix)),
+            format!("routes[0].prefix: {expected}")
+        );
+        assert_eq!(
+            fault_of("/routes/0/prefix_rewrite", json!(prefix)),
+            format!("routes[0].prefix_rewrite: {expected}")
+        );
+    }
+    for prefix in ["/", "/a", "/a.b/c..d", "/%C3%A9", "/a:b@c", "/a%20b"] {
+        let document = with(small(), "/routes/0/prefix", json!(prefix));
+        assert!(
+            faults(&document).is_empty(),
+            "{prefix}: {:?}",
+            faults(&document)
+        );
+    }
+}
+
+#[test]
+fn routes_that_hide_each_other_are_refused() {
+    let route = |prefix: &str, methods: Value| match methods {
+        Value::Null => json!({"prefix": prefix, "agents": ["chat"]}),
+        methods => json!({"prefix": prefix, "agents": ["chat"], "methods": methods}),
+    };
+    for (one, other, overlap) in [
+        (json!(["GET", "POST"]), json!(["POST", "PUT"]), "POST"),
+        (json!(["GET"]), json!(["HEAD"]), "HEAD"),
+        (Value::Null, json!(["PUT"]), "PUT"),
+        (json!(["PUT"]), Value::Null, "PUT"),
+        (Value::Null, Value::Null, "every method of"),
+    ] {
+        let fault = fault_of(
+            "/routes",
+            json!([
+                route("/other", Value::Null),
+                route("/a", one),
+                route("/a", other)
+            ]),
+        );
+        assert_eq!(
+            fault,
+            format!(r#"routes[2]: {overlap} "/a" already belongs to routes[1] (GET implies HEAD)"#)
+        );
+    }
+    let disjoint = json!([
+        route("/a", json!(["GET"])),
+        route("/a", json!(["POST"])),
+        route("/a/b", Value::Null)
+    ]);
+    assert!(faults(&with(small(), "/routes", disjoint)).is_empty());
+}
+
+#[test]
+fn names_of_routes_are_told_apart() {
+    let route =
+        |name: &str, prefix: &str| json!({"name": name, "prefix": prefix, "agents": ["chat"]});
+    check(&[
+        (
+            "/routes",
+            json!([route("a", "/a"), route("a", "/b")]),
+            r#"routes[1].name: routes[0] is already named "a""#,
+        ),
+        (
+            "/routes",
+            json!([route("/b", "/a"), {"prefix": "/b", "agents": ["chat"]}]),
+            r#"routes[1]: routes[0] is already named "/b""#,
+        ),
+        (
+            "/routes",
+            json!([{"prefix": "/a;b", "agents": ["chat"]}]),
+            r#"routes[0].prefix: cannot serve as the route's name (too long, or one of ; = " , in it); write a name"#,
+        ),
+        (
+            "/routes/0/name",
+            json!("a=b"),
+            r#"routes[0].name: "a=b" cannot name a route; a route's name is 1 to 128 visible ASCII characters without ; = " \ and comma"#,
+        ),
+    ]);
+}
+
+#[test]
+fn the_rest_of_a_route_is_checked() {
+    check(&[
+        (
+            "/routes",
+            json!([]),
+            "routes: the list is empty; write at least one entry",
+        ),
+        (
+            "/routes/0/agents",
+            json!([]),
+            "routes[0].agents: the list is empty; write at least one entry",
+        ),
+        (
+            "/routes/0/agents",
+            json!(["chat", "chat"]),
+            "routes[0].agents[1]: this agent is already in the list",
+        ),
+        (
+            "/routes/0/agents",
+            json!([{"agent": "chat", "weight": 0}]),
+            "routes[0].agents: every agent has weight 0, so a request that names none reaches nobody",
+        ),
+        (
+            "/routes/0/agents",
+            json!([7]),
+            "routes[0].agents[0]: expected the name of an agent, or a mapping with its weight, found the number 7",
+        ),
+        ("/routes/0/methods", json!(["get"]), {
+            "routes[0].methods[0]: expected GET or HEAD or POST or PUT or PATCH or DELETE or OPTIONS or TRACE, found \"get\"; did you mean \"GET\"?"
+        }),
+        (
+            "/routes/0/methods",
+            json!(["PUT", "PUT"]),
+            "routes[0].methods[1]: PUT is already in the list",
+        ),
+        ("/routes/0/protocol", json!("websockets"), {
+            "routes[0].protocol: expected http or sse or websocket, found \"websockets\"; did you mean \"websocket\"?"
+        }),
+        (
+            "/routes/0",
+            json!({"prefix": "/ws", "agents": ["chat"], "protocol": "websocket", "methods": ["POST"]}),
+            "routes[0].methods: a WebSocket begins with GET, which is not in the list",
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/a", "agents": ["chat"], "auth_required": false, "roles": ["admin"]}),
+            "routes[0].roles: nobody without a key has a role: auth_required is false",
+        ),
+        (
+            "/routes/0/auth_required",
+            json!("no"),
+            r#"routes[0].auth_required: expected true or false, found "no""#,
+        ),
+        (
+            "/routes/0/retry",
+            json!({"max_attempts": 11}),
+            "routes[0].retry.max_attempts: expected a whole number from 1 to 10, found the number 11",
+        ),
+        (
+            "/routes/0/retry",
+            json!({"retry_on": [399]}),
+            "routes[0].retry.retry_on[0]: expected a whole number from 400 to 599, found the number 399",
+        ),
+        (
+            "/routes/0/retry",
+            json!({"retry_on": [502, 502]}),
+            "routes[0].retry.retry_on[1]: 502 is already in the list",
+        ),
+        (
+            "/routes/0/max_body",
+            json!("2048GiB"),
+            r#"routes[0].max_body: expected a size from 1B to 1024GiB, found "2048GiB""#,
+        ),
+        (
+            "/routes/0/max_body",
+            Value::Null,
+            r#"routes[0].max_body: is empty; write a size such as "64KiB" or "10MiB", or leave the field out"#,
+        ),
+    ]);
+}
+
+#[test]
+fn tables_and_agents_have_bounds() {
+    let bounds = "a whole number from 1024 to 16777216";
+    check(&[
+        (
+            "/tables",
+            json!({"keys": 1023}),
+            &format!("tables.keys: expected {bounds}, found the number 1023"),
+        ),
+        (
+            "/tables",
+            json!({"counters": 1e300}),
+            &format!(
+                "tables.counters: expected {bounds}, found the number 1{}",
+                "0".repeat(300)
+            ),
+        ),
+        (
+            "/agents/chat/weight",
+            json!(-1),
+            "agents.chat.weight: expected a whole number from 0 to 1000000, found the number -1",
+        ),
+        (
+            "/agents/chat/weight",
+            json!("7"),
+            r#"agents.chat.weight: expected a whole number from 0 to 1000000, found "7""#,
+        ),
+        (
+            "/agents/a b",
+            json!({"cluster": "a"}),
+            r#"agents."a b": "a b" is no name; a name is 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -"#,
+        ),
+    ]);
+    let empty = faults(&with(small(), "/agents", json!({})));
+    assert!(
+        empty.contains(&"agents: there must be at least one agent".to_owned()),
+        "{empty:?}"
+    );
+}
+
+#[test]
+fn more_faults_than_anyone_reads_are_counted() {
+    let items: Vec<Value> = (0..2_000)
+        .map(|index| json!({"prefix": index, "agents": ["chat"]}))
+        .collect();
+
+    let faults = load(
+        with(small(), "/routes", json!(items))
+            .to_string()
+            .as_bytes(),
+    )
+    .unwrap_err();
+
+    assert_eq!((faults.iter().count(), faults.untold()), (500, 1_500));
+    assert!(faults.to_string().ends_with("\nand 1500 more"));
+}
+
+#[test]
+fn a_fault_never_shows_control_characters_or_endless_text() {
+    let long = format!("\u{1b}[31m\n{}", "x".repeat(100_000));
+
+    let fault = fault_of("/routes/0/protocol", json!(long));
+
+    assert!(
+        fault.len() < 200 && !fault.contains(['\u{1b}', '\n']),
+        "{fault:?}"
+    );
+}
