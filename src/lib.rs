@@ -1,5 +1,17 @@
 //! Waykeeper: a proxy-wasm filter that makes Envoy an API gateway for AI agents.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::unreachable
+    )
+)]
+
 pub mod config;
 #[cfg(target_arch = "wasm32")]
 mod filter;

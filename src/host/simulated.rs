@@ -1,1 +1,361 @@
-//! Plain memory.
+//! A host in plain memory: for tests of races and faults that a real one cannot be made to show, for properties,
+//! and for benchmarks. A [`Process`] is what all workers share; each worker is a [`SimulatedHost`] over it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::{
+    Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, StreamId,
+    Swap, Timestamp, Version,
+};
+
+type Cells = HashMap<CellName, (Vec<u8>, Version)>;
+
+/// What the workers of one process share: cells and a clock that only moves when told to.
+#[derive(Debug, Clone)]
+pub struct Process {
+    cells: Arc<Mutex<Cells>>,
+    clock: Arc<AtomicU64>,
+}
+
+/// A request that was sent by the filter itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentCallout {
+    /// Its handle.
+    pub id: CalloutId,
+    /// The cluster.
+    pub cluster: String,
+    /// Its headers.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// Its timeout.
+    pub timeout: Duration,
+}
+
+/// What became of a simulated stream.
+#[derive(Debug, Clone, Default)]
+pub struct SimulatedStream {
+    /// The request's headers as they stand.
+    pub request: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The response's headers as they stand.
+    pub response: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The filter's own answer.
+    pub reply: Option<LocalReply>,
+    /// A waiting request was let go on.
+    pub resumed: bool,
+    /// The stream was broken off.
+    pub reset: bool,
+    /// What the access log was told.
+    pub notes: BTreeMap<String, Vec<u8>>,
+}
+
+/// One worker.
+#[derive(Default)]
+pub struct SimulatedHost {
+    process: Process,
+    selected: Cell<Option<StreamId>>,
+    streams: RefCell<HashMap<StreamId, SimulatedStream>>,
+    callouts: RefCell<Vec<SentCallout>>,
+    next_callout: Cell<u32>,
+    metrics: RefCell<Vec<(String, u64)>>,
+    address: RefCell<Vec<u8>>,
+    random: Cell<u64>,
+    unreachable: Cell<bool>,
+    before_swap: RefCell<Option<Interference>>,
+}
+
+type Interference = Box<dyn FnMut(CellName)>;
+
+impl std::fmt::Debug for SimulatedHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimulatedHost")
+            .field("streams", &self.streams)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Process {
+    /// A process whose clock stands in November 2023.
+    fn default() -> Self {
+        Self {
+            cells: Arc::default(),
+            clock: Arc::new(AtomicU64::new(1_700_000_000_000_000_000)),
+        }
+    }
+}
+
+impl Process {
+    /// Moves the clock on.
+    pub fn pass(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.clock.fetch_add(nanoseconds, Ordering::SeqCst);
+    }
+
+    /// The number of cells, and the bytes of all their values.
+    #[must_use]
+    pub fn size(&self) -> (usize, usize) {
+        let cells = self.cells();
+        (
+            cells.len(),
+            cells.values().map(|(value, _)| value.len()).sum(),
+        )
+    }
+
+    /// A worker of this process.
+    #[must_use]
+    pub fn worker(&self) -> SimulatedHost {
+        SimulatedHost {
+            process: self.clone(),
+            address: RefCell::new(b"192.0.2.1:40000".to_vec()),
+            ..SimulatedHost::default()
+        }
+    }
+
+    fn cells(&self) -> std::sync::MutexGuard<'_, Cells> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SimulatedHost {
+    /// Begins a stream with these request headers, and selects it.
+    pub fn begin(&self, id: StreamId, headers: &[(&str, &str)]) {
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let request = headers
+            .iter()
+            .map(|(name, value)| (bytes(name), bytes(value)))
+            .collect();
+        let stream = SimulatedStream {
+            request,
+            ..SimulatedStream::default()
+        };
+        self.streams.borrow_mut().insert(id, stream);
+        self.selected.set(Some(id));
+    }
+
+    /// Gives the stream a response, and selects it.
+    pub fn respond(&self, id: StreamId, headers: &[(&str, &str)]) {
+        self.selected.set(Some(id));
+        let bytes = |text: &str| text.as_bytes().to_vec();
+        let response = headers
+            .iter()
+            .map(|(name, value)| (bytes(name), bytes(value)))
+            .collect();
+        self.stream_mut(|stream| stream.response = response);
+    }
+
+    /// Ends a stream: nothing can be done with it any more.
+    pub fn end(&self, id: StreamId) {
+        self.streams.borrow_mut().remove(&id);
+    }
+
+    /// What became of a stream so far.
+    #[must_use]
+    pub fn stream(&self, id: StreamId) -> SimulatedStream {
+        self.streams.borrow().get(&id).cloned().unwrap_or_default()
+    }
+
+    /// The callouts sent since this was last asked.
+    pub fn sent_callouts(&self) -> Vec<SentCallout> {
+        self.callouts.take()
+    }
+
+    /// A counter's value, or the number of a histogram's records.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> u64 {
+        let metrics = self.metrics.borrow();
+        metrics
+            .iter()
+            .find(|(other, _)| other == name)
+            .map_or(0, |(_, value)| *value)
+    }
+
+    /// The address that callers come from, from now on.
+    pub fn call_from(&self, address: &str) {
+        self.address.replace(address.as_bytes().to_vec());
+    }
+
+    /// From now on no callout can be sent.
+    pub fn refuse_callouts(&self) {
+        self.unreachable.set(true);
+    }
+
+    /// Calls `interfere` before each swap of a cell, as if another worker were at it just then.
+    pub fn before_swap(&self, interfere: impl FnMut(CellName) + 'static) {
+        self.before_swap.replace(Some(Box::new(interfere)));
+    }
+
+    fn stream_mut<T: Default>(&self, f: impl FnOnce(&mut SimulatedStream) -> T) -> T {
+        let mut streams = self.streams.borrow_mut();
+        let stream = self.selected.get().and_then(|id| streams.get_mut(&id));
+        stream.map(f).unwrap_or_default()
+    }
+
+    fn metric_id(&self, name: &str) -> MetricId {
+        let mut metrics = self.metrics.borrow_mut();
+        let index = metrics
+            .iter()
+            .position(|(other, _)| other == name)
+            .unwrap_or_else(|| {
+                metrics.push((name.to_owned(), 0));
+                metrics.len() - 1
+            });
+        MetricId(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    fn count(&self, metric: MetricId) {
+        let mut metrics = self.metrics.borrow_mut();
+        if let Some((_, value)) = metrics.get_mut(metric.0 as usize) {
+            *value += 1;
+        }
+    }
+}
+
+fn replace(headers: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &[u8], value: &[u8]) {
+    match headers.iter().position(|(other, _)| other == name) {
+        Some(first) => {
+            let mut index = 0;
+            headers.retain(|(other, _)| {
+                index += 1;
+                other != name || index - 1 == first
+            });
+            if let Some((_, old)) = headers.get_mut(first) {
+                *old = value.to_vec();
+            }
+        }
+        None => headers.push((name.to_vec(), value.to_vec())),
+    }
+}
+
+impl Host for SimulatedHost {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.process.clock.load(Ordering::SeqCst))
+    }
+
+    fn random(&self) -> u64 {
+        // A Weyl sequence: evenly spread, and the same in each run.
+        let next = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(next);
+        next
+    }
+
+    fn seed(&self) -> Result<[u8; 16], HostError> {
+        Ok([7; 16])
+    }
+
+    fn read_cell(&self, cell: CellName) -> Option<(Vec<u8>, Version)> {
+        self.process.cells().get(&cell).cloned()
+    }
+
+    fn swap_cell(&self, cell: CellName, value: &[u8], version: Version) -> Swap {
+        if let Some(interfere) = self.before_swap.borrow_mut().as_mut() {
+            interfere(cell);
+        }
+        let mut cells = self.process.cells();
+        match cells.get_mut(&cell) {
+            Some((old, current)) if *current == version => {
+                *old = value.to_vec();
+                current.0 += 1;
+                Swap::Done
+            }
+            Some(_) => Swap::Changed,
+            None => Swap::Failed,
+        }
+    }
+
+    fn create_cell(&self, cell: CellName, value: &[u8]) -> Result<(), HostError> {
+        self.process
+            .cells()
+            .insert(cell, (value.to_vec(), Version(1)));
+        Ok(())
+    }
+
+    fn select(&self, stream: StreamId) -> bool {
+        let there = self.streams.borrow().contains_key(&stream);
+        if there {
+            self.selected.set(Some(stream));
+        }
+        there
+    }
+
+    fn request_headers(&self) -> Result<HeaderBlock, HostError> {
+        Ok(self.stream_mut(|stream| HeaderBlock::from_pairs(&stream.request)))
+    }
+
+    fn set_request_header(&self, name: &str, value: &[u8]) {
+        self.stream_mut(|stream| replace(&mut stream.request, name.as_bytes(), value));
+    }
+
+    fn remove_request_header(&self, name: &[u8]) {
+        self.stream_mut(|stream| stream.request.retain(|(other, _)| other != name));
+    }
+
+    fn response_headers(&self) -> Result<HeaderBlock, HostError> {
+        Ok(self.stream_mut(|stream| HeaderBlock::from_pairs(&stream.response)))
+    }
+
+    fn set_response_header(&self, name: &str, value: &[u8]) {
+        self.stream_mut(|stream| replace(&mut stream.response, name.as_bytes(), value));
+    }
+
+    fn caller_address(&self) -> Option<Vec<u8>> {
+        Some(self.address.borrow().clone())
+    }
+
+    fn note(&self, name: &str, value: &[u8]) {
+        self.stream_mut(|stream| {
+            stream.notes.insert(name.to_owned(), value.to_vec());
+        });
+    }
+
+    fn reply(&self, reply: &LocalReply) {
+        self.stream_mut(|stream| stream.reply = Some(reply.clone()));
+    }
+
+    fn resume(&self) {
+        self.stream_mut(|stream| stream.resumed = true);
+    }
+
+    fn reset(&self) {
+        self.stream_mut(|stream| stream.reset = true);
+    }
+
+    fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
+        if self.unreachable.get() {
+            return Err(HostError {
+                call: "a callout",
+                status: 2,
+            });
+        }
+        let id = CalloutId(self.next_callout.get());
+        self.next_callout.set(id.0 + 1);
+        let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.callouts.borrow_mut().push(SentCallout {
+            id,
+            cluster: callout.cluster.to_owned(),
+            headers: callout.headers.iter().map(text).collect(),
+            body: callout.body.to_vec(),
+            timeout: callout.timeout,
+        });
+        Ok(id)
+    }
+
+    fn counter(&self, name: &str) -> Option<MetricId> {
+        Some(self.metric_id(name))
+    }
+
+    fn histogram(&self, name: &str) -> Option<MetricId> {
+        Some(self.metric_id(name))
+    }
+
+    fn increment(&self, counter: MetricId) {
+        self.count(counter);
+    }
+
+    fn record(&self, histogram: MetricId, _value: u64) {
+        self.count(histogram);
+    }
+}

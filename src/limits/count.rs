@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use super::gcra::{Level, Refused};
+use super::gcra::{Gcra, Level, Refused};
 use super::headers::seconds_up;
 use super::{RateLimitHeaders, Rule};
 use crate::host::{CellName, Host, Swap, Timestamp, Version};
@@ -98,6 +98,9 @@ pub(super) fn count<H: Host>(
         for cell in cells.iter().take(taken) {
             cell.give_back(host, now)?;
         }
+        for cell in &cells {
+            cell.mend(host, now)?;
+        }
     }
     let mut standings: Vec<_> = cells.into_iter().flat_map(|cell| cell.standings).collect();
     standings.sort_by_key(|(order, _)| *order);
@@ -165,16 +168,47 @@ impl<'c, 'a> Cell<'c, 'a> {
         })
     }
 
-    /// Gives back what was taken. In a full cell it stays taken: others started from it when they came.
+    /// Gives back what was taken.
     fn give_back<H: Host>(&self, host: &H, now: Timestamp) -> Result<(), StateError> {
+        self.change_moments(host, now, |gcra, moment| gcra.give_back(moment))
+    }
+
+    /// Puts moments right that their limits cannot have.
+    fn mend<H: Host>(&self, host: &H, now: Timestamp) -> Result<(), StateError> {
+        let is_impossible = |standing: &Standing| {
+            let gcra = &standing.rule.gcra;
+            standing
+                .before
+                .is_some_and(|moment| gcra.mended(moment, now).is_some())
+        };
+        if !self
+            .standings
+            .iter()
+            .any(|(_, standing)| is_impossible(standing))
+        {
+            return Ok(());
+        }
+        self.change_moments(host, now, |gcra, moment| {
+            gcra.mended(moment, now).unwrap_or(moment)
+        })
+    }
+
+    /// Changes the moments of the claims that have one. In a full cell all stay: a moment may be another record's
+    /// there, and newcomers have started from it.
+    fn change_moments<H: Host>(
+        &self,
+        host: &H,
+        now: Timestamp,
+        change: impl Fn(&Gcra, Timestamp) -> Timestamp,
+    ) -> Result<(), StateError> {
         Grid::update(host, self.name, |value| {
             let mut records = Records::read(value, now);
             if records.is_full() {
                 return Decision::Keep(());
             }
-            for (_, claim) in self.claims {
-                if let Some(moment) = records.get(claim.tag) {
-                    records.put(claim.tag, claim.rule.gcra.give_back(moment));
+            for (_, Claim { rule, tag, .. }) in self.claims {
+                if let Some(moment) = records.get(*tag) {
+                    records.put(*tag, change(&rule.gcra, moment));
                 }
             }
             Decision::Replace(records.into_bytes(), ())

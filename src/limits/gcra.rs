@@ -70,6 +70,14 @@ impl Gcra {
         Timestamp(moment.0.saturating_sub(self.interval))
     }
 
+    /// The moment to keep in place of one that this bucket cannot have, which would lock its caller out until then: the
+    /// clock was set back, or the limit was wider before. `None`: the moment is possible.
+    #[must_use]
+    pub fn mended(&self, moment: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let start = self.start(Some(moment), now);
+        (start < moment).then_some(start)
+    }
+
     /// What the bucket holds at `now`.
     #[must_use]
     pub fn level(&self, moment: Option<Timestamp>, now: Timestamp) -> Level {

@@ -73,7 +73,7 @@ pub(super) fn seconds_up(time: Duration) -> u64 {
 /// A duration as OpenAI writes it: `40ms`, `1s`, `6m0s`, `1h0m12s`. Rounded up, to the second from one second on.
 fn compact(time: Duration) -> String {
     if time < Duration::from_secs(1) {
-        let milliseconds = time.as_micros().div_ceil(1000);
+        let milliseconds = time.as_nanos().div_ceil(1_000_000);
         return if milliseconds < 1000 {
             format!("{milliseconds}ms")
         } else {

@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use crate::config::policy::{Each, Limit, PlanId, Policy, RouteId};
 use crate::host::{Host, Timestamp};
-use crate::state::{Grid, SeededHash, State, StateError};
+use crate::state::{Grid, Place, SeededHash, State, StateError};
 
 pub use count::Count;
 use count::{Claim, count};
@@ -49,6 +49,8 @@ struct Rule {
     /// As the caller reads it in `RateLimit-Policy`.
     policy: String,
     each: Each,
+    /// Where it is counted if that does not depend on the caller.
+    place: Option<Place>,
     /// Tells the limit's records from those of other limits of the same subject.
     salt: u64,
     /// Spreads the many limits of one subject over several cells.
@@ -86,7 +88,7 @@ impl Limits {
                 own.extend(named(Each::Route));
                 rules(
                     &own,
-                    route.name.as_bytes(),
+                    route.distinct_name.as_bytes(),
                     u32::try_from(group).unwrap_or(0),
                 )
             })
@@ -137,7 +139,7 @@ impl Limits {
         let claims: Vec<_> = self
             .gate
             .iter()
-            .map(|rule| self.claim(rule, caller, b""))
+            .map(|rule| self.claim(rule, caller))
             .collect();
         count(host, &claims, now)
     }
@@ -163,22 +165,17 @@ impl Limits {
             .chain(route_rules)
             .chain(&self.clients)
             .chain(&self.everyone)
-            .map(|rule| self.claim(rule, caller, &route.0.to_le_bytes()))
+            .map(|rule| self.claim(rule, caller))
             .collect();
         count(host, &claims, now)
     }
 
     /// The record that a rule decides on. The subject leads to the cell; the rule's salt tells its records apart.
-    fn claim<'a>(&self, rule: &'a Rc<Rule>, caller: Caller<'_>, route: &[u8]) -> Claim<'a> {
-        let group = rule.group.to_le_bytes();
-        let place = match rule.each {
-            Each::Route => self.hash.place(&[b"route", route]),
-            Each::All => self.hash.place(&[b"all"]),
-            Each::Address | Each::Client | Each::ClientRoute => {
-                let (kind, name) = caller.subject();
-                self.hash.place(&[kind, name, &group])
-            }
-        };
+    fn claim<'a>(&self, rule: &'a Rc<Rule>, caller: Caller<'_>) -> Claim<'a> {
+        let place = rule.place.unwrap_or_else(|| {
+            let (kind, name) = caller.subject();
+            self.hash.place(&[kind, name, &rule.group.to_le_bytes()])
+        });
         Claim {
             rule,
             cell: self.grid.locate(place.cell),
@@ -204,6 +201,11 @@ impl Rule {
             quantity: rate.quantity,
             policy: headers::policy(name, rate),
             each: *each,
+            place: match each {
+                Each::Route => Some(hash.place(&[b"route", scope])),
+                Each::All => Some(hash.place(&[b"all"])),
+                Each::Address | Each::Client | Each::ClientRoute => None,
+            },
             salt: hash.place(&[b"limit", kind, scope, name.as_bytes()]).tag,
             group: if per_client_and_route { group } else { 0 },
         }
