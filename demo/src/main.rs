@@ -1,5 +1,6 @@
 //! The demo's services, one process each.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ struct AuthCommand {
 #[derive(Args, Debug)]
 struct AgentCommand {
     /// The agent's name, which its answers carry.
+    #[arg(value_parser = agent_name)]
     name: String,
     /// Address to listen on.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8082")]
@@ -115,7 +117,7 @@ impl AuthCommand {
         // Before anyone is told that it runs: from then on it may be asked to end.
         let end = Ending::listen()?;
         let auth = auth::start(&self.listen, keys).await?;
-        println!("auth listens on http://{}", auth.address());
+        say(&format!("auth listens on http://{}", auth.address()));
         end.wait().await;
         auth.stop().await;
         Ok(())
@@ -126,11 +128,11 @@ impl AgentCommand {
     async fn run(self) -> Result<(), CommandError> {
         let end = Ending::listen()?;
         let agent = agent::start(&self.name, &self.listen).await?;
-        println!(
+        say(&format!(
             "agent {} listens on http://{}",
             agent.name(),
             agent.address()
-        );
+        ));
         end.wait().await;
         agent.stop().await;
         Ok(())
@@ -151,6 +153,21 @@ impl UpCommand {
             concurrency: self.concurrency,
         };
         Ok(up::run(options, end.wait()).await?)
+    }
+}
+
+/// Tells whoever started the program; if nobody listens any more, that is no reason to end.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The names that the gateway's configuration may give an agent, all of which a header can hold.
+fn agent_name(name: &str) -> Result<String, &'static str> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
+    if (1..=128).contains(&name.len()) && name.bytes().all(allowed) {
+        Ok(name.to_owned())
+    } else {
+        Err("a name has 1 to 128 letters, digits and `._:@-`")
     }
 }
 
