@@ -333,3 +333,14 @@ async fn a_dropped_agent_ends_every_connection_at_once() {
     assert!(ended.is_ok());
     assert!(!String::from_utf8_lossy(&rest).contains("\"index\":999"));
 }
+
+#[tokio::test]
+async fn idle_connections_do_not_hold_up_the_end() {
+    let agent = agent().await;
+    let _silent = TcpStream::connect(agent.address()).await.unwrap();
+    let client = reqwest::Client::new();
+    client.get(url(&agent, "/x")).send().await.unwrap().text().await.unwrap();
+    let start = Instant::now();
+    agent.stop().await;
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
