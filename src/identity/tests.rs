@@ -1,1 +1,458 @@
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use proptest::prelude::*;
+
+use super::*;
+use crate::config;
+use crate::config::policy::KeySource;
+use crate::host::simulated::{Process, SimulatedHost};
+use crate::host::{CalloutAnswer, HeaderBlock};
+
+fn sources() -> Vec<KeySource> {
+    let header = |name: &str, scheme: Option<&str>| KeySource::Header {
+        name: name.to_owned(),
+        scheme: scheme.map(str::to_owned),
+    };
+    vec![
+        header("x-api-key", None),
+        header("authorization", Some("Bearer")),
+        KeySource::Query {
+            name: "api_key".to_owned(),
+            any_request: false,
+        },
+        KeySource::WebsocketProtocol {
+            prefix: "waykeeper.key.".to_owned(),
+        },
+    ]
+}
+
+fn found(handshake: bool, path: &str, headers: &[(&str, &str)]) -> Result<String, Found> {
+    let headers = HeaderBlock::from_pairs(headers);
+    let presented = Presented {
+        headers: &headers,
+        path: path.as_bytes(),
+        handshake,
+    };
+    match find(&sources(), presented) {
+        Found::Key(credential) => Ok(credential.secret().to_owned()),
+        other => Err(other),
+    }
+}
+
+fn removals(path: &str, headers: &[(&str, &str)]) -> Vec<String> {
+    let headers = HeaderBlock::from_pairs(headers);
+    let presented = Presented {
+        headers: &headers,
+        path: path.as_bytes(),
+        handshake: false,
+    };
+    without_key(&sources(), presented)
+        .into_iter()
+        .map(|removal| match removal {
+            Removal::Header(name) => name.to_owned(),
+            Removal::Path(path) => String::from_utf8(path).unwrap(),
+        })
+        .collect()
+}
+
+// === finding keys ===
+
+#[test]
+fn the_first_source_that_is_present_counts_even_if_it_holds_no_key() {
+    let both = [("authorization", "Bearer second"), ("x-api-key", "first")];
+    assert_eq!(found(false, "/", &both), Ok("first".to_owned()));
+    let empty_first = [("x-api-key", ""), ("authorization", "Bearer second")];
+    assert_eq!(found(false, "/", &empty_first), Err(Found::Malformed));
+    assert_eq!(found(false, "/", &[]), Err(Found::Missing));
+}
+
+#[test]
+fn another_scheme_is_no_key_at_all() {
+    for value in ["Basic abc", "Bearerabc", "abc", ""] {
+        assert_eq!(
+            found(false, "/", &[("authorization", value)]),
+            Err(Found::Missing),
+            "{value:?}"
+        );
+    }
+    for value in ["Bearer abc", "bearer   abc", "BEARER abc "] {
+        assert_eq!(
+            found(false, "/", &[("authorization", value)]),
+            Ok("abc".to_owned()),
+            "{value:?}"
+        );
+    }
+    for value in ["Bearer", "Bearer ", "Bearer a b"] {
+        assert_eq!(
+            found(false, "/", &[("authorization", value)]),
+            Err(Found::Malformed),
+            "{value:?}"
+        );
+    }
+}
+
+#[test]
+fn a_key_may_be_repeated_but_not_contradicted() {
+    assert_eq!(
+        found(false, "/", &[("x-api-key", "a"), ("x-api-key", "a")]),
+        Ok("a".to_owned())
+    );
+    assert_eq!(
+        found(false, "/", &[("x-api-key", "a"), ("x-api-key", "b")]),
+        Err(Found::Malformed)
+    );
+}
+
+#[test]
+fn a_key_has_1_to_512_visible_characters() {
+    let longest = "k".repeat(512);
+    assert_eq!(
+        found(false, "/", &[("x-api-key", &longest)]),
+        Ok(longest.clone())
+    );
+    for value in [
+        longest + "k",
+        "a b".to_owned(),
+        "ä".to_owned(),
+        "a\u{7f}".to_owned(),
+        "\t".to_owned(),
+    ] {
+        assert_eq!(
+            found(false, "/", &[("x-api-key", &value)]),
+            Err(Found::Malformed),
+            "{value:?}"
+        );
+    }
+}
+
+#[test]
+fn the_query_counts_on_handshakes_only_and_is_decoded() {
+    assert_eq!(found(false, "/ws?api_key=k", &[]), Err(Found::Missing));
+    assert_eq!(
+        found(true, "/ws?a=1&api_key=k%2Bk+%zz&b", &[]),
+        Ok("k+k+%zz".to_owned())
+    );
+    assert_eq!(found(true, "/ws?api%5Fkey=k", &[]), Ok("k".to_owned()));
+    assert_eq!(found(true, "/ws?api_key=", &[]), Err(Found::Malformed));
+    assert_eq!(
+        found(true, "/ws?api_key=a&api_key=b", &[]),
+        Err(Found::Malformed)
+    );
+}
+
+#[test]
+fn a_subprotocol_carries_a_key_plain_or_in_base64url() {
+    let protocols = |value: &str| found(true, "/", &[("sec-websocket-protocol", value)]);
+    assert_eq!(protocols("chat, waykeeper.key.abc"), Ok("abc".to_owned()));
+    let encoded = URL_SAFE_NO_PAD.encode("a=/b");
+    assert_eq!(
+        protocols(&format!("waykeeper.key64.{encoded}")),
+        Ok("a=/b".to_owned())
+    );
+    assert_eq!(protocols("waykeeper.key64.!"), Err(Found::Malformed));
+    assert_eq!(protocols("chat"), Err(Found::Missing));
+}
+
+#[test]
+fn every_source_is_cleared_whichever_counted() {
+    let headers = [("x-api-key", "k"), ("authorization", "Bearer k")];
+    assert_eq!(
+        removals("/a?x=1&api_key=k&api%5fkey=z&y=2", &headers),
+        ["x-api-key", "authorization", "/a?x=1&y=2"]
+    );
+    assert_eq!(removals("/a?api_key", &[]), ["/a"]);
+    assert!(removals("/a?key=api_key", &[("authorization", "Basic x")]).is_empty());
+}
+
+#[test]
+fn what_is_offered_beside_the_key_goes_on_and_is_answered_first() {
+    let offered = |value: &str| {
+        let headers = HeaderBlock::from_pairs(&[("sec-websocket-protocol", value)]);
+        offered_protocols(&sources(), &headers).map(|(others, answer)| {
+            (
+                String::from_utf8(others).unwrap(),
+                String::from_utf8(answer).unwrap(),
+            )
+        })
+    };
+    let text = |others: &str, answer: &str| Some((others.to_owned(), answer.to_owned()));
+    assert_eq!(
+        offered("waykeeper.key.k, chat, v2"),
+        text("chat, v2", "chat")
+    );
+    assert_eq!(offered("waykeeper.key.k"), text("", "waykeeper.key.k"));
+    assert_eq!(offered("chat"), None);
+}
+
+#[test]
+fn a_credential_shows_itself_to_nobody() {
+    let headers = HeaderBlock::from_pairs(&[("x-api-key", "secret")]);
+    let presented = Presented {
+        headers: &headers,
+        path: b"/",
+        handshake: false,
+    };
+    assert!(!format!("{:?}", find(&sources(), presented)).contains("secret"));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_of_a_request_can_break_the_search(
+        path in prop::collection::vec(any::<u8>(), 0..80),
+        values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..4),
+        handshake: bool,
+    ) {
+        let names = ["x-api-key", "authorization", "sec-websocket-protocol"];
+        let pairs: Vec<_> = names.iter().zip(&values).collect();
+        let headers = HeaderBlock::from_pairs(&pairs);
+        let presented = Presented { headers: &headers, path: &path, handshake };
+        if let Found::Key(credential) = find(&sources(), presented) {
+            prop_assert!((1..=512).contains(&credential.secret().len()));
+        }
+        let _ = offered_protocols(&sources(), &headers);
+        // What is cleared once holds no key any more.
+        let sources = sources();
+        for removal in without_key(&sources, presented) {
+            if let Removal::Path(path) = removal {
+                let again = without_key(&sources, Presented { path: &path, ..presented });
+                prop_assert!(!again.iter().any(|removal| matches!(removal, Removal::Path(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_client_is_remembered_as_it_was(
+        id in "[a-z]{1,128}", plan in prop::option::of("[a-z]{1,128}"), team in prop::option::of("[a-z]{1,128}"),
+        roles in prop::collection::vec("[a-z]{1,128}", 0..16),
+    ) {
+        let client = Client { id, plan_name: plan, plan: None, team, roles };
+        prop_assert_eq!(Client::decode(&client.encode()), Some(client));
+    }
+
+    #[test]
+    fn any_remembered_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Client::decode(&bytes);
+    }
+}
+
+// === the validator ===
+
+fn identity(host: &SimulatedHost, changes: serde_json::Value) -> (Identity, Policy) {
+    let mut document = serde_json::json!({
+        "clients": {
+            "keys": [{ "sha256": hex(b"listed"), "client_id": "acme-dev", "expires": "2030-01-01T00:00:00Z" }],
+            "default_plan": "standard",
+            "validator": { "cluster": "auth", "path": "/validate" },
+        },
+        "plans": { "standard": { "requests": "1/minute" }, "premium": { "requests": "2/minute" } },
+        "agents": { "a": { "cluster": "a" } },
+        "routes": [{ "prefix": "/", "agents": ["a"] }],
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        document["clients"][name] = value.clone();
+    }
+    let policy = config::read(&document).unwrap_or_else(|faults| panic!("{faults}"));
+    let (state, _) = State::open(host, policy.tables).unwrap();
+    (Identity::new(&policy, &state), policy)
+}
+
+fn hex(key: &[u8]) -> String {
+    KeyHash::of(key)
+        .0
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn answer(status: u16, body: &str) -> CalloutAnswer {
+    CalloutAnswer::Response {
+        status,
+        body: body.as_bytes().to_vec(),
+    }
+}
+
+fn verdict(status: u16, body: &str) -> Option<Verdict> {
+    let host = Process::default().worker();
+    let (_, policy) = identity(&host, serde_json::json!({}));
+    Verdict::read(
+        policy.clients.validator.as_ref().unwrap(),
+        &answer(status, body),
+    )
+}
+
+#[test]
+fn statuses_that_mean_no_are_invalid_and_all_others_failures() {
+    for status in [401, 403, 404] {
+        assert_eq!(
+            verdict(status, ""),
+            Some(Verdict::Invalid {
+                lasts: Duration::from_secs(10)
+            })
+        );
+    }
+    for status in [0, 100, 201, 204, 302, 400, 429, 500, 503, 504] {
+        assert_eq!(verdict(status, r#"{"client_id":"acme"}"#), None, "{status}");
+    }
+}
+
+#[test]
+fn nonsense_is_a_failure_and_not_an_invalid_key() {
+    let long_name = format!(r#"{{"client_id":"{}"}}"#, "a".repeat(129));
+    let large = format!(
+        r#"{{"client_id":"acme","x":"{}"}}"#,
+        "x".repeat(MAX_ANSWER_BYTES)
+    );
+    let many_roles = format!(
+        r#"{{"client_id":"acme","roles":[{}"r"]}}"#,
+        r#""r","#.repeat(16)
+    );
+    for body in [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "{",
+        r#"{"client_id":""}"#,
+        r#"{"client_id":7}"#,
+        r#"{"client_id":"a b"}"#,
+        r#"{"client_id":"a\nb"}"#,
+        r#"{"client_id":"acme","plan":""}"#,
+        r#"{"client_id":"acme","roles":["a,b"]}"#,
+        r#"{"client_id":"acme","roles":"admin"}"#,
+        r#"{"client_id":"acme","ttl":-1}"#,
+        "\u{feff}{}",
+        &long_name,
+        &large,
+        &many_roles,
+    ] {
+        assert_eq!(verdict(200, body), None, "{:.60}", body);
+    }
+}
+
+#[test]
+fn ttl_is_obeyed_up_to_a_day() {
+    let lasts = |body: &str| match verdict(200, body) {
+        Some(Verdict::Valid { lasts, .. }) => Some(lasts.as_secs()),
+        _ => None,
+    };
+    assert_eq!(lasts(r#"{"client_id":"acme"}"#), Some(300));
+    assert_eq!(lasts(r#"{"client_id":"acme","ttl":5}"#), Some(5));
+    assert_eq!(lasts(r#"{"client_id":"acme","ttl":0}"#), Some(0));
+    assert_eq!(
+        lasts(r#"{"client_id":"acme","ttl":99999999999}"#),
+        Some(86_400)
+    );
+}
+
+// === what is known ===
+
+fn learn(host: &SimulatedHost, identity: &Identity, key: &[u8], verdict: Verdict) -> Knowledge {
+    let (knowledge, remembered) = identity.learn(host, &KeyHash::of(key), verdict, host.now());
+    remembered.unwrap();
+    knowledge
+}
+
+fn valid(plan: Option<&str>, seconds: u64) -> Verdict {
+    let client = Client {
+        id: "acme".to_owned(),
+        plan_name: plan.map(str::to_owned),
+        ..Client::default()
+    };
+    Verdict::Valid {
+        client,
+        lasts: Duration::from_secs(seconds),
+    }
+}
+
+fn plan_of(knowledge: &Knowledge) -> Option<PlanId> {
+    match knowledge {
+        Knowledge::Client(client) => client.plan,
+        _ => None,
+    }
+}
+
+#[test]
+fn what_one_worker_learned_every_worker_knows_until_it_expires() {
+    let process = Process::default();
+    let (one, other) = (process.worker(), process.worker());
+    let (identity, _) = identity(&one, serde_json::json!({}));
+    let knowledge = learn(&one, &identity, b"k", valid(Some("premium"), 300));
+    assert_eq!(
+        identity.known(&other, &KeyHash::of(b"k"), other.now()),
+        (knowledge, true)
+    );
+    process.pass(Duration::from_secs(300));
+    assert_eq!(
+        identity.known(&other, &KeyHash::of(b"k"), other.now()),
+        (Knowledge::Unknown, true)
+    );
+}
+
+#[test]
+fn a_listed_key_needs_no_memory_and_expires_when_it_says() {
+    let process = Process::default();
+    let host = process.worker();
+    let (identity, _) = identity(&host, serde_json::json!({}));
+    let known = |host: &SimulatedHost| identity.known(host, &KeyHash::of(b"listed"), host.now());
+    assert!(matches!(known(&host), (Knowledge::Client(client), false) if client.id == "acme-dev"));
+    process.pass(Duration::from_secs(7 * 365 * 86_400));
+    assert_eq!(known(&host), (Knowledge::Expired, false));
+}
+
+#[test]
+fn a_plan_nobody_knows_is_refused_or_becomes_the_default() {
+    let host = Process::default().worker();
+    let (strict, _) = identity(&host, serde_json::json!({}));
+    let unknown = Knowledge::UnknownPlan("gold".to_owned());
+    assert_eq!(
+        learn(&host, &strict, b"k", valid(Some("gold"), 300)),
+        unknown
+    );
+    assert_eq!(
+        strict.known(&host, &KeyHash::of(b"k"), host.now()),
+        (unknown, true)
+    );
+    let (lenient, policy) = identity(&host, serde_json::json!({ "unknown_plan": "default" }));
+    let (knowledge, _) = lenient.known(&host, &KeyHash::of(b"k"), host.now());
+    assert_eq!(plan_of(&knowledge), policy.clients.default_plan);
+}
+
+#[test]
+fn a_client_without_a_plan_has_the_default_one() {
+    let host = Process::default().worker();
+    let (identity, policy) = identity(&host, serde_json::json!({}));
+    let knowledge = learn(&host, &identity, b"k", valid(None, 300));
+    assert_eq!(plan_of(&knowledge), policy.clients.default_plan);
+    assert!(plan_of(&knowledge).is_some());
+}
+
+#[test]
+fn another_validator_is_asked_anew() {
+    let host = Process::default().worker();
+    let (first, _) = identity(&host, serde_json::json!({}));
+    learn(&host, &first, b"k", valid(None, 300));
+    let (second, _) = identity(
+        &host,
+        serde_json::json!({ "validator": { "cluster": "other", "path": "/validate" } }),
+    );
+    assert_eq!(
+        second.known(&host, &KeyHash::of(b"k"), host.now()),
+        (Knowledge::Unknown, true)
+    );
+}
+
+#[test]
+fn an_answer_that_lasts_no_time_is_not_remembered() {
+    let host = Process::default().worker();
+    let (identity, _) = identity(&host, serde_json::json!({}));
+    assert!(matches!(
+        learn(&host, &identity, b"k", valid(None, 0)),
+        Knowledge::Client(_)
+    ));
+    assert_eq!(
+        identity.known(&host, &KeyHash::of(b"k"), host.now()),
+        (Knowledge::Unknown, true)
+    );
+}

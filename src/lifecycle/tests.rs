@@ -1,1 +1,586 @@
+use std::time::Duration;
 
+use super::*;
+use crate::config;
+use crate::host::LocalReply;
+use crate::host::simulated::{Process, SimulatedHost, SimulatedStream};
+
+const STREAM: StreamId = StreamId(1);
+const ACME: &str = r#"{"client_id":"acme","plan":"standard","team":"blue","roles":["dev","ops"]}"#;
+
+/// One worker with a gateway.
+struct World {
+    process: Process,
+    host: Rc<SimulatedHost>,
+    gateway: Gateway<SimulatedHost>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A world whose configuration differs from the common one.
+    fn with(change: impl FnOnce(&mut serde_json::Value)) -> Self {
+        let mut document = serde_json::json!({
+            "clients": {
+                "key_sources": [{ "header": "x-api-key" }, { "query": "key" }, { "websocket_protocol": "waykeeper.key." }],
+                "validator": { "cluster": "auth", "path": "/validate", "timeout": "1s" },
+            },
+            "plans": { "standard": { "requests": "3/hour" } },
+            "agents": { "one": { "cluster": "cluster-one" }, "two": { "cluster": "cluster-two", "weight": 0 } },
+            "routes": [
+                { "prefix": "/chat", "agents": ["one", "two"], "methods": ["POST"], "timeout": "7s", "max_body": "10B" },
+                { "prefix": "/admin", "agents": ["one"], "roles": ["admin"] },
+                { "prefix": "/events", "agents": ["one"], "protocol": "sse", "idle_timeout": "3s" },
+                { "prefix": "/ws", "agents": ["one"], "protocol": "websocket" },
+                { "prefix": "/open", "agents": ["one"], "auth_required": false },
+            ],
+        });
+        change(&mut document);
+        let policy = config::read(&document).unwrap_or_else(|faults| panic!("{faults}"));
+        let process = Process::default();
+        let host = Rc::new(process.worker());
+        let (gateway, _) = Gateway::new(Rc::clone(&host), policy).unwrap();
+        Self {
+            process,
+            host,
+            gateway,
+        }
+    }
+
+    fn request(
+        &mut self,
+        id: StreamId,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Flow {
+        let mut all = vec![
+            (":method", method),
+            (":path", path),
+            ("x-request-id", "id-1"),
+        ];
+        all.extend(headers);
+        self.host.begin(id, &all);
+        self.gateway.on_request_headers(id, false)
+    }
+
+    /// A request whose key the validator is asked about, and answers for.
+    fn validated(&mut self, id: StreamId, method: &str, path: &str, headers: &[(&str, &str)]) {
+        let mut all = vec![("x-api-key", "secret")];
+        all.extend(headers);
+        if self.request(id, method, path, &all) == Flow::Hold && self.stream(id).reply.is_none() {
+            self.answer(200, ACME);
+        }
+    }
+
+    fn answer(&mut self, status: u16, body: &str) {
+        let body = body.as_bytes().to_vec();
+        self.conclude(&CalloutAnswer::Response { status, body });
+    }
+
+    fn conclude(&mut self, answer: &CalloutAnswer) {
+        let callouts = self.host.sent_callouts();
+        assert_eq!(callouts.len(), 1, "one callout is under way");
+        self.gateway.on_callout(callouts[0].id, answer);
+    }
+
+    fn stream(&self, id: StreamId) -> SimulatedStream {
+        self.host.stream(id)
+    }
+
+    fn upstream(&self, id: StreamId, name: &str) -> Option<String> {
+        let stream = self.stream(id);
+        let header = stream
+            .request
+            .iter()
+            .find(|(other, _)| other == name.as_bytes());
+        header.map(|(_, value)| String::from_utf8(value.clone()).unwrap())
+    }
+
+    /// The code that the request was refused with.
+    fn refusal(&self, id: StreamId) -> Option<String> {
+        let LocalReply { details, .. } = self.stream(id).reply?;
+        details.strip_prefix("waykeeper_").map(str::to_owned)
+    }
+}
+
+fn refusal_of(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
+    let mut world = World::new();
+    world.validated(STREAM, method, path, headers);
+    world.refusal(STREAM).unwrap_or_default()
+}
+
+// === the walk ===
+
+#[test]
+fn a_request_waits_for_the_validator_and_goes_on_with_its_answer() {
+    let mut world = World::new();
+    assert_eq!(
+        world.request(STREAM, "POST", "/chat/x?q=1", &[("x-api-key", "secret")]),
+        Flow::Hold
+    );
+    assert!(!world.stream(STREAM).resumed);
+    world.answer(200, ACME);
+    assert!(world.stream(STREAM).resumed);
+    for (name, value) in [
+        ("x-waykeeper-client", "acme"),
+        ("x-waykeeper-plan", "standard"),
+        ("x-waykeeper-team", "blue"),
+        ("x-waykeeper-roles", "dev,ops"),
+        ("x-waykeeper-agent", "one"),
+        ("x-waykeeper-route", "/chat"),
+        ("x-waykeeper-cluster", "cluster-one"),
+        ("x-waykeeper-kind", "http"),
+        ("x-envoy-upstream-rq-timeout-ms", "7000"),
+    ] {
+        assert_eq!(
+            world.upstream(STREAM, name).as_deref(),
+            Some(value),
+            "{name}"
+        );
+    }
+    assert_eq!(world.upstream(STREAM, "x-api-key"), None);
+    let notes = world.stream(STREAM).notes;
+    assert_eq!(
+        notes.get("waykeeper.client").map(Vec::as_slice),
+        Some(&b"acme"[..])
+    );
+}
+
+#[test]
+fn a_remembered_key_is_not_asked_about_again() {
+    let mut world = World::new();
+    world.validated(STREAM, "POST", "/chat", &[]);
+    assert_eq!(
+        world.request(StreamId(2), "POST", "/chat", &[("x-api-key", "secret")]),
+        Flow::Continue
+    );
+    assert!(world.host.sent_callouts().is_empty());
+    assert_eq!(
+        world
+            .host
+            .metric("waykeeper_remembered_keys_total;outcome=hit;"),
+        1
+    );
+    assert_eq!(
+        world
+            .host
+            .metric("waykeeper_remembered_keys_total;outcome=miss;"),
+        1
+    );
+}
+
+#[test]
+fn the_validator_is_told_the_key_and_nothing_else_is() {
+    let mut world = World::new();
+    world.request(STREAM, "POST", "/chat", &[("x-api-key", "sec\"ret")]);
+    let callouts = world.host.sent_callouts();
+    assert_eq!(callouts[0].body, br#"{"api_key":"sec\"ret"}"#);
+    assert_eq!(callouts[0].cluster, "auth");
+    assert_eq!(callouts[0].timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn refusals_come_in_their_order() {
+    let key = ("x-agent", "nobody");
+    assert_eq!(refusal_of("PUT", "/chat/../admin", &[key]), "bad_path");
+    assert_eq!(refusal_of("PUT", "/nowhere", &[key]), "no_route");
+    assert_eq!(refusal_of("PUT", "/chat", &[key]), "method_not_allowed");
+    assert_eq!(refusal_of("GET", "/admin", &[key]), "forbidden");
+    assert_eq!(refusal_of("POST", "/chat", &[key]), "unknown_agent");
+    assert_eq!(
+        refusal_of("POST", "/chat", &[("content-length", "11")]),
+        "body_too_large"
+    );
+    assert_eq!(refusal_of("POST", "/chat", &[("content-length", "10")]), "");
+}
+
+#[test]
+fn a_request_without_a_key_is_refused_unless_its_route_is_open() {
+    let mut world = World::new();
+    assert_eq!(world.request(STREAM, "POST", "/chat", &[]), Flow::Hold);
+    assert_eq!(world.refusal(STREAM).as_deref(), Some("missing_key"));
+    assert_eq!(
+        world.request(StreamId(2), "GET", "/open", &[]),
+        Flow::Continue
+    );
+    assert_eq!(world.upstream(StreamId(2), "x-waykeeper-client"), None);
+    assert_eq!(
+        world.upstream(StreamId(2), "x-waykeeper-agent").as_deref(),
+        Some("one")
+    );
+}
+
+#[test]
+fn a_full_plan_is_refused_and_told() {
+    let mut world = World::new();
+    for id in 1..=3 {
+        world.validated(StreamId(id), "POST", "/chat", &[]);
+        assert_eq!(world.refusal(StreamId(id)), None);
+    }
+    world.validated(StreamId(4), "POST", "/chat", &[]);
+    assert_eq!(world.refusal(StreamId(4)).as_deref(), Some("rate_limited"));
+    let headers = world.stream(StreamId(4)).reply.unwrap().headers;
+    assert!(
+        headers.contains(&("retry-after", "1200".to_owned())),
+        "{headers:?}"
+    );
+    assert!(headers.contains(&("ratelimit", "\"plan\";r=0;t=1200".to_owned())));
+    let metric = "waykeeper_requests_total;route=/chat;agent=one;outcome=rate_limited;";
+    assert_eq!(world.host.metric(metric), 1);
+}
+
+#[test]
+fn the_gate_counts_requests_whatever_becomes_of_them() {
+    let mut world = World::with(|document| {
+        document["limits"] =
+            serde_json::json!([{ "name": "per-address", "each": "address", "requests": "2/hour" }]);
+    });
+    for id in [1, 2] {
+        world.request(StreamId(id), "POST", "/chat", &[]);
+        assert_eq!(world.refusal(StreamId(id)).as_deref(), Some("missing_key"));
+    }
+    world.request(StreamId(3), "POST", "/chat", &[]);
+    assert_eq!(world.refusal(StreamId(3)).as_deref(), Some("rate_limited"));
+    world.host.call_from("192.0.2.2:1");
+    world.request(StreamId(4), "POST", "/chat", &[]);
+    assert_eq!(world.refusal(StreamId(4)).as_deref(), Some("missing_key"));
+}
+
+// === waiting ===
+
+#[test]
+fn all_that_wait_for_one_key_share_one_callout() {
+    let mut world = World::new();
+    for id in 1..=3 {
+        assert_eq!(
+            world.request(StreamId(id), "POST", "/chat", &[("x-api-key", "secret")]),
+            Flow::Hold
+        );
+    }
+    // The first caller leaves; the others are let go on all the same.
+    world.host.end(StreamId(1));
+    world.gateway.on_end(StreamId(1));
+    world.answer(200, ACME);
+    assert!(world.stream(StreamId(2)).resumed && world.stream(StreamId(3)).resumed);
+    assert_eq!(
+        world
+            .host
+            .metric("waykeeper_validator_calls_total;outcome=valid;"),
+        1
+    );
+}
+
+#[test]
+fn a_caller_that_leaves_just_before_the_answer_is_no_trouble() {
+    let mut world = World::new();
+    world.request(STREAM, "POST", "/chat", &[("x-api-key", "secret")]);
+    // The host has dropped the stream, and the gateway has not been told yet.
+    world.host.end(STREAM);
+    world.answer(200, ACME);
+    world.gateway.on_end(STREAM);
+    assert!(!world.stream(STREAM).resumed);
+}
+
+#[test]
+fn nothing_of_a_waiting_request_goes_on() {
+    let mut world = World::new();
+    world.request(STREAM, "POST", "/chat", &[("x-api-key", "secret")]);
+    assert_eq!(world.gateway.on_request_body(STREAM, 5), Flow::Hold);
+    assert_eq!(world.gateway.on_request_trailers(STREAM), Flow::Hold);
+    assert_eq!(world.gateway.on_request_body(StreamId(99), 5), Flow::Hold);
+}
+
+#[test]
+fn a_validator_that_fails_lets_nobody_through_and_is_asked_again() {
+    for answer in [
+        CalloutAnswer::Failed,
+        CalloutAnswer::Response {
+            status: 500,
+            body: Vec::new(),
+        },
+        CalloutAnswer::Response {
+            status: 200,
+            body: b"nonsense".to_vec(),
+        },
+    ] {
+        let mut world = World::new();
+        world.request(STREAM, "POST", "/chat", &[("x-api-key", "secret")]);
+        world.conclude(&answer);
+        assert_eq!(
+            world.refusal(STREAM).as_deref(),
+            Some("validator_unavailable")
+        );
+        assert!(!world.stream(STREAM).resumed);
+        assert_eq!(
+            world.request(StreamId(2), "POST", "/chat", &[("x-api-key", "secret")]),
+            Flow::Hold
+        );
+        assert_eq!(world.host.sent_callouts().len(), 1);
+    }
+}
+
+#[test]
+fn a_validator_that_cannot_be_asked_lets_nobody_through() {
+    let mut world = World::new();
+    world.host.refuse_callouts();
+    assert_eq!(
+        world.request(STREAM, "POST", "/chat", &[("x-api-key", "secret")]),
+        Flow::Hold
+    );
+    assert_eq!(
+        world.refusal(STREAM).as_deref(),
+        Some("validator_unavailable")
+    );
+}
+
+#[test]
+fn an_invalid_key_is_remembered_for_its_own_time() {
+    let mut world = World::new();
+    world.request(STREAM, "POST", "/chat", &[("x-api-key", "wrong")]);
+    world.answer(401, "");
+    assert_eq!(world.refusal(STREAM).as_deref(), Some("invalid_key"));
+    world.request(StreamId(2), "POST", "/chat", &[("x-api-key", "wrong")]);
+    assert_eq!(world.refusal(StreamId(2)).as_deref(), Some("invalid_key"));
+    assert!(world.host.sent_callouts().is_empty());
+    world.process.pass(Duration::from_secs(10));
+    world.request(StreamId(3), "POST", "/chat", &[("x-api-key", "wrong")]);
+    assert_eq!(world.host.sent_callouts().len(), 1);
+}
+
+#[test]
+fn an_answer_to_a_question_nobody_asked_changes_nothing() {
+    let mut world = World::new();
+    world
+        .gateway
+        .on_callout(CalloutId(77), &CalloutAnswer::Failed);
+    assert_eq!(world.request(STREAM, "GET", "/open", &[]), Flow::Continue);
+}
+
+// === what goes on, and what does not ===
+
+#[test]
+fn headers_of_the_gateway_are_removed_before_anything_reads_them() {
+    let mut world = World::new();
+    let spoofed = [
+        ("x-waykeeper-team", "root"),
+        ("x_waykeeper_client", "root"),
+        ("x-envoy-max-retries", "9"),
+        ("x-envoy-external-address", "198.51.100.7"),
+    ];
+    world.request(STREAM, "GET", "/open", &spoofed);
+    for (name, _) in spoofed {
+        assert_eq!(world.upstream(STREAM, name), None, "{name}");
+    }
+    world.request(
+        StreamId(2),
+        "GET",
+        "/open",
+        &[("x-envoy-external-address", "192.0.2.1")],
+    );
+    assert_eq!(
+        world
+            .upstream(StreamId(2), "x-envoy-external-address")
+            .as_deref(),
+        Some("192.0.2.1")
+    );
+}
+
+#[test]
+fn the_key_is_gone_even_from_a_request_that_is_refused() {
+    let mut world = World::new();
+    world.request(
+        STREAM,
+        "GET",
+        "/nowhere?key=secret&a=1",
+        &[("x-api-key", "secret")],
+    );
+    assert_eq!(world.refusal(STREAM).as_deref(), Some("no_route"));
+    assert_eq!(
+        world.upstream(STREAM, ":path").as_deref(),
+        Some("/nowhere?a=1")
+    );
+    assert_eq!(world.upstream(STREAM, "x-api-key"), None);
+}
+
+#[test]
+fn a_handshake_is_answered_with_a_protocol_that_was_offered() {
+    let handshake = |offer: &str, chosen: Option<&str>| {
+        let mut world = World::new();
+        world.request(
+            STREAM,
+            "GET",
+            "/ws",
+            &[("upgrade", "WebSocket"), ("sec-websocket-protocol", offer)],
+        );
+        world.answer(200, ACME);
+        let mut response = vec![(":status", "101")];
+        response.extend(chosen.map(|protocol| ("sec-websocket-protocol", protocol)));
+        world.host.respond(STREAM, &response);
+        world.gateway.on_response_headers(STREAM);
+        let response = ResponseHeaders(world.stream(STREAM).response);
+        (
+            world.upstream(STREAM, "sec-websocket-protocol"),
+            response.get("sec-websocket-protocol"),
+        )
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        handshake("waykeeper.key.k", None),
+        (None, text("waykeeper.key.k"))
+    );
+    assert_eq!(
+        handshake("waykeeper.key.k, chat", None),
+        (text("chat"), text("chat"))
+    );
+    assert_eq!(
+        handshake("waykeeper.key.k, chat, v2", Some("v2")),
+        (text("chat, v2"), text("v2"))
+    );
+}
+
+/// Headers, to be read as text.
+struct ResponseHeaders(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl ResponseHeaders {
+    fn get(&self, name: &str) -> Option<String> {
+        let header = self.0.iter().find(|(other, _)| other == name.as_bytes())?;
+        String::from_utf8(header.1.clone()).ok()
+    }
+}
+
+#[test]
+fn a_body_that_grows_beyond_its_bound_is_refused() {
+    let mut world = World::new();
+    world.validated(STREAM, "POST", "/chat", &[]);
+    assert_eq!(world.gateway.on_request_body(STREAM, 6), Flow::Continue);
+    assert_eq!(world.gateway.on_request_body(STREAM, 4), Flow::Continue);
+    assert_eq!(world.gateway.on_request_body(STREAM, 1), Flow::Hold);
+    assert_eq!(world.refusal(STREAM).as_deref(), Some("body_too_large"));
+}
+
+#[test]
+fn the_callers_limits_stand_on_the_response_in_place_of_the_agents() {
+    let mut world = World::new();
+    world.validated(STREAM, "POST", "/chat", &[]);
+    world.host.respond(
+        STREAM,
+        &[(":status", "200"), ("ratelimit", "\"theirs\";r=1;t=1")],
+    );
+    world.gateway.on_response_headers(STREAM);
+    let response = ResponseHeaders(world.stream(STREAM).response);
+    assert_eq!(
+        response.get("ratelimit").as_deref(),
+        Some("\"plan\";r=2;t=1200")
+    );
+    assert_eq!(
+        response.get("ratelimit-policy").as_deref(),
+        Some("\"plan\";q=3;w=3600")
+    );
+    assert_eq!(
+        response.get("x-ratelimit-remaining-requests").as_deref(),
+        Some("2")
+    );
+    assert_eq!(
+        response.get("x-ratelimit-reset-requests").as_deref(),
+        Some("20m0s")
+    );
+}
+
+#[test]
+fn an_unlimited_response_passes_as_the_agent_sent_it() {
+    let mut world = World::new();
+    world.request(STREAM, "GET", "/open", &[]);
+    let sent = [(":status", "200"), ("x-ratelimit-limit-requests", "7")];
+    world.host.respond(STREAM, &sent);
+    world.gateway.on_response_headers(STREAM);
+    let response = ResponseHeaders(world.stream(STREAM).response);
+    assert_eq!(
+        response.get("x-ratelimit-limit-requests").as_deref(),
+        Some("7")
+    );
+    assert_eq!(response.0.len(), 2);
+}
+
+// === silence ===
+
+#[test]
+fn a_stream_that_falls_silent_is_ended_and_one_that_does_not_is_not() {
+    let mut world = World::new();
+    world.validated(STREAM, "GET", "/events", &[]);
+    world.validated(StreamId(2), "GET", "/events", &[]);
+    for id in [STREAM, StreamId(2)] {
+        world.host.respond(id, &[(":status", "200")]);
+        world.gateway.on_response_headers(id);
+    }
+    for _ in 0..4 {
+        world.gateway.on_tick();
+        world.gateway.on_response_body(StreamId(2));
+    }
+    assert!(world.stream(STREAM).reset);
+    assert!(!world.stream(StreamId(2)).reset);
+}
+
+#[test]
+fn an_agent_that_never_begins_to_answer_is_told_of_as_a_timeout() {
+    let mut world = World::new();
+    world.validated(STREAM, "GET", "/events", &[]);
+    for _ in 0..3 {
+        world.gateway.on_tick();
+    }
+    assert_eq!(
+        world.refusal(STREAM),
+        None,
+        "three ticks may be little more than two seconds"
+    );
+    world.gateway.on_tick();
+    assert_eq!(world.refusal(STREAM).as_deref(), Some("agent_timeout"));
+    assert!(!world.stream(STREAM).reset);
+}
+
+#[test]
+fn waiting_for_the_validator_is_no_silence() {
+    let mut world = World::new();
+    world.request(STREAM, "GET", "/events", &[("x-api-key", "secret")]);
+    for _ in 0..10 {
+        world.gateway.on_tick();
+    }
+    world.answer(200, ACME);
+    assert!(world.stream(STREAM).resumed);
+}
+
+// === any input ===
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever a caller sends, the request is forwarded to an agent of its route, waits, or is refused; and
+        /// it is only forwarded without a key on the open route.
+        #[test]
+        fn every_request_comes_to_one_end(
+            method in "GET|POST|PUT|", path in "(/chat|/open|/ws|/admin|/|\\PC{0,5})(/\\PC{0,8})?(\\?key=\\PC{0,5})?",
+            headers in prop::collection::vec(
+                ("x-api-key|x-agent|upgrade|sec-websocket-protocol|content-length|x-waykeeper-client", "\\PC{0,12}"), 0..6,
+            ),
+        ) {
+            let mut world = World::new();
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let flow = world.request(STREAM, &method, &path, &headers);
+            let stream = world.stream(STREAM);
+            let waits = !world.host.sent_callouts().is_empty();
+            match flow {
+                Flow::Continue => {
+                    prop_assert!(stream.reply.is_none());
+                    prop_assert_eq!(world.upstream(STREAM, "x-waykeeper-route"), Some("/open".to_owned()));
+                    prop_assert_eq!(world.upstream(STREAM, "x-waykeeper-client"), None);
+                }
+                Flow::Hold => prop_assert!(stream.reply.is_some() != waits),
+            }
+        }
+    }
+}
