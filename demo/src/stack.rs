@@ -54,6 +54,11 @@ impl Services {
         &self.agents
     }
 
+    /// The agent of this name.
+    pub fn agent(&self, name: &str) -> Option<&Agent> {
+        self.agents.iter().find(|agent| agent.name() == name)
+    }
+
     /// Puts their addresses into Envoy's clusters.
     ///
     /// # Errors
@@ -61,12 +66,8 @@ impl Services {
     pub fn connect(&self, bootstrap: &mut Bootstrap) -> Result<(), ReferenceError> {
         bootstrap.set_endpoints(AUTH_CLUSTER, &[self.auth.address()])?;
         for (name, cluster) in AGENTS {
-            let addresses: Vec<SocketAddr> = self
-                .agents
-                .iter()
-                .filter(|agent| agent.name() == name)
-                .map(Agent::address)
-                .collect();
+            let addresses: Vec<SocketAddr> =
+                self.agent(name).map(Agent::address).into_iter().collect();
             bootstrap.set_endpoints(cluster, &addresses)?;
         }
         Ok(())

@@ -224,13 +224,7 @@ async fn an_agent_without_a_healthy_host_is_503_at_once() {
 #[tokio::test]
 async fn an_agent_that_is_too_slow_is_504() {
     let world = World::with(|draft| {
-        let routes = draft.configuration()["routes"]
-            .as_array_mut()
-            .expect("routes");
-        let memory = routes
-            .iter_mut()
-            .find(|route| route["prefix"] == "/api/v1/memory");
-        memory.expect("the route")["timeout"] = json!("100ms");
+        draft.route("/api/v1/memory")["timeout"] = json!("100ms");
     })
     .await;
 

@@ -5,16 +5,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::{http1, http2};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use waykeeper_demo::agent::Echo;
 
 use super::PATIENCE;
 
@@ -26,6 +29,14 @@ pub(crate) struct Request {
     path: String,
     headers: HeaderMap,
     body: Bytes,
+    http2: bool,
+}
+
+/// A request whose body is still being written.
+pub(crate) struct Upload {
+    /// None once it has ended.
+    body: Option<Sender<Bytes>>,
+    response: JoinHandle<Result<Arriving, hyper::Error>>,
 }
 
 /// A response that has arrived whole.
@@ -57,7 +68,14 @@ impl Request {
             path: path.to_owned(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
+            http2: false,
         }
+    }
+
+    /// Speaks HTTP/2 in place of HTTP/1.1.
+    pub(crate) fn http2(mut self) -> Self {
+        self.http2 = true;
+        self
     }
 
     /// Adds a header, beside any of the same name. The value is bytes, not text.
@@ -89,13 +107,7 @@ impl Request {
 
     /// Sends it and takes the whole response, where a connection that breaks is no surprise.
     pub(crate) async fn try_send(self) -> Result<Answer, hyper::Error> {
-        let arriving = self.try_begin().await?;
-        let body = arriving.body.collect().await?.to_bytes();
-        Ok(Answer {
-            status: arriving.status,
-            headers: arriving.headers,
-            body,
-        })
+        self.try_begin().await?.whole().await
     }
 
     /// Sends it and takes the response's headers; its body is read as it arrives.
@@ -106,19 +118,45 @@ impl Request {
             .unwrap_or_else(|error| panic!("{what}: {error}"))
     }
 
-    async fn try_begin(self) -> Result<Arriving, hyper::Error> {
+    /// Sends it with a body that the test goes on to write: as long as its `content-length` says, or else in chunks.
+    pub(crate) fn upload(self) -> Upload {
+        let (sender, body) = Channel::<Bytes>::new(1);
+        Upload {
+            body: Some(sender),
+            response: tokio::spawn(self.exchange(body)),
+        }
+    }
+
+    async fn try_begin(mut self) -> Result<Arriving, hyper::Error> {
+        let body = Full::new(std::mem::take(&mut self.body));
+        self.exchange(body).await
+    }
+
+    async fn exchange<B>(self, body: B) -> Result<Arriving, hyper::Error>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Send + Unpin + 'static,
+    {
+        let mut request = hyper::Request::new(body);
+        *request.method_mut() = self.method;
+        *request.headers_mut() = self.headers;
         let exchange = async {
             let stream = TcpStream::connect(self.address).await.expect("connect");
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection.with_upgrades());
-            let mut request = hyper::Request::new(Full::new(self.body));
-            *request.method_mut() = self.method;
+            if self.http2 {
+                let uri = format!("http://{}{}", self.address, self.path);
+                *request.uri_mut() = uri.parse().expect("a path");
+                let io = TokioIo::new(stream);
+                let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+                tokio::spawn(connection);
+                return sender.send_request(request).await;
+            }
             *request.uri_mut() = self.path.parse::<Uri>().expect("a path");
-            *request.headers_mut() = self.headers;
             if !request.headers().contains_key("host") {
                 let host = self.address.to_string().parse().expect("a host");
                 request.headers_mut().insert("host", host);
             }
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            tokio::spawn(connection.with_upgrades());
             sender.send_request(request).await
         };
         let response = timeout(PATIENCE, exchange).await.expect("no response");
@@ -128,6 +166,41 @@ impl Request {
             headers: head.headers,
             body,
         })
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    /// Writes a piece of the body, as soon as the connection takes it. False: it takes no more.
+    pub(crate) async fn write(&mut self, piece: impl Into<Bytes>) -> bool {
+        let body = self.body.as_mut().expect("the body has ended");
+        let sent = timeout(PATIENCE, body.send_data(piece.into()));
+        sent.await.expect("the request's body is stuck").is_ok()
+    }
+
+    /// Ends the body.
+    pub(crate) fn end(&mut self) {
+        self.body = None;
+    }
+
+    /// Ends the body with these trailers.
+    pub(crate) async fn end_with(&mut self, trailers: HeaderMap) {
+        let mut body = self.body.take().expect("the body has ended");
+        let sent = body.send_trailers(trailers).await;
+        sent.expect("the connection takes no more");
+    }
+
+    /// The response's headers, whether the body has ended or not.
+    pub(crate) async fn response(&mut self) -> Arriving {
+        let response = (&mut self.response).await.expect("the exchange");
+        response.expect("a response")
+    }
+
+    /// The whole response, whether the body has ended or not.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        let response = self.response().await;
+        response.whole().await.expect("the whole response")
     }
 }
 
@@ -154,15 +227,9 @@ impl Answer {
     }
 
     /// What the agent says arrived of the request.
-    pub(crate) fn echo(&self) -> Value {
+    pub(crate) fn echo(&self) -> Echo {
         assert_eq!(self.status, 200, "{}", self.text());
-        self.json()
-    }
-
-    /// The first value of a request header that the agent says it got.
-    pub(crate) fn echoed(&self, header: &str) -> Option<String> {
-        let value = &self.echo()["headers"][header][0];
-        value.as_str().map(str::to_owned)
+        serde_json::from_slice(&self.body).expect("an echo")
     }
 
     /// Which refusal it is: checks that the body is a whole problem of this status and gives its code.
@@ -204,6 +271,17 @@ impl Answer {
 // === impl Arriving ===
 
 impl Arriving {
+    /// The rest of it.
+    pub(crate) async fn whole(self) -> Result<Answer, hyper::Error> {
+        let body = timeout(PATIENCE, self.body.collect());
+        let body = body.await.expect("the response stopped arriving");
+        Ok(Answer {
+            status: self.status,
+            headers: self.headers,
+            body: body?.to_bytes(),
+        })
+    }
+
     /// The next piece of the body, as it came; none at the end. An error is a response that was cut off.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, hyper::Error> {
         loop {
@@ -239,10 +317,20 @@ impl RawAnswer {
 
     /// The refusal's code, if the response holds one.
     pub(crate) fn code(&self) -> Option<String> {
-        let text = self.text();
-        let body = &text[text.find("\r\n\r\n")? + 4..];
-        let problem: Value = serde_json::from_str(body).ok()?;
+        let problem: Value = serde_json::from_slice(self.body()?).ok()?;
         Some(problem["error"]["code"].as_str()?.to_owned())
+    }
+
+    /// What the agent says arrived of the request.
+    pub(crate) fn echo(&self) -> Echo {
+        let body = self.body().unwrap_or_default();
+        serde_json::from_slice(body).unwrap_or_else(|_| panic!("no echo: {}", self.text()))
+    }
+
+    /// What follows the headers: the body, if it is not chunked.
+    fn body(&self) -> Option<&[u8]> {
+        let end = self.0.windows(4).position(|four| four == b"\r\n\r\n")?;
+        self.0.get(end + 4..)
     }
 }
 

@@ -10,9 +10,11 @@
 
 mod client;
 mod metrics;
+mod puppet;
 
-pub(crate) use client::{Answer, RawAnswer, Request};
+pub(crate) use client::{Answer, Arriving, RawAnswer, Request, Upload};
 pub(crate) use metrics::Metrics;
+pub(crate) use puppet::Puppet;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
+use waykeeper_demo::agent::Agent;
 use waykeeper_demo::auth::{Auth, Keys};
 use waykeeper_demo::gateway::{FilterFile, Gateway, Reloads, Setup, StartError};
 use waykeeper_demo::stack::Services;
@@ -88,9 +91,9 @@ impl World {
         self.services.auth()
     }
 
-    /// The services behind the gateway.
-    pub(crate) fn services(&self) -> &Services {
-        &self.services
+    /// An agent: its health and what arrived at it.
+    pub(crate) fn agent(&self, name: &str) -> &Agent {
+        self.services.agent(name).expect("an agent of this name")
     }
 
     /// Ends Envoy in order: requests under way have `grace` to finish.
@@ -215,6 +218,21 @@ impl Draft {
     /// The filter's configuration, to be edited in place.
     pub(crate) fn configuration(&mut self) -> &mut Value {
         self.setup.filter.configuration_mut().expect("the filter")
+    }
+
+    /// The route of this prefix in the filter's configuration, to be edited in place.
+    pub(crate) fn route(&mut self, prefix: &str) -> &mut Value {
+        self.routes()
+            .iter_mut()
+            .find(|route| route["prefix"] == prefix)
+            .expect("a route of this prefix")
+    }
+
+    /// All routes of the filter's configuration.
+    pub(crate) fn routes(&mut self) -> &mut Vec<Value> {
+        self.configuration()["routes"]
+            .as_array_mut()
+            .expect("a list of routes")
     }
 
     /// The configuration of the gateway's HTTP connection manager, to be edited in place.
