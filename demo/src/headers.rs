@@ -1,7 +1,7 @@
 //! Request headers as they arrived, fit for JSON: names in lower case, in the order of arrival, a list of values each.
 //! Values are bytes on the wire and Latin-1 here, so every byte can be told from every other.
 
-use axum::http::header::{self, HeaderValue};
+use axum::http::header::{self, HeaderMap};
 use axum::http::request::Parts;
 use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -22,10 +22,20 @@ impl Headers {
         {
             headers.add(header::HOST.as_str(), authority.as_str().as_bytes());
         }
-        for (name, value) in &request.headers {
-            headers.add(name.as_str(), HeaderValue::as_bytes(value));
-        }
+        headers.extend(&request.headers);
         headers
+    }
+
+    /// These headers, or trailers.
+    pub(crate) fn of_map(map: &HeaderMap) -> Self {
+        let mut headers = Self::default();
+        headers.extend(map);
+        headers
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The first value of a header; `name` in lower case.
@@ -57,6 +67,12 @@ impl Headers {
             if value.contains(secret) {
                 *value = value.replace(secret, substitute);
             }
+        }
+    }
+
+    fn extend(&mut self, map: &HeaderMap) {
+        for (name, value) in map {
+            self.add(name.as_str(), value.as_bytes());
         }
     }
 

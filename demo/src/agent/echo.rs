@@ -2,6 +2,7 @@
 //! upload of any size takes no memory.
 
 use axum::body::Body;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -33,6 +34,9 @@ pub struct Echo {
     pub body_sha256: String,
     /// The first 256 bytes of the body as Latin-1.
     pub body_start: String,
+    /// What followed the body.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub trailers: Headers,
 }
 
 /// The client left before its request was complete.
@@ -42,7 +46,7 @@ pub(super) struct ClientLeft;
 /// What a request looks like, once its body has passed.
 pub(super) async fn echo(agent: &str, request: &Parts, body: Body) -> Result<Echo, ClientLeft> {
     let (mut length, mut hash, mut start) = (0, Sha256::new(), Vec::new());
-    read(body, |data| {
+    let trailers = read(body, |data| {
         length += data.len() as u64;
         hash.update(&data);
         start.extend(data.iter().take(START - start.len()));
@@ -57,16 +61,21 @@ pub(super) async fn echo(agent: &str, request: &Parts, body: Body) -> Result<Ech
         body_bytes: length,
         body_sha256: hex(&hash.finalize()),
         body_start: latin1(&start),
+        trailers: Headers::of_map(&trailers),
     })
 }
 
-/// Hands a body on piece by piece.
-pub(super) async fn read(mut body: Body, mut take: impl FnMut(Bytes)) -> Result<(), ClientLeft> {
+/// Hands a body on piece by piece, and returns its trailers.
+pub(super) async fn read(
+    mut body: Body,
+    mut take: impl FnMut(Bytes),
+) -> Result<HeaderMap, ClientLeft> {
+    let mut trailers = HeaderMap::new();
     while let Some(frame) = body.frame().await {
-        // What is no data are trailers, which nothing here looks at.
-        if let Ok(data) = frame.map_err(|_| ClientLeft)?.into_data() {
-            take(data);
+        match frame.map_err(|_| ClientLeft)?.into_data() {
+            Ok(data) => take(data),
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
         }
     }
-    Ok(())
+    Ok(trailers)
 }
