@@ -1,2 +1,75 @@
-//! Sample services.
-fn main() {}
+//! The operator's tool. It says beforehand what the filter would say of a configuration, describes the configuration
+//! to editors, makes the hashes that stand in it, and tells containers whether a service is up.
+
+mod check;
+mod found;
+mod hash_key;
+mod probe;
+mod summary;
+mod target;
+mod yaml;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The operator's tool of Waykeeper, the API gateway for AI agents
+#[derive(Debug, Parser)]
+#[command(name = "waykeeper", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Arguments),
+    /// Print the configuration's JSON Schema, for editors
+    Schema,
+    /// Read a key from standard input and print its SHA-256, as clients.keys lists it
+    ///
+    /// The key is 1 to 512 visible ASCII characters; the end of its line is no part of it. It is never taken from the
+    /// arguments, since other users of the machine can see those. For example:
+    ///
+    ///     openssl rand -hex 32 | tee new.key | waykeeper hash-key
+    #[command(verbatim_doc_comment)]
+    HashKey,
+    Probe(probe::Arguments),
+}
+
+/// How a command ended; worse ones are greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    Good,
+    Faulty,
+    /// The arguments are wrong, or a file that they name cannot be read.
+    Unusable,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Schema => schema(),
+        Command::HashKey => hash_key::run(),
+        Command::Probe(arguments) => probe::run(&arguments),
+    };
+    match outcome {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Faulty) => ExitCode::from(1),
+        Ok(Outcome::Unusable) => ExitCode::from(2),
+        // Whoever read our output has closed it; that is theirs to decide.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(1),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "waykeeper: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn schema() -> io::Result<Outcome> {
+    let mut output = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut output, &waykeeper::config::schema())?;
+    writeln!(output)?;
+    Ok(Outcome::Good)
+}

@@ -17,7 +17,9 @@ mod units;
 pub use document::Node;
 pub use fault::{Fault, Faults, Segment};
 pub use policy::Policy;
+pub use reader::did_you_mean;
 pub use schema::schema;
+pub use units::duration;
 
 use fault::Log;
 use policy::Tables;

@@ -359,7 +359,7 @@ fn one_of(words: &[&str]) -> String {
 }
 
 /// `; did you mean "chat-gpu"?`, or nothing where no known name is near.
-pub(super) fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
+pub fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
     /// Longer names are not compared: the cost grows with the product of the lengths.
     const LONGEST: usize = 128;
     if name.is_empty() || name.len() > LONGEST {

@@ -24,7 +24,7 @@ pub(super) const SIZE: &str = "a size such as \"64KiB\" or \"10MiB\"";
 pub(super) const RATE: &str = "a rate such as \"50/minute\" (second, minute, hour or day)";
 
 /// Reads `250ms`, `30s`, `5m` or `1h`. `None` if it is not one, or too large for its type.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     quantity(text, &DURATIONS).map(Duration::from_millis)
 }
 

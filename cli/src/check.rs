@@ -1,0 +1,288 @@
+//! `waykeeper check`: says of a configuration what the filter would say, with file and line, before Envoy is given it.
+
+use std::fmt::{self, Display};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use waykeeper::config::{self, Faults, Policy, Segment};
+
+use crate::Outcome;
+use crate::found::{self, Configuration};
+use crate::summary::{self, Summary};
+use crate::target::{self, Target};
+use crate::yaml::{self, Value};
+
+/// Check configurations: the bare document, or the Envoy or Istio files that hold it
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 if all is well (warnings included), 1 if there are faults, 2 if a file cannot \
+                        be read or the arguments are wrong."
+)]
+pub(crate) struct Arguments {
+    /// YAML or JSON; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// An Envoy configuration: every cluster named must be in its static_resources
+    #[arg(long, value_name = "FILE")]
+    envoy: Option<PathBuf>,
+    /// How the filter will be installed
+    #[arg(long, value_enum, default_value = "envoy")]
+    target: Target,
+}
+
+/// The clusters that there are.
+struct Clusters {
+    names: Vec<String>,
+    /// More may come while Envoy runs, so one that is not there may yet come.
+    dynamic: bool,
+    file: String,
+}
+
+/// What is said of one file.
+struct Report<'f> {
+    file: &'f str,
+    faults: usize,
+    output: &'f mut dyn Write,
+    errors: &'f mut dyn Write,
+}
+
+/// A line of a file; line 0 is one that is not known.
+struct Place<'f>(&'f str, usize);
+
+/// Checks all files, and tells everything at once.
+pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
+    let mut outcome = Outcome::Good;
+    let (mut output, mut errors) = (io::stdout().lock(), io::stderr().lock());
+    let clusters = match &arguments.envoy {
+        None => None,
+        Some(file) => {
+            let name = name_of(file);
+            let mut report = Report {
+                file: &name,
+                faults: 0,
+                output: &mut output,
+                errors: &mut errors,
+            };
+            let Some(documents) = report.documents(file)? else {
+                return Ok(Outcome::Unusable);
+            };
+            let Some(documents) = documents else {
+                return Ok(Outcome::Faulty);
+            };
+            let (names, dynamic) = found::clusters(&documents);
+            Some(Clusters {
+                names,
+                dynamic,
+                file: name,
+            })
+        }
+    };
+    for file in &arguments.files {
+        let name = name_of(file);
+        let mut report = Report {
+            file: &name,
+            faults: 0,
+            output: &mut output,
+            errors: &mut errors,
+        };
+        match report.documents(file)? {
+            None => outcome = outcome.max(Outcome::Unusable),
+            Some(None) => outcome = outcome.max(Outcome::Faulty),
+            Some(Some(documents)) => {
+                report.check(&documents, clusters.as_ref(), arguments.target)?;
+                if report.faults > 0 {
+                    outcome = outcome.max(Outcome::Faulty);
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn name_of(file: &Path) -> String {
+    if file == Path::new("-") {
+        "standard input".to_owned()
+    } else {
+        file.display().to_string()
+    }
+}
+
+fn text_of(file: &Path) -> io::Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return fs::read(file);
+    }
+    let mut bytes = Vec::new();
+    io::stdin().lock().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+// === impl Report ===
+
+impl Report<'_> {
+    /// The documents of a file: `None` if it cannot be read, `Some(None)` if it is no YAML.
+    fn documents(&mut self, file: &Path) -> io::Result<Option<Option<Vec<Value>>>> {
+        let bytes = match text_of(file) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                writeln!(self.errors, "{}: {error}", self.file)?;
+                return Ok(None);
+            }
+        };
+        let Ok(text) = String::from_utf8(bytes) else {
+            self.fault(1, "not UTF-8")?;
+            return Ok(Some(None));
+        };
+        match yaml::parse(&text) {
+            Ok(documents) if documents.is_empty() => self.fault(1, "the file is empty")?,
+            Ok(documents) => return Ok(Some(Some(documents))),
+            Err(broken) => self.fault(broken.line, &broken.message)?,
+        }
+        Ok(Some(None))
+    }
+
+    fn check(
+        &mut self,
+        documents: &[Value],
+        clusters: Option<&Clusters>,
+        target: Target,
+    ) -> io::Result<()> {
+        let found = found::find(documents);
+        for (line, message) in &found.faults {
+            self.fault(*line, message)?;
+        }
+        for (line, message) in &found.warnings {
+            self.warning(*line, message)?;
+        }
+        for configuration in &found.configurations {
+            self.configuration(configuration, clusters, target)?;
+        }
+        Ok(())
+    }
+
+    fn configuration(
+        &mut self,
+        configuration: &Configuration<'_>,
+        clusters: Option<&Clusters>,
+        target: Target,
+    ) -> io::Result<()> {
+        let line_of = |path: &[Segment]| match configuration {
+            Configuration::Fields(value) => value.line_of(path),
+            Configuration::Json(_, line) => *line,
+        };
+        let read = match configuration {
+            Configuration::Fields(value) => config::read_node(&value.node()),
+            Configuration::Json(text, _) => config::load(text.as_bytes()),
+        };
+        if let Configuration::Fields(value) = configuration {
+            for (line, doubt) in value.doubts() {
+                self.warning(line, doubt)?;
+            }
+        }
+        let policy = match read {
+            Ok(policy) => policy,
+            Err(faults) => return self.all(&faults, line_of),
+        };
+        let before = self.faults;
+        for message in target::faults(target, &policy) {
+            self.fault(configuration.line(), &message)?;
+        }
+        if let Some(clusters) = clusters {
+            self.clusters(&policy, clusters, line_of)?;
+        }
+        for message in summary::doubts(&policy) {
+            self.warning(configuration.line(), &message)?;
+        }
+        if self.faults == before {
+            writeln!(
+                self.output,
+                "{}: good\n{}",
+                Place(self.file, configuration.line()),
+                Summary(&policy)
+            )?;
+        }
+        Ok(())
+    }
+
+    fn all(&mut self, faults: &Faults, line_of: impl Fn(&[Segment]) -> usize) -> io::Result<()> {
+        for fault in faults {
+            self.fault(line_of(&fault.path), fault)?;
+        }
+        if faults.untold() > 0 {
+            self.fault(
+                line_of(&[]),
+                format_args!("and {} more faults", faults.untold()),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Looks for every cluster that a policy names.
+    fn clusters(
+        &mut self,
+        policy: &Policy,
+        clusters: &Clusters,
+        line_of: impl Fn(&[Segment]) -> usize,
+    ) -> io::Result<()> {
+        let fields = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| Segment::Field((*name).to_owned()))
+                .collect::<Vec<_>>()
+        };
+        let validator = policy.clients.validator.iter();
+        let of_validator = validator.map(|validator| {
+            (
+                fields(&["clients", "validator", "cluster"]),
+                &validator.cluster,
+            )
+        });
+        let agents = policy.agents.iter();
+        let of_agents =
+            agents.map(|agent| (fields(&["agents", &agent.name, "cluster"]), &agent.cluster));
+        let mut missing: Vec<(usize, config::Fault)> = of_validator
+            .chain(of_agents)
+            .filter(|(_, cluster)| !clusters.names.contains(cluster))
+            .map(|(path, cluster)| {
+                let near = config::did_you_mean(cluster, clusters.names.iter().map(String::as_str));
+                let message = format!("{} has no cluster named {cluster:?}{near}", clusters.file);
+                (line_of(&path), config::Fault { path, message })
+            })
+            .collect();
+        missing.sort_by_key(|(line, _)| *line);
+        for (line, fault) in missing {
+            if clusters.dynamic {
+                self.warning(line, &fault)?;
+            } else {
+                self.fault(line, &fault)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, line: usize, message: impl Display) -> io::Result<()> {
+        self.faults += 1;
+        writeln!(self.errors, "{}: {message}", Place(self.file, line))
+    }
+
+    fn warning(&mut self, line: usize, message: impl Display) -> io::Result<()> {
+        writeln!(
+            self.errors,
+            "{}: warning: {message}",
+            Place(self.file, line)
+        )
+    }
+}
+
+// === impl Place ===
+
+impl Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place(file, line) = self;
+        match line {
+            0 => formatter.write_str(file),
+            line => write!(formatter, "{file}:{line}"),
+        }
+    }
+}

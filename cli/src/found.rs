@@ -1,0 +1,226 @@
+//! Finding Waykeeper's configurations in a file: the bare document, or Envoy's and Istio's files that hold it. Other
+//! Wasm filters in the same file are none of our business and are left alone.
+
+use crate::yaml::{Kind, Value};
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub(crate) struct Found<'v> {
+    pub(crate) configurations: Vec<Configuration<'v>>,
+    /// What is wrong around the configurations, with its line.
+    pub(crate) faults: Vec<(usize, String)>,
+    /// What is better looked at, with its line.
+    pub(crate) warnings: Vec<(usize, String)>,
+}
+
+/// One configuration, and how it is written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Configuration<'v> {
+    /// As fields of the file itself.
+    Fields(&'v Value),
+    /// As JSON in a string that begins at this line.
+    Json(&'v str, usize),
+}
+
+/// Fields that only files around the document have.
+const AROUND: [&str; 10] = [
+    "@type",
+    "admin",
+    "apiVersion",
+    "dynamic_resources",
+    "filter_chains",
+    "http_filters",
+    "kind",
+    "resources",
+    "static_resources",
+    "typed_config",
+];
+
+const WASM_FILTER: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+
+/// Looks through all documents of a file.
+pub(crate) fn find(documents: &[Value]) -> Found<'_> {
+    let mut found = Found::default();
+    let mut around = false;
+    for document in documents {
+        let (configurations, faults) = (found.configurations.len(), found.faults.len());
+        found.look_into(document);
+        let nothing = found.configurations.len() == configurations && found.faults.len() == faults;
+        if nothing && AROUND.iter().any(|field| document.get(field).is_some()) {
+            around = true;
+        } else if nothing {
+            found.configurations.push(Configuration::Fields(document));
+        }
+    }
+    if around && found.configurations.is_empty() && found.faults.is_empty() {
+        found
+            .faults
+            .push((1, "no configuration of Waykeeper in this file".to_owned()));
+    }
+    found
+}
+
+// === impl Found ===
+
+impl<'v> Found<'v> {
+    fn look_into(&mut self, value: &'v Value) {
+        if type_of(value) == Some(WASM_FILTER) {
+            // Istio and others may wrap the filter's message once more.
+            let filter = if value.get("type_url").is_some() {
+                value.get("value")
+            } else {
+                Some(value)
+            };
+            return self.filter(filter.unwrap_or(value));
+        }
+        if value.get("kind").and_then(Value::text) == Some("WasmPlugin") {
+            return self.plugin(value);
+        }
+        value.items().iter().for_each(|item| self.look_into(item));
+        value
+            .entries()
+            .iter()
+            .for_each(|entry| self.look_into(&entry.value));
+    }
+
+    /// Envoy's Wasm filter.
+    fn filter(&mut self, filter: &'v Value) {
+        let Some(config) = filter.get("config") else {
+            return;
+        };
+        let configuration = config.get("configuration");
+        let written = configuration.and_then(|configuration| configuration.get("value"));
+        let code = config.get("vm_config").and_then(|vm| vm.get("code"));
+        let called = [config.get("name"), config.get("root_id"), code];
+        if !called.into_iter().flatten().any(speaks_of_us) && !written.is_some_and(is_ours) {
+            return;
+        }
+        self.warn_of_open_doors(config, "fail_open", |value| value.kind == Kind::Bool(true));
+        self.warn_of_open_doors(config, "failure_policy", |value| {
+            value.text() == Some("FAIL_OPEN")
+        });
+        let Some(configuration) = configuration else {
+            return self
+                .faults
+                .push((config.line, "the filter has no configuration".to_owned()));
+        };
+        match (
+            type_of(configuration),
+            written.map(|value| (value, &value.kind)),
+        ) {
+            (Some("google.protobuf.Struct"), Some((value, _))) => {
+                self.configurations.push(Configuration::Fields(value));
+            }
+            (Some("google.protobuf.StringValue"), Some((value, Kind::Text(text)))) => {
+                self.configurations
+                    .push(Configuration::Json(text, value.line));
+            }
+            (Some("google.protobuf.Struct" | "google.protobuf.StringValue"), _) => {
+                let what =
+                    "the configuration has no `value`, or one of another kind than its @type says";
+                self.faults.push((configuration.line, what.to_owned()));
+            }
+            _ => {
+                let what = "the configuration's @type must be type.googleapis.com/google.protobuf.Struct, or \
+                            google.protobuf.StringValue with JSON";
+                self.faults.push((configuration.line, what.to_owned()));
+            }
+        }
+    }
+
+    /// Istio's WasmPlugin.
+    fn plugin(&mut self, plugin: &'v Value) {
+        let Some(spec) = plugin.get("spec") else {
+            return;
+        };
+        let configuration = spec.get("pluginConfig");
+        let name = plugin
+            .get("metadata")
+            .and_then(|metadata| metadata.get("name"));
+        let called = [name, spec.get("pluginName"), spec.get("url")];
+        if !called.into_iter().flatten().any(speaks_of_us) && !configuration.is_some_and(is_ours) {
+            return;
+        }
+        self.warn_of_open_doors(spec, "failStrategy", |value| {
+            value.text() == Some("FAIL_OPEN")
+        });
+        match configuration {
+            Some(configuration) => match configuration.kind {
+                Kind::Map(_) => self
+                    .configurations
+                    .push(Configuration::Fields(configuration)),
+                _ => self.faults.push((
+                    configuration.line,
+                    "pluginConfig must be a mapping".to_owned(),
+                )),
+            },
+            None => self
+                .faults
+                .push((spec.line, "the plugin has no pluginConfig".to_owned())),
+        }
+    }
+
+    fn warn_of_open_doors(&mut self, around: &Value, field: &str, open: impl Fn(&Value) -> bool) {
+        if let Some(value) = around.get(field).filter(|value| open(value)) {
+            let what =
+                format!("{field} lets every request pass unchecked once the module has failed");
+            self.warnings.push((value.line, what));
+        }
+    }
+}
+
+// === impl Configuration ===
+
+impl Configuration<'_> {
+    /// Where it begins.
+    pub(crate) fn line(&self) -> usize {
+        match self {
+            Configuration::Fields(value) => value.line,
+            Configuration::Json(_, line) => *line,
+        }
+    }
+}
+
+/// The name of the message that `@type` (or `type_url`, within a message of any type) says this is.
+fn type_of(value: &Value) -> Option<&str> {
+    let url = value
+        .get("type_url")
+        .or_else(|| value.get("@type"))?
+        .text()?;
+    Some(url.rsplit_once('/').map_or(url, |(_, name)| name))
+}
+
+/// Whether a name, or any text in it, is about Waykeeper.
+fn speaks_of_us(value: &Value) -> bool {
+    value
+        .text()
+        .is_some_and(|text| text.to_ascii_lowercase().contains("waykeeper"))
+        || value
+            .entries()
+            .iter()
+            .any(|entry| speaks_of_us(&entry.value))
+}
+
+/// Whether it has the fields that no other filter's configuration has together.
+fn is_ours(configuration: &Value) -> bool {
+    configuration.get("routes").is_some() && configuration.get("agents").is_some()
+}
+
+/// The clusters that an Envoy configuration defines, and whether more may come while it runs.
+pub(crate) fn clusters(documents: &[Value]) -> (Vec<String>, bool) {
+    let mut names = Vec::new();
+    let mut dynamic = false;
+    for document in documents {
+        let clusters = document
+            .get("static_resources")
+            .and_then(|resources| resources.get("clusters"));
+        let named = clusters
+            .into_iter()
+            .flat_map(Value::items)
+            .filter_map(|cluster| cluster.get("name")?.text());
+        names.extend(named.map(str::to_owned));
+        let resources = document.get("dynamic_resources");
+        dynamic |= resources.is_some_and(|resources| resources.get("cds_config").is_some());
+    }
+    (names, dynamic)
+}

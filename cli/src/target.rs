@@ -1,0 +1,59 @@
+//! What a way of installing the filter cannot carry.
+
+use waykeeper::config::Policy;
+use waykeeper::config::policy::Route;
+
+/// A way of installing the filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Target {
+    /// Envoy's own configuration, or Istio's EnvoyFilter: carries everything.
+    Envoy,
+    /// Istio's WasmPlugin: cannot set what lets a filter look into a body before it chooses an agent.
+    Wasmplugin,
+}
+
+/// Faults of a policy that this target cannot carry, as lines without a place in the file.
+pub(crate) fn faults(target: Target, policy: &Policy) -> Vec<String> {
+    match target {
+        Target::Envoy => Vec::new(),
+        Target::Wasmplugin => needs_held_body(policy)
+            .into_iter()
+            .map(|what| format!("{what} needs to look into the body, which a WasmPlugin cannot; use an EnvoyFilter"))
+            .collect(),
+    }
+}
+
+/// What in a policy needs a request's body held back until it has been looked into. At present nothing does:
+/// every field below is decided by headers, or (`max_body`) by counting what passes. The fields are named one by one,
+/// so that one which is added cannot be forgotten here.
+fn needs_held_body(policy: &Policy) -> Vec<String> {
+    let Policy {
+        clients: _,
+        plans: _,
+        limits: _,
+        agents: _,
+        routes,
+        tables: _,
+    } = policy;
+    for route in routes {
+        let Route {
+            name: _,
+            distinct_name: _,
+            prefix: _,
+            methods: _,
+            agents: _,
+            roles: _,
+            auth_required: _,
+            protocol: _,
+            timeout: _,
+            first_byte_timeout: _,
+            idle_timeout: _,
+            retry: _,
+            prefix_rewrite: _,
+            max_body: _,
+            encoded_slashes: _,
+            limits: _,
+        } = route;
+    }
+    Vec::new()
+}

@@ -1,0 +1,428 @@
+//! YAML (and so JSON) with the line of every value, since a fault is found sooner where its line is told. Plain
+//! scalars are read by YAML 1.2's core schema; those that other readers take for something else carry a doubt.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use waykeeper::config::{Node, Segment};
+
+/// Aliases make small files large; more values than this are no configuration.
+const MOST_VALUES: usize = 2_000_000;
+const DEEPEST: usize = 100;
+
+/// A value and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Value {
+    /// Counted from 1; 0 where it is not known.
+    pub(crate) line: usize,
+    /// What other readers of YAML may take it for.
+    pub(crate) doubt: Option<String>,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(String),
+    List(Vec<Value>),
+    /// In the order of the file; a name may stand here more than once.
+    Map(Vec<Entry>),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// Of the name.
+    pub(crate) line: usize,
+    /// What other readers may take the name for.
+    pub(crate) doubt: Option<String>,
+    pub(crate) value: Value,
+}
+
+/// Why a file is no YAML.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broken {
+    pub(crate) line: usize,
+    pub(crate) message: String,
+}
+
+/// Reads all documents of a file; empty ones are left out. What is JSON but no YAML (characters that are escaped in
+/// two halves) is read too, without its lines.
+pub(crate) fn parse(text: &str) -> Result<Vec<Value>, Broken> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    documents(text).or_else(|broken| match serde_json::from_str::<Node>(text) {
+        Ok(node) => Ok(vec![node.into()]),
+        Err(_) => Err(broken),
+    })
+}
+
+fn documents(text: &str) -> Result<Vec<Value>, Broken> {
+    let mut builder = Builder {
+        events: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        values: 0,
+    };
+    let mut documents = Vec::new();
+    while let Some((event, span)) = builder.next()? {
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {}
+            Event::DocumentEnd => builder.anchors.clear(),
+            event => {
+                let document = builder.value(event, span, 0)?;
+                if document.kind != Kind::Null {
+                    documents.push(document);
+                }
+            }
+        }
+    }
+    Ok(documents)
+}
+
+struct Builder<'t> {
+    events: Parser<'t, saphyr_parser::StrInput<'t>>,
+    anchors: HashMap<usize, Value>,
+    values: usize,
+}
+
+// === impl Builder ===
+
+impl<'t> Builder<'t> {
+    fn next(&mut self) -> Result<Option<(Event<'t>, Span)>, Broken> {
+        self.events
+            .next()
+            .transpose()
+            .map_err(|error: ScanError| Broken {
+                line: error.marker().line(),
+                message: error.info().to_owned(),
+            })
+    }
+
+    /// The next event inside a value.
+    fn inside(&mut self, line: usize) -> Result<(Event<'t>, Span), Broken> {
+        self.next()?
+            .ok_or_else(|| broken(line, "the file ends inside of this"))
+    }
+
+    fn value(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Value, Broken> {
+        let line = span.start.line();
+        self.count(1, line)?;
+        if depth > DEEPEST {
+            return Err(broken(line, format!("more than {DEEPEST} levels deep")));
+        }
+        let (anchor, value) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                (anchor, scalar(&text, style, tag.as_deref(), line)?)
+            }
+            Event::SequenceStart(anchor, _) => (anchor, self.list(line, depth)?),
+            Event::MappingStart(anchor, _) => (anchor, self.map(line, depth)?),
+            Event::Alias(anchor) => {
+                let value = self.anchors.get(&anchor).cloned();
+                let value =
+                    value.ok_or_else(|| broken(line, "an alias of something that it stands in"))?;
+                self.count(size(&value), line)?;
+                return Ok(value);
+            }
+            _ => return Err(broken(line, "expected a value")),
+        };
+        if anchor != 0 {
+            self.anchors.insert(anchor, value.clone());
+        }
+        Ok(value)
+    }
+
+    fn list(&mut self, line: usize, depth: usize) -> Result<Value, Broken> {
+        let mut items = Vec::new();
+        loop {
+            match self.inside(line)? {
+                (Event::SequenceEnd, _) => {
+                    return Ok(Value {
+                        line,
+                        doubt: None,
+                        kind: Kind::List(items),
+                    });
+                }
+                (event, span) => items.push(self.value(event, span, depth + 1)?),
+            }
+        }
+    }
+
+    fn map(&mut self, line: usize, depth: usize) -> Result<Value, Broken> {
+        let mut entries = Vec::new();
+        loop {
+            let (event, span) = self.inside(line)?;
+            let line_of_name = span.start.line();
+            let (name, doubt) = match event {
+                Event::MappingEnd => {
+                    return Ok(Value {
+                        line,
+                        doubt: None,
+                        kind: Kind::Map(entries),
+                    });
+                }
+                Event::Scalar(text, style, _, tag) => {
+                    let doubt = scalar(&text, style, tag.as_deref(), line_of_name)?.doubt;
+                    (text.into_owned(), doubt)
+                }
+                _ => return Err(broken(line_of_name, "a field's name must be a word")),
+            };
+            let (event, span) = self.inside(line_of_name)?;
+            let value = self.value(event, span, depth + 1)?;
+            entries.push(Entry {
+                name,
+                line: line_of_name,
+                doubt,
+                value,
+            });
+        }
+    }
+
+    fn count(&mut self, more: usize, line: usize) -> Result<(), Broken> {
+        self.values = self.values.saturating_add(more);
+        if self.values > MOST_VALUES {
+            return Err(broken(
+                line,
+                format!("more than {MOST_VALUES} values (aliases counted in full)"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn broken(line: usize, message: impl Into<String>) -> Broken {
+    Broken {
+        line,
+        message: message.into(),
+    }
+}
+
+fn size(value: &Value) -> usize {
+    match &value.kind {
+        Kind::List(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Kind::Map(entries) => {
+            1 + entries
+                .iter()
+                .map(|entry| size(&entry.value))
+                .sum::<usize>()
+        }
+        _ => 1,
+    }
+}
+
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, line: usize) -> Result<Value, Broken> {
+    let as_text = || Value {
+        line,
+        doubt: None,
+        kind: Kind::Text(text.to_owned()),
+    };
+    match tag {
+        Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => return Ok(as_text()),
+        Some(tag)
+            if tag.is_yaml_core_schema()
+                && ["null", "bool", "int", "float"].contains(&tag.suffix.as_str()) => {}
+        Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => return Ok(as_text()),
+        Some(tag) => {
+            return Err(broken(
+                line,
+                format!("the tag {}{} is not known here", tag.handle, tag.suffix),
+            ));
+        }
+        None if style != ScalarStyle::Plain => return Ok(as_text()),
+        None => {}
+    }
+    Ok(Value {
+        line,
+        doubt: doubt(text),
+        kind: plain(text),
+    })
+}
+
+/// A plain scalar by YAML 1.2's core schema.
+fn plain(text: &str) -> Kind {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
+        "true" | "True" | "TRUE" => return Kind::Bool(true),
+        "false" | "False" | "FALSE" => return Kind::Bool(false),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
+            return Kind::Number(f64::INFINITY);
+        }
+        "-.inf" | "-.Inf" | "-.INF" => return Kind::Number(f64::NEG_INFINITY),
+        ".nan" | ".NaN" | ".NAN" => return Kind::Number(f64::NAN),
+        _ => {}
+    }
+    let based = |prefix: &str, base: u32| {
+        let digits = text.strip_prefix(prefix)?;
+        digits
+            .bytes()
+            .all(|byte| char::from(byte).is_digit(base))
+            .then_some(())?;
+        u64::from_str_radix(digits, base).ok()
+    };
+    if let Some(number) = based("0o", 8).or_else(|| based("0x", 16)) {
+        return Kind::Number(number as f64);
+    }
+    // Rust's floats are those of the core schema, once words such as `infinity` are out of the way.
+    let numeric = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    match text.parse() {
+        Ok(number) if numeric => Kind::Number(number),
+        _ => Kind::Text(text.to_owned()),
+    }
+}
+
+/// What some readers of YAML take a plain scalar for, where others do not.
+fn doubt(text: &str) -> Option<String> {
+    let readings = readings(text)?;
+    Some(format!(
+        "`{text}` is {readings}; put it in quotes, or write it otherwise"
+    ))
+}
+
+fn readings(text: &str) -> Option<&'static str> {
+    const BOOLEANS: [&str; 6] = ["y", "n", "yes", "no", "on", "off"];
+    if BOOLEANS.contains(&text.to_ascii_lowercase().as_str()) {
+        return Some("true or false to some readers of YAML and a word to others");
+    }
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let all = |allowed: &[u8]| {
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || allowed.contains(&byte))
+    };
+    let starts_with_digit = digits.starts_with(|first: char| first.is_ascii_digit());
+    if digits.len() > 1 && digits.starts_with('0') && all(b"_") {
+        return Some("octal to some readers of YAML and decimal to others");
+    }
+    if digits.starts_with("0o") && digits.len() > 2 {
+        return Some("octal to some readers of YAML and a word to others");
+    }
+    if starts_with_digit && digits.contains('_') && all(b"_.") {
+        return Some("a number to some readers of YAML and a word to others");
+    }
+    if starts_with_digit && digits.contains(':') && !digits.ends_with(':') && all(b":.") {
+        return Some("a number to base 60 to some readers of YAML and a word to others");
+    }
+    None
+}
+
+// === impl Value ===
+
+impl From<Node> for Value {
+    fn from(node: Node) -> Self {
+        let kind = match node {
+            Node::Null => Kind::Null,
+            Node::Bool(flag) => Kind::Bool(flag),
+            Node::Number(number) => Kind::Number(number),
+            Node::Text(text) => Kind::Text(text),
+            Node::List(items) => Kind::List(items.into_iter().map(Value::from).collect()),
+            Node::Map(fields) => {
+                let entry = |(name, node): (String, Node)| Entry {
+                    name,
+                    line: 0,
+                    doubt: None,
+                    value: node.into(),
+                };
+                Kind::Map(fields.into_iter().map(entry).collect())
+            }
+        };
+        Value {
+            line: 0,
+            doubt: None,
+            kind,
+        }
+    }
+}
+
+impl Value {
+    /// A field of a mapping; the first, if it is written more than once.
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.entries()
+            .iter()
+            .find(|entry| entry.name == name)
+            .map(|entry| &entry.value)
+    }
+
+    /// The fields of a mapping; none of anything else.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        match &self.kind {
+            Kind::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list; none of anything else.
+    pub(crate) fn items(&self) -> &[Value] {
+        match &self.kind {
+            Kind::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// As the reader of configurations takes it.
+    pub(crate) fn node(&self) -> Node {
+        match &self.kind {
+            Kind::Null => Node::Null,
+            Kind::Bool(flag) => Node::Bool(*flag),
+            Kind::Number(number) => Node::Number(*number),
+            Kind::Text(text) => Node::Text(text.clone()),
+            Kind::List(items) => Node::List(items.iter().map(Value::node).collect()),
+            Kind::Map(entries) => Node::Map(
+                entries
+                    .iter()
+                    .map(|entry| (entry.name.clone(), entry.value.node()))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// The line of what a path leads to, or of what is nearest to it. Of fields written twice the last is meant:
+    /// that is the one a fault is about.
+    pub(crate) fn line_of(&self, path: &[Segment]) -> usize {
+        let mut line = self.line;
+        let mut at = self;
+        for segment in path {
+            let next = match segment {
+                Segment::Field(name) => {
+                    at.entries()
+                        .iter()
+                        .rfind(|entry| entry.name == *name)
+                        .map(|entry| {
+                            line = entry.line;
+                            &entry.value
+                        })
+                }
+                Segment::Item(index) => at.items().get(*index).inspect(|item| line = item.line),
+            };
+            match next {
+                Some(value) => at = value,
+                None => break,
+            }
+        }
+        line
+    }
+
+    /// Every doubt in it, with its line.
+    pub(crate) fn doubts(&self) -> Vec<(usize, &str)> {
+        let mut doubts: Vec<_> = self
+            .doubt
+            .as_deref()
+            .map(|doubt| (self.line, doubt))
+            .into_iter()
+            .collect();
+        doubts.extend(self.items().iter().flat_map(Value::doubts));
+        for entry in self.entries() {
+            doubts.extend(entry.doubt.as_deref().map(|doubt| (entry.line, doubt)));
+            doubts.extend(entry.value.doubts());
+        }
+        doubts
+    }
+}
