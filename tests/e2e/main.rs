@@ -4,4 +4,11 @@
 mod harness;
 
 mod gateway;
+mod identity;
+mod keys;
+mod limits;
+mod paths;
+mod refusals;
+mod retries;
+mod spoofing;
 mod streaming;

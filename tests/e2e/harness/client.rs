@@ -2,7 +2,6 @@
 //! that would tidy up a path, join headers or retry.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::channel::{Channel, Sender};
@@ -327,6 +326,21 @@ impl RawAnswer {
         serde_json::from_slice(body).unwrap_or_else(|_| panic!("no echo: {}", self.text()))
     }
 
+    /// Whether the response has come to the end that its headers announce.
+    fn is_whole(&self) -> bool {
+        let text = self.text().to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            return false;
+        };
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        match length {
+            Some(length) => self.body().is_some_and(|body| body.len() >= length),
+            None => head.contains("transfer-encoding: chunked") && body.ends_with("0\r\n\r\n"),
+        }
+    }
+
     /// What follows the headers: the body, if it is not chunked.
     fn body(&self) -> Option<&[u8]> {
         let end = self.0.windows(4).position(|four| four == b"\r\n\r\n")?;
@@ -334,16 +348,22 @@ impl RawAnswer {
     }
 }
 
-/// Sends bytes as they are and reads what comes back until the connection ends. Requests should say `connection: close`.
+/// Sends bytes as they are, on a connection of their own, and reads the first response to them; or all that comes, if
+/// that is none.
 pub(super) async fn raw(address: SocketAddr, bytes: &[u8]) -> RawAnswer {
-    let mut answer = Vec::new();
+    let mut answer = RawAnswer(Vec::new());
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.expect("connect");
         // Whoever answers early may close before all is sent.
         let _ = stream.write_all(bytes).await;
-        let _ = stream.read_to_end(&mut answer).await;
+        while !answer.is_whole() {
+            // A connection that breaks is an end as well.
+            if !matches!(stream.read_buf(&mut answer.0).await, Ok(1..)) {
+                break;
+            }
+        }
     };
-    // A connection that stays open is read as far as it goes.
-    let _ = timeout(Duration::from_secs(5), exchange).await;
-    RawAnswer(answer)
+    let exchange = timeout(PATIENCE, exchange).await;
+    exchange.unwrap_or_else(|_| panic!("no whole response: {}", answer.text()));
+    answer
 }

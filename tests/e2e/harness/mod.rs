@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use waykeeper_demo::agent::Agent;
 use waykeeper_demo::auth::{Auth, Keys};
@@ -57,9 +57,11 @@ impl World {
 
     /// The reference with changes.
     pub(crate) async fn with(change: impl FnOnce(&mut Draft)) -> Self {
-        Self::try_with(change)
+        let world = Self::try_with(change)
             .await
-            .unwrap_or_else(|error| panic!("{error}"))
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(world.reloads().await.refused, 0, "the configuration");
+        world
     }
 
     /// The reference with changes under which Envoy may not start.
@@ -200,6 +202,8 @@ impl Draft {
         let mut setup =
             Setup::reference(&repository("envoy"), &program, &module).expect("the reference");
         services.connect(&mut setup.bootstrap).expect("clusters");
+        // Histograms show what was measured only after a flush.
+        setup.bootstrap.document_mut()["stats_flush_interval"] = json!("0.1s");
         setup.arguments = [
             "--log-level",
             "warning",

@@ -1,0 +1,148 @@
+//! Second attempts: what never reached an agent is tried at another host, and what failed, where the route says so.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::harness::{Draft, World};
+
+const NOTES: &str = "/api/v1/memory/notes";
+
+/// An address that refuses connections for as long as the test holds the port without listening on it.
+async fn refusing() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    listener.local_addr().expect("an address")
+}
+
+/// The memory has two hosts, of which one refuses, and nobody has noticed yet.
+fn half_refusing(draft: &mut Draft, refusing: SocketAddr) {
+    let memory = draft.services.agent("memory").expect("the agent").address();
+    let bootstrap = &mut draft.setup.bootstrap;
+    bootstrap
+        .set_endpoints("memory-store", &[memory, refusing])
+        .expect("the cluster");
+    let cluster = draft.cluster("memory-store");
+    cluster["health_checks"] = json!([]);
+    cluster["outlier_detection"] = json!({"enforcing_consecutive_local_origin_failure": 0});
+    cluster["lb_policy"] = json!("ROUND_ROBIN");
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_is_passed_over() {
+    let refusing = refusing().await;
+    let world = World::with(|draft| half_refusing(draft, refusing)).await;
+
+    let mut attempts = 0;
+    for _ in 0..20 {
+        let served = world.get(NOTES).key("demo-premium").send().await;
+        assert_eq!(served.status, 200, "{}", served.text());
+        attempts += world.access_log(&served).await["attempts"]
+            .as_u64()
+            .expect("a number");
+    }
+
+    assert!(attempts > 20, "no request met the refusing host");
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_is_left_out_once_noticed() {
+    let refusing = refusing().await;
+    let world = World::with(|draft| {
+        let health_checks = draft.cluster("memory-store")["health_checks"].clone();
+        half_refusing(draft, refusing);
+        draft.cluster("memory-store")["health_checks"] = health_checks;
+    })
+    .await;
+
+    for _ in 0..10 {
+        let served = world.get(NOTES).key("demo-premium").send().await;
+        assert_eq!(world.access_log(&served).await["attempts"], 1);
+    }
+}
+
+#[tokio::test]
+async fn a_route_says_which_statuses_are_worth_another_attempt() {
+    let world = World::start().await;
+    let chat = |id: &str, failures: &str, status: &str| {
+        world
+            .post("/api/v1/chat")
+            .key("demo-premium")
+            .header("x-agent", "chat-gpu")
+            .header("x-demo-id", id)
+            .header("x-demo-fail-first", failures)
+            .header("x-demo-status", status)
+    };
+
+    let once = chat("once", "1", "503").send().await;
+    let twice = chat("twice", "2", "503").send().await;
+    let other = chat("other", "1", "500").send().await;
+
+    assert_eq!(once.status, 200);
+    // Two attempts in all, and then the agent's own answer.
+    assert_eq!(twice.status, 503);
+    assert_eq!(other.status, 500);
+    let stats = world.agent("chat-gpu").stats();
+    assert_eq!(stats.attempts_of("once"), 2);
+    assert_eq!(stats.attempts_of("twice"), 2);
+    assert_eq!(stats.attempts_of("other"), 1);
+}
+
+#[tokio::test]
+async fn a_route_that_says_nothing_repeats_nothing_that_reached_its_agent() {
+    let world = World::start().await;
+
+    let failed = world
+        .get(NOTES)
+        .key("demo-premium")
+        .header("x-demo-id", "once")
+        .header("x-demo-status", "503")
+        .send()
+        .await;
+
+    assert_eq!(failed.status, 503);
+    assert_eq!(world.agent("memory").stats().attempts_of("once"), 1);
+}
+
+#[tokio::test]
+async fn the_body_is_sent_again() {
+    let world = World::with(|draft| {
+        draft.route("/api/v1/search")["retry"] = json!({"max_attempts": 2, "retry_on": [503]});
+    })
+    .await;
+    let body = "a".repeat(300 * 1024);
+
+    let served = world
+        .request("POST", "/api/v1/search")
+        .key("demo-premium")
+        .header("x-demo-id", "again")
+        .header("x-demo-fail-first", "1")
+        .body(body.clone())
+        .send()
+        .await;
+
+    assert_eq!(served.echo().body_bytes, body.len() as u64);
+    assert_eq!(world.agent("rag").stats().attempts_of("again"), 2);
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_silent_for_too_long_is_followed_by_another() {
+    let world = World::with(|draft| {
+        let route = draft.route("/api/v1/memory");
+        route["first_byte_timeout"] = json!("200ms");
+        route["retry"] = json!({"max_attempts": 2, "retry_on": [503]});
+    })
+    .await;
+
+    let served = world
+        .get(NOTES)
+        .key("demo-premium")
+        .header("x-demo-id", "slow")
+        .header("x-demo-fail-first", "1")
+        .header("x-demo-delay", "10s")
+        .send()
+        .await;
+
+    assert_eq!(served.status, 200, "{}", served.text());
+    assert_eq!(world.agent("memory").stats().attempts_of("slow"), 2);
+}

@@ -1,0 +1,187 @@
+//! Headers that belong to the gateway and come from a caller: none may reach an agent, steer Envoy, or pass for what
+//! the gateway itself says. Proven for the filter alone, with Envoy's own defences switched off.
+
+use serde_json::json;
+
+use crate::harness::World;
+
+const NOTES: &str = "/api/v1/memory/notes";
+
+/// Names that agents read as `x-waykeeper-client` and the like, in every spelling.
+const SPELLINGS: [&str; 8] = [
+    "x-waykeeper-client",
+    "X-Waykeeper-Client",
+    "x_waykeeper_client",
+    "x-waykeeper_client",
+    "X_WAYKEEPER-CLIENT",
+    "x_waykeeper-team",
+    "x-waykeeper-admin",
+    "x-waykeeper-",
+];
+
+/// Headers of Envoy's that change how a request is handled, or that agents believe.
+const ENVOYS: [&str; 20] = [
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-max-retries",
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-original-path",
+    "x-envoy-original-dst-host",
+    "x-envoy-original-url",
+    "x-envoy-attempt-count",
+    "x-envoy-internal",
+    "x-envoy-force-trace",
+    "x-envoy-decorator-operation",
+    "x-envoy-is-timeout-retry",
+    "x-envoy-overloaded",
+    "x_envoy_original_path",
+    "x-envoy-made-up",
+];
+
+/// Envoy as it is without the reference's care: it takes underscores, trusts the caller's network and leaves the
+/// filter's headers alone.
+async fn careless() -> World {
+    World::with(|draft| {
+        draft.route("/api/v1/memory")["auth_required"] = json!(false);
+        let manager = draft.connection_manager();
+        manager["common_http_protocol_options"]["headers_with_underscores_action"] = json!("ALLOW");
+        manager["internal_address_config"] =
+            json!({"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]});
+        manager["early_header_mutation_extensions"] = json!([]);
+        manager["route_config"]["virtual_hosts"][0]["request_headers_to_remove"] = json!([]);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_gateways_names_are_the_gateways_in_every_spelling() {
+    let world = careless().await;
+
+    for name in SPELLINGS {
+        for request in [world.get(NOTES), world.get(NOTES).key("demo-premium")] {
+            let known = request.clone().send().await.echo();
+            let spoofed = request.header(name, "root").send().await.echo();
+
+            let names = |echo: &waykeeper_demo::agent::Echo| {
+                let mut names: Vec<String> = serde_json::to_value(&echo.headers)
+                    .expect("headers")
+                    .as_object()
+                    .expect("an object")
+                    .keys()
+                    .filter(|name| name.replace('_', "-").starts_with("x-waykeeper"))
+                    .cloned()
+                    .collect();
+                names.sort();
+                names
+            };
+            assert_eq!(names(&known), names(&spoofed), "{name}");
+            assert!(!format!("{:?}", spoofed.headers).contains("root"), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_cannot_choose_its_cluster_or_kind() {
+    let world = careless().await;
+
+    let served = world
+        .get(NOTES)
+        .header("x-waykeeper-cluster", "tool-execution")
+        .header("x-waykeeper-kind", "websocket")
+        .header("x-waykeeper-agent", "tools")
+        .send()
+        .await;
+
+    assert_eq!(served.echo().agent, "memory");
+    assert_eq!(
+        served.echo().headers.all("x-waykeeper-cluster"),
+        ["memory-store"]
+    );
+    assert_eq!(served.echo().headers.all("x-waykeeper-kind"), ["http"]);
+    assert_eq!(served.echo().headers.all("x-waykeeper-agent"), ["memory"]);
+}
+
+#[tokio::test]
+async fn envoys_names_from_a_caller_reach_nobody() {
+    let world = careless().await;
+
+    let request = ENVOYS
+        .iter()
+        .fold(world.get(NOTES), |request, name| request.header(name, "1"));
+    let served = request.send().await;
+
+    let headers = served.echo().headers;
+    for name in ENVOYS {
+        // Envoy's router itself may say how long it waits and that a call is internal.
+        assert_ne!(headers.get(name), Some("1"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_cannot_shorten_or_repeat_its_request() {
+    let world = careless().await;
+
+    let slow = world
+        .get(NOTES)
+        .header("x-envoy-upstream-rq-timeout-ms", "20")
+        .header("x-envoy-upstream-rq-per-try-timeout-ms", "20")
+        .header("x-demo-delay", "200ms")
+        .send()
+        .await;
+    let failing = world
+        .get(NOTES)
+        .header("x-envoy-max-retries", "5")
+        .header("x-envoy-retry-on", "5xx")
+        .header("x-demo-id", "once")
+        .header("x-demo-status", "500")
+        .send()
+        .await;
+
+    assert_eq!(slow.status, 200);
+    assert_eq!(failing.status, 500);
+    assert_eq!(world.agent("memory").stats().attempts_of("once"), 1);
+}
+
+#[tokio::test]
+async fn the_reference_refuses_underscores_before_the_filter_sees_them() {
+    let world = World::start().await;
+
+    let refused = world
+        .get(NOTES)
+        .key("demo-premium")
+        .header("x_waykeeper_client", "root")
+        .send()
+        .await;
+
+    assert_eq!(refused.refused(), (400, "bad_request".to_owned()));
+    assert_eq!(
+        world.metrics().await.sum("waykeeper_requests_total", &[]),
+        0.0
+    );
+}
+
+#[tokio::test]
+async fn a_forged_address_is_not_counted_for_another() {
+    let world = World::with(|draft| {
+        draft.configuration()["limits"] =
+            json!([{"name": "per-address", "each": "address", "requests": "2/hour"}]);
+    })
+    .await;
+    let from = |address: &str| {
+        world
+            .get(NOTES)
+            .key("demo-premium")
+            .header("x-forwarded-for", address)
+            .header("x-envoy-external-address", address)
+            .header("x-real-ip", address)
+    };
+
+    for (address, status) in [("1.1.1.1", 200), ("2.2.2.2", 200), ("3.3.3.3", 429)] {
+        assert_eq!(from(address).send().await.status, status, "{address}");
+    }
+}
