@@ -12,7 +12,9 @@ fn assert_same(ours: &Value, reference: &Value, place: &str) {
             let names = ours.keys().chain(reference.keys());
             for name in names {
                 let place = format!("{place}/{name}");
-                let field = |message: &serde_json::Map<_, _>| message.get(name).cloned().unwrap_or_default();
+                let field = |message: &serde_json::Map<_, _>| {
+                    message.get(name).cloned().unwrap_or_default()
+                };
                 assert_same(&field(ours), &field(reference), &place);
             }
         }
@@ -21,13 +23,17 @@ fn assert_same(ours: &Value, reference: &Value, place: &str) {
                 assert_same(ours, reference, &format!("{place}/{index}"));
             }
         }
-        _ => assert_eq!(ours, reference, "{place}: istio/ (left) and envoy/ (right) differ; they must say the same"),
+        _ => assert_eq!(
+            ours, reference,
+            "{place}: istio/ (left) and envoy/ (right) differ; they must say the same"
+        ),
     }
 }
 
 /// A field by its path, or a failure that names it.
 fn at<'a>(tree: &'a Value, path: &str) -> &'a Value {
-    tree.pointer(path).unwrap_or_else(|| panic!("{path} is not there"))
+    tree.pointer(path)
+        .unwrap_or_else(|| panic!("{path} is not there"))
 }
 
 fn reference(file: &str) -> Value {
@@ -35,18 +41,36 @@ fn reference(file: &str) -> Value {
 }
 
 fn reference_manager() -> Value {
-    at(&reference("envoy.yaml"), "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config").clone()
+    at(
+        &reference("envoy.yaml"),
+        "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config",
+    )
+    .clone()
 }
 
 fn reference_configuration() -> Value {
-    at(&reference("waykeeper.yaml"), "/resources/0/typed_config/config").clone()
+    at(
+        &reference("waykeeper.yaml"),
+        "/resources/0/typed_config/config",
+    )
+    .clone()
 }
 
 /// The values of all patches of a kind in one `EnvoyFilter`, in their order.
 fn patches(filter: &Value, apply_to: &str) -> Vec<Value> {
-    let patches = filter["spec"]["configPatches"].as_array().expect("an EnvoyFilter has patches");
+    let patches = filter["spec"]["configPatches"]
+        .as_array()
+        .expect("an EnvoyFilter has patches");
     let of_kind = patches.iter().filter(|patch| patch["applyTo"] == apply_to);
-    of_kind.map(|patch| patch["patch"]["value"].clone()).collect()
+    of_kind
+        .map(|patch| patch["patch"]["value"].clone())
+        .collect()
+}
+
+/// The clusters that a filter adds, by their names.
+fn added_cluster(filter: &Value, name: &str) -> Value {
+    let clusters = patches(filter, "CLUSTER").into_iter();
+    only(clusters.filter(|cluster| cluster["name"] == name).collect())
 }
 
 fn only(mut values: Vec<Value>) -> Value {
@@ -59,17 +83,27 @@ fn envoy_filter() -> Value {
 }
 
 fn sidecar_filter() -> Value {
-    Manifests::of("sidecar").get("EnvoyFilter", "waykeeper-chat-gpu").clone()
+    Manifests::of("sidecar")
+        .get("EnvoyFilter", "waykeeper-chat-gpu")
+        .clone()
 }
 
 /// What Envoy says by itself reads the same everywhere, word for word.
 #[test]
 fn local_replies_are_the_same() {
     let expected = reference_manager()["local_reply_config"].take();
-    assert!(expected["mappers"].as_array().is_some_and(|mappers| mappers.len() > 5));
+    assert!(
+        expected["mappers"]
+            .as_array()
+            .is_some_and(|mappers| mappers.len() > 5)
+    );
     for filter in [envoy_filter(), sidecar_filter()] {
         let manager = only(patches(&filter, "NETWORK_FILTER"));
-        assert_same(&manager["typed_config"]["local_reply_config"], &expected, "local_reply_config");
+        assert_same(
+            &manager["typed_config"]["local_reply_config"],
+            &expected,
+            "local_reply_config",
+        );
     }
 }
 
@@ -85,8 +119,14 @@ fn connection_managers_are_the_same() {
     let mut left: Vec<_> = expected.keys().map(String::as_str).collect();
     left.sort_unstable();
     let of_istio_or_patched_elsewhere = [
-        "access_log", "drain_timeout", "http_filters", "internal_address_config", "route_config",
-        "stat_prefix", "upgrade_configs", "use_remote_address", "xff_num_trusted_hops",
+        "access_log",
+        "drain_timeout",
+        "http_filters",
+        "route_config",
+        "stat_prefix",
+        "upgrade_configs",
+        "use_remote_address",
+        "xff_num_trusted_hops",
     ];
     assert_eq!(left, of_istio_or_patched_elsewhere);
 }
@@ -97,8 +137,13 @@ fn a_sidecar_s_connection_manager_differs_only_in_what_it_leaves_to_istio() {
     let sidecar = only(patches(&sidecar_filter(), "NETWORK_FILTER"));
     for (name, value) in sidecar["typed_config"].as_object().expect("a message") {
         let expected = &gateway["typed_config"][name];
-        match value.as_object().filter(|_| name == "common_http_protocol_options") {
-            Some(fields) => fields.iter().for_each(|(field, value)| assert_eq!(expected[field], *value)),
+        match value
+            .as_object()
+            .filter(|_| name == "common_http_protocol_options")
+        {
+            Some(fields) => fields
+                .iter()
+                .for_each(|(field, value)| assert_eq!(expected[field], *value)),
             None => assert_eq!(expected, value, "{name}"),
         }
     }
@@ -111,16 +156,17 @@ fn routes_and_the_policy_for_browsers_are_the_same() {
     for (name, value) in patch.as_object().expect("a message") {
         assert_same(value, &host[name], name);
     }
-    let mut expected = host["routes"].as_array().expect("routes").clone();
-    // The last route, for requests that the filter has not decided, is the VirtualService's.
-    let last = expected.pop().expect("a last route");
-    let manifests = Manifests::of(".");
-    let theirs = at(manifests.get("VirtualService", "waykeeper"), "/spec/http");
-    assert_eq!(*theirs, json!([{"name": last["name"], "directResponse": last["direct_response"]}]));
-
+    // Each is inserted before the ones above it, so the last of the reference is the first of the patches.
+    let reference = host["routes"].as_array().expect("routes");
+    let (last, others) = reference.split_last().expect("a last route");
+    let expected: Vec<_> = std::iter::once(last).chain(others).cloned().collect();
     let mut ours = patches(&envoy_filter(), "HTTP_ROUTE");
     for route in &mut ours {
-        route.as_object_mut().expect("a message").remove("decorator").expect("a name for traces");
+        route
+            .as_object_mut()
+            .expect("a message")
+            .remove("decorator")
+            .expect("a name for traces");
     }
     assert_same(&json!(ours), &json!(expected), "routes");
 }
@@ -130,7 +176,10 @@ fn the_listener_s_filters_and_limits_are_the_same() {
     let envoy = reference("envoy.yaml");
     let listener = at(&envoy, "/static_resources/listeners/0");
     let limit = only(patches(&envoy_filter(), "LISTENER"));
-    assert_eq!(limit, json!({"per_connection_buffer_limit_bytes": listener["per_connection_buffer_limit_bytes"]}));
+    assert_eq!(
+        limit,
+        json!({"per_connection_buffer_limit_bytes": listener["per_connection_buffer_limit_bytes"]})
+    );
 
     let filters = reference_manager()["http_filters"].take();
     let health_check = patches(&envoy_filter(), "HTTP_FILTER").remove(1);
@@ -147,10 +196,15 @@ fn the_listener_s_filters_and_limits_are_the_same() {
 #[test]
 fn the_validator_s_cluster_is_the_same() {
     let envoy = reference("envoy.yaml");
-    let clusters = at(&envoy, "/static_resources/clusters").as_array().expect("clusters");
-    let expected = clusters.iter().find(|it| it["name"] == "auth-service").expect("its cluster");
+    let clusters = at(&envoy, "/static_resources/clusters")
+        .as_array()
+        .expect("clusters");
+    let expected = clusters
+        .iter()
+        .find(|it| it["name"] == "auth-service")
+        .expect("its cluster");
     for filter in [envoy_filter(), sidecar_filter()] {
-        let ours = only(patches(&filter, "CLUSTER"));
+        let ours = added_cluster(&filter, "waykeeper-validator");
         for (name, value) in expected.as_object().expect("a message") {
             if !["name", "load_assignment"].contains(&name.as_str()) {
                 assert_same(&ours[name], value, name);
@@ -171,12 +225,24 @@ fn waykeeper_s_configuration_is_the_same_but_for_names_of_clusters() {
         document
     };
     let expected = reference_configuration();
-    let full = only(patches(Manifests::of(".").get("EnvoyFilter", "waykeeper-configuration"), "EXTENSION_CONFIG"));
+    let full = only(patches(
+        Manifests::of(".").get("EnvoyFilter", "waykeeper-configuration"),
+        "EXTENSION_CONFIG",
+    ));
     let mut ours = at(&full, "/typed_config/config").clone();
-    let plugin = Manifests::of("wasm-plugin").get("WasmPlugin", "waykeeper").clone();
+    let plugin = Manifests::of("wasm-plugin")
+        .get("WasmPlugin", "waykeeper")
+        .clone();
     let document = without_clusters(at(&expected, "/configuration/value").clone());
-    for document_of_ours in [&ours["configuration"]["value"], &plugin["spec"]["pluginConfig"]] {
-        assert_same(&without_clusters(document_of_ours.clone()), &document, "configuration");
+    for document_of_ours in [
+        &ours["configuration"]["value"],
+        &plugin["spec"]["pluginConfig"],
+    ] {
+        assert_same(
+            &without_clusters(document_of_ours.clone()),
+            &document,
+            "configuration",
+        );
     }
 
     // How the module is run, too, but for where it lies.
@@ -190,9 +256,14 @@ fn waykeeper_s_configuration_is_the_same_but_for_names_of_clusters() {
 
 #[test]
 fn the_filter_takes_every_configuration() {
-    let full = only(patches(Manifests::of(".").get("EnvoyFilter", "waykeeper-configuration"), "EXTENSION_CONFIG"));
+    let full = only(patches(
+        Manifests::of(".").get("EnvoyFilter", "waykeeper-configuration"),
+        "EXTENSION_CONFIG",
+    ));
     let sidecar = only(patches(&sidecar_filter(), "EXTENSION_CONFIG"));
-    let plugin = Manifests::of("wasm-plugin").get("WasmPlugin", "waykeeper").clone();
+    let plugin = Manifests::of("wasm-plugin")
+        .get("WasmPlugin", "waykeeper")
+        .clone();
     for document in [
         at(&full, "/typed_config/config/configuration/value"),
         at(&sidecar, "/typed_config/config/configuration/value"),
@@ -208,27 +279,50 @@ fn the_filter_takes_every_configuration() {
 #[test]
 fn every_agent_has_its_service_its_balancing_and_its_route() {
     let manifests = Manifests::of(".");
-    let full = only(patches(manifests.get("EnvoyFilter", "waykeeper-configuration"), "EXTENSION_CONFIG"));
+    let full = only(patches(
+        manifests.get("EnvoyFilter", "waykeeper-configuration"),
+        "EXTENSION_CONFIG",
+    ));
     let document = at(&full, "/typed_config/config/configuration/value");
     let filter = envoy_filter();
-    assert_eq!(document["clients"]["validator"]["cluster"], only(patches(&filter, "CLUSTER"))["name"]);
+    let validator = document["clients"]["validator"]["cluster"].as_str();
+    added_cluster(&filter, validator.expect("a name"));
 
     let referenced = &filter["metadata"]["annotations"]["envoyfilter.istio.io/referenced-services"];
     let referenced: Vec<_> = referenced.as_str().expect("text").split(',').collect();
-    let balanced: Vec<_> = manifests.of_kind("DestinationRule").iter().map(|rule| rule["spec"]["host"].clone()).collect();
+    let balanced: Vec<_> = manifests
+        .of_kind("DestinationRule")
+        .iter()
+        .map(|rule| rule["spec"]["host"].clone())
+        .collect();
     let by_plugin = Manifests::of("wasm-plugin");
-    let routes = at(by_plugin.get("VirtualService", "waykeeper"), "/spec/http").as_array().expect("routes");
+    let routes = at(by_plugin.get("VirtualService", "waykeeper"), "/spec/http")
+        .as_array()
+        .expect("routes");
     let agents = document["agents"].as_object().expect("agents");
-    assert_eq!((agents.len(), routes.len()), (balanced.len(), balanced.len() + 1));
+    assert_eq!(
+        (agents.len(), routes.len()),
+        (balanced.len(), balanced.len() + 1)
+    );
     assert_eq!(agents.len(), referenced.len());
     for agent in agents.values() {
         let cluster = agent["cluster"].as_str().expect("a name");
-        let host = cluster.strip_prefix("outbound|8080||").expect("Istio's name for a Service");
-        assert!(referenced.contains(&format!("agents/{host}").as_str()), "{host}");
+        let host = cluster
+            .strip_prefix("outbound|8080||")
+            .expect("Istio's name for a Service");
+        assert!(
+            referenced.contains(&format!("agents/{host}").as_str()),
+            "{host}"
+        );
         assert!(balanced.iter().any(|balanced| balanced == host), "{host}");
-        let route = routes.iter().find(|route| route["route"][0]["destination"]["host"] == host);
+        let route = routes
+            .iter()
+            .find(|route| route["route"][0]["destination"]["host"] == host);
         let route = route.unwrap_or_else(|| panic!("no route to {host}"));
-        assert_eq!(route["match"][0]["headers"]["x-waykeeper-cluster"]["exact"], cluster);
+        assert_eq!(
+            route["match"][0]["headers"]["x-waykeeper-cluster"]["exact"],
+            cluster
+        );
         assert_eq!(route["route"][0]["destination"]["port"]["number"], 8080);
     }
 }
@@ -251,8 +345,14 @@ fn agents_are_balanced_alike() {
         ("interval", "interval"),
         ("baseEjectionTime", "base_ejection_time"),
         ("maxEjectionPercent", "max_ejection_percent"),
-        ("splitExternalLocalOriginErrors", "split_external_local_origin_errors"),
-        ("consecutiveLocalOriginFailures", "consecutive_local_origin_failure"),
+        (
+            "splitExternalLocalOriginErrors",
+            "split_external_local_origin_errors",
+        ),
+        (
+            "consecutiveLocalOriginFailures",
+            "consecutive_local_origin_failure",
+        ),
         ("consecutiveGatewayErrors", "consecutive_gateway_failure"),
         ("consecutive5xxErrors", "enforcing_consecutive_5xx"),
     ] {
@@ -275,9 +375,15 @@ fn the_autoscaler_s_metrics_are_the_adapter_s() {
         .collect();
     let rules = read(&folder().join("prometheus-adapter-rules.yaml")).remove(0);
     let rules = at(&rules, "/rules/custom").as_array().expect("rules");
-    let made: Vec<_> = rules.iter().map(|rule| rule["name"]["as"].clone()).collect();
+    let made: Vec<_> = rules
+        .iter()
+        .map(|rule| rule["name"]["as"].clone())
+        .collect();
     assert_eq!(asked, made);
-    for (kind, name) in [("Deployment", "waykeeper-gateway"), ("PodDisruptionBudget", "waykeeper-gateway")] {
+    for (kind, name) in [
+        ("Deployment", "waykeeper-gateway"),
+        ("PodDisruptionBudget", "waykeeper-gateway"),
+    ] {
         let labels = &at(manifests.get(kind, name), "/spec/selector/matchLabels");
         assert_eq!(labels["app"], "waykeeper-gateway", "{kind}");
     }

@@ -24,14 +24,25 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
 
     let server = &gateway["spec"]["servers"][0];
     let selector = &gateway["spec"]["selector"]["istio"];
-    assert_eq!(*selector, pods["metadata"]["labels"]["istio"], "the Gateway selects the pods");
-    assert_eq!(virtual_service["spec"]["gateways"], json!([gateway["metadata"]["name"]]));
+    assert_eq!(
+        *selector, pods["metadata"]["labels"]["istio"],
+        "the Gateway selects the pods"
+    );
+    assert_eq!(
+        virtual_service["spec"]["gateways"],
+        json!([gateway["metadata"]["name"]])
+    );
     assert_eq!(virtual_service["spec"]["hosts"], server["hosts"]);
 
     // Istio binds the port that the Service sends to.
     let port = number(&server["port"]["number"]);
-    let ports = service["spec"]["ports"].as_array().expect("a Service has ports");
-    let service_port = ports.iter().find(|it| it["port"] == port).expect("the Service has the port");
+    let ports = service["spec"]["ports"]
+        .as_array()
+        .expect("a Service has ports");
+    let service_port = ports
+        .iter()
+        .find(|it| it["port"] == port)
+        .expect("the Service has the port");
     let target = number(&service_port["targetPort"]);
     let host = server["hosts"][0].as_str().expect("a host is a string");
 
@@ -39,7 +50,12 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
     let mut filters = common_http_filters();
     let plugins = manifests.of_kind("WasmPlugin");
     // Plugins without a phase stand before CORS.
-    filters.splice(0..0, plugins.iter().map(|plugin| discovered(&plugin_name(plugin))));
+    filters.splice(
+        0..0,
+        plugins
+            .iter()
+            .map(|plugin| discovered(&plugin_name(plugin))),
+    );
     let manager = json!({
         "@type": format!("{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": format!("outbound_{listener};"),
@@ -60,11 +76,14 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "request_id_extension": request_id(),
     });
-    let routes = virtual_service["spec"]["http"].as_array().expect("a VirtualService has routes");
+    let routes = virtual_service["spec"]["http"]
+        .as_array()
+        .expect("a VirtualService has routes");
     Generated {
         context: Context::Gateway,
         namespace: text(&pods_namespace(manifests)),
-        labels: serde_json::from_value(pods["metadata"]["labels"].clone()).expect("labels are text"),
+        labels: serde_json::from_value(pods["metadata"]["labels"].clone())
+            .expect("labels are text"),
         listeners: vec![json!({
             "name": listener,
             "traffic_direction": "OUTBOUND",
@@ -88,10 +107,21 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
             "ignore_port_in_host_matching": true,
             "max_direct_response_body_size_bytes": 1_048_576,
         })],
-        clusters: ["auth-service", "chat-gpu", "chat-cpu", "tool-execution", "rag-retrieval", "memory-store"]
-            .iter()
-            .map(|service| cluster(&format!("outbound|8080||{service}.agents.svc.cluster.local")))
-            .collect(),
+        clusters: [
+            "auth-service",
+            "chat-gpu",
+            "chat-cpu",
+            "tool-execution",
+            "rag-retrieval",
+            "memory-store",
+        ]
+        .iter()
+        .map(|service| {
+            cluster(&format!(
+                "outbound|8080||{service}.agents.svc.cluster.local"
+            ))
+        })
+        .collect(),
         extensions: plugins.iter().map(|plugin| extension(plugin)).collect(),
     }
 }
@@ -171,12 +201,29 @@ pub(crate) fn stats_config(manifests: &Manifests) -> Value {
         .expect("the annotation is YAML");
     let ours = proxy_config["proxyStatsMatcher"]["inclusionRegexps"].as_array();
     let mut patterns = vec![json!({"prefix": "reporter="})];
-    for prefix in ["cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "wasm", "component", "istio"] {
+    for prefix in [
+        "cluster_manager",
+        "listener_manager",
+        "server",
+        "cluster.xds-grpc",
+        "wasm",
+        "component",
+        "istio",
+    ] {
         patterns.push(json!({"prefix": prefix}));
     }
     // The last is added for a proxy that shall end once it has no connection left.
-    assert_eq!(proxy_config["proxyMetadata"]["EXIT_ON_ZERO_ACTIVE_CONNECTIONS"], "true");
-    for suffix in ["rbac.allowed", "rbac.denied", "shadow_allowed", "shadow_denied", "downstream_cx_active"] {
+    assert_eq!(
+        proxy_config["proxyMetadata"]["EXIT_ON_ZERO_ACTIVE_CONNECTIONS"],
+        "true"
+    );
+    for suffix in [
+        "rbac.allowed",
+        "rbac.denied",
+        "shadow_allowed",
+        "shadow_denied",
+        "downstream_cx_active",
+    ] {
         patterns.push(json!({"suffix": suffix}));
     }
     for regex in ours.into_iter().flatten() {
@@ -198,10 +245,15 @@ pub(crate) fn stats_config(manifests: &Manifests) -> Value {
         json!({"tag_name": "wasm_filter", "regex": r"(wasm_filter\.(.+?)\.)"}),
     ];
     // pilot-agent hands the ConfigMap to Envoy, which merges it into the bootstrap: lists append.
-    let map = manifests.get("ConfigMap", &text(&annotations["sidecar.istio.io/bootstrapOverride"]));
+    let map = manifests.get(
+        "ConfigMap",
+        &text(&annotations["sidecar.istio.io/bootstrapOverride"]),
+    );
     let added: Value = serde_json::from_str(&text(&map["data"]["custom_bootstrap.json"]))
         .expect("the bootstrap's override is JSON");
-    let added = added["stats_config"]["stats_tags"].as_array().expect("it adds tags");
+    let added = added["stats_config"]["stats_tags"]
+        .as_array()
+        .expect("it adds tags");
     tags.extend(added.iter().cloned());
     json!({
         "use_all_default_tags": false,
@@ -245,7 +297,11 @@ fn discovered(name: &str) -> Value {
 
 fn plugin_name(plugin: &Value) -> String {
     let metadata = &plugin["metadata"];
-    format!("{}.{}", text(&metadata["namespace"]), text(&metadata["name"]))
+    format!(
+        "{}.{}",
+        text(&metadata["namespace"]),
+        text(&metadata["name"])
+    )
 }
 
 /// What Istio makes of a `WasmPlugin`, once its agent has stripped what was for itself.
@@ -253,7 +309,9 @@ fn extension(plugin: &Value) -> Value {
     let spec = &plugin["spec"];
     let name = plugin_name(plugin);
     let file = text(&spec["url"]);
-    let file = file.strip_prefix("file://").expect("the module is a file of the pod");
+    let file = file
+        .strip_prefix("file://")
+        .expect("the module is a file of the pod");
     json!({
         "name": name,
         "typed_config": {
@@ -277,7 +335,9 @@ fn route(from: &Value) -> Value {
     let mut route = json!({"name": from["name"], "match": {"prefix": "/"}});
     let headers = from["match"][0]["headers"].as_object();
     if let Some(headers) = headers {
-        let matches = headers.iter().map(|(name, value)| json!({"name": name, "string_match": value}));
+        let matches = headers
+            .iter()
+            .map(|(name, value)| json!({"name": name, "string_match": value}));
         route["match"]["headers"] = matches.collect();
     }
     if let Some(headers) = from["headers"]["request"]["remove"].as_array() {
@@ -337,9 +397,14 @@ fn pods_namespace(manifests: &Manifests) -> Value {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+        .to_owned()
 }
 
 fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
 }
