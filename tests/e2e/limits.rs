@@ -1,0 +1,640 @@
+//! How much: limits are exact across workers from the first request on, and the caller is told how they stand.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use waykeeper::identity::KeyHash;
+use waykeeper_demo::auth::Client;
+
+use crate::harness::{Answer, Draft, Puppet, Request, World};
+
+const NOTES: &str = "/api/v1/memory/notes";
+const SEARCH: &str = "/api/v1/search";
+
+/// A limit that holds for longer than any test takes: the first request to come back does so after minutes.
+const N: usize = 20;
+const N_AN_HOUR: &str = "20/hour";
+
+const FIELDS: [&str; 5] = [
+    "ratelimit-policy",
+    "ratelimit",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+];
+
+// ------------------------------------------------------------------------------------------ exactly, over two workers
+
+#[tokio::test]
+async fn a_plan_admits_each_client_exactly_its_requests() {
+    let world = two_workers(|draft| {
+        draft.configuration()["plans"]["standard"] = json!({"requests": N_AN_HOUR});
+        for client in ["one", "two"] {
+            draft.services.auth().insert_key(client, named(client));
+        }
+    })
+    .await;
+
+    let one = (0..4 * N).map(|_| world.get(NOTES).key("one"));
+    let two = (0..4 * N).map(|number| match number % 2 {
+        0 => world.get(NOTES).key("two"),
+        _ => world.post(SEARCH).key("two"),
+    });
+
+    assert_eq!(
+        admitted_of_each(&world, [one.collect(), two.collect()]).await,
+        [N, N]
+    );
+}
+
+#[tokio::test]
+async fn one_count_of_all_admits_exactly_its_requests() {
+    let world = two_workers(|draft| limit(draft, json!([]), N_AN_HOUR)).await;
+
+    let requests = (0..4 * N).map(|number| match number % 3 {
+        0 => world.get(NOTES).key("demo-standard"),
+        1 => world.get(NOTES).key("demo-premium"),
+        _ => world.post(SEARCH).key("demo-admin"),
+    });
+
+    assert_eq!(
+        admitted_of_each(&world, [requests.collect()]).await,
+        [N],
+        "of all"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_per_route_admits_each_route_exactly_its_requests() {
+    let world = two_workers(|draft| limit(draft, json!("route"), N_AN_HOUR)).await;
+    let key = |number: usize| ["demo-standard", "demo-premium"][number % 2];
+
+    let notes = (0..4 * N).map(|number| world.get(NOTES).key(key(number)));
+    let search = (0..4 * N).map(|number| world.post(SEARCH).key(key(number)));
+
+    assert_eq!(
+        admitted_of_each(&world, [notes.collect(), search.collect()]).await,
+        [N, N]
+    );
+}
+
+#[tokio::test]
+async fn a_limit_per_client_and_route_admits_each_pair_exactly_its_requests() {
+    let world = two_workers(|draft| limit(draft, json!(["client", "route"]), N_AN_HOUR)).await;
+    let requests = |path: &str, key: &str| -> Vec<Request> {
+        (0..4 * N).map(|_| world.post(path).key(key)).collect()
+    };
+
+    let admitted = admitted_of_each(
+        &world,
+        [
+            requests(NOTES, "demo-standard"),
+            requests(NOTES, "demo-premium"),
+            requests(SEARCH, "demo-standard"),
+        ],
+    )
+    .await;
+
+    assert_eq!(admitted, [N, N, N]);
+}
+
+#[tokio::test]
+async fn a_limit_per_address_admits_each_address_exactly_its_requests() {
+    let world = two_workers(|draft| {
+        behind_a_proxy(draft);
+        limit(draft, json!("address"), N_AN_HOUR);
+    })
+    .await;
+    let from = |address: &'static str| {
+        let key = |number: usize| ["demo-standard", "demo-premium"][number % 2];
+        let world = &world;
+        (0..4 * N).map(move |number| {
+            world
+                .get(NOTES)
+                .key(key(number))
+                .header("x-forwarded-for", address)
+        })
+    };
+
+    let admitted = admitted_of_each(
+        &world,
+        [
+            from("192.0.2.1").collect(),
+            from("2001:db8::1").collect(),
+            // Not its own neighbour's: IPv6 counts by /64.
+            from("2001:db8:0:1::1").collect(),
+        ],
+    )
+    .await;
+
+    assert_eq!(admitted, [N, N, N]);
+}
+
+#[tokio::test]
+async fn several_limits_at_once_never_admit_more_and_lose_nothing() {
+    let world = two_workers(|draft| {
+        draft.configuration()["limits"] = json!([
+            {"name": "everyone", "each": [], "requests": "30/hour"},
+            {"name": "on-route", "each": "route", "requests": N_AN_HOUR},
+        ]);
+        draft.route(SEARCH)["rate_limit"] = json!({"requests": "10/hour"});
+    })
+    .await;
+
+    // Both clients want more of the route than it gives, and the route more than is there for everyone.
+    let admitted = admitted_of_each(
+        &world,
+        [
+            (0..40)
+                .map(|_| world.post(SEARCH).key("demo-standard"))
+                .collect(),
+            (0..40)
+                .map(|_| world.post(SEARCH).key("demo-premium"))
+                .collect(),
+            (0..40)
+                .map(|_| world.get(NOTES).key("demo-standard"))
+                .collect(),
+        ],
+    )
+    .await;
+    let [standard, premium, notes] = admitted;
+    assert!(standard <= 10 && premium <= 10, "{admitted:?}");
+    assert!(standard + premium + notes <= 30, "{admitted:?}");
+    assert!(notes <= N, "{admitted:?}");
+
+    // Under contention a request may be refused that a serial order would have let in; what it had taken is given back.
+    let mut all = standard + premium + notes;
+    let more = [
+        (SEARCH, "demo-standard"),
+        (SEARCH, "demo-premium"),
+        (NOTES, "demo-standard"),
+    ];
+    for (path, key) in more {
+        while world.post(path).key(key).send().await.status == 200 {
+            all += 1;
+        }
+    }
+    assert_eq!(all, 30);
+}
+
+// --------------------------------------------------------------------------------------------- what the caller is told
+
+#[tokio::test]
+async fn an_allowed_response_tells_how_the_tightest_limit_stands() {
+    let world = World::start().await;
+
+    let first = world.get(NOTES).key("demo-standard").send().await;
+    let premium = world.get(NOTES).key("demo-premium").send().await;
+
+    assert_eq!(
+        told(&first),
+        [
+            r#""plan";q=50;w=60, "per-address";q=1000;w=60"#,
+            r#""plan";r=49;t=2"#,
+            "50",
+            "49",
+            "2s",
+        ]
+    );
+    // A plan's burst is what can go at once.
+    assert_eq!(
+        told(&premium),
+        [
+            r#""plan";q=500;w=60, "per-address";q=1000;w=60"#,
+            r#""plan";r=99;t=1"#,
+            "500",
+            "99",
+            "120ms",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_refused_response_tells_when_to_come_back() {
+    let world = World::with(|draft| {
+        draft.route("/api/v1/memory")["rate_limit"] = json!({"requests": "2/hour"});
+    })
+    .await;
+    let ask = || world.get(NOTES).key("demo-standard").send();
+
+    let before = Instant::now();
+    let answers = [ask().await, ask().await, ask().await];
+    let seconds_passed = before.elapsed().as_secs() + 1;
+
+    assert_eq!(
+        answers.each_ref().map(|answer| answer.status),
+        [200, 200, 429]
+    );
+    for (answer, remaining) in answers.iter().zip([1, 0, 0]) {
+        let policies = r#""plan";q=50;w=60, "route";q=2;w=3600, "per-address";q=1000;w=60"#;
+        assert_eq!(answer.header("ratelimit-policy"), Some(policies));
+        let standing = Standing::of(answer);
+        assert_eq!(
+            (standing.limit.as_str(), standing.remaining),
+            ("route", remaining)
+        );
+        assert!(standing.next <= 1800 && standing.next >= 1800 - seconds_passed);
+        assert_eq!(answer.header("x-ratelimit-limit-requests"), Some("2"));
+    }
+    let [first, second, refused] = &answers;
+    assert_eq!(first.header("x-ratelimit-reset-requests"), Some("30m0s"));
+    assert_eq!(second.header("x-ratelimit-remaining-requests"), Some("0"));
+    assert_eq!(first.header("retry-after"), None);
+    assert_eq!(second.header("retry-after"), None);
+
+    assert_eq!(refused.refusal(), "rate_limited");
+    let next = Standing::of(refused).next.to_string();
+    assert_eq!(refused.header("retry-after"), Some(next.as_str()));
+    let problem = refused.json();
+    assert_eq!(
+        problem["type"],
+        "https://iana.org/assignments/http-problem-types#quota-exceeded"
+    );
+    assert_eq!(problem["violated-policies"], json!(["route"]));
+    assert_eq!(problem["error"]["type"], "rate_limit_error");
+    let detail = problem["detail"].as_str().expect("text");
+    assert!(
+        detail.contains("\"route\"") && detail.contains(&next),
+        "{detail}"
+    );
+}
+
+#[tokio::test]
+async fn of_limits_that_leave_as_much_the_slower_one_is_told() {
+    let world = World::with(|draft| {
+        draft.configuration()["limits"] = json!([]);
+        draft.configuration()["plans"]["standard"] = json!({"requests": "5/minute"});
+        draft.route("/api/v1/memory")["rate_limit"] = json!({"requests": "5/hour"});
+        draft.route(SEARCH)["rate_limit"] = json!({"requests": "50/hour", "burst": 4});
+    })
+    .await;
+
+    let notes = world.get(NOTES).key("demo-standard").send().await;
+    let search = world.post(SEARCH).key("demo-standard").send().await;
+
+    assert_eq!(notes.header("ratelimit"), Some(r#""route";r=4;t=720"#));
+    // Three are left of either; the route's fourth comes after 72 seconds, the plan's after less than 12.
+    assert_eq!(search.header("ratelimit"), Some(r#""route";r=3;t=72"#));
+}
+
+#[tokio::test]
+async fn an_agents_own_limits_give_way_on_limited_routes_only() {
+    let puppet = Puppet::listen().await;
+    let world = World::with(|draft| {
+        draft.configuration()["limits"] = json!([]);
+        draft.configuration()["plans"] = json!({"standard": {}, "premium": {}});
+        draft.route(SEARCH)["rate_limit"] = json!({"requests": "5/hour"});
+        for cluster in ["memory-store", "rag-retrieval"] {
+            let bootstrap = &mut draft.setup.bootstrap;
+            bootstrap
+                .set_endpoints(cluster, &[puppet.address()])
+                .expect("the cluster");
+            draft.cluster(cluster)["health_checks"] = json!([]);
+        }
+    })
+    .await;
+    let agents_own = FIELDS.map(|name| format!("{name}: 7\r\n")).concat();
+    let response =
+        format!("HTTP/1.1 200 OK\r\n{agents_own}content-length: 0\r\nconnection: close\r\n\r\n");
+    let ask = async |path: &str| {
+        let asked = tokio::spawn(world.post(path).key("demo-standard").send());
+        let mut exchange = puppet.accept().await;
+        exchange.read_until("\r\n\r\n").await;
+        exchange.write(&response).await;
+        asked.await.expect("the caller")
+    };
+
+    let limited = ask(SEARCH).await;
+    let unlimited = ask(NOTES).await;
+
+    assert_eq!(
+        told(&limited),
+        [
+            r#""route";q=5;w=3600"#,
+            r#""route";r=4;t=720"#,
+            "5",
+            "4",
+            "12m0s"
+        ]
+    );
+    assert_eq!(told(&unlimited), ["7"; 5]);
+}
+
+// ------------------------------------------------------------------------------------------------- what counts for whom
+
+#[tokio::test]
+async fn a_refused_request_takes_nothing_from_other_limits() {
+    let world = World::with(|draft| {
+        draft.configuration()["limits"] =
+            json!([{"name": "everyone", "each": [], "requests": "7/hour"}]);
+        draft.configuration()["plans"]["standard"] = json!({"requests": "5/hour"});
+        draft.route(SEARCH)["rate_limit"] = json!({"requests": "2/hour"});
+    })
+    .await;
+    let search = || world.post(SEARCH).key("demo-standard").send();
+    let notes = |key: &str| world.get(NOTES).key(key).send();
+
+    for _ in 0..2 {
+        assert_eq!(search().await.status, 200);
+    }
+    for _ in 0..10 {
+        let refused = search().await;
+        assert_eq!(refused.status, 429);
+        // What is told of a refusal holds after it too.
+        assert_eq!(Standing::of(&refused).remaining, 0);
+    }
+
+    // Of the plan's five two are gone, and of everyone's seven as well.
+    let standing = Standing::of(&notes("demo-standard").await);
+    assert_eq!((standing.limit.as_str(), standing.remaining), ("plan", 2));
+    let standing = Standing::of(&notes("demo-premium").await);
+    assert_eq!(
+        (standing.limit.as_str(), standing.remaining),
+        ("everyone", 3)
+    );
+
+    // Nor does everyone's take from the plan when it is full.
+    for _ in 0..3 {
+        assert_eq!(notes("demo-premium").await.status, 200);
+    }
+    for _ in 0..5 {
+        let refused = notes("demo-standard").await;
+        assert_eq!(refused.json()["violated-policies"], json!(["everyone"]));
+        assert!(
+            refused
+                .header("ratelimit-policy")
+                .is_some_and(|policies| policies.starts_with(r#""plan";q=5;w=3600"#))
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_one_client_count_together_and_each_plan_is_its_own() {
+    let world = World::with(|draft| {
+        draft.configuration()["plans"]["standard"] = json!({"requests": "4/hour"});
+        draft.configuration()["plans"]["premium"] = json!({"requests": "6/hour"});
+        let auth = draft.services.auth();
+        auth.insert_key("first", named("twin"));
+        auth.insert_key("second", named("twin"));
+        // Of the configuration, without a plan as well.
+        let sha256: String = KeyHash::of(b"listed")
+            .0
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        draft.configuration()["clients"]["keys"] =
+            json!([{"sha256": sha256, "client_id": "listed"}]);
+    })
+    .await;
+    let remaining = async |key: &str| {
+        let answer = world.get(NOTES).key(key).send().await;
+        assert_eq!(answer.status, 200, "{key}: {}", answer.text());
+        Standing::of(&answer).remaining
+    };
+
+    assert_eq!(remaining("first").await, 3);
+    assert_eq!(remaining("second").await, 2);
+    assert_eq!(remaining("demo-standard").await, 3);
+    assert_eq!(remaining("listed").await, 3);
+    assert_eq!(remaining("demo-premium").await, 5);
+    // Another client of the same plan.
+    assert_eq!(remaining("demo-admin").await, 5);
+    assert_eq!(remaining("first").await, 1);
+}
+
+#[tokio::test]
+async fn whoever_has_no_key_is_counted_by_address() {
+    let world = World::with(|draft| {
+        behind_a_proxy(draft);
+        limit(draft, json!("client"), "3/hour");
+        let route = draft.route("/api/v1/memory");
+        route["auth_required"] = json!(false);
+        route["rate_limit"] = json!({"requests": "2/hour"});
+        draft.route(SEARCH)["auth_required"] = json!(false);
+    })
+    .await;
+    let status = async |path: &str, address: &str| {
+        let request = world.post(path).header("x-forwarded-for", address);
+        request.send().await.status
+    };
+
+    for expected in [200, 200, 429] {
+        assert_eq!(status(NOTES, "192.0.2.1").await, expected);
+    }
+    // One is left per client, here per address, whatever the route.
+    for expected in [200, 429] {
+        assert_eq!(status(SEARCH, "192.0.2.1").await, expected);
+    }
+    assert_eq!(status(NOTES, "192.0.2.2").await, 200);
+    // Whoever has a key is counted by that, wherever it calls from.
+    let known = world
+        .get(NOTES)
+        .header("x-forwarded-for", "192.0.2.1")
+        .key("demo-standard");
+    assert_eq!(known.send().await.status, 200);
+}
+
+#[tokio::test]
+async fn ipv6_addresses_count_by_their_network() {
+    let world = World::with(|draft| {
+        behind_a_proxy(draft);
+        limit(draft, json!("address"), "2/hour");
+    })
+    .await;
+    let remaining = async |address: &str| {
+        let request = world.get(NOTES).key("demo-premium");
+        let answer = request.header("x-forwarded-for", address).send().await;
+        (answer.status, Standing::of(&answer).remaining)
+    };
+
+    assert_eq!(remaining("2001:db8::1").await, (200, 1));
+    assert_eq!(remaining("2001:db8::ffff:2").await, (200, 0));
+    assert_eq!(remaining("2001:db8:0:0:1::").await, (429, 0));
+    assert_eq!(remaining("2001:db8:0:1::1").await, (200, 1));
+}
+
+#[tokio::test]
+async fn the_gate_tells_even_those_whom_it_lets_in_and_others_refuse() {
+    let world = World::with(|draft| limit(draft, json!("address"), "3/hour")).await;
+
+    let no_key = world.get(NOTES).send().await;
+    let wrong_key = world.get(NOTES).key("unheard-of").send().await;
+    let served = world.get(NOTES).key("demo-premium").send().await;
+    let refused = world.get(NOTES).key("demo-premium").send().await;
+
+    let told = [no_key, wrong_key, served, refused].map(|answer| {
+        let policy = answer.header("ratelimit-policy").map(str::to_owned);
+        assert_eq!(policy.as_deref(), Some(r#""special";q=3;w=3600"#));
+        (answer.status, Standing::of(&answer).remaining)
+    });
+    assert_eq!(told, [(401, 2), (401, 1), (200, 0), (429, 0)]);
+}
+
+// ------------------------------------------------------------------------------------------------------- as time passes
+
+#[tokio::test]
+async fn a_burst_goes_at_once_and_no_more() {
+    let world = World::with(|draft| {
+        draft.configuration()["plans"]["standard"] = json!({"requests": "60/hour", "burst": 3});
+    })
+    .await;
+    let ask = || world.get(NOTES).key("demo-standard").send();
+
+    for remaining in [2, 1, 0] {
+        let answer = ask().await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(Standing::of(&answer).remaining, remaining);
+        assert!(
+            answer
+                .header("ratelimit-policy")
+                .is_some_and(|policies| policies.starts_with(r#""plan";q=60;w=3600"#))
+        );
+    }
+    let refused = ask().await;
+    assert_eq!(refused.status, 429);
+    assert!(Standing::of(&refused).next <= 60);
+}
+
+#[tokio::test]
+async fn whoever_comes_back_when_told_is_admitted() {
+    let world = World::with(|draft| {
+        draft.configuration()["plans"]["standard"] = json!({"requests": "30/minute", "burst": 1});
+    })
+    .await;
+    let begin = Instant::now();
+    let mut admitted = 0;
+
+    // However slow this machine is: whenever one is refused, it is admitted at the moment that it was told.
+    let mut waited = 0;
+    while waited < 2 {
+        let answer = world.get(NOTES).key("demo-standard").send().await;
+        if answer.status == 200 {
+            admitted += 1;
+            continue;
+        }
+        assert_eq!(answer.status, 429);
+        let told = answer.header("retry-after").expect("a time");
+        sleep_until(Instant::now() + Duration::from_secs(told.parse().expect("seconds"))).await;
+        let again = world.get(NOTES).key("demo-standard").send().await;
+        assert_eq!(again.status, 200, "told {told}: {}", again.text());
+        admitted += 1;
+        waited += 1;
+    }
+
+    // One at once, and then one every two seconds.
+    let most = 1 + begin.elapsed().as_secs() / 2;
+    assert!(admitted <= most, "{admitted} in {:?}", begin.elapsed());
+}
+
+// --------------------------------------------------------------------------------------------------------------- tools
+
+/// How a limit stands, as `RateLimit` tells it.
+struct Standing {
+    limit: String,
+    remaining: u64,
+    next: u64,
+}
+
+impl Standing {
+    fn of(answer: &Answer) -> Self {
+        let field = answer.header("ratelimit").expect("no RateLimit");
+        let read = || {
+            let (limit, rest) = field.strip_prefix('"')?.split_once("\";r=")?;
+            let (remaining, next) = rest.split_once(";t=")?;
+            Some(Self {
+                limit: limit.to_owned(),
+                remaining: remaining.parse().ok()?,
+                next: next.parse().ok()?,
+            })
+        };
+        let standing = read().unwrap_or_else(|| panic!("RateLimit: {field}"));
+        let remaining = standing.remaining.to_string();
+        assert_eq!(
+            answer.header("x-ratelimit-remaining-requests"),
+            Some(remaining.as_str())
+        );
+        standing
+    }
+}
+
+/// All that a response tells of limits, in the order of [`FIELDS`].
+fn told(answer: &Answer) -> [&str; 5] {
+    FIELDS.map(|name| answer.header(name).unwrap_or_default())
+}
+
+/// A client that the validator knows by nothing but its name.
+fn named(client_id: &str) -> Client {
+    Client {
+        client_id: client_id.to_owned(),
+        ..Client::default()
+    }
+}
+
+/// Two workers and no limit but what `change` adds.
+async fn two_workers(change: impl FnOnce(&mut Draft)) -> World {
+    World::with(|draft| {
+        draft.workers(2);
+        draft.configuration()["limits"] = json!([]);
+        draft.configuration()["plans"] = json!({"standard": {}, "premium": {}});
+        draft.route(SEARCH)["rate_limit"] = json!({"requests": "1000000/minute"});
+        change(draft);
+    })
+    .await
+}
+
+/// No limit but this one, called `special`.
+fn limit(draft: &mut Draft, each: Value, requests: &str) {
+    draft.configuration()["plans"] = json!({"standard": {}, "premium": {}});
+    draft
+        .route(SEARCH)
+        .as_object_mut()
+        .expect("a route")
+        .remove("rate_limit");
+    draft.configuration()["limits"] =
+        json!([{"name": "special", "each": each, "requests": requests}]);
+}
+
+/// Envoy believes the caller what address a request comes from, as it does a proxy before it.
+fn behind_a_proxy(draft: &mut Draft) {
+    draft.connection_manager()["xff_num_trusted_hops"] = json!(1);
+}
+
+/// Sends all requests at once, over both workers, and says how many of each list were admitted. The others met a full
+/// limit.
+async fn admitted_of_each<const LISTS: usize>(
+    world: &World,
+    requests: [Vec<Request>; LISTS],
+) -> [usize; LISTS] {
+    let mut answers = JoinSet::new();
+    let mut lists = requests.map(Vec::into_iter);
+    loop {
+        let before = answers.len();
+        for (list, requests) in lists.iter_mut().enumerate() {
+            if let Some(request) = requests.next() {
+                answers.spawn(async move { (list, request.send().await) });
+            }
+        }
+        if answers.len() == before {
+            break;
+        }
+    }
+    let mut admitted = [0; LISTS];
+    for (list, answer) in answers.join_all().await {
+        match answer.status {
+            200 => admitted[list] += 1,
+            _ => assert_eq!(answer.refused(), (429, "rate_limited".to_owned())),
+        }
+    }
+    for worker in ["worker_0", "worker_1"] {
+        let connections = format!("listener.127.0.0.1_0.{worker}.downstream_cx_total");
+        let connections = world.gateway().admin().stat(&connections).await;
+        assert_ne!(
+            connections.expect("a statistic"),
+            0,
+            "{worker} had nothing to do"
+        );
+    }
+    admitted
+}
