@@ -10,25 +10,24 @@
 # tests/local-images.sh makes stand-ins for the images named here.
 
 FROM rust:1.95-slim-bookworm AS build
-# The older builder leaves this stage behind without a name; the label tells whose it is.
+# The older builder leaves stages behind without a name; the label tells whose they are.
 LABEL waykeeper.stage=build
 WORKDIR /waykeeper
 RUN rustup target add wasm32-wasip1
 
 # The sample services and the tool do little work themselves, so they are not optimised across crates: half the time to build.
 ENV CARGO_TERM_COLOR=never \
-    BUILD_FILTER="cargo build --locked --release --target wasm32-wasip1 --package waykeeper" \
+    BUILD_FILTER="cargo build --locked --release --target wasm32-wasip1 --package waykeeper --lib" \
     BUILD_TOOLS="env CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
         cargo build --locked --release --package waykeeper-cli --package waykeeper-demo"
 
 # First the dependencies alone, with empty sources in place of ours: a layer that lasts until Cargo.lock changes.
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY cli/Cargo.toml cli/
 COPY demo/Cargo.toml demo/
 RUN mkdir src cli/src demo/src \
-    && touch src/lib.rs demo/src/lib.rs \
-    && echo 'fn main() {}' >cli/src/main.rs \
-    && echo 'fn main() {}' >demo/src/main.rs \
+    && echo '//! Empty.' | tee src/lib.rs demo/src/lib.rs \
+    && printf '//! Empty.\nfn main() {}\n' | tee cli/src/main.rs demo/src/main.rs \
     && $BUILD_FILTER \
     && $BUILD_TOOLS
 
@@ -42,6 +41,7 @@ RUN find src cli demo -name '*.rs' -exec touch {} + \
     && $BUILD_TOOLS
 
 FROM scratch AS filter
+LABEL waykeeper.stage=filter
 # The name and place that Istio looks for.
 COPY --from=build /waykeeper/target/wasm32-wasip1/release/waykeeper.wasm /plugin.wasm
 
@@ -52,12 +52,14 @@ USER 10001:10001
 ENTRYPOINT ["waykeeper-demo"]
 
 FROM envoyproxy/envoy:v1.40.0 AS gateway
-COPY --from=build /waykeeper/target/wasm32-wasip1/release/waykeeper.wasm /etc/waykeeper/waykeeper.wasm
+COPY --from=filter /plugin.wasm /etc/waykeeper/waykeeper.wasm
 COPY --from=build /waykeeper/target/release/waykeeper /usr/local/bin/waykeeper
+COPY envoy/run.sh /usr/local/bin/run-envoy
 COPY envoy /etc/waykeeper/envoy
 # A configuration with a mistake makes no image.
 RUN waykeeper check --envoy /etc/waykeeper/envoy/envoy.yaml /etc/waykeeper/envoy/waykeeper.yaml
 # The user `envoy` of the base image.
 USER 101:101
 EXPOSE 8080 9902
-CMD ["envoy", "--config-path", "/etc/waykeeper/envoy/envoy.yaml", "--disable-hot-restart"]
+CMD ["run-envoy", "--config-path", "/etc/waykeeper/envoy/envoy.yaml", \
+     "--log-level", "warning", "--component-log-level", "wasm:info", "--file-flush-interval-msec", "1000", "--disable-hot-restart"]
