@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use waykeeper_demo::auth::Fault;
 
 use crate::generated;
-use crate::harness::{Answer, World};
+use crate::harness::{Answer, World, eventually};
 use crate::manifests::Manifests;
 use crate::patch::{EnvoyFilter, Generated, apply};
 use crate::render;
@@ -310,6 +310,50 @@ async fn health_and_preflights_need_no_key() {
         preflight.header("access-control-allow-origin"),
         Some("http://localhost:3000")
     );
+}
+
+/// A module that traps where a request has many headers, and lets others go on undecided.
+const TRAPPING: &str = r#"(module
+    (memory (export "memory") 1)
+    (func (export "proxy_abi_version_0_2_1"))
+    (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
+    (func (export "proxy_on_context_create") (param i32 i32))
+    (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
+    (func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 1))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (if (i32.gt_u (local.get 1) (i32.const 20)) (then unreachable))
+        (i32.const 0)))"#;
+
+#[tokio::test]
+async fn a_module_that_traps_is_started_anew() {
+    let folder = tempfile::tempdir().expect("a folder for a module");
+    let module = folder.path().join("trapping.wasm");
+    std::fs::write(&module, wat::parse_str(TRAPPING).expect("a module"))
+        .expect("the module's file");
+    let (generated, _) = patched();
+    let world = World::with(|draft| {
+        render::install(draft, &generated, None);
+        draft
+            .setup
+            .filter
+            .set_module(&module)
+            .expect("a local module");
+    })
+    .await;
+    let undecided = (503, "agent_unreachable".to_owned());
+    assert_eq!(world.get(NOTES).send().await.refused(), undecided);
+
+    let many = (0..20).fold(world.get(NOTES), |request, index| {
+        request.header(&format!("x-{index}"), "1")
+    });
+    let trapped = many.send().await;
+
+    assert_eq!(trapped.refused(), (503, "gateway_unavailable".to_owned()));
+    assert_eq!(trapped.header("retry-after"), Some("1"));
+    eventually("the new module", || async {
+        (world.get(NOTES).send().await.refused() == undecided).then_some(())
+    })
+    .await;
 }
 
 /// The manifests may arrive in any order, and someone may delete one: what is left must not let anyone in.

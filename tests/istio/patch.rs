@@ -240,7 +240,7 @@ impl ConfigPatch {
                 Ok(asked_for)
             }
             (ApplyTo::Listener, Operation::Merge) => {
-                Ok(count(&mut generated.listeners, |listener| {
+                Ok(change_each(&mut generated.listeners, |listener| {
                     let matches = self.matching.listener.matches(listener);
                     if matches {
                         merge(listener, value);
@@ -266,7 +266,7 @@ impl ConfigPatch {
             }
             (ApplyTo::HttpRoute, Operation::Merge) => {
                 Ok(self.on_virtual_hosts(generated, |host| {
-                    count(elements(host, "routes"), |route| {
+                    change_each(elements(host, "routes"), |route| {
                         merge(route, value);
                         true
                     })
@@ -289,17 +289,17 @@ impl ConfigPatch {
         mut change: impl FnMut(&mut Value) -> bool,
     ) -> bool {
         let matching = &self.matching.listener;
-        count(&mut generated.listeners, |listener| {
+        change_each(&mut generated.listeners, |listener| {
             let is_virtual = listener["name"] == "virtualInbound";
             if !matching.matches(listener) {
                 return false;
             }
-            count(elements(listener, "filter_chains"), |chain| {
+            change_each(elements(listener, "filter_chains"), |chain| {
                 let port = &chain["filter_chain_match"]["destination_port"];
                 if is_virtual && matching.port_number.is_some_and(|wanted| *port != wanted) {
                     return false;
                 }
-                count(elements(chain, "filters"), |filter| {
+                change_each(elements(chain, "filters"), |filter| {
                     let wanted = matching.filter_chain.filter.as_ref();
                     wanted.is_none_or(|wanted| filter["name"] == wanted.name) && change(filter)
                 })
@@ -331,8 +331,8 @@ impl ConfigPatch {
         mut change: impl FnMut(&mut Value) -> bool,
     ) -> bool {
         let matching = &self.matching.route_configuration;
-        count(&mut generated.routes, |routes| {
-            matching.matches(routes) && count(elements(routes, "virtual_hosts"), &mut change)
+        change_each(&mut generated.routes, |routes| {
+            matching.matches(routes) && change_each(elements(routes, "virtual_hosts"), &mut change)
         })
     }
 }
@@ -383,10 +383,12 @@ impl Generated {
 }
 
 /// Calls `change` with every element; whether one was changed.
-fn count(elements: &mut Vec<Value>, mut change: impl FnMut(&mut Value) -> bool) -> bool {
-    elements
-        .iter_mut()
-        .fold(false, |changed, element| change(element) || changed)
+fn change_each(elements: &mut [Value], mut change: impl FnMut(&mut Value) -> bool) -> bool {
+    let mut changed = false;
+    for element in elements {
+        changed |= change(element);
+    }
+    changed
 }
 
 fn elements<'a>(message: &'a mut Value, field: &str) -> &'a mut Vec<Value> {
