@@ -365,7 +365,7 @@ async fn reload(
         }
         sleep(POLL).await;
     }
-    Ok("it says the same as before".to_owned())
+    Ok("envoy does not look at it".to_owned())
 }
 
 // === impl UpError ===

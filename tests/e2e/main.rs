@@ -3,12 +3,15 @@
 
 mod harness;
 
+mod bodies;
+mod configuration;
 mod gateway;
 mod identity;
 mod keys;
 mod limits;
 mod paths;
 mod refusals;
+mod reload;
 mod retries;
 mod spoofing;
 mod streaming;

@@ -11,9 +11,9 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::exchange::exchange;
 
-/// The statistics that tell whether a changed configuration was taken.
-const RELOADED: &str = "extension_config_discovery.http_filter.waykeeper.config_reload";
-const REFUSED: &str = "extension_config_discovery.http_filter.waykeeper.config_fail";
+/// The statistics that tell whether a changed configuration was taken. (`config_reload` counts refused ones as well.)
+const TAKEN: &str = "extension_config_discovery.http_filter.waykeeper.update_success";
+const REFUSED: &str = "extension_config_discovery.http_filter.waykeeper.update_rejected";
 
 /// Where an admin interface listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Admin {
     /// If there is no answer.
     pub async fn reloads(&self) -> Result<Reloads, AdminError> {
         Ok(Reloads {
-            taken: self.stat(RELOADED).await?,
+            taken: self.stat(TAKEN).await?,
             refused: self.stat(REFUSED).await?,
         })
     }

@@ -152,17 +152,11 @@ impl World {
 
     /// Changes the filter's configuration while Envoy runs, and waits until Envoy has taken it.
     pub(crate) async fn reconfigure(&mut self, change: impl FnOnce(&mut Value)) {
-        let before = self.reloads().await;
-        change(self.filter.configuration_mut().expect("a configuration"));
-        self.gateway.reconfigure(&self.filter).expect("write");
-        eventually("the reload", || async {
-            (self.reloads().await.taken > before.taken).then_some(())
-        })
-        .await;
+        assert!(self.offer(change).await, "the configuration is refused");
     }
 
-    /// Offers Envoy a configuration, waits until it has judged, and says whether it was taken. A refused one is kept in
-    /// mind no longer: the next change starts from the one before it.
+    /// Changes the filter's configuration while Envoy runs, waits until Envoy has judged, and says whether it has taken it.
+    /// If not, the next change starts from the one before.
     pub(crate) async fn offer(&mut self, change: impl FnOnce(&mut Value)) -> bool {
         let before = self.reloads().await;
         let mut filter = self.filter.clone();
