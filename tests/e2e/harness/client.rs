@@ -141,6 +141,7 @@ impl Request {
         *request.headers_mut() = self.headers;
         let exchange = async {
             let stream = TcpStream::connect(self.address).await.expect("connect");
+            stream.set_nodelay(true).expect("a socket option");
             if self.http2 {
                 let uri = format!("http://{}{}", self.address, self.path);
                 *request.uri_mut() = uri.parse().expect("a path");

@@ -70,6 +70,19 @@ impl Exchange {
         String::from_utf8_lossy(&text).into_owned()
     }
 
+    /// The next so many bytes.
+    pub(crate) async fn read(&mut self, count: usize) -> Vec<u8> {
+        let reading = async {
+            while self.read.len() < count {
+                let came = self.stream.read_buf(&mut self.read).await.expect("read");
+                assert!(came > 0, "the connection ended");
+            }
+        };
+        timeout(PATIENCE, reading).await.expect("nothing arrives");
+        let rest = self.read.split_off(count);
+        std::mem::replace(&mut self.read, rest)
+    }
+
     /// Sends bytes as they are.
     pub(crate) async fn write(&mut self, bytes: &str) {
         let written = timeout(PATIENCE, self.stream.write_all(bytes.as_bytes()));
