@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use waykeeper::config::{self, Faults, Policy, Segment};
+use waykeeper::config::{self, Faults, Policy};
 
 use crate::Outcome;
 use crate::found::{self, Configuration};
@@ -167,10 +167,6 @@ impl Report<'_> {
         clusters: Option<&Clusters>,
         target: Target,
     ) -> io::Result<()> {
-        let line_of = |path: &[Segment]| match configuration {
-            Configuration::Fields(value) => value.line_of(path),
-            Configuration::Json(_, line) => *line,
-        };
         let read = match configuration {
             Configuration::Fields(value) => config::read_node(&value.node()),
             Configuration::Json(text, _) => config::load(text.as_bytes()),
@@ -182,14 +178,14 @@ impl Report<'_> {
         }
         let policy = match read {
             Ok(policy) => policy,
-            Err(faults) => return self.all(&faults, line_of),
+            Err(faults) => return self.all(&faults, configuration),
         };
         let before = self.faults;
         for message in target::faults(target, &policy) {
             self.fault(configuration.line(), &message)?;
         }
         if let Some(clusters) = clusters {
-            self.clusters(&policy, clusters, line_of)?;
+            self.clusters(&policy, clusters, configuration)?;
         }
         for message in summary::doubts(&policy) {
             self.warning(configuration.line(), &message)?;
@@ -205,13 +201,17 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn all(&mut self, faults: &Faults, line_of: impl Fn(&[Segment]) -> usize) -> io::Result<()> {
+    fn all(&mut self, faults: &Faults, configuration: &Configuration<'_>) -> io::Result<()> {
         for fault in faults {
-            self.fault(line_of(&fault.path), fault)?;
+            let line = match configuration {
+                Configuration::Fields(value) => value.line_at(&fault.positions),
+                Configuration::Json(_, line) => *line,
+            };
+            self.fault(line, fault)?;
         }
         if faults.untold() > 0 {
             self.fault(
-                line_of(&[]),
+                configuration.line(),
                 format_args!("and {} more faults", faults.untold()),
             )?;
         }
@@ -223,39 +223,39 @@ impl Report<'_> {
         &mut self,
         policy: &Policy,
         clusters: &Clusters,
-        line_of: impl Fn(&[Segment]) -> usize,
+        configuration: &Configuration<'_>,
     ) -> io::Result<()> {
-        let fields = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| Segment::Field((*name).to_owned()))
-                .collect::<Vec<_>>()
-        };
         let validator = policy.clients.validator.iter();
-        let of_validator = validator.map(|validator| {
-            (
-                fields(&["clients", "validator", "cluster"]),
-                &validator.cluster,
-            )
-        });
+        let of_validator = validator
+            .map(|validator| (vec!["clients", "validator", "cluster"], &validator.cluster));
         let agents = policy.agents.iter();
         let of_agents =
-            agents.map(|agent| (fields(&["agents", &agent.name, "cluster"]), &agent.cluster));
-        let mut missing: Vec<(usize, config::Fault)> = of_validator
+            agents.map(|agent| (vec!["agents", &agent.name, "cluster"], &agent.cluster));
+        let mut missing: Vec<(usize, String)> = of_validator
             .chain(of_agents)
             .filter(|(_, cluster)| !clusters.names.contains(cluster))
             .map(|(path, cluster)| {
                 let near = config::did_you_mean(cluster, clusters.names.iter().map(String::as_str));
-                let message = format!("{} has no cluster named {cluster:?}{near}", clusters.file);
-                (line_of(&path), config::Fault { path, message })
+                let line = match configuration {
+                    Configuration::Fields(value) => value.line_of(&path),
+                    Configuration::Json(_, line) => *line,
+                };
+                (
+                    line,
+                    format!(
+                        "{}: {} has no cluster named {cluster:?}{near}",
+                        path.join("."),
+                        clusters.file
+                    ),
+                )
             })
             .collect();
-        missing.sort_by_key(|(line, _)| *line);
-        for (line, fault) in missing {
+        missing.sort();
+        for (line, message) in missing {
             if clusters.dynamic {
-                self.warning(line, &fault)?;
+                self.warning(line, message)?;
             } else {
-                self.fault(line, &fault)?;
+                self.fault(line, message)?;
             }
         }
         Ok(())

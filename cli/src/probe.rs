@@ -163,3 +163,26 @@ impl fmt::Display for Url {
         write!(formatter, "http://{}{}", self.authority, self.path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        for (text, host, port, path) in [
+            ("http://a", "a", 80, "/"),
+            ("http://a:8080/ready", "a", 8080, "/ready"),
+            ("http://[::1]:9901/x?y=1#z", "::1", 9901, "/x?y=1"),
+            ("http://[::1]", "::1", 80, "/"),
+            ("http://a?y=1:2", "a", 80, "/?y=1:2"),
+        ] {
+            let url: Url = text.parse().unwrap();
+            assert_eq!(
+                (url.host.as_str(), url.port, url.path.as_str()),
+                (host, port, path),
+                "{text}"
+            );
+        }
+    }
+}

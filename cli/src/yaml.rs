@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
-use waykeeper::config::{Node, Segment};
+use waykeeper::config::Node;
 
 /// Aliases make small files large; more values than this are no configuration.
 const MOST_VALUES: usize = 2_000_000;
@@ -384,27 +384,34 @@ impl Value {
         }
     }
 
-    /// The line of what a path leads to, or of what is nearest to it. Of fields written twice the last is meant:
-    /// that is the one a fault is about.
-    pub(crate) fn line_of(&self, path: &[Segment]) -> usize {
+    /// The line of what a path leads to, or of what is nearest to it.
+    pub(crate) fn line_of(&self, path: &[&str]) -> usize {
+        let positions: Vec<usize> = path
+            .iter()
+            .scan(Some(self), |at, name| {
+                let position = at
+                    .as_ref()?
+                    .entries()
+                    .iter()
+                    .position(|entry| entry.name == *name)?;
+                *at = at.and_then(|value| value.get(name));
+                Some(position)
+            })
+            .collect();
+        self.line_at(&positions)
+    }
+
+    /// The same for positions among fields and items.
+    pub(crate) fn line_at(&self, positions: &[usize]) -> usize {
         let mut line = self.line;
         let mut at = self;
-        for segment in path {
-            let next = match segment {
-                Segment::Field(name) => {
-                    at.entries()
-                        .iter()
-                        .rfind(|entry| entry.name == *name)
-                        .map(|entry| {
-                            line = entry.line;
-                            &entry.value
-                        })
-                }
-                Segment::Item(index) => at.items().get(*index).inspect(|item| line = item.line),
-            };
-            match next {
-                Some(value) => at = value,
-                None => break,
+        for position in positions {
+            if let Some(entry) = at.entries().get(*position) {
+                (line, at) = (entry.line, &entry.value);
+            } else if let Some(item) = at.items().get(*position) {
+                (line, at) = (item.line, item);
+            } else {
+                break;
             }
         }
         line
@@ -426,3 +433,6 @@ impl Value {
         doubts
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,9 @@ const MOST_TOLD: usize = 500;
 pub struct Fault {
     /// From the root of the document; empty for the document itself.
     pub path: Vec<Segment>,
+    /// The same steps as positions among what is written, which tell fields of one name apart. Past the end for
+    /// a field that is missing.
+    pub positions: Vec<usize>,
     /// What is wrong and what to do, without the place.
     pub message: String,
 }
@@ -50,8 +53,7 @@ enum Step<'a> {
 /// Collects faults.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    /// Each with the positions that sort it into the order of the document.
-    faults: RefCell<Vec<(Vec<usize>, Fault)>>,
+    faults: RefCell<Vec<Fault>>,
     untold: Cell<usize>,
 }
 
@@ -91,6 +93,7 @@ impl Faults {
         Self {
             told: vec![Fault {
                 path: Vec::new(),
+                positions: Vec::new(),
                 message,
             }],
             untold: 0,
@@ -193,6 +196,7 @@ impl fmt::Display for Place<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = Fault {
             path: self.path(),
+            positions: Vec::new(),
             message: String::new(),
         }
         .to_string();
@@ -206,13 +210,11 @@ impl Log {
     pub(super) fn add(&self, place: &Place<'_>, message: String) {
         let mut faults = self.faults.borrow_mut();
         if faults.len() < MOST_TOLD {
-            faults.push((
-                place.positions(),
-                Fault {
-                    path: place.path(),
-                    message,
-                },
-            ));
+            faults.push(Fault {
+                path: place.path(),
+                positions: place.positions(),
+                message,
+            });
         } else {
             self.untold.set(self.untold.get().saturating_add(1));
         }
@@ -229,9 +231,9 @@ impl Log {
         if faults.is_empty() {
             return None;
         }
-        faults.sort_by(|left, right| left.0.cmp(&right.0));
+        faults.sort_by(|left, right| left.positions.cmp(&right.positions));
         Some(Faults {
-            told: faults.into_iter().map(|(_, fault)| fault).collect(),
+            told: faults,
             untold: self.untold.get(),
         })
     }

@@ -1,0 +1,605 @@
+//! `waykeeper check` on files of every kind.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::{Run, repository, waykeeper};
+
+/// A good document, as it stands in a file of its own.
+const BARE: &str = "\
+clients:
+  validator: {cluster: auth, path: /validate}
+agents:
+  chat: {cluster: chat}
+routes:
+  - prefix: /chat
+    agents: [chat]
+";
+
+/// Files in a directory that is gone after the test.
+struct Files(TempDir);
+
+impl Files {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+/// Checks one file's text; its path is left out of what is said.
+fn check(text: &str, arguments: &[&str]) -> Run {
+    let files = Files::new(&[("file.yaml", text)]);
+    let path = files.path("file.yaml");
+    let mut run = waykeeper(&[&["check", path.as_str()], arguments].concat(), b"");
+    run.output = run.output.replace(&path, "FILE");
+    run.errors = run.errors.replace(&path, "FILE");
+    run
+}
+
+/// The document inside of Envoy's Wasm filter, inside of whatever `around` makes of it.
+fn filter(configuration: &str) -> String {
+    format!(
+        "\
+\"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+config:
+  name: waykeeper
+  configuration:
+{}",
+        indented(configuration, 4)
+    )
+}
+
+fn as_struct(document: &str) -> String {
+    format!(
+        "\"@type\": type.googleapis.com/google.protobuf.Struct\nvalue:\n{}",
+        indented(document, 2)
+    )
+}
+
+fn indented(text: &str, by: usize) -> String {
+    text.lines()
+        .map(|line| format!("{}{line}\n", " ".repeat(by)))
+        .collect()
+}
+
+/// An extension configuration in a file, as Envoy watches it.
+fn discovered(configuration: &str) -> String {
+    format!(
+        "\
+resources:
+  - \"@type\": type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig
+    name: waykeeper
+    typed_config:
+{}",
+        indented(&filter(configuration), 6)
+    )
+}
+
+fn bootstrap(document: &str, clusters: &str) -> String {
+    format!(
+        "\
+static_resources:
+  listeners:
+    - name: gateway
+      filter_chains:
+        - filters:
+            - name: hcm
+              typed_config:
+                http_filters:
+                  - name: waykeeper
+                    typed_config:
+{}  clusters:
+{}",
+        indented(&filter(&as_struct(document)), 22),
+        indented(clusters, 4),
+    )
+}
+
+fn assert_good(run: &Run) {
+    assert_eq!((run.status, run.errors.as_str()), (0, ""), "{}", run.output);
+    assert!(run.output.contains(": good\n"), "{}", run.output);
+}
+
+#[test]
+fn a_good_document_is_summed_up() {
+    let run = check(BARE, &[]);
+
+    assert_good(&run);
+    assert_eq!(
+        run.output,
+        "\
+FILE:1: good
+  1 route, 1 agent, 0 plans, 0 limits
+  0 listed keys, others asked of auth
+  memory in each Envoy process, whatever the traffic:
+    65536 keys in 8192 cells, up to 32.0 MiB
+    262144 counters in 8192 cells, up to 4.0 MiB
+"
+    );
+}
+
+#[test]
+fn the_repository_s_own_files_are_good() {
+    let path = |name: &str| repository(name).to_str().unwrap().to_owned();
+    let (own, envoy) = (path("envoy/waykeeper.yaml"), path("envoy/envoy.yaml"));
+    assert_good(&waykeeper(&["check", &own, "--envoy", &envoy], b""));
+    assert_good(&waykeeper(
+        &[
+            "check",
+            &path("istio/waykeeper.yaml"),
+            &path("istio/sidecar/envoy-filter.yaml"),
+        ],
+        b"",
+    ));
+    let plugin = path("istio/wasm-plugin/wasm-plugin.yaml");
+    assert_good(&waykeeper(
+        &["check", "--target", "wasmplugin", &plugin],
+        b"",
+    ));
+}
+
+#[test]
+fn json_is_read_too() {
+    let json = fs::read_to_string(repository("src/config/tests/reference.json")).unwrap();
+
+    assert_good(&check(&json, &[]));
+    assert_good(&check(&json.replace("  ", "\t"), &[]));
+}
+
+#[test]
+fn json_whose_characters_are_escaped_in_halves_is_read_without_lines() {
+    let run = check(
+        r#"{"routes": [], "\ud83d\ude00": 1, "agents": {"a": {"cluster": "a"}}}"#,
+        &[],
+    );
+
+    assert_eq!(run.status, 1);
+    assert_eq!(
+        run.errors,
+        "FILE: routes: the list is empty; write at least one entry\nFILE: \"😀\": unknown field\n"
+    );
+}
+
+#[test]
+fn every_fault_is_told_with_its_line() {
+    let text = BARE.replace("[chat]", "[chta]") + "    timeout: 5\ntabels: {}\nroutes: []\n";
+
+    let run = check(&text, &[]);
+
+    assert_eq!(run.status, 1);
+    assert_eq!(run.output, "");
+    assert_eq!(
+        run.errors,
+        "\
+FILE:7: routes[0].agents[0]: no agent named \"chta\"; did you mean \"chat\"?
+FILE:8: routes[0].timeout: the number 5 has no unit; write a duration such as \"250ms\", \"30s\", \"5m\" or \"1h\"
+FILE:9: tabels: unknown field; did you mean \"tables\"?
+FILE:10: routes: written twice; only one can count
+"
+    );
+}
+
+#[test]
+fn a_missing_field_is_told_at_the_line_of_what_lacks_it() {
+    let run = check(&BARE.replace("cluster: auth, ", ""), &[]);
+
+    assert_eq!(
+        run.errors,
+        "FILE:2: clients.validator.cluster: is missing\n"
+    );
+}
+
+#[test]
+fn broken_yaml_is_told_with_its_line() {
+    let run = check("routes:\n  - prefix: [\n", &[]);
+
+    assert_eq!(run.status, 1);
+    assert!(run.errors.starts_with("FILE:3: "), "{}", run.errors);
+}
+
+#[test]
+fn an_empty_file_is_no_configuration() {
+    for text in ["", "# nothing\n", "---\n", "\u{feff}"] {
+        let run = check(text, &[]);
+        assert_eq!(
+            (run.status, run.errors.as_str()),
+            (1, "FILE:1: the file is empty\n"),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_no_text_is_refused() {
+    let run = waykeeper(&["check", "-"], b"\xff\xfe");
+
+    assert_eq!(
+        (run.status, run.errors.as_str()),
+        (1, "standard input:1: not UTF-8\n")
+    );
+}
+
+#[test]
+fn standard_input_is_read() {
+    let run = waykeeper(&["check", "-"], BARE.as_bytes());
+
+    assert_good(&run);
+    assert!(
+        run.output.starts_with("standard input:1: good\n"),
+        "{}",
+        run.output
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_wrong_argument() {
+    let files = Files::new(&[("good.yaml", BARE)]);
+
+    let run = waykeeper(
+        &["check", &files.path("none.yaml"), &files.path("good.yaml")],
+        b"",
+    );
+
+    assert_eq!(run.status, 2);
+    assert!(
+        run.errors.contains("none.yaml: No such file"),
+        "{}",
+        run.errors
+    );
+    assert!(
+        run.output.contains("good.yaml:1: good"),
+        "the others are checked all the same: {}",
+        run.output
+    );
+}
+
+#[test]
+fn wrong_arguments_are_told_apart_from_faults() {
+    assert_eq!(waykeeper(&["check"], b"").status, 2);
+    assert_eq!(waykeeper(&[], b"").status, 2);
+    assert_eq!(waykeeper(&["chekc"], b"").status, 2);
+    assert_eq!(
+        waykeeper(&["check", "--target", "nginx", "-"], b"").status,
+        2
+    );
+    assert_eq!(waykeeper(&["--help"], b"").status, 0);
+    assert_eq!(waykeeper(&["--version"], b"").status, 0);
+}
+
+#[test]
+fn one_faulty_file_among_good_ones_is_a_fault() {
+    let files = Files::new(&[("good.yaml", BARE), ("bad.yaml", "routes: 1\n")]);
+
+    let run = waykeeper(
+        &["check", &files.path("bad.yaml"), &files.path("good.yaml")],
+        b"",
+    );
+
+    assert_eq!(run.status, 1);
+    assert!(run.output.contains("good.yaml:1: good"));
+    assert!(!run.output.contains("bad.yaml"));
+}
+
+#[test]
+fn the_document_is_found_in_envoy_s_files() {
+    for text in [
+        discovered(&as_struct(BARE)),
+        bootstrap(BARE, "- name: chat\n- name: auth\n"),
+        filter(&as_struct(BARE)),
+        format!(
+            "---\nkind: Service\napiVersion: v1\n---\n{}",
+            discovered(&as_struct(BARE))
+        ),
+    ] {
+        assert_good(&check(&text, &[]));
+        let run = check(&text.replace("[chat]", "[chta]"), &[]);
+        let line = 1 + text
+            .lines()
+            .position(|line| line.contains("[chat]"))
+            .unwrap();
+        let expected = format!(
+            "FILE:{line}: routes[0].agents[0]: no agent named \"chta\"; did you mean \"chat\"?\n"
+        );
+        assert_eq!((run.status, run.errors), (1, expected));
+    }
+}
+
+#[test]
+fn the_document_is_found_as_json_in_a_string() {
+    let json = r#"{"routes":[{"prefix":"/a","agents":["b"],"auth_required":false}],"agents":{"b":{"cluster":"b"}}}"#;
+    let string = |json: &str| {
+        filter(&format!(
+            "\"@type\": type.googleapis.com/google.protobuf.StringValue\nvalue: |\n{}",
+            indented(json, 2)
+        ))
+    };
+    assert_good(&check(&string(json), &[]));
+
+    let run = check(&string(&json.replace(r#"["b"]"#, r#"["c"]"#)), &[]);
+    assert_eq!(
+        (run.status, run.errors.as_str()),
+        (
+            1,
+            "FILE:7: routes[0].agents[0]: no agent named \"c\"; did you mean \"b\"?\n"
+        )
+    );
+
+    let run = check(&string("routes: []"), &[]);
+    assert_eq!(run.status, 1);
+    assert!(
+        run.errors
+            .starts_with("FILE:7: neither a protobuf Struct nor JSON"),
+        "{}",
+        run.errors
+    );
+}
+
+#[test]
+fn the_document_is_found_in_istio_s_manifests() {
+    let plugin = format!(
+        "\
+apiVersion: extensions.istio.io/v1alpha1
+kind: WasmPlugin
+metadata: {{name: waykeeper}}
+spec:
+  url: file:///waykeeper.wasm
+  pluginConfig:
+{}",
+        indented(BARE, 4)
+    );
+    let typed_struct = format!(
+        "\
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+spec:
+  configPatches:
+    - applyTo: HTTP_FILTER
+      patch:
+        value:
+          name: waykeeper
+          typed_config:
+            \"@type\": type.googleapis.com/udpa.type.v1.TypedStruct
+            type_url: type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm
+            value:
+{}",
+        indented(&filter(&as_struct(BARE)), 14)
+    );
+    let list = format!(
+        "apiVersion: v1\nkind: List\nitems:\n  -\n{}",
+        indented(&plugin, 4)
+    );
+    for text in [plugin, typed_struct, list] {
+        assert_good(&check(&text, &[]));
+        let run = check(&text.replace("prefix: /chat", "prefix: chat"), &[]);
+        assert_eq!(run.status, 1);
+        assert!(
+            run.errors
+                .contains("routes[0].prefix: \"chat\" must begin with /"),
+            "{}",
+            run.errors
+        );
+    }
+}
+
+#[test]
+fn every_configuration_of_a_file_is_checked() {
+    let text = format!(
+        "{}---\n{}",
+        discovered(&as_struct(BARE)),
+        discovered(&as_struct(&BARE.replace("[chat]", "[]")))
+    );
+
+    let run = check(&text, &[]);
+
+    assert_eq!(run.status, 1);
+    assert!(run.output.contains("FILE:11: good"), "{}", run.output);
+    assert_eq!(
+        run.errors,
+        "FILE:35: routes[0].agents: the list is empty; write at least one entry\n"
+    );
+}
+
+#[test]
+fn other_filters_are_left_alone() {
+    let other =
+        filter(&as_struct("metrics: [{name: a}]")).replace("name: waykeeper", "name: stats");
+    let text = format!(
+        "http_filters:\n  -\n{}  -\n{}",
+        indented(&other, 4),
+        indented(&filter(&as_struct(BARE)), 4)
+    );
+
+    assert_good(&check(&text, &[]));
+
+    let run = check(&format!("http_filters:\n  -\n{}", indented(&other, 4)), &[]);
+    assert_eq!(
+        (run.status, run.errors.as_str()),
+        (1, "FILE:1: no configuration of Waykeeper in this file\n")
+    );
+}
+
+#[test]
+fn a_filter_without_a_readable_configuration_is_told() {
+    let kind = "the configuration's @type must be type.googleapis.com/google.protobuf.Struct, or \
+                google.protobuf.StringValue with JSON";
+    let value = "the configuration has no `value`, or one of another kind than its @type says";
+    for (configuration, expected) in [
+        (
+            "\"@type\": type.googleapis.com/google.protobuf.BytesValue\nvalue: e30=",
+            kind,
+        ),
+        ("clients: {}", kind),
+        (
+            "\"@type\": type.googleapis.com/google.protobuf.Struct",
+            value,
+        ),
+        (
+            "\"@type\": type.googleapis.com/google.protobuf.StringValue\nvalue: {}",
+            value,
+        ),
+    ] {
+        let run = check(&filter(configuration), &[]);
+        assert_eq!(
+            (run.status, run.errors),
+            (1, format!("FILE:5: {expected}\n")),
+            "{configuration}"
+        );
+    }
+    let without = "\"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\nconfig:\n  name: waykeeper\n";
+    assert_eq!(
+        check(without, &[]).errors,
+        "FILE:3: the filter has no configuration\n"
+    );
+}
+
+#[test]
+fn a_filter_that_fails_open_is_warned_of() {
+    let text = filter(&as_struct(BARE)).replace(
+        "  name: waykeeper\n",
+        "  name: waykeeper\n  failure_policy: FAIL_OPEN\n",
+    );
+
+    let run = check(&text, &[]);
+
+    assert_eq!(run.status, 0);
+    assert_eq!(
+        run.errors,
+        "FILE:4: warning: failure_policy lets every request pass unchecked once the module has failed\n"
+    );
+}
+
+#[test]
+fn values_that_readers_of_yaml_disagree_on_are_warned_of() {
+    let text = BARE.replace(
+        "    agents: [chat]",
+        "    agents: [chat, on]\n    roles: [yes, 0755, \"no\"]",
+    ) + "    name: 1_000\n"
+        + "agents2: {}\n";
+    let text = text
+        .replace(
+            "  chat: {cluster: chat}",
+            "  chat: {cluster: chat}\n  on: {cluster: 'off'}",
+        )
+        .replace("agents2: {}\n", "");
+
+    let run = check(&text, &[]);
+
+    let after = "; put it in quotes, or write it otherwise";
+    let boolean = format!("true or false to some readers of YAML and a word to others{after}");
+    assert!(
+        run.errors
+            .contains(&format!("FILE:5: warning: `on` is {boolean}\n")),
+        "{}",
+        run.errors
+    );
+    assert!(
+        run.errors
+            .contains(&format!("FILE:8: warning: `on` is {boolean}\n")),
+        "{}",
+        run.errors
+    );
+    assert!(
+        run.errors
+            .contains(&format!("FILE:9: warning: `yes` is {boolean}\n")),
+        "{}",
+        run.errors
+    );
+    assert!(
+        run.errors.contains(&format!("FILE:9: warning: `0755` is octal to some readers of YAML and decimal to others{after}\n")),
+        "{}",
+        run.errors
+    );
+    assert!(
+        run.errors.contains(&format!("FILE:10: warning: `1_000` is a number to some readers of YAML and a word to others{after}\n")),
+        "{}",
+        run.errors
+    );
+    assert!(
+        !run.errors.contains("`no`") && !run.errors.contains("`off`"),
+        "quoted: {}",
+        run.errors
+    );
+}
+
+#[test]
+fn what_is_legal_but_hardly_meant_is_warned_of() {
+    let text = BARE
+        .replace(
+            "  chat: {cluster: chat}",
+            "  chat: {cluster: chat}\n  spare: {cluster: chat}",
+        )
+        .replace("prefix: /chat", "prefix: /chat/*\n    roles: [admin]")
+        .replace(
+            "validator: {cluster: auth, path: /validate}",
+            &format!("keys: [{{sha256: \"{}\", client_id: a}}]", "ab".repeat(32)),
+        );
+
+    let run = check(&text, &[]);
+
+    assert_eq!(run.status, 0);
+    assert_eq!(
+        run.errors,
+        "\
+FILE:1: warning: agents.spare: no route leads to this agent
+FILE:1: warning: routes[0].prefix: * has no special meaning; a prefix is matched literally
+FILE:1: warning: routes[0].roles: no listed key has such a role, and there is no validator
+"
+    );
+}
+
+#[test]
+fn clusters_that_envoy_does_not_have_are_faults() {
+    let files = Files::new(&[
+        ("waykeeper.yaml", BARE),
+        (
+            "whole.yaml",
+            "static_resources: {clusters: [{name: chat}, {name: auth}]}\n",
+        ),
+        (
+            "lacking.yaml",
+            "static_resources: {clusters: [{name: chta}, {name: auth}]}\n",
+        ),
+        (
+            "dynamic.yaml",
+            "static_resources: {clusters: [{name: auth}]}\ndynamic_resources: {cds_config: {ads: {}}}\n",
+        ),
+        ("broken.yaml", "static_resources: [\n"),
+    ]);
+    let check = |envoy: &str| {
+        let run = waykeeper(
+            &[
+                "check",
+                &files.path("waykeeper.yaml"),
+                "--envoy",
+                &files.path(envoy),
+            ],
+            b"",
+        );
+        (
+            run.status,
+            run.errors.replace(files.0.path().to_str().unwrap(), "DIR"),
+        )
+    };
+
+    assert_eq!(check("whole.yaml"), (0, String::new()));
+    let missing = "agents.chat.cluster: DIR/lacking.yaml has no cluster named \"chat\"; did you mean \"chta\"?\n";
+    assert_eq!(
+        check("lacking.yaml"),
+        (1, format!("DIR/waykeeper.yaml:4: {missing}"))
+    );
+    let may_come = "agents.chat.cluster: DIR/dynamic.yaml has no cluster named \"chat\"\n";
+    assert_eq!(
+        check("dynamic.yaml"),
+        (0, format!("DIR/waykeeper.yaml:4: warning: {may_come}"))
+    );
+    assert_eq!(check("broken.yaml").0, 1);
+    assert_eq!(check("none.yaml").0, 2);
+}
