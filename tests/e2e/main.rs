@@ -15,3 +15,4 @@ mod reload;
 mod retries;
 mod spoofing;
 mod streaming;
+mod websocket;

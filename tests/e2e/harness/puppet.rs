@@ -91,13 +91,4 @@ impl Exchange {
             .expect("the gateway takes no more")
             .expect("write");
     }
-
-    /// Waits until the gateway has closed the connection.
-    pub(crate) async fn closed(&mut self) {
-        let ending =
-            async { while matches!(self.stream.read_buf(&mut self.read).await, Ok(1..)) {} };
-        timeout(PATIENCE, ending)
-            .await
-            .expect("the connection lives on");
-    }
 }

@@ -1,0 +1,339 @@
+//! WebSockets through the gateway: the key in every place that a handshake has for one, frames both ways, who names the
+//! subprotocol, and how long a silence lasts.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::time::{interval, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+use waykeeper_demo::agent::Seen;
+
+use crate::harness::{PATIENCE, World, eventually};
+
+const CHAT: &str = "/api/v1/chat/ws";
+const PROTOCOLS: &str = "sec-websocket-protocol";
+
+/// A key that can be no subprotocol.
+const AWKWARD: &str = "a/key=with(odd)\"signs\"";
+
+type Socket = WebSocketStream<TcpStream>;
+
+#[tokio::test]
+async fn frames_pass_both_ways_as_they_are() {
+    let world = World::start().await;
+    let (mut socket, _) = open(&world, CHAT, &[("x-api-key", "demo-premium")]).await;
+
+    let large: Vec<u8> = (0..2u32 << 20).map(|byte| (byte % 251) as u8).collect();
+    for message in [
+        Message::text("Grüße"),
+        Message::text(""),
+        Message::binary(vec![0, 159, 146, 150, 255]),
+        Message::binary(large),
+    ] {
+        send(&mut socket, message.clone()).await;
+        assert!(next(&mut socket).await == message, "another message");
+    }
+    send(&mut socket, Message::Ping("here?".into())).await;
+    assert_eq!(next(&mut socket).await, Message::Pong("here?".into()));
+}
+
+#[tokio::test]
+async fn a_close_passes_with_its_code_from_either_side() {
+    let world = World::start().await;
+    let key = ("x-api-key", "demo-premium");
+    let (mut leaving, _) = open(&world, CHAT, &[key]).await;
+    let (mut left, _) = open(&world, CHAT, &[key, ("x-demo-close", "4001")]).await;
+
+    let bye = CloseFrame {
+        code: CloseCode::Library(4002),
+        reason: "done".into(),
+    };
+    send(&mut leaving, Message::Close(Some(bye.clone()))).await;
+    assert_eq!(next(&mut leaving).await, Message::Close(Some(bye)));
+    send(&mut left, Message::text("go")).await;
+    assert_eq!(next(&mut left).await, Message::text("go"));
+    let Message::Close(Some(frame)) = next(&mut left).await else {
+        panic!("no close");
+    };
+    assert_eq!(frame.code, CloseCode::Library(4001));
+    finished(&mut leaving).await;
+    finished(&mut left).await;
+    eventually("the agent to be told", || async {
+        (world.agent("chat-gpu").stats().complete == 2).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_may_stand_wherever_a_handshake_has_a_place_and_goes_no_further() {
+    let world = World::start().await;
+    world.auth().insert_key(
+        AWKWARD,
+        waykeeper_demo::auth::Client::named("awkward").plan("premium"),
+    );
+    let encoded = |key: &str| URL_SAFE_NO_PAD.encode(key);
+    let base64 = format!("waykeeper.key64.{}", encoded(AWKWARD));
+    let in_query = format!("{CHAT}?x=1&api_key=demo-premium&y=2");
+    let escaped = format!("{CHAT}?api%5Fkey=demo%2Dpremium");
+    let cases: [(&str, &[(&str, &str)], &str); 6] = [
+        (CHAT, &[("x-api-key", "demo-premium")], "globex"),
+        (CHAT, &[("authorization", "Bearer demo-premium")], "globex"),
+        (&in_query, &[], "globex"),
+        (&escaped, &[], "globex"),
+        (CHAT, &[(PROTOCOLS, "waykeeper.key.demo-premium")], "globex"),
+        (CHAT, &[(PROTOCOLS, &base64)], "awkward"),
+    ];
+    for (path, headers, client) in cases {
+        let (mut socket, _) = open(&world, path, headers).await;
+
+        send(&mut socket, Message::text("hello")).await;
+
+        assert_eq!(next(&mut socket).await, Message::text("hello"));
+        let seen = last(&world);
+        let what = format!("{path} {headers:?}: {seen:?}");
+        assert_eq!(
+            seen.headers.get("x-waykeeper-client"),
+            Some(client),
+            "{what}"
+        );
+        for name in ["x-api-key", "authorization", PROTOCOLS] {
+            assert_eq!(seen.headers.get(name), None, "{what}");
+        }
+        let query = if path == in_query { "?x=1&y=2" } else { "" };
+        assert_eq!(seen.path, format!("{CHAT}{query}"), "{what}");
+    }
+
+    let seen = format!("{:?}", world.agent("chat-gpu").stats().last);
+    let logs = world.gateway().access_log() + &world.gateway().envoy_log();
+    for key in ["demo-premium", "demo%2Dpremium", AWKWARD, &encoded(AWKWARD)] {
+        assert!(!seen.contains(key), "{seen}");
+        assert!(!logs.contains(key), "{logs}");
+    }
+}
+
+#[tokio::test]
+async fn the_answer_names_a_protocol_that_was_offered_and_the_keys_only_for_want_of_another() {
+    let world = World::start().await;
+    let key = "waykeeper.key.demo-premium";
+    let cases: [(&[&str], Option<&str>, Option<&str>); 6] = [
+        // What the client offers, what reaches the agent, what comes back.
+        (&[key], None, Some(key)),
+        (
+            &["waykeeper.key.demo-premium, chat.v1"],
+            Some("chat.v1"),
+            Some("chat.v1"),
+        ),
+        (
+            &["chat.v1, waykeeper.key.demo-premium"],
+            Some("chat.v1"),
+            Some("chat.v1"),
+        ),
+        (
+            &["chat.v2", key, "chat.v1"],
+            Some("chat.v2, chat.v1"),
+            Some("chat.v2"),
+        ),
+        // Where no key was offered, the names are between the client and the agent.
+        (&["chat.v1"], Some("chat.v1"), None),
+        (&[], None, None),
+    ];
+    for (offered, reaching, named) in cases {
+        let carried = offered.iter().any(|protocol| protocol.contains(key));
+        let mut headers: Vec<_> = offered.iter().map(|list| (PROTOCOLS, *list)).collect();
+        if !carried {
+            headers.push(("x-api-key", "demo-premium"));
+        }
+
+        let response = handshake(&world, CHAT, &headers).await;
+
+        assert_eq!(response.status, 101, "{offered:?}");
+        assert_eq!(response.header(PROTOCOLS), named, "{offered:?}");
+        let seen = last(&world);
+        assert_eq!(seen.headers.get(PROTOCOLS), reaching, "{offered:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_agents_own_choice_of_a_protocol_stands() {
+    let world = World::start().await;
+
+    let (_socket, response) = open(
+        &world,
+        CHAT,
+        &[
+            (PROTOCOLS, "waykeeper.key.demo-premium, chat.v1, chat.v2"),
+            ("x-demo-protocol", "chat.v2"),
+        ],
+    )
+    .await;
+
+    let named: Vec<_> = response.headers().get_all(PROTOCOLS).iter().collect();
+    assert_eq!(named, ["chat.v2"]);
+}
+
+#[tokio::test]
+async fn a_bad_key_is_an_answer_and_no_socket() {
+    let world = World::start().await;
+    let unknown = format!("{CHAT}?api_key=unheard-of");
+    let empty = format!("{CHAT}?api_key=");
+    let two = format!("{CHAT}?api_key=demo-premium&api_key=demo-admin");
+    let cases: [(&str, &[(&str, &str)], &str); 8] = [
+        (CHAT, &[], "missing_key"),
+        (CHAT, &[("x-api-key", "unheard-of")], "invalid_key"),
+        (&unknown, &[], "invalid_key"),
+        (&empty, &[], "invalid_key"),
+        (&two, &[], "invalid_key"),
+        (
+            CHAT,
+            &[(PROTOCOLS, "waykeeper.key.unheard-of")],
+            "invalid_key",
+        ),
+        (CHAT, &[(PROTOCOLS, "waykeeper.key.")], "invalid_key"),
+        (CHAT, &[(PROTOCOLS, "waykeeper.key64.%%%")], "invalid_key"),
+    ];
+    for (path, headers, code) in cases {
+        let refused = handshake(&world, path, headers).await;
+
+        let what = format!("{path} {headers:?}");
+        assert_eq!(refused.refused(), (401, code.to_owned()), "{what}");
+        assert!(refused.headers.contains_key("www-authenticate"), "{what}");
+    }
+    assert_eq!(world.agent("chat-gpu").stats().total, 0);
+}
+
+#[tokio::test]
+async fn the_first_place_that_holds_a_key_counts_in_a_handshake_too() {
+    let world = World::start().await;
+    let path = format!("{CHAT}?api_key=demo-premium");
+    let protocol = (PROTOCOLS, "waykeeper.key.demo-premium");
+
+    let malformed = handshake(&world, &path, &[("x-api-key", ""), protocol]).await;
+    let good = handshake(&world, &path, &[("x-api-key", "demo-admin"), protocol]).await;
+
+    assert_eq!(malformed.refused(), (401, "invalid_key".to_owned()));
+    assert_eq!(good.status, 101);
+    let seen = last(&world);
+    assert_eq!(seen.headers.get("x-waykeeper-client"), Some("operations"));
+    // The keys that did not count are gone all the same.
+    assert_eq!(seen.headers.get(PROTOCOLS), None);
+    assert_eq!(seen.path, CHAT);
+}
+
+#[tokio::test]
+async fn a_silent_socket_ends_after_its_idle_timeout_and_a_busy_one_does_not() {
+    let world = World::with(|draft| draft.route(CHAT)["idle_timeout"] = json!("1s")).await;
+    let key = ("x-api-key", "demo-premium");
+    let (mut silent, _) = open(&world, CHAT, &[key]).await;
+    let (mut busy, _) = open(&world, CHAT, &[key]).await;
+    send(&mut silent, Message::text("the last word")).await;
+    next(&mut silent).await;
+    let begun = Instant::now();
+
+    let ending = async {
+        let end = timeout(PATIENCE, silent.next()).await.expect("no end");
+        assert!(!matches!(end, Some(Ok(_))), "{end:?}");
+        let passed = begun.elapsed();
+        let expected = Duration::from_secs(1)..Duration::from_secs(5);
+        assert!(expected.contains(&passed), "{passed:?}");
+    };
+    let chatting = async {
+        let mut pace = interval(Duration::from_millis(200));
+        while begun.elapsed() < Duration::from_millis(2800) {
+            pace.tick().await;
+            send(&mut busy, Message::text("still here")).await;
+            assert_eq!(next(&mut busy).await, Message::text("still here"));
+        }
+    };
+    tokio::join!(ending, chatting);
+    eventually("the agent to be told", || async {
+        (world.agent("chat-gpu").stats().aborted == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_is_gone_for_the_agent_too() {
+    let world = World::start().await;
+    let (mut socket, _) = open(&world, CHAT, &[("x-api-key", "demo-premium")]).await;
+    send(&mut socket, Message::text("hello")).await;
+    next(&mut socket).await;
+
+    drop(socket);
+
+    eventually("the agent to be told", || async {
+        let stats = world.agent("chat-gpu").stats();
+        (stats.in_flight == 0 && stats.aborted == 1).then_some(())
+    })
+    .await;
+}
+
+/// Opens a WebSocket as a browser would: the answer must name a protocol exactly if some were offered, and one of them.
+async fn open(
+    world: &World,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> (Socket, Response<Option<Vec<u8>>>) {
+    let mut request = format!("ws://{}{path}", world.address())
+        .into_client_request()
+        .expect("a request");
+    for (name, value) in headers {
+        let name: HeaderName = name.parse().expect("a name");
+        let value = HeaderValue::from_str(value).expect("a value");
+        request.headers_mut().append(name, value);
+    }
+    let stream = TcpStream::connect(world.address()).await.expect("connect");
+    stream.set_nodelay(true).expect("a socket option");
+    let opened = timeout(PATIENCE, client_async(request, stream)).await;
+    opened.expect("no answer").expect("a handshake")
+}
+
+/// The answer to a handshake, whatever it is. Nothing follows it.
+async fn handshake(world: &World, path: &str, headers: &[(&str, &str)]) -> crate::harness::Answer {
+    let request = world
+        .get(path)
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    headers
+        .iter()
+        .fold(request, |request, (name, value)| {
+            request.header(name, value)
+        })
+        .send()
+        .await
+}
+
+async fn send(socket: &mut Socket, message: Message) {
+    let sent = timeout(PATIENCE, socket.send(message)).await;
+    sent.expect("the socket is stuck").expect("an open socket");
+}
+
+async fn next(socket: &mut Socket) -> Message {
+    let came = timeout(PATIENCE, socket.next()).await.expect("no message");
+    came.expect("an open socket").expect("a message")
+}
+
+/// Waits for the end after a close.
+async fn finished(socket: &mut Socket) {
+    let end = timeout(PATIENCE, socket.next()).await.expect("no end");
+    assert!(
+        matches!(end, None | Some(Err(Error::ConnectionClosed))),
+        "{end:?}"
+    );
+}
+
+/// The latest request that reached the agent.
+fn last(world: &World) -> Seen {
+    let stats = world.agent("chat-gpu").stats();
+    stats.last.back().expect("a request").clone()
+}
