@@ -366,15 +366,17 @@ pub fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Str
         return String::new();
     }
     let lower = name.to_lowercase();
+    let length = lower.chars().count();
+    // A third of the letters may differ, at least one.
+    let farthest = (length / 3).max(1);
     let nearest = known
-        .filter(|known| known.len() <= LONGEST)
+        .filter(|known| {
+            known.len() <= LONGEST && known.chars().count().abs_diff(length) <= farthest
+        })
         .map(|known| (strsim::osa_distance(&lower, &known.to_lowercase()), known))
+        .filter(|(distance, _)| *distance <= farthest)
         .min();
-    match nearest {
-        // A third of the letters may differ, at least one.
-        Some((distance, known)) if distance <= (name.chars().count() / 3).max(1) => {
-            format!("; did you mean {known:?}?")
-        }
-        _ => String::new(),
-    }
+    nearest.map_or_else(String::new, |(_, known)| {
+        format!("; did you mean {known:?}?")
+    })
 }
