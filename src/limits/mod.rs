@@ -22,8 +22,12 @@ use gcra::Gcra;
 pub use headers::RateLimitHeaders;
 pub use subject::{Caller, host_of, ip_of};
 
-/// How many limits per client and route share a cell with the client's other limits.
+/// Up to so many limited routes share a cell with the client's other limits.
 const ROUTES_PER_CELL: usize = 8;
+
+/// Over so many cells the routes are spread if there are more. Their names say where each belongs, so that its counts
+/// are found again when other routes come and go.
+const CELLS_OF_ROUTES: u64 = 16;
 
 /// All limits of a configuration, ready to decide by.
 #[derive(Debug)]
@@ -76,21 +80,26 @@ impl Limits {
                 .cloned()
                 .collect()
         };
-        let mut limited_routes = 0;
+        let per_client_and_route = named(Each::ClientRoute);
+        let limited_routes = policy
+            .routes
+            .iter()
+            .filter(|route| !route.limits.is_empty() || !per_client_and_route.is_empty())
+            .count();
         let routes = policy
             .routes
             .iter()
             .map(|route| {
+                let name = route.distinct_name.as_bytes();
+                let group = if limited_routes <= ROUTES_PER_CELL {
+                    0
+                } else {
+                    hash.place(&[b"group", name]).tag % CELLS_OF_ROUTES
+                };
                 let mut own = route.limits.clone();
-                own.extend(named(Each::ClientRoute));
-                let group = limited_routes / ROUTES_PER_CELL;
-                limited_routes += usize::from(!own.is_empty());
+                own.extend(per_client_and_route.iter().cloned());
                 own.extend(named(Each::Route));
-                rules(
-                    &own,
-                    route.distinct_name.as_bytes(),
-                    u32::try_from(group).unwrap_or(0),
-                )
+                rules(&own, name, u32::try_from(group).unwrap_or(0))
             })
             .collect();
         Self {

@@ -188,6 +188,27 @@ fn a_client_of_many_limited_routes_is_refused_by_none_of_them_early() {
 }
 
 #[test]
+fn counts_are_found_again_wherever_their_route_stands_in_the_next_configuration() {
+    for routes in [2, 40] {
+        let mut world = World::new(document(
+            "1000/hour",
+            serde_json::json!([{ "name": "per-route", "each": "route", "requests": "900/hour" }]),
+            &vec![Some("3/hour"); routes],
+        ));
+        let worker = world.worker();
+        for route in 0..routes {
+            assert_eq!(worker.remaining("acme", route), 2);
+        }
+        let first = world.policy.routes.remove(0);
+        world.policy.routes.push(first);
+        let worker = world.worker();
+        for route in 0..routes {
+            assert_eq!(worker.remaining("acme", route), 1, "{route} of {routes}");
+        }
+    }
+}
+
+#[test]
 fn clients_and_addresses_do_not_count_for_each_other() {
     let world = World::new(document("1/hour", serde_json::json!([]), &[Some("1/hour")]));
     let worker = world.worker();
