@@ -15,4 +15,5 @@ mod reload;
 mod retries;
 mod spoofing;
 mod streaming;
+mod waiting;
 mod websocket;
