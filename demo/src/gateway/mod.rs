@@ -6,6 +6,8 @@ mod admin;
 mod exchange;
 mod process;
 mod reference;
+#[cfg(test)]
+mod tests;
 
 pub use admin::{Admin, AdminAddress, AdminError, Reloads};
 pub(crate) use exchange::exchange;
