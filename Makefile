@@ -18,8 +18,11 @@ OPENAI := $(TOOLS)/openai-$(OPENAI_VERSION)
 FILTER := target/waykeeper.wasm
 PIP    := python3 -m pip --disable-pip-version-check
 
+# The filter with a way to make it trap, for the tests of what happens then.
+TRAP_FILTER := target/waykeeper-trap.wasm
+
 .DEFAULT_GOAL := help
-.PHONY: help up build test test-tools check tools rust-tools compose-test clean
+.PHONY: help up build test trap-filter test-tools check tools rust-tools compose-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,7 +37,7 @@ build: rust-tools ## Build the filter: target/waykeeper.wasm
 		cp target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER).new && mv $(FILTER).new $(FILTER); }
 	@echo "$(FILTER): $$(wc -c < $(FILTER)) bytes"
 
-test: build test-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
+test: build trap-filter test-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
 	cargo test --workspace $(ARGS)
 
 check: rust-tools ## Check format, lints (native and Wasm) and documentation
@@ -62,6 +65,11 @@ rust-tools:
 		command -v rustup > /dev/null || { \
 			echo "make: Rust's target $(WASM_TARGET) is missing, and rustup, which would add it" >&2; exit 1; }; \
 		rustup target add $(WASM_TARGET); }
+
+# In a target directory of its own: two sets of features in one would be built anew in turn.
+trap-filter: rust-tools
+	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET) --features provoke-trap --target-dir target/provoke-trap
+	@cp target/provoke-trap/$(WASM_TARGET)/release/waykeeper.wasm $(TRAP_FILTER).new && mv $(TRAP_FILTER).new $(TRAP_FILTER)
 
 # What only the tests need: a browser, and OpenAI's client.
 test-tools: tools $(OPENAI)

@@ -5,6 +5,8 @@
 //! context is no panic, and a request that waits can be held with its body stopped at the sender.
 
 mod entry;
+#[cfg(feature = "provoke-trap")]
+mod trap;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -75,6 +77,8 @@ impl Vm {
     }
 
     fn on_request_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
+        #[cfg(feature = "provoke-trap")]
+        trap::if_asked(&*self.host);
         match self.gateway(stream) {
             Some(gateway) => gateway.on_request_headers(StreamId(stream), end_of_stream),
             None => {
