@@ -4,6 +4,7 @@
 mod harness;
 
 mod bodies;
+mod browser;
 mod configuration;
 mod gateway;
 mod identity;
