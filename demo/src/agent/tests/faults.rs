@@ -339,7 +339,14 @@ async fn idle_connections_do_not_hold_up_the_end() {
     let agent = agent().await;
     let _silent = TcpStream::connect(agent.address()).await.unwrap();
     let client = reqwest::Client::new();
-    client.get(url(&agent, "/x")).send().await.unwrap().text().await.unwrap();
+    client
+        .get(url(&agent, "/x"))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let start = Instant::now();
     agent.stop().await;
     assert!(start.elapsed() < Duration::from_secs(3));
