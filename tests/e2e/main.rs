@@ -16,5 +16,6 @@ mod reload;
 mod retries;
 mod spoofing;
 mod streaming;
+mod traps;
 mod waiting;
 mod websocket;
