@@ -272,7 +272,8 @@ pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn needed(path: &str, remedy: &str) -> PathBuf {
+/// A path in the repository that a target of the Makefile makes.
+pub(crate) fn needed(path: &str, remedy: &str) -> PathBuf {
     let path = repository(path);
     assert!(
         path.exists(),

@@ -1,0 +1,107 @@
+//! OpenAI's own Python client, unchanged but for its base URL: it gets its answers, whole and streamed, and sees our
+//! refusals as the errors that it knows.
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::harness::{PATIENCE, World, needed, repository};
+
+#[tokio::test]
+async fn the_client_gets_its_answers_whole_and_streamed() {
+    let world = World::start().await;
+
+    let seen = run(&world, "answers").await;
+
+    let agent = seen["agent"].as_str().expect("a fingerprint");
+    assert!(["chat-gpu", "chat-cpu"].contains(&agent), "{seen}");
+    assert_eq!(
+        seen["whole"],
+        format!("This is {agent} You said: Hello there")
+    );
+    assert_eq!(seen["finish_reason"], "stop");
+    // Two words asked, seven answered.
+    assert_eq!(seen["usage"], 9);
+    assert_eq!(seen["streamed_usage"], 9);
+    let streamed = seen["streamed"].as_str().expect("a text");
+    assert!(streamed.ends_with("You said: Hello there"), "{seen}");
+    assert!(seen["streamed_pieces"].as_u64() > Some(7), "{seen}");
+    // What it offers to programs that pace themselves.
+    let header = |name: &str| seen["headers"][name].as_str();
+    assert_eq!(header("x-ratelimit-limit-requests"), Some("500"));
+    let remaining = header("x-ratelimit-remaining-requests").and_then(|text| text.parse().ok());
+    assert!((97..100).contains(&remaining.unwrap_or(0)), "{seen}");
+    assert!(header("x-ratelimit-reset-requests").is_some(), "{seen}");
+    assert!(header("x-request-id").is_some(), "{seen}");
+}
+
+#[tokio::test]
+async fn the_client_sees_a_bad_key_as_its_own_error() {
+    let world = World::start().await;
+
+    let error = run(&world, "bad_key").await;
+
+    assert_eq!(error["class"], "AuthenticationError", "{error}");
+    assert_eq!(error["status"], 401);
+    assert_eq!(error["code"], "invalid_key");
+    assert_eq!(error["type"], "authentication_error");
+    assert!(error["request_id"].is_string(), "{error}");
+}
+
+#[tokio::test]
+async fn the_client_sees_a_full_limit_as_its_own_error() {
+    let world = World::with(|draft| {
+        draft.configuration()["plans"]["standard"] = json!({"requests": "1/hour"});
+    })
+    .await;
+
+    let error = run(&world, "limit").await;
+
+    assert_eq!(error["class"], "RateLimitError", "{error}");
+    assert_eq!(error["status"], 429);
+    assert_eq!(error["code"], "rate_limited");
+    assert_eq!(error["type"], "rate_limit_error");
+    let retry_after = error["retry_after"]
+        .as_str()
+        .and_then(|text| text.parse::<u64>().ok());
+    assert!(
+        retry_after.is_some_and(|seconds| (3500..=3600).contains(&seconds)),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_client_waits_as_long_as_it_is_told() {
+    let world = World::with(|draft| {
+        draft.configuration()["plans"]["premium"] = json!({"requests": "30/minute", "burst": 1});
+    })
+    .await;
+
+    let seen = run(&world, "patience").await;
+
+    // One request every two seconds. Its only retry would have been refused too, had it waited its usual time.
+    assert_eq!(seen, json!(["stop", "stop"]));
+    let metrics = world.metrics().await;
+    let outcomes = ["allowed", "rate_limited"]
+        .map(|outcome| metrics.sum("waykeeper_requests_total", &[("outcome", outcome)]));
+    assert_eq!(outcomes, [2.0, 1.0]);
+}
+
+/// Has the client do a case of `openai_client.py`, and takes what it saw.
+async fn run(world: &World, case: &str) -> Value {
+    let client = Command::new("python3")
+        .arg(repository("tests/e2e/openai_client.py"))
+        .arg(format!("http://{}/v1", world.address()))
+        .arg(case)
+        .env("PYTHONPATH", needed(".tools/openai", "make test-tools"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(3 * PATIENCE, client)
+        .await
+        .expect("the client is not done");
+    let output = output.expect("python3");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}

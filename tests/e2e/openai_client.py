@@ -1,0 +1,70 @@
+"""OpenAI's client against a gateway: does what the argument says and prints what it saw as JSON."""
+
+import json
+import sys
+
+import openai
+
+base_url, case = sys.argv[1:]
+MESSAGES = [{"role": "user", "content": "Hello there"}]
+
+
+def client(key, max_retries=0):
+    return openai.OpenAI(base_url=base_url, api_key=key, max_retries=max_retries, timeout=20)
+
+
+def ask(client, **options):
+    return client.chat.completions.create(model="demo", messages=MESSAGES, **options)
+
+
+def error(attempt):
+    """The error that a call ends with."""
+    try:
+        attempt()
+    except openai.APIStatusError as error:
+        return {
+            "class": type(error).__name__,
+            "status": error.status_code,
+            "code": error.code,
+            "type": error.type,
+            "message": error.message,
+            "request_id": error.request_id,
+            "retry_after": error.response.headers.get("retry-after"),
+        }
+    return None
+
+
+def answers():
+    premium = client("demo-premium")
+    whole = ask(premium)
+    pieces = list(ask(premium, stream=True, stream_options={"include_usage": True}))
+    raw = premium.chat.completions.with_raw_response.create(model="demo", messages=MESSAGES)
+    return {
+        "whole": whole.choices[0].message.content,
+        "finish_reason": whole.choices[0].finish_reason,
+        "usage": whole.usage.total_tokens,
+        "agent": whole.system_fingerprint,
+        "streamed": "".join(piece.choices[0].delta.content or "" for piece in pieces if piece.choices),
+        "streamed_pieces": len(pieces),
+        "streamed_usage": pieces[-1].usage.total_tokens,
+        "raw": raw.parse().choices[0].message.content,
+        "headers": dict(raw.headers),
+    }
+
+
+def bad_key():
+    return error(lambda: ask(client("unheard-of")))
+
+
+def limit():
+    standard = client("demo-standard")
+    ask(standard)
+    return error(lambda: ask(standard))
+
+
+def patience():
+    premium = client("demo-premium", max_retries=1)
+    return [ask(premium).choices[0].finish_reason for _ in range(2)]
+
+
+print(json.dumps({"answers": answers, "bad_key": bad_key, "limit": limit, "patience": patience}[case]()))
