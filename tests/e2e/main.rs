@@ -15,6 +15,7 @@ mod paths;
 mod refusals;
 mod reload;
 mod retries;
+mod routing;
 mod spoofing;
 mod streaming;
 mod traps;
