@@ -23,7 +23,7 @@ const PIECES: usize = 800;
 
 /// What Envoy may take for a body that is fifty times its buffer: two buffers on each side, and what the allocator
 /// keeps.
-const MEMORY: u64 = 20 << 20;
+const MEMORY: u64 = 10 << 20;
 
 #[tokio::test]
 async fn fifty_megabytes_go_up_in_flat_memory() {

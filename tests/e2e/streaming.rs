@@ -31,26 +31,31 @@ async fn an_event_has_arrived_before_the_next_one_is_sent() {
 
 #[tokio::test]
 async fn nothing_is_held_back_in_either_direction() {
-    for path in ["/v1/chat/completions", STREAM] {
-        let puppet = Puppet::listen().await;
-        let world = World::with(|draft| {
-            for cluster in ["chat-gpu", "chat-cpu"] {
-                let bootstrap = &mut draft.setup.bootstrap;
-                bootstrap
-                    .set_endpoints(cluster, &[puppet.address()])
-                    .expect("the cluster");
-                draft.cluster(cluster)["health_checks"] = json!([]);
-            }
-        })
-        .await;
-        let mut upload = world.request("POST", path).key("demo-premium").upload();
+    let puppet = Puppet::listen().await;
+    let world = World::with(|draft| {
+        for cluster in ["chat-gpu", "chat-cpu"] {
+            let bootstrap = &mut draft.setup.bootstrap;
+            bootstrap
+                .set_endpoints(cluster, &[puppet.address()])
+                .expect("the cluster");
+            draft.cluster(cluster)["health_checks"] = json!([]);
+        }
+    })
+    .await;
+    let to = |path: &str| world.request("POST", path).key("demo-premium");
+    for (what, request) in [
+        ("http", to("/v1/chat/completions")),
+        ("sse", to(STREAM)),
+        ("sse over HTTP/2", to(STREAM).http2()),
+    ] {
+        let mut upload = request.upload();
 
         // The second piece of the question is written when the first is at the agent, and so are the answer's.
-        assert!(upload.write("question one").await);
+        assert!(upload.write("question one").await, "{what}");
         let mut agent = puppet.accept().await;
         agent.read_until("question one").await;
         agent
-            .write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+            .write("HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n")
             .await;
         let mut answer = upload.response().await;
         for number in 1..=3 {
@@ -58,15 +63,15 @@ async fn nothing_is_held_back_in_either_direction() {
             assert_eq!(
                 answer.chunk().await.expect("a piece").as_deref(),
                 Some(format!("data: {number}\n\n").as_bytes()),
-                "{path}"
+                "{what}"
             );
         }
-        assert!(upload.write("question two").await);
+        assert!(upload.write("question two").await, "{what}");
         agent.read_until("question two").await;
         upload.end();
         agent.read_until("\r\n0\r\n\r\n").await;
         agent.write("0\r\n\r\n").await;
-        assert_eq!(answer.chunk().await.expect("the end"), None);
+        assert_eq!(answer.chunk().await.expect("the end"), None, "{what}");
     }
 }
 
@@ -111,26 +116,54 @@ async fn a_stream_that_never_begins_is_504_after_its_idle_timeout() {
 
 #[tokio::test]
 async fn a_stream_that_falls_silent_is_cut_off_after_its_idle_timeout() {
-    let world = idle_after_a_second().await;
-    let mut stream = ask(&world, "60s", 10).begin().await;
-    assert_eq!(stream.status, 200);
-    next_event(&mut stream).await.expect("an event");
-    let silent = Instant::now();
-
-    let end = loop {
-        match stream.chunk().await {
-            Ok(Some(_)) => {}
-            end => break end,
-        }
-    };
-
-    assert!(end.is_err(), "an end that looks like a good one");
-    after_a_second(silent);
-    let agent = world.agent("chat-gpu");
-    eventually("the agent to be told", || async {
-        (agent.stats().aborted == 1).then_some(())
+    let world = World::with(|draft| {
+        draft.workers(2);
+        draft.route(STREAM)["idle_timeout"] = json!("1s");
     })
     .await;
+    let streams = (0..6).map(|number| {
+        let request = ask(&world, "60s", 10);
+        if number % 2 == 0 {
+            request
+        } else {
+            request.http2()
+        }
+    });
+    let silent = streams.map(|request| {
+        tokio::spawn(async move {
+            let mut stream = request.begin().await;
+            assert_eq!(stream.status, 200);
+            next_event(&mut stream).await.expect("an event");
+            let silent = Instant::now();
+            cut_off(&mut stream).await;
+            after_a_second(silent);
+        })
+    });
+    for stream in silent.collect::<Vec<_>>() {
+        stream.await.expect("a stream");
+    }
+    let agent = world.agent("chat-gpu");
+    eventually("the agent to be told", || async {
+        (agent.stats().aborted == 6).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_timeout_is_kept_for_streams_of_the_configuration_before() {
+    let mut world = idle_after_a_second().await;
+    let mut stream = ask(&world, "60s", 10).begin().await;
+    next_event(&mut stream).await.expect("an event");
+
+    world
+        .reconfigure(|configuration| {
+            configuration["plans"]["premium"] = json!({"requests": "7/minute"})
+        })
+        .await;
+
+    let silent = Instant::now();
+    cut_off(&mut stream).await;
+    assert!(silent.elapsed() < Duration::from_secs(5), "{silent:?}");
 }
 
 #[tokio::test]
@@ -158,13 +191,7 @@ async fn the_timeout_of_a_route_bounds_its_whole_answer() {
     let mut answer = slow.begin().await;
 
     assert_eq!(answer.status, 200);
-    let end = loop {
-        match answer.chunk().await {
-            Ok(Some(_)) => {}
-            end => break end,
-        }
-    };
-    assert!(end.is_err(), "an end that looks like a good one");
+    cut_off(&mut answer).await;
     after_a_second(begun);
 }
 
@@ -242,6 +269,17 @@ fn after_a_second(earlier: Instant) {
     let passed = earlier.elapsed();
     let expected = Duration::from_secs(1)..Duration::from_secs(5);
     assert!(expected.contains(&passed), "{passed:?}");
+}
+
+/// Waits until the response breaks off, and not as one that is over.
+async fn cut_off(answer: &mut Arriving) {
+    loop {
+        match answer.chunk().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("an end that looks like a good one"),
+            Err(_) => return,
+        }
+    }
 }
 
 /// The next event's data; none at the end and for `[DONE]`. Each arrives as one piece.

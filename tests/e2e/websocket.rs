@@ -65,8 +65,7 @@ async fn a_close_passes_with_its_code_from_either_side() {
         panic!("no close");
     };
     assert_eq!(frame.code, CloseCode::Library(4001));
-    finished(&mut leaving).await;
-    finished(&mut left).await;
+    tokio::join!(finished(&mut leaving), finished(&mut left));
     eventually("the agent to be told", || async {
         (world.agent("chat-gpu").stats().complete == 2).then_some(())
     })

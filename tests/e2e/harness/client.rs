@@ -291,7 +291,9 @@ impl Arriving {
             match frame {
                 None => return Ok(None),
                 Some(frame) => {
-                    if let Ok(data) = frame?.into_data() {
+                    // HTTP/2 may end with a piece of nothing.
+                    let data = frame?.into_data().unwrap_or_default();
+                    if !data.is_empty() {
                         return Ok(Some(data));
                     }
                 }
