@@ -10,7 +10,7 @@
 # tests/local-images.sh makes stand-ins for the images named here.
 
 FROM rust:1.95-slim-bookworm AS build
-# The older builder leaves stages behind without a name; the label tells whose they are.
+# The older builder leaves stages behind without a name; this label tells whose they are.
 LABEL waykeeper.stage=build
 WORKDIR /waykeeper
 RUN rustup target add wasm32-wasip1
@@ -25,9 +25,12 @@ ENV CARGO_TERM_COLOR=never \
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY cli/Cargo.toml cli/
 COPY demo/Cargo.toml demo/
-RUN mkdir src cli/src demo/src \
-    && echo '//! Empty.' | tee src/lib.rs demo/src/lib.rs \
-    && printf '//! Empty.\nfn main() {}\n' | tee cli/src/main.rs demo/src/main.rs \
+# The benchmark is in no image, but Cargo wants to see every member of the workspace.
+COPY benches/Cargo.toml benches/
+COPY benches/floor/Cargo.toml benches/floor/
+RUN mkdir src cli/src demo/src benches/src benches/floor/src \
+    && echo '//! Empty.' | tee src/lib.rs demo/src/lib.rs benches/src/lib.rs benches/floor/src/lib.rs \
+    && printf '//! Empty.\nfn main() {}\n' | tee cli/src/main.rs demo/src/main.rs benches/src/main.rs \
     && $BUILD_FILTER \
     && $BUILD_TOOLS
 
@@ -46,12 +49,14 @@ LABEL waykeeper.stage=filter
 COPY --from=build /waykeeper/target/wasm32-wasip1/release/waykeeper.wasm /plugin.wasm
 
 FROM debian:bookworm-slim AS demo
+LABEL waykeeper.stage=demo
 COPY --from=build /waykeeper/target/release/waykeeper /waykeeper/target/release/waykeeper-demo /usr/local/bin/
 # Nobody in particular: numbers need no entry in /etc/passwd.
 USER 10001:10001
 ENTRYPOINT ["waykeeper-demo"]
 
 FROM envoyproxy/envoy:v1.40.0 AS gateway
+LABEL waykeeper.stage=gateway
 COPY --from=filter /plugin.wasm /etc/waykeeper/waykeeper.wasm
 COPY --from=build /waykeeper/target/release/waykeeper /usr/local/bin/waykeeper
 COPY envoy/run.sh /usr/local/bin/run-envoy

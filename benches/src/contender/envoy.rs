@@ -1,0 +1,222 @@
+//! Envoy around a contender: one listener, the contender's filters, the router, and no more. It is leaner than the
+//! reference configuration in `envoy/` (no access log, no CORS, no health checks), so that what a contender adds is
+//! not lost among what all have.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Gateway, Site, Target, log_path, read_log};
+use crate::Error;
+use crate::exchange::get;
+use crate::process::Process;
+
+/// The clusters that contenders may name.
+pub(super) const AGENT: &str = "upstream";
+pub(super) const AUTHORITY: &str = "authority";
+
+/// From its start until it serves: long enough for a busy machine to compile the module.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(5);
+
+/// An Envoy that may not serve yet.
+#[derive(Debug)]
+pub struct Starting {
+    started: Instant,
+    process: Process,
+    directory: TempDir,
+}
+
+/// Starts Envoy with `filters`. `steered`: they say by headers where a request goes, as Waykeeper does.
+pub(super) fn start(
+    site: &Site<'_>,
+    filters: Vec<Value>,
+    steered: bool,
+    port: u16,
+    directory: TempDir,
+) -> Result<Starting, Error> {
+    let configuration = directory.path().join("envoy.json");
+    let text = bootstrap(site, filters, steered, port).to_string();
+    std::fs::write(&configuration, text).map_err(|error| Error::at(&configuration, error))?;
+    let log = log_path(directory.path());
+    let log = File::create(&log).map_err(|error| Error::at(&log, error))?;
+    let mut command = Command::new(site.tools.envoy()?);
+    command
+        .arg("--config-path")
+        .arg(&configuration)
+        .arg("--admin-address-path")
+        .arg(directory.path().join("admin"))
+        .arg(format!("--concurrency={}", site.workers))
+        .args(["--disable-hot-restart", "--log-level=warning"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    Ok(Starting {
+        started: Instant::now(),
+        process: Process::start(&mut command, site.on, site.cores)?,
+        directory,
+    })
+}
+
+impl Starting {
+    /// Waits until Envoy serves.
+    ///
+    /// # Errors
+    /// If it ends or takes too long, with its log.
+    pub fn serving(mut self) -> Result<Gateway, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let missing = match self.address() {
+                Ok(address) => return Ok(self.at(address)),
+                Err(missing) => missing,
+            };
+            let ended = self.process.ended();
+            if ended.is_some() || Instant::now() >= deadline {
+                let how = ended.map_or_else(|| missing.to_string(), |status| status.to_string());
+                let log = read_log(self.directory.path());
+                return Err(Error::new(format!("envoy does not serve ({how}):\n{log}")));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// When the process was started.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// How it ended, if it has, and its log.
+    pub fn ended(&mut self) -> Option<String> {
+        let status = self.process.ended()?;
+        Some(format!("{status}\n{}", read_log(self.directory.path())))
+    }
+
+    /// Takes it for serving at `address`, which the caller has seen.
+    #[must_use]
+    pub fn at(self, address: SocketAddr) -> Gateway {
+        Gateway {
+            process: self.process,
+            address,
+            directory: self.directory,
+        }
+    }
+
+    /// The listener's address, once it accepts connections.
+    fn address(&self) -> Result<SocketAddr, Error> {
+        let odd = |what: &str| Error::new(format!("envoy's admin interface: {what}"));
+        let path = self.directory.path().join("admin");
+        let admin = std::fs::read_to_string(&path).map_err(|error| Error::at(&path, error))?;
+        let admin: SocketAddr = admin.trim().parse().map_err(|_| odd("no address yet"))?;
+        if get(admin, "/ready", &[])?.status != 200 {
+            return Err(odd("not ready"));
+        }
+        let listeners = get(admin, "/listeners?format=json", &[])?.body;
+        let listeners: Value =
+            serde_json::from_str(&listeners).map_err(|error| odd(&error.to_string()))?;
+        let port = listeners
+            .pointer("/listener_statuses/0/local_address/socket_address/port_value")
+            .and_then(Value::as_u64)
+            .and_then(|port| u16::try_from(port).ok())
+            .ok_or_else(|| odd("no listener"))?;
+        Ok(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+}
+
+fn bootstrap(site: &Site<'_>, mut filters: Vec<Value>, steered: bool, port: u16) -> Value {
+    filters.push(json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    }));
+    // Where the authority answers instead of an agent, nobody asks this cluster.
+    let agent = match site.target {
+        Target::Direct => site.authority,
+        Target::Agent(address) => address,
+    };
+    json!({
+        "node": {"id": "bench", "cluster": "bench"},
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+        "static_resources": {
+            "listeners": [{
+                "name": "gateway",
+                "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+                "filter_chains": [{"filters": [{
+                    "name": "envoy.filters.network.http_connection_manager",
+                    "typed_config": {
+                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                        "stat_prefix": "gateway",
+                        "use_remote_address": true,
+                        "normalize_path": true,
+                        "merge_slashes": true,
+                        "http_filters": filters,
+                        "route_config": {
+                            "name": "gateway",
+                            "virtual_hosts": [{
+                                "name": "gateway",
+                                "domains": ["*"],
+                                "routes": routes(site.target, steered),
+                            }],
+                        },
+                    },
+                }]}],
+            }],
+            "clusters": [cluster(AGENT, agent), cluster(AUTHORITY, site.authority)],
+        },
+    })
+}
+
+fn routes(target: Target, steered: bool) -> Value {
+    let answer = match (target, steered) {
+        (Target::Direct, _) => json!({"direct_response": {
+            "status": 200,
+            "body": {"inline_string": "{\"ok\":true}"},
+        }}),
+        (Target::Agent(_), false) => json!({"route": {"cluster": AGENT, "timeout": "0s"}}),
+        (Target::Agent(_), true) => {
+            json!({"route": {"cluster_header": "x-waykeeper-cluster", "timeout": "0s"}})
+        }
+    };
+    let route = |matched: Value, answer: &Value| {
+        let mut route = answer.clone();
+        route["match"] = matched;
+        route
+    };
+    let any = json!({"prefix": "/"});
+    if steered {
+        // As the reference configuration has it: a request that nobody has decided on goes nowhere.
+        let decided = json!({
+            "prefix": "/",
+            "headers": [{"name": "x-waykeeper-kind", "string_match": {"exact": "http"}}],
+        });
+        let streaming = json!({
+            "prefix": "/",
+            "headers": [{"name": "x-waykeeper-kind", "string_match": {"exact": "sse"}}],
+        });
+        json!([
+            route(decided, &answer),
+            route(streaming, &answer),
+            route(any, &json!({"direct_response": {"status": 503}})),
+        ])
+    } else {
+        json!([route(any, &answer)])
+    }
+}
+
+fn cluster(name: &str, address: SocketAddr) -> Value {
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+                "address": address.ip().to_string(),
+                "port_value": address.port(),
+            }}}}]}],
+        },
+    })
+}

@@ -1,0 +1,333 @@
+//! A report for the terminal.
+
+use std::fmt::Write;
+
+use crate::goals::goals;
+use crate::report::{Metric, Report, View};
+use crate::statistics::Estimate;
+
+/// Contenders in the order in which they are listed, each with what it is.
+pub const CONTENDERS: [(&str, &str); 11] = [
+    ("bare", "bare Envoy"),
+    ("empty", "empty Wasm module"),
+    ("floor", "floor: the least Wasm for the work"),
+    ("native", "api_key_auth + local_ratelimit"),
+    ("lua", "Lua"),
+    ("ext_authz", "ext_authz over HTTP"),
+    ("ext_authz+limit", "ext_authz + local_ratelimit"),
+    ("waykeeper", "Waykeeper"),
+    ("waykeeper-large", "Waykeeper, 3 limits, 200 routes"),
+    ("waykeeper-other", "Waykeeper, the other build"),
+    ("tutorial", "FastAPI + httpx"),
+];
+
+/// The whole report, in lines.
+#[must_use]
+pub fn show(report: &Report) -> String {
+    let mut text = format!("{}\n", report.machine);
+    for run in &report.runs {
+        let build: String = run.filter.sha256.chars().take(12).collect();
+        line(
+            &mut text,
+            format_args!("{}  {}  filter {build}", run.started, run.command),
+        );
+    }
+    comparison(&mut text, "Envoy answers by itself", &report.view("direct"));
+    comparison(&mut text, "An agent behind", &report.view("upstream"));
+    comparison(
+        &mut text,
+        "An agent behind, a body of 1 KB posted to it",
+        &report.view("posted"),
+    );
+    latency(&mut text, &report.view("latency"));
+    growth(
+        &mut text,
+        "Clients, another one in each request",
+        &report.view("clients"),
+    );
+    growth(&mut text, "Routes, all in turn", &report.view("routes"));
+    workers(&mut text, &report.view("workers"));
+    memory(&mut text, &report.view("memory"));
+    events(&mut text, &report.view("events"));
+    start(&mut text, &report.view("start"));
+    standings(&mut text, report);
+    text
+}
+
+fn comparison(text: &mut String, title: &str, view: &View<'_>) {
+    if view.is_empty() {
+        return;
+    }
+    heading(text, title, view);
+    line(
+        text,
+        format_args!(
+            "{:36}{:>8}{:>8}{:>8}  {:15}{:>7}{:>7}{:>8}{:>7}{:>8}{:>8}{:>8}",
+            "",
+            "µs CPU",
+            "least",
+            "added",
+            "95 %",
+            "/floor",
+            "/bare",
+            "req/s",
+            "/bare",
+            "p50 µs",
+            "p99 µs",
+            "MB"
+        ),
+    );
+    let columns = view.columns();
+    let mut server = Vec::new();
+    for (name, label) in CONTENDERS.iter().filter(|(name, _)| columns.contains(name)) {
+        let added = view.added(name, "bare", Metric::Cpu);
+        let floor = view.ratio_of_added(name, "floor", "bare", Metric::Cpu);
+        let bare = *name == "bare";
+        line(
+            text,
+            format_args!(
+                "{label:36}{:>8}{:>8}{:>8}  {:15}{:>7}{:>7}{:>8}{:>7}{:>8}{:>8}{:>8}",
+                number(view.median(name, Metric::Cpu), 1),
+                number(view.minimum(name, Metric::Cpu), 1),
+                if bare { String::new() } else { value(added, 1) },
+                if bare {
+                    String::new()
+                } else {
+                    interval(added, 1)
+                },
+                if bare { String::new() } else { value(floor, 2) },
+                value(view.ratio(name, "bare", Metric::Cpu), 2),
+                number(view.median(name, Metric::Throughput), 0),
+                value(view.ratio(name, "bare", Metric::Throughput), 2),
+                number(view.median(name, Metric::P50), 0),
+                number(view.median(name, Metric::P99), 0),
+                megabytes(view.maximum(name, Metric::PeakMemory)),
+            ),
+        );
+        if name.starts_with("ext_authz") {
+            server.push(format!(
+                "{label}: its server used {} µs of CPU more for each request",
+                number(view.median(name, Metric::ServerCpu), 1)
+            ));
+        }
+    }
+    for note in server {
+        line(text, format_args!("{note}"));
+    }
+}
+
+fn latency(text: &mut String, view: &View<'_>) {
+    if view.is_empty() {
+        return;
+    }
+    heading(text, "A steady rate, half of what bare Envoy can do", view);
+    line(
+        text,
+        format_args!(
+            "{:36}{:>8}{:>8}{:>8}{:>10}{:>10}  {}",
+            "", "req/s", "p50 µs", "p99 µs", "added p50", "added p99", "95 %"
+        ),
+    );
+    let columns = view.columns();
+    for (name, label) in CONTENDERS.iter().filter(|(name, _)| columns.contains(name)) {
+        let (p50, p99) = (
+            view.added(name, "bare", Metric::P50),
+            view.added(name, "bare", Metric::P99),
+        );
+        line(
+            text,
+            format_args!(
+                "{label:36}{:>8}{:>8}{:>8}{:>10}{:>10}  {}",
+                number(view.median(name, Metric::Throughput), 0),
+                number(view.median(name, Metric::P50), 0),
+                number(view.median(name, Metric::P99), 0),
+                value(p50, 0),
+                value(p99, 0),
+                interval(p99, 0),
+            ),
+        );
+    }
+}
+
+fn growth(text: &mut String, title: &str, view: &View<'_>) {
+    if view.is_empty() {
+        return;
+    }
+    heading(text, title, view);
+    line(
+        text,
+        format_args!(
+            "{:36}{:>8}{:>8}  {:15}{:>8}  {:15}{:>9}{:>8}",
+            "", "µs CPU", "added", "95 %", "of least", "95 %", "questions", "MB"
+        ),
+    );
+    let mut names: Vec<(u64, &str)> = view
+        .columns()
+        .into_iter()
+        .filter_map(|name| Some((name.parse().ok()?, name)))
+        .collect();
+    names.sort_unstable();
+    let least = names.first().map_or("", |(_, name)| name);
+    for (_, name) in &names {
+        let added = view.added(name, "bare", Metric::Cpu);
+        let ratio = view.ratio_of_added(name, least, "bare", Metric::Cpu);
+        line(
+            text,
+            format_args!(
+                "{name:36}{:>8}{:>8}  {:15}{:>8}  {:15}{:>9}{:>8}",
+                number(view.median(name, Metric::Cpu), 1),
+                value(added, 1),
+                interval(added, 1),
+                value(ratio, 2),
+                interval(ratio, 2),
+                number(view.maximum(name, Metric::Questions), 4),
+                megabytes(view.maximum(name, Metric::PeakMemory)),
+            ),
+        );
+    }
+}
+
+fn workers(text: &mut String, view: &View<'_>) {
+    if view.is_empty() {
+        return;
+    }
+    heading(text, "Workers", view);
+    line(
+        text,
+        format_args!(
+            "{:36}{:>8}{:>8}  {:15}{:>8}",
+            "", "µs CPU", "added", "95 %", "req/s"
+        ),
+    );
+    for workers in ["1", "2"] {
+        let (bare, name) = (format!("bare {workers}"), format!("waykeeper {workers}"));
+        let added = view.added(&name, &bare, Metric::Cpu);
+        line(
+            text,
+            format_args!(
+                "{workers:36}{:>8}{:>8}  {:15}{:>8}",
+                number(view.median(&name, Metric::Cpu), 1),
+                value(added, 1),
+                interval(added, 1),
+                number(view.median(&name, Metric::Throughput), 0),
+            ),
+        );
+    }
+}
+
+fn memory(text: &mut String, view: &View<'_>) {
+    if view.is_empty() {
+        return;
+    }
+    heading(
+        text,
+        "Peak memory after as many requests, half of them with invalid keys",
+        view,
+    );
+    let mut names = view.columns();
+    names.sort_by_key(|name| name.parse::<u64>().unwrap_or(0));
+    for name in names {
+        let megabytes = megabytes(view.maximum(name, Metric::PeakMemory));
+        line(
+            text,
+            format_args!(
+                "{:36}{megabytes:>8} MB",
+                format!("{name} keys, and {name} invalid")
+            ),
+        );
+    }
+}
+
+fn events(text: &mut String, view: &View<'_>) {
+    if view.is_empty() {
+        return;
+    }
+    heading(text, "An event of a stream", view);
+    line(
+        text,
+        format_args!("{:36}{:>8}{:>8}  95 %", "", "µs CPU", "added"),
+    );
+    let columns = view.columns();
+    for (name, label) in CONTENDERS.iter().filter(|(name, _)| columns.contains(name)) {
+        let added = view.added(name, "bare", Metric::Cpu);
+        line(
+            text,
+            format_args!(
+                "{label:36}{:>8}{:>8}  {}",
+                number(view.median(name, Metric::Cpu), 2),
+                value(added, 2),
+                interval(added, 2),
+            ),
+        );
+    }
+}
+
+fn start(text: &mut String, view: &View<'_>) {
+    if view.is_empty() {
+        return;
+    }
+    heading(
+        text,
+        "From the start of Envoy to the first good answer",
+        view,
+    );
+    let columns = view.columns();
+    for (name, label) in CONTENDERS.iter().filter(|(name, _)| columns.contains(name)) {
+        let typical = view.typical(name, Metric::Start);
+        line(
+            text,
+            format_args!(
+                "{label:36}{:>8} s  {}",
+                value(typical, 3),
+                interval(typical, 3)
+            ),
+        );
+    }
+}
+
+fn standings(text: &mut String, report: &Report) {
+    line(text, format_args!("\nGoals"));
+    for goal in goals(report) {
+        line(
+            text,
+            format_args!(
+                "{:76}{:>9}  {:15}{:>8}  {}",
+                goal.text,
+                value(goal.figure, goal.decimals),
+                interval(goal.figure, goal.decimals),
+                goal.bound.to_string(),
+                goal.standing(),
+            ),
+        );
+    }
+}
+
+fn heading(text: &mut String, title: &str, view: &View<'_>) {
+    line(text, format_args!("\n{title} ({} rounds)", view.rounds()));
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{arguments}");
+}
+
+fn number(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+fn value(estimate: Option<Estimate>, decimals: usize) -> String {
+    number(estimate.map(|found| found.value), decimals)
+}
+
+fn interval(estimate: Option<Estimate>, decimals: usize) -> String {
+    match estimate {
+        Some(Estimate { low, high, .. }) if low < high => {
+            format!("{low:.decimals$} … {high:.decimals$}")
+        }
+        _ => String::new(),
+    }
+}
+
+fn megabytes(bytes: Option<f64>) -> String {
+    number(bytes.map(|bytes| bytes / 1e6), 1)
+}
