@@ -7,13 +7,15 @@ SHELL := /bin/bash
 # Pinned: what the tests ran against is what you run.
 ENVOY_VERSION  := 1.40.0
 OPENAI_VERSION := 3.52.0
+PROMETHEUS_VERSION := 0.26.0
 WASM_TARGET    := wasm32-wasip1
 
-# Fetched tools live here, out of git's sight. Links without a version, `.tools/envoy` and `.tools/openai`, lead to
-# those that are in use.
+# Fetched tools live here, out of git's sight. Links without a version, such as `.tools/envoy`, lead to those that are
+# in use.
 TOOLS  := .tools
 ENVOY  := $(TOOLS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
 OPENAI := $(TOOLS)/openai-$(OPENAI_VERSION)
+PROMETHEUS := $(TOOLS)/prometheus-client-$(PROMETHEUS_VERSION)
 
 FILTER := target/waykeeper.wasm
 PIP    := python3 -m pip --disable-pip-version-check
@@ -71,9 +73,10 @@ trap-filter: rust-tools
 	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET) --features provoke-trap --target-dir target/provoke-trap
 	@cp target/provoke-trap/$(WASM_TARGET)/release/waykeeper.wasm $(TRAP_FILTER).new && mv $(TRAP_FILTER).new $(TRAP_FILTER)
 
-# What only the tests need: a browser, and OpenAI's client.
-test-tools: tools $(OPENAI)
+# What only the tests need: a browser, OpenAI's client, Prometheus' parser.
+test-tools: tools $(OPENAI) $(PROMETHEUS)
 	@ln -sfn $(OPENAI:$(TOOLS)/%=%) $(TOOLS)/openai
+	@ln -sfn $(PROMETHEUS:$(TOOLS)/%=%) $(TOOLS)/prometheus-client
 	@if ! { command -v chromium && command -v chromedriver; } > /dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 			echo "installing chromium and chromium-driver"; \
@@ -90,6 +93,9 @@ $(ENVOY):
 
 $(OPENAI):
 	@$(call install,openai==$(OPENAI_VERSION),$(OPENAI),)
+
+$(PROMETHEUS):
+	@$(call install,prometheus-client==$(PROMETHEUS_VERSION),$(PROMETHEUS),--no-deps)
 
 # $(call install,PACKAGE,DIRECTORY,OPTIONS): a Python package in a directory of its own, whole or not at all.
 define install

@@ -10,6 +10,7 @@ mod gateway;
 mod identity;
 mod keys;
 mod limits;
+mod metrics;
 mod openai;
 mod paths;
 mod refusals;
