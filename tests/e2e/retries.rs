@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use crate::harness::{Draft, World};
 
@@ -105,27 +106,6 @@ async fn a_route_that_says_nothing_repeats_nothing_that_reached_its_agent() {
 }
 
 #[tokio::test]
-async fn the_body_is_sent_again() {
-    let world = World::with(|draft| {
-        draft.route("/api/v1/search")["retry"] = json!({"max_attempts": 2, "retry_on": [503]});
-    })
-    .await;
-    let body = "a".repeat(300 * 1024);
-
-    let served = world
-        .request("POST", "/api/v1/search")
-        .key("demo-premium")
-        .header("x-demo-id", "again")
-        .header("x-demo-fail-first", "1")
-        .body(body.clone())
-        .send()
-        .await;
-
-    assert_eq!(served.echo().body_bytes, body.len() as u64);
-    assert_eq!(world.agent("rag").stats().attempts_of("again"), 2);
-}
-
-#[tokio::test]
 async fn an_attempt_that_is_silent_for_too_long_is_followed_by_another() {
     let world = World::with(|draft| {
         let route = draft.route("/api/v1/memory");
@@ -145,4 +125,88 @@ async fn an_attempt_that_is_silent_for_too_long_is_followed_by_another() {
 
     assert_eq!(served.status, 200, "{}", served.text());
     assert_eq!(world.agent("memory").stats().attempts_of("slow"), 2);
+}
+
+#[tokio::test]
+async fn the_first_attempt_is_one_of_the_most() {
+    let world = World::with(|draft| {
+        let route = |most: u32| {
+            json!({
+                "prefix": format!("/most/{most}"),
+                "agents": ["memory"],
+                "retry": {"max_attempts": most, "retry_on": [502]},
+            })
+        };
+        draft.routes().extend([route(1), route(2), route(4)]);
+    })
+    .await;
+
+    for most in [1, 2, 4] {
+        let id = most.to_string();
+        let failed = world
+            .get(&format!("/most/{most}"))
+            .key("demo-premium")
+            .header("x-demo-id", &id)
+            .header("x-demo-status", "502")
+            .send()
+            .await;
+        assert_eq!(failed.status, 502);
+        assert_eq!(world.agent("memory").stats().attempts_of(&id), most);
+        assert_eq!(world.access_log(&failed).await["attempts"], most);
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_sent_again_as_far_as_envoy_keeps_it() {
+    let world = World::with(|draft| {
+        draft.route("/api/v1/search")["retry"] = json!({"max_attempts": 2, "retry_on": [503]});
+    })
+    .await;
+    let upload = |id: &str, bytes: usize| {
+        world
+            .request("POST", "/api/v1/search")
+            .key("demo-premium")
+            .header("x-demo-id", id)
+            .header("x-demo-fail-first", "1")
+            .body("b".repeat(bytes))
+            .send()
+    };
+
+    let kept = upload("kept", 900 * 1024).await;
+    let too_large = upload("too-large", 3 * 1024 * 1024).await;
+
+    assert_eq!(kept.echo().body_bytes, 900 * 1024);
+    assert_eq!(world.agent("rag").stats().attempts_of("kept"), 2);
+    // It passes all the same, and what the agent says of it comes back.
+    assert_eq!(too_large.status, 503);
+    assert_eq!(too_large.header("x-demo-agent"), Some("rag"));
+    assert_eq!(world.agent("rag").stats().attempts_of("too-large"), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_refuses_costs_no_upload_and_no_stream() {
+    let refusing = refusing().await;
+    let world = World::with(|draft| {
+        half_refusing(draft, refusing);
+        draft.workers(2);
+        draft.route("/api/v1/memory")["protocol"] = json!("sse");
+    })
+    .await;
+
+    let mut callers = JoinSet::new();
+    for caller in 0..8 {
+        let request = world.request("POST", NOTES).key("demo-premium");
+        let request = request.body("c".repeat(caller * 100_000));
+        callers.spawn(async move {
+            for _ in 0..5 {
+                let served = request.clone().send().await;
+                assert_eq!(served.echo().body_bytes, caller as u64 * 100_000);
+            }
+        });
+    }
+    callers.join_all().await;
+
+    let refused = "cluster.memory-store.upstream_cx_connect_fail";
+    let refused = world.gateway().admin().stat(refused).await;
+    assert_ne!(refused.expect("a statistic"), 0);
 }
