@@ -69,39 +69,60 @@ impl HeaderBlock {
 
     /// Every header, name and value, in order; names as the host gives them, in lower case.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let count = number_at(&self.bytes, 0).unwrap_or(0);
-        let (lengths, mut rest) = self
-            .bytes
-            .get(4..)
-            .unwrap_or_default()
-            .split_at_checked(count * 8)
-            .unwrap_or_default();
-        let mut take = move |length: usize| -> Option<&[u8]> {
-            let (part, behind) = rest.split_at_checked(length)?;
-            rest = behind.get(1..).unwrap_or_default();
-            Some(part)
-        };
-        lengths.as_chunks::<8>().0.iter().map_while(move |lengths| {
-            let name = take(number_at(lengths, 0)?)?;
-            let value = take(number_at(lengths, 4)?)?;
-            Some((name, value))
-        })
+        self.places()
+            .filter_map(|place| Some((self.name(place)?, self.value(place)?)))
     }
 
     /// The first value of a header.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter()
-            .find(|(other, _)| *other == name.as_bytes())
-            .map(|(_, value)| value)
+    pub fn get<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.get_all(name).next()
     }
 
-    /// All values of a header, in order.
+    /// All values of a header, in order. Names of another length are passed over unread.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter()
-            .filter(move |(other, _)| *other == name.as_bytes())
-            .map(|(_, value)| value)
+        self.places()
+            .filter(move |place| {
+                place.name == name.len() && self.name(*place) == Some(name.as_bytes())
+            })
+            .filter_map(|place| self.value(place))
     }
+
+    fn name(&self, place: Place) -> Option<&[u8]> {
+        self.bytes.get(place.start..place.start + place.name)
+    }
+
+    fn value(&self, place: Place) -> Option<&[u8]> {
+        let start = place.start + place.name + 1;
+        self.bytes.get(start..start + place.value)
+    }
+
+    /// Where each header lies.
+    fn places(&self) -> impl Iterator<Item = Place> {
+        let count = number_at(&self.bytes, 0).unwrap_or(0);
+        let lengths = self.bytes.get(4..).unwrap_or_default();
+        let mut start = 4 + count * 8;
+        lengths
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .take(count)
+            .map(move |&[a, b, c, d, e, f, g, h]| {
+                let [name, value] =
+                    [[a, b, c, d], [e, f, g, h]].map(|bytes| u32::from_le_bytes(bytes) as usize);
+                let place = Place { start, name, value };
+                start += name + value + 2;
+                place
+            })
+    }
+}
+
+/// Where a header lies: the start of its name, and the lengths of its name and its value.
+#[derive(Clone, Copy)]
+struct Place {
+    start: usize,
+    name: usize,
+    value: usize,
 }
 
 fn number_at(bytes: &[u8], start: usize) -> Option<usize> {

@@ -74,9 +74,6 @@ pub trait Host {
     /// The address of the caller with its port, as the host's listener understands it (trusted proxies regarded).
     fn caller_address(&self) -> Option<Vec<u8>>;
 
-    /// Notes something about the stream for the access log.
-    fn note(&self, name: &str, value: &[u8]);
-
     /// Answers the request here. Nothing goes on to an agent.
     fn reply(&self, reply: &LocalReply);
 

@@ -2,7 +2,7 @@
 //! and for benchmarks. A [`Process`] is what all workers share; each worker is a [`SimulatedHost`] over it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -49,8 +49,6 @@ pub struct SimulatedStream {
     pub resumed: bool,
     /// The stream was broken off.
     pub reset: bool,
-    /// What the access log was told.
-    pub notes: BTreeMap<String, Vec<u8>>,
 }
 
 /// One worker.
@@ -303,12 +301,6 @@ impl Host for SimulatedHost {
 
     fn caller_address(&self) -> Option<Vec<u8>> {
         Some(self.address.borrow().clone())
-    }
-
-    fn note(&self, name: &str, value: &[u8]) {
-        self.stream_mut(|stream| {
-            stream.notes.insert(name.to_owned(), value.to_vec());
-        });
     }
 
     fn reply(&self, reply: &LocalReply) {

@@ -19,10 +19,10 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Whole seconds since 1970.
+    /// The moment so many whole seconds after 1970.
     #[must_use]
-    pub fn seconds(self) -> u64 {
-        self.0 / 1_000_000_000
+    pub fn from_seconds(seconds: u64) -> Self {
+        Self(seconds.saturating_mul(1_000_000_000))
     }
 }
 

@@ -40,7 +40,8 @@ pub enum Found {
 pub struct Credential(String);
 
 impl Credential {
-    fn read(bytes: &[u8]) -> Option<Self> {
+    /// The bytes as a key; `None` if no key looks like that.
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let sound = (1..=MAX_KEY).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
         sound
             .then(|| String::from_utf8(bytes.to_vec()).ok().map(Self))

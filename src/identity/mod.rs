@@ -5,15 +5,19 @@
 
 mod client;
 mod find;
+mod recent;
 mod validator;
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
 pub use client::Client;
 pub use find::{Credential, Found, Presented, Removal, find, offered_protocols, without_key};
 pub use validator::{MAX_ANSWER_BYTES, Question, Verdict};
+
+use recent::Recent;
 
 use crate::config::policy::{Clients, PlanId, Policy, UnknownPlan, Validator};
 use crate::host::{Host, Timestamp};
@@ -40,19 +44,32 @@ pub struct Identity {
     default_plan: Option<PlanId>,
     unknown_plan: UnknownPlan,
     memory: Memory,
+    recent: Recent,
 }
 
 #[derive(Debug)]
 struct Listed {
-    client: Client,
+    client: Rc<Client>,
     expires: Option<u64>,
+}
+
+impl Listed {
+    fn known(&self, now: Timestamp) -> (Knowledge, Timestamp) {
+        let expires = self
+            .expires
+            .map_or(Timestamp(u64::MAX), Timestamp::from_seconds);
+        if expires <= now {
+            return (Knowledge::Expired, expires);
+        }
+        (Knowledge::Client(Rc::clone(&self.client)), expires)
+    }
 }
 
 /// What is known of a key without asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Knowledge {
     /// It proves this client.
-    Client(Client),
+    Client(Rc<Client>),
     /// It proves nobody.
     Invalid,
     /// It proved somebody once.
@@ -79,13 +96,13 @@ impl Identity {
             listed: keys
                 .iter()
                 .map(|key| {
-                    let client = Client {
+                    let client = Rc::new(Client {
                         id: key.client.id.clone(),
                         plan_name: key.client.plan.as_ref().and_then(plan_name),
                         plan: key.client.plan,
                         team: key.client.team.clone(),
                         roles: key.client.roles.clone(),
-                    };
+                    });
                     let expires = key.expires;
                     (KeyHash(key.sha256), Listed { client, expires })
                 })
@@ -98,6 +115,7 @@ impl Identity {
                 .collect(),
             default_plan: *default_plan,
             unknown_plan: *unknown_plan,
+            recent: Recent::new(state.hash),
             memory: Memory {
                 grid: state.keys,
                 hash: state.hash,
@@ -108,28 +126,40 @@ impl Identity {
         }
     }
 
-    /// Looks a key up: in the configuration, then in what is remembered. True in the second place if the memory was
-    /// asked at all.
-    pub fn known<H: Host>(&self, host: &H, key: &KeyHash, now: Timestamp) -> (Knowledge, bool) {
-        if let Some(listed) = self.listed.get(key) {
-            let expired = listed
-                .expires
-                .is_some_and(|expires| expires <= now.seconds());
-            let knowledge = if expired {
-                Knowledge::Expired
-            } else {
-                Knowledge::Client(listed.client.clone())
-            };
-            return (knowledge, false);
+    /// Looks a key up: among those this worker has just seen, in the configuration, then in what all workers remember.
+    pub fn known<H: Host>(&self, host: &H, credential: &Credential, now: Timestamp) -> Knowledge {
+        let place = self.recent.place(credential.secret());
+        if let Some(client) = self.recent.find(place, now) {
+            return Knowledge::Client(client);
         }
-        let knowledge = match self.memory.find(host, key, now) {
-            Some(Known::Invalid) => Knowledge::Invalid,
-            Some(Known::Valid(answer)) => {
+        let key = KeyHash::of(credential.secret().as_bytes());
+        let (knowledge, expires) = match self.listed.get(&key) {
+            Some(listed) => listed.known(now),
+            None => self.remembered(host, &key, now),
+        };
+        if let Knowledge::Client(client) = &knowledge {
+            self.recent.hold(place, client, expires, now);
+        }
+        knowledge
+    }
+
+    /// What all workers remember of a key, and until when that holds.
+    fn remembered<H: Host>(
+        &self,
+        host: &H,
+        key: &KeyHash,
+        now: Timestamp,
+    ) -> (Knowledge, Timestamp) {
+        let Some((known, expires)) = self.memory.find(host, key, now) else {
+            return (Knowledge::Unknown, now);
+        };
+        let knowledge = match known {
+            Known::Invalid => Knowledge::Invalid,
+            Known::Valid(answer) => {
                 Client::decode(&answer).map_or(Knowledge::Unknown, |client| self.with_plan(client))
             }
-            None => Knowledge::Unknown,
         };
-        (knowledge, true)
+        (knowledge, expires)
     }
 
     /// What the validator's verdict says of the key; it is remembered for the next request.
@@ -172,7 +202,7 @@ impl Identity {
                 (None, UnknownPlan::Refuse) => return Knowledge::UnknownPlan(name.clone()),
             },
         };
-        Knowledge::Client(client)
+        Knowledge::Client(Rc::new(client))
     }
 }
 
@@ -185,7 +215,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn find<H: Host>(&self, host: &H, key: &KeyHash, now: Timestamp) -> Option<Known> {
+    fn find<H: Host>(&self, host: &H, key: &KeyHash, now: Timestamp) -> Option<(Known, Timestamp)> {
         let (value, _) = host.read_cell(self.grid.locate(self.hash.place(&[&key.0]).cell))?;
         keys::find(&value, &key.0, self.realm, now)
     }

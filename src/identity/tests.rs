@@ -366,6 +366,11 @@ fn valid(plan: Option<&str>, seconds: u64) -> Verdict {
     }
 }
 
+fn known(identity: &Identity, host: &SimulatedHost, key: &str) -> Knowledge {
+    let credential = Credential::read(key.as_bytes()).unwrap();
+    identity.known(host, &credential, host.now())
+}
+
 fn plan_of(knowledge: &Knowledge) -> Option<PlanId> {
     match knowledge {
         Knowledge::Client(client) => client.plan,
@@ -379,15 +384,9 @@ fn what_one_worker_learned_every_worker_knows_until_it_expires() {
     let (one, other) = (process.worker(), process.worker());
     let (identity, _) = identity(&one, serde_json::json!({}));
     let knowledge = learn(&one, &identity, b"k", valid(Some("premium"), 300));
-    assert_eq!(
-        identity.known(&other, &KeyHash::of(b"k"), other.now()),
-        (knowledge, true)
-    );
+    assert_eq!(known(&identity, &other, "k"), knowledge);
     process.pass(Duration::from_secs(300));
-    assert_eq!(
-        identity.known(&other, &KeyHash::of(b"k"), other.now()),
-        (Knowledge::Unknown, true)
-    );
+    assert_eq!(known(&identity, &other, "k"), Knowledge::Unknown);
 }
 
 #[test]
@@ -395,10 +394,10 @@ fn a_listed_key_needs_no_memory_and_expires_when_it_says() {
     let process = Process::default();
     let host = process.worker();
     let (identity, _) = identity(&host, serde_json::json!({}));
-    let known = |host: &SimulatedHost| identity.known(host, &KeyHash::of(b"listed"), host.now());
-    assert!(matches!(known(&host), (Knowledge::Client(client), false) if client.id == "acme-dev"));
+    let look = |host: &SimulatedHost| known(&identity, host, "listed");
+    assert!(matches!(look(&host), Knowledge::Client(client) if client.id == "acme-dev"));
     process.pass(Duration::from_secs(7 * 365 * 86_400));
-    assert_eq!(known(&host), (Knowledge::Expired, false));
+    assert_eq!(look(&host), Knowledge::Expired);
 }
 
 #[test]
@@ -410,12 +409,9 @@ fn a_plan_nobody_knows_is_refused_or_becomes_the_default() {
         learn(&host, &strict, b"k", valid(Some("gold"), 300)),
         unknown
     );
-    assert_eq!(
-        strict.known(&host, &KeyHash::of(b"k"), host.now()),
-        (unknown, true)
-    );
+    assert_eq!(known(&strict, &host, "k"), unknown);
     let (lenient, policy) = identity(&host, serde_json::json!({ "unknown_plan": "default" }));
-    let (knowledge, _) = lenient.known(&host, &KeyHash::of(b"k"), host.now());
+    let knowledge = known(&lenient, &host, "k");
     assert_eq!(plan_of(&knowledge), policy.clients.default_plan);
 }
 
@@ -437,10 +433,7 @@ fn another_validator_is_asked_anew() {
         &host,
         serde_json::json!({ "validator": { "cluster": "other", "path": "/validate" } }),
     );
-    assert_eq!(
-        second.known(&host, &KeyHash::of(b"k"), host.now()),
-        (Knowledge::Unknown, true)
-    );
+    assert_eq!(known(&second, &host, "k"), Knowledge::Unknown);
 }
 
 #[test]
@@ -451,8 +444,56 @@ fn an_answer_that_lasts_no_time_is_not_remembered() {
         learn(&host, &identity, b"k", valid(None, 0)),
         Knowledge::Client(_)
     ));
-    assert_eq!(
-        identity.known(&host, &KeyHash::of(b"k"), host.now()),
-        (Knowledge::Unknown, true)
-    );
+    assert_eq!(known(&identity, &host, "k"), Knowledge::Unknown);
+}
+
+#[test]
+fn a_key_just_seen_is_known_without_shared_state_for_a_second_and_not_beyond_its_answer() {
+    for (lasts, seconds_known) in [(300, 1), (0, 0)] {
+        let process = Process::default();
+        let host = process.worker();
+        let (identity, _) = identity(&host, serde_json::json!({}));
+        learn(&host, &identity, b"k", valid(None, lasts));
+        known(&identity, &host, "k");
+        // Another process shares nothing with this one but the clock's reading.
+        let elsewhere = Process::default();
+        let look = || {
+            matches!(
+                known(&identity, &elsewhere.worker(), "k"),
+                Knowledge::Client(_)
+            )
+        };
+        assert_eq!(look(), seconds_known > 0);
+        elsewhere.pass(Duration::from_millis(999));
+        assert_eq!(look(), seconds_known > 0);
+        elsewhere.pass(Duration::from_millis(1));
+        assert!(!look());
+    }
+}
+
+#[test]
+fn a_key_just_seen_is_not_taken_for_another_on_the_same_slot() {
+    let host = Process::default().worker();
+    let (identity, _) = identity(&host, serde_json::json!({}));
+    for number in 0..5_000 {
+        let key = format!("k{number}");
+        let client = Client {
+            id: key.clone(),
+            ..Client::default()
+        };
+        let lasts = Duration::from_secs(300);
+        learn(
+            &host,
+            &identity,
+            key.as_bytes(),
+            Verdict::Valid { client, lasts },
+        );
+        known(&identity, &host, &key);
+    }
+    for number in 0..5_000 {
+        let key = format!("k{number}");
+        if let Knowledge::Client(client) = known(&identity, &host, &key) {
+            assert_eq!(client.id, key);
+        }
+    }
 }

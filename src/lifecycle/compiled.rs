@@ -2,7 +2,7 @@
 
 use super::TablesKept;
 use crate::config::Policy;
-use crate::config::policy::{Route, RouteId, Validator};
+use crate::config::policy::{AgentId, Route, RouteId, Validator};
 use crate::host::{Host, HostError};
 use crate::identity::Identity;
 use crate::limits::Limits;
@@ -38,6 +38,20 @@ impl Compiled {
 
     pub(super) fn route(&self, id: RouteId) -> Option<&Route> {
         self.policy.routes.get(id.0)
+    }
+
+    /// The names of a route and an agent, as far as they are known.
+    pub(super) fn names(
+        &self,
+        route: Option<RouteId>,
+        agent: Option<AgentId>,
+    ) -> (Option<&str>, Option<&str>) {
+        let route = route.and_then(|id| self.route(id));
+        let agent = agent.and_then(|id| self.policy.agents.get(id.0));
+        (
+            route.map(|route| route.name.as_str()),
+            agent.map(|agent| agent.name.as_str()),
+        )
     }
 
     pub(super) fn validator(&self) -> Option<&Validator> {

@@ -20,11 +20,8 @@ pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream, req
     if let Some(path) = path {
         host.set_request_header(":path", &path);
     }
+    identify(host, policy, stream);
     if let Some(client) = &stream.client {
-        host.set_request_header("x-waykeeper-client", client.id.as_bytes());
-        if let Some(plan) = client.plan.and_then(|plan| policy.policy.plans.get(plan.0)) {
-            host.set_request_header("x-waykeeper-plan", plan.name.as_bytes());
-        }
         if let Some(team) = &client.team {
             host.set_request_header("x-waykeeper-team", team.as_bytes());
         }
@@ -32,12 +29,33 @@ pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream, req
             host.set_request_header("x-waykeeper-roles", client.roles.join(",").as_bytes());
         }
     }
-    host.set_request_header("x-waykeeper-agent", agent.name.as_bytes());
-    host.set_request_header("x-waykeeper-route", route.name.as_bytes());
     host.set_request_header("x-waykeeper-cluster", agent.cluster.as_bytes());
     host.set_request_header("x-waykeeper-kind", kind(route.protocol).as_bytes());
     for (name, value) in policy.steering.get(id.0).into_iter().flatten() {
         host.set_request_header(name, value.as_bytes());
+    }
+}
+
+/// Writes who calls, and where to, into the request as far as it is known. Agents read it, and so does the access log,
+/// also of requests that are refused.
+pub(super) fn identify<H: Host>(host: &H, policy: &Compiled, stream: &Stream) {
+    let client = stream.client.as_ref();
+    let plan = client
+        .and_then(|client| client.plan)
+        .and_then(|plan| policy.policy.plans.get(plan.0));
+    let (route, agent) = policy.names(stream.route, stream.agent);
+    for (name, value) in [
+        (
+            "x-waykeeper-client",
+            client.map(|client| client.id.as_str()),
+        ),
+        ("x-waykeeper-plan", plan.map(|plan| plan.name.as_str())),
+        ("x-waykeeper-agent", agent),
+        ("x-waykeeper-route", route),
+    ] {
+        if let Some(value) = value {
+            host.set_request_header(name, value.as_bytes());
+        }
     }
 }
 

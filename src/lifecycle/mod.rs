@@ -74,7 +74,7 @@ impl<H: Host> Gateway<H> {
     pub fn new(host: Rc<H>, policy: Policy) -> Result<(Self, Option<TablesKept>), HostError> {
         let (policy, kept) = Compiled::new(&*host, policy)?;
         let gateway = Self {
-            telemetry: Telemetry::new(&policy),
+            telemetry: Telemetry::default(),
             policy: Rc::new(policy),
             host,
             inquiries: Inquiries::default(),
@@ -194,7 +194,9 @@ impl<H: Host> Gateway<H> {
                 && let Phase::Waiting(request) = std::mem::take(&mut stream.phase)
             {
                 let step = match &knowledge {
-                    Some(knowledge) => self.identified(&mut stream, *request, knowledge.clone()),
+                    Some(knowledge) => {
+                        self.identified(&mut stream, &request, knowledge.clone(), now)
+                    }
                     None => Err(Stop::Refuse(Refusal::ValidatorUnavailable)),
                 };
                 if self.settle_step(id, &mut stream, step) == Flow::Continue {
@@ -219,6 +221,7 @@ impl<H: Host> Gateway<H> {
                 self.streams.remove(&id);
             } else if answered {
                 self.host.reset();
+                self.streams.remove(&id);
             } else {
                 self.refuse(id, &Refusal::AgentTimeout);
             }
@@ -263,6 +266,9 @@ impl<H: Host> Gateway<H> {
     }
 
     fn reply(&mut self, stream: &mut Stream, refusal: &Refusal) {
+        if stream.phase == Phase::Deciding {
+            forward::identify(&*self.host, &self.policy, stream);
+        }
         let headers = stream.rate_limit_headers();
         self.host.reply(&answer(refusal, stream.asked(), headers));
         self.telemetry

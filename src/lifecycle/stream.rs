@@ -1,5 +1,6 @@
 //! What is known of one request while it lasts.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::idle::Ticks;
@@ -17,7 +18,7 @@ pub(super) struct Stream {
     pub(super) request_id: Option<Vec<u8>>,
     pub(super) grpc: bool,
     pub(super) route: Option<RouteId>,
-    pub(super) client: Option<Client>,
+    pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
     /// The response's headers have arrived.
     pub(super) answered: bool,

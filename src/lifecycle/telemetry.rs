@@ -1,4 +1,4 @@
-//! Metrics, and what the access log is told. Names of labels stand in the metric's name, as
+//! Metrics. Names of labels stand in the metric's name, as
 //! `waykeeper_requests_total;route=chat;agent=gpu;outcome=allowed;`; Envoy's stats tags take them apart.
 
 use std::cell::Cell;
@@ -27,14 +27,9 @@ pub(super) struct Telemetry {
 }
 
 impl Telemetry {
-    pub(super) fn new(_policy: &Compiled) -> Self {
-        Self::default()
-    }
-
     /// The request was handed over.
     pub(super) fn allowed<H: Host>(&mut self, host: &H, policy: &Compiled, stream: &Stream) {
         self.request(host, policy, stream, "allowed");
-        note(host, policy, stream);
     }
 
     /// The request was refused.
@@ -46,7 +41,6 @@ impl Telemetry {
         refusal: &Refusal,
     ) {
         self.request(host, policy, stream, refusal.code());
-        note(host, policy, stream);
     }
 
     fn request<H: Host>(
@@ -58,7 +52,7 @@ impl Telemetry {
     ) {
         let id = (stream.route, stream.agent, outcome);
         let metric = self.requests.get(&id).copied().or_else(|| {
-            let (route, agent) = names(policy, stream);
+            let (route, agent) = policy.names(stream.route, stream.agent);
             let (route, agent) = (route.unwrap_or(NONE), agent.unwrap_or(NONE));
             let name =
                 format!("waykeeper_requests_total;route={route};agent={agent};outcome={outcome};");
@@ -153,34 +147,4 @@ impl Telemetry {
             host.increment(metric);
         }
     }
-}
-
-/// Tells the access log what is known of the request.
-fn note<H: Host>(host: &H, policy: &Compiled, stream: &Stream) {
-    let (route, agent) = names(policy, stream);
-    let client = stream.client.as_ref();
-    let plan = client
-        .and_then(|client| client.plan)
-        .and_then(|plan| policy.policy.plans.get(plan.0))
-        .map(|plan| plan.name.as_str());
-    let notes = [
-        ("waykeeper.client", client.map(|client| client.id.as_str())),
-        ("waykeeper.plan", plan),
-        ("waykeeper.route", route),
-        ("waykeeper.agent", agent),
-    ];
-    for (name, value) in notes {
-        if let Some(value) = value {
-            host.note(name, value.as_bytes());
-        }
-    }
-}
-
-fn names<'a>(policy: &'a Compiled, stream: &Stream) -> (Option<&'a str>, Option<&'a str>) {
-    let route = stream.route.and_then(|id| policy.route(id));
-    let agent = stream.agent.and_then(|id| policy.policy.agents.get(id.0));
-    (
-        route.map(|route| route.name.as_str()),
-        agent.map(|agent| agent.name.as_str()),
-    )
 }

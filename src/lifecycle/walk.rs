@@ -7,13 +7,15 @@
 //! Each stage goes on with what it found, or stops the walk: with a refusal, or because something must be
 //! waited for. What one stage learns and another needs is handed over here; the stages know nothing of each other.
 
+use std::rc::Rc;
+
 use super::Gateway;
 use super::forward::forward;
 use super::request::Request;
 use super::stream::Stream;
 use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::{Host, Timestamp};
-use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find};
+use crate::identity::{Client, Credential, Found, Knowledge, find};
 use crate::limits::{Caller, host_of};
 use crate::reply::Refusal;
 use crate::routing::{Chosen, NoMatch, choose};
@@ -43,7 +45,7 @@ impl<H: Host> Gateway<H> {
         stream.route = Some(id);
         self.gate(stream, now)?;
         match self.identify(&request, route, now)? {
-            Identified::Known(knowledge) => self.identified(stream, request, knowledge),
+            Identified::Known(knowledge) => self.identified(stream, &request, knowledge, now),
             Identified::Anonymous => self.decided(stream, &request, None, now),
             Identified::Unknown(credential) => Err(Stop::Ask(Box::new(request), credential)),
         }
@@ -53,8 +55,9 @@ impl<H: Host> Gateway<H> {
     pub(super) fn identified(
         &self,
         stream: &mut Stream,
-        request: Request,
+        request: &Request,
         knowledge: Knowledge,
+        now: Timestamp,
     ) -> Result<(), Stop> {
         let client = match knowledge {
             Knowledge::Client(client) => client,
@@ -68,7 +71,7 @@ impl<H: Host> Gateway<H> {
             }
             Knowledge::Unknown => return Err(Refusal::ValidatorUnavailable.into()),
         };
-        self.decided(stream, &request, Some(client), self.host.now())
+        self.decided(stream, request, Some(client), now)
     }
 
     /// Who calls is known: may they, which agent, how much; then forward.
@@ -76,7 +79,7 @@ impl<H: Host> Gateway<H> {
         &self,
         stream: &mut Stream,
         request: &Request,
-        client: Option<Client>,
+        client: Option<Rc<Client>>,
         now: Timestamp,
     ) -> Result<(), Stop> {
         let (id, route) = self.route(stream)?;
@@ -132,12 +135,9 @@ impl<H: Host> Gateway<H> {
             Found::Missing if route.auth_required => return Err(Refusal::MissingKey),
             Found::Missing => return Ok(Identified::Anonymous),
         };
-        let key = KeyHash::of(credential.secret().as_bytes());
-        let (knowledge, asked_memory) = self.policy.identity.known(&*self.host, &key, now);
-        let unknown = knowledge == Knowledge::Unknown;
-        if asked_memory {
-            self.telemetry.remembered(&*self.host, !unknown);
-        }
+        let knowledge = self.policy.identity.known(&*self.host, &credential, now);
+        self.telemetry
+            .remembered(&*self.host, knowledge != Knowledge::Unknown);
         Ok(match knowledge {
             Knowledge::Unknown if self.policy.validator().is_some() => {
                 Identified::Unknown(credential)

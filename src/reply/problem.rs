@@ -91,7 +91,12 @@ pub fn answer(
         status: terms.status,
         grpc_status: asked.grpc.then_some(terms.grpc),
         headers: all,
-        body: serde_json::to_vec(&problem).unwrap_or_default(),
+        // For gRPC's callers the body becomes the status message, which is for people.
+        body: if asked.grpc {
+            detail.as_bytes().to_vec()
+        } else {
+            serde_json::to_vec(&problem).unwrap_or_default()
+        },
         details: format!("waykeeper_{}", terms.code),
     }
 }

@@ -39,16 +39,20 @@ pub enum Known {
 const HEAD: usize = HASH_BYTES + 8 + 8 + 2;
 const INVALID: u16 = u16::MAX;
 
-/// Looks a key up in a cell's value.
+/// Looks a key up in a cell's value: what is known of it, and until when that holds.
 #[must_use]
-pub fn find(value: &[u8], hash: &[u8; HASH_BYTES], realm: u64, now: Timestamp) -> Option<Known> {
-    records(value)
-        .find(|record| record.hash == hash && record.realm == realm && record.expires > now)
-        .map(|record| {
-            record
-                .answer
-                .map_or(Known::Invalid, |answer| Known::Valid(answer.to_vec()))
-        })
+pub fn find(
+    value: &[u8],
+    hash: &[u8; HASH_BYTES],
+    realm: u64,
+    now: Timestamp,
+) -> Option<(Known, Timestamp)> {
+    let record = records(value)
+        .find(|record| record.hash == hash && record.realm == realm && record.expires > now)?;
+    let known = record
+        .answer
+        .map_or(Known::Invalid, |answer| Known::Valid(answer.to_vec()));
+    Some((known, record.expires))
 }
 
 /// A cell's value with `new` in it. `None`: there is no room for it, the value stays.

@@ -220,7 +220,7 @@ fn cell_of(records: impl IntoIterator<Item = Record>) -> Vec<u8> {
 }
 
 fn is_known(cell: &[u8], number: u8, now: Timestamp) -> Option<Known> {
-    keys::find(cell, &[number; keys::HASH_BYTES], 1, now)
+    keys::find(cell, &[number; keys::HASH_BYTES], 1, now).map(|(known, _)| known)
 }
 
 #[test]

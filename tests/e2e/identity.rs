@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use waykeeper_demo::auth::{Client, Fault, Field};
 use waykeeper_demo::stack::AUTH_CLUSTER;
 
-use crate::harness::{World, eventually};
+use crate::harness::{Draft, World, eventually};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -107,9 +107,8 @@ async fn the_query_counts_on_handshakes_only_unless_the_operator_says_otherwise(
 
 #[tokio::test]
 async fn a_listed_key_is_known_without_asking_anyone() {
-    let world = World::start().await;
+    let world = World::with(list_a_key).await;
 
-    // The reference's example: the word `test`.
     let served = world.get(NOTES).key("test").send().await;
 
     assert_eq!(
@@ -249,6 +248,13 @@ async fn nobody_gets_in_because_the_validator_fails_and_nothing_is_remembered_of
     assert_eq!(world.agent("memory").stats().total, 1);
 }
 
+/// Lists the key `test` in the configuration.
+fn list_a_key(draft: &mut Draft) {
+    let sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    draft.configuration()["clients"]["keys"] =
+        json!([{"sha256": sha256, "client_id": "acme-dev", "roles": ["admin"]}]);
+}
+
 #[tokio::test]
 async fn nobody_gets_in_because_the_validator_is_gone() {
     let nobody = {
@@ -261,6 +267,7 @@ async fn nobody_gets_in_because_the_validator_is_gone() {
             bootstrap
                 .set_endpoints(AUTH_CLUSTER, &addresses)
                 .expect("the cluster");
+            list_a_key(draft);
         })
         .await;
 

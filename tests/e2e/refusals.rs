@@ -172,7 +172,9 @@ async fn an_unknown_plan_is_the_default_plan_where_the_operator_says_so() {
 async fn a_listed_key_that_has_expired_is_told_so() {
     let world = World::with(|draft| {
         // The key is the word `test`.
-        draft.configuration()["clients"]["keys"][0]["expires"] = json!("2020-01-01T00:00:00Z");
+        let sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        draft.configuration()["clients"]["keys"] =
+            json!([{"sha256": sha256, "client_id": "acme-dev", "expires": "2020-01-01T00:00:00Z"}]);
     })
     .await;
 

@@ -174,6 +174,22 @@ async fn a_client_may_name_its_agent_among_the_routes_own() {
 }
 
 #[tokio::test]
+async fn a_route_whose_agents_all_have_weight_0_is_reached_by_name_only() {
+    let world = with_routes(json!([
+        {"prefix": "/named", "agents": [{"agent": "memory", "weight": 0}]},
+    ]))
+    .await;
+    let unnamed = world.get("/named").key("demo-premium").send().await;
+    assert_eq!(unnamed.refused(), (503, "no_agent".to_owned()));
+    assert_eq!(unnamed.header("retry-after"), Some("1"));
+    let named = world
+        .get("/named")
+        .key("demo-premium")
+        .header("x-agent", "memory");
+    assert_eq!(named.send().await.echo().agent, "memory");
+}
+
+#[tokio::test]
 async fn agents_share_a_routes_requests_by_weight() {
     let world = World::with(|draft| {
         draft.workers(2);

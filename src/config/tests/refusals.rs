@@ -762,11 +762,6 @@ fn the_rest_of_a_route_is_checked() {
         ),
         (
             "/routes/0/agents",
-            json!([{"agent": "chat", "weight": 0}]),
-            "routes[0].agents: every agent has weight 0, so a request that names none reaches nobody",
-        ),
-        (
-            "/routes/0/agents",
             json!([7]),
             "routes[0].agents[0]: expected the name of an agent, or a mapping with its weight, found the number 7",
         ),

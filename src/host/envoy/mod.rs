@@ -168,10 +168,6 @@ impl Host for Envoy {
         hostcalls::property(hostcalls::SOURCE_ADDRESS).ok()
     }
 
-    fn note(&self, name: &str, value: &[u8]) {
-        tell(hostcalls::set_property(name.as_bytes(), value));
-    }
-
     fn reply(&self, reply: &LocalReply) {
         let headers = HeaderBlock::from_pairs(&reply.headers);
         tell(hostcalls::send_local_response(

@@ -1,0 +1,66 @@
+//! Keys that this worker has just seen: a first look before shared state, which spares a hash and a copy of a cell.
+//!
+//! An entry holds for a second at most, so whatever another worker learns of a key counts here a second later. The
+//! secret itself is not kept, only a hash of it that is keyed by the process's own seed.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::Client;
+use crate::host::Timestamp;
+use crate::state::{Place, SeededHash};
+
+/// How many keys are held. A key that falls on another's slot takes its place.
+const SLOTS: usize = 1024;
+
+/// How long an entry holds.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Keys that this worker has just seen.
+#[derive(Debug)]
+pub(super) struct Recent {
+    hash: SeededHash,
+    slots: RefCell<Vec<Option<Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Place,
+    client: Rc<Client>,
+    until: Timestamp,
+}
+
+impl Recent {
+    pub(super) fn new(hash: SeededHash) -> Self {
+        let slots = RefCell::new((0..SLOTS).map(|_| None).collect());
+        Self { hash, slots }
+    }
+
+    /// What stands for the key here.
+    pub(super) fn place(&self, secret: &str) -> Place {
+        self.hash.place(&[b"recent key", secret.as_bytes()])
+    }
+
+    /// The client that the key proved a moment ago.
+    pub(super) fn find(&self, key: Place, now: Timestamp) -> Option<Rc<Client>> {
+        let slots = self.slots.borrow();
+        let entry = slots.get(slot(key))?.as_ref()?;
+        (entry.key == key && entry.until > now).then(|| Rc::clone(&entry.client))
+    }
+
+    /// Holds what the key proves, for a moment and not beyond `expires`.
+    pub(super) fn hold(&self, key: Place, client: &Rc<Client>, expires: Timestamp, now: Timestamp) {
+        if let Some(slot) = self.slots.borrow_mut().get_mut(slot(key)) {
+            *slot = Some(Entry {
+                key,
+                client: Rc::clone(client),
+                until: expires.min(now.after(FRESH)),
+            });
+        }
+    }
+}
+
+fn slot(key: Place) -> usize {
+    usize::try_from(key.cell % SLOTS as u64).unwrap_or(0)
+}
