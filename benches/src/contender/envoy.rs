@@ -50,8 +50,8 @@ pub(super) fn start(
         .arg(&configuration)
         .arg("--admin-address-path")
         .arg(directory.path().join("admin"))
-        .arg(format!("--concurrency={}", site.workers))
-        .args(["--disable-hot-restart", "--log-level=warning"])
+        .args(["--concurrency", &site.workers.to_string()])
+        .args(["--disable-hot-restart", "--log-level", "warning"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
