@@ -1,0 +1,323 @@
+//! What the documentation shows is true: its examples are read as the filter reads them, its links lead somewhere, and it
+//! leaves out no field, refusal, metric or column of the access log.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use waykeeper::config;
+use waykeeper::reply::{Asked, Refusal, answer};
+
+const README: &str = "README.md";
+const CONFIGURATION: &str = "docs/configuration.md";
+const REFUSALS: &str = "docs/refusals.md";
+const METRICS: &str = "docs/metrics.md";
+
+// ------------------------------------------------------------------------------------------------------------ examples
+
+#[test]
+fn the_readmes_configuration_is_the_one_that_make_up_runs() {
+    let shown = readme_configuration();
+    let discovery = yaml(&read("envoy/waykeeper.yaml"));
+    let run = &discovery["resources"][0]["typed_config"]["config"]["configuration"]["value"];
+    assert_eq!(&shown, run);
+}
+
+#[test]
+fn every_example_of_the_configuration_is_one() {
+    let whole = readme_configuration();
+    assert_eq!(faults(&whole), "");
+    let examples = blocks(&read(CONFIGURATION), "yaml");
+    assert!(examples.len() >= 5, "{} examples", examples.len());
+    for example in examples {
+        let mut document = whole.clone();
+        let Value::Object(fields) = yaml(&example) else {
+            panic!("no mapping:\n{example}");
+        };
+        for (name, value) in fields {
+            document[name.as_str()] = value;
+        }
+        assert_eq!(faults(&document), "", "{example}");
+    }
+}
+
+#[test]
+fn the_faults_that_are_shown_are_told_in_these_words() {
+    let mut document = readme_configuration();
+    document["routes"][5]["agents"] = json!(["ragg"]);
+    document["routes"][5]["timeout"] = json!(15);
+    let told = faults(&document);
+    let readme = read(README);
+    assert_eq!(told.lines().count(), 2, "{told}");
+    for line in told.lines() {
+        assert!(readme.contains(line), "{README} does not show {line}");
+    }
+}
+
+// ---------------------------------------------------------------------------------------------------------- left out?
+
+#[test]
+fn every_field_of_the_configuration_is_explained() {
+    let mut fields = BTreeSet::new();
+    collect_fields(&config::schema(), &mut fields);
+    assert!(fields.len() > 40, "{fields:?}");
+    let page = read(CONFIGURATION);
+    let missing: Vec<_> = fields
+        .iter()
+        .filter(|field| {
+            !page.contains(&format!("`{field}`")) && !page.contains(&format!(".{field}`"))
+        })
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "{CONFIGURATION} does not explain {missing:?}"
+    );
+}
+
+#[test]
+fn every_refusal_stands_in_the_table_as_it_goes_over_the_wire() {
+    let page = read(REFUSALS);
+    for refusal in refusals() {
+        let asked = Asked {
+            request_id: None,
+            grpc: true,
+        };
+        let grpc = answer(&refusal, asked, Vec::new());
+        let http = answer(&refusal, Asked::default(), Vec::new());
+        let problem: Value = serde_json::from_slice(&http.body).expect("a problem");
+        let row = format!(
+            "| `{}` | {} | `{}` | {} |",
+            refusal.code(),
+            http.status,
+            problem["error"]["type"].as_str().expect("a type"),
+            grpc.grpc_status.expect("a status of gRPC"),
+        );
+        assert!(page.contains(&row), "{REFUSALS} has no row {row}");
+    }
+}
+
+#[test]
+fn every_answer_of_envoys_own_stands_in_the_table() {
+    let (envoy, page) = (read("envoy/envoy.yaml"), read(REFUSALS));
+    let codes: BTreeSet<_> = words_after(&envoy, "urn:waykeeper:problem:").collect();
+    assert!(codes.len() > 5, "{codes:?}");
+    for code in codes {
+        assert!(
+            page.contains(&format!("| `{code}` | ")),
+            "{REFUSALS} lacks {code}"
+        );
+    }
+}
+
+#[test]
+fn every_metric_and_every_field_of_the_access_log_is_explained() {
+    let page = read(METRICS);
+    let source = read("src/lifecycle/telemetry.rs");
+    let metrics: BTreeSet<_> = words_after(&source, "\"waykeeper_").collect();
+    assert!(metrics.len() >= 4, "{metrics:?}");
+    for metric in metrics {
+        assert!(
+            page.contains(&format!("`waykeeper_{metric}`")),
+            "{METRICS} lacks waykeeper_{metric}"
+        );
+    }
+    let envoy = yaml(&read("envoy/envoy.yaml"));
+    let manager = &envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"];
+    let log = &manager["access_log"][0]["typed_config"]["log_format"]["json_format"];
+    for field in log.as_object().expect("a format").keys() {
+        assert!(
+            page.contains(&format!("`{field}`")),
+            "{METRICS} lacks {field}"
+        );
+    }
+}
+
+// ------------------------------------------------------------------------------------------------- links and commands
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut broken = Vec::new();
+    let mut links = 0;
+    for page in pages() {
+        let text = read(&page);
+        let folder = Path::new(&page).parent().unwrap_or(Path::new(""));
+        for link in links_of(&text) {
+            if link.contains("://") {
+                continue;
+            }
+            links += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => PathBuf::from(&page),
+                file => folder.join(file),
+            };
+            let there = root().join(&target).exists()
+                && (anchor.is_empty()
+                    || anchors_of(&read(&target.to_string_lossy())).contains(anchor));
+            if !there {
+                broken.push(format!("{page}: {link}"));
+            }
+        }
+    }
+    assert!(links > 20, "{links} links");
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_target_of_make_that_is_named_exists() {
+    let makefile = read("Makefile");
+    for page in pages() {
+        let text = read(&page);
+        let inline = words_after(&text, "`make ");
+        for target in inline.chain(words_after(&text, "\n    make ")) {
+            assert!(
+                makefile.contains(&format!("\n{target}:")),
+                "{page}: make {target}"
+            );
+        }
+    }
+}
+
+// === what is compared ===
+
+/// One of each kind. A kind that is added is missed by the compiler here, and belongs into the list below.
+fn refusals() -> Vec<Refusal> {
+    match Refusal::NoRoute {
+        Refusal::BadPath
+        | Refusal::NoRoute
+        | Refusal::MethodNotAllowed(_)
+        | Refusal::RateLimited(..)
+        | Refusal::LimitsUnavailable
+        | Refusal::MissingKey
+        | Refusal::InvalidKey
+        | Refusal::ExpiredKey
+        | Refusal::ValidatorUnavailable
+        | Refusal::UnknownPlan
+        | Refusal::Forbidden
+        | Refusal::UnknownAgent
+        | Refusal::NoAgent
+        | Refusal::BodyTooLarge(_)
+        | Refusal::AgentTimeout => {}
+    }
+    vec![
+        Refusal::BadPath,
+        Refusal::NoRoute,
+        Refusal::MethodNotAllowed(Vec::new()),
+        Refusal::RateLimited(Vec::new(), 1),
+        Refusal::LimitsUnavailable,
+        Refusal::MissingKey,
+        Refusal::InvalidKey,
+        Refusal::ExpiredKey,
+        Refusal::ValidatorUnavailable,
+        Refusal::UnknownPlan,
+        Refusal::Forbidden,
+        Refusal::UnknownAgent,
+        Refusal::NoAgent,
+        Refusal::BodyTooLarge(1),
+        Refusal::AgentTimeout,
+    ]
+}
+
+fn readme_configuration() -> Value {
+    let blocks = blocks(&read(README), "yaml");
+    let [block] = blocks.as_slice() else {
+        panic!(
+            "{README} shows {} configurations instead of one",
+            blocks.len()
+        );
+    };
+    yaml(block)
+}
+
+/// All faults of a configuration, one a line.
+fn faults(document: &Value) -> String {
+    config::read(document).map_or_else(|faults| faults.to_string(), |_| String::new())
+}
+
+/// The names of all properties that a schema speaks of.
+fn collect_fields(schema: &Value, fields: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::Object(properties)) = members.get("properties") {
+                fields.extend(properties.keys().cloned());
+            }
+            members
+                .values()
+                .for_each(|member| collect_fields(member, fields));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_fields(item, fields)),
+        _ => {}
+    }
+}
+
+// === reading pages ===
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
+}
+
+/// The pages that a newcomer reads.
+fn pages() -> Vec<String> {
+    let docs = fs::read_dir(root().join("docs")).expect("docs");
+    let mut pages: Vec<_> = docs
+        .map(|entry| format!("docs/{}", entry.expect("a file").file_name().display()))
+        .filter(|path| path.ends_with(".md"))
+        .collect();
+    pages.extend([README.to_owned(), "istio/README.md".to_owned()]);
+    pages
+}
+
+/// The fenced blocks of a language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if line == format!("```{language}") {
+            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push(block.join("\n"));
+        } else if line.starts_with("```") {
+            lines.by_ref().find(|line| *line == "```");
+        }
+    }
+    blocks
+}
+
+/// What stands in `](…)`.
+fn links_of(page: &str) -> impl Iterator<Item = &str> {
+    page.split("](")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once(')')?.0))
+}
+
+/// The headings as links name them: in lower case, blanks as hyphens, nothing but letters, digits, `_` and hyphens.
+fn anchors_of(page: &str) -> BTreeSet<String> {
+    let heading = |line: &str| {
+        let text = line.trim_start_matches('#').strip_prefix(' ')?;
+        let kept = text
+            .to_lowercase()
+            .replace(' ', "-")
+            .replace(|c: char| !c.is_alphanumeric() && !"-_".contains(c), "");
+        line.starts_with('#').then_some(kept)
+    };
+    page.lines().filter_map(heading).collect()
+}
+
+/// The words (letters, digits, `_`, `-`) that follow a text wherever it stands.
+fn words_after<'p>(page: &'p str, before: &str) -> impl Iterator<Item = &'p str> {
+    page.split(before)
+        .skip(1)
+        .map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && !"_-".contains(c));
+            rest.split_at(end.unwrap_or(rest.len())).0
+        })
+        .filter(|word| !word.is_empty())
+}
