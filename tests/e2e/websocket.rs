@@ -26,6 +26,7 @@ const PROTOCOLS: &str = "sec-websocket-protocol";
 const AWKWARD: &str = "a/key=with(odd)\"signs\"";
 
 type Socket = WebSocketStream<TcpStream>;
+type Headers<'a> = &'a [(&'a str, &'a str)];
 
 #[tokio::test]
 async fn frames_pass_both_ways_as_they_are() {
@@ -83,7 +84,7 @@ async fn a_key_may_stand_wherever_a_handshake_has_a_place_and_goes_no_further() 
     let base64 = format!("waykeeper.key64.{}", encoded(AWKWARD));
     let in_query = format!("{CHAT}?x=1&api_key=demo-premium&y=2");
     let escaped = format!("{CHAT}?api%5Fkey=demo%2Dpremium");
-    let cases: [(&str, &[(&str, &str)], &str); 6] = [
+    let cases: [(&str, Headers<'_>, &str); 6] = [
         (CHAT, &[("x-api-key", "demo-premium")], "globex"),
         (CHAT, &[("authorization", "Bearer demo-premium")], "globex"),
         (&in_query, &[], "globex"),
@@ -185,7 +186,7 @@ async fn a_bad_key_is_an_answer_and_no_socket() {
     let unknown = format!("{CHAT}?api_key=unheard-of");
     let empty = format!("{CHAT}?api_key=");
     let two = format!("{CHAT}?api_key=demo-premium&api_key=demo-admin");
-    let cases: [(&str, &[(&str, &str)], &str); 8] = [
+    let cases: [(&str, Headers<'_>, &str); 8] = [
         (CHAT, &[], "missing_key"),
         (CHAT, &[("x-api-key", "unheard-of")], "invalid_key"),
         (&unknown, &[], "invalid_key"),
@@ -279,7 +280,7 @@ async fn a_client_that_is_gone_is_gone_for_the_agent_too() {
 async fn open(
     world: &World,
     path: &str,
-    headers: &[(&str, &str)],
+    headers: Headers<'_>,
 ) -> (Socket, Response<Option<Vec<u8>>>) {
     let mut request = format!("ws://{}{path}", world.address())
         .into_client_request()
@@ -296,7 +297,7 @@ async fn open(
 }
 
 /// The answer to a handshake, whatever it is. Nothing follows it.
-async fn handshake(world: &World, path: &str, headers: &[(&str, &str)]) -> crate::harness::Answer {
+async fn handshake(world: &World, path: &str, headers: Headers<'_>) -> crate::harness::Answer {
     let request = world
         .get(path)
         .header("connection", "Upgrade")
