@@ -165,9 +165,12 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
         ])
     });
     let retry = fields.get("retry").and_then(|spot| retry(&spot));
-    let max_body = fields
-        .get("max_body")
-        .and_then(|size| size.size(1..=LARGEST_BODY));
+    let max_body = fields.get("max_body").and_then(|size| {
+        if protocol == Protocol::Websocket {
+            size.fault("has no meaning for a WebSocket, whose messages never end");
+        }
+        size.size(1..=LARGEST_BODY)
+    });
     let limit = fields.get("rate_limit").and_then(|spot| rate_limit(&spot));
     Some(Route {
         name: name?.to_owned(),

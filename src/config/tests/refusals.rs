@@ -778,6 +778,11 @@ fn the_rest_of_a_route_is_checked() {
         }),
         (
             "/routes/0",
+            json!({"prefix": "/ws", "agents": ["chat"], "protocol": "websocket", "max_body": "1MiB"}),
+            "routes[0].max_body: has no meaning for a WebSocket, whose messages never end",
+        ),
+        (
+            "/routes/0",
             json!({"prefix": "/ws", "agents": ["chat"], "protocol": "websocket", "methods": ["POST"]}),
             "routes[0].methods: a WebSocket begins with GET, which is not in the list",
         ),
