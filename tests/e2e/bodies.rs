@@ -245,6 +245,37 @@ async fn a_body_that_waited_for_the_validator_is_counted_too() {
 }
 
 #[tokio::test]
+async fn a_body_that_grows_too_large_while_the_answer_comes_ends_both() {
+    let agent = Puppet::listen().await;
+    let world = World::with(|draft| {
+        bounded(draft);
+        let bootstrap = &mut draft.setup.bootstrap;
+        bootstrap
+            .set_endpoints("memory-store", &[agent.address()])
+            .expect("the cluster");
+        draft.cluster("memory-store")["health_checks"] = json!([]);
+    })
+    .await;
+    for request in [post(&world), post(&world).http2()] {
+        let mut upload = request.upload();
+        assert!(upload.write("the beginning").await);
+        let mut agent = agent.accept().await;
+        agent.read_until("the beginning").await;
+        agent
+            .write("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nan early answer")
+            .await;
+        let mut answer = upload.response().await;
+        let piece = answer.chunk().await.expect("a piece");
+        assert_eq!(piece.as_deref(), Some(&b"an early answer"[..]));
+
+        write(&mut upload, 2).await;
+
+        let end = answer.chunk().await;
+        assert!(end.is_err(), "{end:?}");
+    }
+}
+
+#[tokio::test]
 async fn trailers_pass_whether_the_request_waited_or_not() {
     let world = World::with(|draft| {
         files(draft);

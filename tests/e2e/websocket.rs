@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::json;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
@@ -16,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use waykeeper_demo::agent::Seen;
+use waykeeper_demo::auth::Fault;
 
 use crate::harness::{PATIENCE, World, eventually};
 
@@ -226,6 +228,66 @@ async fn the_first_place_that_holds_a_key_counts_in_a_handshake_too() {
     // The keys that did not count are gone all the same.
     assert_eq!(seen.headers.get(PROTOCOLS), None);
     assert_eq!(seen.path, CHAT);
+}
+
+#[tokio::test]
+async fn an_agent_that_wants_no_socket_says_so_itself() {
+    let nobody = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        listener.local_addr().expect("an address")
+    };
+    let world = World::start().await;
+    let without = World::with(|draft| {
+        let bootstrap = &mut draft.setup.bootstrap;
+        bootstrap
+            .set_endpoints("chat-gpu", &[nobody])
+            .expect("the cluster");
+        draft.cluster("chat-gpu")["health_checks"] = json!([]);
+    })
+    .await;
+    let key = ("x-api-key", "demo-premium");
+
+    let unwilling = handshake(&world, CHAT, &[key, ("x-demo-status", "503")]).await;
+    let unreachable = handshake(&without, CHAT, &[key]).await;
+
+    assert_eq!(unwilling.status, 503);
+    assert_eq!(unwilling.header("x-demo-agent"), Some("chat-gpu"));
+    let expected = (503, "agent_unreachable".to_owned());
+    assert_eq!(unreachable.refused(), expected);
+}
+
+#[tokio::test]
+async fn a_message_that_is_sent_with_the_handshake_waits_for_the_validator_too() {
+    let world = World::start().await;
+    world
+        .auth()
+        .set_fault(Fault::slow(Duration::from_millis(200)));
+    let stream = TcpStream::connect(world.address()).await.expect("connect");
+    let mut stream = BufReader::new(stream);
+
+    // A text frame, masked with zeros.
+    let handshake = format!(
+        "GET {CHAT} HTTP/1.1\r\nhost: a\r\nx-api-key: demo-premium\r\nconnection: keep-alive, Upgrade\r\nupgrade: WebSocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\x01\x05\0\0\0\0hello"
+    );
+    let mut bytes = handshake.into_bytes();
+    let frame = bytes.len() - 11;
+    bytes[frame..frame + 2].copy_from_slice(&[0x81, 0x85]);
+    stream.write_all(&bytes).await.expect("write");
+
+    let reading = async {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            let count = stream.read_line(&mut head).await.expect("a line");
+            assert!(count > 0, "{head}");
+        }
+        let mut echo = [0; 7];
+        stream.read_exact(&mut echo).await.expect("a frame");
+        (head, echo)
+    };
+    let (head, echo) = timeout(PATIENCE, reading).await.expect("no echo");
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    assert_eq!(&echo, b"\x81\x05hello");
 }
 
 #[tokio::test]
