@@ -31,6 +31,11 @@ end() {
   kill -TERM "$envoy" 2>/dev/null
 }
 
+# A configuration that Envoy discovers cannot keep it from starting: with a bad one it would answer every request with 500, in
+# good health. So a bad one ends it here, and says where the mistake is.
+directory=/etc/waykeeper/envoy
+waykeeper check --envoy "$directory/envoy.yaml" "$directory/waykeeper.yaml" >&2 || exit 1
+
 trap end TERM INT
 # When the drain time is over, no new connection is taken.
 envoy --drain-time-s 5 "$@" &

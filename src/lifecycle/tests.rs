@@ -239,6 +239,15 @@ fn the_gate_counts_requests_whatever_becomes_of_them() {
     }
     world.request(StreamId(3), "POST", "/chat", &[]);
     assert_eq!(world.refusal(StreamId(3)).as_deref(), Some("rate_limited"));
+    world.host.call_from("192.0.2.3:1");
+    for (id, path, code) in [
+        (5, "/a//b", "bad_path"),
+        (6, "/nowhere", "no_route"),
+        (7, "/chat", "rate_limited"),
+    ] {
+        world.request(StreamId(id), "POST", path, &[]);
+        assert_eq!(world.refusal(StreamId(id)).as_deref(), Some(code));
+    }
     world.host.call_from("192.0.2.2:1");
     world.request(StreamId(4), "POST", "/chat", &[]);
     assert_eq!(world.refusal(StreamId(4)).as_deref(), Some("missing_key"));

@@ -41,9 +41,11 @@ impl<H: Host> Gateway<H> {
         let now = self.host.now();
         stream.request_id = request.id().map(<[u8]>::to_vec);
         stream.grpc = request.is_grpc();
-        let (id, route) = self.match_route(&request)?;
-        stream.route = Some(id);
-        self.gate(stream, now)?;
+        let matched = self.match_route(&request);
+        stream.route = matched.as_ref().ok().map(|(id, _)| *id);
+        let passed = self.gate(stream, now);
+        let (_, route) = matched?;
+        passed?;
         match self.identify(&request, route, now)? {
             Identified::Known(knowledge) => self.identified(stream, &request, knowledge, now),
             Identified::Anonymous => self.decided(stream, &request, None, now),
