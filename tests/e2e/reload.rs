@@ -15,8 +15,10 @@ use crate::harness::{Draft, Puppet, Request, World, eventually};
 const NOTES: &str = "/api/v1/memory/notes";
 const SEARCH: &str = "/api/v1/search";
 
-/// Faults, and what the log says of them.
-const FAULTS: [(fn(&mut Value), &str); 3] = [
+/// A way to spoil a configuration, and what the log says of it.
+type Fault = (fn(&mut Value), &'static str);
+
+const FAULTS: [Fault; 3] = [
     (
         |configuration| configuration["routes"][0]["agents"][0] = json!("chat-gup"),
         r#"routes[0].agents[0]: no agent named "chat-gup"; did you mean "chat-gpu"?"#,
