@@ -18,9 +18,6 @@ const SEARCH: &str = "/api/v1/search";
 /// A way to spoil a configuration, and what the log says of it.
 type Fault = (fn(&mut Value), &'static str);
 
-/// A change to a configuration.
-type Change = fn(&mut Value);
-
 const FAULTS: [Fault; 3] = [
     (
         |configuration| configuration["routes"][0]["agents"][0] = json!("chat-gup"),
