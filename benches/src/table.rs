@@ -130,10 +130,12 @@ fn latency(text: &mut String, view: &View<'_>) {
     );
     let columns = view.columns();
     for (name, label) in CONTENDERS.iter().filter(|(name, _)| columns.contains(name)) {
-        let (p50, p99) = (
-            view.added(name, "bare", Metric::P50),
-            view.added(name, "bare", Metric::P99),
-        );
+        let added = |metric| {
+            (*name != "bare")
+                .then(|| view.added(name, "bare", metric))
+                .flatten()
+        };
+        let (p50, p99) = (added(Metric::P50), added(Metric::P99));
         line(
             text,
             format_args!(

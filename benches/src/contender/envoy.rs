@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -109,9 +110,7 @@ impl Starting {
     /// The listener's address, once it accepts connections.
     fn address(&self) -> Result<SocketAddr, Error> {
         let odd = |what: &str| Error::new(format!("envoy's admin interface: {what}"));
-        let path = self.directory.path().join("admin");
-        let admin = std::fs::read_to_string(&path).map_err(|error| Error::at(&path, error))?;
-        let admin: SocketAddr = admin.trim().parse().map_err(|_| odd("no address yet"))?;
+        let admin = admin(self.directory.path())?;
         if get(admin, "/ready", &[])?.status != 200 {
             return Err(odd("not ready"));
         }
@@ -125,6 +124,14 @@ impl Starting {
             .ok_or_else(|| odd("no listener"))?;
         Ok(SocketAddr::from(([127, 0, 0, 1], port)))
     }
+}
+
+/// Where the admin interface of the Envoy in `directory` listens.
+pub(super) fn admin(directory: &Path) -> Result<SocketAddr, Error> {
+    let path = directory.join("admin");
+    let address = std::fs::read_to_string(&path).map_err(|error| Error::at(&path, error))?;
+    let address = address.trim();
+    address.parse().map_err(|error| Error::at(&path, error))
 }
 
 fn bootstrap(site: &Site<'_>, mut filters: Vec<Value>, steered: bool, port: u16) -> Value {

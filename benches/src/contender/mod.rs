@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::Error;
 use crate::cores::Cores;
+use crate::exchange::get;
 use crate::process::Process;
 
 pub use envoy::Starting;
@@ -210,6 +211,17 @@ impl Gateway {
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// The lines of Envoy's statistics that name what is asked for.
+    ///
+    /// # Errors
+    /// If Envoy does not answer, or it is none.
+    pub fn statistics(&self, name: &str) -> Result<String, Error> {
+        let admin = envoy::admin(self.directory.path())?;
+        let all = get(admin, "/stats", &[])?.body;
+        let lines = all.lines().filter(|line| line.contains(name));
+        Ok(lines.collect::<Vec<_>>().join("\n"))
     }
 
     /// All it has logged.

@@ -17,9 +17,9 @@ const ROUTES: [usize; 2] = [10, 1_000];
 /// As many workers are compared.
 const WORKERS: [u32; 2] = [1, 2];
 
-/// Room for a million keys and their counters, each in its place. The filter's own tables hold fewer, and put out
-/// who has not called for longest; then the validator is asked anew, which is not what is measured here.
-const TABLES: u32 = 1 << 22;
+/// Room in the tables for each client, so that none puts another out. The filter's own tables hold fewer than a
+/// million, and put out what expires first; then the validator is asked anew, which is not what is measured here.
+const ROOM: u64 = 4;
 
 /// A limit under which what is counted is kept for a minute or more after each request, so that a million clients
 /// are a million records at once; and of which so much is left that nobody is refused.
@@ -95,12 +95,13 @@ fn go(bench: &Bench, running: &[(String, Gateway, h2load::Load)]) -> Result<Meas
 pub(super) fn clients(bench: &Bench) -> Result<Measurement, Error> {
     let site = bench.site(Target::Direct);
     let (requests, burst) = LASTING_LIMIT;
+    let most = bench.plan.clients.iter().copied().max().unwrap_or(1);
+    let records = (most * ROOM).next_power_of_two().max(1 << 16);
     let contender = Contender::Waykeeper(Settings {
         plan: Some(json!({"requests": requests, "burst": burst})),
-        tables: Some(json!({"keys": TABLES, "counters": TABLES})),
+        tables: Some(json!({"keys": records, "counters": records})),
         ..Settings::default()
     });
-    let most = bench.plan.clients.iter().copied().max().unwrap_or(1);
     let mut running: Vec<(String, Gateway, u64)> =
         vec![("bare".to_owned(), site.start(&Contender::Bare)?, most)];
     for clients in &bench.plan.clients {

@@ -1,0 +1,290 @@
+//! Everything that the benchmark compares does the work it is compared for: what would be faster because it does less
+//! fails here. Nothing is measured.
+
+use std::net::SocketAddr;
+
+use waykeeper_bench::contender::{Contender, Gateway, Limit, PATH, Site, Target, Tools};
+use waykeeper_bench::cores::Cores;
+use waykeeper_bench::exchange::{Answer, get};
+use waykeeper_bench::h2load::Load;
+use waykeeper_bench::machine::Machine;
+use waykeeper_bench::measure::{ALL, Bench, Plan, client_headers};
+use waykeeper_bench::report::{Build, Metric, Report, Run};
+use waykeeper_bench::server::{Server, bad_key, client, key};
+use waykeeper_bench::{chart, table};
+
+/// A path whose answer tells what arrived at the agent.
+const ECHO: &str = "/v1/route-137/echo";
+
+/// Small enough to be used up one by one.
+const LIMIT: u32 = 20;
+
+/// A contender with an agent behind it.
+struct World {
+    gateway: Gateway,
+    agent: Server,
+    authority: Server,
+}
+
+impl World {
+    fn start(contender: &Contender, limit: Limit, behind: bool) -> Self {
+        let tools = Tools::here();
+        let cores = Cores::anywhere().expect("cores");
+        let agent = Server::start(&cores.load).expect("an agent");
+        let authority = Server::start(&cores.load).expect("a validator");
+        let site = Site {
+            tools: &tools,
+            cores: &cores,
+            on: &cores.gateway,
+            workers: 1,
+            target: if behind {
+                Target::Agent(agent.address())
+            } else {
+                Target::Direct
+            },
+            authority: authority.address(),
+            limit,
+        };
+        let gateway = site
+            .start(contender)
+            .unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            gateway,
+            agent,
+            authority,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.gateway.address()
+    }
+
+    fn get(&self, path: &str, key: Option<&str>) -> Answer {
+        let mut headers = client_headers(key.unwrap_or_default());
+        if key.is_none() {
+            headers.retain(|(name, _)| name != "x-api-key");
+        }
+        get(self.address(), path, &headers).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What of a few hundred requests with one key is let through.
+    fn admitted(&self, key: &str) -> u32 {
+        let statuses = (0..3 * LIMIT).map(|_| self.get(PATH, Some(key)).status);
+        statuses.fold(0, |admitted, status| match status {
+            200 => admitted + 1,
+            429 => admitted,
+            other => panic!("status {other}: {}", self.gateway.log()),
+        })
+    }
+
+    fn statistic(&self, name: &str) -> String {
+        self.gateway
+            .statistics(name)
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// Only good keys are let through, the agent learns who called, and each client has its own limit.
+fn guards(contender: &Contender) -> World {
+    let world = World::start(contender, Limit::AnHour(LIMIT), true);
+    assert_eq!(world.get(PATH, None).status, 401, "without a key");
+    assert_eq!(
+        world.get(PATH, Some(&bad_key(7))).status,
+        401,
+        "with a bad key"
+    );
+    assert_eq!(world.agent.answered(), 0, "nothing was passed on");
+
+    let echo = world.get(ECHO, Some(&key(7)));
+    assert_eq!(echo.status, 200, "with a good key: {}", world.gateway.log());
+    let told = echo
+        .body
+        .lines()
+        .find_map(|line| line.strip_prefix("x-waykeeper-client: "));
+    match contender {
+        // It has no names, only hashes.
+        Contender::Floor => assert_eq!(told.map(str::len), Some(8), "{}", echo.body),
+        _ => assert_eq!(told, Some(client(7).as_str()), "{}", echo.body),
+    }
+
+    if *contender == Contender::Authorizer {
+        assert_eq!(world.admitted(&key(7)), 3 * LIMIT, "it knows no limits");
+    } else {
+        assert_eq!(world.admitted(&key(7)), LIMIT - 1, "after the one above");
+        assert_eq!(world.admitted(&key(8)), LIMIT, "each client by itself");
+    }
+    world
+}
+
+/// Takes the load that is measured, without refusing any of it.
+fn bears_load(contender: &Contender, behind: bool) {
+    let world = World::start(contender, Limit::Unreached, behind);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let load = Load {
+        connections: 16,
+        requests: 200,
+        paths: vec![PATH.to_owned()],
+        headers: client_headers(&key(7)),
+        body: None,
+    };
+    let outcome = load
+        .run(world.address(), scratch.path())
+        .unwrap_or_else(|error| panic!("{error}\n{}", world.gateway.log()));
+    assert!(outcome.throughput > 0.0 && outcome.p50 <= outcome.p99);
+    let used = world.gateway.process().processor_time();
+    assert!(used.expect("a process").as_micros() > 0);
+    assert_eq!(
+        world.agent.answered(),
+        if behind { 200 } else { 0 },
+        "requests at the agent"
+    );
+}
+
+#[test]
+fn bare_envoy_passes_everything_on() {
+    let world = World::start(&Contender::Bare, Limit::AnHour(LIMIT), true);
+    let echo = world.get(ECHO, None);
+    assert_eq!(echo.status, 200);
+    assert!(!echo.body.contains("x-waykeeper-"), "{}", echo.body);
+    bears_load(&Contender::Bare, false);
+}
+
+#[test]
+fn the_empty_module_runs_and_changes_nothing() {
+    let world = World::start(&Contender::Empty, Limit::AnHour(LIMIT), true);
+    assert_eq!(world.admitted(&key(7)), 3 * LIMIT);
+    let machines = world.statistic("wasm.envoy.wasm.runtime.v8.active");
+    assert!(
+        machines.ends_with(": 2") || machines.ends_with(": 3"),
+        "\"{machines}\""
+    );
+    bears_load(&Contender::Empty, false);
+}
+
+#[test]
+fn the_floor_identifies_limits_and_counts() {
+    let world = guards(&Contender::Floor);
+    let counted = world.statistic("floor_requests_total");
+    let admitted = 2 * LIMIT;
+    assert_eq!(
+        counted,
+        format!("wasmcustom.floor_requests_total: {admitted}")
+    );
+    bears_load(&Contender::Floor, false);
+}
+
+#[test]
+fn envoys_own_filters_identify_and_limit() {
+    guards(&Contender::Native);
+    bears_load(&Contender::Native, false);
+}
+
+#[test]
+fn lua_identifies_and_limits() {
+    guards(&Contender::Lua);
+    bears_load(&Contender::Lua, false);
+}
+
+#[test]
+fn the_authorizer_is_asked_about_each_request() {
+    let world = guards(&Contender::Authorizer);
+    // Without a key, with a bad one, the echo, and all after it.
+    assert_eq!(world.authority.answered(), u64::from(3 + 3 * LIMIT));
+    bears_load(&Contender::Authorizer, false);
+}
+
+#[test]
+fn a_limit_behind_the_authorizer_counts_its_clients() {
+    guards(&Contender::AuthorizerLimited);
+    bears_load(&Contender::AuthorizerLimited, false);
+}
+
+#[test]
+fn waykeeper_asks_once_for_each_key_and_does_all_its_work() {
+    let world = guards(&Contender::waykeeper());
+    assert_eq!(
+        world.authority.answered(),
+        3,
+        "the bad key and two good ones"
+    );
+    let metrics = world.statistic("waykeeper_requests_total");
+    for outcome in ["allowed", "missing_key", "invalid_key", "rate_limited"] {
+        assert!(
+            metrics.contains(&format!("outcome={outcome};")),
+            "{metrics}"
+        );
+    }
+    let refused = world.get(ECHO, Some(&key(7)));
+    let policy = refused.header("ratelimit-policy");
+    assert_eq!(policy, Some("\"plan\";q=20;w=3600"));
+    bears_load(&Contender::waykeeper(), false);
+}
+
+#[test]
+fn waykeeper_with_three_limits_keeps_them_all() {
+    let contender = Contender::waykeeper_large();
+    let world = World::start(&contender, Limit::AnHour(LIMIT), true);
+    let admitted = world.get(ECHO, Some(&key(7)));
+    assert_eq!(admitted.status, 200);
+    let policy = admitted.header("ratelimit-policy").unwrap_or_default();
+    for name in ["\"plan\"", "\"route\"", "\"per-address\""] {
+        assert!(policy.contains(name), "{policy}");
+    }
+    assert_eq!(world.admitted(&key(7)), LIMIT - 1, "after the one above");
+    assert_eq!(world.admitted(&key(8)), 0, "the address has a limit too");
+    bears_load(&contender, false);
+}
+
+#[test]
+fn the_tutorials_gateway_identifies_limits_and_passes_on() {
+    guards(&Contender::Tutorial);
+    bears_load(&Contender::Tutorial, true);
+}
+
+#[test]
+fn a_run_leaves_numbers_of_which_everything_is_said() {
+    let tools = Tools::here();
+    let cores = Cores::anywhere().expect("cores");
+    let plan = Plan {
+        rounds: 1,
+        requests: 64,
+        clients: vec![2, 20],
+        keys: 20,
+        contenders: ["bare", "floor", "waykeeper"].map(str::to_owned).to_vec(),
+        ..Plan::quick()
+    };
+    let machine = Machine::this(&tools, cores.all.len());
+    assert!(machine.envoy.starts_with("1."), "{machine}");
+    let mut run = Run {
+        started: String::new(),
+        command: "make bench-smoke".to_owned(),
+        filter: Build {
+            sha256: "0".repeat(64),
+            bytes: 1,
+        },
+        measurements: Default::default(),
+    };
+    let bench = Bench::new(tools, cores, plan).expect("a bench");
+    for named in ALL {
+        if ["direct", "latency", "events", "clients", "memory", "start"].contains(&named.0) {
+            let made = bench.make(named).unwrap_or_else(|error| panic!("{error}"));
+            run.measurements.insert(named.0.to_owned(), made);
+        }
+    }
+    let report = Report {
+        machine,
+        runs: vec![run],
+    };
+    let direct = report.view("direct");
+    assert_eq!(direct.rounds(), 1);
+    assert!(direct.minimum("floor", Metric::Cpu) > Some(0.0));
+    // A key that is remembered is not asked for again.
+    let clients = report.view("clients");
+    assert_eq!(clients.maximum("20", Metric::Questions), Some(0.0));
+    let text = table::show(&report);
+    for said in ["Waykeeper", "An event of a stream", "Peak memory", "Goals"] {
+        assert!(text.contains(said), "{text}");
+    }
+    let drawing = chart::draw(&report).unwrap_or_else(|error| panic!("{error}"));
+    assert!(drawing.starts_with("<svg") && drawing.contains("Waykeeper"));
+}
