@@ -101,13 +101,13 @@ trap-filter: rust-tools
 test-tools: tools $(OPENAI) $(PROMETHEUS)
 	@ln -sfn $(OPENAI:$(TOOLS)/%=%) $(TOOLS)/openai
 	@ln -sfn $(PROMETHEUS:$(TOOLS)/%=%) $(TOOLS)/prometheus-client
-	@if ! { command -v chromium && command -v chromedriver; } > /dev/null; then \
+	@if ! command -v chromium > /dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-			echo "installing chromium and chromium-driver"; \
+			echo "installing chromium"; \
 			{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-				chromium chromium-driver; } > target/apt.log 2>&1 || { cat target/apt.log >&2; exit 1; }; \
+				chromium; } > target/apt.log 2>&1 || { cat target/apt.log >&2; exit 1; }; \
 		else \
-			echo "make: chromium or chromedriver is missing: apt-get install chromium chromium-driver" >&2; exit 1; \
+			echo "make: chromium is missing: apt-get install chromium" >&2; exit 1; \
 		fi; \
 	fi
 
