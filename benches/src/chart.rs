@@ -11,7 +11,7 @@ use crate::table::CONTENDERS;
 const WIDTH: f64 = 820.0;
 const MARGIN: f64 = 24.0;
 /// Where bars begin, behind their labels.
-const START: f64 = 270.0;
+const START: f64 = 285.0;
 /// Room behind the longest bar for its figure.
 const FIGURE: f64 = 150.0;
 const ROW: f64 = 26.0;
