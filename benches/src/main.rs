@@ -109,16 +109,19 @@ fn measure(arguments: RunArguments, path: &Path) -> Result<(), Error> {
     let filter = build(&tools.filter()?)?;
     let cores = Cores::apart()?;
     let machine = Machine::this(&tools, cores.all.len());
+    // Known before the time is spent.
+    let earlier = if arguments.pool && path.exists() {
+        let earlier = Report::read(path)?;
+        earlier.speaks_of(&machine, &filter)?;
+        Some(earlier)
+    } else {
+        None
+    };
     let mut run = Run {
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         command: command(),
         filter,
         measurements: Default::default(),
-    };
-    let earlier = if arguments.pool && path.exists() {
-        Some(Report::read(path)?)
-    } else {
-        None
     };
     let wanted = if arguments.only.is_empty() {
         ALL.to_vec()
@@ -135,7 +138,7 @@ fn measure(arguments: RunArguments, path: &Path) -> Result<(), Error> {
         runs: vec![run],
     };
     if let Some(earlier) = earlier {
-        report.pool(earlier)?;
+        report.pool(earlier);
     }
     report.write(path)?;
     println!("{}", table::show(&report));

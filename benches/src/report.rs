@@ -112,22 +112,25 @@ impl Report {
     }
 
     /// Takes the runs of an earlier report in before those of this one.
+    pub fn pool(&mut self, earlier: Self) {
+        self.runs.splice(0..0, earlier.runs);
+    }
+
+    /// Makes sure that figures of this report can be spoken of together with those of `build` on `machine`.
     ///
     /// # Errors
-    /// If it is of another machine or another build of the filter: their figures say nothing of each other.
-    pub fn pool(&mut self, earlier: Self) -> Result<(), Error> {
-        if earlier.machine != self.machine {
+    /// If they do not, with the reason.
+    pub fn speaks_of(&self, machine: &Machine, build: &Build) -> Result<(), Error> {
+        if self.machine != *machine {
             return Err(Error::new(
                 "the report at hand is of another machine or other programs: run once without --pool",
             ));
         }
-        let build = self.runs.last().map(|run| &run.filter);
-        if earlier.runs.iter().any(|run| Some(&run.filter) != build) {
+        if self.runs.iter().any(|run| run.filter != *build) {
             return Err(Error::new(
                 "the report at hand is of another build of the filter: run once without --pool",
             ));
         }
-        self.runs.splice(0..0, earlier.runs);
         Ok(())
     }
 
@@ -310,7 +313,7 @@ mod tests {
         ]);
         let fast = measurement(&[("bare", &[10.0]), ("floor", &[18.0]), ("way", &[26.0])]);
         let mut pooled = report("a", fast);
-        pooled.pool(report("a", slow)).expect("the same build");
+        pooled.pool(report("a", slow));
         let view = pooled.view("direct");
         assert_eq!(view.rounds(), 3);
         assert_eq!(view.columns(), ["bare", "floor", "way"]);
@@ -328,8 +331,13 @@ mod tests {
 
     #[test]
     fn runs_of_different_builds_are_not_pooled() {
-        let mut one = report("a", measurement(&[]));
-        assert!(one.pool(report("b", measurement(&[]))).is_err());
+        let one = report("a", measurement(&[]));
+        let build = |sha256: &str| Build {
+            sha256: sha256.to_owned(),
+            bytes: 1,
+        };
+        assert!(one.speaks_of(&Machine::default(), &build("a")).is_ok());
+        assert!(one.speaks_of(&Machine::default(), &build("b")).is_err());
     }
 
     #[test]

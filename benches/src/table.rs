@@ -62,58 +62,98 @@ fn comparison(text: &mut String, title: &str, view: &View<'_>) {
     line(
         text,
         format_args!(
-            "{:36}{:>8}{:>8}{:>8}  {:15}{:>7}{:>7}{:>8}{:>7}{:>8}{:>8}{:>8}",
+            "{:36}{:>8}{:>8}{:>8}  {:15}{:>8}  {:15}{:>8}{:>8}{:>8}{:>8}",
             "",
             "µs CPU",
             "least",
             "added",
             "95 %",
             "/floor",
-            "/bare",
+            "95 %",
             "req/s",
-            "/bare",
             "p50 µs",
             "p99 µs",
             "MB"
         ),
     );
-    let columns = view.columns();
-    let mut server = Vec::new();
-    for (name, label) in CONTENDERS.iter().filter(|(name, _)| columns.contains(name)) {
-        let added = view.added(name, "bare", Metric::Cpu);
-        let floor = view.ratio_of_added(name, "floor", "bare", Metric::Cpu);
-        let bare = *name == "bare";
+    let rows = rows(view);
+    for (name, label) in &rows {
+        let base = |estimate: Option<Estimate>| estimate.filter(|_| *name != "bare");
+        let added = base(view.added(name, "bare", Metric::Cpu));
+        let floor = base(view.ratio_of_added(name, "floor", "bare", Metric::Cpu));
         line(
             text,
             format_args!(
-                "{label:36}{:>8}{:>8}{:>8}  {:15}{:>7}{:>7}{:>8}{:>7}{:>8}{:>8}{:>8}",
+                "{label:36}{:>8}{:>8}{:>8}  {:15}{:>8}  {:15}{:>8}{:>8}{:>8}{:>8}",
                 number(view.median(name, Metric::Cpu), 1),
                 number(view.minimum(name, Metric::Cpu), 1),
-                if bare { String::new() } else { value(added, 1) },
-                if bare {
-                    String::new()
-                } else {
-                    interval(added, 1)
-                },
-                if bare { String::new() } else { value(floor, 2) },
-                value(view.ratio(name, "bare", Metric::Cpu), 2),
+                value(added, 1),
+                interval(added, 1),
+                value(floor, 2),
+                interval(floor, 2),
                 number(view.median(name, Metric::Throughput), 0),
-                value(view.ratio(name, "bare", Metric::Throughput), 2),
                 number(view.median(name, Metric::P50), 0),
                 number(view.median(name, Metric::P99), 0),
                 megabytes(view.maximum(name, Metric::PeakMemory)),
             ),
         );
-        if name.starts_with("ext_authz") {
-            server.push(format!(
-                "{label}: its server used {} µs of CPU more for each request",
-                number(view.median(name, Metric::ServerCpu), 1)
-            ));
-        }
     }
-    for note in server {
-        line(text, format_args!("{note}"));
+    for (name, label) in rows
+        .iter()
+        .filter(|(name, _)| name.starts_with("ext_authz"))
+    {
+        let server = view.median(name, Metric::ServerCpu);
+        line(
+            text,
+            format_args!(
+                "{label}: beside that, its server used {} µs",
+                number(server, 1)
+            ),
+        );
     }
+    line(
+        text,
+        format_args!(
+            "{:36}{:>8}  {:15}{:>8}  {:15}{:>8}  {:15}{:>8}  {:15}{:>8}",
+            "  in times of bare Envoy",
+            "CPU",
+            "95 %",
+            "req/s",
+            "95 %",
+            "p50",
+            "95 %",
+            "p99",
+            "95 %",
+            "MB"
+        ),
+    );
+    for (name, label) in rows.iter().filter(|(name, _)| *name != "bare") {
+        let ratio = |metric| view.ratio(name, "bare", metric);
+        let [cpu, throughput, p50, p99] =
+            [Metric::Cpu, Metric::Throughput, Metric::P50, Metric::P99].map(ratio);
+        line(
+            text,
+            format_args!(
+                "  {label:34}{:>8}  {:15}{:>8}  {:15}{:>8}  {:15}{:>8}  {:15}{:>8}",
+                value(cpu, 2),
+                interval(cpu, 2),
+                value(throughput, 2),
+                interval(throughput, 2),
+                value(p50, 2),
+                interval(p50, 2),
+                value(p99, 2),
+                interval(p99, 2),
+                value(ratio(Metric::PeakMemory), 2),
+            ),
+        );
+    }
+}
+
+/// The contenders that a measurement has, in order.
+fn rows<'a>(view: &View<'_>) -> Vec<(&'a str, &'a str)> {
+    let columns = view.columns();
+    let there = |(name, _): &(&str, &str)| columns.contains(name);
+    CONTENDERS.into_iter().filter(there).collect()
 }
 
 fn latency(text: &mut String, view: &View<'_>) {
@@ -128,10 +168,9 @@ fn latency(text: &mut String, view: &View<'_>) {
             "", "req/s", "p50 µs", "p99 µs", "added p50", "added p99", "95 %"
         ),
     );
-    let columns = view.columns();
-    for (name, label) in CONTENDERS.iter().filter(|(name, _)| columns.contains(name)) {
+    for (name, label) in rows(view) {
         let added = |metric| {
-            (*name != "bare")
+            (name != "bare")
                 .then(|| view.added(name, "bare", metric))
                 .flatten()
         };
@@ -249,8 +288,7 @@ fn events(text: &mut String, view: &View<'_>) {
         text,
         format_args!("{:36}{:>8}{:>8}  95 %", "", "µs CPU", "added"),
     );
-    let columns = view.columns();
-    for (name, label) in CONTENDERS.iter().filter(|(name, _)| columns.contains(name)) {
+    for (name, label) in rows(view) {
         let added = view.added(name, "bare", Metric::Cpu);
         line(
             text,
@@ -273,8 +311,7 @@ fn start(text: &mut String, view: &View<'_>) {
         "From the start of Envoy to the first good answer",
         view,
     );
-    let columns = view.columns();
-    for (name, label) in CONTENDERS.iter().filter(|(name, _)| columns.contains(name)) {
+    for (name, label) in rows(view) {
         let typical = view.typical(name, Metric::Start);
         line(
             text,
