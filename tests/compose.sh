@@ -47,6 +47,7 @@ name_the_cache() {
   local newest
   newest=$(docker image ls --quiet --filter dangling=true --filter label=waykeeper.stage=build | head -n 1)
   if [ -n "$newest" ]; then docker tag "$newest" waykeeper-build; fi
+  docker container prune --force --filter label=waykeeper.stage=build >/dev/null # of a step that failed
   docker image prune --force --filter label=waykeeper.stage >/dev/null
 }
 
