@@ -289,7 +289,9 @@ fn events(text: &mut String, view: &View<'_>) {
         format_args!("{:36}{:>8}{:>8}  95 %", "", "µs CPU", "added"),
     );
     for (name, label) in rows(view) {
-        let added = view.added(name, "bare", Metric::Cpu);
+        let added = view
+            .added(name, "bare", Metric::Cpu)
+            .filter(|_| name != "bare");
         line(
             text,
             format_args!(

@@ -23,6 +23,8 @@ fn contenders(bench: &Bench) -> Vec<(&'static str, Contender)> {
         ("waykeeper-large", Contender::waykeeper_large()),
         ("tutorial", Contender::Tutorial),
     ];
+    let wanted = &bench.plan.contenders;
+    all.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|other| other == name));
     if let Some(module) = &bench.plan.against {
         let settings = Settings {
             module: Some(module.clone()),
@@ -30,8 +32,6 @@ fn contenders(bench: &Bench) -> Vec<(&'static str, Contender)> {
         };
         all.push(("waykeeper-other", Contender::Waykeeper(settings)));
     }
-    let wanted = &bench.plan.contenders;
-    all.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|other| other == name));
     all
 }
 

@@ -101,7 +101,7 @@ impl Plan {
             rounds: 5,
             requests: 3_000,
             clients: vec![10, 10_000],
-            keys: 20_000,
+            keys: 5_000,
             ..Self::full()
         }
     }
