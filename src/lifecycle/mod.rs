@@ -1,6 +1,6 @@
 //! One request from its first header to its last byte, and the work that requests share.
 //!
-//! The host's callbacks hand input to a [`Gateway`], which walks each request through the stages (see [`walk`]) and
+//! The host's callbacks hand input to a [`Gateway`], which walks each request through the stages (see `walk`) and
 //! keeps what is known of it in a stream. Nothing is paused unless something is being waited for.
 
 mod compiled;
