@@ -58,6 +58,8 @@ clean_up() {
   if [ -n "$child" ]; then
     kill -TERM -- "-$child" 2>/dev/null || true
     wait "$child" 2>/dev/null || true
+    # The engine ends the step of an interrupted build by itself, a moment later.
+    timeout 20 sh -c 'while [ -n "$(docker ps --quiet --filter label=waykeeper.stage=build)" ]; do sleep 0.2; done' || true
   fi
   if [ -n "${KEEP:-}" ]; then
     say "left running: ${compose[*]} down --volumes"

@@ -383,6 +383,8 @@ for function in CHECKS:
         function()
         passed += 1
         print(f"compose-test: ok      {function.__doc__}", flush=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:  # whatever it is, it is this check's failure, and the others still run
         failed += 1
         print(f"compose-test: FAILED  {function.__doc__}\n    {type(error).__name__}: {error}", flush=True)
