@@ -111,6 +111,17 @@ fn comparison(text: &mut String, title: &str, view: &View<'_>) {
             ),
         );
     }
+    let builds = view.ratio_of_added("waykeeper", "waykeeper-other", "bare", Metric::Cpu);
+    if builds.is_some() {
+        line(
+            text,
+            format_args!(
+                "Waykeeper adds {} times what the other build adds ({})",
+                value(builds, 3),
+                interval(builds, 3)
+            ),
+        );
+    }
     line(
         text,
         format_args!(
