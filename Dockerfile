@@ -16,6 +16,7 @@ LABEL waykeeper.stage=manifests
 WORKDIR /waykeeper
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -name build.rs ! -path '*/src/lib.rs' ! -path '*/src/main.rs' -delete \
+    && find . -type d -empty -delete \
     && echo '//! Empty.' | tee $(find . -name lib.rs) >/dev/null \
     && printf '//! Empty.\nfn main() {}\n' | tee $(find . -name main.rs) >/dev/null \
     && for member in $(dirname $(find . -name Cargo.toml)); do \
@@ -30,7 +31,7 @@ WORKDIR /waykeeper
 ENV CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_STRIP=symbols \
     BUILD_FILTER="cargo build --locked --package waykeeper --lib --release --target wasm32-wasip1" \
     BUILD_TOOLS="cargo build --locked --package waykeeper-cli --package waykeeper-demo"
-# The dependencies alone: a layer that lasts until a manifest or Cargo.lock changes.
+# The dependencies alone: a layer that lasts until a manifest, build.rs or Cargo.lock changes.
 COPY --from=manifests /waykeeper .
 RUN rustup target add wasm32-wasip1 && $BUILD_FILTER && $BUILD_TOOLS
 COPY . .

@@ -242,13 +242,15 @@ def remembered():
 
 @check
 def streaming():
-    """each event of a stream arrives when it was sent"""
-    late = []
-    for event in stream("demo-premium", events=8, interval="100ms"):
+    """the events of a stream arrive while later ones are not yet sent"""
+    sent, arrived = [], []
+    for event in stream("demo-premium", events=10, interval="100ms"):
         if event != "[DONE]":
-            late.append(time.time() * 1000 - json.loads(event)["demo"]["sent_ms"])
-    assert len(late) >= 8 and event == "[DONE]", (late, event)
-    assert max(late) < 80, f"milliseconds between sending and arrival: {late}"
+            arrived.append(time.time() * 1000)
+            sent.append(json.loads(event)["demo"]["sent_ms"])
+    assert event == "[DONE]" and len(sent) >= 10, (event, sent)
+    # Three intervals are more than any pause of a busy machine, and less than what a buffer would hold.
+    assert all(here < there for here, there in zip(arrived, sent[3:])), (sent, arrived)
 
 
 @check
@@ -296,8 +298,8 @@ def reload():
 
     def call():
         while not done.is_set():
-            outcomes.append(chat("demo-premium").status)
-            time.sleep(0.02)
+            outcomes.append(chat("demo-admin").status)
+            time.sleep(0.04)  # so that the client's burst of 100 lasts
 
     threads = [threading.Thread(target=listen), threading.Thread(target=call)]
     for thread in threads:
