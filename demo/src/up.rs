@@ -113,6 +113,8 @@ struct Followed {
 pub async fn run(options: Options, end: impl Future<Output = ()>) -> Result<(), UpError> {
     let mut end = pin!(end);
     options.check()?;
+    // Before Envoy reads it: whatever changes from now on is given to Envoy.
+    let mut followed = Followed::new(&options);
     let started = tokio::select! {
         started = start(&options) => started?,
         () = &mut end => return Ok(()),
@@ -120,7 +122,6 @@ pub async fn run(options: Options, end: impl Future<Output = ()>) -> Result<(), 
     let (services, mut gateway) = started;
     print_guide(&options, &gateway);
 
-    let mut followed = Followed::new(&options);
     let mut looks = interval(FOLLOW);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
