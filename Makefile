@@ -33,7 +33,7 @@ FLOOR := target/waykeeper-bench-floor.wasm
 
 .DEFAULT_GOAL := help
 .PHONY: help up build test trap-filter test-tools check tools rust-tools compose-test clean \
-	bench bench-quick bench-chart bench-smoke bench-walk bench-build bench-tools
+	bench bench-quick bench-chart bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,7 @@ up: build tools ## Run the whole stack on http://127.0.0.1:8080 until Ctrl-C (AR
 
 build: rust-tools ## Build the filter: target/waykeeper.wasm
 	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET)
-	@cmp -s target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER) || { \
-		cp target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER).new && mv $(FILTER).new $(FILTER); }
+	@cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER)
 	@echo "$(FILTER): $$(wc -c < $(FILTER)) bytes"
 
 test: build trap-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
@@ -65,6 +64,10 @@ bench: bench-build ## Measure what the filter costs, side by side with others (A
 
 bench-quick: bench-build ## The same in under two minutes, with fewer rounds
 	@exec target/debug/waykeeper-bench run --quick $(ARGS)
+
+bench-instructions: bench-build ## Count the instructions of each contender and of each hostcall, which no noise touches (some minutes)
+	@$(call system,valgrind,valgrind)
+	@exec target/debug/waykeeper-bench run --only instructions,calls --report target/bench/instructions.json $(ARGS)
 
 bench-chart: bench-build ## Draw docs/benchmark.svg from the last measurement
 	@exec target/debug/waykeeper-bench chart $(ARGS)
@@ -95,36 +98,20 @@ rust-tools:
 # In a target directory of its own: two sets of features in one would be built anew in turn.
 trap-filter: rust-tools
 	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET) --features provoke-trap --target-dir target/provoke-trap
-	@cp target/provoke-trap/$(WASM_TARGET)/release/waykeeper.wasm $(TRAP_FILTER).new && mv $(TRAP_FILTER).new $(TRAP_FILTER)
+	@cargo run --quiet -p waykeeper-link -- target/provoke-trap/$(WASM_TARGET)/release/waykeeper.wasm $(TRAP_FILTER)
 
 # What only the tests need: a browser, OpenAI's client, Prometheus' parser.
 test-tools: tools $(OPENAI) $(PROMETHEUS)
 	@ln -sfn $(OPENAI:$(TOOLS)/%=%) $(TOOLS)/openai
 	@ln -sfn $(PROMETHEUS:$(TOOLS)/%=%) $(TOOLS)/prometheus-client
-	@if ! command -v chromium > /dev/null; then \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-			echo "installing chromium"; \
-			{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-				chromium; } > target/apt.log 2>&1 || { cat target/apt.log >&2; exit 1; }; \
-		else \
-			echo "make: chromium is missing: apt-get install chromium" >&2; exit 1; \
-		fi; \
-	fi
+	@$(call system,chromium,chromium)
 
 # What the benchmark compares with, and the program that puts the load on.
 bench-tools: tools $(FASTAPI)
 	@ln -sfn $(FASTAPI:$(TOOLS)/%=%) $(TOOLS)/fastapi
 	@cargo build --release -p waykeeper-bench-floor --target $(WASM_TARGET)
 	@cp target/$(WASM_TARGET)/release/waykeeper_bench_floor.wasm $(FLOOR).new && mv $(FLOOR).new $(FLOOR)
-	@if ! command -v h2load > /dev/null; then \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-			echo "installing nghttp2-client"; \
-			{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-				nghttp2-client; } > target/apt.log 2>&1 || { cat target/apt.log >&2; exit 1; }; \
-		else \
-			echo "make: h2load is missing: apt-get install nghttp2-client" >&2; exit 1; \
-		fi; \
-	fi
+	@$(call system,h2load,nghttp2-client)
 
 bench-build: build bench-tools
 	@cargo build --quiet -p waykeeper-bench
@@ -141,6 +128,19 @@ $(PROMETHEUS):
 
 $(FASTAPI):
 	@$(call install,fastapi==$(FASTAPI_VERSION) httpx==$(HTTPX_VERSION) uvicorn[standard]==$(UVICORN_VERSION),$(FASTAPI),)
+
+# $(call system,COMMAND,PACKAGE): a program of Debian's, installed if we may.
+define system
+if ! command -v $(1) > /dev/null; then \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "installing $(2)"; mkdir -p target; \
+		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(2); } \
+			> target/apt.log 2>&1 || { cat target/apt.log >&2; exit 1; }; \
+	else \
+		echo "make: $(1) is missing: apt-get install $(2)" >&2; exit 1; \
+	fi; \
+fi
+endef
 
 # $(call install,PACKAGE,DIRECTORY,OPTIONS): a Python package in a directory of its own, whole or not at all.
 define install
