@@ -8,8 +8,9 @@ mod entry;
 #[cfg(feature = "provoke-trap")]
 mod trap;
 
-use std::collections::HashMap;
 use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
 
 use crate::config;
 use crate::host::envoy::Envoy;
@@ -20,9 +21,9 @@ use crate::lifecycle::{Flow, Gateway, MAX_ANSWER_BYTES};
 /// context in the same VM, while streams of the old one still run.
 struct Vm {
     host: Rc<Envoy>,
-    gateways: HashMap<u32, Gateway<Envoy>>,
+    gateways: FxHashMap<u32, Gateway<Envoy>>,
     /// The root context of each stream.
-    roots: HashMap<u32, u32>,
+    roots: FxHashMap<u32, u32>,
 }
 
 impl Vm {
@@ -31,8 +32,8 @@ impl Vm {
         proxy_wasm::set_log_level(host.log_level());
         Self {
             host,
-            gateways: HashMap::new(),
-            roots: HashMap::new(),
+            gateways: FxHashMap::default(),
+            roots: FxHashMap::default(),
         }
     }
 

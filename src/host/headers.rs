@@ -10,6 +10,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HeaderBlock {
     bytes: Vec<u8>,
+    places: Vec<Place>,
 }
 
 /// The buffer does not hold what its lengths promise.
@@ -29,47 +30,32 @@ impl HeaderBlock {
         let lengths = bytes
             .get(4..4 + count.checked_mul(8).ok_or(HeaderBlockError)?)
             .ok_or(HeaderBlockError)?;
-        let mut end = 4 + lengths.len();
-        for length in lengths.as_chunks::<4>().0 {
-            end = end
-                .checked_add(u32::from_le_bytes(*length) as usize + 1)
+        let mut start = 4 + lengths.len();
+        let mut places = Vec::with_capacity(count);
+        for &[a, b, c, d, e, f, g, h] in lengths.as_chunks::<8>().0 {
+            let [name, value] =
+                [[a, b, c, d], [e, f, g, h]].map(|bytes| u32::from_le_bytes(bytes) as usize);
+            places.push(Place { start, name, value });
+            start = [name, 1, value, 1]
+                .into_iter()
+                .try_fold(start, usize::checked_add)
                 .ok_or(HeaderBlockError)?;
         }
-        if end > bytes.len() {
+        if start > bytes.len() {
             return Err(HeaderBlockError);
         }
-        Ok(Self { bytes })
+        Ok(Self { bytes, places })
     }
 
-    /// Makes a block of single headers.
+    /// A block of single headers.
     pub fn from_pairs<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Self {
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
-        let mut bytes = u32::try_from(pairs.len())
-            .unwrap_or(u32::MAX)
-            .to_le_bytes()
-            .to_vec();
-        for (name, value) in pairs {
-            bytes.extend(length(name.as_ref()));
-            bytes.extend(length(value.as_ref()));
-        }
-        for (name, value) in pairs {
-            for part in [name.as_ref(), value.as_ref()] {
-                bytes.extend(part);
-                bytes.push(0);
-            }
-        }
-        Self { bytes }
-    }
-
-    /// The buffer in the host's layout.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        Self::from_host(encode(pairs)).unwrap_or_default()
     }
 
     /// Every header, name and value, in order; names as the host gives them, in lower case.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.places()
+        self.places
+            .iter()
             .filter_map(|place| Some((self.name(place)?, self.value(place)?)))
     }
 
@@ -81,44 +67,43 @@ impl HeaderBlock {
 
     /// All values of a header, in order. Names of another length are passed over unread.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.places()
+        self.places
+            .iter()
             .filter(move |place| {
-                place.name == name.len() && self.name(*place) == Some(name.as_bytes())
+                place.name == name.len() && self.name(place) == Some(name.as_bytes())
             })
             .filter_map(|place| self.value(place))
     }
 
-    fn name(&self, place: Place) -> Option<&[u8]> {
+    fn name(&self, place: &Place) -> Option<&[u8]> {
         self.bytes.get(place.start..place.start + place.name)
     }
 
-    fn value(&self, place: Place) -> Option<&[u8]> {
+    fn value(&self, place: &Place) -> Option<&[u8]> {
         let start = place.start + place.name + 1;
         self.bytes.get(start..start + place.value)
     }
+}
 
-    /// Where each header lies.
-    fn places(&self) -> impl Iterator<Item = Place> {
-        let count = number_at(&self.bytes, 0).unwrap_or(0);
-        let lengths = self.bytes.get(4..).unwrap_or_default();
-        let mut start = 4 + count * 8;
-        lengths
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .take(count)
-            .map(move |&[a, b, c, d, e, f, g, h]| {
-                let [name, value] =
-                    [[a, b, c, d], [e, f, g, h]].map(|bytes| u32::from_le_bytes(bytes) as usize);
-                let place = Place { start, name, value };
-                start += name + value + 2;
-                place
-            })
+/// Single headers in the host's layout, as it wants them for a reply or a callout.
+pub fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Vec<u8> {
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = number(pairs.len()).to_vec();
+    for (name, value) in pairs {
+        bytes.extend(number(name.as_ref().len()));
+        bytes.extend(number(value.as_ref().len()));
     }
+    for (name, value) in pairs {
+        for part in [name.as_ref(), value.as_ref()] {
+            bytes.extend(part);
+            bytes.push(0);
+        }
+    }
+    bytes
 }
 
 /// Where a header lies: the start of its name, and the lengths of its name and its value.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     start: usize,
     name: usize,

@@ -14,7 +14,7 @@ mod time;
 use std::fmt;
 use std::time::Duration;
 
-pub use headers::{HeaderBlock, HeaderBlockError};
+pub use headers::{HeaderBlock, HeaderBlockError, encode};
 pub use time::Timestamp;
 
 /// What the filter asks of its host.

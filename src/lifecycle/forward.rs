@@ -14,10 +14,7 @@ pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream, req
     let (Some(route), Some(agent)) = (policy.route(id), policy.policy.agents.get(agent.0)) else {
         return;
     };
-    let path = request
-        .routable_path()
-        .and_then(|path| path.rewritten(route.prefix.len(), route.prefix_rewrite.as_deref()));
-    if let Some(path) = path {
+    if let Some(path) = request.rewritten_path(route) {
         host.set_request_header(":path", &path);
     }
     identify(host, policy, stream);

@@ -12,9 +12,10 @@ mod stream;
 mod telemetry;
 mod walk;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
 
 use crate::config::Policy;
 use crate::config::policy::Tables;
@@ -39,7 +40,7 @@ pub struct Gateway<H> {
     policy: Rc<Compiled>,
     telemetry: Telemetry,
     inquiries: Inquiries,
-    streams: HashMap<StreamId, Stream>,
+    streams: FxHashMap<StreamId, Stream>,
     ticks: Ticks,
 }
 
@@ -78,7 +79,7 @@ impl<H: Host> Gateway<H> {
             policy: Rc::new(policy),
             host,
             inquiries: Inquiries::default(),
-            streams: HashMap::new(),
+            streams: FxHashMap::default(),
             ticks: Ticks::default(),
         };
         Ok((gateway, kept))

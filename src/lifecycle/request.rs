@@ -1,12 +1,10 @@
 //! A request's headers as they arrived, and the same request cleansed of what must not travel on.
 
 use super::compiled::Compiled;
+use crate::config::policy::Route;
 use crate::host::{HeaderBlock, Host, HostError};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
-use crate::limits::ip_of;
 use crate::routing::Path;
-
-const EXTERNAL_ADDRESS: &[u8] = b"x-envoy-external-address";
 
 /// A request as it arrived.
 #[derive(Debug)]
@@ -40,11 +38,8 @@ impl Request {
     }
 
     fn remove_reserved<H: Host>(&self, host: &H) {
-        for (name, value) in self.headers.iter().filter(|(name, _)| is_reserved(name)) {
-            let envoys_own = name == EXTERNAL_ADDRESS && is_address_of_caller(host, value);
-            if !envoys_own {
-                host.remove_request_header(name);
-            }
+        for (name, _) in self.headers.iter().filter(|(name, _)| is_reserved(name)) {
+            host.remove_request_header(name);
         }
     }
 
@@ -79,11 +74,24 @@ impl Request {
 
     /// The path, if it may be routed.
     pub(super) fn routable_path(&self) -> Option<Path<'_>> {
-        let path = match &self.cleansed_path {
+        Path::read(self.path()).ok()
+    }
+
+    /// The path as it goes on by `route`; `None`: as it came.
+    pub(super) fn rewritten_path(&self, route: &Route) -> Option<Vec<u8>> {
+        let rewrite = route.prefix_rewrite.as_deref();
+        if rewrite.is_none() && !self.path().contains(&b'%') {
+            return None;
+        }
+        self.routable_path()?.rewritten(route.prefix.len(), rewrite)
+    }
+
+    /// The path without keys.
+    fn path(&self) -> &[u8] {
+        match &self.cleansed_path {
             Some(path) => path,
-            None => self.headers.get(":path")?,
-        };
-        Path::read(path).ok()
+            None => self.headers.get(":path").unwrap_or_default(),
+        }
     }
 
     pub(super) fn method(&self) -> &[u8] {
@@ -132,14 +140,6 @@ fn is_reserved(name: &[u8]) -> bool {
                 byte.to_ascii_lowercase() == *wanted || (*byte == b'_' && *wanted == b'-')
             })
     })
-}
-
-/// Envoy sets the header to the caller's address; any other value was the caller's own idea.
-fn is_address_of_caller<H: Host>(host: &H, value: &[u8]) -> bool {
-    let ip = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(ip_of);
-    host.caller_address()
-        .and_then(|caller| ip(&caller))
-        .is_some_and(|caller| ip(value) == Some(caller))
 }
 
 fn is_handshake(headers: &HeaderBlock) -> bool {

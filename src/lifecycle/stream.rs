@@ -81,9 +81,7 @@ impl Stream {
 
     /// The fields that tell the caller of its limits.
     pub(super) fn rate_limit_headers(&self) -> Vec<(&'static str, String)> {
-        self.count
-            .headers()
-            .map_or_else(Vec::new, |headers| headers.fields().into())
+        self.count.fields()
     }
 
     pub(super) fn asked(&self) -> Asked<'_> {

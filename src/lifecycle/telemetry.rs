@@ -2,8 +2,9 @@
 //! `waykeeper_requests_total;route=chat;agent=gpu;outcome=allowed;`; Envoy's stats tags take them apart.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 use super::compiled::Compiled;
 use super::stream::Stream;
@@ -18,8 +19,8 @@ const NONE: &str = "none";
 /// The gateway's metrics, each defined when it is first needed.
 #[derive(Debug, Default)]
 pub(super) struct Telemetry {
-    requests: HashMap<(Option<RouteId>, Option<AgentId>, &'static str), MetricId>,
-    validator_calls: HashMap<&'static str, MetricId>,
+    requests: FxHashMap<(Option<RouteId>, Option<AgentId>, &'static str), MetricId>,
+    validator_calls: FxHashMap<&'static str, MetricId>,
     validator_duration: Option<MetricId>,
     remembered: [Cell<Option<MetricId>>; 2],
     /// The log tells when the validator begins to fail and when it recovers, not every failure.

@@ -6,9 +6,9 @@
 
 use std::rc::Rc;
 
+use super::Rule;
 use super::gcra::{Gcra, Level, Refused};
-use super::headers::seconds_up;
-use super::{RateLimitHeaders, Rule};
+use super::headers::{self, seconds_up};
 use crate::host::{CellName, Host, Swap, Timestamp, Version};
 use crate::state::counters::Records;
 use crate::state::{Decision, Grid, StateError};
@@ -52,10 +52,10 @@ impl Count {
             .map(|standing| standing.rule.name.as_str())
     }
 
-    /// What the caller is told; `None` if nothing was counted.
+    /// The fields that tell the caller; none if nothing was counted.
     #[must_use]
-    pub fn headers(&self) -> Option<RateLimitHeaders> {
-        RateLimitHeaders::of(&self.standings)
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        headers::fields(&self.standings)
     }
 
     /// Seconds until all limits that are full let one more request through.
@@ -65,6 +65,16 @@ impl Count {
         full.map(|standing| seconds_up(standing.level.next))
             .max()
             .unwrap_or(0)
+    }
+
+    /// Of a request that is refused, the levels without it are told.
+    fn new(mut standings: Vec<Standing>, refused: bool, now: Timestamp) -> Self {
+        if refused {
+            for standing in &mut standings {
+                standing.level = standing.rule.gcra.level(standing.before, now);
+            }
+        }
+        Self { standings, refused }
     }
 
     /// This count, and behind it what another one found.
@@ -82,10 +92,46 @@ pub(super) fn count<H: Host>(
     claims: &[Claim<'_>],
     now: Timestamp,
 ) -> Result<Count, StateError> {
-    let mut by_cell: Vec<(usize, Claim<'_>)> = claims.iter().copied().enumerate().collect();
-    by_cell.sort_by_key(|(_, claim)| claim.cell.number);
-    let mut cells = Vec::with_capacity(1);
-    for claims in by_cell.chunk_by(|(_, one), (_, other)| one.cell == other.cell) {
+    match claims {
+        [] => Ok(Count::default()),
+        [first, others @ ..] if others.iter().all(|other| other.cell == first.cell) => {
+            in_one_cell(host, first.cell, claims, now)
+        }
+        _ => in_several_cells(host, claims, now),
+    }
+}
+
+/// What nearly every request needs: the limits of one client.
+fn in_one_cell<H: Host>(
+    host: &H,
+    name: CellName,
+    claims: &[Claim<'_>],
+    now: Timestamp,
+) -> Result<Count, StateError> {
+    let (standings, refused) = Grid::update(host, name, |value| {
+        let (after, standings) = decide(value, claims, now);
+        match after {
+            Some(after) => Decision::Replace(after, (standings, false)),
+            None => Decision::Keep((standings, true)),
+        }
+    })?;
+    if refused {
+        mend(host, name, claims, &standings, now)?;
+    }
+    Ok(Count::new(standings, refused, now))
+}
+
+/// Looks at all cells, then takes them in the order of their numbers.
+fn in_several_cells<H: Host>(
+    host: &H,
+    claims: &[Claim<'_>],
+    now: Timestamp,
+) -> Result<Count, StateError> {
+    let mut sorted: Vec<(usize, Claim<'_>)> = claims.iter().copied().enumerate().collect();
+    sorted.sort_by_key(|(_, claim)| claim.cell.number);
+    let (order, sorted): (Vec<usize>, Vec<Claim<'_>>) = sorted.into_iter().unzip();
+    let mut cells = Vec::new();
+    for claims in sorted.chunk_by(|one, other| one.cell == other.cell) {
         cells.push(Cell::look(host, claims, now)?);
     }
     let mut refused = cells.iter().any(|cell| cell.after.is_none());
@@ -99,45 +145,35 @@ pub(super) fn count<H: Host>(
             cell.give_back(host, now)?;
         }
         for cell in &cells {
-            cell.mend(host, now)?;
+            mend(host, cell.name, cell.claims, &cell.standings, now)?;
         }
     }
-    let mut standings: Vec<_> = cells.into_iter().flat_map(|cell| cell.standings).collect();
-    standings.sort_by_key(|(order, _)| *order);
-    let told = |mut standing: Standing| {
-        if refused {
-            standing.level = standing.rule.gcra.level(standing.before, now);
-        }
-        standing
-    };
-    Ok(Count {
-        standings: standings
-            .into_iter()
-            .map(|(_, standing)| told(standing))
-            .collect(),
-        refused,
-    })
+    let standings = cells.into_iter().flat_map(|cell| cell.standings);
+    let mut standings: Vec<_> = order.into_iter().zip(standings).collect();
+    standings.sort_by_key(|(place, _)| *place);
+    let standings = standings.into_iter().map(|(_, standing)| standing);
+    Ok(Count::new(standings.collect(), refused, now))
 }
 
 /// A cell that was looked at, and what is to become of it.
 struct Cell<'c, 'a> {
-    claims: &'c [(usize, Claim<'a>)],
+    claims: &'c [Claim<'a>],
     name: CellName,
     version: Version,
     /// The value with all claims taken; `None` if one of its limits is full.
     after: Option<Vec<u8>>,
-    standings: Vec<(usize, Standing)>,
+    standings: Vec<Standing>,
 }
 
 impl<'c, 'a> Cell<'c, 'a> {
     fn look<H: Host>(
         host: &H,
-        claims: &'c [(usize, Claim<'a>)],
+        claims: &'c [Claim<'a>],
         now: Timestamp,
     ) -> Result<Self, StateError> {
         let name = claims
             .first()
-            .map(|(_, claim)| claim.cell)
+            .map(|claim| claim.cell)
             .ok_or(StateError::NoCell)?;
         let (value, version) = host.read_cell(name).ok_or(StateError::NoCell)?;
         let (after, standings) = decide(value, claims, now);
@@ -170,61 +206,66 @@ impl<'c, 'a> Cell<'c, 'a> {
 
     /// Gives back what was taken.
     fn give_back<H: Host>(&self, host: &H, now: Timestamp) -> Result<(), StateError> {
-        self.change_moments(host, now, |gcra, moment| gcra.give_back(moment))
+        change_moments(host, self.name, self.claims, now, |gcra, moment| {
+            gcra.give_back(moment)
+        })
     }
+}
 
-    /// Puts moments right that their limits cannot have.
-    fn mend<H: Host>(&self, host: &H, now: Timestamp) -> Result<(), StateError> {
-        let is_impossible = |standing: &Standing| {
-            let gcra = &standing.rule.gcra;
-            standing
-                .before
-                .is_some_and(|moment| gcra.mended(moment, now).is_some())
-        };
-        if !self
-            .standings
-            .iter()
-            .any(|(_, standing)| is_impossible(standing))
-        {
-            return Ok(());
+/// Puts moments right that their limits cannot have.
+fn mend<H: Host>(
+    host: &H,
+    cell: CellName,
+    claims: &[Claim<'_>],
+    standings: &[Standing],
+    now: Timestamp,
+) -> Result<(), StateError> {
+    let is_impossible = |standing: &Standing| {
+        let gcra = &standing.rule.gcra;
+        standing
+            .before
+            .is_some_and(|moment| gcra.mended(moment, now).is_some())
+    };
+    if !standings.iter().any(is_impossible) {
+        return Ok(());
+    }
+    change_moments(host, cell, claims, now, |gcra, moment| {
+        gcra.mended(moment, now).unwrap_or(moment)
+    })
+}
+
+/// Changes the moments of the claims that have one. In a full cell all stay: a moment may be another record's there,
+/// and newcomers have started from it.
+fn change_moments<H: Host>(
+    host: &H,
+    cell: CellName,
+    claims: &[Claim<'_>],
+    now: Timestamp,
+    change: impl Fn(&Gcra, Timestamp) -> Timestamp,
+) -> Result<(), StateError> {
+    Grid::update(host, cell, |value| {
+        let mut records = Records::read(value, now);
+        if records.is_full() {
+            return Decision::Keep(());
         }
-        self.change_moments(host, now, |gcra, moment| {
-            gcra.mended(moment, now).unwrap_or(moment)
-        })
-    }
-
-    /// Changes the moments of the claims that have one. In a full cell all stay: a moment may be another record's
-    /// there, and newcomers have started from it.
-    fn change_moments<H: Host>(
-        &self,
-        host: &H,
-        now: Timestamp,
-        change: impl Fn(&Gcra, Timestamp) -> Timestamp,
-    ) -> Result<(), StateError> {
-        Grid::update(host, self.name, |value| {
-            let mut records = Records::read(value, now);
-            if records.is_full() {
-                return Decision::Keep(());
+        for Claim { rule, tag, .. } in claims {
+            if let Some(moment) = records.get(*tag) {
+                records.put(*tag, change(&rule.gcra, moment));
             }
-            for (_, Claim { rule, tag, .. }) in self.claims {
-                if let Some(moment) = records.get(*tag) {
-                    records.put(*tag, change(&rule.gcra, moment));
-                }
-            }
-            Decision::Replace(records.into_bytes(), ())
-        })
-    }
+        }
+        Decision::Replace(records.into_bytes(), ())
+    })
 }
 
 /// Decides on the claims of one cell: a pure function of its value and the time.
 fn decide(
     value: Vec<u8>,
-    claims: &[(usize, Claim<'_>)],
+    claims: &[Claim<'_>],
     now: Timestamp,
-) -> (Option<Vec<u8>>, Vec<(usize, Standing)>) {
+) -> (Option<Vec<u8>>, Vec<Standing>) {
     let mut records = Records::read(value, now);
     let mut standings = Vec::with_capacity(claims.len());
-    for (order, Claim { rule, tag, .. }) in claims {
+    for Claim { rule, tag, .. } in claims {
         let before = records.get(*tag);
         let (level, refused) = match rule.gcra.take(before, now) {
             Ok((moment, level)) => {
@@ -233,17 +274,13 @@ fn decide(
             }
             Err(Refused(level)) => (level, true),
         };
-        let rule = Rc::clone(rule);
-        standings.push((
-            *order,
-            Standing {
-                rule,
-                level,
-                refused,
-                before,
-            },
-        ));
+        standings.push(Standing {
+            rule: Rc::clone(rule),
+            level,
+            refused,
+            before,
+        });
     }
-    let all_taken = standings.iter().all(|(_, standing)| !standing.refused);
+    let all_taken = standings.iter().all(|standing| !standing.refused);
     (all_taken.then(|| records.into_bytes()), standings)
 }

@@ -1,63 +1,40 @@
 //! What the caller is told of its limits: the `RateLimit` fields of draft-ietf-httpapi-ratelimit-headers, and the
 //! `x-ratelimit-*-requests` that OpenAI's clients know.
 
-use std::fmt::Write as _;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::count::Standing;
 use crate::config::policy::Rate;
 
-/// The fields of a limited response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RateLimitHeaders {
-    policy: String,
-    limit: String,
-    quantity: u64,
-    remaining: u64,
-    reset: String,
-    /// Seconds until the tightest limit lets one more request through.
-    pub retry_after: u64,
-}
-
-impl RateLimitHeaders {
-    /// The fields for these limits: all policies, and the state of the tightest.
-    pub(super) fn of(standings: &[Standing]) -> Option<Self> {
-        let tightest = standings.iter().min_by_key(|standing| {
-            (
-                standing.level.remaining,
-                std::cmp::Reverse(standing.level.next),
-            )
-        })?;
-        let policies: Vec<_> = standings
-            .iter()
-            .map(|standing| standing.rule.policy.as_str())
-            .collect();
-        let level = tightest.level;
-        let retry_after = seconds_up(level.next);
-        Some(Self {
-            policy: policies.join(", "),
-            limit: format!(
-                "\"{}\";r={};t={retry_after}",
-                tightest.rule.name, level.remaining
-            ),
-            quantity: tightest.rule.quantity,
-            remaining: level.remaining,
-            reset: compact(level.full),
-            retry_after,
-        })
+/// Every field, name and value: all policies, and the state of the tightest.
+pub(super) fn fields(standings: &[Standing]) -> Vec<(&'static str, String)> {
+    let tightest = standings
+        .iter()
+        .min_by_key(|Standing { level, .. }| (level.remaining, Reverse(level.next)));
+    let Some(Standing { rule, level, .. }) = tightest else {
+        return Vec::new();
+    };
+    let mut policies = String::new();
+    for standing in standings {
+        if !policies.is_empty() {
+            policies.push_str(", ");
+        }
+        policies.push_str(&standing.rule.policy);
     }
-
-    /// Every field, name and value.
-    #[must_use]
-    pub fn fields(&self) -> [(&'static str, String); 5] {
-        [
-            ("ratelimit-policy", self.policy.clone()),
-            ("ratelimit", self.limit.clone()),
-            ("x-ratelimit-limit-requests", self.quantity.to_string()),
-            ("x-ratelimit-remaining-requests", self.remaining.to_string()),
-            ("x-ratelimit-reset-requests", self.reset.clone()),
-        ]
-    }
+    let (mut numbers, mut others) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let remaining = numbers.format(level.remaining);
+    let wait = others.format(seconds_up(level.next));
+    vec![
+        ("ratelimit-policy", policies),
+        (
+            "ratelimit",
+            ["\"", &rule.name, "\";r=", remaining, ";t=", wait].concat(),
+        ),
+        ("x-ratelimit-limit-requests", rule.quantity.clone()),
+        ("x-ratelimit-remaining-requests", remaining.to_owned()),
+        ("x-ratelimit-reset-requests", compact(level.full)),
+    ]
 }
 
 /// A limit as `RateLimit-Policy` names it. The names are checked with the configuration: they need no escape.
@@ -73,9 +50,9 @@ pub(super) fn seconds_up(time: Duration) -> u64 {
 /// A duration as OpenAI writes it: `40ms`, `1s`, `6m0s`, `1h0m12s`. Rounded up, to the second from one second on.
 fn compact(time: Duration) -> String {
     if time < Duration::from_secs(1) {
-        let milliseconds = time.as_nanos().div_ceil(1_000_000);
+        let milliseconds = time.subsec_nanos().div_ceil(1_000_000);
         return if milliseconds < 1000 {
-            format!("{milliseconds}ms")
+            [itoa::Buffer::new().format(milliseconds), "ms"].concat()
         } else {
             "1s".to_owned()
         };
@@ -83,13 +60,17 @@ fn compact(time: Duration) -> String {
     let seconds = seconds_up(time);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     let mut text = String::new();
+    let mut write = |number: u64, unit: &str| {
+        text.push_str(itoa::Buffer::new().format(number));
+        text.push_str(unit);
+    };
     if hours > 0 {
-        let _ = write!(text, "{hours}h");
+        write(hours, "h");
     }
     if hours > 0 || minutes > 0 {
-        let _ = write!(text, "{minutes}m");
+        write(minutes, "m");
     }
-    let _ = write!(text, "{seconds}s");
+    write(seconds, "s");
     text
 }
 

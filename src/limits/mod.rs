@@ -19,8 +19,7 @@ use crate::state::{Grid, Place, SeededHash, State, StateError};
 pub use count::Count;
 use count::{Claim, count};
 use gcra::Gcra;
-pub use headers::RateLimitHeaders;
-pub use subject::{Caller, host_of, ip_of};
+pub use subject::{Caller, host_of};
 
 /// Up to so many limited routes share a cell with the client's other limits.
 const ROUTES_PER_CELL: usize = 8;
@@ -49,7 +48,8 @@ pub struct Limits {
 struct Rule {
     name: String,
     gcra: Gcra,
-    quantity: u64,
+    /// As the caller reads it in `x-ratelimit-limit-requests`.
+    quantity: String,
     /// As the caller reads it in `RateLimit-Policy`.
     policy: String,
     each: Each,
@@ -207,7 +207,7 @@ impl Rule {
         Self {
             name: name.clone(),
             gcra: Gcra::new(*rate),
-            quantity: rate.quantity,
+            quantity: rate.quantity.to_string(),
             policy: headers::policy(name, rate),
             each: *each,
             place: match each {

@@ -36,8 +36,7 @@ pub fn host_of(peer: &[u8]) -> Vec<u8> {
 }
 
 /// The address of `1.2.3.4:5`, `[::1]:5`, `1.2.3.4` or `::1`.
-#[must_use]
-pub fn ip_of(peer: &str) -> Option<IpAddr> {
+fn ip_of(peer: &str) -> Option<IpAddr> {
     if let Ok(address) = peer.parse::<std::net::SocketAddr>() {
         return Some(address.ip());
     }

@@ -1,9 +1,10 @@
 //! The route table: the longest prefix of whole segments wins, then the method decides.
 //!
 //! The prefixes stand in a tree of segments, so finding a route costs one look-up a segment and ends with the first
-//! that no prefix has, however long the path and however many the routes.
+//! that no prefix has, however long the path and however many the routes. Only the configuration fills it, so its hash need
+//! not be one that callers cannot predict.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::config::policy::{Route, RouteId};
 
@@ -15,7 +16,7 @@ pub struct RouteTable {
 
 #[derive(Debug, Default)]
 struct Node {
-    children: HashMap<Box<[u8]>, Node>,
+    children: FxHashMap<Box<[u8]>, Node>,
     /// The routes whose prefix ends here; each with its methods, `None` for all of them.
     routes: Vec<(Option<Vec<String>>, RouteId)>,
 }

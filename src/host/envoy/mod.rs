@@ -9,7 +9,7 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, Strea
 
 use super::{
     Callout, CalloutAnswer, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
-    MetricId, StreamId, Swap, Timestamp, Version,
+    MetricId, StreamId, Swap, Timestamp, Version, encode,
 };
 
 /// Envoy. One for a whole VM, since metrics are defined once for all configurations that it sees.
@@ -169,11 +169,11 @@ impl Host for Envoy {
     }
 
     fn reply(&self, reply: &LocalReply) {
-        let headers = HeaderBlock::from_pairs(&reply.headers);
+        let headers = encode(&reply.headers);
         tell(hostcalls::send_local_response(
             reply.status,
             &reply.details,
-            headers.as_bytes(),
+            &headers,
             &reply.body,
             reply.grpc_status,
         ));
@@ -188,10 +188,9 @@ impl Host for Envoy {
     }
 
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
-        let headers = HeaderBlock::from_pairs(callout.headers);
+        let headers = encode(callout.headers);
         let timeout = u32::try_from(callout.timeout.as_millis()).unwrap_or(u32::MAX);
-        hostcalls::http_call(callout.cluster, headers.as_bytes(), callout.body, timeout)
-            .map(CalloutId)
+        hostcalls::http_call(callout.cluster, &headers, callout.body, timeout).map(CalloutId)
     }
 
     fn counter(&self, name: &str) -> Option<MetricId> {
