@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use waykeeper_bench::contender::Tools;
 use waykeeper_bench::cores::Cores;
 use waykeeper_bench::machine::Machine;
-use waykeeper_bench::measure::{ALL, Bench, Named, Plan};
+use waykeeper_bench::measure::{ALL, Bench, MORE, Named, Plan};
 use waykeeper_bench::report::{Build, Report, Run};
 use waykeeper_bench::{Error, chart, table};
 
@@ -67,9 +67,11 @@ struct RunArguments {
 }
 
 fn measurement(name: &str) -> Result<Named, String> {
-    ALL.into_iter()
-        .find(|(other, _)| *other == name)
-        .ok_or_else(|| format!("there are {}", ALL.map(|(name, _)| name).join(", ")))
+    let mut all = ALL.into_iter().chain(MORE);
+    all.find(|(other, _)| *other == name).ok_or_else(|| {
+        let names: Vec<_> = ALL.into_iter().chain(MORE).map(|(name, _)| name).collect();
+        format!("there are {}", names.join(", "))
+    })
 }
 
 fn main() -> ExitCode {

@@ -59,6 +59,12 @@ impl Process {
         })
     }
 
+    /// The process's number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The processor time used so far, by all threads.
     ///
     /// # Errors

@@ -76,6 +76,8 @@ pub enum Metric {
     Questions,
     /// From the gateway's start to its first good answer, in seconds.
     Start,
+    /// Instructions of the gateway per request, outside the kernel.
+    Instructions,
 }
 
 /// One measurement of all runs that have it.

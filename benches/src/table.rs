@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::contender::TIMES;
 use crate::goals::goals;
 use crate::report::{Metric, Report, View};
 use crate::statistics::Estimate;
@@ -50,6 +51,8 @@ pub fn show(report: &Report) -> String {
     memory(&mut text, &report.view("memory"));
     events(&mut text, &report.view("events"));
     start(&mut text, &report.view("start"));
+    instructions(&mut text, &report.view("instructions"));
+    calls(&mut text, &report.view("calls"));
     standings(&mut text, report);
     text
 }
@@ -334,6 +337,120 @@ fn start(text: &mut String, view: &View<'_>) {
                 interval(typical, 3)
             ),
         );
+    }
+}
+
+fn instructions(text: &mut String, view: &View<'_>) {
+    if view.is_empty() {
+        return;
+    }
+    heading(text, "Instructions of Envoy for a request", view);
+    line(
+        text,
+        format_args!("{:36}{:>8}{:>8}{:>8}", "", "all", "added", "/floor"),
+    );
+    for (name, label) in rows(view) {
+        let others = |estimate: Option<Estimate>| estimate.filter(|_| name != "bare");
+        let added = others(view.added(name, "bare", Metric::Instructions));
+        let floor = others(view.ratio_of_added(name, "floor", "bare", Metric::Instructions));
+        line(
+            text,
+            format_args!(
+                "{label:36}{:>8}{:>8}{:>8}",
+                number(view.median(name, Metric::Instructions), 0),
+                value(added, 0),
+                value(floor, 2),
+            ),
+        );
+    }
+}
+
+/// What one call costs: each with the probe that makes all but this call.
+const CALLS: [(&str, &str, &str, usize); 14] = [
+    ("a module without callbacks", "empty", "bare", 1),
+    (
+        "callback: request headers, the first",
+        "request headers",
+        "empty",
+        1,
+    ),
+    (
+        "callback: response headers",
+        "response headers",
+        "request headers",
+        1,
+    ),
+    (
+        "callback: response body",
+        "response body",
+        "request headers",
+        1,
+    ),
+    (
+        "callbacks: a stream begins, ends",
+        "streams",
+        "request headers",
+        1,
+    ),
+    (
+        "all headers of the request",
+        "all headers",
+        "request headers",
+        TIMES,
+    ),
+    ("the time", "time", "request headers", TIMES),
+    (
+        "set a header of the request",
+        "set request header",
+        "request headers",
+        TIMES,
+    ),
+    (
+        "remove one",
+        "remove request header",
+        "set request header",
+        TIMES,
+    ),
+    (
+        "set a header of the response",
+        "set response header",
+        "response headers",
+        TIMES,
+    ),
+    (
+        "read shared data",
+        "read shared data",
+        "request headers",
+        TIMES,
+    ),
+    (
+        "write shared data",
+        "write shared data",
+        "request headers",
+        TIMES,
+    ),
+    ("add to a counter", "counter", "request headers", TIMES),
+    (
+        "the caller's address, a property",
+        "property",
+        "request headers",
+        TIMES,
+    ),
+];
+
+fn calls(text: &mut String, view: &View<'_>) {
+    if view.is_empty() {
+        return;
+    }
+    heading(
+        text,
+        "Instructions of Envoy for a call between it and a module",
+        view,
+    );
+    for (label, name, base, times) in CALLS {
+        let added = view.added(name, base, Metric::Instructions);
+        let each = added.map(|added| added.value / times as f64);
+        line(text, format_args!("{label:36}{:>8}", number(each, 0)));
     }
 }
 

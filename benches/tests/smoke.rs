@@ -48,6 +48,7 @@ impl World {
             },
             authority: authority.address(),
             limit,
+            counted: false,
         };
         let gateway = site
             .start(contender)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Gateway, Site, Target, log_path, read_log};
+use super::{Gateway, Site, Target, callgrind, log_path, read_log};
 use crate::Error;
 use crate::exchange::get;
 use crate::process::Process;
@@ -22,6 +22,8 @@ pub(super) const AUTHORITY: &str = "authority";
 
 /// From its start until it serves: long enough for a busy machine to compile the module.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// And with its instructions counted.
+const LONG_PATIENCE: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(5);
 
 /// An Envoy that may not serve yet.
@@ -30,6 +32,7 @@ pub struct Starting {
     started: Instant,
     process: Process,
     directory: TempDir,
+    patience: Duration,
 }
 
 /// Starts Envoy with `filters`. `steered`: they say by headers where a request goes, as Waykeeper does.
@@ -45,7 +48,11 @@ pub(super) fn start(
     std::fs::write(&configuration, text).map_err(|error| Error::at(&configuration, error))?;
     let log = log_path(directory.path());
     let log = File::create(&log).map_err(|error| Error::at(&log, error))?;
-    let mut command = Command::new(site.tools.envoy()?);
+    let mut command = if site.counted {
+        callgrind::command(&site.tools.envoy()?, directory.path())
+    } else {
+        Command::new(site.tools.envoy()?)
+    };
     command
         .arg("--config-path")
         .arg(&configuration)
@@ -60,6 +67,11 @@ pub(super) fn start(
         started: Instant::now(),
         process: Process::start(&mut command, site.on, site.cores)?,
         directory,
+        patience: if site.counted {
+            LONG_PATIENCE
+        } else {
+            PATIENCE
+        },
     })
 }
 
@@ -69,7 +81,7 @@ impl Starting {
     /// # Errors
     /// If it ends or takes too long, with its log.
     pub fn serving(mut self) -> Result<Gateway, Error> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         loop {
             let missing = match self.address() {
                 Ok(address) => return Ok(self.at(address)),

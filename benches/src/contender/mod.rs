@@ -1,8 +1,10 @@
 //! The ways to put a gateway in front of an agent, each started with the same agent, validator and limit, so that one
 //! can be measured against another and seen to do its work.
 
+mod callgrind;
 mod envoy;
 mod filters;
+mod probe;
 mod tools;
 mod tutorial;
 mod waykeeper;
@@ -18,6 +20,7 @@ use crate::exchange::get;
 use crate::process::Process;
 
 pub use envoy::Starting;
+pub use probe::{Probe, TIMES};
 pub use tools::Tools;
 pub use waykeeper::{Limits, Settings};
 
@@ -46,6 +49,8 @@ pub enum Contender {
     AuthorizerLimited,
     /// Waykeeper.
     Waykeeper(Settings),
+    /// A module that makes one call, and does no work.
+    Probe(Probe),
     /// FastAPI and httpx.
     Tutorial,
 }
@@ -85,6 +90,8 @@ pub struct Site<'a> {
     pub authority: SocketAddr,
     /// How many requests each client has.
     pub limit: Limit,
+    /// True if instructions are to be counted, which makes Envoy some fifty times slower.
+    pub counted: bool,
 }
 
 /// A running contender. Dropping it ends it.
@@ -118,7 +125,7 @@ impl Contender {
     /// True if it refuses who has no key or has used up the limit.
     #[must_use]
     pub fn guards(&self) -> bool {
-        !matches!(self, Self::Bare | Self::Empty)
+        !matches!(self, Self::Bare | Self::Empty | Self::Probe(_))
     }
 
     /// True if it counts each client's requests.
@@ -191,6 +198,7 @@ impl Site<'_> {
             Contender::Waykeeper(settings) => {
                 vec![waykeeper::filter(self.tools, settings, self.limit)?]
             }
+            Contender::Probe(probe) => vec![filters::wasm(&probe.module(directory)?, "")],
             Contender::Tutorial => {
                 return Err(Error::new("the tutorial's gateway does not run in Envoy"));
             }
@@ -211,6 +219,14 @@ impl Gateway {
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// The instructions that `work` takes, if the gateway was started to have them counted.
+    ///
+    /// # Errors
+    /// If `work` fails, or callgrind does not tell.
+    pub fn instructions(&self, work: impl FnOnce() -> Result<(), Error>) -> Result<u64, Error> {
+        callgrind::count(&self.process, self.directory.path(), work)
     }
 
     /// The lines of Envoy's statistics that name what is asked for.

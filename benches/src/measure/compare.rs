@@ -10,7 +10,7 @@ use crate::report::Measurement;
 const TUTORIAL_REQUESTS: u32 = 20;
 
 /// All contenders, by name.
-fn contenders(bench: &Bench) -> Vec<(&'static str, Contender)> {
+pub(super) fn contenders(bench: &Bench) -> Vec<(&'static str, Contender)> {
     let mut all = vec![
         ("bare", Contender::Bare),
         ("empty", Contender::Empty),

@@ -3,6 +3,7 @@
 
 mod compare;
 mod growth;
+mod instructions;
 mod latency;
 mod memory;
 mod start;
@@ -71,6 +72,12 @@ pub const ALL: [Named; 10] = [
     ("start", start::cold),
 ];
 
+/// Measurements that are only made when they are asked for.
+pub const MORE: [Named; 2] = [
+    ("instructions", instructions::of_contenders),
+    ("calls", instructions::of_calls),
+];
+
 /// Something that takes part in the rounds of a measurement.
 struct Lane<'a> {
     name: String,
@@ -136,6 +143,7 @@ impl Bench {
             target,
             authority: self.authority.address(),
             limit: Limit::Unreached,
+            counted: false,
         }
     }
 

@@ -1,0 +1,92 @@
+//! Instructions of Envoy for a request: what no noise of the machine touches. They say nothing of memory that is far away or
+//! of the kernel's work, which processor time does.
+
+use super::{Bench, Lane, client_headers, compare};
+use crate::Error;
+use crate::contender::{Contender, Gateway, PATH, Probe, Site, Target};
+use crate::exchange::get;
+use crate::h2load::Load;
+use crate::report::{Measurement, Metric, Sample};
+use crate::server::key;
+
+/// Until Envoy, the module's compiler and all caches have settled.
+const WARM_UP: u32 = 300;
+const REQUESTS: u32 = 500;
+const ATTEMPTS: usize = 20;
+
+/// The probes, by name.
+const PROBES: [(&str, Probe); 13] = [
+    ("request headers", Probe::RequestHeaders),
+    ("response headers", Probe::ResponseHeaders),
+    ("streams", Probe::Streams),
+    ("response body", Probe::ResponseBody),
+    ("time", Probe::Time),
+    ("all headers", Probe::AllHeaders),
+    ("set request header", Probe::SetRequestHeader),
+    ("remove request header", Probe::RemoveRequestHeader),
+    ("set response header", Probe::SetResponseHeader),
+    ("property", Probe::Property),
+    ("read shared data", Probe::ReadSharedData),
+    ("write shared data", Probe::WriteSharedData),
+    ("counter", Probe::Counter),
+];
+
+/// All contenders that run in Envoy.
+pub(super) fn of_contenders(bench: &Bench) -> Result<Measurement, Error> {
+    let mut contenders = compare::contenders(bench);
+    contenders.retain(|(_, contender)| *contender != Contender::Tutorial);
+    count(bench, &contenders)
+}
+
+/// What each call between Envoy and a module costs.
+pub(super) fn of_calls(bench: &Bench) -> Result<Measurement, Error> {
+    let mut contenders = vec![("bare", Contender::Bare), ("empty", Contender::Empty)];
+    contenders.extend(PROBES.map(|(name, probe)| (name, Contender::Probe(probe))));
+    count(bench, &contenders)
+}
+
+/// The first question to the validator may take longer than a gateway that is so slow will wait.
+fn introduce(gateway: &Gateway) -> Result<(), Error> {
+    for _ in 0..ATTEMPTS {
+        if get(gateway.address(), PATH, &client_headers(&key(7)))?.status == 200 {
+            return Ok(());
+        }
+    }
+    Err(Error::new(format!("no good answer\n{}", gateway.log())))
+}
+
+fn count(bench: &Bench, contenders: &[(&str, Contender)]) -> Result<Measurement, Error> {
+    let site = Site {
+        counted: true,
+        ..bench.site(Target::Direct)
+    };
+    let load = |requests| Load {
+        connections: 1,
+        requests,
+        ..bench.load()
+    };
+    let run = |gateway: &Gateway, requests: u32| {
+        load(requests)
+            .run(gateway.address(), bench.scratch())
+            .map(|_| ())
+    };
+    let lanes = contenders
+        .iter()
+        .map(|(name, contender)| Lane {
+            name: (*name).to_owned(),
+            sample: Box::new({
+                let (site, run) = (&site, &run);
+                move || {
+                    let gateway = site.start(contender)?;
+                    introduce(&gateway)?;
+                    run(&gateway, WARM_UP)?;
+                    let count = gateway.instructions(|| run(&gateway, REQUESTS))?;
+                    let each = count as f64 / f64::from(REQUESTS);
+                    Ok(Sample::from([(Metric::Instructions, each)]))
+                }
+            }),
+        })
+        .collect();
+    // Once is enough: it comes to the same again.
+    bench.rounds(1, lanes)
+}
