@@ -179,6 +179,10 @@ pub struct Agent {
     pub weight: u32,
 }
 
+/// What bounds the answer of an `http` route that says nothing of it, and the silence on the streams of the others.
+/// Envoy's routes are given the same `timeout`.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Which requests go to which agents, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::clients::roles;
 use super::document::shown;
 use super::limits::rate_limit;
-use super::policy::{Agent, AgentId, Choice, EncodedSlashes, Protocol, Retry, Route};
+use super::policy::{
+    Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
+};
 use super::reader::{Fields, Spot};
 use super::{names, paths};
 
@@ -20,8 +22,6 @@ const LARGEST_BODY: u64 = 1 << 40;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
-/// Bounds an answer of an `http` route, and the silence on the streams of the others.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What routes can tell apart. `CONNECT` has no path, and Envoy turns that of HTTP/2's WebSockets into `GET`.
 const METHODS: [&str; 8] = [

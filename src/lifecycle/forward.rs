@@ -4,7 +4,6 @@ use super::compiled::Compiled;
 use super::request::Request;
 use super::stream::Stream;
 use crate::host::Host;
-use crate::routing::kind;
 
 /// Sets what the agent is told and what steers Envoy's router.
 pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream, request: &Request) {
@@ -27,7 +26,6 @@ pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream, req
         }
     }
     host.set_request_header("x-waykeeper-cluster", agent.cluster.as_bytes());
-    host.set_request_header("x-waykeeper-kind", kind(route.protocol).as_bytes());
     for (name, value) in policy.steering.get(id.0).into_iter().flatten() {
         host.set_request_header(name, value.as_bytes());
     }

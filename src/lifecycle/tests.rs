@@ -132,7 +132,6 @@ fn a_request_waits_for_the_validator_and_goes_on_with_its_answer() {
         ("x-waykeeper-agent", "one"),
         ("x-waykeeper-route", "/chat"),
         ("x-waykeeper-cluster", "cluster-one"),
-        ("x-waykeeper-kind", "http"),
         ("x-envoy-upstream-rq-timeout-ms", "7000"),
     ] {
         assert_eq!(

@@ -7,5 +7,5 @@ mod table;
 
 pub use agent::{Chosen, choose};
 pub use path::{BadPath, Path};
-pub use steer::{kind, steer};
+pub use steer::steer;
 pub use table::{NoMatch, RouteTable};

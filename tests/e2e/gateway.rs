@@ -287,7 +287,7 @@ async fn nothing_passes_without_the_filter() {
 
     let refused = world
         .get(NOTES)
-        .header("x-waykeeper-kind", "http")
+        .header("x-waykeeper-kind", "sse")
         .header("x-waykeeper-cluster", "memory-store")
         .send()
         .await;

@@ -195,6 +195,34 @@ async fn the_timeout_of_a_route_bounds_its_whole_answer() {
     after_a_second(begun);
 }
 
+/// The filter does not say what Envoy's routes do by themselves, and beats them where a route is to be different.
+#[tokio::test]
+async fn the_default_timeout_is_that_of_envoys_routes_and_any_other_beats_it() {
+    let world = World::with(|draft| {
+        *draft.routes() = vec![
+            json!({"prefix": "/default", "agents": ["memory"]}),
+            json!({"prefix": "/longer", "agents": ["memory"], "timeout": "30s"}),
+            json!({"prefix": "/events", "agents": ["memory"], "protocol": "sse"}),
+        ];
+        for kind in ["http", "sse", "websocket"] {
+            let route = draft.setup.bootstrap.route_mut(kind).expect("the route");
+            assert_eq!(route["route"]["timeout"], "300s", "{kind}");
+            route["route"]["timeout"] = json!("0.5s");
+        }
+    })
+    .await;
+    let slow = |path| {
+        let request = world.get(path).key("demo-premium");
+        request.header("x-demo-delay", "1s").send()
+    };
+
+    let (default, longer, events) =
+        tokio::join!(slow("/default"), slow("/longer"), slow("/events"));
+
+    assert_eq!(default.refused(), (504, "agent_timeout".to_owned()));
+    assert_eq!((longer.status, events.status), (200, 200));
+}
+
 #[tokio::test]
 async fn a_first_byte_that_comes_too_late_is_504() {
     let world = World::with(|draft| {

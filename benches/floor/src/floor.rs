@@ -187,7 +187,7 @@ extern "C" fn proxy_on_request_headers(_stream: u32, _headers: usize, _end: bool
     }
     set_header(b"x-waykeeper-client", &client);
     set_header(b"x-waykeeper-cluster", b"upstream");
-    set_header(b"x-waykeeper-kind", b"http");
+    set_header(b"x-waykeeper-plan", b"standard");
     // SAFETY: no pointers.
     unsafe { proxy_increment_metric(settings.requests, 1) };
     CONTINUE

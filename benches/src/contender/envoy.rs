@@ -194,9 +194,9 @@ fn routes(target: Target, steered: bool) -> Value {
             "status": 200,
             "body": {"inline_string": "{\"ok\":true}"},
         }}),
-        (Target::Agent(_), false) => json!({"route": {"cluster": AGENT, "timeout": "0s"}}),
+        (Target::Agent(_), false) => json!({"route": {"cluster": AGENT, "timeout": "300s"}}),
         (Target::Agent(_), true) => {
-            json!({"route": {"cluster_header": "x-waykeeper-cluster", "timeout": "0s"}})
+            json!({"route": {"cluster_header": "x-waykeeper-cluster", "timeout": "300s"}})
         }
     };
     let route = |matched: Value, answer: &Value| {
@@ -209,15 +209,15 @@ fn routes(target: Target, steered: bool) -> Value {
         // As the reference configuration has it: a request that nobody has decided on goes nowhere.
         let decided = json!({
             "prefix": "/",
-            "headers": [{"name": "x-waykeeper-kind", "string_match": {"exact": "http"}}],
+            "headers": [{"name": "x-waykeeper-cluster", "present_match": true}],
         });
         let streaming = json!({
             "prefix": "/",
             "headers": [{"name": "x-waykeeper-kind", "string_match": {"exact": "sse"}}],
         });
         json!([
-            route(decided, &answer),
             route(streaming, &answer),
+            route(decided, &answer),
             route(any, &json!({"direct_response": {"status": 503}})),
         ])
     } else {
