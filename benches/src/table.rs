@@ -456,7 +456,10 @@ fn calls(text: &mut String, view: &View<'_>) {
 
 fn standings(text: &mut String, report: &Report) {
     line(text, format_args!("\nGoals"));
-    for goal in goals(report) {
+    let (measured, others): (Vec<_>, Vec<_>) = goals(report)
+        .into_iter()
+        .partition(|goal| goal.figure.is_some());
+    for goal in measured {
         line(
             text,
             format_args!(
@@ -469,10 +472,18 @@ fn standings(text: &mut String, report: &Report) {
             ),
         );
     }
+    if !others.is_empty() {
+        line(
+            text,
+            format_args!("{} more, not measured here", others.len()),
+        );
+    }
 }
 
 fn heading(text: &mut String, title: &str, view: &View<'_>) {
-    line(text, format_args!("\n{title} ({} rounds)", view.rounds()));
+    let rounds = view.rounds();
+    let s = if rounds == 1 { "" } else { "s" };
+    line(text, format_args!("\n{title} ({rounds} round{s})"));
 }
 
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -84,7 +84,7 @@ fn what_istio_sets_otherwise_is_overridden() {
         .as_array()
         .expect("routes");
     let names: Vec<_> = routes.iter().map(|route| route["name"].clone()).collect();
-    assert_eq!(names, ["websocket", "sse", "http", "not-decided", "closed"]);
+    assert_eq!(names, ["sse", "websocket", "http", "not-decided", "closed"]);
 }
 
 #[tokio::test]
@@ -363,7 +363,7 @@ async fn without_the_filter_nobody_gets_in() {
     let world = render::start(&generated::gateway(&manifests), None).await;
     let refused = |answer: Answer| assert_eq!(answer.status, 503, "{}", answer.text());
     refused(world.get(NOTES).key("demo-standard").send().await);
-    let spoofed = world.get(NOTES).header("x-waykeeper-kind", "http").header(
+    let spoofed = world.get(NOTES).header("x-waykeeper-kind", "sse").header(
         "x-waykeeper-cluster",
         "outbound|8080||memory-store.agents.svc.cluster.local",
     );
