@@ -76,7 +76,13 @@ pub fn goals(report: &Report) -> Vec<Goal> {
             2,
         ),
         goal(
-            "the same, in times of what ext_authz adds to Envoy alone",
+            "the same, in times of what ext_authz and its server add",
+            Bound::AtMost(1.0 / 3.0),
+            direct.ratio_of_added_with_server("waykeeper", "ext_authz", "bare"),
+            2,
+        ),
+        goal(
+            "the same, in times of what ext_authz adds without its server",
             Bound::AtMost(1.0 / 3.0),
             added("waykeeper", "ext_authz"),
             2,

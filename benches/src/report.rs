@@ -253,6 +253,24 @@ impl<'a> View<'a> {
         })
     }
 
+    /// How many times the processor time that `other` and the server it asks add to `base` is what `column` adds to it.
+    #[must_use]
+    pub fn ratio_of_added_with_server(
+        &self,
+        column: &str,
+        other: &str,
+        base: &str,
+    ) -> Option<Estimate> {
+        let values = self.values(column, Metric::Cpu)?;
+        let others = self.values(other, Metric::Cpu)?;
+        let servers = self.values(other, Metric::ServerCpu)?;
+        let bases = self.values(base, Metric::Cpu)?;
+        self.estimate(|draw| {
+            let all = difference(draw, &others, &bases)? + median(&draw.of(&servers))?;
+            Some(difference(draw, &values, &bases)? / all)
+        })
+    }
+
     fn estimate(&self, figure: impl Fn(&Draw) -> Option<f64>) -> Option<Estimate> {
         let rounds: Vec<usize> = self.runs.iter().map(|run| run.rounds).collect();
         estimate(&rounds, figure)
@@ -304,6 +322,22 @@ mod tests {
                 measurements: BTreeMap::from([("direct".to_owned(), measurement)]),
             }],
         }
+    }
+
+    #[test]
+    fn a_server_that_is_asked_costs_too() {
+        let mut asking = measurement(&[
+            ("bare", &[20.0, 20.0]),
+            ("asking", &[40.0, 40.0]),
+            ("way", &[30.0, 30.0]),
+        ]);
+        for _ in 0..2 {
+            asking.add("asking", Sample::from([(Metric::ServerCpu, 5.0)]));
+        }
+        let report = report("a", asking);
+        let view = report.view("direct");
+        let ratio = view.ratio_of_added_with_server("way", "asking", "bare");
+        assert_eq!(ratio.map(|found| found.value), Some(0.4));
     }
 
     #[test]
