@@ -148,13 +148,10 @@ impl Drawing {
             "Medians of {rounds} rounds; the thin lines are 95 % confidence intervals. One Envoy worker on a core of its own, \
              16 connections."
         )];
-        if let Some(run) = report.last() {
+        for (number, run) in report.runs.iter().enumerate() {
             let day = run.started.split('T').next().unwrap_or_default();
-            let runs = match report.runs.len() {
-                1 => String::new(),
-                number => format!(", {number} runs pooled"),
-            };
-            lines.push(format!("{}, {day}{runs}", run.command));
+            let after = if number == 0 { "" } else { "and: " };
+            lines.push(format!("{after}{}, {day}", run.command));
         }
         lines.push(report.machine.to_string());
         self.bottom += 6.0;
