@@ -10,6 +10,7 @@ use waykeeper::config::{self, Faults, Policy};
 
 use crate::Outcome;
 use crate::found::{self, Configuration};
+use crate::routes;
 use crate::summary::{self, Summary};
 use crate::target::{self, Target};
 use crate::yaml::{self, Value};
@@ -24,7 +25,7 @@ pub(crate) struct Arguments {
     /// YAML or JSON; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// An Envoy configuration: every cluster named must be in its static_resources
+    /// An Envoy configuration: every cluster named must be in its static_resources, and its routes fit the filter
     #[arg(long, value_name = "FILE")]
     envoy: Option<PathBuf>,
     /// How the filter will be installed
@@ -71,6 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             let Some(documents) = documents else {
                 return Ok(Outcome::Faulty);
             };
+            report.routes(&documents)?;
             let (names, dynamic) = found::clusters(&documents);
             Some(Clusters {
                 names,
@@ -155,8 +157,17 @@ impl Report<'_> {
         for (line, message) in &found.warnings {
             self.warning(*line, message)?;
         }
+        self.routes(documents)?;
         for configuration in &found.configurations {
             self.configuration(configuration, clusters, target)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at Envoy's routes, where a file has some.
+    fn routes(&mut self, documents: &[Value]) -> io::Result<()> {
+        for (line, message) in routes::doubts(documents) {
+            self.warning(line, message)?;
         }
         Ok(())
     }

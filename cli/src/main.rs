@@ -5,6 +5,7 @@ mod check;
 mod found;
 mod hash_key;
 mod probe;
+mod routes;
 mod summary;
 mod target;
 mod yaml;

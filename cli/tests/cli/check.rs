@@ -603,3 +603,54 @@ fn clusters_that_envoy_does_not_have_are_faults() {
     assert_eq!(check("broken.yaml").0, 1);
     assert_eq!(check("none.yaml").0, 2);
 }
+
+#[test]
+fn routes_of_envoys_that_do_not_fit_are_warned_of() {
+    let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
+    let own = repository("envoy/waykeeper.yaml");
+    let check = |envoy: &str| {
+        let files = Files::new(&[("envoy.yaml", envoy)]);
+        let run = waykeeper(
+            &[
+                "check",
+                own.to_str().unwrap(),
+                "--envoy",
+                &files.path("envoy.yaml"),
+            ],
+            b"",
+        );
+        assert_eq!(run.status, 0, "{}", run.errors);
+        let messages = run.errors.lines().map(|line| {
+            let (_, message) = line.split_once("warning: ").expect("a warning");
+            message
+                .split([':', ','])
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        });
+        messages.collect::<Vec<_>>()
+    };
+
+    assert!(check(&reference).is_empty());
+    let timeout = "the timeout is not 300s";
+    assert_eq!(
+        check(&reference.replace("timeout: 300s", "timeout: 15s")),
+        [timeout; 3]
+    );
+    let without: Vec<_> = reference
+        .lines()
+        .filter(|line| !line.contains(" timeout: 300s"))
+        .collect();
+    assert_eq!(check(&without.join("\n")), [timeout; 3]);
+
+    let present = "{name: x-waykeeper-cluster, present_match: true}";
+    let kind = |kind: &str| format!("{{name: x-waykeeper-kind, string_match: {{exact: {kind}}}}}");
+    assert_eq!(
+        check(&reference.replace(present, &kind("http"))),
+        ["no request is of this kind"]
+    );
+    let first_takes_all = reference
+        .replace(present, "{name: x-unheard-of, present_match: true}")
+        .replace(&kind("sse"), present);
+    assert_eq!(check(&first_takes_all), ["never reached"]);
+}

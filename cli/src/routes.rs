@@ -1,0 +1,61 @@
+//! What Envoy's routes must leave to the filter, or do for it: where they do otherwise, requests go other ways, or end at
+//! other times, than the configuration of the filter says.
+
+use crate::yaml::Value;
+
+const CLUSTER: &str = "x-waykeeper-cluster";
+const KIND: &str = "x-waykeeper-kind";
+
+/// The timeout for which the filter sends no header of its own.
+const TIMEOUT: &str = "300s";
+
+/// What is better looked at in a file's routes, with its line.
+pub(crate) fn doubts(documents: &[Value]) -> Vec<(usize, String)> {
+    let mut doubts = Vec::new();
+    for document in documents {
+        look_into(document, &mut doubts);
+    }
+    doubts.sort();
+    doubts
+}
+
+fn look_into(value: &Value, doubts: &mut Vec<(usize, String)>) {
+    if text(value, "cluster_header") == Some(CLUSTER) && text(value, "timeout") != Some(TIMEOUT) {
+        let line = value.get("timeout").map_or(value.line, |time| time.line);
+        let what = format!(
+            "the timeout is not {TIMEOUT}: for that time the filter sends none, so routes of its configuration that name \
+             none get this one"
+        );
+        doubts.push((line, what));
+    }
+    let exact = value.get("string_match").and_then(|it| text(it, "exact"));
+    if text(value, "name") == Some(KIND) && exact == Some("http") {
+        let what =
+            format!("no request is of this kind: match those that have {CLUSTER} (present_match)");
+        doubts.push((value.line, what));
+    }
+    let mut routes = value.items().iter();
+    if routes.any(|route| matches(route, CLUSTER)) {
+        for hidden in routes.filter(|route| matches(route, KIND)) {
+            let what = format!("never reached: the route before it takes all that have {CLUSTER}");
+            doubts.push((hidden.line, what));
+        }
+    }
+    for item in value.items() {
+        look_into(item, doubts);
+    }
+    for entry in value.entries() {
+        look_into(&entry.value, doubts);
+    }
+}
+
+/// Whether a route is for requests that have this header.
+fn matches(route: &Value, header: &str) -> bool {
+    let headers = route.get("match").and_then(|it| it.get("headers"));
+    let mut headers = headers.into_iter().flat_map(Value::items);
+    headers.any(|matcher| text(matcher, "name") == Some(header))
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
+    value.get(name)?.text()
+}
