@@ -32,7 +32,7 @@ TRAP_FILTER := target/waykeeper-trap.wasm
 FLOOR := target/waykeeper-bench-floor.wasm
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test trap-filter test-tools check tools rust-tools compose-test clean \
+.PHONY: help up build test trap-filter test-tools check tools rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
@@ -99,6 +99,10 @@ rust-tools:
 trap-filter: rust-tools
 	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET) --features provoke-trap --target-dir target/provoke-trap
 	@cargo run --quiet -p waykeeper-link -- target/provoke-trap/$(WASM_TARGET)/release/waykeeper.wasm $(TRAP_FILTER)
+
+# What stand-ins for the images of containers are made with, where no registry is reached.
+debootstrap:
+	@$(call system,debootstrap,debootstrap)
 
 # What only the tests need: a browser, OpenAI's client, Prometheus' parser.
 test-tools: tools $(OPENAI) $(PROMETHEUS)

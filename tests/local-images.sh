@@ -40,12 +40,8 @@ wanted() {
 
 build_debian() {
   [ "$(id -u)" = 0 ] || fail "debootstrap needs root: run this with sudo"
-  if ! command -v debootstrap >/dev/null && command -v apt-get >/dev/null; then
-    say "installing debootstrap"
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends debootstrap; } \
-      >"$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log" >&2; fail "debootstrap could not be installed"; }
-  fi
-  need debootstrap "install it from your distribution"
+  need make "it installs debootstrap"
+  make --silent debootstrap
   local suite=${debian#*:}
   suite=${suite%-slim}
   say "$debian: debootstrap of $suite (about half a minute)"

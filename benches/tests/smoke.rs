@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use waykeeper_bench::contender::{Contender, Gateway, Limit, PATH, Site, Target, Tools};
+use waykeeper_bench::contender::{Contender, Gateway, Limit, PATH, Probe, Site, Target, Tools};
 use waykeeper_bench::cores::Cores;
 use waykeeper_bench::exchange::{Answer, get};
 use waykeeper_bench::h2load::Load;
@@ -294,4 +294,14 @@ fn a_run_leaves_numbers_of_which_everything_is_said() {
     }
     let drawing = chart::draw(&report).unwrap_or_else(|error| panic!("{error}"));
     assert!(drawing.starts_with("<svg") && drawing.contains("Waykeeper"));
+}
+
+/// A probe whose call Envoy refuses traps, and would measure nothing: then the request is not answered.
+#[test]
+fn every_call_that_is_counted_is_one_that_envoy_takes() {
+    for probe in Probe::ALL {
+        let world = World::start(&Contender::Probe(probe), Limit::Unreached, false);
+        let answer = world.get(PATH, Some(&key(7)));
+        assert_eq!(answer.status, 200, "{probe:?}: {}", world.gateway.log());
+    }
 }

@@ -76,11 +76,7 @@ impl<'v> Found<'v> {
         if value.get("kind").and_then(Value::text) == Some("WasmPlugin") {
             return self.plugin(value);
         }
-        value.items().iter().for_each(|item| self.look_into(item));
-        value
-            .entries()
-            .iter()
-            .for_each(|entry| self.look_into(&entry.value));
+        value.parts().for_each(|part| self.look_into(part));
     }
 
     /// Envoy's Wasm filter.

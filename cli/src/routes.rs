@@ -1,13 +1,12 @@
 //! What Envoy's routes must leave to the filter, or do for it: where they do otherwise, requests go other ways, or end at
 //! other times, than the configuration of the filter says.
 
+use waykeeper::config::policy::DEFAULT_TIMEOUT;
+
 use crate::yaml::Value;
 
 const CLUSTER: &str = "x-waykeeper-cluster";
 const KIND: &str = "x-waykeeper-kind";
-
-/// The timeout for which the filter sends no header of its own.
-const TIMEOUT: &str = "300s";
 
 /// What is better looked at in a file's routes, with its line.
 pub(crate) fn doubts(documents: &[Value]) -> Vec<(usize, String)> {
@@ -20,10 +19,12 @@ pub(crate) fn doubts(documents: &[Value]) -> Vec<(usize, String)> {
 }
 
 fn look_into(value: &Value, doubts: &mut Vec<(usize, String)>) {
-    if text(value, "cluster_header") == Some(CLUSTER) && text(value, "timeout") != Some(TIMEOUT) {
+    // For this one the filter sends no header of its own.
+    let timeout = format!("{}s", DEFAULT_TIMEOUT.as_secs());
+    if text(value, "cluster_header") == Some(CLUSTER) && text(value, "timeout") != Some(&timeout) {
         let line = value.get("timeout").map_or(value.line, |time| time.line);
         let what = format!(
-            "the timeout is not {TIMEOUT}: for that time the filter sends none, so routes of its configuration that name \
+            "the timeout is not {timeout}: for that time the filter sends none, so routes of its configuration that name \
              none get this one"
         );
         doubts.push((line, what));
@@ -41,12 +42,7 @@ fn look_into(value: &Value, doubts: &mut Vec<(usize, String)>) {
             doubts.push((hidden.line, what));
         }
     }
-    for item in value.items() {
-        look_into(item, doubts);
-    }
-    for entry in value.entries() {
-        look_into(&entry.value, doubts);
-    }
+    value.parts().for_each(|part| look_into(part, doubts));
 }
 
 /// Whether a route is for requests that have this header.

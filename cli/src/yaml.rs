@@ -267,6 +267,12 @@ impl Value {
         }
     }
 
+    /// What a list or a mapping holds; nothing of anything else.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &Value> {
+        let fields = self.entries().iter().map(|entry| &entry.value);
+        self.items().iter().chain(fields)
+    }
+
     pub(crate) fn text(&self) -> Option<&str> {
         match &self.kind {
             Kind::Text(text) => Some(text),

@@ -1,20 +1,19 @@
 //! Handing a request over to Envoy's router, and telling the caller of its limits on the way back.
 
 use super::compiled::Compiled;
-use super::request::Request;
 use super::stream::Stream;
 use crate::host::Host;
 
 /// Sets what the agent is told and what steers Envoy's router.
-pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream, request: &Request) {
-    let (Some(id), Some(agent)) = (stream.route, stream.agent) else {
+pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream) {
+    let (Some(route), Some(agent)) = (stream.route, stream.agent) else {
         return;
     };
-    let (Some(route), Some(agent)) = (policy.route(id), policy.policy.agents.get(agent.0)) else {
+    let Some(agent) = policy.policy.agents.get(agent.0) else {
         return;
     };
-    if let Some(path) = request.rewritten_path(route) {
-        host.set_request_header(":path", &path);
+    if let Some(path) = &stream.rewritten_path {
+        host.set_request_header(":path", path);
     }
     identify(host, policy, stream);
     if let Some(client) = &stream.client {
@@ -26,7 +25,7 @@ pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream, req
         }
     }
     host.set_request_header("x-waykeeper-cluster", agent.cluster.as_bytes());
-    for (name, value) in policy.steering.get(id.0).into_iter().flatten() {
+    for (name, value) in policy.steering.get(route.0).into_iter().flatten() {
         host.set_request_header(name, value.as_bytes());
     }
 }

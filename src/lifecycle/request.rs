@@ -1,7 +1,6 @@
 //! A request's headers as they arrived, and the same request cleansed of what must not travel on.
 
 use super::compiled::Compiled;
-use crate::config::policy::Route;
 use crate::host::{HeaderBlock, Host, HostError};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
 use crate::routing::Path;
@@ -74,24 +73,11 @@ impl Request {
 
     /// The path, if it may be routed.
     pub(super) fn routable_path(&self) -> Option<Path<'_>> {
-        Path::read(self.path()).ok()
-    }
-
-    /// The path as it goes on by `route`; `None`: as it came.
-    pub(super) fn rewritten_path(&self, route: &Route) -> Option<Vec<u8>> {
-        let rewrite = route.prefix_rewrite.as_deref();
-        if rewrite.is_none() && !self.path().contains(&b'%') {
-            return None;
-        }
-        self.routable_path()?.rewritten(route.prefix.len(), rewrite)
-    }
-
-    /// The path without keys.
-    fn path(&self) -> &[u8] {
-        match &self.cleansed_path {
+        let path = match &self.cleansed_path {
             Some(path) => path,
-            None => self.headers.get(":path").unwrap_or_default(),
-        }
+            None => self.headers.get(":path")?,
+        };
+        Path::read(path).ok()
     }
 
     pub(super) fn method(&self) -> &[u8] {

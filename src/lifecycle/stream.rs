@@ -18,6 +18,8 @@ pub(super) struct Stream {
     pub(super) request_id: Option<Vec<u8>>,
     pub(super) grpc: bool,
     pub(super) route: Option<RouteId>,
+    /// The path as it goes on by the route, unless it goes on as it came.
+    pub(super) rewritten_path: Option<Vec<u8>>,
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
     /// The response's headers have arrived.

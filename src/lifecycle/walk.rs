@@ -41,10 +41,9 @@ impl<H: Host> Gateway<H> {
         let now = self.host.now();
         stream.request_id = request.id().map(<[u8]>::to_vec);
         stream.grpc = request.is_grpc();
-        let matched = self.match_route(&request);
-        stream.route = matched.as_ref().ok().map(|(id, _)| *id);
+        let matched = self.match_route(stream, &request);
         let passed = self.gate(stream, now);
-        let (_, route) = matched?;
+        let route = matched?;
         passed?;
         match self.identify(&request, route, now)? {
             Identified::Known(knowledge) => self.identified(stream, &request, knowledge, now),
@@ -97,18 +96,23 @@ impl<H: Host> Gateway<H> {
         stream.bound_body(route.max_body, request.content_length())?;
         stream.bound_silence(route.idle_timeout);
         stream.protocol = request.protocol_for_caller(&self.policy);
-        forward(&*self.host, &self.policy, stream, request);
+        forward(&*self.host, &self.policy, stream);
         Ok(())
     }
 
-    fn match_route(&self, request: &Request) -> Result<(RouteId, &Route), Refusal> {
+    fn match_route(&self, stream: &mut Stream, request: &Request) -> Result<&Route, Refusal> {
         let path = request.routable_path().ok_or(Refusal::BadPath)?;
         let found = self.policy.table.find(path.as_bytes(), request.method());
         let route = found.as_ref().ok().and_then(|id| self.policy.route(*id));
         path.allow(route.map(|route| route.encoded_slashes))
             .map_err(|_| Refusal::BadPath)?;
         match (found, route) {
-            (Ok(id), Some(route)) => Ok((id, route)),
+            (Ok(id), Some(route)) => {
+                let rewrite = route.prefix_rewrite.as_deref();
+                stream.route = Some(id);
+                stream.rewritten_path = path.rewritten(route.prefix.len(), rewrite);
+                Ok(route)
+            }
             (Err(NoMatch::Method(methods)), _) => Err(Refusal::MethodNotAllowed(methods)),
             _ => Err(Refusal::NoRoute),
         }

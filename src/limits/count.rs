@@ -101,7 +101,8 @@ pub(super) fn count<H: Host>(
     }
 }
 
-/// What nearly every request needs: the limits of one client.
+/// What nearly every request needs: the limits of one client. To sort it, and to look first, as several cells need, would
+/// be two per cent of all that the filter adds.
 fn in_one_cell<H: Host>(
     host: &H,
     name: CellName,

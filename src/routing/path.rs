@@ -38,13 +38,6 @@ impl<'a> Path<'a> {
         let mut parts = raw.splitn(2, |byte| *byte == b'?');
         let path = parts.next().unwrap_or_default();
         let query = parts.next();
-        if query.is_none() && is_plain(path) {
-            return Ok(Self {
-                path: Cow::Borrowed(path),
-                query,
-                encoded_slash: EncodedSlash::Nowhere,
-            });
-        }
         if path.first() != Some(&b'/')
             || !raw
                 .iter()
@@ -139,20 +132,6 @@ impl<'a> Path<'a> {
             None => path,
         })
     }
-}
-
-/// Most paths hold nothing that could be read in two ways, which one look at each byte shows.
-fn is_plain(path: &[u8]) -> bool {
-    let mut last = b' ';
-    path.first() == Some(&b'/')
-        && path.iter().all(|byte| {
-            let before = std::mem::replace(&mut last, *byte);
-            match byte {
-                b'/' => before != b'/',
-                b'-' | b'_' | b'~' => true,
-                _ => byte.is_ascii_alphanumeric(),
-            }
-        })
 }
 
 /// The escapes of a path: where each begins, and the byte it stands for (`None`: it is no escape at all).

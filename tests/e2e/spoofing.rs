@@ -20,7 +20,7 @@ const SPELLINGS: [&str; 8] = [
 ];
 
 /// Headers of Envoy's that change how a request is handled, or that agents believe.
-const ENVOYS: [&str; 20] = [
+const ENVOYS: [&str; 21] = [
     "x-envoy-upstream-rq-timeout-ms",
     "x-envoy-upstream-rq-per-try-timeout-ms",
     "x-envoy-max-retries",
@@ -30,6 +30,7 @@ const ENVOYS: [&str; 20] = [
     "x-envoy-retriable-header-names",
     "x-envoy-hedge-on-per-try-timeout",
     "x-envoy-upstream-alt-stat-name",
+    "x-envoy-external-address",
     "x-envoy-original-path",
     "x-envoy-original-dst-host",
     "x-envoy-original-url",

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use waykeeper::config;
+use waykeeper::config::policy::DEFAULT_TIMEOUT;
 
 use crate::manifests::{Manifests, folder, read, repository};
 
@@ -168,6 +169,24 @@ fn routes_and_the_policy_for_browsers_are_the_same() {
             .expect("a name for traces");
     }
     assert_same(&json!(ours), &json!(expected), "routes");
+}
+
+/// For its default the filter sends no timeout: whatever route a request takes must have it.
+#[test]
+fn every_route_that_the_filter_leads_to_has_the_default_timeout() {
+    let expected = format!("{}s", DEFAULT_TIMEOUT.as_secs());
+    let of_sidecar = patches(&sidecar_filter(), "HTTP_ROUTE")
+        .into_iter()
+        .filter(|route| route.get("route").is_some());
+    let timeouts = of_sidecar.map(|route| route["route"]["timeout"].clone());
+    assert_eq!(timeouts.collect::<Vec<_>>(), [&*expected; 2]);
+
+    let manifests = Manifests::of("wasm-plugin");
+    let service = manifests.get("VirtualService", "waykeeper");
+    let routes = service["spec"]["http"].as_array().expect("routes").iter();
+    let to_agents = routes.filter(|route| route.get("route").is_some());
+    let timeouts = to_agents.map(|route| route["timeout"].clone());
+    assert_eq!(timeouts.collect::<Vec<_>>(), [&*expected; 5]);
 }
 
 #[test]

@@ -48,10 +48,12 @@ pub(super) fn start(
     std::fs::write(&configuration, text).map_err(|error| Error::at(&configuration, error))?;
     let log = log_path(directory.path());
     let log = File::create(&log).map_err(|error| Error::at(&log, error))?;
-    let mut command = if site.counted {
-        callgrind::command(&site.tools.envoy()?, directory.path())
+    let envoy = site.tools.envoy()?;
+    let (mut command, patience) = if site.counted {
+        let command = callgrind::command(&envoy, directory.path());
+        (command, LONG_PATIENCE)
     } else {
-        Command::new(site.tools.envoy()?)
+        (Command::new(envoy), PATIENCE)
     };
     command
         .arg("--config-path")
@@ -67,11 +69,7 @@ pub(super) fn start(
         started: Instant::now(),
         process: Process::start(&mut command, site.on, site.cores)?,
         directory,
-        patience: if site.counted {
-            LONG_PATIENCE
-        } else {
-            PATIENCE
-        },
+        patience,
     })
 }
 

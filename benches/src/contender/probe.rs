@@ -40,6 +40,43 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// Every probe.
+    pub const ALL: [Self; 13] = [
+        Self::RequestHeaders,
+        Self::ResponseHeaders,
+        Self::Streams,
+        Self::ResponseBody,
+        Self::Time,
+        Self::AllHeaders,
+        Self::SetRequestHeader,
+        Self::RemoveRequestHeader,
+        Self::SetResponseHeader,
+        Self::Property,
+        Self::ReadSharedData,
+        Self::WriteSharedData,
+        Self::Counter,
+    ];
+
+    /// What it is called in a report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::RequestHeaders => "request headers",
+            Self::ResponseHeaders => "response headers",
+            Self::Streams => "streams",
+            Self::ResponseBody => "response body",
+            Self::Time => "time",
+            Self::AllHeaders => "all headers",
+            Self::SetRequestHeader => "set request header",
+            Self::RemoveRequestHeader => "remove request header",
+            Self::SetResponseHeader => "set response header",
+            Self::Property => "property",
+            Self::ReadSharedData => "read shared data",
+            Self::WriteSharedData => "write shared data",
+            Self::Counter => "counter",
+        }
+    }
+
     /// The module, translated into `directory`.
     ///
     /// # Errors

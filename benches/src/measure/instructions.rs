@@ -14,23 +14,6 @@ const WARM_UP: u32 = 300;
 const REQUESTS: u32 = 500;
 const ATTEMPTS: usize = 20;
 
-/// The probes, by name.
-const PROBES: [(&str, Probe); 13] = [
-    ("request headers", Probe::RequestHeaders),
-    ("response headers", Probe::ResponseHeaders),
-    ("streams", Probe::Streams),
-    ("response body", Probe::ResponseBody),
-    ("time", Probe::Time),
-    ("all headers", Probe::AllHeaders),
-    ("set request header", Probe::SetRequestHeader),
-    ("remove request header", Probe::RemoveRequestHeader),
-    ("set response header", Probe::SetResponseHeader),
-    ("property", Probe::Property),
-    ("read shared data", Probe::ReadSharedData),
-    ("write shared data", Probe::WriteSharedData),
-    ("counter", Probe::Counter),
-];
-
 /// All contenders that run in Envoy.
 pub(super) fn of_contenders(bench: &Bench) -> Result<Measurement, Error> {
     let mut contenders = compare::contenders(bench);
@@ -41,7 +24,7 @@ pub(super) fn of_contenders(bench: &Bench) -> Result<Measurement, Error> {
 /// What each call between Envoy and a module costs.
 pub(super) fn of_calls(bench: &Bench) -> Result<Measurement, Error> {
     let mut contenders = vec![("bare", Contender::Bare), ("empty", Contender::Empty)];
-    contenders.extend(PROBES.map(|(name, probe)| (name, Contender::Probe(probe))));
+    contenders.extend(Probe::ALL.map(|probe| (probe.name(), Contender::Probe(probe))));
     count(bench, &contenders)
 }
 
