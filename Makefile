@@ -32,7 +32,7 @@ TRAP_FILTER := target/waykeeper-trap.wasm
 FLOOR := target/waykeeper-bench-floor.wasm
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test trap-filter test-tools check tools rust-tools debootstrap compose-test clean \
+.PHONY: help up build test soak trap-filter test-tools check tools rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
@@ -49,6 +49,9 @@ build: rust-tools ## Build the filter: target/waykeeper.wasm
 
 test: build trap-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
 	cargo test --workspace $(ARGS)
+
+soak: build trap-filter test-tools bench-tools ## Run the long tests, each alone: crowds that wait (some minutes)
+	cargo test --test e2e -- --ignored --test-threads=1 --nocapture soak
 
 check: rust-tools ## Check format, lints (native and Wasm) and documentation
 	cargo fmt --all --check

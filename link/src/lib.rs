@@ -5,7 +5,7 @@
 //! none of them reaches goes too, since Envoy compiles all that is there when it starts.
 
 /// What the host calls, and what it needs to load the module at all.
-pub const EXPORTS: [&str; 15] = [
+pub const EXPORTS: [&str; 16] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -15,6 +15,7 @@ pub const EXPORTS: [&str; 15] = [
     "proxy_on_configure",
     "proxy_on_tick",
     "proxy_on_http_call_response",
+    "proxy_on_queue_ready",
     "proxy_on_request_headers",
     "proxy_on_request_body",
     "proxy_on_request_trailers",

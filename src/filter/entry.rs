@@ -183,7 +183,9 @@ extern "C" fn proxy_on_delete(context: u32) {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_queue_ready(_root: u32, _queue: u32) {}
+extern "C" fn proxy_on_queue_ready(_root: u32, queue: u32) {
+    vm((), |vm| vm.on_woken(queue));
+}
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_foreign_function(_context: u32, _function: u32, _size: usize) {}

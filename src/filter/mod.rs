@@ -13,14 +13,14 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::config;
-use crate::host::envoy::Envoy;
+use crate::host::envoy::{Envoy, woken};
 use crate::host::{CalloutId, Host, LocalReply, StreamId};
 use crate::lifecycle::{Flow, Gateway, MAX_ANSWER_BYTES};
 
 /// What lives in one VM: a gateway for each configuration that is in use. A new configuration comes as a new root
 /// context in the same VM, while streams of the old one still run.
 struct Vm {
-    host: Rc<Envoy>,
+    host: Envoy,
     gateways: FxHashMap<u32, Gateway<Envoy>>,
     /// The root context of each stream.
     roots: FxHashMap<u32, u32>,
@@ -28,7 +28,7 @@ struct Vm {
 
 impl Vm {
     fn new() -> Self {
-        let host = Rc::new(Envoy::new());
+        let host = Envoy::new();
         proxy_wasm::set_log_level(host.log_level());
         Self {
             host,
@@ -54,7 +54,14 @@ impl Vm {
                 return false;
             }
         };
-        match Gateway::new(Rc::clone(&self.host), policy) {
+        let host = match self.host.for_root() {
+            Ok(host) => host,
+            Err(error) => {
+                log::error!("streams could not be woken: {error}");
+                return false;
+            }
+        };
+        match Gateway::new(Rc::new(host), policy) {
             Ok((gateway, kept)) => {
                 if let Some(kept) = kept {
                     log::warn!("{kept}");
@@ -79,7 +86,7 @@ impl Vm {
 
     fn on_request_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
         #[cfg(feature = "provoke-trap")]
-        trap::if_asked(&*self.host);
+        trap::if_asked(&self.host);
         match self.gateway(stream) {
             Some(gateway) => gateway.on_request_headers(StreamId(stream), end_of_stream),
             None => {
@@ -93,6 +100,15 @@ impl Vm {
         let answer = self.host.callout_answer(headers, body, MAX_ANSWER_BYTES);
         if let Some(gateway) = self.gateways.get_mut(&root) {
             gateway.on_callout(CalloutId(token), &answer);
+        }
+    }
+
+    /// An event has come that a stream was promised.
+    fn on_woken(&mut self, queue: u32) {
+        if let Some(stream) = woken(queue)
+            && let Some(gateway) = self.gateway(stream.0)
+        {
+            gateway.on_wake(stream);
         }
     }
 

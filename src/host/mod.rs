@@ -50,6 +50,14 @@ pub trait Host {
     /// Makes `stream` the selected one. False: it is gone.
     fn select(&self, stream: StreamId) -> bool;
 
+    /// Asks for a callback of the stream's own, in which it alone is answered, resumed or reset. It comes soon, from
+    /// the host's event loop, and never on top of a callback that is under way: what a host does in return for an
+    /// answer runs the stream's next callbacks at once, and hundreds of these on top of each other overflow the stack.
+    ///
+    /// # Errors
+    /// When the host has no such event to give.
+    fn wake(&self, stream: StreamId) -> Result<(), HostError>;
+
     /// All headers of the request, in one pass.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ pub struct SimulatedHost {
     process: Process,
     selected: Cell<Option<StreamId>>,
     streams: RefCell<HashMap<StreamId, SimulatedStream>>,
+    woken: RefCell<Vec<StreamId>>,
     callouts: RefCell<Vec<SentCallout>>,
     next_callout: Cell<u32>,
     metrics: RefCell<Vec<(String, u64)>>,
@@ -154,6 +155,11 @@ impl SimulatedHost {
     #[must_use]
     pub fn stream(&self, id: StreamId) -> SimulatedStream {
         self.streams.borrow().get(&id).cloned().unwrap_or_default()
+    }
+
+    /// The streams that were promised an event since this was last asked.
+    pub fn woken(&self) -> Vec<StreamId> {
+        self.woken.take()
     }
 
     /// The callouts sent since this was last asked.
@@ -277,6 +283,11 @@ impl Host for SimulatedHost {
             self.selected.set(Some(stream));
         }
         there
+    }
+
+    fn wake(&self, stream: StreamId) -> Result<(), HostError> {
+        self.woken.borrow_mut().push(stream);
+        Ok(())
     }
 
     fn request_headers(&self) -> Result<HeaderBlock, HostError> {

@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use crate::config::Policy;
 use crate::config::policy::Tables;
 use crate::host::{CalloutAnswer, CalloutId, Host, HostError, StreamId};
-use crate::identity::Verdict;
+use crate::identity::{Knowledge, Verdict};
 use crate::reply::{Refusal, answer};
 
 use compiled::Compiled;
@@ -177,7 +177,7 @@ impl<H: Host> Gateway<H> {
             came,
             now.since(inquiry.asked),
         );
-        let knowledge = verdict.map(|verdict| {
+        let knowledge = verdict.map_or(Knowledge::Unknown, |verdict| {
             let (knowledge, remembered) =
                 policy
                     .identity
@@ -188,22 +188,9 @@ impl<H: Host> Gateway<H> {
             knowledge
         });
         for id in inquiry.waiting {
-            let Some(mut stream) = self.streams.remove(&id) else {
-                continue;
-            };
-            if self.host.select(id)
-                && let Phase::Waiting(request) = std::mem::take(&mut stream.phase)
-            {
-                let step = match &knowledge {
-                    Some(knowledge) => {
-                        self.identified(&mut stream, &request, knowledge.clone(), now)
-                    }
-                    None => Err(Stop::Refuse(Refusal::ValidatorUnavailable)),
-                };
-                if self.settle_step(id, &mut stream, step) == Flow::Continue {
-                    self.host.resume();
-                }
-                self.streams.insert(id, stream);
+            let stream = self.streams.get_mut(&id);
+            if stream.is_some_and(|stream| stream.inform(&knowledge)) {
+                self.wake(id);
             }
         }
     }
@@ -211,21 +198,56 @@ impl<H: Host> Gateway<H> {
     /// A second has passed.
     pub fn on_tick(&mut self) {
         self.ticks.advance();
-        let silent: Vec<_> = self
-            .streams
-            .iter()
-            .filter(|(_, stream)| stream.is_silent(self.ticks))
-            .map(|(id, stream)| (*id, stream.answered))
-            .collect();
-        for (id, answered) in silent {
-            if !self.host.select(id) {
-                self.streams.remove(&id);
-            } else if answered {
-                self.host.reset();
-                self.streams.remove(&id);
-            } else {
-                self.refuse(id, &Refusal::AgentTimeout);
+        let silent =
+            |(id, stream): (&StreamId, &Stream)| stream.is_silent(self.ticks).then_some(*id);
+        let silent: Vec<_> = self.streams.iter().filter_map(silent).collect();
+        for id in silent {
+            self.wake(id);
+        }
+    }
+
+    /// Has a stream's turn come by an event of its own, see [`Host::wake`].
+    fn wake(&mut self, id: StreamId) {
+        if let Err(error) = self.host.wake(id) {
+            log::error!("a stream that waits must have its turn at once: {error}");
+            self.on_wake(id);
+        }
+    }
+
+    /// A stream's turn has come: it is answered, let go on or ended, and no other is.
+    pub fn on_wake(&mut self, id: StreamId) {
+        let Some(mut stream) = self.streams.remove(&id) else {
+            return;
+        };
+        if !self.host.select(id) {
+            return;
+        }
+        match std::mem::take(&mut stream.phase) {
+            Phase::Informed(request, knowledge) => {
+                let now = self.host.now();
+                let step = self.identified(&mut stream, &request, knowledge, now);
+                if self.settle_step(id, &mut stream, step) == Flow::Continue {
+                    self.host.resume();
+                }
             }
+            phase => {
+                stream.phase = phase;
+                // It may have given a sign of life since the tick.
+                if stream.is_silent(self.ticks) {
+                    self.end_silence(&mut stream);
+                }
+            }
+        }
+        self.streams.insert(id, stream);
+    }
+
+    /// Ends a stream whose agent was silent for too long.
+    fn end_silence(&mut self, stream: &mut Stream) {
+        if stream.answered {
+            stream.phase = Phase::Answered;
+            self.host.reset();
+        } else {
+            self.reply(stream, &Refusal::AgentTimeout);
         }
     }
 

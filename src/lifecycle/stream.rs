@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::idle::Ticks;
 use super::request::Request;
 use crate::config::policy::{AgentId, RouteId};
-use crate::identity::Client;
+use crate::identity::{Client, Knowledge};
 use crate::limits::Count;
 use crate::reply::{Asked, Refusal};
 use crate::state::StateError;
@@ -39,6 +39,8 @@ pub(super) enum Phase {
     Deciding,
     /// Waiting for the validator.
     Waiting(Box<Request>),
+    /// The validator has answered, and the stream's turn has not come yet.
+    Informed(Box<Request>, Knowledge),
     /// Handed over to Envoy.
     Forwarded,
     /// Answered here.
@@ -78,6 +80,20 @@ impl Stream {
         match refused {
             Some(limits) => Err(Refusal::RateLimited(limits, self.count.retry_after())),
             None => Ok(()),
+        }
+    }
+
+    /// Takes the answer that the stream waits for. False: it waits for none.
+    pub(super) fn inform(&mut self, knowledge: &Knowledge) -> bool {
+        match std::mem::take(&mut self.phase) {
+            Phase::Waiting(request) => {
+                self.phase = Phase::Informed(request, knowledge.clone());
+                true
+            }
+            other => {
+                self.phase = other;
+                false
+            }
         }
     }
 

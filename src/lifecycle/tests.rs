@@ -84,6 +84,20 @@ impl World {
         let callouts = self.host.sent_callouts();
         assert_eq!(callouts.len(), 1, "one callout is under way");
         self.gateway.on_callout(callouts[0].id, answer);
+        self.turns();
+    }
+
+    /// A second passes.
+    fn tick(&mut self) {
+        self.gateway.on_tick();
+        self.turns();
+    }
+
+    /// Gives all streams their turn that were promised one.
+    fn turns(&mut self) {
+        for id in self.host.woken() {
+            self.gateway.on_wake(id);
+        }
     }
 
     fn stream(&self, id: StreamId) -> SimulatedStream {
@@ -274,6 +288,52 @@ fn all_that_wait_for_one_key_share_one_callout() {
             .metric("waykeeper_validator_calls_total;outcome=valid;"),
         1
     );
+}
+
+#[test]
+fn each_that_waits_is_let_go_on_in_a_turn_of_its_own_and_at_the_time_of_that_turn() {
+    let mut world = World::new();
+    let ids = [1, 2, 3, 4].map(StreamId);
+    for id in ids {
+        world.request(id, "POST", "/chat", &[("x-api-key", "secret")]);
+    }
+    let callout = world.host.sent_callouts()[0].id;
+    let body = ACME.as_bytes().to_vec();
+    let answer = CalloutAnswer::Response { status: 200, body };
+    world.gateway.on_callout(callout, &answer);
+    let touched = |world: &World| {
+        let done = |id: &StreamId| world.stream(*id).resumed || world.stream(*id).reply.is_some();
+        ids.iter().filter(|id| done(id)).count()
+    };
+    assert_eq!(touched(&world), 0);
+    let woken = world.host.woken();
+    assert_eq!(woken, ids);
+    for (turn, id) in woken.into_iter().enumerate() {
+        // The plan holds three; by the last turn it holds one more.
+        if turn == 3 {
+            world.process.pass(Duration::from_secs(1200));
+        }
+        world.gateway.on_wake(id);
+        assert_eq!(touched(&world), turn + 1);
+        // A turn that nobody waits for any more changes nothing.
+        world.gateway.on_wake(id);
+        assert_eq!(touched(&world), turn + 1);
+    }
+    assert!(ids.iter().all(|id| world.stream(*id).resumed));
+}
+
+#[test]
+fn a_stream_that_gives_a_sign_of_life_before_its_turn_is_not_ended() {
+    let mut world = World::new();
+    world.validated(STREAM, "GET", "/events", &[]);
+    world.host.respond(STREAM, &[(":status", "200")]);
+    world.gateway.on_response_headers(STREAM);
+    for _ in 0..4 {
+        world.gateway.on_tick();
+    }
+    world.gateway.on_response_body(STREAM);
+    world.turns();
+    assert!(!world.stream(STREAM).reset);
 }
 
 #[test]
@@ -507,7 +567,7 @@ fn a_stream_that_falls_silent_is_ended_and_one_that_does_not_is_not() {
         world.gateway.on_response_headers(id);
     }
     for _ in 0..4 {
-        world.gateway.on_tick();
+        world.tick();
         world.gateway.on_response_body(StreamId(2));
     }
     assert!(world.stream(STREAM).reset);
@@ -519,14 +579,14 @@ fn an_agent_that_never_begins_to_answer_is_told_of_as_a_timeout() {
     let mut world = World::new();
     world.validated(STREAM, "GET", "/events", &[]);
     for _ in 0..3 {
-        world.gateway.on_tick();
+        world.tick();
     }
     assert_eq!(
         world.refusal(STREAM),
         None,
         "three ticks may be little more than two seconds"
     );
-    world.gateway.on_tick();
+    world.tick();
     assert_eq!(world.refusal(STREAM).as_deref(), Some("agent_timeout"));
     assert!(!world.stream(STREAM).reset);
 }
@@ -536,7 +596,7 @@ fn waiting_for_the_validator_is_no_silence() {
     let mut world = World::new();
     world.request(STREAM, "GET", "/events", &[("x-api-key", "secret")]);
     for _ in 0..10 {
-        world.gateway.on_tick();
+        world.tick();
     }
     world.answer(200, ACME);
     assert!(world.stream(STREAM).resumed);

@@ -6,6 +6,7 @@ mod harness;
 mod bodies;
 mod browser;
 mod configuration;
+mod crowds;
 mod gateway;
 mod identity;
 mod keys;

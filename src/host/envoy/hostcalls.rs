@@ -73,6 +73,21 @@ mod raw {
             value_size: usize,
             cas: u32,
         ) -> u32;
+        pub(super) fn proxy_register_shared_queue(
+            name: *const u8,
+            name_size: usize,
+            queue: *mut u32,
+        ) -> u32;
+        pub(super) fn proxy_enqueue_shared_queue(
+            queue: u32,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
+        pub(super) fn proxy_dequeue_shared_queue(
+            queue: u32,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
         pub(super) fn proxy_continue_stream(stream: StreamType) -> u32;
         pub(super) fn proxy_close_stream(stream: StreamType) -> u32;
         pub(super) fn proxy_send_local_response(
@@ -229,6 +244,29 @@ pub(super) fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<()> 
     check("a change of shared data", unsafe {
         raw::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
     })
+}
+
+/// Finds or makes the queue of this name; from then on its events come to the context at hand.
+pub(super) fn register_queue(name: &[u8]) -> Result<u32> {
+    let mut queue = 0;
+    check("a queue", unsafe {
+        raw::proxy_register_shared_queue(name.as_ptr(), name.len(), &raw mut queue)
+    })?;
+    Ok(queue)
+}
+
+pub(super) fn enqueue(queue: u32, value: &[u8]) -> Result<()> {
+    check("a place in a queue", unsafe {
+        raw::proxy_enqueue_shared_queue(queue, value.as_ptr(), value.len())
+    })
+}
+
+pub(super) fn dequeue(queue: u32) -> Result<Vec<u8>> {
+    let (mut data, mut size) = (null_mut(), 0);
+    check("the head of a queue", unsafe {
+        raw::proxy_dequeue_shared_queue(queue, &raw mut data, &raw mut size)
+    })?;
+    Ok(take_over(data, size))
 }
 
 pub(super) fn continue_stream(stream: StreamType) -> Result<()> {

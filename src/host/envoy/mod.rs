@@ -1,9 +1,11 @@
 //! Envoy (or another proxy-wasm host) as the filter's host.
 
 mod hostcalls;
+mod wakes;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
@@ -11,22 +13,50 @@ use super::{
     Callout, CalloutAnswer, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
     MetricId, StreamId, Swap, Timestamp, Version, encode,
 };
+pub(crate) use wakes::woken;
 
-/// Envoy. One for a whole VM, since metrics are defined once for all configurations that it sees.
-#[derive(Debug, Default)]
+use wakes::Wakes;
+
+/// Envoy, for a root context or for what needs none.
+#[derive(Debug)]
 pub(crate) struct Envoy {
+    vm: Rc<Vm>,
+    /// `None`: streams are not woken here.
+    wakes: Option<Wakes>,
+}
+
+/// What all root contexts of a VM share.
+#[derive(Debug)]
+struct Vm {
+    /// A metric is defined once, whatever the number of configurations that use it.
     metrics: RefCell<HashMap<String, MetricId>>,
     random: Cell<u64>,
+    queues: Rc<wakes::Names>,
 }
 
 impl Envoy {
     /// Envoy, with chance of its own for this VM.
     pub(crate) fn new() -> Self {
-        let envoy = Self::default();
-        if let Ok(seed) = getrandom::u64() {
-            envoy.random.set(seed);
+        let seed = || getrandom::u64().unwrap_or_default();
+        Self {
+            vm: Rc::new(Vm {
+                metrics: RefCell::default(),
+                random: Cell::new(seed()),
+                queues: wakes::Names::new(seed()),
+            }),
+            wakes: None,
         }
-        envoy
+    }
+
+    /// Envoy for the streams of the root context that is at hand.
+    ///
+    /// # Errors
+    /// When Envoy gives no queue to wake streams by.
+    pub(crate) fn for_root(&self) -> Result<Self, HostError> {
+        Ok(Self {
+            vm: Rc::clone(&self.vm),
+            wakes: Some(Wakes::register(&self.vm.queues)?),
+        })
     }
 
     /// The least severe messages that Envoy's log takes.
@@ -74,7 +104,7 @@ impl Envoy {
     }
 
     fn metric(&self, kind: MetricType, name: &str) -> Option<MetricId> {
-        if let Some(id) = self.metrics.borrow().get(name) {
+        if let Some(id) = self.vm.metrics.borrow().get(name) {
             return Some(*id);
         }
         let id = hostcalls::define_metric(kind, name).map(MetricId);
@@ -82,7 +112,7 @@ impl Envoy {
             log::warn!("{name}: {error}");
         }
         let id = id.ok()?;
-        self.metrics.borrow_mut().insert(name.to_owned(), id);
+        self.vm.metrics.borrow_mut().insert(name.to_owned(), id);
         Some(id)
     }
 }
@@ -95,8 +125,8 @@ impl Host for Envoy {
 
     fn random(&self) -> u64 {
         // SplitMix64 (Steele, Lea, Flood 2014): one draw of the system's randomness for each VM, then arithmetic.
-        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(state);
+        let state = self.vm.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.vm.random.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
@@ -134,6 +164,14 @@ impl Host for Envoy {
 
     fn select(&self, stream: StreamId) -> bool {
         hostcalls::set_effective_context(stream.0).is_ok()
+    }
+
+    fn wake(&self, stream: StreamId) -> Result<(), HostError> {
+        let nobody = HostError {
+            call: "to wake a stream",
+            status: Status::BadArgument as u32,
+        };
+        self.wakes.as_ref().ok_or(nobody)?.wake(stream)
     }
 
     fn request_headers(&self) -> Result<HeaderBlock, HostError> {

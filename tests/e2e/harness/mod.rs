@@ -9,12 +9,14 @@
 //! ```
 
 mod client;
+mod crowd;
 mod metrics;
 mod puppet;
 
 pub(crate) use client::{Answer, Arriving, RawAnswer, Request, Upload};
+pub(crate) use crowd::{Arrived, Crowd, allow_connections, now};
 pub(crate) use metrics::Metrics;
-pub(crate) use puppet::Puppet;
+pub(crate) use puppet::{Exchange, Puppet};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
