@@ -10,7 +10,7 @@ use waykeeper::config::{self, Faults, Policy};
 
 use crate::Outcome;
 use crate::found::{self, Configuration};
-use crate::routes;
+use crate::routes::{self, Undecided};
 use crate::summary::{self, Summary};
 use crate::target::{self, Target};
 use crate::yaml::{self, Value};
@@ -33,9 +33,11 @@ pub(crate) struct Arguments {
     target: Target,
 }
 
-/// The clusters that there are.
-struct Clusters {
-    names: Vec<String>,
+/// What the file of Envoy's configuration holds.
+struct Envoy {
+    /// The names of its clusters.
+    clusters: Vec<String>,
+    undecided: Vec<Undecided>,
     /// More may come while Envoy runs, so one that is not there may yet come.
     dynamic: bool,
     file: String,
@@ -56,7 +58,7 @@ struct Place<'f>(&'f str, usize);
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     let mut outcome = Outcome::Good;
     let (mut output, mut errors) = (io::stdout().lock(), io::stderr().lock());
-    let clusters = match &arguments.envoy {
+    let envoy = match &arguments.envoy {
         None => None,
         Some(file) => {
             let name = name_of(file);
@@ -73,9 +75,10 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
                 return Ok(Outcome::Faulty);
             };
             report.routes(&documents)?;
-            let (names, dynamic) = found::clusters(&documents);
-            Some(Clusters {
-                names,
+            let (clusters, dynamic) = found::clusters(&documents);
+            Some(Envoy {
+                clusters,
+                undecided: routes::undecided(&documents),
                 dynamic,
                 file: name,
             })
@@ -93,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             None => outcome = outcome.max(Outcome::Unusable),
             Some(None) => outcome = outcome.max(Outcome::Faulty),
             Some(Some(documents)) => {
-                report.check(&documents, clusters.as_ref(), arguments.target)?;
+                report.check(&documents, envoy.as_ref(), arguments.target)?;
                 if report.faults > 0 {
                     outcome = outcome.max(Outcome::Faulty);
                 }
@@ -118,6 +121,14 @@ fn text_of(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     io::stdin().lock().read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Where a field of a configuration stands.
+fn line_of(configuration: &Configuration<'_>, path: &[&str]) -> usize {
+    match configuration {
+        Configuration::Fields(value) => value.line_of(path),
+        Configuration::Json(_, line) => *line,
+    }
 }
 
 // === impl Report ===
@@ -147,7 +158,7 @@ impl Report<'_> {
     fn check(
         &mut self,
         documents: &[Value],
-        clusters: Option<&Clusters>,
+        envoy: Option<&Envoy>,
         target: Target,
     ) -> io::Result<()> {
         let found = found::find(documents);
@@ -158,8 +169,12 @@ impl Report<'_> {
             self.warning(*line, message)?;
         }
         self.routes(documents)?;
+        let undecided = routes::undecided(documents);
         for configuration in &found.configurations {
-            self.configuration(configuration, clusters, target)?;
+            if let Some(policy) = self.configuration(configuration, envoy, target)? {
+                let file = self.file;
+                self.waits(&policy, &undecided, file, configuration)?;
+            }
         }
         Ok(())
     }
@@ -175,9 +190,9 @@ impl Report<'_> {
     fn configuration(
         &mut self,
         configuration: &Configuration<'_>,
-        clusters: Option<&Clusters>,
+        envoy: Option<&Envoy>,
         target: Target,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Policy>> {
         let read = match configuration {
             Configuration::Fields(value) => config::read_node(&value.node()),
             Configuration::Json(text, _) => config::load(text.as_bytes()),
@@ -189,14 +204,18 @@ impl Report<'_> {
         }
         let policy = match read {
             Ok(policy) => policy,
-            Err(faults) => return self.all(&faults, configuration),
+            Err(faults) => {
+                self.all(&faults, configuration)?;
+                return Ok(None);
+            }
         };
         let before = self.faults;
         for message in target::faults(target, &policy) {
             self.fault(configuration.line(), &message)?;
         }
-        if let Some(clusters) = clusters {
-            self.clusters(&policy, clusters, configuration)?;
+        if let Some(envoy) = envoy {
+            self.clusters(&policy, envoy, configuration)?;
+            self.waits(&policy, &envoy.undecided, &envoy.file, configuration)?;
         }
         for message in summary::doubts(&policy) {
             self.warning(configuration.line(), &message)?;
@@ -208,6 +227,41 @@ impl Report<'_> {
                 Place(self.file, configuration.line()),
                 Summary(&policy)
             )?;
+        }
+        Ok(Some(policy))
+    }
+
+    /// Compares how long a request may wait for the validator with what Envoy does about requests that wait.
+    fn waits(
+        &mut self,
+        policy: &Policy,
+        undecided: &[Undecided],
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let Some(validator) = &policy.clients.validator else {
+            return Ok(());
+        };
+        let path = ["clients", "validator", "timeout"];
+        let line = line_of(configuration, &path);
+        for route in undecided {
+            let place = Place(file, route.line);
+            match route.idle_timeout {
+                None => self.warning(
+                    line,
+                    &format!("{place}: without an idle_timeout, requests that wait for the validator when the filter traps wait on"),
+                )?,
+                Some(idle) if idle <= validator.timeout => self.fault(
+                    line,
+                    format_args!(
+                        "{}: {} is not shorter than the idle_timeout {} at {place}, which would end requests that wait",
+                        path.join("."),
+                        config::show_duration(validator.timeout),
+                        config::show_duration(idle),
+                    ),
+                )?,
+                Some(_) => {}
+            }
         }
         Ok(())
     }
@@ -233,7 +287,7 @@ impl Report<'_> {
     fn clusters(
         &mut self,
         policy: &Policy,
-        clusters: &Clusters,
+        envoy: &Envoy,
         configuration: &Configuration<'_>,
     ) -> io::Result<()> {
         let validator = policy.clients.validator.iter();
@@ -244,26 +298,23 @@ impl Report<'_> {
             agents.map(|agent| (vec!["agents", &agent.name, "cluster"], &agent.cluster));
         let mut missing: Vec<(usize, String)> = of_validator
             .chain(of_agents)
-            .filter(|(_, cluster)| !clusters.names.contains(cluster))
+            .filter(|(_, cluster)| !envoy.clusters.contains(cluster))
             .map(|(path, cluster)| {
-                let near = config::did_you_mean(cluster, clusters.names.iter().map(String::as_str));
-                let line = match configuration {
-                    Configuration::Fields(value) => value.line_of(&path),
-                    Configuration::Json(_, line) => *line,
-                };
+                let near = config::did_you_mean(cluster, envoy.clusters.iter().map(String::as_str));
+                let line = line_of(configuration, &path);
                 (
                     line,
                     format!(
                         "{}: {} has no cluster named {cluster:?}{near}",
                         path.join("."),
-                        clusters.file
+                        envoy.file
                     ),
                 )
             })
             .collect();
         missing.sort();
         for (line, message) in missing {
-            if clusters.dynamic {
+            if envoy.dynamic {
                 self.warning(line, message)?;
             } else {
                 self.fault(line, message)?;

@@ -1,6 +1,8 @@
 //! What Envoy's routes must leave to the filter, or do for it: where they do otherwise, requests go other ways, or end at
 //! other times, than the configuration of the filter says.
 
+use std::time::Duration;
+
 use waykeeper::config::policy::DEFAULT_TIMEOUT;
 
 use crate::yaml::Value;
@@ -43,6 +45,49 @@ fn look_into(value: &Value, doubts: &mut Vec<(usize, String)>) {
         }
     }
     value.parts().for_each(|part| look_into(part, doubts));
+}
+
+/// A route for requests that the filter has not decided on yet.
+pub(crate) struct Undecided {
+    pub(crate) line: usize,
+    /// What ends those that wait when the filter has died under them.
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+/// The routes for requests that the filter has not decided on: what is called so, or takes what the route of the
+/// decided ones leaves over.
+pub(crate) fn undecided(documents: &[Value]) -> Vec<Undecided> {
+    let mut found = Vec::new();
+    for document in documents {
+        collect_undecided(document, false, &mut found);
+    }
+    found
+}
+
+fn collect_undecided(value: &Value, left_over: bool, found: &mut Vec<Undecided>) {
+    let action = value.get("route");
+    if let Some(action) = action.filter(|action| action.get("cluster").is_some())
+        && (left_over || text(value, "name") == Some("not-decided"))
+    {
+        let idle_timeout = action.get("idle_timeout");
+        found.push(Undecided {
+            line: idle_timeout.unwrap_or(value).line,
+            idle_timeout: idle_timeout.and_then(Value::text).and_then(duration),
+        });
+    }
+    let mut decided_before = false;
+    for part in value.parts() {
+        collect_undecided(part, decided_before, found);
+        decided_before |= matches(part, CLUSTER);
+    }
+}
+
+/// A duration as Envoy's files write it: `3s`, `0.5s`. Zero means none.
+fn duration(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| !time.is_zero())
 }
 
 /// Whether a route is for requests that have this header.

@@ -19,7 +19,7 @@ pub use fault::{Fault, Faults, Segment};
 pub use policy::Policy;
 pub use reader::did_you_mean;
 pub use schema::schema;
-pub use units::duration;
+pub use units::{duration, show_duration};
 
 use fault::Log;
 use policy::Tables;

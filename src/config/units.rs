@@ -41,7 +41,8 @@ pub(super) fn rate(text: &str) -> Option<(u64, Duration)> {
 }
 
 /// A duration in the largest unit that holds it whole.
-pub(super) fn show_duration(duration: Duration) -> String {
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
     show(
         u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         &DURATIONS,

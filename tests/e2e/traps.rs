@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use waykeeper_demo::auth::Fault;
 
-use crate::harness::{Answer, Draft, Puppet, World, eventually, repository};
+use crate::harness::{Answer, Draft, Puppet, Request, World, eventually, repository};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -100,11 +100,13 @@ async fn while_there_is_no_module_nobody_passes() {
 }
 
 #[tokio::test]
-async fn a_request_that_waits_when_the_module_traps_is_ended_by_the_stream_idle_timeout() {
+async fn a_request_that_waits_when_the_module_traps_is_ended_by_the_idle_timeout_of_the_undecided()
+{
     let world = World::with(|draft| {
         trapping(draft);
+        // Neither the callout nor the connection would end it before the test gives up.
         draft.configuration()["clients"]["validator"]["timeout"] = json!("60s");
-        draft.connection_manager()["stream_idle_timeout"] = json!("1s");
+        draft.connection_manager()["stream_idle_timeout"] = json!("60s");
     })
     .await;
     world
@@ -134,6 +136,28 @@ async fn a_request_that_waits_when_the_module_traps_is_ended_by_the_stream_idle_
         (answer.status == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_ends_undecided_requests_ends_no_slow_agent_and_no_slow_upload() {
+    let world = World::start().await;
+    let slow = |request: Request| request.key("demo-premium").header("x-demo-delay", "4s");
+
+    let mut upload = world
+        .request("POST", "/api/v1/chat")
+        .key("demo-premium")
+        .header("content-length", "2")
+        .upload();
+    assert!(upload.write("{").await);
+    let (chat, stream) = tokio::join!(
+        slow(world.post("/v1/chat/completions")).send(),
+        slow(world.post("/api/v1/chat/stream")).send(),
+    );
+    assert!(upload.write("}").await);
+    upload.end();
+
+    assert_eq!((chat.status, stream.status), (200, 200));
+    assert_ne!(upload.answer().await.status, 503);
 }
 
 #[tokio::test]

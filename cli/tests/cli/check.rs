@@ -605,6 +605,43 @@ fn clusters_that_envoy_does_not_have_are_faults() {
 }
 
 #[test]
+fn what_ends_undecided_requests_is_compared_with_the_validators_timeout() {
+    let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
+    let own = std::fs::read_to_string(repository("envoy/waykeeper.yaml")).unwrap();
+    let written = |line: &str| line.trim() == "timeout: 1s";
+    let line = 1 + own.lines().position(written).unwrap();
+    let check = |envoy: &str, timeout: &str| {
+        let own = own.replace("timeout: 1s", &format!("timeout: {timeout}"));
+        let files = Files::new(&[("envoy.yaml", envoy), ("own.yaml", &own)]);
+        let (envoy, own) = (files.path("envoy.yaml"), files.path("own.yaml"));
+        let run = waykeeper(&["check", &own, "--envoy", &envoy], b"");
+        let told = run.errors.replace(files.0.path().to_str().unwrap(), "DIR");
+        // The line is the reference's business.
+        let told = told.split_once("DIR/envoy.yaml:").map(|(before, behind)| {
+            let behind = behind.trim_start_matches(|digit: char| digit.is_ascii_digit());
+            format!("{before}DIR/envoy.yaml:LINE{behind}")
+        });
+        (run.status, told.unwrap_or_default())
+    };
+
+    assert_eq!(check(&reference, "2s"), (0, String::new()));
+    let fault = format!(
+        "DIR/own.yaml:{line}: clients.validator.timeout: 3s is not shorter than the idle_timeout 3s at \
+                 DIR/envoy.yaml:LINE, which would end requests that wait\n"
+    );
+    assert_eq!(check(&reference, "3s"), (1, fault.clone()));
+    // Under another name it is known by what stands before it.
+    let renamed = reference.replace("name: not-decided", "name: rest");
+    assert_eq!(check(&renamed, "3s"), (1, fault.clone()));
+    let without = reference.replace("idle_timeout: 3s", "priority: DEFAULT");
+    let warning = format!(
+        "DIR/own.yaml:{line}: warning: DIR/envoy.yaml:LINE: without an idle_timeout, requests that wait for the \
+                   validator when the filter traps wait on\n"
+    );
+    assert_eq!(check(&without, "3s"), (0, warning));
+}
+
+#[test]
 fn routes_of_envoys_that_do_not_fit_are_warned_of() {
     let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
     let own = repository("envoy/waykeeper.yaml");
