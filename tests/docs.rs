@@ -184,7 +184,8 @@ fn every_target_of_make_that_is_named_exists() {
 /// One of each kind. A kind that is added is missed by the compiler here, and belongs into the list below.
 fn refusals() -> Vec<Refusal> {
     match Refusal::NoRoute {
-        Refusal::BadPath
+        Refusal::GatewayUnavailable
+        | Refusal::BadPath
         | Refusal::NoRoute
         | Refusal::MethodNotAllowed(_)
         | Refusal::RateLimited(..)
@@ -201,6 +202,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::AgentTimeout => {}
     }
     vec![
+        Refusal::GatewayUnavailable,
         Refusal::BadPath,
         Refusal::NoRoute,
         Refusal::MethodNotAllowed(Vec::new()),

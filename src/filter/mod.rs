@@ -14,8 +14,9 @@ use rustc_hash::FxHashMap;
 
 use crate::config;
 use crate::host::envoy::{Envoy, woken};
-use crate::host::{CalloutId, Host, LocalReply, StreamId};
+use crate::host::{CalloutId, Host, StreamId};
 use crate::lifecycle::{Flow, Gateway, MAX_ANSWER_BYTES};
+use crate::reply::{Asked, Refusal, answer};
 
 /// What lives in one VM: a gateway for each configuration that is in use. A new configuration comes as a new root
 /// context in the same VM, while streams of the old one still run.
@@ -90,7 +91,10 @@ impl Vm {
         match self.gateway(stream) {
             Some(gateway) => gateway.on_request_headers(StreamId(stream), end_of_stream),
             None => {
-                self.host.reply(&not_configured());
+                // The root context was never configured: nobody gets in that way.
+                let refusal = Refusal::GatewayUnavailable;
+                self.host
+                    .reply(&answer(&refusal, Asked::default(), Vec::new()));
                 Flow::Hold
             }
         }
@@ -123,16 +127,5 @@ impl Vm {
                 self.gateways.remove(&context);
             }
         }
-    }
-}
-
-/// A request that came to a root context which was never configured: nobody gets in that way.
-fn not_configured() -> LocalReply {
-    LocalReply {
-        status: 503,
-        grpc_status: None,
-        headers: vec![("retry-after", "1".to_owned())],
-        body: Vec::new(),
-        details: "waykeeper_not_configured".to_owned(),
     }
 }

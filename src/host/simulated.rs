@@ -64,6 +64,7 @@ pub struct SimulatedHost {
     address: RefCell<Vec<u8>>,
     random: Cell<u64>,
     unreachable: Cell<bool>,
+    unreadable: Cell<bool>,
     before_swap: RefCell<Option<Interference>>,
 }
 
@@ -187,6 +188,11 @@ impl SimulatedHost {
         self.unreachable.set(true);
     }
 
+    /// From now on no headers of a request can be read.
+    pub fn refuse_request_headers(&self) {
+        self.unreadable.set(true);
+    }
+
     /// Calls `interfere` before each swap of a cell, as if another worker were at it just then.
     pub fn before_swap(&self, interfere: impl FnMut(CellName) + 'static) {
         self.before_swap.replace(Some(Box::new(interfere)));
@@ -291,6 +297,12 @@ impl Host for SimulatedHost {
     }
 
     fn request_headers(&self) -> Result<HeaderBlock, HostError> {
+        if self.unreadable.get() {
+            return Err(HostError {
+                call: "the headers",
+                status: 2,
+            });
+        }
         Ok(self.stream_mut(|stream| HeaderBlock::from_pairs(&stream.request)))
     }
 

@@ -102,7 +102,7 @@ impl<H: Host> Gateway<H> {
             Ok(request) => self.begin(&mut stream, request),
             Err(error) => {
                 log::error!("{error}");
-                Err(Stop::Refuse(Refusal::BadPath))
+                Err(Stop::Refuse(Refusal::GatewayUnavailable))
             }
         };
         let flow = self.settle_step(id, &mut stream, step);

@@ -386,6 +386,19 @@ fn a_validator_that_fails_lets_nobody_through_and_is_asked_again() {
 }
 
 #[test]
+fn a_request_that_the_host_does_not_show_goes_nowhere() {
+    let mut world = World::new();
+    world.host.refuse_request_headers();
+    assert_eq!(world.request(STREAM, "GET", "/open", &[]), Flow::Hold);
+    assert_eq!(
+        world.refusal(STREAM).as_deref(),
+        Some("gateway_unavailable")
+    );
+    assert_eq!(world.gateway.on_request_body(STREAM, 1), Flow::Hold);
+    assert_eq!(world.gateway.on_request_trailers(STREAM), Flow::Hold);
+}
+
+#[test]
 fn a_validator_that_cannot_be_asked_lets_nobody_through() {
     let mut world = World::new();
     world.host.refuse_callouts();

@@ -171,6 +171,7 @@ mod tests {
     #[test]
     fn every_refusal_for_now_says_when_to_try_again() {
         for refusal in [
+            Refusal::GatewayUnavailable,
             Refusal::ValidatorUnavailable,
             Refusal::UnknownPlan,
             Refusal::NoAgent,

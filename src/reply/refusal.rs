@@ -5,6 +5,8 @@ use std::borrow::Cow;
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
+    /// The gateway is not able to look at the request.
+    GatewayUnavailable,
     /// The path could be read another way by an agent.
     BadPath,
     /// No route takes the path.
@@ -64,6 +66,13 @@ impl Refusal {
             grpc,
         };
         match self {
+            Self::GatewayUnavailable => terms(
+                "gateway_unavailable",
+                503,
+                "Service Unavailable",
+                "api_error",
+                14,
+            ),
             Self::BadPath => terms("bad_path", 400, "Bad path", INVALID_REQUEST, 3),
             Self::NoRoute => terms("no_route", 404, "No such route", "not_found_error", 12),
             Self::MethodNotAllowed(_) => terms(
@@ -116,6 +125,7 @@ impl Refusal {
 
     pub(super) fn detail(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
+            Self::GatewayUnavailable => "The gateway cannot take this request at the moment.",
             Self::BadPath => {
                 "The path holds empty or dot segments, backslashes, or escapes of slashes, dots or backslashes."
             }
