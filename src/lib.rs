@@ -1,7 +1,7 @@
 //! Waykeeper: a proxy-wasm filter that makes Envoy an API gateway for AI agents.
 //!
 //! Uses run one way: `filter` → [`lifecycle`] → the stages ([`identity`], [`limits`], [`routing`]) → [`config`],
-//! [`state`], [`reply`] → [`host`]. No stage names another. Only `filter` and `host::envoy`, which are built for Wasm
+//! [`state`], [`reply`] → [`host`], [`text`]. No stage names another. Only `filter` and `host::envoy`, which are built for Wasm
 //! alone, know that there is a Wasm host; everything else builds, tests and is measured natively.
 //!
 //! To read it, begin with `lifecycle/walk.rs`: it is the walk of one request through the stages.
@@ -28,3 +28,4 @@ pub mod limits;
 pub mod reply;
 pub mod routing;
 pub mod state;
+pub mod text;

@@ -2,9 +2,22 @@
 //! requests (and after a proxy's normalisation before them) would never match, so it is a fault.
 
 use super::document::shown;
+use crate::text::escapes::{canonical, escaped, is_unreserved};
 
-/// A route's prefix, or what is put in its place: absolute, and legal as the beginning of a request's path.
+/// A route's prefix. It holds no parameters: requests find their route whatever parameters they have.
 pub(super) fn prefix(text: &str) -> Result<(), String> {
+    beginning(text)?;
+    if canonical(text.as_bytes()).contains(&b';') {
+        return Err(format!(
+            "{} holds ;, and parameters are no part of what is matched; leave them away",
+            shown(text)
+        ));
+    }
+    Ok(())
+}
+
+/// What may begin the path of a request: absolute, and in a spelling that the checks of requests let pass.
+pub(super) fn beginning(text: &str) -> Result<(), String> {
     let refuse = |why: &str| Err(format!("{} {why}", shown(text)));
     if !text.starts_with('/') {
         return refuse("must begin with /");
@@ -53,18 +66,15 @@ pub(super) fn callout(text: &str) -> Result<(), String> {
 
 /// Escapes in a prefix: well formed, and neither of what requests may not hold nor of what is normalised away.
 fn escapes(text: &str) -> Result<(), String> {
-    for rest in text.split('%').skip(1) {
-        let digits = rest.get(..2).unwrap_or(rest);
-        let escape = format!("%{digits}");
-        let byte = match u8::from_str_radix(digits, 16) {
-            Ok(byte) if digits.len() == 2 && !digits.starts_with('+') => byte,
-            _ => {
-                return Err(format!(
-                    "{} holds {} where an escape has two hex digits",
-                    shown(text),
-                    shown(&escape)
-                ));
-            }
+    for (at, _) in text.match_indices('%') {
+        let rest = text.get(at..).unwrap_or_default();
+        let escape = rest.get(..3).unwrap_or(rest);
+        let Some(byte) = escaped(escape.as_bytes()) else {
+            return Err(format!(
+                "{} holds {} where an escape has two hex digits",
+                shown(text),
+                shown(escape)
+            ));
         };
         if matches!(byte, b'.' | b'/' | b'\\' | 0) {
             return Err(format!(
@@ -72,7 +82,7 @@ fn escapes(text: &str) -> Result<(), String> {
                 shown(text)
             ));
         }
-        if byte.is_ascii_alphanumeric() || b"-_~".contains(&byte) {
+        if is_unreserved(byte) {
             return Err(format!(
                 "{} holds {escape}; write {}, which is the same",
                 shown(text),

@@ -215,7 +215,7 @@ pub struct Route {
     pub prefix_rewrite: Option<String>,
     /// Larger requests are refused, in bytes.
     pub max_body: Option<u64>,
-    /// Whether `%2f` may stand in the last part of the path.
+    /// Where `%2f` may stand in the path.
     pub encoded_slashes: EncodedSlashes,
     /// The route's own limits (`rate_limit`), per client and route; named `route`.
     pub limits: Vec<Limit>,
@@ -250,13 +250,15 @@ pub struct Retry {
     pub retry_on: Vec<u16>,
 }
 
-/// Whether `%2f` may stand in the last part of a path.
+/// Where `%2f` may stand in a path; never beside dots, and never where routes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EncodedSlashes {
-    /// 400.
+    /// Nowhere.
     Refuse,
-    /// Passed on as it is.
+    /// In the last part.
     Keep,
+    /// In any part behind the prefix.
+    KeepAnywhere,
 }
 
 /// How much state is kept, in records.

@@ -11,6 +11,7 @@ use super::policy::{
 };
 use super::reader::{Fields, Spot};
 use super::{names, paths};
+use crate::text::escapes::canonical;
 
 const MOST_AGENTS: usize = 1024;
 const MOST_ROUTES: usize = 4096;
@@ -157,11 +158,12 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
     let times = times(fields, protocol);
     let prefix_rewrite = fields
         .get("prefix_rewrite")
-        .and_then(|prefix| prefix.checked(paths::prefix));
+        .and_then(|prefix| prefix.checked(paths::beginning));
     let slashes = fields.get("encoded_slashes").and_then(|spot| {
         spot.choice(&[
             ("refuse", EncodedSlashes::Refuse),
             ("keep", EncodedSlashes::Keep),
+            ("keep_anywhere", EncodedSlashes::KeepAnywhere),
         ])
     });
     let retry = fields.get("retry").and_then(|spot| retry(&spot));
@@ -311,11 +313,13 @@ struct Seen {
     told_of_keys: bool,
     /// Names, and the prefixes of the routes that bear them.
     names: HashMap<String, (String, String)>,
-    prefixes: HashMap<String, Vec<Taken>>,
+    /// By the canonical spelling, in which requests meet them.
+    prefixes: HashMap<Vec<u8>, Vec<Taken>>,
 }
 
 /// What a route has taken of its prefix.
 struct Taken {
+    prefix: String,
     /// `None`: all.
     methods: Option<Vec<String>>,
     by: String,
@@ -324,8 +328,20 @@ struct Taken {
 impl Seen {
     fn check(&mut self, item: &Spot<'_>, fields: &Fields<'_>, route: &Route) {
         let place = item.place().to_string();
-        let earlier = self.prefixes.entry(route.prefix.clone()).or_default();
+        let earlier = self
+            .prefixes
+            .entry(canonical(route.prefix.as_bytes()))
+            .or_default();
         for taken in earlier.iter() {
+            if taken.prefix != route.prefix {
+                fields.get("prefix").unwrap_or(*item).fault(format!(
+                    "{} and {} of {} are one to requests; write them the same",
+                    shown(&route.prefix),
+                    shown(&taken.prefix),
+                    taken.by
+                ));
+                break;
+            }
             if let Some(overlap) = overlap(taken.methods.as_deref(), route.methods.as_deref()) {
                 item.fault(format!(
                     "{overlap} {} already belongs to {} (GET implies HEAD)",
@@ -336,6 +352,7 @@ impl Seen {
             }
         }
         earlier.push(Taken {
+            prefix: route.prefix.clone(),
             methods: route.methods.clone(),
             by: place.clone(),
         });

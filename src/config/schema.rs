@@ -232,7 +232,10 @@ fn route() -> Value {
             "description": "In metrics and headers; the prefix unless written.",
             "type": "string", "pattern": "^[!#-+\\--:<>-\\[\\]-~]{1,128}$",
         },
-        "prefix": described("prefix", "What the path begins with, on whole segments."),
+        "prefix": {
+            "description": "What the path begins with, on whole segments. Without parameters.",
+            "allOf": [{"$ref": "#/$defs/prefix"}, {"not": {"pattern": ";|%3[Bb]"}}],
+        },
         "methods": {
             "description": "Unless written, every method. GET implies HEAD.",
             "type": "array", "minItems": 1, "uniqueItems": true,
@@ -259,8 +262,8 @@ fn route() -> Value {
         "prefix_rewrite": described("prefix", "Put in place of the matched prefix."),
         "max_body": described("size", "Larger requests are refused."),
         "encoded_slashes": {
-            "description": "Whether %2f may stand in the last part of the path. refuse unless written.",
-            "enum": ["refuse", "keep"],
+            "description": "Where %2f may stand behind the prefix: nowhere, in the last part, or in any. refuse unless written.",
+            "enum": ["refuse", "keep", "keep_anywhere"],
         },
         "rate_limit": {"description": "Counted per client and route.", "$ref": "#/$defs/rate_limit"},
     });

@@ -102,7 +102,7 @@ impl<H: Host> Gateway<H> {
 
     fn match_route(&self, stream: &mut Stream, request: &Request) -> Result<&Route, Refusal> {
         let path = request.routable_path().ok_or(Refusal::BadPath)?;
-        let found = self.policy.table.find(path.as_bytes(), request.method());
+        let found = self.policy.table.find(&path, request.method());
         let route = found.as_ref().ok().and_then(|id| self.policy.route(*id));
         path.allow(route.map(|route| route.encoded_slashes))
             .map_err(|_| Refusal::BadPath)?;
@@ -110,9 +110,10 @@ impl<H: Host> Gateway<H> {
             (Ok(id), Some(route)) => {
                 let rewrite = route.prefix_rewrite.as_deref();
                 stream.route = Some(id);
-                stream.rewritten_path = path.rewritten(route.prefix.len(), rewrite);
+                stream.rewritten_path = path.rewritten(&route.prefix, rewrite);
                 Ok(route)
             }
+            (Err(NoMatch::Ambiguous), _) => Err(Refusal::BadPath),
             (Err(NoMatch::Method(methods)), _) => Err(Refusal::MethodNotAllowed(methods)),
             _ => Err(Refusal::NoRoute),
         }

@@ -127,7 +127,7 @@ impl Refusal {
         Cow::Borrowed(match self {
             Self::GatewayUnavailable => "The gateway cannot take this request at the moment.",
             Self::BadPath => {
-                "The path holds empty or dot segments, backslashes, or escapes of slashes, dots or backslashes."
+                "The path is malformed or has two meanings: empty or dot segments, backslashes, broken escapes, escapes of slashes, dots or backslashes, or parameters where routes part."
             }
             Self::NoRoute => "No route takes this path.",
             Self::MethodNotAllowed(methods) => {

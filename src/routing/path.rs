@@ -1,27 +1,70 @@
 //! The path of a request: refused where agents could read it another way than the route table does.
 //!
-//! Nothing here relies on the listener having normalised the path. What remains after the checks is compared with
-//! the escapes of plain characters decoded (`%74ools` is `tools` to every agent), and goes on that way too.
+//! Nothing here relies on the listener having normalised the path. Agents differ in what they take for the same: some
+//! decode escapes before they look at a path, some strip parameters (`;…`), some take `%2f` for a border between
+//! segments. So a path is read in one canonical spelling, in the parts that it has for a reader who strips and splits
+//! all he can; each part says what another reader would not grant, and the route table sees to it that no such
+//! reader comes to another route. What goes on keeps the caller's spelling, since signatures stand over it; only
+//! escapes of unreserved characters are decoded (`%74ools` is `tools` to every agent).
 
 use std::borrow::Cow;
 
 use crate::config::policy::EncodedSlashes;
+use crate::text::escapes::{canonical, escaped, is_unreserved, unreserved_decoded};
+
+const ENCODED_SLASH: &[u8] = b"%2F";
 
 /// A path that may be routed, split from its query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path<'a> {
+    /// As it goes on.
     path: Cow<'a, [u8]>,
     query: Option<&'a [u8]>,
+    reading: Reading<'a>,
     encoded_slash: EncodedSlash,
+}
+
+/// How the path is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reading<'a> {
+    /// As it stands: it holds neither escapes nor parameters.
+    Plain,
+    /// In its canonical spelling, in more ways than one.
+    Canonical(Cow<'a, [u8]>),
 }
 
 /// Where `%2f` stands in a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EncodedSlash {
     Nowhere,
-    /// Only in the last part, and not beside dots.
+    /// Only in the last part.
     InLastPart,
-    Elsewhere,
+    Anywhere,
+}
+
+/// A part of a path, as it is looked for in the prefixes of routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) doubt: Doubt,
+}
+
+impl<'a> Part<'a> {
+    pub(super) fn plain(name: &'a [u8]) -> Self {
+        let doubt = Doubt::None;
+        Self { name, doubt }
+    }
+}
+
+/// What a reader may see in a part, other than that this segment has this name; the graver, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Doubt {
+    /// Nothing: all agree.
+    None,
+    /// A longer name, with parameters in it.
+    Parameters,
+    /// A piece of a longer segment, with `%2f` in it.
+    EncodedSlash,
 }
 
 /// A path that agents could read another way than the route table does.
@@ -32,64 +75,48 @@ impl<'a> Path<'a> {
     /// Reads `:path`.
     ///
     /// # Errors
-    /// When the path does not begin with `/`, holds bytes that no path has, empty or dot segments, or escapes of
-    /// dots, backslashes or zero bytes.
+    /// When the path does not begin with `/`, holds bytes that no path has, empty or dot segments, a `%` that
+    /// begins no escape, escapes of dots, backslashes or zero bytes, or of slashes beside dots or in parameters.
     pub fn read(raw: &'a [u8]) -> Result<Self, BadPath> {
         let mut parts = raw.splitn(2, |byte| *byte == b'?');
         let path = parts.next().unwrap_or_default();
         let query = parts.next();
-        if path.first() != Some(&b'/')
-            || !raw
-                .iter()
-                .all(|byte| byte.is_ascii_graphic() && *byte != b'#')
-        {
+        if path.first() != Some(&b'/') || !query.unwrap_or_default().iter().all(is_legal) {
             return Err(BadPath);
         }
-        if path.contains(&b'\\') || path.windows(2).any(|two| two == b"//") {
-            return Err(BadPath);
-        }
-        // Before a `;` stand dots too for agents that take it for the start of parameters.
-        let dots = |segment: &[u8]| {
-            let name = segment
-                .split(|byte| *byte == b';')
-                .next()
-                .unwrap_or_default();
-            matches!(name, b"." | b"..")
-        };
-        if path.split(|byte| *byte == b'/').any(dots) {
-            return Err(BadPath);
-        }
-        let mut encoded_slash = EncodedSlash::Nowhere;
-        let mut plain_escapes = false;
-        for (at, escape) in escapes(path) {
-            match escape {
-                Some(b'.' | b'\\' | 0) => return Err(BadPath),
-                Some(b'/') => {
-                    let here = slash_at(path, at);
-                    if encoded_slash != EncodedSlash::Elsewhere {
-                        encoded_slash = here;
-                    }
-                }
-                Some(byte) if is_unreserved(byte) => plain_escapes = true,
-                _ => {}
+        let mut doubtful = false;
+        for byte in path {
+            match byte {
+                b'\\' => return Err(BadPath),
+                b'%' | b';' => doubtful = true,
+                byte if is_legal(byte) => {}
+                _ => return Err(BadPath),
             }
         }
-        let path = if plain_escapes {
-            Cow::Owned(decode_unreserved(path))
-        } else {
-            Cow::Borrowed(path)
+        if !doubtful {
+            check_names(segments(path))?;
+            return Ok(Self {
+                path: Cow::Borrowed(path),
+                query,
+                reading: Reading::Plain,
+                encoded_slash: EncodedSlash::Nowhere,
+            });
+        }
+        let (path, canonical) = match check_escapes(path)? {
+            Escapes::None => (Cow::Borrowed(path), Cow::Borrowed(path)),
+            Escapes::Reserved => (Cow::Borrowed(path), Cow::Owned(canonical(path))),
+            Escapes::Unreserved => (
+                Cow::Owned(unreserved_decoded(path)),
+                Cow::Owned(canonical(path)),
+            ),
         };
+        check_names(segments(&canonical).map(name))?;
         Ok(Self {
             path,
             query,
-            encoded_slash,
+            encoded_slash: check_slashes(&canonical)?,
+            reading: Reading::Canonical(canonical),
         })
-    }
-
-    /// The path without its query, as it is compared.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.path
     }
 
     /// Checks the path against what its route allows; `None`: there is no route.
@@ -98,30 +125,49 @@ impl<'a> Path<'a> {
     /// When it holds `%2f` where the route does not allow it.
     pub fn allow(&self, slashes: Option<EncodedSlashes>) -> Result<(), BadPath> {
         match (self.encoded_slash, slashes) {
-            (EncodedSlash::Nowhere, _) | (EncodedSlash::InLastPart, Some(EncodedSlashes::Keep)) => {
-                Ok(())
-            }
+            (EncodedSlash::Nowhere, _)
+            | (_, Some(EncodedSlashes::KeepAnywhere))
+            | (EncodedSlash::InLastPart, Some(EncodedSlashes::Keep)) => Ok(()),
             _ => Err(BadPath),
         }
     }
 
-    /// The path as it goes on, with its query: `rewrite` in place of the first `matched` bytes. `None`: it goes on
-    /// as it came.
+    /// The segments, if everyone reads the path as it stands.
+    pub(super) fn plain_segments(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        matches!(self.reading, Reading::Plain).then(|| segments(&self.path))
+    }
+
+    /// The parts of the path, for a reader who strips parameters and splits at `%2f`.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let path = match &self.reading {
+            Reading::Plain => &self.path,
+            Reading::Canonical(path) => path,
+        };
+        segments(path).flat_map(|segment| {
+            let name = name(segment);
+            let doubt = if find(name, ENCODED_SLASH).is_some() {
+                Doubt::EncodedSlash
+            } else if name.len() < segment.len() {
+                Doubt::Parameters
+            } else {
+                Doubt::None
+            };
+            pieces(name).map(move |name| Part { name, doubt })
+        })
+    }
+
+    /// The path as it goes on, with its query: `rewrite` in place of the segments that matched `prefix`, parameters
+    /// included. `None`: it goes on as it came.
     #[must_use]
-    pub fn rewritten(&self, matched: usize, rewrite: Option<&str>) -> Option<Vec<u8>> {
+    pub fn rewritten(&self, prefix: &str, rewrite: Option<&str>) -> Option<Vec<u8>> {
         let path = match (rewrite, &self.path) {
             (None, Cow::Borrowed(_)) => return None,
             (None, Cow::Owned(path)) => path.clone(),
             (Some(rewrite), path) => {
-                let rest = path.get(matched..).unwrap_or_default();
                 let mut rewritten = rewrite.as_bytes().to_vec();
-                match (rewritten.last(), rest.first()) {
-                    (Some(b'/'), Some(b'/')) => {
-                        rewritten.pop();
-                    }
-                    (Some(b'/'), _) | (_, Some(b'/') | None) => {}
-                    // The prefix `/` was matched, so its slash is missing from the rest.
-                    _ => rewritten.push(b'/'),
+                let rest = behind(path, segments(prefix.as_bytes()).count());
+                if rewritten.ends_with(b"/") && rest.starts_with(b"/") {
+                    rewritten.pop();
                 }
                 rewritten.extend(rest);
                 rewritten
@@ -134,175 +180,124 @@ impl<'a> Path<'a> {
     }
 }
 
-/// The escapes of a path: where each begins, and the byte it stands for (`None`: it is no escape at all).
-fn escapes(path: &[u8]) -> impl Iterator<Item = (usize, Option<u8>)> {
-    path.iter()
-        .enumerate()
-        .filter(|(_, byte)| **byte == b'%')
-        .map(|(at, _)| {
-            let digits = path.get(at + 1..at + 3);
-            (at, digits.and_then(hexadecimal))
-        })
+/// The segments of a path or prefix: `/a/b` has `a` and `b`, `/` has none, `/a/` has `a` and an empty one.
+pub(super) fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    let empty = path.is_empty();
+    path.split(|byte| *byte == b'/').filter(move |_| !empty)
 }
 
-fn hexadecimal(digits: &[u8]) -> Option<u8> {
-    digits.iter().try_fold(0, |value, digit| {
-        let digit = char::from(*digit).to_digit(16)?;
-        u8::try_from(u32::from(value) << 4 | digit).ok()
+/// What follows the first `count` segments. They are told apart by plain slashes: no reader may find a route by
+/// segments that hold an encoded one.
+fn behind(path: &[u8], count: usize) -> &[u8] {
+    let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    match slashes.nth(count) {
+        // The slash of `/` alone begins no segment.
+        Some((0, _)) if path.len() == 1 => &[],
+        Some((at, _)) => path.get(at..).unwrap_or_default(),
+        None => &[],
+    }
+}
+
+fn is_legal(byte: &u8) -> bool {
+    byte.is_ascii_graphic() && *byte != b'#'
+}
+
+/// A segment without its parameters.
+fn name(segment: &[u8]) -> &[u8] {
+    let end = segment.iter().position(|byte| *byte == b';');
+    segment
+        .get(..end.unwrap_or(segment.len()))
+        .unwrap_or_default()
+}
+
+/// Refuses dots, and nothing at all but behind the last slash.
+fn check_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<(), BadPath> {
+    let mut names = names.peekable();
+    while let Some(name) = names.next() {
+        let misleads = match name {
+            b"" => names.peek().is_some(),
+            b"." | b".." => true,
+            _ => false,
+        };
+        if misleads {
+            return Err(BadPath);
+        }
+    }
+    Ok(())
+}
+
+/// What escapes a path holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Escapes {
+    None,
+    /// Only such as the agent gets as they are.
+    Reserved,
+    /// Also such as are decoded.
+    Unreserved,
+}
+
+fn check_escapes(path: &[u8]) -> Result<Escapes, BadPath> {
+    let mut found = Escapes::None;
+    let mut rest = path;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        let escape = rest.get(at..).unwrap_or_default();
+        found = found.max(match escaped(escape) {
+            None | Some(b'.' | b'\\' | 0) => return Err(BadPath),
+            Some(byte) if is_unreserved(byte) => Escapes::Unreserved,
+            Some(_) => Escapes::Reserved,
+        });
+        rest = escape.get(3..).unwrap_or_default();
+    }
+    Ok(found)
+}
+
+/// Finds `%2f`, and refuses it beside dots, beside nothing, and in parameters: a reader who splits before he strips
+/// would find segments behind it that he who strips first does not see.
+fn check_slashes(canonical: &[u8]) -> Result<EncodedSlash, BadPath> {
+    let mut found = EncodedSlash::Nowhere;
+    for segment in segments(canonical) {
+        if found == EncodedSlash::InLastPart {
+            found = EncodedSlash::Anywhere;
+        }
+        if find(segment, ENCODED_SLASH).is_none() {
+            continue;
+        }
+        let name = name(segment);
+        if find(segment.get(name.len()..).unwrap_or_default(), ENCODED_SLASH).is_some() {
+            return Err(BadPath);
+        }
+        let alone = pieces(name).zip(pieces(name).skip(1)).all(|(left, right)| {
+            !matches!(left.last(), None | Some(b'.')) && !matches!(right.first(), None | Some(b'.'))
+        });
+        if !alone {
+            return Err(BadPath);
+        }
+        if found == EncodedSlash::Nowhere {
+            found = EncodedSlash::InLastPart;
+        }
+    }
+    Ok(found)
+}
+
+/// The pieces of a name between its encoded slashes.
+fn pieces(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(name);
+    std::iter::from_fn(move || {
+        let whole = rest?;
+        let (piece, behind) = match find(whole, ENCODED_SLASH) {
+            Some(at) => (whole.get(..at)?, whole.get(at + ENCODED_SLASH.len()..)),
+            None => (whole, None),
+        };
+        rest = behind;
+        Some(piece)
     })
 }
 
-/// Judges the `%2f` that begins at `at`.
-fn slash_at(path: &[u8], at: usize) -> EncodedSlash {
-    let before = path.get(..at).and_then(<[u8]>::last);
-    let behind = path.get(at + 3..).unwrap_or_default();
-    let alone = !matches!(before, None | Some(b'.' | b'/'))
-        && !matches!(behind.first(), None | Some(b'.' | b'/' | b'%'));
-    if alone && !behind.contains(&b'/') {
-        EncodedSlash::InLastPart
-    } else {
-        EncodedSlash::Elsewhere
-    }
-}
-
-/// RFC 3986: escapes of these mean the same as the characters themselves.
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
-}
-
-fn decode_unreserved(path: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((first, behind)) = rest.split_first() {
-        let escape = (*first == b'%')
-            .then(|| behind.split_first_chunk::<2>())
-            .flatten()
-            .and_then(|(digits, behind)| {
-                Some((
-                    hexadecimal(digits).filter(|byte| is_unreserved(*byte))?,
-                    behind,
-                ))
-            });
-        let (byte, behind) = escape.unwrap_or((*first, behind));
-        decoded.push(byte);
-        rest = behind;
-    }
-    decoded
+fn find(text: &[u8], sought: &[u8]) -> Option<usize> {
+    text.windows(sought.len())
+        .position(|window| window == sought)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn allowed(path: &str, slashes: EncodedSlashes) -> bool {
-        Path::read(path.as_bytes())
-            .and_then(|path| path.allow(Some(slashes)))
-            .is_ok()
-    }
-
-    #[test]
-    fn paths_that_agents_could_read_another_way_are_refused() {
-        for path in [
-            "",
-            "*",
-            "relative",
-            "//",
-            "/a//b",
-            "/a/./b",
-            "/a/../b",
-            "/a/..",
-            "/a/.",
-            "/a/..;/b",
-            "/a/.;x=1/b",
-            "/a\\b",
-            "/%2e%2e/b",
-            "/a/%2E/b",
-            "/a%5cb",
-            "/a%5Cb",
-            "/a%00b",
-            "/a%2fb",
-            "/a%2Fb",
-            "/a b",
-            "/a#b",
-            "/\u{e9}",
-        ] {
-            assert!(!allowed(path, EncodedSlashes::Refuse), "{path:?}");
-        }
-    }
-
-    #[test]
-    fn ordinary_paths_pass() {
-        for path in [
-            "/",
-            "/a",
-            "/a/",
-            "/a.b/..c/...",
-            "/a;x=1",
-            "/a%20b",
-            "/a%c3%a9",
-            "/a%252fb",
-            "/a?next=//x/../%2f\\",
-            "/a%zz",
-            "/a%",
-        ] {
-            assert!(allowed(path, EncodedSlashes::Refuse), "{path:?}");
-        }
-    }
-
-    #[test]
-    fn an_encoded_slash_may_be_kept_in_the_last_part_but_never_beside_dots() {
-        for path in [
-            "/models/org%2Fmodel",
-            "/models/org%2fmodel?x=1",
-            "/m/a%2fb%2fc",
-        ] {
-            assert!(allowed(path, EncodedSlashes::Keep), "{path:?}");
-        }
-        for path in [
-            "/models%2forg/x",
-            "/models/..%2fx",
-            "/models/x%2f..",
-            "/models/%2fx",
-            "/models/x%2f",
-            "/m/a%2f%2fb",
-            "/m/a%2f%2e%2e",
-            "/m/a.%2fb",
-            "/m%2fa/b%2fc",
-        ] {
-            assert!(!allowed(path, EncodedSlashes::Keep), "{path:?}");
-        }
-    }
-
-    #[test]
-    fn escapes_of_plain_characters_are_compared_and_go_on_decoded() {
-        let path = Path::read(b"/api/%74ools/%41%20x?q=%74").ok();
-        assert_eq!(
-            path.as_ref().map(Path::as_bytes),
-            Some(&b"/api/tools/A%20x"[..])
-        );
-        assert_eq!(
-            path.and_then(|path| path.rewritten(0, None)).as_deref(),
-            Some(&b"/api/tools/A%20x?q=%74"[..])
-        );
-    }
-
-    #[test]
-    fn the_rewrite_takes_the_place_of_the_prefix_and_nothing_else() {
-        let rewritten = |path: &'static str, matched, rewrite| {
-            Path::read(path.as_bytes())
-                .ok()
-                .and_then(|path| path.rewritten(matched, Some(rewrite)))
-                .map(|path| String::from_utf8_lossy(&path).into_owned())
-        };
-        assert_eq!(
-            rewritten("/api/x?q=1", 4, "/handle").as_deref(),
-            Some("/handle/x?q=1")
-        );
-        assert_eq!(rewritten("/api", 4, "/handle").as_deref(), Some("/handle"));
-        assert_eq!(rewritten("/api/x", 4, "/").as_deref(), Some("/x"));
-        assert_eq!(rewritten("/api", 4, "/").as_deref(), Some("/"));
-        assert_eq!(rewritten("/x", 0, "/handle").as_deref(), Some("/handle/x"));
-        assert_eq!(rewritten("/x", 1, "/handle").as_deref(), Some("/handle/x"));
-        assert_eq!(rewritten("/", 1, "/handle").as_deref(), Some("/handle"));
-    }
-}
+pub(super) mod tests;

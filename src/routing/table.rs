@@ -3,10 +3,17 @@
 //! The prefixes stand in a tree of segments, so finding a route costs one look-up a segment and ends with the first
 //! that no prefix has, however long the path and however many the routes. Only the configuration fills it, so its hash need
 //! not be one that callers cannot predict.
+//!
+//! Prefixes and paths are compared in one canonical spelling. Where a path can be read in several ways, one walk is
+//! enough for all of them, since prefixes hold neither parameters nor encoded slashes: a reader who leaves a segment's
+//! parameters or its `%2f` in its name finds no prefix that goes on with it. So he stops where he has come to, while the
+//! reader who strips and splits goes on, and they differ exactly if that one comes by another route later.
 
 use rustc_hash::FxHashMap;
 
+use super::path::{Doubt, Part, Path, segments};
 use crate::config::policy::{Route, RouteId};
+use crate::text::escapes::canonical;
 
 /// All routes, by prefix.
 #[derive(Debug, Default)]
@@ -26,6 +33,8 @@ struct Node {
 pub enum NoMatch {
     /// No prefix matches.
     Path,
+    /// The path's readings match different prefixes.
+    Ambiguous,
     /// The longest prefix that matches is for other methods: these.
     Method(Vec<String>),
 }
@@ -36,7 +45,8 @@ impl RouteTable {
     pub fn new(routes: &[Route]) -> Self {
         let mut table = Self::default();
         for (index, route) in routes.iter().enumerate() {
-            let node = segments(route.prefix.as_bytes()).fold(&mut table.root, |node, segment| {
+            let prefix = canonical(route.prefix.as_bytes());
+            let node = segments(&prefix).fold(&mut table.root, |node, segment| {
                 node.children.entry(segment.into()).or_default()
             });
             node.routes.push((route.methods.clone(), RouteId(index)));
@@ -44,23 +54,16 @@ impl RouteTable {
         table
     }
 
-    /// The route of a path (without its query) and a method.
+    /// The route of a path and a method.
     ///
     /// # Errors
     /// [`NoMatch`] says what does not match.
-    pub fn find(&self, path: &[u8], method: &[u8]) -> Result<RouteId, NoMatch> {
-        let mut node = &self.root;
-        let mut longest = Some(node).filter(|node| !node.routes.is_empty());
-        for segment in segments(path) {
-            match node.children.get(segment) {
-                Some(child) => node = child,
-                None => break,
-            }
-            if !node.routes.is_empty() {
-                longest = Some(node);
-            }
-        }
-        let candidates = &longest.ok_or(NoMatch::Path)?.routes;
+    pub fn find(&self, path: &Path<'_>, method: &[u8]) -> Result<RouteId, NoMatch> {
+        let longest = match path.plain_segments() {
+            Some(segments) => self.longest(segments.map(Part::plain)),
+            None => self.longest(path.parts()),
+        };
+        let candidates = &longest?.ok_or(NoMatch::Path)?.routes;
         let takes = |methods: &Option<Vec<String>>| {
             methods
                 .as_ref()
@@ -77,13 +80,33 @@ impl RouteTable {
                 NoMatch::Method(methods.flatten().cloned().collect())
             })
     }
-}
 
-/// The segments of a path or prefix: `/a/b` has `a` and `b`, `/` has none, `/a/` has `a` and an empty one.
-fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let path = path.strip_prefix(b"/").unwrap_or(path);
-    let empty = path.is_empty();
-    path.split(|byte| *byte == b'/').filter(move |_| !empty)
+    /// The node of the longest prefix. All readers come to it, or to none.
+    ///
+    /// Readers part at each doubtful part, and some may stop just behind it as well (those who cut a path off at its
+    /// first `;`). What any of them has found by then, all must find in the end. A reader who has found nothing is no
+    /// harm where parameters are in doubt: the request meets the route whose prefix it spells with them, and its
+    /// rules. Behind an encoded slash it is refused, so that a route is never found by segments that only some see.
+    fn longest<'a>(&self, parts: impl Iterator<Item = Part<'a>>) -> Result<Option<&Node>, NoMatch> {
+        let mut node = &self.root;
+        let mut longest = Some(node).filter(|node| !node.routes.is_empty());
+        let mut doubt = Doubt::None;
+        for part in parts {
+            doubt = doubt.max(part.doubt);
+            match node.children.get(part.name) {
+                Some(child) => node = child,
+                None => break,
+            }
+            if !node.routes.is_empty() {
+                match doubt {
+                    Doubt::Parameters if longest.is_some() => return Err(NoMatch::Ambiguous),
+                    Doubt::EncodedSlash => return Err(NoMatch::Ambiguous),
+                    _ => longest = Some(node),
+                }
+            }
+        }
+        Ok(longest)
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ fn full() -> Value {
         "idle_timeout": "5m",
         "prefix_rewrite": "/",
         "max_body": "10MiB",
-        "encoded_slashes": "keep",
+        "encoded_slashes": "keep_anywhere",
         "rate_limit": {"requests": "1/hour", "burst": 2},
     }));
     document

@@ -670,7 +670,26 @@ fn prefixes_that_no_request_can_have_are_refused() {
             format!("routes[0].prefix_rewrite: {expected}")
         );
     }
-    for prefix in ["/", "/a", "/a.b/c..d", "/%C3%A9", "/a:b@c", "/a%20b"] {
+    for prefix in ["/a;b/c", "/a%3Bb", "/a%3bb"] {
+        assert_eq!(
+            fault_of(
+                "/routes/0",
+                json!({"prefix": prefix, "name": "a", "agents": ["chat"]})
+            ),
+            format!(
+                r#"routes[0].prefix: "{prefix}" holds ;, and parameters are no part of what is matched; leave them away"#
+            )
+        );
+    }
+    for prefix in [
+        "/",
+        "/a",
+        "/a.b/c..d",
+        "/%C3%A9",
+        "/a:b@c",
+        "/a%20b",
+        "/a%3Ab",
+    ] {
         let document = with(small(), "/routes/0/prefix", json!(prefix));
         assert!(
             faults(&document).is_empty(),
@@ -706,6 +725,26 @@ fn routes_that_hide_each_other_are_refused() {
             format!(r#"routes[2]: {overlap} "/a" already belongs to routes[1] (GET implies HEAD)"#)
         );
     }
+    for (one, other) in [
+        ("/a:b", "/a%3Ab"),
+        ("/%c3%a9", "/%C3%A9"),
+        ("/a%7B", "/a%7b"),
+    ] {
+        let fault = fault_of(
+            "/routes",
+            json!([
+                route("/other", Value::Null),
+                route(one, json!(["GET"])),
+                route(other, json!(["POST"]))
+            ]),
+        );
+        assert_eq!(
+            fault,
+            format!(
+                r#"routes[2].prefix: "{other}" and "{one}" of routes[1] are one to requests; write them the same"#
+            )
+        );
+    }
     let disjoint = json!([
         route("/a", json!(["GET"])),
         route("/a", json!(["POST"])),
@@ -731,7 +770,7 @@ fn names_of_routes_are_told_apart() {
         ),
         (
             "/routes",
-            json!([{"prefix": "/a;b", "agents": ["chat"]}]),
+            json!([{"prefix": "/a=b", "agents": ["chat"]}]),
             r#"routes[0].prefix: cannot serve as the route's name (too long, or one of ; = " , in it); write a name"#,
         ),
         (

@@ -1,0 +1,3 @@
+//! Rules of spelling that more than one module goes by.
+
+pub mod escapes;
