@@ -188,6 +188,8 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::BadPath
         | Refusal::NoRoute
         | Refusal::MethodNotAllowed(_)
+        | Refusal::UpgradeNotAllowed
+        | Refusal::UpgradeRequired
         | Refusal::RateLimited(..)
         | Refusal::LimitsUnavailable
         | Refusal::MissingKey
@@ -206,6 +208,8 @@ fn refusals() -> Vec<Refusal> {
         Refusal::BadPath,
         Refusal::NoRoute,
         Refusal::MethodNotAllowed(Vec::new()),
+        Refusal::UpgradeNotAllowed,
+        Refusal::UpgradeRequired,
         Refusal::RateLimited(Vec::new(), 1),
         Refusal::LimitsUnavailable,
         Refusal::MissingKey,

@@ -3,6 +3,7 @@
 use super::compiled::Compiled;
 use super::stream::Stream;
 use crate::host::Host;
+use crate::reply::Refusal;
 
 /// Sets what the agent is told and what steers Envoy's router.
 pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream) {
@@ -50,6 +51,14 @@ pub(super) fn identify<H: Host>(host: &H, policy: &Compiled, stream: &Stream) {
         if let Some(value) = value {
             host.set_request_header(name, value.as_bytes());
         }
+    }
+}
+
+/// Lets a refusal's `upgrade` through to the caller: Envoy takes it out of answers to requests that ask for none.
+pub(super) fn name_upgrade<H: Host>(host: &H, refusal: &Refusal) {
+    if *refusal == Refusal::UpgradeRequired {
+        host.set_request_header("connection", b"upgrade");
+        host.set_request_header("upgrade", b"websocket");
     }
 }
 

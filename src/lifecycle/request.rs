@@ -1,8 +1,10 @@
 //! A request's headers as they arrived, and the same request cleansed of what must not travel on.
 
 use super::compiled::Compiled;
+use crate::config::policy::Protocol;
 use crate::host::{HeaderBlock, Host, HostError};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
+use crate::reply::Refusal;
 use crate::routing::Path;
 
 /// A request as it arrived.
@@ -11,8 +13,17 @@ pub(super) struct Request {
     headers: HeaderBlock,
     /// The path without keys, where it had any.
     cleansed_path: Option<Vec<u8>>,
-    handshake: bool,
+    upgrade: Upgrade,
     end_of_stream: bool,
+}
+
+/// Which protocol the caller wants to go on in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Upgrade {
+    /// That of the request.
+    None,
+    Websocket,
+    Other,
 }
 
 impl Request {
@@ -26,7 +37,7 @@ impl Request {
     ) -> Result<Self, HostError> {
         let headers = host.request_headers()?;
         let mut request = Self {
-            handshake: is_handshake(&headers),
+            upgrade: Upgrade::of(&headers),
             headers,
             cleansed_path: None,
             end_of_stream,
@@ -67,7 +78,7 @@ impl Request {
         Presented {
             headers: &self.headers,
             path: self.headers.get(":path").unwrap_or_default(),
-            handshake: self.handshake,
+            handshake: self.upgrade == Upgrade::Websocket,
         }
     }
 
@@ -82,6 +93,18 @@ impl Request {
 
     pub(super) fn method(&self) -> &[u8] {
         self.headers.get(":method").unwrap_or_default()
+    }
+
+    /// Checks that the request asks for what its route carries. Envoy would pass the upgrade on otherwise, and then
+    /// wait for an agent that knows nothing of it; and a plain request to a WebSocket would have no timeout.
+    pub(super) fn check_upgrade(&self, protocol: Protocol) -> Result<(), Refusal> {
+        let websocket = self.upgrade == Upgrade::Websocket && self.method() == b"GET";
+        match protocol {
+            Protocol::Websocket if websocket => Ok(()),
+            Protocol::Websocket => Err(Refusal::UpgradeRequired),
+            Protocol::Http | Protocol::Sse if self.upgrade == Upgrade::None => Ok(()),
+            Protocol::Http | Protocol::Sse => Err(Refusal::UpgradeNotAllowed),
+        }
     }
 
     pub(super) fn id(&self) -> Option<&[u8]> {
@@ -110,7 +133,7 @@ impl Request {
 
     /// The subprotocol to name in a handshake's answer if the agent names none.
     pub(super) fn protocol_for_caller(&self, policy: &Compiled) -> Option<Vec<u8>> {
-        if !self.handshake {
+        if self.upgrade != Upgrade::Websocket {
             return None;
         }
         let (_, answer) = offered_protocols(&policy.policy.clients.key_sources, &self.headers)?;
@@ -128,10 +151,28 @@ fn is_reserved(name: &[u8]) -> bool {
     })
 }
 
-fn is_handshake(headers: &HeaderBlock) -> bool {
-    headers
-        .get("upgrade")
-        .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+impl Upgrade {
+    /// Envoy takes the header away where `connection` does not say that it is meant, and turns the extended `CONNECT`
+    /// of HTTP/2 and HTTP/3 into a `GET` with it. Any other `CONNECT` asks for a tunnel.
+    fn of(headers: &HeaderBlock) -> Self {
+        let offered = headers
+            .get_all("upgrade")
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|protocol| !protocol.is_empty());
+        let upgrade = offered.fold(Self::None, |upgrade, protocol| {
+            let websocket = protocol.eq_ignore_ascii_case(b"websocket");
+            if websocket || upgrade == Self::Websocket {
+                Self::Websocket
+            } else {
+                Self::Other
+            }
+        });
+        match upgrade {
+            Self::None if headers.get(":method") == Some(b"CONNECT") => Self::Other,
+            upgrade => upgrade,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -151,5 +192,30 @@ mod tests {
         for name in ["x-waykeeper", "x-way", "x-agent", ":path", "x-envoya"] {
             assert!(!is_reserved(name.as_bytes()), "{name}");
         }
+    }
+
+    #[test]
+    fn an_upgrade_is_known_however_it_is_listed() {
+        let upgrade = |lines: &[&str]| {
+            let headers: Vec<_> = lines.iter().map(|line| ("upgrade", *line)).collect();
+            Upgrade::of(&HeaderBlock::from_pairs(&headers))
+        };
+        for none in [&[][..], &[""], &[" , "]] {
+            assert_eq!(upgrade(none), Upgrade::None, "{none:?}");
+        }
+        for websocket in [
+            &["websocket"][..],
+            &["WebSocket"],
+            &["h2c, WEBSOCKET ,x"],
+            &["h2c", "websocket"],
+            &["websocket", "h2c"],
+        ] {
+            assert_eq!(upgrade(websocket), Upgrade::Websocket, "{websocket:?}");
+        }
+        for other in [&["h2c"][..], &["websockets"], &["websocket/13"]] {
+            assert_eq!(upgrade(other), Upgrade::Other, "{other:?}");
+        }
+        let connect = HeaderBlock::from_pairs(&[(":method", "CONNECT"), (":path", "/a")]);
+        assert_eq!(Upgrade::of(&connect), Upgrade::Other);
     }
 }

@@ -10,7 +10,7 @@
 use std::rc::Rc;
 
 use super::Gateway;
-use super::forward::forward;
+use super::forward::{forward, name_upgrade};
 use super::request::Request;
 use super::stream::Stream;
 use crate::config::policy::{AgentId, Route, RouteId};
@@ -111,6 +111,9 @@ impl<H: Host> Gateway<H> {
                 let rewrite = route.prefix_rewrite.as_deref();
                 stream.route = Some(id);
                 stream.rewritten_path = path.rewritten(&route.prefix, rewrite);
+                request
+                    .check_upgrade(route.protocol)
+                    .inspect_err(|refusal| name_upgrade(&*self.host, refusal))?;
                 Ok(route)
             }
             (Err(NoMatch::Ambiguous), _) => Err(Refusal::BadPath),

@@ -70,10 +70,12 @@ pub fn answer(
         },
     };
     let mut all = vec![("content-type", "application/problem+json".to_owned())];
-    if let Refusal::MethodNotAllowed(methods) = refusal {
-        all.push(("allow", methods.join(", ")));
-    }
     match refusal {
+        Refusal::MethodNotAllowed(methods) => all.push(("allow", methods.join(", "))),
+        Refusal::UpgradeRequired => all.extend([
+            ("upgrade", "websocket".to_owned()),
+            ("connection", "upgrade".to_owned()),
+        ]),
         Refusal::MissingKey => {
             all.push(("www-authenticate", "Bearer realm=\"waykeeper\"".to_owned()))
         }

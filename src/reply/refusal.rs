@@ -13,6 +13,10 @@ pub enum Refusal {
     NoRoute,
     /// The route takes other methods: these.
     MethodNotAllowed(Vec<String>),
+    /// A WebSocket, or another protocol, on a route that carries none.
+    UpgradeNotAllowed,
+    /// No WebSocket on a route that carries nothing else.
+    UpgradeRequired,
     /// Limits are full: these. The seconds say when one more request fits.
     RateLimited(Vec<String>, u64),
     /// The limits could not be looked at, so the request may not pass.
@@ -82,6 +86,20 @@ impl Refusal {
                 INVALID_REQUEST,
                 12,
             ),
+            Self::UpgradeNotAllowed => terms(
+                "upgrade_not_allowed",
+                400,
+                "Upgrade not allowed",
+                INVALID_REQUEST,
+                3,
+            ),
+            Self::UpgradeRequired => terms(
+                "upgrade_required",
+                426,
+                "Upgrade required",
+                INVALID_REQUEST,
+                12,
+            ),
             Self::RateLimited(..) => terms(
                 "rate_limited",
                 429,
@@ -133,6 +151,10 @@ impl Refusal {
             Self::MethodNotAllowed(methods) => {
                 return format!("This route takes {}.", methods.join(", ")).into();
             }
+            Self::UpgradeNotAllowed => {
+                "This route takes no WebSockets, and no other protocol but HTTP."
+            }
+            Self::UpgradeRequired => "This route takes WebSockets only.",
             Self::RateLimited(limits, seconds) => {
                 let names: Vec<_> = limits.iter().map(|name| format!("\"{name}\"")).collect();
                 let (noun, unit) = (plural(limits.len(), "limit"), plural_of(*seconds, "second"));

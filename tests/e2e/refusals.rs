@@ -17,24 +17,35 @@ async fn of_several_refusals_the_first_of_the_table_is_told() {
     world.auth().insert_key("other-admin", admin("other"));
     let strict = |key: &str| world.request("POST", STRICT).body(LARGE).key(key);
 
+    let upgrade = |method, path| {
+        let request = world.request(method, path).body(LARGE);
+        request
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+    };
+
     // Each request deserves all that follow, too: one fault less from row to row.
-    let rows: [(Request, Row); 8] = [
+    let rows: [(Request, Row); 9] = [
         (
-            world.request("DELETE", "/nowhere/a%2fb").body(LARGE),
+            upgrade("DELETE", "/nowhere/a%2fb"),
             Row(400, "bad_path", "invalid_request_error", None),
         ),
         (
-            world.request("DELETE", "/nowhere").body(LARGE),
+            upgrade("DELETE", "/nowhere"),
             Row(404, "no_route", "not_found_error", None),
         ),
         (
-            world.request("DELETE", STRICT).body(LARGE),
+            upgrade("DELETE", STRICT),
             Row(
                 405,
                 "method_not_allowed",
                 "invalid_request_error",
                 Some("allow"),
             ),
+        ),
+        (
+            upgrade("POST", STRICT),
+            Row(400, "upgrade_not_allowed", "invalid_request_error", None),
         ),
         (
             world.request("POST", STRICT).body(LARGE),

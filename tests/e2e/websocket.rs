@@ -5,15 +5,21 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper::ext::Protocol;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use waykeeper_demo::agent::Seen;
@@ -336,6 +342,179 @@ async fn a_client_that_is_gone_is_gone_for_the_agent_too() {
         (stats.in_flight == 0 && stats.aborted == 1).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_websocket_on_a_route_that_carries_none_is_refused() {
+    let world = World::start().await;
+    let stream = "/api/v1/chat/stream";
+    let upgrade = |method, path: &str| {
+        world
+            .request(method, path)
+            .key("demo-premium")
+            .header("connection", "Upgrade")
+            .header("upgrade", "WebSocket")
+    };
+    for request in [
+        upgrade("GET", "/api/v1/memory/notes"),
+        upgrade("POST", "/v1/chat/completions").body("{}"),
+        upgrade("POST", stream).body("{}"),
+    ] {
+        let refused = request.send().await;
+        assert_eq!(refused.refused(), (400, "upgrade_not_allowed".to_owned()));
+    }
+    // The method comes first, and Envoy takes away what `connection` does not announce or what it does not know.
+    let method = upgrade("GET", stream).send().await;
+    assert_eq!(method.refused(), (405, "method_not_allowed".to_owned()));
+    for (connection, upgrade) in [("keep-alive", "websocket"), ("upgrade", "h2c")] {
+        let served = world
+            .get("/api/v1/memory/notes")
+            .key("demo-premium")
+            .header("connection", connection)
+            .header("upgrade", upgrade)
+            .send()
+            .await;
+        assert_eq!(served.echo().headers.get("upgrade"), None, "{upgrade}");
+    }
+    assert_eq!(world.agent("chat-gpu").stats().total, 0);
+}
+
+#[tokio::test]
+async fn anything_but_a_websocket_on_a_websockets_route_is_told_to_upgrade() {
+    let world = World::with(|draft| {
+        draft.route(CHAT)["methods"] = json!(["GET", "POST"]);
+    })
+    .await;
+    let without_key = world.get(CHAT).send().await;
+    let head = world.request("HEAD", CHAT).key("demo-premium").send().await;
+    let post = world.post(CHAT).key("demo-premium");
+    let post = post
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket");
+    let post = post.send().await;
+    let put = world.request("PUT", CHAT).key("demo-premium").send().await;
+    let http2 = world.get(CHAT).key("demo-premium").http2().send().await;
+
+    for refused in [&without_key, &post, &http2] {
+        assert_eq!(
+            refused.refused(),
+            (426, "upgrade_required".to_owned()),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(head.status, 426);
+    for named in [&without_key, &head, &post] {
+        assert_eq!(named.header("upgrade"), Some("websocket"), "{named:?}");
+        assert_eq!(named.header("connection"), Some("upgrade"), "{named:?}");
+    }
+    // HTTP/2 has no such fields.
+    for field in ["upgrade", "connection"] {
+        assert_eq!(http2.header(field), None, "{http2:?}");
+    }
+    assert_eq!(put.refused(), (405, "method_not_allowed".to_owned()));
+    assert_eq!(world.agent("chat-gpu").stats().total, 0);
+    let metrics = world.metrics().await;
+    let labels = [("route", CHAT), ("outcome", "upgrade_required")];
+    assert_eq!(metrics.sum("waykeeper_requests_total", &labels), 4.0);
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_in_http_after_it_was_told_to_upgrade() {
+    let world = World::start().await;
+    let stream = TcpStream::connect(world.address()).await.expect("connect");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    tokio::spawn(connection);
+
+    for (path, status) in [(CHAT, 426), ("/api/v1/memory", 200), (CHAT, 426)] {
+        let request = hyper::Request::get(path)
+            .header("host", "a")
+            .header("x-api-key", "demo-premium")
+            .body(Empty::<Bytes>::new())
+            .expect("a request");
+        let response = timeout(PATIENCE, sender.send_request(request)).await;
+        let response = response.expect("no answer").expect("an answer");
+        assert_eq!(response.status(), status, "{path}");
+        response.into_body().collect().await.expect("a body");
+    }
+}
+
+#[tokio::test]
+async fn an_extended_connect_is_a_handshake_and_any_other_connect_is_refused() {
+    // Envoy would pass on all of them, and so would the route's methods.
+    let world = World::with(|draft| {
+        let memory = draft.route("/api/v1/memory").as_object_mut();
+        memory.expect("a mapping").remove("methods");
+        let manager = draft.connection_manager();
+        manager["http2_protocol_options"]["allow_connect"] = json!(true);
+        for other in ["CONNECT", "bytestream"] {
+            let upgrades = manager["upgrade_configs"].as_array_mut().expect("a list");
+            upgrades.push(json!({"upgrade_type": other}));
+        }
+    })
+    .await;
+
+    let opened = connect(&world, &format!("http://a{CHAT}"), Some("websocket")).await;
+    assert_eq!(opened.status(), 200);
+    let upgraded = hyper::upgrade::on(opened).await.expect("a stream");
+    let upgraded = TokioIo::new(upgraded);
+    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+    let sent = timeout(PATIENCE, socket.send(Message::text("hello"))).await;
+    sent.expect("the socket is stuck").expect("an open socket");
+    let echo = timeout(PATIENCE, socket.next()).await.expect("no message");
+    let echo = echo.expect("an open socket").expect("a message");
+    assert_eq!(echo, Message::text("hello"));
+
+    for (target, protocol, code) in [
+        (
+            "http://a/api/v1/memory",
+            Some("websocket"),
+            "upgrade_not_allowed",
+        ),
+        (
+            "http://a/api/v1/memory",
+            Some("bytestream"),
+            "upgrade_not_allowed",
+        ),
+        ("a:80", None, "bad_path"),
+    ] {
+        let refused = connect(&world, target, protocol).await;
+        assert_eq!(refused.status(), 400, "{target} {protocol:?}: {refused:?}");
+        let body = refused.into_body().collect().await.expect("a body");
+        let problem: serde_json::Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
+        assert_eq!(problem["error"]["code"], code, "{target} {protocol:?}");
+    }
+    assert_eq!(world.agent("memory").stats().total, 0);
+}
+
+/// CONNECT over HTTP/2: extended by a protocol, or plain.
+async fn connect(
+    world: &World,
+    target: &str,
+    protocol: Option<&'static str>,
+) -> Response<Incoming> {
+    let exchange = async {
+        let stream = TcpStream::connect(world.address()).await.expect("connect");
+        let (mut sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        // With its first answer the server says that it takes an extended CONNECT.
+        let first = hyper::Request::get("http://a/nowhere").body(Empty::<Bytes>::new());
+        sender.send_request(first.expect("a request")).await?;
+        let request = hyper::Request::connect(target)
+            .header("x-api-key", "demo-premium")
+            .header("sec-websocket-version", "13")
+            // HTTP/2 needs none, but the agent speaks HTTP/1.1, and Envoy adds none.
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .body(Empty::new());
+        let mut request = request.expect("a request");
+        if let Some(protocol) = protocol {
+            let protocol = Protocol::from_static(protocol);
+            request.extensions_mut().insert(protocol);
+        }
+        sender.send_request(request).await
+    };
+    let response = timeout(PATIENCE, exchange).await.expect("no answer");
+    response.unwrap_or_else(|error| panic!("{target} {protocol:?}: {error:?}"))
 }
 
 /// Opens a WebSocket as a browser would: the answer must name a protocol exactly if some were offered, and one of them.
