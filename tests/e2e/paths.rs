@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::harness::{RawAnswer, World};
+use crate::harness::{Draft, RawAnswer, World};
 
 /// Envoy hands every path on as it came.
 async fn unnormalised() -> World {
@@ -17,10 +17,44 @@ async fn unnormalised() -> World {
 
 /// GET with a path that no client library would send. The key may use the memory, and not the tools.
 async fn get(world: &World, path: &str) -> RawAnswer {
-    let head = format!(
-        "GET {path} HTTP/1.1\r\nhost: a\r\nx-api-key: demo-premium\r\nconnection: close\r\n\r\n"
-    );
+    get_with(world, "x-api-key: demo-premium\r\n", path).await
+}
+
+/// The same with other headers.
+async fn get_with(world: &World, headers: &str, path: &str) -> RawAnswer {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\n{headers}connection: close\r\n\r\n");
     world.raw(head).await
+}
+
+/// An open route of the agent `memory`, and below it such of `tools` that need a role or a key.
+fn add_guarded_routes(draft: &mut Draft) {
+    draft.routes().extend([
+        json!({"prefix": "/x", "agents": ["memory"], "auth_required": false}),
+        json!({"prefix": "/x/files:admin", "agents": ["tools"], "roles": ["admin"]}),
+        json!({"prefix": "/x/a%40b", "agents": ["tools"]}),
+        json!({"prefix": "/x/%c3%a9", "agents": ["tools"]}),
+        json!({"prefix": "/x/tools", "agents": ["tools"], "roles": ["admin"]}),
+        json!({"prefix": "/x/tools/open", "agents": ["memory"], "auth_required": false}),
+        json!({"prefix": "/m", "agents": ["memory"], "auth_required": false, "encoded_slashes": "keep_anywhere"}),
+        json!({"prefix": "/m/secret", "agents": ["tools"], "roles": ["admin"]}),
+        json!({"prefix": "/n", "agents": ["memory"], "auth_required": false, "encoded_slashes": "keep"}),
+        json!({"prefix": "/n/secret", "agents": ["tools"], "roles": ["admin"]}),
+        json!({"prefix": "/re/write", "agents": ["memory"], "auth_required": false, "prefix_rewrite": "/handle"}),
+    ]);
+}
+
+/// The same routes behind the reference's listener, and behind one that hands every path on as it came.
+async fn guarded_worlds() -> [World; 2] {
+    [
+        World::with(add_guarded_routes).await,
+        World::with(|draft| {
+            add_guarded_routes(draft);
+            let manager = draft.connection_manager();
+            manager["normalize_path"] = json!(false);
+            manager["merge_slashes"] = json!(false);
+        })
+        .await,
+    ]
 }
 
 #[tokio::test]
@@ -50,6 +84,17 @@ async fn the_filter_alone_refuses_every_path_that_can_be_read_in_two_ways() {
         "/api/v1/memory/notes%00",
         "/api/v1/memory/%00/notes",
         "/api/v1/memory/notes%2e",
+        "/api/v1/memory/%%32e%%32e/tools/list",
+        "/api/v1/memory/%2%65%2%65/tools/list",
+        "/api/v1/memory/a%%35cb",
+        "/api/v1/memory/a%%32fb",
+        "/api/v1/memory/a%",
+        "/api/v1/memory/a%4",
+        "/api/v1/memory/a%u002fb",
+        "/api/v1/memory/..%3b/tools/list",
+        "/api/v1/memory/;/notes",
+        "/;/api/v1/memory/notes",
+        "/api/v1/memory/a;%2f..",
     ];
     for path in tricks {
         let refused = get(&world, path).await;
@@ -129,6 +174,87 @@ async fn no_detour_leads_to_a_route_that_the_caller_may_not_use() {
             get(&world, path).await;
             assert_eq!(world.agent("tools").stats().total, 0, "{path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn no_spelling_passes_the_rules_of_a_longer_route() {
+    let spellings = [
+        "/x/files:admin",
+        "/x/files%3Aadmin",
+        "/x/files%3aadmin/y",
+        "/x/f%69les%3A%61dmin",
+        "/x/files%3aadmin;v=1",
+        "/x/a@b",
+        "/x/a%40b",
+        "/x/%61%40%62/y",
+        "/x/%c3%a9",
+        "/x/%C3%A9",
+        "/x/%c3%A9/y",
+        "/x/tools;v=1/y",
+        "/x/tools;y",
+        "/x/tools%3bv=1/y",
+        "/x/tools%3Bv%3d1;w/y",
+        "/x;v=1/tools/y",
+        "/x/tools;v/open",
+        "/x/tools%2fy",
+        "/x%2ftools",
+        "/m/secret%2fy",
+        "/m/secret%2Fy/z",
+        "/m/secr%65t%2fy",
+        "/m%2fsecret",
+        "/m/secret;v%2fy",
+        "/m/a%2f..%2fsecret",
+        "/n/secret%2fy",
+        "/n/secret;v=1",
+    ];
+    for world in guarded_worlds().await {
+        for path in spellings {
+            let refused = get_with(&world, "", path).await;
+            let status = refused.status();
+            assert!(
+                matches!(status, Some(400 | 401)),
+                "{path}: {}",
+                refused.text()
+            );
+        }
+        for agent in ["memory", "tools"] {
+            assert_eq!(world.agent(agent).stats().total, 0, "{agent}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_use_a_route_finds_it_in_every_spelling_and_the_agent_gets_the_callers() {
+    // What was sent, and what arrives: where, and with which path.
+    let spellings = [
+        ("/x/files%3aadmin/%79", "tools", "/x/files%3aadmin/y"),
+        ("/x/files:admin", "tools", "/x/files:admin"),
+        ("/x/a@b", "tools", "/x/a@b"),
+        ("/x/%C3%A9/y;v=1", "tools", "/x/%C3%A9/y;v=1"),
+        ("/x/y;v=1", "memory", "/x/y;v=1"),
+        ("/x;v=1/y%3bz", "memory", "/x;v=1/y%3bz"),
+        ("/x/tools/y;open", "tools", "/x/tools/y;open"),
+        ("/m/org%2fmodel", "memory", "/m/org%2fmodel"),
+        (
+            "/m/arn:aws:bedrock:x:1:profile%2Fa.b-c/invoke",
+            "memory",
+            "/m/arn:aws:bedrock:x:1:profile%2Fa.b-c/invoke",
+        ),
+        ("/n/org%2fmodel;v=1", "memory", "/n/org%2fmodel;v=1"),
+        ("/re/write/%3a;v?x=%2f", "memory", "/handle/%3a;v"),
+        ("/re;v=1/wr%69te;w=%2C/y;z", "memory", "/handle/y;z"),
+        ("/re/write;v", "memory", "/handle"),
+    ];
+    for world in guarded_worlds().await {
+        for (sent, agent, arrived) in spellings {
+            let served = get_with(&world, "x-api-key: demo-admin\r\n", sent).await;
+            assert_eq!(served.status(), Some(200), "{sent}: {}", served.text());
+            let echo = served.echo();
+            assert_eq!((echo.agent.as_str(), echo.path.as_str()), (agent, arrived));
+        }
+        let elsewhere = get(&world, "/n/org%2fmodel/invoke").await;
+        assert_eq!(elsewhere.code().as_deref(), Some("bad_path"));
     }
 }
 
