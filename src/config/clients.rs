@@ -1,6 +1,7 @@
 //! Who calls: where keys stand, which are listed, and who knows the others.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::document::shown;
@@ -15,6 +16,10 @@ const MOST_HEADERS: usize = 32;
 pub(super) const MOST_ROLES: usize = 16;
 
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// Room for a number that was counted up, and for one made of a date or a time. Beyond it a double skips numbers, so
+/// two generations could be one.
+const GENERATIONS: RangeInclusive<u64> = 1..=(1 << 53) - 1;
 
 pub(super) const FIELDS: &[&str] = &[
     "key_sources",
@@ -32,7 +37,7 @@ pub(super) const KEY_SOURCE_FIELDS: &[&str] = &[
 ];
 pub(super) const KEY_FIELDS: &[&str] = &["sha256", "client_id", "plan", "team", "roles", "expires"];
 pub(super) const VALIDATOR_FIELDS: &[&str] = &["cluster", "path", "timeout", "headers", "remember"];
-pub(super) const REMEMBER_FIELDS: &[&str] = &["valid", "invalid"];
+pub(super) const REMEMBER_FIELDS: &[&str] = &["valid", "invalid", "generation"];
 
 /// Who calls; `plans` says which plans there are.
 pub(super) fn clients(spot: Option<&Spot<'_>>, plans: &HashMap<&str, PlanId>) -> Clients {
@@ -305,6 +310,11 @@ fn validator(spot: &Spot<'_>) -> Option<Validator> {
             .and_then(|spot| spot.duration(Duration::ZERO..=DAY))
             .unwrap_or(Duration::from_secs(default))
     };
+    let generation = remember
+        .as_ref()
+        .and_then(|remember| remember.get("generation"))
+        .and_then(|spot| spot.whole(GENERATIONS))
+        .unwrap_or(1);
     Some(Validator {
         cluster: cluster?.to_owned(),
         path: path?.to_owned(),
@@ -312,6 +322,7 @@ fn validator(spot: &Spot<'_>) -> Option<Validator> {
         headers,
         remember_valid: remembered("valid", 300),
         remember_invalid: remembered("invalid", 10),
+        generation,
     })
 }
 

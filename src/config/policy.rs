@@ -120,6 +120,8 @@ pub struct Validator {
     pub remember_valid: Duration,
     /// How long an invalid key is remembered.
     pub remember_invalid: Duration,
+    /// What was remembered under another number is not believed under this one. At least one.
+    pub generation: u64,
 }
 
 /// A named set of limits.

@@ -56,6 +56,10 @@ fn definitions() -> Value {
         "remember": object(&[], json!({
             "valid": described("duration", "How long a valid key is remembered. 300s unless written, at most a day."),
             "invalid": described("duration", "How long an invalid key is remembered. 10s unless written."),
+            "generation": {
+                "description": "Raise it, and never lower it, to forget every key that is remembered. 1 unless written.",
+                "type": "integer", "minimum": 1, "maximum": 9_007_199_254_740_991_u64,
+            },
         })),
         "plan": {
             "type": "object",

@@ -231,10 +231,15 @@ impl Memory {
     }
 }
 
-/// What one validator said is not believed under another: not in a second gateway of the same process, and not
-/// after a new configuration that asks elsewhere.
+/// What one validator said is not believed under another: not in a second gateway of the same process, not after a new
+/// configuration that asks elsewhere, and not after one of another generation.
 fn realm(hash: &SeededHash, validator: &Validator) -> u64 {
-    let mut parts = vec![validator.cluster.as_bytes(), validator.path.as_bytes()];
+    let generation = validator.generation.to_le_bytes();
+    let mut parts = vec![
+        validator.cluster.as_bytes(),
+        validator.path.as_bytes(),
+        &generation,
+    ];
     for (name, value) in &validator.headers {
         parts.extend([name.as_bytes(), value.as_bytes()]);
     }

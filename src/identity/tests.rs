@@ -472,6 +472,41 @@ fn a_key_just_seen_is_known_without_shared_state_for_a_second_and_not_beyond_its
 }
 
 #[test]
+fn another_generation_knows_nothing_of_what_was_remembered_under_the_last_whatever_else_is_undone()
+{
+    let host = Process::default().worker();
+    let validator = |path: &str, remember: serde_json::Value| {
+        let validator =
+            serde_json::json!({ "cluster": "auth", "path": path, "remember": remember });
+        identity(&host, serde_json::json!({ "validator": validator })).0
+    };
+    let first = validator("/validate", serde_json::json!({}));
+    learn(&host, &first, b"k", valid(None, 300));
+    let known = |identity: Identity| known(&identity, &host, "k") != Knowledge::Unknown;
+
+    // One is the generation that is not written, and what is written as a double is the same number.
+    assert!(known(validator(
+        "/validate",
+        serde_json::json!({ "generation": 1 })
+    )));
+    assert!(known(validator(
+        "/validate",
+        serde_json::json!({ "generation": 1.0 })
+    )));
+    for path in ["/validate", "/validate?after=leak", "/validate"] {
+        assert!(
+            !known(validator(path, serde_json::json!({ "generation": 2 }))),
+            "{path}"
+        );
+    }
+    let greatest = 9_007_199_254_740_991_u64;
+    assert!(!known(validator(
+        "/validate",
+        serde_json::json!({ "generation": greatest })
+    )));
+}
+
+#[test]
 fn a_key_just_seen_is_not_taken_for_another_on_the_same_slot() {
     let host = Process::default().worker();
     let (identity, _) = identity(&host, serde_json::json!({}));

@@ -291,6 +291,55 @@ async fn what_one_validator_said_is_not_believed_under_another() {
 }
 
 #[tokio::test]
+async fn another_generation_forgets_a_leaked_key_and_no_step_back_brings_it_to_life() {
+    let mut world = start(|draft| draft.workers(2)).await;
+    let status = async |world: &World| world.get(NOTES).key("demo-premium").send().await.status;
+    // Often enough that either worker has just seen it.
+    for _ in 0..20 {
+        assert_eq!(status(&world).await, 200);
+    }
+    world.auth().revoke("demo-premium");
+    assert_eq!(status(&world).await, 200, "it is remembered");
+
+    let steps = [
+        ("raised", 2, "/validate"),
+        ("elsewhere", 2, "/validate?after=leak"),
+        ("back", 2, "/validate"),
+        ("higher", 3, "/validate"),
+    ];
+    for (name, generation, path) in steps {
+        let before = status(&world).await;
+        world
+            .reconfigure(|now| {
+                name_search(now, name);
+                let validator = &mut now["clients"]["validator"];
+                validator["path"] = json!(path);
+                validator["remember"] = json!({"valid": "300s", "generation": generation});
+            })
+            .await;
+        in_force(&world, name).await;
+        // Each worker takes it for itself, a moment before or after the other.
+        eventually(name, || async {
+            for _ in 0..20 {
+                if status(&world).await != 401 {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+        assert_eq!(before, if name == "raised" { 200 } else { 401 }, "{name}");
+    }
+    // Who is not revoked is asked about anew, once, and gets in.
+    let asked = world.auth().stats().total;
+    for _ in 0..20 {
+        let served = world.get(NOTES).key("demo-standard").send().await;
+        assert_eq!(served.status, 200);
+    }
+    assert_eq!(world.auth().stats().total, asked + 1);
+}
+
+#[tokio::test]
 async fn tables_of_another_size_wait_for_the_next_start() {
     let mut world = start(|draft| {
         draft.configuration()["tables"] = json!({"keys": 1024, "counters": 2048});

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::policy::*;
-use super::{accepted, reference, small, with};
+use super::{accepted, load, reference, small, with};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -135,6 +135,7 @@ fn what_is_not_written_has_its_default() {
         ),
         (300, 10)
     );
+    assert_eq!(validator.generation, 1);
     let route = &policy.routes[0];
     assert!(route.auth_required);
     assert_eq!(
@@ -152,6 +153,31 @@ fn what_is_not_written_has_its_default() {
             counters: 262_144
         }
     );
+}
+
+#[test]
+fn a_whole_number_may_be_written_in_any_way() {
+    let document = |generation: &str| {
+        let text = with(
+            small(),
+            "/clients/validator/remember",
+            json!({"generation": 77}),
+        );
+        text.to_string().replace("77", generation)
+    };
+    for (written, generation) in [
+        ("1", 1),
+        ("2.0", 2),
+        ("3e2", 300),
+        ("9007199254740991", 9_007_199_254_740_991),
+    ] {
+        let policy = load(document(written).as_bytes()).unwrap();
+        assert_eq!(
+            policy.clients.validator.unwrap().generation,
+            generation,
+            "{written}"
+        );
+    }
 }
 
 #[test]

@@ -262,6 +262,31 @@ fn times_have_bounds_that_make_sense() {
 }
 
 #[test]
+fn a_generation_is_a_whole_number_from_1() {
+    let place = "/clients/validator/remember";
+    let told = |found: &str| {
+        format!(
+            "clients.validator.remember.generation: expected a whole number from 1 to 9007199254740991, found {found}"
+        )
+    };
+    for (generation, found) in [
+        (json!(0), "the number 0"),
+        (json!(-1), "the number -1"),
+        (json!(1.5), "the number 1.5"),
+        (
+            json!(9_007_199_254_740_992_u64),
+            "the number 9007199254740992",
+        ),
+        (json!("2"), "\"2\""),
+        (json!(true), "true"),
+        (json!([2]), "a list"),
+    ] {
+        let document = with(small(), place, json!({"generation": generation}));
+        assert_eq!(faults(&document), [told(found)]);
+    }
+}
+
+#[test]
 fn rates_that_cannot_be_kept_are_refused() {
     check(&[
         (
