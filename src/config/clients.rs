@@ -12,8 +12,8 @@ use super::{names, paths, time};
 const MOST_KEY_SOURCES: usize = 16;
 const MOST_KEYS: usize = 100_000;
 const MOST_HEADERS: usize = 32;
-/// They travel in one header, and are remembered with the key.
-pub(super) const MOST_ROLES: usize = 16;
+/// The most roles that a client may have, and a route ask for. They travel in one header, and are remembered with the key.
+pub const MOST_ROLES: usize = 16;
 
 const DAY: Duration = Duration::from_secs(86_400);
 

@@ -60,6 +60,17 @@ fn looks_like_json(bytes: &[u8]) -> bool {
 // === impl Node ===
 
 impl Node {
+    /// The whole number from 0 that stands here, however it is written: `300`, `300.0` or `3e2`. One beyond `u64` is its
+    /// greatest.
+    #[must_use]
+    pub fn whole(&self) -> Option<u64> {
+        match self {
+            // Neither NaN nor the infinite have a fraction of 0. The cast saturates.
+            Node::Number(number) if number.fract() == 0.0 && *number >= 0.0 => Some(*number as u64),
+            _ => None,
+        }
+    }
+
     /// What a fault calls this value.
     pub(super) fn described(&self) -> String {
         match self {

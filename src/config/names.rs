@@ -42,10 +42,15 @@ const NOT_FOR_CALLOUTS: [&str; 9] = [
     "upgrade",
 ];
 
+/// Whether this may name a client, plan, team, role, agent or limit, whoever names it so.
+pub fn is_name(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
+    (1..=128).contains(&text.len()) && text.bytes().all(legal)
+}
+
 /// A client, plan, team, role, agent or limit.
 pub(super) fn name(text: &str) -> Result<(), String> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
-    if (1..=128).contains(&text.len()) && text.bytes().all(legal) {
+    if is_name(text) {
         Ok(())
     } else {
         Err(format!("{} is no name; a name is {NAME}", shown(text)))

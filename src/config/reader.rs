@@ -179,16 +179,13 @@ impl<'a> Spot<'a> {
 
     /// A whole number within bounds, which are below 2^53.
     pub(super) fn whole(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
-        let expected = format!("a whole number from {} to {}", bounds.start(), bounds.end());
-        let Node::Number(number) = self.node else {
-            return self.unexpected(&expected);
-        };
-        // The cast saturates, so what lies outside of u64 is outside of the bounds too; NaN has a fraction.
-        let whole = *number as u64;
-        if number.fract() == 0.0 && *number >= 0.0 && bounds.contains(&whole) {
-            Some(whole)
-        } else {
-            self.unexpected(&expected)
+        match self.node.whole() {
+            Some(whole) if bounds.contains(&whole) => Some(whole),
+            _ => self.unexpected(&format!(
+                "a whole number from {} to {}",
+                bounds.start(),
+                bounds.end()
+            )),
         }
     }
 

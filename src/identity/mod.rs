@@ -3,6 +3,7 @@
 //! A key is listed in the configuration, remembered in shared state, or unknown; then the validator is asked.
 //! Nothing here waits: the driver makes the callout and comes back with its answer.
 
+mod answer;
 mod client;
 mod find;
 mod recent;
@@ -13,9 +14,10 @@ use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
+pub use answer::AnswerFault;
 pub use client::Client;
 pub use find::{Credential, Found, Presented, Removal, find, offered_protocols, without_key};
-pub use validator::{MAX_ANSWER_BYTES, Question, Verdict};
+pub use validator::{Failure, MAX_ANSWER_BYTES, Question, Verdict};
 
 use recent::Recent;
 

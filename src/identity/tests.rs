@@ -266,20 +266,22 @@ fn hex(key: &[u8]) -> String {
         .collect()
 }
 
-fn answer(status: u16, body: &str) -> CalloutAnswer {
-    CalloutAnswer::Response {
-        status,
-        body: body.as_bytes().to_vec(),
-    }
-}
-
-fn verdict(status: u16, body: &str) -> Option<Verdict> {
+fn verdict(status: u16, body: impl AsRef<[u8]>) -> Result<Verdict, Failure> {
     let host = Process::default().worker();
     let (_, policy) = identity(&host, serde_json::json!({}));
+    let body = body.as_ref().to_vec();
     Verdict::read(
         policy.clients.validator.as_ref().unwrap(),
-        &answer(status, body),
+        &CalloutAnswer::Response { status, body },
     )
+}
+
+/// The client that an answer of 200 names.
+fn client(body: &str) -> Client {
+    match verdict(200, body) {
+        Ok(Verdict::Valid { client, .. }) => client,
+        other => panic!("{body}: {other:?}"),
+    }
 }
 
 #[test]
@@ -287,63 +289,408 @@ fn statuses_that_mean_no_are_invalid_and_all_others_failures() {
     for status in [401, 403, 404] {
         assert_eq!(
             verdict(status, ""),
-            Some(Verdict::Invalid {
+            Ok(Verdict::Invalid {
                 lasts: Duration::from_secs(10)
             })
         );
     }
-    for status in [0, 100, 201, 204, 302, 400, 429, 500, 503, 504] {
-        assert_eq!(verdict(status, r#"{"client_id":"acme"}"#), None, "{status}");
+    for status in [
+        0, 100, 201, 202, 204, 206, 301, 302, 304, 400, 429, 500, 503, 504,
+    ] {
+        assert_eq!(
+            verdict(status, r#"{"client_id":"acme"}"#),
+            Err(Failure::Status(status))
+        );
     }
 }
 
 #[test]
-fn nonsense_is_a_failure_and_not_an_invalid_key() {
-    let long_name = format!(r#"{{"client_id":"{}"}}"#, "a".repeat(129));
-    let large = format!(
-        r#"{{"client_id":"acme","x":"{}"}}"#,
-        "x".repeat(MAX_ANSWER_BYTES)
-    );
+fn what_is_not_the_documented_object_is_a_failure_that_names_the_member_and_shows_no_value() {
+    let long_name = format!(r#"{{"client_id":"sk-{}"}}"#, "a".repeat(126));
     let many_roles = format!(
-        r#"{{"client_id":"acme","roles":[{}"r"]}}"#,
+        r#"{{"client_id":"acme","roles":[{}"sk-17"]}}"#,
         r#""r","#.repeat(16)
     );
-    for body in [
-        "",
-        "null",
-        "[]",
-        "{}",
-        "{",
-        r#"{"client_id":""}"#,
-        r#"{"client_id":7}"#,
-        r#"{"client_id":"a b"}"#,
-        r#"{"client_id":"a\nb"}"#,
-        r#"{"client_id":"acme","plan":""}"#,
-        r#"{"client_id":"acme","roles":["a,b"]}"#,
-        r#"{"client_id":"acme","roles":"admin"}"#,
-        r#"{"client_id":"acme","ttl":-1}"#,
-        "\u{feff}{}",
-        &long_name,
-        &large,
-        &many_roles,
+    let deep = format!(
+        r#"{{"client_id":"acme","roles":{}{}}}"#,
+        "[".repeat(7_000),
+        "]".repeat(7_000)
+    );
+    for (body, fault) in [
+        // No object.
+        ("", "is not JSON: EOF while parsing"),
+        ("null", "is no JSON object"),
+        ("[]", "is no JSON object"),
+        (r#"["acme"]"#, "is no JSON object"),
+        (
+            r#"["acme","standard",null,["sk-1"],300]"#,
+            "is no JSON object",
+        ),
+        (r#"[{"client_id":"acme"}]"#, "is no JSON object"),
+        (r#""sk-1""#, "is no JSON object"),
+        ("7", "is no JSON object"),
+        ("true", "is no JSON object"),
+        // No JSON.
+        ("{", "is not JSON: EOF while parsing"),
+        ("sk-1", "is not JSON: expected value"),
+        ("<html>sk-1</html>", "is not JSON: expected value"),
+        ("{client_id:\"acme\"}", "is not JSON: key must be a string"),
+        ("{'client_id':'acme'}", "is not JSON: key must be a string"),
+        (r#"{"client_id":"acme",}"#, "is not JSON: trailing comma"),
+        (
+            r#"{"client_id":"acme"} sk-1"#,
+            "is not JSON: trailing characters",
+        ),
+        (
+            r#"{"client_id":"acme"}{"client_id":"acme"}"#,
+            "is not JSON: trailing characters",
+        ),
+        (
+            "{\"client_id\":\"acme\"}\0",
+            "is not JSON: trailing characters",
+        ),
+        (
+            "\u{feff}{\"client_id\":\"acme\"}",
+            "is not JSON: expected value",
+        ),
+        (
+            "{\"client_id\":\"ac\nme\"}",
+            "is not JSON: control character",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":NaN}"#,
+            "is not JSON: expected value",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":Infinity}"#,
+            "is not JSON: expected value",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":+5}"#,
+            "is not JSON: expected value",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":05}"#,
+            "is not JSON: invalid number",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":5.}"#,
+            "is not JSON: invalid number",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":0x5}"#,
+            "is not JSON: expected `,` or `}`",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":1e999}"#,
+            "is not JSON: number out of range",
+        ),
+        (r#"{"client_id":"\ud800"}"#, "is not JSON: "),
+        (r#"{"client_id":"acme","x":[1,]}"#, "is not JSON: "),
+        (
+            r#"{"client_id":"acme","x":"\x"}"#,
+            "is not JSON: invalid escape",
+        ),
+        (&deep, "is not JSON: recursion limit exceeded"),
+        // No client.
+        ("{}", "has no client_id"),
+        (r#"{"clientId":"acme"}"#, "has no client_id"),
+        (r#"{"client_id":null}"#, "has no client_id"),
+        (
+            r#"{"client_id":7}"#,
+            "client_id: expected a name, found a number",
+        ),
+        (
+            r#"{"client_id":true}"#,
+            "client_id: expected a name, found a boolean",
+        ),
+        (
+            r#"{"client_id":["sk-1"]}"#,
+            "client_id: expected a name, found an array",
+        ),
+        (
+            r#"{"client_id":{"id":"sk-1"}}"#,
+            "client_id: expected a name, found an object",
+        ),
+        (r#"{"client_id":""}"#, "client_id: a string that is no name"),
+        (
+            r#"{"client_id":"sk-1 b"}"#,
+            "client_id: a string that is no name",
+        ),
+        (
+            r#"{"client_id":"sk-1\nb"}"#,
+            "client_id: a string that is no name",
+        ),
+        (
+            r#"{"client_id":"sk-1\u0000"}"#,
+            "client_id: a string that is no name",
+        ),
+        (
+            r#"{"client_id":"sk-ä"}"#,
+            "client_id: a string that is no name",
+        ),
+        (&long_name, "client_id: a string that is no name"),
+        // Other members.
+        (
+            r#"{"client_id":"acme","plan":""}"#,
+            "plan: a string that is no name",
+        ),
+        (
+            r#"{"client_id":"acme","plan":7}"#,
+            "plan: expected a name, found a number",
+        ),
+        (
+            r#"{"client_id":"acme","plan":{"sk-1":1}}"#,
+            "plan: expected a name, found an object",
+        ),
+        (
+            r#"{"client_id":"acme","team":"sk-1;"}"#,
+            "team: a string that is no name",
+        ),
+        (
+            r#"{"client_id":"acme","team":false}"#,
+            "team: expected a name, found a boolean",
+        ),
+        (
+            r#"{"client_id":"acme","roles":"sk-1"}"#,
+            "roles: expected an array of names, found a string",
+        ),
+        (
+            r#"{"client_id":"acme","roles":{"sk-1":true}}"#,
+            "roles: expected an array of names, found an object",
+        ),
+        (
+            r#"{"client_id":"acme","roles":["a","sk-1,b"]}"#,
+            "roles[1]: a string that is no name",
+        ),
+        (
+            r#"{"client_id":"acme","roles":["a","b",null]}"#,
+            "roles[2]: expected a name, found null",
+        ),
+        (
+            r#"{"client_id":"acme","roles":[7]}"#,
+            "roles[0]: expected a name, found a number",
+        ),
+        (
+            r#"{"client_id":"acme","roles":[["sk-1"]]}"#,
+            "roles[0]: expected a name, found an array",
+        ),
+        (&many_roles, "roles: 17 of them; at most 16 are believed"),
+        (
+            r#"{"client_id":"acme","ttl":-1}"#,
+            "ttl: expected a whole number of seconds from 0, found another number",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":1.5}"#,
+            "ttl: expected a whole number of seconds from 0, found another number",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":1e-1}"#,
+            "ttl: expected a whole number of seconds from 0, found another number",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":"sk-1"}"#,
+            "ttl: expected a whole number of seconds from 0, found a string",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":"300"}"#,
+            "ttl: expected a whole number of seconds from 0, found a string",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":true}"#,
+            "ttl: expected a whole number of seconds from 0, found a boolean",
+        ),
+        // Members that come twice.
+        (
+            r#"{"client_id":"acme","client_id":"acme"}"#,
+            "client_id: written twice",
+        ),
+        (
+            r#"{"client_id":"acme","client\u005fid":"sk-1"}"#,
+            "client_id: written twice",
+        ),
+        (
+            r#"{"client_id":"acme","plan":"a","plan":null}"#,
+            "plan: written twice",
+        ),
+        (
+            r#"{"client_id":"acme","team":null,"team":"a"}"#,
+            "team: written twice",
+        ),
+        (
+            r#"{"client_id":"acme","roles":[],"roles":["admin"]}"#,
+            "roles: written twice",
+        ),
+        (
+            r#"{"client_id":"acme","ttl":1,"x":2,"ttl":1}"#,
+            "ttl: written twice",
+        ),
     ] {
-        assert_eq!(verdict(200, body), None, "{:.60}", body);
+        let told = match verdict(200, body) {
+            Err(failure @ Failure::Answer(_)) => failure.to_string(),
+            other => panic!("{body:.80}: {other:?}"),
+        };
+        assert!(told.contains(fault), "{body:.80}: {told}");
+        assert!(!told.contains("sk-"), "{body:.80}: {told}");
     }
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_no_answer_wherever_they_stand() {
+    for body in [
+        &b"\xff\xfe{\"client_id\":\"acme\"}"[..],
+        b"{\"client_id\":\"ac\xffme\"}",
+        b"{\"client_id\":\"acme\",\"unknown\":\"\xff\"}",
+        b"{\"client_id\":\"acme\",\"\xff\":1}",
+    ] {
+        let told = verdict(200, body).unwrap_err().to_string();
+        assert_eq!(told, "its answer is not believed: is not UTF-8");
+    }
+}
+
+#[test]
+fn an_answer_is_read_up_to_its_greatest_size() {
+    let of_size = |size: usize| {
+        let (head, tail) = (r#"{"client_id":"acme","x":""#, r#""}"#);
+        format!("{head}{}{tail}", "x".repeat(size - head.len() - tail.len()))
+    };
+    assert!(verdict(200, of_size(MAX_ANSWER_BYTES)).is_ok());
+    assert_eq!(
+        verdict(200, of_size(MAX_ANSWER_BYTES + 1)),
+        Err(Failure::NoAnswer)
+    );
+}
+
+#[test]
+fn what_nobody_documented_is_passed_over_and_null_is_as_good_as_nothing() {
+    let plain = client(r#"{"client_id":"acme"}"#);
+    let deep = format!(
+        r#"{{"client_id":"acme","x":{}{}}}"#,
+        "[".repeat(8_000),
+        "]".repeat(8_000)
+    );
+    for body in [
+        r#"{"client_id":"acme","plan":null,"team":null,"roles":null,"ttl":null}"#,
+        r#"{"client_id":"acme","roles":[]}"#,
+        r#"{"x":1,"client_id":"acme","x":{"client_id":"other"},"x":[1e999,"\ud800"],"":null}"#,
+        r#" {"client\u005fid" : "\u0061cme" } "#,
+        "\r\n\t{\"client_id\":\"acme\"}\n",
+        &deep,
+    ] {
+        assert_eq!(client(body), plain, "{body:.80}");
+    }
+}
+
+#[test]
+fn a_whole_answer_is_taken_over() {
+    let body =
+        r#"{"client_id":"acme","plan":"premium","team":"blue","roles":["dev","ops:eu"],"ttl":60}"#;
+    let told = Client {
+        id: "acme".to_owned(),
+        plan_name: Some("premium".to_owned()),
+        plan: None,
+        team: Some("blue".to_owned()),
+        roles: vec!["dev".to_owned(), "ops:eu".to_owned()],
+    };
+    assert_eq!(client(body), told);
 }
 
 #[test]
 fn ttl_is_obeyed_up_to_a_day() {
     let lasts = |body: &str| match verdict(200, body) {
-        Some(Verdict::Valid { lasts, .. }) => Some(lasts.as_secs()),
+        Ok(Verdict::Valid { lasts, .. }) => Some(lasts.as_secs()),
         _ => None,
     };
     assert_eq!(lasts(r#"{"client_id":"acme"}"#), Some(300));
     assert_eq!(lasts(r#"{"client_id":"acme","ttl":5}"#), Some(5));
     assert_eq!(lasts(r#"{"client_id":"acme","ttl":0}"#), Some(0));
-    assert_eq!(
-        lasts(r#"{"client_id":"acme","ttl":99999999999}"#),
-        Some(86_400)
-    );
+    for huge in ["99999999999", "18446744073709551616", "1e300", "86400.0"] {
+        let body = format!(r#"{{"client_id":"acme","ttl":{huge}}}"#);
+        assert_eq!(lasts(&body), Some(86_400), "{huge}");
+    }
+    // However a whole number is written.
+    for (written, seconds) in [
+        ("300.0", 300),
+        ("3e2", 300),
+        ("30E+1", 300),
+        ("0.0", 0),
+        ("-0", 0),
+    ] {
+        let body = format!(r#"{{"client_id":"acme","ttl":{written}}}"#);
+        assert_eq!(lasts(&body), Some(seconds), "{written}");
+    }
+}
+
+proptest! {
+    /// An answer is believed exactly if each of its members is what the documentation says.
+    #[test]
+    fn an_answer_is_believed_if_it_is_as_documented_and_only_then(
+        members in prop::collection::vec((member_name(), member_value()), 0..6),
+    ) {
+        let written: Vec<String> = members
+            .iter()
+            .map(|(name, value)| format!("{}:{value}", serde_json::json!(name)))
+            .collect();
+        let body = format!("{{{}}}", written.join(","));
+
+        let values = |wanted: &str| -> Vec<&serde_json::Value> {
+            members.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value).collect()
+        };
+        let is_plain = |value: &serde_json::Value| {
+            value.as_str().is_some_and(|text| ["acme", "premium", "a:b"].contains(&text))
+        };
+        let optional = |name: &str, fits: &dyn Fn(&serde_json::Value) -> bool| match values(name)[..] {
+            [] => true,
+            [value] => value.is_null() || fits(value),
+            _ => false,
+        };
+        let documented = matches!(values("client_id")[..], [value] if is_plain(value))
+            && optional("plan", &is_plain)
+            && optional("team", &is_plain)
+            && optional("roles", &|value| value.as_array().is_some_and(|roles| roles.iter().all(is_plain)))
+            && optional("ttl", &|value| value.as_f64().is_some_and(|ttl| ttl >= 0.0 && ttl.trunc() == ttl));
+        prop_assert_eq!(verdict(200, &body).is_ok(), documented, "{}", body);
+    }
+
+    #[test]
+    fn any_bytes_are_answered(body in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = verdict(200, body);
+    }
+}
+
+fn member_name() -> impl Strategy<Value = String> {
+    let names = [
+        "client_id",
+        "client_id",
+        "client_id",
+        "plan",
+        "team",
+        "roles",
+        "ttl",
+        "unknown",
+        "Plan",
+    ];
+    prop::sample::select(names.to_vec()).prop_map(str::to_owned)
+}
+
+fn member_value() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::{Value, json};
+    let text = prop::sample::select(vec!["acme", "premium", "a:b", "", "a b", "a,b", "300"])
+        .prop_map(Value::from);
+    let leaf = prop_oneof![
+        6 => text,
+        1 => Just(Value::Null),
+        1 => any::<bool>().prop_map(Value::from),
+        2 => prop::sample::select(vec![json!(0), json!(300), json!(300.0), json!(1.5), json!(-1), json!(u64::MAX)]),
+    ];
+    leaf.clone().prop_recursive(2, 8, 3, move |inner| {
+        prop_oneof![
+            3 => prop::collection::vec(leaf.clone(), 0..3).prop_map(Value::from),
+            1 => prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            1 => prop::collection::btree_map("client_id|plan|x", inner, 0..3)
+                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
 }
 
 // === what is known ===

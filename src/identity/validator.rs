@@ -1,21 +1,17 @@
 //! What the validator is asked, and what its answer means.
 
+use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Client;
+use super::answer::{Answer, AnswerFault};
 use crate::config::policy::Validator;
 use crate::host::{Callout, CalloutAnswer};
 
 /// Larger answers count as failure.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
-
-/// A client with more roles than that is not believed.
-const MAX_ROLES: usize = 16;
-
-/// The longest name that is believed, in bytes.
-const MAX_NAME: usize = 128;
 
 /// No answer is remembered longer, whatever it says of itself.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,6 +33,17 @@ pub enum Verdict {
     },
 }
 
+/// Why the validator's answer says nothing of a key: it failed, so nothing is known and nothing is to be remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// It did not answer, or with more than [`MAX_ANSWER_BYTES`].
+    NoAnswer,
+    /// It answered with a status that means neither yes nor no.
+    Status(u16),
+    /// It said yes in a document that is not believed.
+    Answer(AnswerFault),
+}
+
 /// A question to the validator, ready to be sent.
 #[derive(Debug)]
 pub struct Question<'a> {
@@ -48,19 +55,6 @@ pub struct Question<'a> {
 #[derive(Serialize)]
 struct Ask<'a> {
     api_key: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    client_id: String,
-    #[serde(default)]
-    plan: Option<String>,
-    #[serde(default)]
-    team: Option<String>,
-    #[serde(default)]
-    roles: Option<Vec<String>>,
-    #[serde(default)]
-    ttl: Option<u64>,
 }
 
 impl<'a> Question<'a> {
@@ -100,56 +94,51 @@ impl<'a> Question<'a> {
 }
 
 impl Verdict {
-    /// What an answer means. `None`: the validator failed; nothing is known and nothing is to be remembered.
-    #[must_use]
-    pub fn read(validator: &Validator, answer: &CalloutAnswer) -> Option<Self> {
+    /// What an answer means.
+    ///
+    /// # Errors
+    /// When the validator failed.
+    pub fn read(validator: &Validator, answer: &CalloutAnswer) -> Result<Self, Failure> {
         let CalloutAnswer::Response { status, body } = answer else {
-            return None;
+            return Err(Failure::NoAnswer);
         };
         match status {
-            200 if body.len() <= MAX_ANSWER_BYTES => {
-                Self::valid(validator, serde_json::from_slice(body).ok()?)
-            }
-            401 | 403 | 404 => Some(Self::Invalid {
+            200 if body.len() > MAX_ANSWER_BYTES => Err(Failure::NoAnswer),
+            200 => Answer::read(body)
+                .map(|answer| Self::valid(validator, answer))
+                .map_err(Failure::Answer),
+            401 | 403 | 404 => Ok(Self::Invalid {
                 lasts: validator.remember_invalid,
             }),
-            _ => None,
+            status => Err(Failure::Status(*status)),
         }
     }
 
-    fn valid(validator: &Validator, answer: Answer) -> Option<Self> {
-        let roles = answer.roles.unwrap_or_default();
-        let names = [
-            Some(&answer.client_id),
-            answer.plan.as_ref(),
-            answer.team.as_ref(),
-        ];
-        let believable = roles.len() <= MAX_ROLES
-            && names
-                .into_iter()
-                .flatten()
-                .chain(&roles)
-                .all(|name| is_name(name));
-        believable.then(|| Self::Valid {
+    fn valid(validator: &Validator, answer: Answer) -> Self {
+        Self::Valid {
             client: Client {
                 id: answer.client_id,
                 plan_name: answer.plan,
                 plan: None,
                 team: answer.team,
-                roles,
+                roles: answer.roles,
             },
             lasts: answer
                 .ttl
                 .map_or(validator.remember_valid, Duration::from_secs)
                 .min(LONGEST),
-        })
+        }
     }
 }
 
-/// Names go into headers, metrics and logs, so only plain ones are believed.
-fn is_name(name: &str) -> bool {
-    (1..=MAX_NAME).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte))
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer => f.write_str("no answer, or one that is too large"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Answer(fault) => write!(f, "its answer is not believed: {fault}"),
+        }
+    }
 }
+
+impl std::error::Error for Failure {}

@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use crate::config::Policy;
 use crate::config::policy::Tables;
 use crate::host::{CalloutAnswer, CalloutId, Host, HostError, StreamId};
-use crate::identity::{Knowledge, Verdict};
+use crate::identity::{Failure, Knowledge, Verdict};
 use crate::reply::{Refusal, answer};
 
 use compiled::Compiled;
@@ -170,13 +170,11 @@ impl<H: Host> Gateway<H> {
         let policy = Rc::clone(&self.policy);
         let verdict = policy
             .validator()
-            .and_then(|validator| Verdict::read(validator, came));
-        self.telemetry.validator_answered(
-            &*self.host,
-            verdict.as_ref(),
-            came,
-            now.since(inquiry.asked),
-        );
+            .map_or(Err(Failure::NoAnswer), |validator| {
+                Verdict::read(validator, came)
+            });
+        self.telemetry
+            .validator_answered(&*self.host, verdict.as_ref(), now.since(inquiry.asked));
         let knowledge = verdict.map_or(Knowledge::Unknown, |verdict| {
             let (knowledge, remembered) =
                 policy

@@ -9,8 +9,8 @@ use rustc_hash::FxHashMap;
 use super::compiled::Compiled;
 use super::stream::Stream;
 use crate::config::policy::{AgentId, RouteId};
-use crate::host::{CalloutAnswer, Host, HostError, MetricId};
-use crate::identity::Verdict;
+use crate::host::{Host, HostError, MetricId};
+use crate::identity::{Failure, Verdict};
 use crate::reply::Refusal;
 
 /// Stands for a route or an agent that was not reached.
@@ -88,14 +88,13 @@ impl Telemetry {
     pub(super) fn validator_answered<H: Host>(
         &mut self,
         host: &H,
-        verdict: Option<&Verdict>,
-        answer: &CalloutAnswer,
+        verdict: Result<&Verdict, &Failure>,
         took: Duration,
     ) {
         let outcome = match verdict {
-            Some(Verdict::Valid { .. }) => "valid",
-            Some(Verdict::Invalid { .. }) => "invalid",
-            None => "failed",
+            Ok(Verdict::Valid { .. }) => "valid",
+            Ok(Verdict::Invalid { .. }) => "invalid",
+            Err(_) => "failed",
         };
         self.validator_call(host, outcome);
         let histogram = self
@@ -108,19 +107,11 @@ impl Telemetry {
                 u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             );
         }
-        let failed = verdict.is_none();
-        if failed && !self.validator_fails {
-            match answer {
-                CalloutAnswer::Response { status: 200, .. } => {
-                    log::warn!("the validator fails: its answer cannot be understood");
-                }
-                CalloutAnswer::Response { status, .. } => {
-                    log::warn!("the validator fails: status {status}")
-                }
-                CalloutAnswer::Failed => {
-                    log::warn!("the validator fails: no answer, or one that is too large")
-                }
-            }
+        let failed = verdict.is_err();
+        if let Err(failure) = verdict
+            && !self.validator_fails
+        {
+            log::warn!("the validator fails: {failure}");
         } else if !failed && self.validator_fails {
             log::info!("the validator answers again");
         }

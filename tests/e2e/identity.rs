@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpListener;
-use waykeeper_demo::auth::{Client, Fault, Field};
+use waykeeper_demo::auth::{Answer, Client, Fault, Field};
 use waykeeper_demo::stack::AUTH_CLUSTER;
 
 use crate::harness::{Draft, World, eventually};
@@ -246,6 +246,87 @@ async fn nobody_gets_in_because_the_validator_fails_and_nothing_is_remembered_of
         200
     );
     assert_eq!(world.agent("memory").stats().total, 1);
+}
+
+#[tokio::test]
+async fn the_validator_is_believed_if_its_answer_is_the_documented_object_and_only_then() {
+    let world = World::start().await;
+    let says = |key: &str, body: &str| {
+        let (status, body) = (200, body.to_owned());
+        world.auth().insert_key(key, Answer::Raw { status, body });
+    };
+    for (number, body) in [
+        r#"["acme"]"#,
+        r#"["acme","premium",null,["admin"],300]"#,
+        r#"[{"client_id":"acme"}]"#,
+        r#""acme""#,
+        "null",
+        "{}",
+        r#"{"client_id":null}"#,
+        r#"{"client_id":["acme"]}"#,
+        r#"{"client_id":"acme","client_id":"acme"}"#,
+        r#"{"client_id":"acme","client\u005fid":"globex"}"#,
+        r#"{"client_id":"acme","roles":[],"roles":["admin"]}"#,
+        r#"{"client_id":"acme","roles":"admin"}"#,
+        r#"{"client_id":"acme","roles":["admin",null]}"#,
+        r#"{"client_id":"acme","roles":[7]}"#,
+        r#"{"client_id":"acme","plan":7}"#,
+        r#"{"client_id":"acme","team":{}}"#,
+        r#"{"client_id":"acme","ttl":"300"}"#,
+        r#"{"client_id":"acme","ttl":-1}"#,
+        r#"{"client_id":"acme","ttl":1.5}"#,
+        r#"{"client_id":"acme","ttl":NaN}"#,
+        r#"{"client_id":"acme"} and more"#,
+        r#"{"client_id":"acme"}{}"#,
+        "\u{feff}{\"client_id\":\"acme\"}",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = format!("bad-{number}");
+        says(&key, body);
+
+        let refused = world.get(NOTES).key(&key).send().await;
+
+        let unavailable = (503, "validator_unavailable".to_owned());
+        assert_eq!(refused.refused(), unavailable, "{body}");
+        // It is remembered for nobody: a moment later the validator says another thing.
+        says(&key, r#"{"client_id":"acme"}"#);
+        assert_eq!(
+            world.get(NOTES).key(&key).send().await.status,
+            200,
+            "{body}"
+        );
+    }
+    for (number, body) in [
+        r#"{"client_id":"acme"}"#,
+        r#"{"client_id":"acme","plan":null,"team":null,"roles":null,"ttl":null}"#,
+        r#"{"client_id":"acme","ttl":300.0}"#,
+        r#"{"client_id":"acme","ttl":3e2}"#,
+        r#"{"x":1,"client_id":"acme","x":{"client_id":"globex"},"roles":[]}"#,
+        r#" {"client\u005fid":"\u0061cme"} "#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = format!("good-{number}");
+        says(&key, body);
+
+        let served = world.get(NOTES).key(&key).send().await;
+
+        let headers = served.echo().headers;
+        assert_eq!(headers.get("x-waykeeper-client"), Some("acme"), "{body}");
+        for name in ["x-waykeeper-team", "x-waykeeper-roles"] {
+            assert_eq!(headers.get(name), None, "{body}");
+        }
+        // And it is remembered: what the validator says now nobody asks for.
+        says(&key, "{}");
+        assert_eq!(
+            world.get(NOTES).key(&key).send().await.status,
+            200,
+            "{body}"
+        );
+    }
 }
 
 /// Lists the key `test` in the configuration.

@@ -1,0 +1,214 @@
+//! The document in which the validator says whose key it is: one JSON object, with members of their documented types.
+//! What is not that is not believed in part either. Members that nobody documented are passed over, unread.
+
+use std::fmt;
+
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+
+use crate::config::{MOST_ROLES, Node, is_name};
+
+/// Whose key it is, and how long that may be believed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) client_id: String,
+    pub(super) plan: Option<String>,
+    pub(super) team: Option<String>,
+    pub(super) roles: Vec<String>,
+    /// In seconds.
+    pub(super) ttl: Option<u64>,
+}
+
+/// Why an answer is not believed. It names the member and never shows what stands there, which might be a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerFault(String);
+
+/// The documented members as they are written.
+#[derive(Default)]
+struct Members {
+    client_id: Member,
+    plan: Member,
+    team: Member,
+    roles: Member,
+    ttl: Member,
+}
+
+#[derive(Default)]
+enum Member {
+    #[default]
+    Absent,
+    Once(Node),
+    Twice,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// Reads the body of an answer.
+    pub(super) fn read(body: &[u8]) -> Result<Self, AnswerFault> {
+        // What is passed over unread is not looked at by the parser; JSON is UTF-8 throughout.
+        let text = std::str::from_utf8(body).map_err(|_| AnswerFault::new("is not UTF-8"))?;
+        let members = Members::read(text)?;
+        Ok(Self {
+            client_id: match members.client_id.value("client_id")? {
+                Some(node) => name(node, "client_id")?,
+                None => return Err(AnswerFault::new("has no client_id")),
+            },
+            plan: members.plan.name("plan")?,
+            team: members.team.name("team")?,
+            roles: match members.roles.value("roles")? {
+                Some(node) => roles(node)?,
+                None => Vec::new(),
+            },
+            ttl: match members.ttl.value("ttl")? {
+                Some(node) => Some(seconds(&node)?),
+                None => None,
+            },
+        })
+    }
+}
+
+fn name(node: Node, place: &str) -> Result<String, AnswerFault> {
+    match node {
+        Node::Text(text) if is_name(&text) => Ok(text),
+        Node::Text(_) => Err(AnswerFault(format!("{place}: a string that is no name"))),
+        other => Err(AnswerFault(format!(
+            "{place}: expected a name, found {}",
+            kind(&other)
+        ))),
+    }
+}
+
+fn roles(node: Node) -> Result<Vec<String>, AnswerFault> {
+    match node {
+        Node::List(items) if items.len() > MOST_ROLES => Err(AnswerFault(format!(
+            "roles: {} of them; at most {MOST_ROLES} are believed",
+            items.len()
+        ))),
+        Node::List(items) => items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| name(item, &format!("roles[{index}]")))
+            .collect(),
+        other => Err(AnswerFault(format!(
+            "roles: expected an array of names, found {}",
+            kind(&other)
+        ))),
+    }
+}
+
+fn seconds(node: &Node) -> Result<u64, AnswerFault> {
+    node.whole().ok_or_else(|| {
+        let found = match node {
+            Node::Number(_) => "another number",
+            other => kind(other),
+        };
+        AnswerFault(format!(
+            "ttl: expected a whole number of seconds from 0, found {found}"
+        ))
+    })
+}
+
+/// What JSON calls such a value.
+fn kind(node: &Node) -> &'static str {
+    match node {
+        Node::Null => "null",
+        Node::Bool(_) => "a boolean",
+        Node::Number(_) => "a number",
+        Node::Text(_) => "a string",
+        Node::List(_) => "an array",
+        Node::Map(_) => "an object",
+    }
+}
+
+// === impl AnswerFault ===
+
+impl AnswerFault {
+    fn new(what: &str) -> Self {
+        Self(what.to_owned())
+    }
+}
+
+impl fmt::Display for AnswerFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for AnswerFault {}
+
+// === impl Members ===
+
+impl Members {
+    fn read(text: &str) -> Result<Self, AnswerFault> {
+        let mut json = serde_json::Deserializer::from_str(text);
+        let members = json
+            .deserialize_map(MembersVisitor)
+            .and_then(|members| json.end().map(|()| members));
+        members.map_err(|error| {
+            // All values are taken as they are, so the only one of a wrong type is the whole. Serde would show it.
+            if error.is_data() {
+                AnswerFault::new("is no JSON object")
+            } else {
+                AnswerFault(format!("is not JSON: {error}"))
+            }
+        })
+    }
+
+    fn documented(&mut self, name: &str) -> Option<&mut Member> {
+        match name {
+            "client_id" => Some(&mut self.client_id),
+            "plan" => Some(&mut self.plan),
+            "team" => Some(&mut self.team),
+            "roles" => Some(&mut self.roles),
+            "ttl" => Some(&mut self.ttl),
+            _ => None,
+        }
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members, A::Error> {
+        let mut members = Members::default();
+        while let Some(name) = access.next_key::<String>()? {
+            match members.documented(&name) {
+                Some(member @ Member::Absent) => *member = Member::Once(access.next_value()?),
+                Some(member) => {
+                    *member = Member::Twice;
+                    access.next_value::<IgnoredAny>()?;
+                }
+                None => {
+                    access.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(members)
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    /// What is written; `null` is as good as nothing.
+    fn value(self, place: &str) -> Result<Option<Node>, AnswerFault> {
+        match self {
+            Self::Absent | Self::Once(Node::Null) => Ok(None),
+            Self::Once(node) => Ok(Some(node)),
+            Self::Twice => Err(AnswerFault(format!(
+                "{place}: written twice; only one can count"
+            ))),
+        }
+    }
+
+    fn name(self, place: &str) -> Result<Option<String>, AnswerFault> {
+        self.value(place)?.map(|node| name(node, place)).transpose()
+    }
+}
