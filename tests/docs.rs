@@ -13,6 +13,7 @@ const README: &str = "README.md";
 const CONFIGURATION: &str = "docs/configuration.md";
 const REFUSALS: &str = "docs/refusals.md";
 const METRICS: &str = "docs/metrics.md";
+const OPERATIONS: &str = "docs/operations.md";
 
 // ------------------------------------------------------------------------------------------------------------ examples
 
@@ -129,6 +130,30 @@ fn every_metric_and_every_field_of_the_access_log_is_explained() {
         assert!(
             page.contains(&format!("`{field}`")),
             "{METRICS} lacks {field}"
+        );
+    }
+}
+
+#[test]
+fn every_line_that_traffic_can_write_to_the_log_is_explained() {
+    let (page, source) = (read(OPERATIONS), read("src/lifecycle/telemetry.rs"));
+    let lines: BTreeSet<_> = source
+        .split("format_args!(")
+        .skip(1)
+        .filter_map(|rest| {
+            rest.trim_start()
+                .strip_prefix('"')?
+                .split(['{', '"'])
+                .next()
+        })
+        // A line that is all another's words, such as the host's, begins with them.
+        .filter(|line| !line.is_empty())
+        .collect();
+    assert!(lines.len() >= 6, "{lines:?}");
+    for line in lines {
+        assert!(
+            page.contains(&format!("`{line}")),
+            "{OPERATIONS} lacks {line}"
         );
     }
 }

@@ -9,12 +9,14 @@ pub mod envoy;
 mod headers;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod simulated;
+mod throttle;
 mod time;
 
 use std::fmt;
 use std::time::Duration;
 
 pub use headers::{HeaderBlock, HeaderBlockError, encode};
+pub use throttle::Throttle;
 pub use time::Timestamp;
 
 /// What the filter asks of its host.

@@ -21,7 +21,7 @@ impl Timestamp {
 
     /// The moment so many whole seconds after 1970.
     #[must_use]
-    pub fn from_seconds(seconds: u64) -> Self {
+    pub const fn from_seconds(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 }

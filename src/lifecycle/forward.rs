@@ -2,6 +2,7 @@
 
 use super::compiled::Compiled;
 use super::stream::Stream;
+use super::telemetry::Telemetry;
 use crate::host::Host;
 use crate::reply::Refusal;
 
@@ -63,7 +64,7 @@ pub(super) fn name_upgrade<H: Host>(host: &H, refusal: &Refusal) {
 }
 
 /// Sets what the caller is told on a response that passes.
-pub(super) fn tell_caller<H: Host>(host: &H, stream: &mut Stream) {
+pub(super) fn tell_caller<H: Host>(host: &H, telemetry: &Telemetry, stream: &mut Stream) {
     for (name, value) in stream.rate_limit_headers() {
         host.set_response_header(name, value.as_bytes());
     }
@@ -75,7 +76,7 @@ pub(super) fn tell_caller<H: Host>(host: &H, stream: &mut Stream) {
                     host.set_response_header("sec-websocket-protocol", &protocol);
                 }
             }
-            Err(error) => log::warn!("{error}"),
+            Err(error) => telemetry.host_failed(host, error),
         }
     }
 }

@@ -101,7 +101,7 @@ impl<H: Host> Gateway<H> {
         let step = match Request::read(&*self.host, &self.policy, end_of_stream) {
             Ok(request) => self.begin(&mut stream, request),
             Err(error) => {
-                log::error!("{error}");
+                self.telemetry.host_failed(&*self.host, error);
                 Err(Stop::Refuse(Refusal::GatewayUnavailable))
             }
         };
@@ -145,7 +145,7 @@ impl<H: Host> Gateway<H> {
         if stream.phase == Phase::Forwarded {
             stream.active(self.ticks);
             stream.answered = true;
-            forward::tell_caller(&*self.host, stream);
+            forward::tell_caller(&*self.host, &self.telemetry, stream);
         }
     }
 
@@ -181,7 +181,7 @@ impl<H: Host> Gateway<H> {
                     .identity
                     .learn(&*self.host, &inquiry.key, verdict, now);
             if let Err(error) = remembered {
-                log::warn!("a validator's answer could not be remembered: {error}");
+                self.telemetry.not_remembered(&*self.host, error);
             }
             knowledge
         });
@@ -207,7 +207,7 @@ impl<H: Host> Gateway<H> {
     /// Has a stream's turn come by an event of its own, see [`Host::wake`].
     fn wake(&mut self, id: StreamId) {
         if let Err(error) = self.host.wake(id) {
-            log::error!("a stream that waits must have its turn at once: {error}");
+            self.telemetry.host_failed(&*self.host, error);
             self.on_wake(id);
         }
     }

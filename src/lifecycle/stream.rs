@@ -9,7 +9,6 @@ use crate::config::policy::{AgentId, RouteId};
 use crate::identity::{Client, Knowledge};
 use crate::limits::Count;
 use crate::reply::{Asked, Refusal};
-use crate::state::StateError;
 
 /// One request and its response.
 #[derive(Debug, Default)]
@@ -67,11 +66,7 @@ struct SilenceBound {
 
 impl Stream {
     /// Takes over what counting came to.
-    pub(super) fn counted(&mut self, count: Result<Count, StateError>) -> Result<(), Refusal> {
-        let count = count.map_err(|error| {
-            log::error!("the limits could not be checked: {error}");
-            Refusal::LimitsUnavailable
-        })?;
+    pub(super) fn counted(&mut self, count: Count) -> Result<(), Refusal> {
         let refused = count
             .is_refused()
             .then(|| count.full().map(str::to_owned).collect::<Vec<_>>());

@@ -1,29 +1,32 @@
-//! Metrics. Names of labels stand in the metric's name, as
+//! Metrics, and the lines of the log that traffic can cause. Names of labels stand in the metric's name, as
 //! `waykeeper_requests_total;route=chat;agent=gpu;outcome=allowed;`; Envoy's stats tags take them apart.
 
 use std::cell::Cell;
 use std::time::Duration;
 
+use log::Level;
 use rustc_hash::FxHashMap;
 
 use super::compiled::Compiled;
 use super::stream::Stream;
 use crate::config::policy::{AgentId, RouteId};
-use crate::host::{Host, HostError, MetricId};
+use crate::host::{Host, HostError, MetricId, Throttle};
 use crate::identity::{Failure, Verdict};
 use crate::reply::Refusal;
+use crate::state::StateError;
 
 /// Stands for a route or an agent that was not reached.
 const NONE: &str = "none";
 
-/// The gateway's metrics, each defined when it is first needed.
+/// The gateway's metrics, each defined when it is first needed, and its log.
 #[derive(Debug, Default)]
 pub(super) struct Telemetry {
     requests: FxHashMap<(Option<RouteId>, Option<AgentId>, &'static str), MetricId>,
     validator_calls: FxHashMap<&'static str, MetricId>,
     validator_duration: Option<MetricId>,
     remembered: [Cell<Option<MetricId>>; 2],
-    /// The log tells when the validator begins to fail and when it recovers, not every failure.
+    log: Throttle,
+    /// The log says that the validator fails, and not yet that it answers again.
     validator_fails: bool,
 }
 
@@ -107,24 +110,89 @@ impl Telemetry {
                 u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             );
         }
-        let failed = verdict.is_err();
-        if let Err(failure) = verdict
-            && !self.validator_fails
-        {
-            log::warn!("the validator fails: {failure}");
-        } else if !failed && self.validator_fails {
-            log::info!("the validator answers again");
+        match verdict {
+            Ok(_) => self.validator_answers(host),
+            Err(failure) => {
+                let kind = match failure {
+                    Failure::NoAnswer => "validator: no answer",
+                    Failure::Status(_) => "validator: status",
+                    Failure::Answer(_) => "validator: answer",
+                };
+                self.validator_fails |= self.log.log(
+                    Level::Warn,
+                    kind,
+                    host.now(),
+                    format_args!("the validator fails: {failure}"),
+                );
+            }
         }
-        self.validator_fails = failed;
+    }
+
+    /// Said once after the failures that the log told of; later, if it was said within the last minute.
+    fn validator_answers<H: Host>(&mut self, host: &H) {
+        const KIND: &str = "validator: answers";
+        if self.validator_fails && self.log.is_due(KIND, host.now()) {
+            self.log.log(
+                Level::Info,
+                KIND,
+                host.now(),
+                format_args!("the validator answers again"),
+            );
+            self.validator_fails = false;
+        }
     }
 
     /// The validator could not even be asked.
     pub(super) fn validator_unreachable<H: Host>(&mut self, host: &H, error: HostError) {
         self.validator_call(host, "failed");
-        if !self.validator_fails {
-            log::warn!("the validator cannot be asked: {error}");
-        }
-        self.validator_fails = true;
+        self.validator_fails |= self.log.log(
+            Level::Warn,
+            "validator: cannot be asked",
+            host.now(),
+            format_args!("the validator cannot be asked: {error}"),
+        );
+    }
+
+    /// The validator named a plan that is not configured.
+    pub(super) fn unknown_plan<H: Host>(&self, host: &H, name: &str) {
+        self.log.log(
+            Level::Warn,
+            "unknown plan",
+            host.now(),
+            format_args!(
+                "the validator names a plan that the configuration does not know: {name:?}"
+            ),
+        );
+    }
+
+    /// What the validator said holds for those who wait for it, but not for the next.
+    pub(super) fn not_remembered<H: Host>(&self, host: &H, error: StateError) {
+        self.log.log(
+            Level::Warn,
+            "not remembered",
+            host.now(),
+            format_args!("a validator's answer could not be remembered: {error}"),
+        );
+    }
+
+    /// A request was refused because nobody could say whether its limits are full.
+    pub(super) fn limits_unavailable<H: Host>(&self, host: &H, error: StateError) {
+        self.log.log(
+            Level::Error,
+            "limits",
+            host.now(),
+            format_args!("the limits could not be checked: {error}"),
+        );
+    }
+
+    /// The host did not give what a request was to be decided by, or an answer to be told of.
+    pub(super) fn host_failed<H: Host>(&self, host: &H, error: HostError) {
+        self.log.log(
+            Level::Error,
+            error.call,
+            host.now(),
+            format_args!("{error}"),
+        );
     }
 
     fn validator_call<H: Host>(&mut self, host: &H, outcome: &'static str) {

@@ -1,3 +1,5 @@
+mod log;
+
 use std::time::Duration;
 
 use super::*;

@@ -16,9 +16,10 @@ use super::stream::Stream;
 use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::{Host, Timestamp};
 use crate::identity::{Client, Credential, Found, Knowledge, find};
-use crate::limits::{Caller, host_of};
+use crate::limits::{Caller, Count, host_of};
 use crate::reply::Refusal;
 use crate::routing::{Chosen, NoMatch, choose};
+use crate::state::StateError;
 
 /// Why the walk stops.
 #[derive(Debug)]
@@ -65,9 +66,7 @@ impl<H: Host> Gateway<H> {
             Knowledge::Invalid => return Err(Refusal::InvalidKey.into()),
             Knowledge::Expired => return Err(Refusal::ExpiredKey.into()),
             Knowledge::UnknownPlan(name) => {
-                log::warn!(
-                    "the validator names a plan that the configuration does not know: {name:?}"
-                );
+                self.telemetry.unknown_plan(&*self.host, &name);
                 return Err(Refusal::UnknownPlan.into());
             }
             Knowledge::Unknown => return Err(Refusal::ValidatorUnavailable.into()),
@@ -130,7 +129,7 @@ impl<H: Host> Gateway<H> {
         }
         let address = self.address()?;
         let count = limits.gate(&*self.host, &address, now);
-        stream.counted(count)
+        self.counted(stream, count)
     }
 
     fn identify(
@@ -186,6 +185,18 @@ impl<H: Host> Gateway<H> {
                 limits.admit(&*self.host, Caller::Address(&address), None, route, now)
             }
         };
+        self.counted(stream, count)
+    }
+
+    fn counted(
+        &self,
+        stream: &mut Stream,
+        count: Result<Count, StateError>,
+    ) -> Result<(), Refusal> {
+        let count = count.map_err(|error| {
+            self.telemetry.limits_unavailable(&*self.host, error);
+            Refusal::LimitsUnavailable
+        })?;
         stream.counted(count)
     }
 

@@ -11,6 +11,7 @@ mod gateway;
 mod identity;
 mod keys;
 mod limits;
+mod log;
 mod metrics;
 mod openai;
 mod paths;

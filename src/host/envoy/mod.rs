@@ -5,13 +5,15 @@ mod wakes;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 
+use log::Level;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
 use super::{
     Callout, CalloutAnswer, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
-    MetricId, StreamId, Swap, Timestamp, Version, encode,
+    MetricId, StreamId, Swap, Throttle, Timestamp, Version, encode,
 };
 pub(crate) use wakes::woken;
 
@@ -32,6 +34,7 @@ struct Vm {
     metrics: RefCell<HashMap<String, MetricId>>,
     random: Cell<u64>,
     queues: Rc<wakes::Names>,
+    log: Throttle,
 }
 
 impl Envoy {
@@ -43,6 +46,7 @@ impl Envoy {
                 metrics: RefCell::default(),
                 random: Cell::new(seed()),
                 queues: wakes::Names::new(seed()),
+                log: Throttle::default(),
             }),
             wakes: None,
         }
@@ -75,7 +79,7 @@ impl Envoy {
 
     /// Has `on_tick` called once a second.
     pub(crate) fn tick_each_second(&self) {
-        tell(hostcalls::set_tick_period(1000));
+        self.tell(hostcalls::set_tick_period(1000));
     }
 
     /// The answer to the callout whose callback is under way, if it is not larger than `max_body`.
@@ -103,13 +107,25 @@ impl Envoy {
         }
     }
 
+    /// A refused hostcall changes nothing about a request that was decided on; the log tells of it.
+    fn tell(&self, result: Result<(), HostError>) {
+        if let Err(error) = result {
+            self.complain(error.call, format_args!("{error}"));
+        }
+    }
+
+    #[cold]
+    fn complain(&self, kind: &'static str, line: fmt::Arguments<'_>) {
+        self.vm.log.log(Level::Warn, kind, self.now(), line);
+    }
+
     fn metric(&self, kind: MetricType, name: &str) -> Option<MetricId> {
         if let Some(id) = self.vm.metrics.borrow().get(name) {
             return Some(*id);
         }
         let id = hostcalls::define_metric(kind, name).map(MetricId);
         if let Err(error) = id {
-            log::warn!("{name}: {error}");
+            self.complain("metric", format_args!("{name}: {error}"));
         }
         let id = id.ok()?;
         self.vm.metrics.borrow_mut().insert(name.to_owned(), id);
@@ -179,7 +195,7 @@ impl Host for Envoy {
     }
 
     fn set_request_header(&self, name: &str, value: &[u8]) {
-        tell(hostcalls::replace_header(
+        self.tell(hostcalls::replace_header(
             MapType::HttpRequestHeaders,
             name.as_bytes(),
             value,
@@ -187,7 +203,7 @@ impl Host for Envoy {
     }
 
     fn remove_request_header(&self, name: &[u8]) {
-        tell(hostcalls::remove_header(MapType::HttpRequestHeaders, name));
+        self.tell(hostcalls::remove_header(MapType::HttpRequestHeaders, name));
     }
 
     fn response_headers(&self) -> Result<HeaderBlock, HostError> {
@@ -195,7 +211,7 @@ impl Host for Envoy {
     }
 
     fn set_response_header(&self, name: &str, value: &[u8]) {
-        tell(hostcalls::replace_header(
+        self.tell(hostcalls::replace_header(
             MapType::HttpResponseHeaders,
             name.as_bytes(),
             value,
@@ -208,7 +224,7 @@ impl Host for Envoy {
 
     fn reply(&self, reply: &LocalReply) {
         let headers = encode(&reply.headers);
-        tell(hostcalls::send_local_response(
+        self.tell(hostcalls::send_local_response(
             reply.status,
             &reply.details,
             &headers,
@@ -218,11 +234,11 @@ impl Host for Envoy {
     }
 
     fn resume(&self) {
-        tell(hostcalls::continue_stream(StreamType::HttpRequest));
+        self.tell(hostcalls::continue_stream(StreamType::HttpRequest));
     }
 
     fn reset(&self) {
-        tell(hostcalls::close_stream(StreamType::HttpRequest));
+        self.tell(hostcalls::close_stream(StreamType::HttpRequest));
     }
 
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
@@ -240,11 +256,11 @@ impl Host for Envoy {
     }
 
     fn increment(&self, counter: MetricId) {
-        tell(hostcalls::increment_metric(counter.0));
+        self.tell(hostcalls::increment_metric(counter.0));
     }
 
     fn record(&self, histogram: MetricId, value: u64) {
-        tell(hostcalls::record_metric(histogram.0, value));
+        self.tell(hostcalls::record_metric(histogram.0, value));
     }
 }
 
@@ -262,11 +278,4 @@ fn headers(kind: MapType) -> Result<HeaderBlock, HostError> {
         call: "headers that can be read",
         status: Status::ParseFailure as u32,
     })
-}
-
-/// A refused hostcall changes nothing about a request that was decided on; the log tells of it.
-fn tell(result: Result<(), HostError>) {
-    if let Err(error) = result {
-        log::warn!("{error}");
-    }
 }
