@@ -68,7 +68,13 @@ impl fmt::Display for Summary<'_> {
             },
         )?;
         let asked = match &policy.clients.validator {
-            Some(validator) => format!("others asked of {}", validator.cluster),
+            Some(validator) => {
+                let cluster = &validator.cluster;
+                match validator.generation {
+                    1 => format!("others asked of {cluster}"),
+                    raised => format!("others asked of {cluster}, generation {raised}"),
+                }
+            }
             None => "no validator".to_owned(),
         };
         writeln!(

@@ -127,6 +127,24 @@ FILE:1: good
 }
 
 #[test]
+fn a_raised_generation_is_told_and_one_that_is_none_is_a_fault() {
+    let document = |generation: &str| {
+        let remember = format!("/validate, remember: {{generation: {generation}}}");
+        BARE.replace("/validate", &remember)
+    };
+
+    let raised = check(&document("2"), &[]);
+    let none = check(&document("0"), &[]);
+
+    assert_good(&raised);
+    let told = "  0 listed keys, others asked of auth, generation 2\n";
+    assert!(raised.output.contains(told), "{}", raised.output);
+    let told = "FILE:2: clients.validator.remember.generation: expected a whole number from 1 to ";
+    assert_eq!(none.status, 1);
+    assert!(none.errors.contains(told), "{}", none.errors);
+}
+
+#[test]
 fn the_repository_s_own_files_are_good() {
     let path = |name: &str| repository(name).to_str().unwrap().to_owned();
     let (own, envoy) = (path("envoy/waykeeper.yaml"), path("envoy/envoy.yaml"));
