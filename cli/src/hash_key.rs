@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 
 use sha2::{Digest, Sha256};
+use waykeeper::identity::MAX_KEY;
 
 use crate::Outcome;
-
-const LONGEST: usize = 512;
 
 /// Reads a key and prints its SHA-256.
 pub(crate) fn run() -> io::Result<Outcome> {
@@ -16,7 +15,7 @@ pub(crate) fn run() -> io::Result<Outcome> {
     // One more than a longest key with its line's end, so that a longer one is seen to be longer.
     io::stdin()
         .lock()
-        .take(LONGEST as u64 + 3)
+        .take(MAX_KEY as u64 + 3)
         .read_to_end(&mut bytes)?;
     match hash(&bytes) {
         Ok(hash) => {
@@ -38,8 +37,8 @@ fn hash(input: &[u8]) -> Result<String, String> {
     if key.is_empty() {
         return Err("no key on standard input".to_owned());
     }
-    if key.len() > LONGEST {
-        return Err(format!("the key is longer than {LONGEST} characters"));
+    if key.len() > MAX_KEY {
+        return Err(format!("the key is longer than {MAX_KEY} characters"));
     }
     if let Some(position) = key.iter().position(|byte| !byte.is_ascii_graphic()) {
         return Err(format!(

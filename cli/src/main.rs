@@ -30,7 +30,7 @@ enum Command {
     Schema,
     /// Read a key from standard input and print its SHA-256, as clients.keys lists it
     ///
-    /// The key is 1 to 512 visible ASCII characters; the end of its line is no part of it. It is never taken from the
+    /// The key is 1 to 4,096 visible ASCII characters; the end of its line is no part of it. It is never taken from the
     /// arguments, since other users of the machine can see those. For example:
     ///
     ///     openssl rand -hex 32 | tee new.key | waykeeper hash-key

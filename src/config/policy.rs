@@ -2,6 +2,7 @@
 //! Everything here is resolved (names are indices, rates are nanoseconds), complete (defaults are filled in) and
 //! known to be possible, so no stage has to check it again.
 
+use std::fmt;
 use std::time::Duration;
 
 /// A checked configuration.
@@ -106,7 +107,7 @@ pub enum UnknownPlan {
 }
 
 /// The service that knows keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Validator {
     /// Envoy's cluster.
     pub cluster: String,
@@ -122,6 +123,18 @@ pub struct Validator {
     pub remember_invalid: Duration,
     /// What was remembered under another number is not believed under this one. At least one.
     pub generation: u64,
+}
+
+/// What the validator demands may be a secret, and so may its path be.
+impl fmt::Debug for Validator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Validator")
+            .field("cluster", &self.cluster)
+            .field("timeout", &self.timeout)
+            .field("remember_valid", &self.remember_valid)
+            .field("remember_invalid", &self.remember_invalid)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A named set of limits.

@@ -5,9 +5,29 @@
 //! behind it. All numbers are 32-bit little-endian.
 
 use std::fmt;
+use std::ops::Deref;
+
+/// What may hold a key: values of headers, a path with its query, the body of a question to the validator. Whoever prints
+/// it for debugging sees that it is there, and nothing of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Sensitive<T>(pub T);
+
+impl<T> fmt::Debug for Sensitive<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sensitive(…)")
+    }
+}
+
+impl<T> Deref for Sensitive<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 /// All headers of a message, in their order. Values are bytes, as they came from outside.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct HeaderBlock {
     bytes: Vec<u8>,
     places: Vec<Place>,
@@ -66,7 +86,7 @@ impl HeaderBlock {
     }
 
     /// All values of a header, in order. Names of another length are passed over unread.
-    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
         self.places
             .iter()
             .filter(move |place| {
@@ -82,6 +102,17 @@ impl HeaderBlock {
     fn value(&self, place: &Place) -> Option<&[u8]> {
         let start = place.start + place.name + 1;
         self.bytes.get(start..start + place.value)
+    }
+}
+
+/// Names only: a value may be a key.
+impl fmt::Debug for HeaderBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = self.iter().map(|(name, value)| {
+            let name = String::from_utf8_lossy(name).into_owned();
+            (name, Sensitive(value))
+        });
+        f.debug_map().entries(hidden).finish()
     }
 }
 
@@ -150,6 +181,16 @@ mod tests {
                 "cut at {cut}"
             );
         }
+    }
+
+    #[test]
+    fn values_do_not_show_themselves() {
+        let block = HeaderBlock::from_pairs(&[("x-api-key", "secret")]);
+        let shown = format!("{block:?} {:#?}", Sensitive("secret"));
+        assert!(
+            shown.contains("x-api-key") && !shown.contains("secret"),
+            "{shown}"
+        );
     }
 
     #[test]

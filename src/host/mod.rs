@@ -15,7 +15,7 @@ mod time;
 use std::fmt;
 use std::time::Duration;
 
-pub use headers::{HeaderBlock, HeaderBlockError, encode};
+pub use headers::{HeaderBlock, HeaderBlockError, Sensitive, encode};
 pub use throttle::Throttle;
 pub use time::Timestamp;
 
@@ -149,7 +149,7 @@ pub struct CalloutId(pub u32);
 pub struct MetricId(pub u32);
 
 /// A request of the filter's own, to a cluster of the host.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Callout<'a> {
     /// The cluster.
     pub cluster: &'a str,
@@ -162,7 +162,7 @@ pub struct Callout<'a> {
 }
 
 /// What came back of a callout.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum CalloutAnswer {
     /// An answer, whoever gave it: a refused connection and a timeout come as the host's own 503 and 504.
     Response {
@@ -176,7 +176,7 @@ pub enum CalloutAnswer {
 }
 
 /// A finished answer of the filter itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LocalReply {
     /// HTTP's status.
     pub status: u16,
@@ -188,6 +188,41 @@ pub struct LocalReply {
     pub body: Vec<u8>,
     /// What the access log shall call it; no spaces.
     pub details: String,
+}
+
+// A callout tells the validator a key, its answer may repeat it, and a reply repeats the request's id: none of them
+// shows what it holds.
+
+impl fmt::Debug for Callout<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Callout")
+            .field("cluster", &self.cluster)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CalloutAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Response { status, body } => f
+                .debug_struct("Response")
+                .field("status", status)
+                .field("body", &Sensitive(body))
+                .finish(),
+            Self::Failed => f.write_str("Failed"),
+        }
+    }
+}
+
+impl fmt::Debug for LocalReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalReply")
+            .field("status", &self.status)
+            .field("grpc_status", &self.grpc_status)
+            .field("details", &self.details)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The host could not do what was asked.

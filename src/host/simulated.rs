@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub struct Process {
 }
 
 /// A request that was sent by the filter itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SentCallout {
     /// Its handle.
     pub id: CalloutId,
@@ -37,7 +38,7 @@ pub struct SentCallout {
 }
 
 /// What became of a simulated stream.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct SimulatedStream {
     /// The request's headers as they stand.
     pub request: Vec<(Vec<u8>, Vec<u8>)>,
@@ -49,6 +50,29 @@ pub struct SimulatedStream {
     pub resumed: bool,
     /// The stream was broken off.
     pub reset: bool,
+}
+
+impl fmt::Debug for SentCallout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SentCallout")
+            .field("id", &self.id)
+            .field("cluster", &self.cluster)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Of headers the names only: a value may be a key.
+impl fmt::Debug for SimulatedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedStream")
+            .field("request", &HeaderBlock::from_pairs(&self.request))
+            .field("response", &HeaderBlock::from_pairs(&self.response))
+            .field("reply", &self.reply)
+            .field("resumed", &self.resumed)
+            .field("reset", &self.reset)
+            .finish()
+    }
 }
 
 /// One worker.
@@ -70,8 +94,8 @@ pub struct SimulatedHost {
 
 type Interference = Box<dyn FnMut(CellName)>;
 
-impl std::fmt::Debug for SimulatedHost {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SimulatedHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimulatedHost")
             .field("streams", &self.streams)
             .finish_non_exhaustive()
@@ -123,13 +147,8 @@ impl Process {
 impl SimulatedHost {
     /// Begins a stream with these request headers, and selects it.
     pub fn begin(&self, id: StreamId, headers: &[(&str, &str)]) {
-        let bytes = |text: &str| text.as_bytes().to_vec();
-        let request = headers
-            .iter()
-            .map(|(name, value)| (bytes(name), bytes(value)))
-            .collect();
         let stream = SimulatedStream {
-            request,
+            request: owned(headers),
             ..SimulatedStream::default()
         };
         self.streams.borrow_mut().insert(id, stream);
@@ -139,12 +158,7 @@ impl SimulatedHost {
     /// Gives the stream a response, and selects it.
     pub fn respond(&self, id: StreamId, headers: &[(&str, &str)]) {
         self.selected.set(Some(id));
-        let bytes = |text: &str| text.as_bytes().to_vec();
-        let response = headers
-            .iter()
-            .map(|(name, value)| (bytes(name), bytes(value)))
-            .collect();
-        self.stream_mut(|stream| stream.response = response);
+        self.stream_mut(|stream| stream.response = owned(headers));
     }
 
     /// Ends a stream: nothing can be done with it any more.
@@ -222,6 +236,13 @@ impl SimulatedHost {
             *value += 1;
         }
     }
+}
+
+fn owned(headers: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect()
 }
 
 fn replace(headers: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &[u8], value: &[u8]) {

@@ -5,16 +5,17 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::schemes::{Part, Said, parts};
 use crate::config::policy::KeySource;
-use crate::host::HeaderBlock;
+use crate::host::{HeaderBlock, Sensitive};
 
-/// The longest key, in bytes.
-const MAX_KEY: usize = 512;
+/// The longest key, in bytes: tokens of identity providers that are opaque to others have thousands.
+pub const MAX_KEY: usize = 4096;
 
 const PROTOCOLS: &str = "sec-websocket-protocol";
 
 /// Where a request may carry keys: its headers, its path with the query, and whether it is a WebSocket handshake.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Presented<'a> {
     /// All headers.
     pub headers: &'a HeaderBlock,
@@ -27,15 +28,15 @@ pub struct Presented<'a> {
 /// What was found in the first source that is present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// No source is present.
+    /// No source is present; one that is empty counts as absent.
     Missing,
-    /// Empty, too long, repeated with different values, or of bytes that no key has.
+    /// Too long, repeated with different values, or of bytes that no key has.
     Malformed,
     /// A key.
     Key(Credential),
 }
 
-/// A key as it was presented: 1 to 512 visible ASCII characters. It shows itself to nobody.
+/// A key as it was presented: 1 to [`MAX_KEY`] visible ASCII characters. It shows itself to nobody.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(String);
 
@@ -64,63 +65,88 @@ impl std::fmt::Debug for Credential {
 /// Finds the key: the first source that is present counts, even if what it holds is no key.
 #[must_use]
 pub fn find(sources: &[KeySource], request: Presented<'_>) -> Found {
-    sources
-        .iter()
-        .find_map(|source| {
-            let mut values = values(source, request).into_iter();
-            let first = values.next()?;
-            Some(if values.all(|value| value == first) {
-                first
-            } else {
-                None
-            })
-        })
-        .map_or(Found::Missing, |value| {
-            value
-                .and_then(|value| Credential::read(&value))
-                .map_or(Found::Malformed, Found::Key)
-        })
+    for source in sources {
+        match held(source, request) {
+            Held::Nothing => {}
+            Held::One(value) if value.is_empty() => {}
+            Held::One(value) => {
+                return Credential::read(&value).map_or(Found::Malformed, Found::Key);
+            }
+            Held::Nonsense => return Found::Malformed,
+        }
+    }
+    Found::Missing
 }
 
-/// What a source holds, undecided whether it is a key; `None` where it cannot even be decoded.
-fn values<'a>(source: &'a KeySource, request: Presented<'a>) -> Vec<Option<Cow<'a, [u8]>>> {
-    match source {
-        KeySource::Header { name, scheme } => request
-            .headers
-            .get_all(name)
-            .filter_map(|value| match scheme {
-                None => Some(value),
-                Some(scheme) => after_scheme(value, scheme),
-            })
-            .map(|value| Some(Cow::Borrowed(value)))
-            .collect(),
-        KeySource::Query { name, any_request } => {
-            if !request.handshake && !any_request {
-                return Vec::new();
-            }
-            query(request.path)
-                .filter_map(|(parameter, value)| {
-                    (percent_decoded(parameter) == name.as_bytes()).then_some(value)
-                })
-                .map(|value| Some(percent_decoded(value)))
-                .collect()
-        }
-        KeySource::WebsocketProtocol { prefix } => {
-            if !request.handshake {
-                return Vec::new();
-            }
-            offered(request.headers)
-                .filter_map(|protocol| key_in_protocol(protocol, prefix))
-                .collect()
+/// What a source holds.
+#[derive(Default)]
+enum Held<'a> {
+    #[default]
+    Nothing,
+    /// One value, once or several times, undecided whether it is a key.
+    One(Cow<'a, [u8]>),
+    /// Different values, or what cannot even be decoded.
+    Nonsense,
+}
+
+impl<'a> Held<'a> {
+    fn add(self, value: Option<Cow<'a, [u8]>>) -> Self {
+        match (self, value) {
+            (Self::Nothing, Some(value)) => Self::One(value),
+            (Self::One(earlier), Some(value)) if earlier == value => Self::One(earlier),
+            _ => Self::Nonsense,
         }
     }
 }
 
-/// What follows the scheme of an `Authorization` value. `None`: it has another scheme.
-fn after_scheme<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
-    let (first, rest) = value.split_at_checked(scheme.len())?;
-    let follows = rest.is_empty() || rest.starts_with(b" ");
-    (first.eq_ignore_ascii_case(scheme.as_bytes()) && follows).then(|| rest.trim_ascii())
+fn held<'a>(source: &'a KeySource, request: Presented<'a>) -> Held<'a> {
+    let nothing = Held::default();
+    match source {
+        KeySource::Header { name, scheme: None } => request
+            .headers
+            .get_all(name)
+            .map(|value| Some(Cow::Borrowed(unrepeated(value))))
+            .fold(nothing, Held::add),
+        KeySource::Header {
+            name,
+            scheme: Some(scheme),
+        } => request
+            .headers
+            .get_all(name)
+            .flat_map(|value| parts(value, |token| is_scheme(token, scheme)))
+            .filter(|part| part.is_wanted())
+            .map(|part| match part.said() {
+                Said::Credential(value) => Some(Cow::Borrowed(value)),
+                Said::Nonsense => None,
+            })
+            .fold(nothing, Held::add),
+        KeySource::Query { name, any_request } if request.handshake || *any_request => {
+            query(request.path)
+                .filter(|(parameter, _)| percent_decoded(parameter) == name.as_bytes())
+                .map(|(_, value)| Some(percent_decoded(value)))
+                .fold(nothing, Held::add)
+        }
+        KeySource::WebsocketProtocol { prefix } if request.handshake => offered(request.headers)
+            .filter_map(|protocol| key_in_protocol(protocol, prefix))
+            .fold(nothing, Held::add),
+        KeySource::Query { .. } | KeySource::WebsocketProtocol { .. } => nothing,
+    }
+}
+
+fn is_scheme(token: &[u8], scheme: &str) -> bool {
+    token.eq_ignore_ascii_case(scheme.as_bytes())
+}
+
+/// A value that is the same between all its commas is what was repeated and joined on its way. Else a comma is the
+/// key's own.
+fn unrepeated(value: &[u8]) -> &[u8] {
+    let mut elements = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let first = elements.next().unwrap_or_default();
+    if elements.all(|element| element == first) {
+        first
+    } else {
+        value.trim_ascii()
+    }
 }
 
 /// The key that a subprotocol carries, plain behind the prefix or in base64url behind its `64` form.
@@ -212,8 +238,10 @@ pub fn offered_protocols(
 pub enum Removal<'a> {
     /// Remove the header.
     Header(&'a str),
+    /// Put this in place of the header: what stands in it beside the key.
+    Rest(&'a str, Sensitive<Vec<u8>>),
     /// Put this in place of the path.
-    Path(Vec<u8>),
+    Path(Sensitive<Vec<u8>>),
 }
 
 /// What must change so that no key travels on: every source is cleared, whichever counted, the query on any request.
@@ -221,19 +249,13 @@ pub enum Removal<'a> {
 #[must_use]
 pub fn without_key<'a>(sources: &'a [KeySource], request: Presented<'_>) -> Vec<Removal<'a>> {
     let mut removals = Vec::new();
-    for source in sources {
-        match source {
-            KeySource::Header { name, scheme } => {
-                let carries = request.headers.get_all(name).any(|value| {
-                    scheme
-                        .as_ref()
-                        .is_none_or(|scheme| after_scheme(value, scheme).is_some())
-                });
-                if carries {
-                    removals.push(Removal::Header(name));
-                }
-            }
-            KeySource::Query { .. } | KeySource::WebsocketProtocol { .. } => {}
+    for (index, source) in sources.iter().enumerate() {
+        let KeySource::Header { name, .. } = source else {
+            continue;
+        };
+        let earlier = sources.iter().take(index);
+        if !schemes_of(earlier, name).any(|_| true) {
+            removals.extend(without_schemes(sources, request.headers, name));
         }
     }
     let named = |parameter: &[u8]| {
@@ -243,9 +265,54 @@ pub fn without_key<'a>(sources: &'a [KeySource], request: Presented<'_>) -> Vec<
             .any(|source| matches!(source, KeySource::Query { name, .. } if parameter == name.as_bytes()))
     };
     if query(request.path).any(|(name, _)| named(name)) {
-        removals.push(Removal::Path(path_without(request.path, named)));
+        removals.push(Removal::Path(Sensitive(path_without(request.path, named))));
     }
     removals
+}
+
+/// The schemes of all sources that look at a header; `None` for one that takes whatever stands there.
+fn schemes_of<'a>(
+    sources: impl Iterator<Item = &'a KeySource>,
+    header: &str,
+) -> impl Iterator<Item = Option<&'a str>> {
+    sources.filter_map(move |source| match source {
+        KeySource::Header { name, scheme } if name == header => Some(scheme.as_deref()),
+        _ => None,
+    })
+}
+
+/// What must change in a header, of which all parts go that are of a source's scheme. `None`: nothing.
+fn without_schemes<'a>(
+    sources: &[KeySource],
+    headers: &HeaderBlock,
+    header: &'a str,
+) -> Option<Removal<'a>> {
+    let values = headers.get_all(header);
+    values.clone().next()?;
+    if schemes_of(sources.iter(), header).any(|scheme| scheme.is_none()) {
+        return Some(Removal::Header(header));
+    }
+    let wanted = |token: &[u8]| {
+        schemes_of(sources.iter(), header)
+            .flatten()
+            .any(|scheme| is_scheme(token, scheme))
+    };
+    let all = || values.clone().flat_map(|value| parts(value, wanted));
+    if !all().any(Part::is_wanted) {
+        return None;
+    }
+    let rest: Vec<_> = all()
+        .filter(|part| !part.is_wanted())
+        .map(Part::bytes)
+        .collect();
+    let rest = rest.join(&b", "[..]);
+    // What is left may read in another way than it did, if quotation marks without an end stood in it.
+    let clean = !parts(&rest, wanted).any(Part::is_wanted);
+    Some(if clean && !rest.is_empty() {
+        Removal::Rest(header, Sensitive(rest))
+    } else {
+        Removal::Header(header)
+    })
 }
 
 /// The path with all parameters gone that are `named`; without a `?` if none is left.
@@ -263,3 +330,6 @@ fn path_without(path: &[u8], named: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     }
     result
 }
+
+#[cfg(test)]
+mod tests;

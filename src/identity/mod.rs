@@ -7,16 +7,20 @@ mod answer;
 mod client;
 mod find;
 mod recent;
+mod schemes;
 mod validator;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
 pub use answer::AnswerFault;
 pub use client::Client;
-pub use find::{Credential, Found, Presented, Removal, find, offered_protocols, without_key};
+pub use find::{
+    Credential, Found, MAX_KEY, Presented, Removal, find, offered_protocols, without_key,
+};
 pub use validator::{Failure, MAX_ANSWER_BYTES, Question, Verdict};
 
 use recent::Recent;
@@ -27,8 +31,14 @@ use crate::state::keys::{self, Known, Record};
 use crate::state::{Decision, Grid, SeededHash, State, StateError};
 
 /// SHA-256 of a key: all that is kept of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyHash(pub [u8; keys::HASH_BYTES]);
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash(…)")
+    }
+}
 
 impl KeyHash {
     /// The hash of a key.

@@ -45,7 +45,6 @@ pub enum Failure {
 }
 
 /// A question to the validator, ready to be sent.
-#[derive(Debug)]
 pub struct Question<'a> {
     validator: &'a Validator,
     headers: Vec<(&'a str, &'a str)>,

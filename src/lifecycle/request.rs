@@ -1,8 +1,8 @@
 //! A request's headers as they arrived, and the same request cleansed of what must not travel on.
 
 use super::compiled::Compiled;
-use crate::config::policy::Protocol;
-use crate::host::{HeaderBlock, Host, HostError};
+use crate::config::policy::{KeySource, Protocol};
+use crate::host::{HeaderBlock, Host, HostError, Sensitive};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
 use crate::reply::Refusal;
 use crate::routing::Path;
@@ -12,7 +12,7 @@ use crate::routing::Path;
 pub(super) struct Request {
     headers: HeaderBlock,
     /// The path without keys, where it had any.
-    cleansed_path: Option<Vec<u8>>,
+    cleansed_path: Option<Sensitive<Vec<u8>>>,
     upgrade: Upgrade,
     end_of_stream: bool,
 }
@@ -42,35 +42,9 @@ impl Request {
             cleansed_path: None,
             end_of_stream,
         };
-        request.remove_reserved(host);
-        request.remove_keys(host, policy);
-        Ok(request)
-    }
-
-    fn remove_reserved<H: Host>(&self, host: &H) {
-        for (name, _) in self.headers.iter().filter(|(name, _)| is_reserved(name)) {
-            host.remove_request_header(name);
-        }
-    }
-
-    fn remove_keys<H: Host>(&mut self, host: &H, policy: &Compiled) {
         let sources = &policy.policy.clients.key_sources;
-        for removal in without_key(sources, self.presented()) {
-            match removal {
-                Removal::Header(name) => host.remove_request_header(name.as_bytes()),
-                Removal::Path(path) => {
-                    host.set_request_header(":path", &path);
-                    self.cleansed_path = Some(path);
-                }
-            }
-        }
-        if let Some((others, _)) = offered_protocols(sources, &self.headers) {
-            if others.is_empty() {
-                host.remove_request_header(b"sec-websocket-protocol");
-            } else {
-                host.set_request_header("sec-websocket-protocol", &others);
-            }
-        }
+        request.cleansed_path = cleanse(&Headers(host), sources, request.presented());
+        Ok(request)
     }
 
     /// Where the request may carry keys.
@@ -132,12 +106,64 @@ impl Request {
     }
 
     /// The subprotocol to name in a handshake's answer if the agent names none.
-    pub(super) fn protocol_for_caller(&self, policy: &Compiled) -> Option<Vec<u8>> {
+    pub(super) fn protocol_for_caller(&self, policy: &Compiled) -> Option<Sensitive<Vec<u8>>> {
         if self.upgrade != Upgrade::Websocket {
             return None;
         }
         let (_, answer) = offered_protocols(&policy.policy.clients.key_sources, &self.headers)?;
-        Some(answer)
+        Some(Sensitive(answer))
+    }
+}
+
+/// Takes out what must not travel on: keys, and headers that belong to the gateway. Returns the path if it had keys.
+fn cleanse(
+    fields: &impl Fields,
+    sources: &[KeySource],
+    presented: Presented<'_>,
+) -> Option<Sensitive<Vec<u8>>> {
+    for (name, _) in presented
+        .headers
+        .iter()
+        .filter(|(name, _)| is_reserved(name))
+    {
+        fields.remove(name);
+    }
+    let mut cleansed_path = None;
+    for removal in without_key(sources, presented) {
+        match removal {
+            Removal::Header(name) => fields.remove(name.as_bytes()),
+            Removal::Rest(name, rest) => fields.set(name, &rest),
+            Removal::Path(path) => {
+                fields.set(":path", &path);
+                cleansed_path = Some(path);
+            }
+        }
+    }
+    if let Some((others, _)) = offered_protocols(sources, presented.headers) {
+        if others.is_empty() {
+            fields.remove(b"sec-websocket-protocol");
+        } else {
+            fields.set("sec-websocket-protocol", &others);
+        }
+    }
+    cleansed_path
+}
+
+/// What can be cleansed of a request.
+trait Fields {
+    fn set(&self, name: &str, value: &[u8]);
+    fn remove(&self, name: &[u8]);
+}
+
+struct Headers<'a, H>(&'a H);
+
+impl<H: Host> Fields for Headers<'_, H> {
+    fn set(&self, name: &str, value: &[u8]) {
+        self.0.set_request_header(name, value);
+    }
+
+    fn remove(&self, name: &[u8]) {
+        self.0.remove_request_header(name);
     }
 }
 

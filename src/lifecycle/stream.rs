@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::idle::Ticks;
 use super::request::Request;
 use crate::config::policy::{AgentId, RouteId};
+use crate::host::Sensitive;
 use crate::identity::{Client, Knowledge};
 use crate::limits::Count;
 use crate::reply::{Asked, Refusal};
@@ -14,17 +15,17 @@ use crate::reply::{Asked, Refusal};
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     pub(super) phase: Phase,
-    pub(super) request_id: Option<Vec<u8>>,
+    pub(super) request_id: Option<Sensitive<Vec<u8>>>,
     pub(super) grpc: bool,
     pub(super) route: Option<RouteId>,
     /// The path as it goes on by the route, unless it goes on as it came.
-    pub(super) rewritten_path: Option<Vec<u8>>,
+    pub(super) rewritten_path: Option<Sensitive<Vec<u8>>>,
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
     /// The response's headers have arrived.
     pub(super) answered: bool,
     /// The subprotocol to name in the handshake's answer if the agent names none.
-    pub(super) protocol: Option<Vec<u8>>,
+    pub(super) protocol: Option<Sensitive<Vec<u8>>>,
     count: Count,
     body: Option<BodyBound>,
     silence: Option<SilenceBound>,
@@ -99,7 +100,7 @@ impl Stream {
 
     pub(super) fn asked(&self) -> Asked<'_> {
         Asked {
-            request_id: self.request_id.as_deref(),
+            request_id: self.request_id.as_deref().map(Vec::as_slice),
             grpc: self.grpc,
         }
     }

@@ -617,6 +617,39 @@ fn waiting_for_the_validator_is_no_silence() {
     assert!(world.stream(STREAM).resumed);
 }
 
+// === what must not be seen ===
+
+#[test]
+fn nothing_that_is_kept_of_a_request_shows_what_it_holds() {
+    let mut world = World::with(|document| {
+        document["clients"]["validator"]["headers"] = serde_json::json!({ "x-gateway": "SECRET" });
+        document["routes"][3]["prefix_rewrite"] = serde_json::json!("/rewritten");
+    });
+    let mut shown = String::new();
+    let mut show = |world: &World| shown += &format!("{:?}{:?}", world.gateway, world.host);
+    let headers = [
+        ("upgrade", "websocket"),
+        ("sec-websocket-protocol", "waykeeper.key.SECRET"),
+        ("x-api-key", "SECRET"),
+        ("x-other", "SECRET"),
+    ];
+    let path = "/ws/SECRET?key=SECRET&other=SECRET";
+    assert_eq!(world.request(STREAM, "GET", path, &headers), Flow::Hold);
+    show(&world);
+    let callouts = world.host.sent_callouts();
+    let answer = CalloutAnswer::Response {
+        status: 200,
+        body: ACME.replace("blue", "SECRET").into_bytes(),
+    };
+    world.gateway.on_callout(callouts[0].id, &answer);
+    show(&world);
+    shown += &format!("{callouts:?}{answer:?}");
+    assert!(shown.contains("x-api-key"), "{shown}");
+    // The team is no secret: it is told to agents.
+    let shown = shown.replace("team: Some(\"SECRET\")", "");
+    assert!(!shown.contains("SECRET"), "{shown}");
+}
+
 // === any input ===
 
 mod properties {

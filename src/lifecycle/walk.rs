@@ -14,7 +14,7 @@ use super::forward::{forward, name_upgrade};
 use super::request::Request;
 use super::stream::Stream;
 use crate::config::policy::{AgentId, Route, RouteId};
-use crate::host::{Host, Timestamp};
+use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::{Client, Credential, Found, Knowledge, find};
 use crate::limits::{Caller, Count, host_of};
 use crate::reply::Refusal;
@@ -40,7 +40,7 @@ impl<H: Host> Gateway<H> {
     /// From the first header to the client's identity.
     pub(super) fn begin(&self, stream: &mut Stream, request: Request) -> Result<(), Stop> {
         let now = self.host.now();
-        stream.request_id = request.id().map(<[u8]>::to_vec);
+        stream.request_id = request.id().map(|id| Sensitive(id.to_vec()));
         stream.grpc = request.is_grpc();
         let matched = self.match_route(stream, &request);
         let passed = self.gate(stream, now);
@@ -109,7 +109,7 @@ impl<H: Host> Gateway<H> {
             (Ok(id), Some(route)) => {
                 let rewrite = route.prefix_rewrite.as_deref();
                 stream.route = Some(id);
-                stream.rewritten_path = path.rewritten(&route.prefix, rewrite);
+                stream.rewritten_path = path.rewritten(&route.prefix, rewrite).map(Sensitive);
                 request
                     .check_upgrade(route.protocol)
                     .inspect_err(|refusal| name_upgrade(&*self.host, refusal))?;

@@ -8,7 +8,7 @@ use crate::host::LocalReply;
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 /// What the answer takes over from the request.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Asked<'a> {
     /// `x-request-id`.
     pub request_id: Option<&'a [u8]>,

@@ -8,6 +8,7 @@
 //! escapes of unreserved characters are decoded (`%74ools` is `tools` to every agent).
 
 use std::borrow::Cow;
+use std::fmt;
 
 use crate::config::policy::EncodedSlashes;
 use crate::text::escapes::{canonical, escaped, is_unreserved, unreserved_decoded};
@@ -15,7 +16,7 @@ use crate::text::escapes::{canonical, escaped, is_unreserved, unreserved_decoded
 const ENCODED_SLASH: &[u8] = b"%2F";
 
 /// A path that may be routed, split from its query.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Path<'a> {
     /// As it goes on.
     path: Cow<'a, [u8]>,
@@ -177,6 +178,13 @@ impl<'a> Path<'a> {
             Some(query) => [&path, query].join(&b'?'),
             None => path,
         })
+    }
+}
+
+/// What stands in a path or its query may be a secret.
+impl fmt::Debug for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Path(…)")
     }
 }
 

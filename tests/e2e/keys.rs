@@ -1,17 +1,18 @@
 //! Keys and headers that are not what one expects: empty, repeated, too long, bytes that are no text, and a request
-//! as large as Envoy lets in. Each is answered; none reaches the validator without need, and none kills the filter.
+//! as large as Envoy lets in. Each is answered; none reaches the validator without need, and none kills the filter. And keys
+//! beside other credentials, which Envoy joins into one value: none of them reaches an agent.
 
-use crate::harness::World;
+use serde_json::json;
+
+use crate::harness::{Request, World};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
 #[tokio::test]
 async fn what_cannot_be_a_key_is_refused_without_asking() {
     let world = World::start().await;
-    let long = "k".repeat(513);
-    let keys: [(&str, &[u8]); 8] = [
-        ("empty", b""),
-        ("blank", b"   "),
+    let long = "k".repeat(4097);
+    let keys: [(&str, &[u8]); 6] = [
         ("with a space", b"demo premium"),
         ("with a tab", b"demo\tpremium"),
         ("too long", long.as_bytes()),
@@ -30,14 +31,27 @@ async fn what_cannot_be_a_key_is_refused_without_asking() {
             assert_eq!(answer.refused(), (401, "invalid_key".to_owned()), "{what}");
         }
     }
+    // A source that is empty counts as absent.
+    for empty in ["", "   "] {
+        let by_header = world.get(NOTES).key(empty);
+        let by_scheme = format!("Bearer {empty}");
+        let by_scheme = world.get(NOTES).header("authorization", by_scheme);
+        for request in [by_header, by_scheme] {
+            for request in [request.clone(), request.http2()] {
+                let refused = request.send().await.refused();
+                assert_eq!(refused, (401, "missing_key".to_owned()), "{empty:?}");
+            }
+        }
+    }
     assert_eq!(world.auth().stats().total, 0);
     assert_eq!(world.agent("memory").stats().total, 0);
 }
 
 #[tokio::test]
-async fn a_key_of_512_bytes_is_a_key() {
+async fn a_key_of_4096_bytes_is_a_key_and_an_empty_source_is_passed_over() {
     let world = World::start().await;
-    let key = "k".repeat(512);
+    // Of characters that the question to the validator has to escape.
+    let key = "\"\\".repeat(2048);
     world.auth().insert_key(
         &key,
         waykeeper_demo::auth::Client {
@@ -45,13 +59,21 @@ async fn a_key_of_512_bytes_is_a_key() {
             ..Default::default()
         },
     );
-
-    let served = world.get(NOTES).key(&key).send().await;
-
-    assert_eq!(
-        served.echo().headers.get("x-waykeeper-client"),
-        Some("long")
-    );
+    let bearer = format!("Bearer {key}");
+    for request in [
+        world.get(NOTES).key(&key),
+        world.get(NOTES).header("authorization", &bearer),
+        // As a client does that has both ways and is given a token for the second.
+        world.get(NOTES).key("").header("authorization", &bearer),
+    ] {
+        for request in [request.clone(), request.http2()] {
+            let headers = request.send().await.echo().headers;
+            assert_eq!(headers.get("x-waykeeper-client"), Some("long"));
+            for name in ["x-api-key", "authorization"] {
+                assert_eq!(headers.get(name), None, "{name}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -77,17 +99,139 @@ async fn two_different_keys_are_none() {
     assert_eq!(two("demo-premium", "demo-premium").send().await.status, 200);
 }
 
+const BASIC: &str = "Basic Zm9vOmJhcg==";
+const DIGEST: &str =
+    r#"Digest username="a, Bearer b", realm="x", nonce="y", uri="/", response="z""#;
+
 #[tokio::test]
-async fn a_joined_pair_of_keys_is_no_key() {
-    let world = World::start().await;
+async fn a_key_beside_another_credential_counts_and_goes_no_further() {
+    let world = World::with(|draft| {
+        draft.route("/api/v1/memory")["auth_required"] = json!(false);
+        let locked = json!({"prefix": "/locked", "agents": ["memory"]});
+        draft.routes().push(locked);
+    })
+    .await;
+    let key = "Bearer demo-premium";
+    let both = |credentials: String| [BASIC.to_owned(), DIGEST.to_owned(), credentials].join(", ");
+    // What the caller sends, line by line, and what is left of it.
+    let cases: [(&[&str], Option<String>); 14] = [
+        (&[key], None),
+        (&["bearer\tdemo-premium"], None),
+        (&[key, key], None),
+        (&["BEARER  demo-premium, , Bearer demo-premium"], None),
+        (&[BASIC, key], Some(BASIC.to_owned())),
+        (&[key, BASIC], Some(BASIC.to_owned())),
+        (&[key, BASIC, "bearer demo-premium"], Some(BASIC.to_owned())),
+        (
+            &["Basic Zm9vOmJhcg==,Bearer\tdemo-premium"],
+            Some(BASIC.to_owned()),
+        ),
+        (&[DIGEST, key], Some(DIGEST.to_owned())),
+        (&[BASIC, key, DIGEST], Some([BASIC, DIGEST].join(", "))),
+        (
+            &[BASIC, DIGEST, key, "Negotiate abc"],
+            Some(both("Negotiate abc".to_owned())),
+        ),
+        (
+            &["Negotiate", BASIC, key],
+            Some(format!("Negotiate, {BASIC}")),
+        ),
+        (
+            &[r#"Digest realm=""#, key],
+            Some(r#"Digest realm=""#.to_owned()),
+        ),
+        (&["", key], None),
+    ];
+    for path in [NOTES, "/locked/notes"] {
+        for (lines, left) in &cases {
+            let by_scheme = with_lines(world.get(path), lines);
+            let beside = by_scheme.clone().key("demo-admin");
+            for (request, client) in [(by_scheme, "globex"), (beside, "operations")] {
+                for request in [request.clone(), request.http2()] {
+                    let answer = request.send().await;
 
-    let refused = world
-        .get(NOTES)
-        .key("demo-premium,demo-premium")
-        .send()
-        .await;
+                    let headers = answer.echo().headers;
+                    let what = format!("{path} {lines:?}: {}", answer.text());
+                    assert_eq!(headers.get("x-waykeeper-client"), Some(client), "{what}");
+                    assert_eq!(headers.get("authorization"), left.as_deref(), "{what}");
+                    assert!(!answer.text().contains("demo-"), "{what}");
+                }
+            }
+        }
+    }
+    let logs = world.gateway().access_log() + &world.gateway().envoy_log();
+    assert!(!logs.contains("demo-premium"), "{logs}");
+}
 
-    assert_eq!(refused.refused(), (401, "invalid_key".to_owned()));
+#[tokio::test]
+async fn what_is_joined_and_is_no_key_is_refused_or_goes_on_as_it_came() {
+    let world = World::with(|draft| {
+        draft.route("/api/v1/memory")["auth_required"] = json!(false);
+        draft.configuration()["clients"]["key_sources"] = json!([
+            {"header": "authorization", "scheme": "Bearer"},
+            {"header": "authorization", "scheme": "Token"},
+            {"header": "x-token"},
+        ]);
+    })
+    .await;
+    let both = |request: Request| [request.clone(), request.http2()];
+
+    for lines in [
+        &["Bearer demo-premium", "Bearer demo-admin"][..],
+        &["Bearer demo-premium", BASIC, "Bearer demo-admin"],
+        &["Bearer demo premium", BASIC],
+        &["Bearer demo-premium, demo-premium"],
+        &["Bearer:demo-premium"],
+        &["Bearer\u{a0}demo-premium"],
+        &["Bearer\u{a0}demo-premium", BASIC],
+        &["Bearer", "Bearer demo-premium"],
+    ] {
+        for request in both(with_lines(world.get(NOTES), lines)) {
+            let refused = request.send().await.refused();
+            assert_eq!(refused, (401, "invalid_key".to_owned()), "{lines:?}");
+        }
+    }
+    assert_eq!(world.auth().stats().total, 0);
+    for lines in [&[BASIC][..], &[DIGEST], &[BASIC, DIGEST], &["Bearers abc"]] {
+        for request in both(with_lines(world.get(NOTES), lines)) {
+            let headers = request.send().await.echo().headers;
+            let joined = lines.join(",");
+            assert_eq!(headers.get("authorization"), Some(joined.as_str()));
+            assert_eq!(headers.get("x-waykeeper-client"), None);
+        }
+    }
+    // The first source counts, and all of them are cleared.
+    for lines in [
+        &["Token demo-admin", BASIC, "Bearer demo-premium"][..],
+        &["Token unheard-of", "bearer demo-premium", BASIC],
+    ] {
+        let request = with_lines(world.get(NOTES), lines).header("x-token", "unheard-of");
+        for request in both(request) {
+            let headers = request.send().await.echo().headers;
+            assert_eq!(headers.get("x-waykeeper-client"), Some("globex"));
+            assert_eq!(headers.get("authorization"), Some(BASIC));
+            assert_eq!(headers.get("x-token"), None);
+        }
+    }
+    // Without a scheme a comma is the key's own, unless it joins what is the same.
+    for (value, status) in [
+        ("demo-premium,demo-premium", 200),
+        ("demo-premium , demo-premium", 200),
+        ("demo-premium,", 401),
+        ("demo-premium,demo-admin", 401),
+    ] {
+        for request in both(world.get(NOTES).header("x-token", value)) {
+            let answer = request.send().await;
+            assert_eq!(answer.status, status, "{value}: {}", answer.text());
+        }
+    }
+}
+
+fn with_lines(request: Request, lines: &[&str]) -> Request {
+    let latin1 = |line: &str| line.chars().map(|c| c as u8).collect::<Vec<_>>();
+    lines.iter().fold(request, |request, line| {
+        request.header("authorization", latin1(line))
+    })
 }
 
 #[tokio::test]
