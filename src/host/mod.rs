@@ -72,6 +72,18 @@ pub trait Host {
     /// Removes the request's header, all its values.
     fn remove_request_header(&self, name: &[u8]);
 
+    /// All trailers of the request, in one pass. Only while they arrive.
+    ///
+    /// # Errors
+    /// When the host does not give them.
+    fn request_trailers(&self) -> Result<HeaderBlock, HostError>;
+
+    /// Puts one value in place of all that the request's trailer has.
+    fn set_request_trailer(&self, name: &str, value: &[u8]);
+
+    /// Removes the request's trailer, all its values.
+    fn remove_request_trailer(&self, name: &[u8]);
+
     /// All headers of the response.
     ///
     /// # Errors

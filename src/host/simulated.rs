@@ -42,6 +42,8 @@ pub struct SentCallout {
 pub struct SimulatedStream {
     /// The request's headers as they stand.
     pub request: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The request's trailers as they stand.
+    pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The response's headers as they stand.
     pub response: Vec<(Vec<u8>, Vec<u8>)>,
     /// The filter's own answer.
@@ -67,6 +69,7 @@ impl fmt::Debug for SimulatedStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimulatedStream")
             .field("request", &HeaderBlock::from_pairs(&self.request))
+            .field("trailers", &HeaderBlock::from_pairs(&self.trailers))
             .field("response", &HeaderBlock::from_pairs(&self.response))
             .field("reply", &self.reply)
             .field("resumed", &self.resumed)
@@ -153,6 +156,12 @@ impl SimulatedHost {
         };
         self.streams.borrow_mut().insert(id, stream);
         self.selected.set(Some(id));
+    }
+
+    /// Ends the stream's request with trailers, and selects it.
+    pub fn trail(&self, id: StreamId, trailers: &[(&str, &str)]) {
+        self.selected.set(Some(id));
+        self.stream_mut(|stream| stream.trailers = owned(trailers));
     }
 
     /// Gives the stream a response, and selects it.
@@ -333,6 +342,18 @@ impl Host for SimulatedHost {
 
     fn remove_request_header(&self, name: &[u8]) {
         self.stream_mut(|stream| stream.request.retain(|(other, _)| other != name));
+    }
+
+    fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
+        Ok(self.stream_mut(|stream| HeaderBlock::from_pairs(&stream.trailers)))
+    }
+
+    fn set_request_trailer(&self, name: &str, value: &[u8]) {
+        self.stream_mut(|stream| replace(&mut stream.trailers, name.as_bytes(), value));
+    }
+
+    fn remove_request_trailer(&self, name: &[u8]) {
+        self.stream_mut(|stream| stream.trailers.retain(|(other, _)| other != name));
     }
 
     fn response_headers(&self) -> Result<HeaderBlock, HostError> {

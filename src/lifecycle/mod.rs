@@ -131,9 +131,18 @@ impl<H: Host> Gateway<H> {
     /// The trailers of the request have arrived.
     #[must_use]
     pub fn on_request_trailers(&self, id: StreamId) -> Flow {
-        match self.streams.get(&id) {
-            Some(stream) if stream.phase == Phase::Forwarded => Flow::Continue,
-            _ => Flow::Hold,
+        let Some(stream) = self.streams.get(&id) else {
+            return Flow::Hold;
+        };
+        if let Err(error) = request::cleanse_trailers(&*self.host, &self.policy) {
+            log::error!("{error}");
+            self.host.reset();
+            return Flow::Hold;
+        }
+        if stream.phase == Phase::Forwarded {
+            Flow::Continue
+        } else {
+            Flow::Hold
         }
     }
 

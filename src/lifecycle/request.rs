@@ -1,4 +1,4 @@
-//! A request's headers as they arrived, and the same request cleansed of what must not travel on.
+//! A request's headers as they arrived, and the same request, trailers included, cleansed of what must not travel on.
 
 use super::compiled::Compiled;
 use crate::config::policy::{KeySource, Protocol};
@@ -115,6 +115,22 @@ impl Request {
     }
 }
 
+/// Takes out of a request's trailers what must not travel on. They end up among the headers of agents that merge both.
+pub(super) fn cleanse_trailers<H: Host>(host: &H, policy: &Compiled) -> Result<(), HostError> {
+    let trailers = host.request_trailers()?;
+    let presented = Presented {
+        headers: &trailers,
+        path: b"",
+        handshake: false,
+    };
+    cleanse(
+        &Trailers(host),
+        &policy.policy.clients.key_sources,
+        presented,
+    );
+    Ok(())
+}
+
 /// Takes out what must not travel on: keys, and headers that belong to the gateway. Returns the path if it had keys.
 fn cleanse(
     fields: &impl Fields,
@@ -164,6 +180,18 @@ impl<H: Host> Fields for Headers<'_, H> {
 
     fn remove(&self, name: &[u8]) {
         self.0.remove_request_header(name);
+    }
+}
+
+struct Trailers<'a, H>(&'a H);
+
+impl<H: Host> Fields for Trailers<'_, H> {
+    fn set(&self, name: &str, value: &[u8]) {
+        self.0.set_request_trailer(name, value);
+    }
+
+    fn remove(&self, name: &[u8]) {
+        self.0.remove_request_trailer(name);
     }
 }
 

@@ -620,6 +620,29 @@ fn waiting_for_the_validator_is_no_silence() {
 // === what must not be seen ===
 
 #[test]
+fn trailers_go_on_without_keys_and_names_of_the_gateway_s_also_when_they_wait() {
+    let mut world = World::new();
+    let trailers = [
+        ("x-waykeeper-client", "root"),
+        ("X_Envoy_Retry_On", "5xx"),
+        ("x-api-key", "secret"),
+        ("sec-websocket-protocol", "waykeeper.key.secret"),
+        ("x-checksum", "1"),
+    ];
+    for (id, flow) in [(STREAM, Flow::Hold), (StreamId(2), Flow::Continue)] {
+        let key = [("x-api-key", "secret")];
+        assert_eq!(world.request(id, "POST", "/chat", &key), flow);
+        world.host.trail(id, &trailers);
+        assert_eq!(world.gateway.on_request_trailers(id), flow);
+        let kept = [(b"x-checksum".to_vec(), b"1".to_vec())];
+        assert_eq!(world.stream(id).trailers, kept);
+        if flow == Flow::Hold {
+            world.answer(200, ACME);
+        }
+    }
+}
+
+#[test]
 fn nothing_that_is_kept_of_a_request_shows_what_it_holds() {
     let mut world = World::with(|document| {
         document["clients"]["validator"]["headers"] = serde_json::json!({ "x-gateway": "SECRET" });
@@ -635,6 +658,7 @@ fn nothing_that_is_kept_of_a_request_shows_what_it_holds() {
     ];
     let path = "/ws/SECRET?key=SECRET&other=SECRET";
     assert_eq!(world.request(STREAM, "GET", path, &headers), Flow::Hold);
+    world.host.trail(STREAM, &[("x-trailer", "SECRET")]);
     show(&world);
     let callouts = world.host.sent_callouts();
     let answer = CalloutAnswer::Response {

@@ -1,6 +1,7 @@
 //! Headers that belong to the gateway and come from a caller: none may reach an agent, steer Envoy, or pass for what
 //! the gateway itself says. Proven for the filter alone, with Envoy's own defences switched off.
 
+use hyper::header::{HeaderMap, HeaderName};
 use serde_json::json;
 
 use crate::harness::World;
@@ -84,6 +85,77 @@ async fn the_gateways_names_are_the_gateways_in_every_spelling() {
             assert!(!format!("{:?}", spoofed.headers).contains("root"), "{name}");
         }
     }
+}
+
+#[tokio::test]
+async fn trailers_carry_neither_the_gateways_names_nor_keys() {
+    let world = World::with(|draft| {
+        let manager = draft.connection_manager();
+        manager["common_http_protocol_options"]["headers_with_underscores_action"] = json!("ALLOW");
+        manager["http_protocol_options"] = json!({"enable_trailers": true});
+        let files = json!({"prefix": "/api/v1/files", "agents": ["memory"], "methods": ["POST"]});
+        draft.routes().push(files);
+        let sources = &mut draft.configuration()["clients"]["key_sources"];
+        sources[1] = json!({"header": "x-auth", "scheme": "Bearer"});
+        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        draft.cluster("memory-store")["typed_extension_protocol_options"][options]
+            ["explicit_http_config"] = json!({"http2_protocol_options": {}});
+    })
+    .await;
+    let mut trailers = HeaderMap::new();
+    let mut add = |name: &str, value: &str| {
+        let name: HeaderName = name.parse().expect("a name");
+        trailers.append(name, value.parse().expect("a value"));
+    };
+    for name in SPELLINGS.iter().chain(&ENVOYS) {
+        add(name, "root");
+    }
+    add("x-api-key", "secret");
+    add("x-auth", "Bearer secret");
+    add("x-auth", "Basic Zm9v");
+    add("sec-websocket-protocol", "chat, waykeeper.key.secret");
+    add("x-checksum", "kept");
+    let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+    let announced = names.join(", ");
+    let post = |key: &str| {
+        let request = world.request("POST", "/api/v1/files").key(key);
+        request.header("trailer", &announced)
+    };
+
+    // The first request of a key waits for the validator.
+    for (what, request) in [
+        ("over HTTP/1.1, waiting", post("demo-premium")),
+        ("over HTTP/1.1", post("demo-premium")),
+        ("over HTTP/2, waiting", post("demo-admin").http2()),
+        ("over HTTP/2", post("demo-admin").http2()),
+    ] {
+        let mut upload = request.upload();
+        assert!(upload.write("the body").await);
+        upload.end_with(trailers.clone()).await;
+
+        let arrived = upload.answer().await.echo().trailers;
+
+        let arrived: Vec<_> = arrived
+            .iter()
+            .map(|(name, values)| (name, values.join(",")))
+            .collect();
+        let kept = [
+            ("sec-websocket-protocol", "chat"),
+            ("x-auth", "Basic Zm9v"),
+            ("x-checksum", "kept"),
+        ];
+        assert_eq!(
+            sorted(arrived),
+            kept.map(|(name, value)| (name, value.to_owned())),
+            "{what}"
+        );
+    }
+    assert_eq!(world.auth().stats().total, 2);
+}
+
+fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
+    list.sort();
+    list
 }
 
 #[tokio::test]

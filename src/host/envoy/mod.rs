@@ -206,6 +206,22 @@ impl Host for Envoy {
         self.tell(hostcalls::remove_header(MapType::HttpRequestHeaders, name));
     }
 
+    fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
+        headers(MapType::HttpRequestTrailers)
+    }
+
+    fn set_request_trailer(&self, name: &str, value: &[u8]) {
+        tell(hostcalls::replace_header(
+            MapType::HttpRequestTrailers,
+            name.as_bytes(),
+            value,
+        ));
+    }
+
+    fn remove_request_trailer(&self, name: &[u8]) {
+        tell(hostcalls::remove_header(MapType::HttpRequestTrailers, name));
+    }
+
     fn response_headers(&self) -> Result<HeaderBlock, HostError> {
         headers(MapType::HttpResponseHeaders)
     }
