@@ -211,7 +211,7 @@ impl Host for Envoy {
     }
 
     fn set_request_trailer(&self, name: &str, value: &[u8]) {
-        tell(hostcalls::replace_header(
+        self.tell(hostcalls::replace_header(
             MapType::HttpRequestTrailers,
             name.as_bytes(),
             value,
@@ -219,7 +219,7 @@ impl Host for Envoy {
     }
 
     fn remove_request_trailer(&self, name: &[u8]) {
-        tell(hostcalls::remove_header(MapType::HttpRequestTrailers, name));
+        self.tell(hostcalls::remove_header(MapType::HttpRequestTrailers, name));
     }
 
     fn response_headers(&self) -> Result<HeaderBlock, HostError> {

@@ -42,9 +42,10 @@ fn written(f: impl FnOnce()) -> Vec<String> {
 impl World {
     /// A request whose key is asked about, if it is not known, and the validator says this.
     fn asked(&mut self, key: &str, answer: &CalloutAnswer) {
-        self.request(STREAM, "GET", "/ws", &[("x-api-key", key)]);
+        self.request(STREAM, "GET", "/events", &[("x-api-key", key)]);
         for callout in self.host.sent_callouts() {
             self.gateway.on_callout(callout.id, answer);
+            self.turns();
         }
     }
 }
