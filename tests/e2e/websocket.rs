@@ -198,14 +198,14 @@ async fn a_bad_key_is_an_answer_and_no_socket() {
         (CHAT, &[], "missing_key"),
         (CHAT, &[("x-api-key", "unheard-of")], "invalid_key"),
         (&unknown, &[], "invalid_key"),
-        (&empty, &[], "invalid_key"),
+        (&empty, &[], "missing_key"),
         (&two, &[], "invalid_key"),
         (
             CHAT,
             &[(PROTOCOLS, "waykeeper.key.unheard-of")],
             "invalid_key",
         ),
-        (CHAT, &[(PROTOCOLS, "waykeeper.key.")], "invalid_key"),
+        (CHAT, &[(PROTOCOLS, "waykeeper.key.")], "missing_key"),
         (CHAT, &[(PROTOCOLS, "waykeeper.key64.%%%")], "invalid_key"),
     ];
     for (path, headers, code) in cases {
@@ -224,7 +224,7 @@ async fn the_first_place_that_holds_a_key_counts_in_a_handshake_too() {
     let path = format!("{CHAT}?api_key=demo-premium");
     let protocol = (PROTOCOLS, "waykeeper.key.demo-premium");
 
-    let malformed = handshake(&world, &path, &[("x-api-key", ""), protocol]).await;
+    let malformed = handshake(&world, &path, &[("x-api-key", "no key"), protocol]).await;
     let good = handshake(&world, &path, &[("x-api-key", "demo-admin"), protocol]).await;
 
     assert_eq!(malformed.refused(), (401, "invalid_key".to_owned()));
