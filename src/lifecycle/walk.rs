@@ -18,7 +18,7 @@ use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::{Client, Credential, Found, Knowledge, find};
 use crate::limits::{Caller, Count, host_of};
 use crate::reply::Refusal;
-use crate::routing::{Chosen, NoMatch, choose};
+use crate::routing::{BadPath, Chosen, NoMatch, Path, choose};
 use crate::state::StateError;
 
 /// Why the walk stops.
@@ -33,6 +33,12 @@ pub(super) enum Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refuse(refusal)
+    }
+}
+
+impl From<BadPath> for Refusal {
+    fn from(_: BadPath) -> Self {
+        Self::BadPath
     }
 }
 
@@ -101,24 +107,35 @@ impl<H: Host> Gateway<H> {
 
     fn match_route(&self, stream: &mut Stream, request: &Request) -> Result<&Route, Refusal> {
         let path = request.routable_path().ok_or(Refusal::BadPath)?;
-        let found = self.policy.table.find(&path, request.method());
-        let route = found.as_ref().ok().and_then(|id| self.policy.route(*id));
-        path.allow(route.map(|route| route.encoded_slashes))
-            .map_err(|_| Refusal::BadPath)?;
-        match (found, route) {
-            (Ok(id), Some(route)) => {
-                let rewrite = route.prefix_rewrite.as_deref();
+        match self.policy.table.find(&path, request.method()) {
+            Ok(id) => {
+                let route = self.policy.route(id).ok_or(Refusal::NoRoute)?;
+                path.allow(Some(route.encoded_slashes))?;
                 stream.route = Some(id);
+                let rewrite = route.prefix_rewrite.as_deref();
                 stream.rewritten_path = path.rewritten(&route.prefix, rewrite).map(Sensitive);
                 request
                     .check_upgrade(route.protocol)
                     .inspect_err(|refusal| name_upgrade(&*self.host, refusal))?;
                 Ok(route)
             }
-            (Err(NoMatch::Ambiguous), _) => Err(Refusal::BadPath),
-            (Err(NoMatch::Method(methods)), _) => Err(Refusal::MethodNotAllowed(methods)),
-            _ => Err(Refusal::NoRoute),
+            Err(NoMatch::Method(others)) => Err(self.other_method(&path, &others)),
+            Err(NoMatch::Path) => {
+                path.allow(None)?;
+                Err(Refusal::NoRoute)
+            }
+            Err(NoMatch::Ambiguous) => Err(Refusal::BadPath),
         }
+    }
+
+    /// The method is none of those that these routes of one prefix take. The path must suit one of them all the same.
+    fn other_method(&self, path: &Path<'_>, routes: &[RouteId]) -> Refusal {
+        let routes = || routes.iter().filter_map(|id| self.policy.route(*id));
+        if !routes().any(|route| path.allow(Some(route.encoded_slashes)).is_ok()) {
+            return Refusal::BadPath;
+        }
+        let methods = routes().flat_map(|route| route.methods.iter().flatten());
+        Refusal::MethodNotAllowed(methods.cloned().collect())
     }
 
     /// Counts the request for its address, whatever becomes of it.

@@ -35,8 +35,8 @@ pub enum NoMatch {
     Path,
     /// The path's readings match different prefixes.
     Ambiguous,
-    /// The longest prefix that matches is for other methods: these.
-    Method(Vec<String>),
+    /// The longest prefix that matches is that of these routes, which are for other methods.
+    Method(Vec<RouteId>),
 }
 
 impl RouteTable {
@@ -73,12 +73,7 @@ impl RouteTable {
             .iter()
             .find(|(methods, _)| takes(methods))
             .map(|(_, route)| *route)
-            .ok_or_else(|| {
-                let methods = candidates
-                    .iter()
-                    .filter_map(|(methods, _)| methods.as_ref());
-                NoMatch::Method(methods.flatten().cloned().collect())
-            })
+            .ok_or_else(|| NoMatch::Method(candidates.iter().map(|(_, route)| *route).collect()))
     }
 
     /// The node of the longest prefix. All readers come to it, or to none.

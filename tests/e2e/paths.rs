@@ -39,6 +39,7 @@ fn add_guarded_routes(draft: &mut Draft) {
         json!({"prefix": "/m/secret", "agents": ["tools"], "roles": ["admin"]}),
         json!({"prefix": "/n", "agents": ["memory"], "auth_required": false, "encoded_slashes": "keep"}),
         json!({"prefix": "/n/secret", "agents": ["tools"], "roles": ["admin"]}),
+        json!({"prefix": "/only", "agents": ["memory"], "methods": ["POST"], "encoded_slashes": "keep"}),
         json!({"prefix": "/re/write", "agents": ["memory"], "auth_required": false, "prefix_rewrite": "/handle"}),
     ]);
 }
@@ -255,6 +256,15 @@ async fn whoever_may_use_a_route_finds_it_in_every_spelling_and_the_agent_gets_t
         }
         let elsewhere = get(&world, "/n/org%2fmodel/invoke").await;
         assert_eq!(elsewhere.code().as_deref(), Some("bad_path"));
+        // Where the path is none, the method does not matter; where a route allows it, it does.
+        for (path, code) in [
+            ("/only/org%2fmodel", "method_not_allowed"),
+            ("/only/a%2fb/c", "bad_path"),
+            ("/nowhere/org%2fmodel", "bad_path"),
+        ] {
+            let refused = get(&world, path).await;
+            assert_eq!(refused.code().as_deref(), Some(code), "{path}");
+        }
     }
 }
 
