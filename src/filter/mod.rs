@@ -5,6 +5,7 @@
 //! context is no panic, and a request that waits can be held with its body stopped at the sender.
 
 mod entry;
+mod memory;
 #[cfg(feature = "provoke-trap")]
 mod trap;
 

@@ -12,6 +12,7 @@ mod validator;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hint::black_box;
 use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
@@ -44,8 +45,25 @@ impl KeyHash {
     /// The hash of a key.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
-        Self(Sha256::digest(key).into())
+        let hash = digest(key);
+        clear_stack();
+        hash
     }
+}
+
+/// A call of its own, and its frames below those of the caller, so that [`clear_stack`] reaches them.
+#[inline(never)]
+fn digest(key: &[u8]) -> KeyHash {
+    KeyHash(Sha256::digest(key).into())
+}
+
+/// Writes over what an earlier call has left on the stack: the hash works on copies of the key's pieces. (What is freed
+/// from the heap the filter's allocator clears.)
+#[inline(never)]
+fn clear_stack() {
+    /// More than the frames of SHA-256 take.
+    const REACH: usize = 2048;
+    black_box(&mut [0u8; REACH]);
 }
 
 /// What identifies clients under one configuration.

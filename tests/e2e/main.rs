@@ -12,6 +12,7 @@ mod identity;
 mod keys;
 mod limits;
 mod log;
+mod memory;
 mod metrics;
 mod openai;
 mod paths;

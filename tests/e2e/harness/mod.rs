@@ -10,11 +10,13 @@
 
 mod client;
 mod crowd;
+mod memory;
 mod metrics;
 mod puppet;
 
 pub(crate) use client::{Answer, Arriving, RawAnswer, Request, Upload};
 pub(crate) use crowd::{Arrived, Crowd, allow_connections, now};
+pub(crate) use memory::{holders, linear_memories};
 pub(crate) use metrics::Metrics;
 pub(crate) use puppet::{Exchange, Puppet};
 
