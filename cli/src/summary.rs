@@ -3,49 +3,63 @@
 use std::fmt;
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::Tables;
-use waykeeper::state::{counters, keys};
+use waykeeper::limits::most_in_one_cell;
+use waykeeper::state::{counters, keys, room};
 
-/// Bytes that a table may take in Envoy's shared data, once full, and the cells they lie in.
-struct Cost {
-    cells: u64,
-    bytes: u64,
+/// A table of remembered keys of this size.
+struct OfKeys(u32);
+
+/// A table of counters of this size, and how many of them each of those has who are counted in it.
+struct OfCounters {
+    records: u32,
+    each: usize,
+    whose: &'static str,
 }
 
 /// A policy, in a few lines.
 pub(crate) struct Summary<'p>(pub(crate) &'p Policy);
 
-// === impl Cost ===
+// === impl OfKeys ===
 
-impl Cost {
+impl fmt::Display for OfKeys {
     /// A cell is kept whole: what it holds together must not grow beyond its bytes.
-    fn of_keys(tables: Tables) -> Self {
-        let cells = u64::from(tables.keys.div_ceil(keys::RECORDS_PER_CELL));
-        Self {
-            cells,
-            bytes: cells * u64::from(keys::CELL_BYTES),
-        }
-    }
-
-    fn of_counters(tables: Tables) -> Self {
-        let cells = u64::from(tables.counters.div_ceil(counters::RECORDS_PER_CELL));
-        let records = cells * u64::from(counters::RECORDS_PER_CELL);
-        Self {
-            cells,
-            bytes: records * u64::from(counters::RECORD_BYTES),
-        }
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cells = u64::from(self.0.div_ceil(keys::RECORDS_PER_CELL));
+        let most = mebibytes(cells * u64::from(keys::CELL_BYTES));
+        write!(formatter, "in {cells} cells, up to {most}")
     }
 }
 
-impl fmt::Display for Cost {
+// === impl OfCounters ===
+
+impl fmt::Display for OfCounters {
+    /// What it takes when it holds what it was made for, and when every cell is full; and for how many that is enough.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cells = room::cells(self.records);
+        let bytes = |records_per_cell: u32| {
+            let cell = counters::HEAD_BYTES + records_per_cell * counters::RECORD_BYTES;
+            mebibytes(u64::from(cells) * u64::from(cell))
+        };
         write!(
             formatter,
-            "in {} cells, up to {:.1} MiB",
-            self.cells,
-            self.bytes as f64 / f64::from(1 << 20)
+            "in {cells} cells, usually {}, at most {}",
+            bytes(counters::USUAL_RECORDS_PER_CELL),
+            bytes(counters::MOST_RECORDS_PER_CELL),
+        )?;
+        let Ok(each @ 1..) = u32::try_from(self.each) else {
+            return Ok(());
+        };
+        write!(
+            formatter,
+            "; room for {} {} with {each} each",
+            room::room(self.records, each),
+            self.whose,
         )
     }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
 // === impl Summary ===
@@ -91,13 +105,24 @@ impl fmt::Display for Summary<'_> {
             formatter,
             "    {} keys {}",
             tables.keys,
-            Cost::of_keys(tables)
+            OfKeys(tables.keys)
         )?;
+        let (of_a_client, of_an_address) = most_in_one_cell(policy);
+        let counters = OfCounters {
+            records: tables.counters,
+            each: of_a_client,
+            whose: "clients",
+        };
+        writeln!(formatter, "    {} counters {counters}", tables.counters)?;
+        let counters = OfCounters {
+            records: tables.address_counters,
+            each: of_an_address,
+            whose: "addresses",
+        };
         write!(
             formatter,
-            "    {} counters {}",
-            tables.counters,
-            Cost::of_counters(tables)
+            "    {} address counters {counters}",
+            tables.address_counters
         )
     }
 }

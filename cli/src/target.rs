@@ -38,7 +38,6 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
     for route in routes {
         let Route {
             name: _,
-            distinct_name: _,
             prefix: _,
             methods: _,
             agents: _,

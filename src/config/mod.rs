@@ -28,7 +28,7 @@ use policy::Tables;
 use reader::Spot;
 
 const FIELDS: &[&str] = &["clients", "plans", "limits", "agents", "routes", "tables"];
-const TABLES_FIELDS: &[&str] = &["keys", "counters"];
+const TABLES_FIELDS: &[&str] = &["keys", "counters", "address_counters"];
 
 /// Tables of fewer records are hardly tables; more than these do not fit a process.
 const RECORDS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 24;
@@ -99,6 +99,7 @@ fn tables(spot: Option<&Spot<'_>>) -> Tables {
     Tables {
         keys: records("keys", 1 << 16),
         counters: records("counters", 1 << 18),
+        address_counters: records("address_counters", 1 << 16),
     }
 }
 

@@ -201,11 +201,9 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Which requests go to which agents, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
-    /// By default the prefix. Holds no `;` or `=`.
+    /// By default the prefix. Holds no `;` or `=`. Counters of limits go by it; routes of one prefix that bear it together
+    /// are one route to them.
     pub name: String,
-    /// The name, and before it the methods where routes of one prefix share the name: tells counters of routes apart
-    /// across reloads, as the place in the list cannot.
-    pub distinct_name: String,
     /// Begins with `/`, and does not end with one unless it is `/`. Matches whole path segments.
     pub prefix: String,
     /// `None`: every method. In upper case, `HEAD` put in where `GET` is.
@@ -283,4 +281,6 @@ pub struct Tables {
     pub keys: u32,
     /// Counters of limits.
     pub counters: u32,
+    /// Counters of limits whose caller is known only by its address.
+    pub address_counters: u32,
 }

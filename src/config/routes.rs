@@ -1,6 +1,6 @@
 //! Where requests go: agents, and the routes that lead to them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::clients::roles;
@@ -112,7 +112,6 @@ pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool
         seen.check(&item, &fields, &route);
         routes.push(route);
     }
-    distinguish(&mut routes);
     routes
 }
 
@@ -176,7 +175,6 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
     let limit = fields.get("rate_limit").and_then(|spot| rate_limit(&spot));
     Some(Route {
         name: name?.to_owned(),
-        distinct_name: name?.to_owned(),
         prefix: prefix?.to_owned(),
         methods,
         agents: choices?,
@@ -390,23 +388,5 @@ fn overlap(one: Option<&[String]>, other: Option<&[String]>) -> Option<String> {
                 .collect();
             (!common.is_empty()).then(|| common.join(", "))
         }
-    }
-}
-
-/// Tells apart what bears one name: routes of one prefix get their methods added.
-fn distinguish(routes: &mut [Route]) {
-    let mut names = HashSet::new();
-    let shared: HashSet<String> = routes
-        .iter()
-        .filter(|route| !names.insert(route.name.clone()))
-        .map(|route| route.name.clone())
-        .collect();
-    for route in routes
-        .iter_mut()
-        .filter(|route| shared.contains(&route.name))
-    {
-        let mut methods = route.methods.clone().unwrap_or_default();
-        methods.sort();
-        route.distinct_name = format!("{} {}", methods.join(","), route.name);
     }
 }

@@ -106,6 +106,9 @@ fn definitions() -> Value {
         "tables": object(&[], json!({
             "keys": records("How many keys are remembered. 65536 unless written."),
             "counters": records("How many counters of limits are kept. 262144 unless written."),
+            "address_counters": records(
+                "How many counters of callers known only by their address are kept. 65536 unless written.",
+            ),
         })),
         "name": {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"},
         "cluster": {"type": "string", "pattern": "^[!-~]{1,512}$"},

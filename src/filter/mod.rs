@@ -64,9 +64,9 @@ impl Vm {
             }
         };
         match Gateway::new(Rc::new(host), policy) {
-            Ok((gateway, kept)) => {
-                if let Some(kept) = kept {
-                    log::warn!("{kept}");
+            Ok((gateway, notice)) => {
+                if let Some(notice) = notice {
+                    log::warn!("{notice}");
                 }
                 if gateway.needs_ticks() {
                     self.host.tick_each_second();
@@ -75,7 +75,7 @@ impl Vm {
                 true
             }
             Err(error) => {
-                log::error!("the shared tables cannot be created: {error}");
+                log::error!("the shared tables cannot be opened: {error}");
                 false
             }
         }

@@ -37,7 +37,10 @@ pub trait Host {
     fn seed(&self) -> Result<[u8; 16], HostError>;
 
     /// Reads a cell of the memory that all workers share. `None`: it was never created.
-    fn read_cell(&self, cell: CellName) -> Option<(Vec<u8>, Version)>;
+    ///
+    /// # Errors
+    /// When the host does not give it.
+    fn read_cell(&self, cell: CellName) -> Result<Option<(Vec<u8>, Version)>, HostError>;
 
     /// Replaces a cell's value, if its version is still `version`.
     fn swap_cell(&self, cell: CellName, value: &[u8], version: Version) -> Swap;
@@ -124,9 +127,11 @@ pub trait Host {
     fn record(&self, histogram: MetricId, value: u64);
 }
 
-/// The name of a shared cell: a table's letter and the cell's number in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The name of a shared cell: the layout of what it holds, a table's letter and the cell's number in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CellName {
+    /// Cells of another layout bear other names: nobody reads what it does not understand.
+    pub layout: u8,
     /// The table's letter.
     pub table: u8,
     /// The cell's number in the table.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, StreamId,
@@ -15,11 +15,22 @@ use super::{
 
 type Cells = HashMap<CellName, (Vec<u8>, Version)>;
 
-/// What the workers of one process share: cells and a clock that only moves when told to.
+/// What the workers of one process share: cells, and a clock that only moves when told to, or one that runs.
 #[derive(Debug, Clone)]
 pub struct Process {
     cells: Arc<Mutex<Cells>>,
     clock: Arc<AtomicU64>,
+    /// Since when the clock runs by itself.
+    runs: Option<Instant>,
+}
+
+/// What a worker does with a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It reads it.
+    Read,
+    /// It changes it.
+    Swap,
 }
 
 /// A request that was sent by the filter itself.
@@ -93,9 +104,13 @@ pub struct SimulatedHost {
     unreachable: Cell<bool>,
     unreadable: Cell<bool>,
     before_swap: RefCell<Option<Interference>>,
+    refuses: RefCell<Option<Refusals>>,
+    /// Nanoseconds by which this worker's clock is ahead of the process's.
+    ahead: Cell<i64>,
 }
 
 type Interference = Box<dyn FnMut(CellName)>;
+type Refusals = Box<dyn FnMut(Access, CellName) -> bool>;
 
 impl fmt::Debug for SimulatedHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,11 +126,34 @@ impl Default for Process {
         Self {
             cells: Arc::default(),
             clock: Arc::new(AtomicU64::new(1_700_000_000_000_000_000)),
+            runs: None,
         }
     }
 }
 
 impl Process {
+    /// A process whose clock runs.
+    #[must_use]
+    pub fn running() -> Self {
+        Self {
+            runs: Some(Instant::now()),
+            ..Self::default()
+        }
+    }
+
+    /// The time by the process's clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let time = Timestamp(self.clock.load(Ordering::SeqCst));
+        self.runs.map_or(time, |since| time.after(since.elapsed()))
+    }
+
+    /// Sets the clock back.
+    pub fn set_back(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.clock.fetch_sub(nanoseconds, Ordering::SeqCst);
+    }
+
     /// Moves the clock on.
     pub fn pass(&self, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
@@ -221,6 +259,23 @@ impl SimulatedHost {
         self.before_swap.replace(Some(Box::new(interfere)));
     }
 
+    /// From now on the host refuses what `refuses` says.
+    pub fn refuse(&self, refuses: impl FnMut(Access, CellName) -> bool + 'static) {
+        self.refuses.replace(Some(Box::new(refuses)));
+    }
+
+    /// From now on this worker's clock is ahead of the process's by so many nanoseconds; behind, if it is less than none.
+    pub fn set_ahead(&self, nanoseconds: i64) {
+        self.ahead.set(nanoseconds);
+    }
+
+    fn is_refused(&self, access: Access, cell: CellName) -> bool {
+        let mut refuses = self.refuses.borrow_mut();
+        refuses
+            .as_mut()
+            .is_some_and(|refuses| refuses(access, cell))
+    }
+
     fn stream_mut<T: Default>(&self, f: impl FnOnce(&mut SimulatedStream) -> T) -> T {
         let mut streams = self.streams.borrow_mut();
         let stream = self.selected.get().and_then(|id| streams.get_mut(&id));
@@ -272,7 +327,8 @@ fn replace(headers: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &[u8], value: &[u8]) {
 
 impl Host for SimulatedHost {
     fn now(&self) -> Timestamp {
-        Timestamp(self.process.clock.load(Ordering::SeqCst))
+        let Timestamp(now) = self.process.now();
+        Timestamp(now.saturating_add_signed(self.ahead.get()))
     }
 
     fn random(&self) -> u64 {
@@ -286,13 +342,22 @@ impl Host for SimulatedHost {
         Ok([7; 16])
     }
 
-    fn read_cell(&self, cell: CellName) -> Option<(Vec<u8>, Version)> {
-        self.process.cells().get(&cell).cloned()
+    fn read_cell(&self, cell: CellName) -> Result<Option<(Vec<u8>, Version)>, HostError> {
+        if self.is_refused(Access::Read, cell) {
+            return Err(HostError {
+                call: "shared data",
+                status: 10,
+            });
+        }
+        Ok(self.process.cells().get(&cell).cloned())
     }
 
     fn swap_cell(&self, cell: CellName, value: &[u8], version: Version) -> Swap {
         if let Some(interfere) = self.before_swap.borrow_mut().as_mut() {
             interfere(cell);
+        }
+        if self.is_refused(Access::Swap, cell) {
+            return Swap::Failed;
         }
         let mut cells = self.process.cells();
         match cells.get_mut(&cell) {

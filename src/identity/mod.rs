@@ -246,7 +246,8 @@ struct Memory {
 
 impl Memory {
     fn find<H: Host>(&self, host: &H, key: &KeyHash, now: Timestamp) -> Option<(Known, Timestamp)> {
-        let (value, _) = host.read_cell(self.grid.locate(self.hash.place(&[&key.0]).cell))?;
+        let cell = self.grid.locate(self.hash.place(&[&key.0]).cell);
+        let (value, _) = host.read_cell(cell).ok()??;
         keys::find(&value, &key.0, self.realm, now)
     }
 

@@ -40,7 +40,7 @@ fn identity(host: &SimulatedHost, changes: serde_json::Value) -> (Identity, Poli
         document["clients"][name] = value.clone();
     }
     let policy = config::read(&document).unwrap_or_else(|faults| panic!("{faults}"));
-    let (state, _) = State::open(host, policy.tables).unwrap();
+    let (state, _) = State::open(host, policy.tables, &[]).unwrap();
     (Identity::new(&policy, &state), policy)
 }
 

@@ -1,13 +1,12 @@
 //! A configuration made ready for the stages.
 
-use super::TablesKept;
 use crate::config::Policy;
 use crate::config::policy::{AgentId, Route, RouteId, Validator};
-use crate::host::{Host, HostError};
+use crate::host::Host;
 use crate::identity::Identity;
-use crate::limits::Limits;
+use crate::limits::{Limits, routes_together};
 use crate::routing::{RouteTable, steer};
-use crate::state::State;
+use crate::state::{Notice, OpenError, State};
 
 /// A configuration made ready for the stages.
 #[derive(Debug)]
@@ -24,8 +23,8 @@ impl Compiled {
     pub(super) fn new<H: Host>(
         host: &H,
         policy: Policy,
-    ) -> Result<(Self, Option<TablesKept>), HostError> {
-        let (state, differ) = State::open(host, policy.tables)?;
+    ) -> Result<(Self, Option<Notice>), OpenError> {
+        let (state, notice) = State::open(host, policy.tables, &routes_together(&policy))?;
         let compiled = Self {
             table: RouteTable::new(&policy.routes),
             identity: Identity::new(&policy, &state),
@@ -33,7 +32,7 @@ impl Compiled {
             steering: policy.routes.iter().map(steer).collect(),
             policy,
         };
-        Ok((compiled, differ.map(|differ| TablesKept(differ.in_force))))
+        Ok((compiled, notice))
     }
 
     pub(super) fn route(&self, id: RouteId) -> Option<&Route> {

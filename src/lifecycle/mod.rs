@@ -12,16 +12,15 @@ mod stream;
 mod telemetry;
 mod walk;
 
-use std::fmt;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
 use crate::config::Policy;
-use crate::config::policy::Tables;
-use crate::host::{CalloutAnswer, CalloutId, Host, HostError, StreamId};
+use crate::host::{CalloutAnswer, CalloutId, Host, StreamId};
 use crate::identity::{Failure, Knowledge, Verdict};
 use crate::reply::{Refusal, answer};
+use crate::state::{Notice, OpenError};
 
 use compiled::Compiled;
 use idle::Ticks;
@@ -53,27 +52,13 @@ pub enum Flow {
     Hold,
 }
 
-/// The tables keep the sizes that the process was started with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TablesKept(pub Tables);
-
-impl fmt::Display for TablesKept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tables { keys, counters } = self.0;
-        write!(
-            f,
-            "tables: the new sizes take effect when Envoy starts anew; until then {keys} keys and {counters} counters"
-        )
-    }
-}
-
 impl<H: Host> Gateway<H> {
-    /// A gateway under `policy`. Tells in the second place if the tables keep other sizes than it asks for.
+    /// A gateway under `policy`, and what is to be told of the tables.
     ///
     /// # Errors
-    /// When the host has no place for the tables.
-    pub fn new(host: Rc<H>, policy: Policy) -> Result<(Self, Option<TablesKept>), HostError> {
-        let (policy, kept) = Compiled::new(&*host, policy)?;
+    /// When the host has no place for the tables, or those that are there cannot be understood.
+    pub fn new(host: Rc<H>, policy: Policy) -> Result<(Self, Option<Notice>), OpenError> {
+        let (policy, notice) = Compiled::new(&*host, policy)?;
         let gateway = Self {
             telemetry: Telemetry::default(),
             policy: Rc::new(policy),
@@ -82,17 +67,14 @@ impl<H: Host> Gateway<H> {
             streams: FxHashMap::default(),
             ticks: Ticks::default(),
         };
-        Ok((gateway, kept))
+        Ok((gateway, notice))
     }
 
     /// True if [`Self::on_tick`] is to be called once a second.
     #[must_use]
     pub fn needs_ticks(&self) -> bool {
-        self.policy
-            .policy
-            .routes
-            .iter()
-            .any(|route| route.idle_timeout.is_some())
+        let routes = &self.policy.policy.routes;
+        routes.iter().any(|route| route.idle_timeout.is_some()) || self.policy.limits.have_chores()
     }
 
     /// The headers of a request have arrived.
@@ -205,6 +187,7 @@ impl<H: Host> Gateway<H> {
     /// A second has passed.
     pub fn on_tick(&mut self) {
         self.ticks.advance();
+        self.policy.limits.chores(&*self.host);
         let silent =
             |(id, stream): (&StreamId, &Stream)| stream.is_silent(self.ticks).then_some(*id);
         let silent: Vec<_> = self.streams.iter().filter_map(silent).collect();
@@ -231,8 +214,7 @@ impl<H: Host> Gateway<H> {
         }
         match std::mem::take(&mut stream.phase) {
             Phase::Informed(request, knowledge) => {
-                let now = self.host.now();
-                let step = self.identified(&mut stream, &request, knowledge, now);
+                let step = self.identified(&mut stream, &request, knowledge);
                 if self.settle_step(id, &mut stream, step) == Flow::Continue {
                     self.host.resume();
                 }

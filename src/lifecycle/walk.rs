@@ -14,7 +14,7 @@ use super::forward::{forward, name_upgrade};
 use super::request::Request;
 use super::stream::Stream;
 use crate::config::policy::{AgentId, Route, RouteId};
-use crate::host::{Host, Sensitive, Timestamp};
+use crate::host::{Host, Sensitive};
 use crate::identity::{Client, Credential, Found, Knowledge, find};
 use crate::limits::{Caller, Count, host_of};
 use crate::reply::Refusal;
@@ -45,16 +45,15 @@ impl From<BadPath> for Refusal {
 impl<H: Host> Gateway<H> {
     /// From the first header to the client's identity.
     pub(super) fn begin(&self, stream: &mut Stream, request: Request) -> Result<(), Stop> {
-        let now = self.host.now();
         stream.request_id = request.id().map(|id| Sensitive(id.to_vec()));
         stream.grpc = request.is_grpc();
         let matched = self.match_route(stream, &request);
-        let passed = self.gate(stream, now);
+        let passed = self.gate(stream);
         let route = matched?;
         passed?;
-        match self.identify(&request, route, now)? {
-            Identified::Known(knowledge) => self.identified(stream, &request, knowledge, now),
-            Identified::Anonymous => self.decided(stream, &request, None, now),
+        match self.identify(&request, route)? {
+            Identified::Known(knowledge) => self.identified(stream, &request, knowledge),
+            Identified::Anonymous => self.decided(stream, &request, None),
             Identified::Unknown(credential) => Err(Stop::Ask(Box::new(request), credential)),
         }
     }
@@ -65,7 +64,6 @@ impl<H: Host> Gateway<H> {
         stream: &mut Stream,
         request: &Request,
         knowledge: Knowledge,
-        now: Timestamp,
     ) -> Result<(), Stop> {
         let client = match knowledge {
             Knowledge::Client(client) => client,
@@ -77,7 +75,7 @@ impl<H: Host> Gateway<H> {
             }
             Knowledge::Unknown => return Err(Refusal::ValidatorUnavailable.into()),
         };
-        self.decided(stream, request, Some(client), now)
+        self.decided(stream, request, Some(client))
     }
 
     /// Who calls is known: may they, which agent, how much; then forward.
@@ -86,7 +84,6 @@ impl<H: Host> Gateway<H> {
         stream: &mut Stream,
         request: &Request,
         client: Option<Rc<Client>>,
-        now: Timestamp,
     ) -> Result<(), Stop> {
         let (id, route) = self.route(stream)?;
         stream.client = client;
@@ -97,7 +94,7 @@ impl<H: Host> Gateway<H> {
         }
         let agent = self.choose(request, route)?;
         stream.agent = Some(agent);
-        self.admit(stream, id, now)?;
+        self.admit(stream, id)?;
         stream.bound_body(route.max_body, request.content_length())?;
         stream.bound_silence(route.idle_timeout);
         stream.protocol = request.protocol_for_caller(&self.policy);
@@ -139,28 +136,24 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Counts the request for its address, whatever becomes of it.
-    fn gate(&self, stream: &mut Stream, now: Timestamp) -> Result<(), Refusal> {
+    fn gate(&self, stream: &mut Stream) -> Result<(), Refusal> {
         let limits = &self.policy.limits;
         if !limits.has_gate() {
             return Ok(());
         }
         let address = self.address()?;
-        let count = limits.gate(&*self.host, &address, now);
+        let count = limits.gate(&*self.host, &address);
         self.counted(stream, count)
     }
 
-    fn identify(
-        &self,
-        request: &Request,
-        route: &Route,
-        now: Timestamp,
-    ) -> Result<Identified, Refusal> {
+    fn identify(&self, request: &Request, route: &Route) -> Result<Identified, Refusal> {
         let credential = match find(&self.policy.policy.clients.key_sources, request.presented()) {
             Found::Key(credential) => credential,
             Found::Malformed => return Err(Refusal::InvalidKey),
             Found::Missing if route.auth_required => return Err(Refusal::MissingKey),
             Found::Missing => return Ok(Identified::Anonymous),
         };
+        let now = self.host.now();
         let knowledge = self.policy.identity.known(&*self.host, &credential, now);
         self.telemetry
             .remembered(&*self.host, knowledge != Knowledge::Unknown);
@@ -183,23 +176,19 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Counts the request against all limits but the gate's.
-    fn admit(&self, stream: &mut Stream, route: RouteId, now: Timestamp) -> Result<(), Refusal> {
+    fn admit(&self, stream: &mut Stream, route: RouteId) -> Result<(), Refusal> {
         let limits = &self.policy.limits;
         let count = match &stream.client {
-            Some(client) => limits.admit(
-                &*self.host,
-                Caller::Client(&client.id),
-                client.plan,
-                route,
-                now,
-            ),
+            Some(client) => {
+                limits.admit(&*self.host, Caller::Client(&client.id), client.plan, route)
+            }
             None => {
                 let address = if limits.counts_anonymous(route) {
                     self.address()?
                 } else {
                     Vec::new()
                 };
-                limits.admit(&*self.host, Caller::Address(&address), None, route, now)
+                limits.admit(&*self.host, Caller::Address(&address), None, route)
             }
         };
         self.counted(stream, count)

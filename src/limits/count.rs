@@ -1,23 +1,28 @@
 //! The decision on several limits at once: all of them take the request, or none does.
 //!
 //! Limits in one cell are decided by one compare-and-swap. Several cells are all looked at first, then taken in the order
-//! of their numbers, the same in every worker, and given back if one has filled up meanwhile. In that moment another
-//! request may find them fuller than a strictly serial order would have had them; never emptier.
+//! of their names, the same in every worker, and given back if one has filled up meanwhile or cannot be reached. In that
+//! moment another request may find them fuller than a strictly serial order would have had them; never emptier.
+//!
+//! What is decided is a pure function of a cell's value and of the time, which is read after it.
 
 use std::rc::Rc;
 
 use super::Rule;
-use super::gcra::{Gcra, Level, Refused};
+use super::gcra::{Level, Refused};
 use super::headers::{self, seconds_up};
+use super::upkeep::{Owed, Taking, Upkeep};
 use crate::host::{CellName, Host, Swap, Timestamp, Version};
-use crate::state::counters::Records;
-use crate::state::{Decision, Grid, StateError};
+use crate::state::counters::{Record, Records, Slot};
+use crate::state::{self, Decision, Grid, StateError};
 
 /// A limit and the record that it decides on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim<'a> {
     pub(super) rule: &'a Rc<Rule>,
     pub(super) cell: CellName,
+    /// The cell is one of the callers that are known only by their address.
+    pub(super) by_address: bool,
     pub(super) tag: u64,
 }
 
@@ -34,7 +39,23 @@ pub(super) struct Standing {
     pub(super) rule: Rc<Rule>,
     pub(super) level: Level,
     pub(super) refused: bool,
+    /// By which time it was decided.
+    now: Timestamp,
+    /// The bucket's moment before and after the request.
     before: Option<Timestamp>,
+    after: Timestamp,
+    seat: Seat,
+}
+
+/// Where a limit's record lies in its cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seat {
+    /// It is there.
+    Own(Slot),
+    /// There is none, but room for it.
+    Free,
+    /// There is none, and another has to go. `inherited`: that one is of the same limit, and what it owes goes over.
+    TakenOver { slot: Slot, inherited: bool },
 }
 
 impl Count {
@@ -68,10 +89,10 @@ impl Count {
     }
 
     /// Of a request that is refused, the levels without it are told.
-    fn new(mut standings: Vec<Standing>, refused: bool, now: Timestamp) -> Self {
+    fn new(mut standings: Vec<Standing>, refused: bool) -> Self {
         if refused {
             for standing in &mut standings {
-                standing.level = standing.rule.gcra.level(standing.before, now);
+                standing.level = standing.rule.gcra.level(standing.before, standing.now);
             }
         }
         Self { standings, refused }
@@ -89,15 +110,15 @@ impl Count {
 /// Counts a request against all claims, or against none of them. What comes back is in the claims' order.
 pub(super) fn count<H: Host>(
     host: &H,
+    upkeep: &Upkeep,
     claims: &[Claim<'_>],
-    now: Timestamp,
 ) -> Result<Count, StateError> {
     match claims {
         [] => Ok(Count::default()),
         [first, others @ ..] if others.iter().all(|other| other.cell == first.cell) => {
-            in_one_cell(host, first.cell, claims, now)
+            in_one_cell(host, upkeep, *first, claims)
         }
-        _ => in_several_cells(host, claims, now),
+        _ => in_several_cells(host, upkeep, claims),
     }
 }
 
@@ -105,183 +126,267 @@ pub(super) fn count<H: Host>(
 /// be two per cent of all that the filter adds.
 fn in_one_cell<H: Host>(
     host: &H,
-    name: CellName,
+    upkeep: &Upkeep,
+    first: Claim<'_>,
     claims: &[Claim<'_>],
-    now: Timestamp,
 ) -> Result<Count, StateError> {
-    let (standings, refused) = Grid::update(host, name, |value| {
-        let (after, standings) = decide(value, claims, now);
-        match after {
-            Some(after) => Decision::Replace(after, (standings, false)),
-            None => Decision::Keep((standings, true)),
-        }
-    })?;
-    if refused {
-        mend(host, name, claims, &standings, now)?;
-    }
-    Ok(Count::new(standings, refused, now))
+    let decided = update(host, first.cell, claims)?;
+    decided.tell_forgotten(host, upkeep, first);
+    Ok(Count::new(decided.standings, decided.refused))
 }
 
-/// Looks at all cells, then takes them in the order of their numbers.
+/// Looks at all cells, then takes them in the order of their names.
 fn in_several_cells<H: Host>(
     host: &H,
+    upkeep: &Upkeep,
     claims: &[Claim<'_>],
-    now: Timestamp,
 ) -> Result<Count, StateError> {
     let mut sorted: Vec<(usize, Claim<'_>)> = claims.iter().copied().enumerate().collect();
-    sorted.sort_by_key(|(_, claim)| claim.cell.number);
+    sorted.sort_by_key(|(_, claim)| claim.cell);
     let (order, sorted): (Vec<usize>, Vec<Claim<'_>>) = sorted.into_iter().unzip();
-    let mut cells = Vec::new();
-    for claims in sorted.chunk_by(|one, other| one.cell == other.cell) {
-        cells.push(Cell::look(host, claims, now)?);
-    }
-    let mut refused = cells.iter().any(|cell| cell.after.is_none());
+    let mut cells = Cell::look(host, &sorted)?;
+    let full_at_once = cells.iter().any(|cell| cell.desk.refused);
     let mut taken = 0;
-    while !refused && let Some(cell) = cells.get_mut(taken) {
-        refused = !cell.take(host, now)?;
-        taken += usize::from(!refused);
+    let mut came = Ok(!full_at_once);
+    while came == Ok(true)
+        && let Some(cell) = cells.get_mut(taken)
+    {
+        came = cell.take(host);
+        taken += usize::from(came == Ok(true));
     }
-    if refused {
-        for cell in cells.iter().take(taken) {
-            cell.give_back(host, now)?;
-        }
-        for cell in &cells {
-            mend(host, cell.name, cell.claims, &cell.standings, now)?;
+    for cell in cells.iter().take(taken) {
+        cell.desk.tell_forgotten(host, upkeep, cell.first);
+        if came != Ok(true) {
+            upkeep.give_back(host, cell.owed());
         }
     }
-    let standings = cells.into_iter().flat_map(|cell| cell.standings);
+    let refused = !came?;
+    if full_at_once {
+        for cell in &mut cells {
+            cell.settle(host);
+        }
+    }
+    let standings = cells.into_iter().flat_map(|cell| cell.desk.standings);
     let mut standings: Vec<_> = order.into_iter().zip(standings).collect();
     standings.sort_by_key(|(place, _)| *place);
     let standings = standings.into_iter().map(|(_, standing)| standing);
-    Ok(Count::new(standings.collect(), refused, now))
+    Ok(Count::new(standings.collect(), refused))
+}
+
+/// Decides on the claims of one cell, and writes what came of it.
+fn update<H: Host>(host: &H, cell: CellName, claims: &[Claim<'_>]) -> Result<Desk, StateError> {
+    Grid::update(host, cell, |value| {
+        let mut desk = Desk::new(value, host.now(), claims);
+        let value = if desk.refused {
+            desk.settled(claims)
+        } else {
+            Some(desk.taken(claims))
+        };
+        match value {
+            Some(value) => Decision::Replace(value, desk),
+            None => Decision::Keep(desk),
+        }
+    })
 }
 
 /// A cell that was looked at, and what is to become of it.
 struct Cell<'c, 'a> {
+    first: Claim<'a>,
     claims: &'c [Claim<'a>],
-    name: CellName,
     version: Version,
-    /// The value with all claims taken; `None` if one of its limits is full.
-    after: Option<Vec<u8>>,
-    standings: Vec<Standing>,
+    desk: Desk,
 }
 
 impl<'c, 'a> Cell<'c, 'a> {
-    fn look<H: Host>(
-        host: &H,
-        claims: &'c [Claim<'a>],
-        now: Timestamp,
-    ) -> Result<Self, StateError> {
-        let name = claims
-            .first()
-            .map(|claim| claim.cell)
-            .ok_or(StateError::NoCell)?;
-        let (value, version) = host.read_cell(name).ok_or(StateError::NoCell)?;
-        let (after, standings) = decide(value, claims, now);
-        Ok(Self {
-            claims,
-            name,
-            version,
-            after,
-            standings,
-        })
+    /// Looks at the cells of all claims, which are sorted by them. One look at the clock, after the last of them, serves all.
+    fn look<H: Host>(host: &H, claims: &'c [Claim<'a>]) -> Result<Vec<Self>, StateError> {
+        let mut values = Vec::new();
+        for claims in claims.chunk_by(|one, other| one.cell == other.cell) {
+            let first = *claims.first().ok_or(StateError::NoCell)?;
+            values.push((first, claims, state::read(host, first.cell)?));
+        }
+        let clock = host.now();
+        let cells = values
+            .into_iter()
+            .map(|(first, claims, (value, version))| Self {
+                first,
+                claims,
+                version,
+                desk: Desk::new(value, clock, claims),
+            });
+        Ok(cells.collect())
     }
 
     /// Takes what was looked at, and looks again as often as another worker was faster. False: a limit has filled up
     /// meanwhile, and nothing was taken.
-    fn take<H: Host>(&mut self, host: &H, now: Timestamp) -> Result<bool, StateError> {
-        let after = self.after.take().unwrap_or_default();
-        match host.swap_cell(self.name, &after, self.version) {
+    fn take<H: Host>(&mut self, host: &H) -> Result<bool, StateError> {
+        let taken = self.desk.taken(self.claims);
+        match host.swap_cell(self.first.cell, &taken, self.version) {
             Swap::Done => return Ok(true),
             Swap::Failed => return Err(StateError::Refused),
             Swap::Changed => {}
         }
-        Grid::update(host, self.name, |value| {
-            let (after, standings) = decide(value, self.claims, now);
-            self.standings = standings;
-            after.map_or(Decision::Keep(false), |after| {
-                Decision::Replace(after, true)
-            })
-        })
+        self.desk = update(host, self.first.cell, self.claims)?;
+        Ok(!self.desk.refused)
     }
 
-    /// Gives back what was taken.
-    fn give_back<H: Host>(&self, host: &H, now: Timestamp) -> Result<(), StateError> {
-        change_moments(host, self.name, self.claims, now, |gcra, moment| {
-            gcra.give_back(moment)
-        })
-    }
-}
-
-/// Puts moments right that their limits cannot have.
-fn mend<H: Host>(
-    host: &H,
-    cell: CellName,
-    claims: &[Claim<'_>],
-    standings: &[Standing],
-    now: Timestamp,
-) -> Result<(), StateError> {
-    let is_impossible = |standing: &Standing| {
-        let gcra = &standing.rule.gcra;
-        standing
-            .before
-            .is_some_and(|moment| gcra.mended(moment, now).is_some())
-    };
-    if !standings.iter().any(is_impossible) {
-        return Ok(());
-    }
-    change_moments(host, cell, claims, now, |gcra, moment| {
-        gcra.mended(moment, now).unwrap_or(moment)
-    })
-}
-
-/// Changes the moments of the claims that have one. In a full cell all stay: a moment may be another record's there,
-/// and newcomers have started from it.
-fn change_moments<H: Host>(
-    host: &H,
-    cell: CellName,
-    claims: &[Claim<'_>],
-    now: Timestamp,
-    change: impl Fn(&Gcra, Timestamp) -> Timestamp,
-) -> Result<(), StateError> {
-    Grid::update(host, cell, |value| {
-        let mut records = Records::read(value, now);
-        if records.is_full() {
-            return Decision::Keep(());
+    /// Writes down what holds though the request is refused. Should another worker have been faster, the next request will.
+    fn settle<H: Host>(&mut self, host: &H) {
+        if let Some(settled) = self.desk.settled(self.claims) {
+            host.swap_cell(self.first.cell, &settled, self.version);
         }
-        for Claim { rule, tag, .. } in claims {
-            if let Some(moment) = records.get(*tag) {
-                records.put(*tag, change(&rule.gcra, moment));
-            }
+    }
+
+    /// What was taken.
+    fn owed(&self) -> Owed {
+        let takings = self.claims.iter().zip(&self.desk.standings);
+        Owed {
+            cell: self.first.cell,
+            takings: takings
+                .map(|(claim, standing)| Taking {
+                    tag: claim.tag,
+                    unit: claim.rule.gcra.unit(),
+                    moment: standing.after,
+                })
+                .collect(),
         }
-        Decision::Replace(records.into_bytes(), ())
-    })
+    }
 }
 
-/// Decides on the claims of one cell: a pure function of its value and the time.
-fn decide(
-    value: Vec<u8>,
-    claims: &[Claim<'_>],
-    now: Timestamp,
-) -> (Option<Vec<u8>>, Vec<Standing>) {
-    let mut records = Records::read(value, now);
-    let mut standings = Vec::with_capacity(claims.len());
-    for Claim { rule, tag, .. } in claims {
-        let before = records.get(*tag);
-        let (level, refused) = match rule.gcra.take(before, now) {
-            Ok((moment, level)) => {
-                records.put(*tag, moment);
-                (level, false)
-            }
-            Err(Refused(level)) => (level, true),
+/// The claims of one cell, weighed: a pure function of its value and of the clock, which was read after it.
+struct Desk {
+    records: Records,
+    standings: Vec<Standing>,
+    refused: bool,
+    /// The records have changed though nothing was taken: the clock was set back, or a debt was carried over from another
+    /// configuration. That is to be written, or it would be reckoned anew each time, and never grow less.
+    unsettled: bool,
+    /// How many records were put out.
+    forgotten: u64,
+}
+
+impl Desk {
+    fn new(value: Vec<u8>, clock: Timestamp, claims: &[Claim<'_>]) -> Self {
+        let records = Records::read(value, clock);
+        let mut desk = Self {
+            unsettled: records.set_back(),
+            records,
+            standings: Vec::with_capacity(claims.len()),
+            refused: false,
+            forgotten: 0,
         };
-        standings.push(Standing {
-            rule: Rc::clone(rule),
+        let mut room = desk.records.room();
+        for claim in claims {
+            let (before, seat) = desk.find(claim, claims, &mut room);
+            desk.weigh(claim, before, seat);
+        }
+        desk
+    }
+
+    /// Where a claim's record lies, and its moment as the claim's limit counts.
+    fn find(
+        &mut self,
+        claim: &Claim<'_>,
+        claims: &[Claim<'_>],
+        room: &mut usize,
+    ) -> (Option<Timestamp>, Seat) {
+        let gcra = &claim.rule.gcra;
+        if let Some((slot, record)) = self.records.find(claim.tag) {
+            let moment = gcra.carried_over(record.moment, record.unit, self.records.now());
+            let carried_over = claim.record(moment);
+            if carried_over != record {
+                self.records.set(slot, carried_over);
+                self.unsettled = true;
+            }
+            return (Some(moment), Seat::Own(slot));
+        }
+        if *room > 0 {
+            *room -= 1;
+            return (None, Seat::Free);
+        }
+        let stays = |slot: Slot, tag: u64| {
+            claims.iter().any(|claim| claim.tag == tag)
+                || self.standings.iter().any(|standing| {
+                    matches!(standing.seat, Seat::TakenOver { slot: taken, .. } if taken == slot)
+                })
+        };
+        match self.records.outgoing(claim.tag, gcra.unit(), stays) {
+            Some(outgoing) => {
+                let inherited = outgoing.moment.is_some();
+                let slot = outgoing.slot;
+                (outgoing.moment, Seat::TakenOver { slot, inherited })
+            }
+            // No request has as many limits as a cell has records.
+            None => (None, Seat::Free),
+        }
+    }
+
+    fn weigh(&mut self, claim: &Claim<'_>, before: Option<Timestamp>, seat: Seat) {
+        let now = self.records.now();
+        let (after, level, refused) = match claim.rule.gcra.take(before, now) {
+            Ok((after, level)) => (after, level, false),
+            Err(Refused(level)) => (before.unwrap_or(now), level, true),
+        };
+        self.refused |= refused;
+        self.standings.push(Standing {
+            rule: Rc::clone(claim.rule),
             level,
             refused,
+            now,
             before,
+            after,
+            seat,
         });
     }
-    let all_taken = standings.iter().all(|standing| !standing.refused);
-    (all_taken.then(|| records.into_bytes()), standings)
+
+    /// The cell's value with the request taken.
+    fn taken(&mut self, claims: &[Claim<'_>]) -> Vec<u8> {
+        for (claim, standing) in claims.iter().zip(&self.standings) {
+            let record = claim.record(standing.after);
+            match standing.seat {
+                Seat::Own(slot) => self.records.set(slot, record),
+                Seat::Free => self.records.push(record),
+                Seat::TakenOver { slot, .. } => {
+                    self.records.set(slot, record);
+                    self.forgotten += 1;
+                }
+            }
+        }
+        self.records.take_bytes()
+    }
+
+    /// The cell's value without the request, if it has to be written all the same. Whoever is refused for what it has
+    /// inherited is written down too: what it is told of when to come back is then its own.
+    fn settled(&mut self, claims: &[Claim<'_>]) -> Option<Vec<u8>> {
+        for (claim, standing) in claims.iter().zip(&self.standings) {
+            if let (true, Some(before)) = (standing.refused, standing.before)
+                && let Seat::TakenOver {
+                    slot,
+                    inherited: true,
+                } = standing.seat
+            {
+                self.records.set(slot, claim.record(before));
+                self.unsettled = true;
+                self.forgotten += 1;
+            }
+        }
+        self.unsettled.then(|| self.records.take_bytes())
+    }
+
+    fn tell_forgotten<H: Host>(&self, host: &H, upkeep: &Upkeep, claim: Claim<'_>) {
+        if self.forgotten > 0 {
+            upkeep.forgotten(host, self.forgotten, claim.by_address);
+        }
+    }
+}
+
+impl Claim<'_> {
+    /// The limit's record with this moment.
+    fn record(&self, moment: Timestamp) -> Record {
+        Record {
+            tag: self.tag,
+            moment,
+            unit: self.rule.gcra.unit(),
+        }
+    }
 }

@@ -64,18 +64,24 @@ impl Gcra {
         Ok((taken, self.level(Some(taken), now)))
     }
 
-    /// The moment before a request was let through, for one that is given back. What others took since is kept.
+    /// The nanoseconds that one request owes: the unit in which a debt under this rate is counted.
     #[must_use]
-    pub fn give_back(&self, moment: Timestamp) -> Timestamp {
-        Timestamp(moment.0.saturating_sub(self.interval))
+    pub fn unit(&self) -> u64 {
+        self.interval
     }
 
-    /// The moment to keep in place of one that this bucket cannot have, which would lock its caller out until then: the
-    /// clock was set back, or the limit was wider before. `None`: the moment is possible.
+    /// The moment under this rate of a debt that was counted in another unit: as many requests are owed as before, to the
+    /// nanosecond, rounded up. A bucket that has become smaller is at most empty.
     #[must_use]
-    pub fn mended(&self, moment: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        let start = self.start(Some(moment), now);
-        (start < moment).then_some(start)
+    pub fn carried_over(&self, moment: Timestamp, unit: u64, now: Timestamp) -> Timestamp {
+        let debt = moment.0.saturating_sub(now.0);
+        let debt = if unit == self.interval || unit == 0 {
+            debt
+        } else {
+            let scaled = (u128::from(debt) * u128::from(self.interval)).div_ceil(unit.into());
+            u64::try_from(scaled).unwrap_or(u64::MAX)
+        };
+        Timestamp(now.0.saturating_add(debt.min(self.capacity)))
     }
 
     /// What the bucket holds at `now`.
@@ -97,8 +103,7 @@ impl Gcra {
         }
     }
 
-    /// Where the bucket stands: not before now, and never emptier than empty. The latter matters when the clock is
-    /// set back, when a limit becomes stricter, and for a newcomer to a full cell.
+    /// Where the bucket stands: not before now, and never emptier than empty.
     fn start(&self, moment: Option<Timestamp>, now: Timestamp) -> Timestamp {
         let latest = now.0.saturating_add(self.capacity);
         Timestamp(moment.map_or(now.0, |moment| moment.0.clamp(now.0, latest)))

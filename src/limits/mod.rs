@@ -1,37 +1,39 @@
 //! How much: which limits a request counts against, the decision on all of them, and what the caller is told.
 //!
 //! The limits of one client lie in one cell, so that one read and one compare-and-swap decide on all of them at
-//! once. Limits of other subjects (a route, everyone) lie in cells of their own: these are all looked at first, then taken in
-//! a fixed order, and what was taken is given back if a later one has filled up meanwhile. So a request never passes
-//! a full limit, and one that is refused takes nothing.
+//! once. Limits of other subjects (a route, everyone) lie in cells of their own, and so do a client's on a route that is one
+//! of many: these are all looked at first, then taken in a fixed order, and what was taken is given back if a later one has
+//! filled up meanwhile. So a request never passes a full limit, and one that is refused takes nothing.
 
 mod count;
 pub mod gcra;
 mod headers;
 mod subject;
+mod upkeep;
 
+use std::cell::OnceCell;
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
+
 use crate::config::policy::{Each, Limit, PlanId, Policy, RouteId};
-use crate::host::{Host, Timestamp};
-use crate::state::{Grid, Place, SeededHash, State, StateError};
+use crate::host::Host;
+use crate::state::{Grid, Place, SeededHash, State, StateError, counters};
 
 pub use count::Count;
 use count::{Claim, count};
 use gcra::Gcra;
 pub use subject::{Caller, host_of};
+use upkeep::Upkeep;
 
-/// Up to so many limited routes share a cell with the client's other limits.
-const ROUTES_PER_CELL: usize = 8;
-
-/// Over so many cells the routes are spread if there are more. Their names say where each belongs, so that its counts
-/// are found again when other routes come and go.
-const CELLS_OF_ROUTES: u64 = 16;
+/// So many counters of a client on routes lie in one cell with its others.
+const MOST_TOGETHER: usize = 16;
 
 /// All limits of a configuration, ready to decide by.
 #[derive(Debug)]
 pub struct Limits {
-    grid: Grid,
+    counters: Grid,
+    address_counters: Grid,
     hash: SeededHash,
     gate: Vec<Rc<Rule>>,
     plans: Vec<Vec<Rc<Rule>>>,
@@ -41,6 +43,7 @@ pub struct Limits {
     clients: Vec<Rc<Rule>>,
     /// Counted once for all.
     everyone: Vec<Rc<Rule>>,
+    upkeep: Upkeep,
 }
 
 /// One limit, ready to decide by.
@@ -53,12 +56,97 @@ struct Rule {
     /// As the caller reads it in `RateLimit-Policy`.
     policy: String,
     each: Each,
-    /// Where it is counted if that does not depend on the caller.
-    place: Option<Place>,
+    home: Home,
     /// Tells the limit's records from those of other limits of the same subject.
     salt: u64,
-    /// Spreads the many limits of one subject over several cells.
-    group: u32,
+}
+
+/// Which cell a limit is counted in.
+#[derive(Debug)]
+enum Home {
+    /// Always the same one.
+    Fixed(Place),
+    /// The caller's.
+    Caller,
+    /// The caller's on this route.
+    CallerOnRoute(Box<[u8]>),
+}
+
+/// The caller of a request, and its cell once that was needed.
+struct Subject<'a> {
+    caller: Caller<'a>,
+    place: OnceCell<Place>,
+}
+
+/// The names of the routes whose counters shall lie with the others of their client: the first ones, as far as there is
+/// room. All of many routes would fill a cell.
+#[must_use]
+pub fn routes_together(policy: &Policy) -> Vec<&str> {
+    let mut room = MOST_TOGETHER;
+    let mut names = Vec::new();
+    for route in &policy.routes {
+        let counters = counters_on_route(policy, &route.limits);
+        if counters > 0 && counters <= room && !names.contains(&route.name.as_str()) {
+            room -= counters;
+            names.push(route.name.as_str());
+        }
+    }
+    names
+}
+
+/// How many counters a caller may have in one cell: of clients, and of callers known only by their address.
+#[must_use]
+pub fn most_in_one_cell(policy: &Policy) -> (usize, usize) {
+    let each = |wanted: Each| {
+        policy
+            .limits
+            .iter()
+            .filter(|limit| limit.each == wanted)
+            .count()
+    };
+    let together = routes_together(policy);
+    let on_routes = |open_only: bool| {
+        let mut names: Vec<&str> = Vec::new();
+        let mut in_home = 0;
+        let mut elsewhere = 0;
+        for route in policy
+            .routes
+            .iter()
+            .filter(|route| !open_only || !route.auth_required)
+        {
+            let counters = counters_on_route(policy, &route.limits);
+            if !together.contains(&route.name.as_str()) {
+                elsewhere = elsewhere.max(counters);
+            } else if !names.contains(&route.name.as_str()) {
+                names.push(&route.name);
+                in_home += counters;
+            }
+        }
+        (in_home, elsewhere)
+    };
+    let plan = policy
+        .plans
+        .iter()
+        .map(|plan| plan.limits.len())
+        .max()
+        .unwrap_or(0);
+    let (in_home, elsewhere) = on_routes(false);
+    let of_clients = (plan + each(Each::Client) + in_home).max(elsewhere);
+    let anonymous = policy.routes.iter().any(|route| !route.auth_required);
+    let (in_home, elsewhere) = on_routes(true);
+    let of_strangers = if anonymous {
+        each(Each::Client) + in_home
+    } else {
+        0
+    };
+    let of_addresses = (each(Each::Address) + of_strangers).max(elsewhere);
+    (of_clients, of_addresses)
+}
+
+/// How many counters a caller has for one route.
+fn counters_on_route(policy: &Policy, own: &[Limit]) -> usize {
+    let per_client = |limit: &&Limit| limit.each == Each::ClientRoute;
+    own.iter().chain(&policy.limits).filter(per_client).count()
 }
 
 impl Limits {
@@ -66,10 +154,10 @@ impl Limits {
     #[must_use]
     pub fn new(policy: &Policy, state: &State) -> Self {
         let hash = state.hash;
-        let rules = |limits: &[Limit], scope: &[u8], group: u32| -> Vec<Rc<Rule>> {
+        let rules = |limits: &[Limit], scope: &[&str], apart: bool| -> Vec<Rc<Rule>> {
             limits
                 .iter()
-                .map(|limit| Rc::new(Rule::new(&hash, limit, scope, group)))
+                .map(|limit| Rc::new(Rule::new(&hash, limit, scope, apart)))
                 .collect()
         };
         let named = |wanted: Each| -> Vec<Limit> {
@@ -80,40 +168,48 @@ impl Limits {
                 .cloned()
                 .collect()
         };
-        let per_client_and_route = named(Each::ClientRoute);
-        let limited_routes = policy
-            .routes
-            .iter()
-            .filter(|route| !route.limits.is_empty() || !per_client_and_route.is_empty())
-            .count();
+        let by_route = [named(Each::ClientRoute), named(Each::Route)].concat();
+        let mut first_of_name: FxHashMap<&str, &[Limit]> = FxHashMap::default();
         let routes = policy
             .routes
             .iter()
             .map(|route| {
-                let name = route.distinct_name.as_bytes();
-                let group = if limited_routes <= ROUTES_PER_CELL {
-                    0
-                } else {
-                    hash.place(&[b"group", name]).tag % CELLS_OF_ROUTES
+                let name = route.name.as_str();
+                let apart = !state.is_together(name);
+                // Routes of one name are counted together, so that counts stay when one is divided by its methods. But a
+                // limit that is not the first one's is another limit.
+                let methods = match first_of_name.get(name) {
+                    Some(first) if *first != route.limits => {
+                        let mut methods = route.methods.clone().unwrap_or_default();
+                        methods.sort_unstable();
+                        methods
+                    }
+                    _ => Vec::new(),
                 };
-                let mut own = route.limits.clone();
-                own.extend(per_client_and_route.iter().cloned());
-                own.extend(named(Each::Route));
-                rules(&own, name, u32::try_from(group).unwrap_or(0))
+                if !route.limits.is_empty() {
+                    first_of_name.entry(name).or_insert(&route.limits);
+                }
+                let mut scope = vec![name];
+                scope.extend(methods.iter().map(String::as_str));
+                let mut all = rules(&route.limits, &scope, apart);
+                all.extend(rules(&by_route, &[name], apart));
+                all
             })
             .collect();
         Self {
-            grid: state.counters,
+            counters: state.counters,
+            address_counters: state.address_counters,
             hash,
-            gate: rules(&named(Each::Address), b"", 0),
+            gate: rules(&named(Each::Address), &[], false),
             plans: policy
                 .plans
                 .iter()
-                .map(|plan| rules(&plan.limits, plan.name.as_bytes(), 0))
+                .map(|plan| rules(&plan.limits, &[&plan.name], false))
                 .collect(),
             routes,
-            clients: rules(&named(Each::Client), b"", 0),
-            everyone: rules(&named(Each::All), b"", 0),
+            clients: rules(&named(Each::Client), &[], false),
+            everyone: rules(&named(Each::All), &[], false),
+            upkeep: Upkeep::default(),
         }
     }
 
@@ -134,68 +230,91 @@ impl Limits {
                 .is_some_and(|rules| rules.iter().any(per_client))
     }
 
+    /// True if [`Self::chores`] may have something to do: a request's limits may lie in several cells.
+    #[must_use]
+    pub fn have_chores(&self) -> bool {
+        let elsewhere = |rule: &Rc<Rule>| !matches!(rule.home, Home::Caller);
+        !self.everyone.is_empty() || self.routes.iter().flatten().any(elsewhere)
+    }
+
+    /// What could not be done while a request was decided on. To be called now and then.
+    pub fn chores<H: Host>(&self, host: &H) {
+        self.upkeep.chores(host);
+    }
+
     /// Counts a request at the gate, per address.
     ///
     /// # Errors
-    /// When the shared state cannot be changed.
-    pub fn gate<H: Host>(
-        &self,
-        host: &H,
-        address: &[u8],
-        now: Timestamp,
-    ) -> Result<Count, StateError> {
-        let caller = Caller::Address(address);
-        let claims: Vec<_> = self
-            .gate
-            .iter()
-            .map(|rule| self.claim(rule, caller))
-            .collect();
-        count(host, &claims, now)
+    /// When the shared state cannot be changed. Nothing was taken then.
+    pub fn gate<H: Host>(&self, host: &H, address: &[u8]) -> Result<Count, StateError> {
+        self.count(host, Caller::Address(address), self.gate.iter())
     }
 
     /// Counts a request against all limits but the gate's.
     ///
     /// # Errors
-    /// When the shared state cannot be changed.
+    /// When the shared state cannot be changed. Nothing was taken then, or it is given back as soon as that is possible.
     pub fn admit<H: Host>(
         &self,
         host: &H,
         caller: Caller<'_>,
         plan: Option<PlanId>,
         route: RouteId,
-        now: Timestamp,
     ) -> Result<Count, StateError> {
         let plan = plan
             .and_then(|plan| self.plans.get(plan.0))
             .into_iter()
             .flatten();
         let route_rules = self.routes.get(route.0).into_iter().flatten();
-        let claims: Vec<_> = plan
+        let rules = plan
             .chain(route_rules)
             .chain(&self.clients)
-            .chain(&self.everyone)
-            .map(|rule| self.claim(rule, caller))
-            .collect();
-        count(host, &claims, now)
+            .chain(&self.everyone);
+        self.count(host, caller, rules)
+    }
+
+    fn count<'a, H: Host>(
+        &self,
+        host: &H,
+        caller: Caller<'_>,
+        rules: impl Iterator<Item = &'a Rc<Rule>>,
+    ) -> Result<Count, StateError> {
+        let subject = Subject {
+            caller,
+            place: OnceCell::new(),
+        };
+        let claims: Vec<_> = rules.map(|rule| self.claim(rule, &subject)).collect();
+        count(host, &self.upkeep, &claims)
     }
 
     /// The record that a rule decides on. The subject leads to the cell; the rule's salt tells its records apart.
-    fn claim<'a>(&self, rule: &'a Rc<Rule>, caller: Caller<'_>) -> Claim<'a> {
-        let place = rule.place.unwrap_or_else(|| {
-            let (kind, name) = caller.subject();
-            self.hash.place(&[kind, name, &rule.group.to_le_bytes()])
-        });
+    fn claim<'a>(&self, rule: &'a Rc<Rule>, subject: &Subject<'_>) -> Claim<'a> {
+        let (kind, name) = subject.caller.subject();
+        let fixed = matches!(rule.home, Home::Fixed(_));
+        let by_address = !fixed && matches!(subject.caller, Caller::Address(_));
+        let place = match &rule.home {
+            Home::Fixed(place) => *place,
+            Home::Caller => *subject.place.get_or_init(|| self.hash.place(&[kind, name])),
+            Home::CallerOnRoute(route) => self.hash.place(&[kind, name, route]),
+        };
+        let grid = if by_address {
+            &self.address_counters
+        } else {
+            &self.counters
+        };
         Claim {
             rule,
-            cell: self.grid.locate(place.cell),
-            tag: place.tag ^ rule.salt,
+            cell: grid.locate(place.cell),
+            by_address,
+            tag: counters::tag(rule.salt, place.tag),
         }
     }
 }
 
 impl Rule {
-    fn new(hash: &SeededHash, limit: &Limit, scope: &[u8], group: u32) -> Self {
-        let per_client_and_route = limit.each == Each::ClientRoute;
+    /// `scope` is whose limit it is: a plan's, or first of all a route's. `apart`: counters of a client on the route have a
+    /// cell of their own.
+    fn new(hash: &SeededHash, limit: &Limit, scope: &[&str], apart: bool) -> Self {
         let Limit { name, each, rate } = limit;
         let kind: &[u8] = match each {
             Each::Address => b"address",
@@ -204,19 +323,22 @@ impl Rule {
             Each::ClientRoute => b"client and route",
             Each::All => b"all",
         };
+        let route = scope.first().copied().unwrap_or_default().as_bytes();
+        let mut parts = vec![b"limit".as_slice(), kind, name.as_bytes()];
+        parts.extend(scope.iter().map(|part| part.as_bytes()));
         Self {
             name: name.clone(),
             gcra: Gcra::new(*rate),
             quantity: rate.quantity.to_string(),
             policy: headers::policy(name, rate),
             each: *each,
-            place: match each {
-                Each::Route => Some(hash.place(&[b"route", scope])),
-                Each::All => Some(hash.place(&[b"all"])),
-                Each::Address | Each::Client | Each::ClientRoute => None,
+            home: match each {
+                Each::Route => Home::Fixed(hash.place(&[b"route", route])),
+                Each::All => Home::Fixed(hash.place(&[b"all"])),
+                Each::ClientRoute if apart => Home::CallerOnRoute(route.into()),
+                Each::Address | Each::Client | Each::ClientRoute => Home::Caller,
             },
-            salt: hash.place(&[b"limit", kind, scope, name.as_bytes()]).tag,
-            group: if per_client_and_route { group } else { 0 },
+            salt: hash.place(&parts).tag,
         }
     }
 }

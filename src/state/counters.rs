@@ -1,123 +1,249 @@
-//! Records of counters: for each a tag and one moment, as GCRA keeps it.
+//! Records of counters, and the cells that hold them.
 //!
-//! A record whose moment has passed says nothing any more and gives its slot free. When a cell is full of records
-//! that still count, the one with the earliest moment makes room, and the newcomer starts from that moment: so
-//! whoever was put out finds, on coming back, a moment at least as late as the one it left. A table that is too
-//! small therefore refuses too much, never too little.
+//! A record is a tag, the moment that GCRA keeps, and the unit in which the debt up to that moment is counted. Before the
+//! records a cell holds the time of its last change, by which workers whose clocks differ agree on one time. A record
+//! whose moment has passed says nothing any more and gives its slot free.
+//!
+//! A cell grows with its records up to a bound that a table of the documented size does not reach (see [`super::room`]).
+//! At the bound a newcomer takes over the record of its own limit that owes least, with what it owes; if there is none, it
+//! takes the slot of the record that would have been free first. What a limit of seconds meets never depends on a limit
+//! of days.
+
+use std::time::Duration;
 
 use crate::host::Timestamp;
 
-/// How many records a cell holds.
-pub const RECORDS_PER_CELL: u32 = 32;
+/// How many records lie in a cell of a table that holds as many as it was made for, on average.
+pub const USUAL_RECORDS_PER_CELL: u32 = 32;
 
-/// The bytes of one record: tag and moment.
-pub const RECORD_BYTES: u32 = 16;
+/// How many records a cell holds at most. Eight times the usual: cells fill unevenly, and a client's records lie together.
+pub const MOST_RECORDS_PER_CELL: u32 = 256;
 
-const SLOTS: usize = RECORDS_PER_CELL as usize;
+/// The bytes of one record: tag, moment, unit.
+pub const RECORD_BYTES: u32 = 24;
+
+/// The bytes before a cell's records: the time of its last change.
+pub const HEAD_BYTES: u32 = 8;
+
+const MOST: usize = MOST_RECORDS_PER_CELL as usize;
 const RECORD: usize = RECORD_BYTES as usize;
+const HEAD: usize = HEAD_BYTES as usize;
+
+/// By less than this, clocks of cores differ or are slewed; a clock that is behind by more was set back.
+const SET_BACK: Duration = Duration::from_secs(1);
+
+/// The bits of a tag that name the limit. The others name the limit and whom it is counted for.
+const LIMIT_BITS: u64 = 0xffff << 48;
+
+/// The tag of what is counted by `limit` for `subject`, both hashes.
+#[must_use]
+pub fn tag(limit: u64, subject: u64) -> u64 {
+    limit & LIMIT_BITS | (limit ^ subject) & !LIMIT_BITS
+}
+
+/// One counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Tells it from the other records of its cell.
+    pub tag: u64,
+    /// When nothing will be owed any more.
+    pub moment: Timestamp,
+    /// The nanoseconds that one request owes.
+    pub unit: u64,
+}
+
+/// Where a record lies in its cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(usize);
+
+/// The record that makes room in a full cell.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing {
+    /// Its slot.
+    pub slot: Slot,
+    /// If it is of the newcomer's own limit, the moment that the newcomer starts from.
+    pub moment: Option<Timestamp>,
+}
 
 /// The records of one cell.
 #[derive(Debug, Clone)]
 pub struct Records {
     bytes: Vec<u8>,
+    now: Timestamp,
+    set_back: bool,
 }
 
 impl Records {
-    /// Reads a cell's value; records that no longer count at `now` are dropped.
+    /// Reads a cell's value. `clock` was read after the cell was. Records that no longer count are dropped.
+    ///
+    /// Where the clock is a little earlier than the cell's last change, another worker's clock is ahead: the time of
+    /// the change is taken, so that nobody gains by it. Where it is much earlier, it was set back: all moments go
+    /// back by as much, so that debts keep their size. A clock of zero is a host that has no time to give, for which
+    /// time stands still.
     #[must_use]
-    pub fn read(mut bytes: Vec<u8>, now: Timestamp) -> Self {
-        let mut kept = 0;
-        let mut start = 0;
-        while let Some(record) = record_at(&bytes, start) {
-            if moment(&record) > now {
-                if let Some(slot) = bytes.get_mut(kept..kept + RECORD) {
-                    slot.copy_from_slice(&record);
-                }
-                kept += RECORD;
+    pub fn read(mut bytes: Vec<u8>, clock: Timestamp) -> Self {
+        let last = match bytes.first_chunk() {
+            Some(last) => Timestamp(u64::from_le_bytes(*last)),
+            None => {
+                bytes.clear();
+                bytes.resize(HEAD, 0);
+                Timestamp(0)
             }
-            start += RECORD;
+        };
+        let behind = last.since(clock);
+        let set_back = behind >= SET_BACK && clock.0 != 0;
+        let mut records = Self {
+            bytes,
+            now: if set_back { clock } else { clock.max(last) },
+            set_back,
+        };
+        if set_back {
+            let behind = u64::try_from(behind.as_nanos()).unwrap_or(u64::MAX);
+            records.move_back(behind);
         }
-        bytes.truncate(kept);
-        Self { bytes }
-    }
-
-    /// The moment kept under `tag`; for a tag that is not there, the moment that a newcomer starts from:
-    /// `None` while there is room.
-    #[must_use]
-    pub fn get(&self, tag: u64) -> Option<Timestamp> {
-        self.find(tag)
-            .or_else(|| {
-                if self.is_full() {
-                    self.earliest()
-                } else {
-                    None
-                }
-            })
-            .map(|(_, moment)| moment)
-    }
-
-    /// Keeps `moment` under `tag`, in place of the earliest record if there is no room.
-    pub fn put(&mut self, tag: u64, moment: Timestamp) {
-        let mut record = [0; RECORD];
-        let (tag_bytes, moment_bytes) = record.split_at_mut(8);
-        tag_bytes.copy_from_slice(&tag.to_le_bytes());
-        moment_bytes.copy_from_slice(&moment.0.to_le_bytes());
-        let place = self.find(tag).or_else(|| {
-            if self.is_full() {
-                self.earliest()
-            } else {
-                None
-            }
-        });
-        match place {
-            Some((start, _)) => {
-                if let Some(slot) = self.bytes.get_mut(start..start + RECORD) {
-                    slot.copy_from_slice(&record);
-                }
-            }
-            None => self.bytes.extend(record),
-        }
-    }
-
-    /// True when a newcomer would put another record out.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.bytes.len() >= SLOTS * RECORD
-    }
-
-    /// The cell's value.
-    #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-
-    fn find(&self, tag: u64) -> Option<(usize, Timestamp)> {
-        let tag = tag.to_le_bytes();
-        self.iter()
-            .find(|(_, record)| record.starts_with(&tag))
-            .map(|(start, record)| (start, moment(record)))
-    }
-
-    fn earliest(&self) -> Option<(usize, Timestamp)> {
-        self.iter()
-            .map(|(start, record)| (start, moment(record)))
-            .min_by_key(|(_, moment)| *moment)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (usize, &[u8; RECORD])> {
-        let (records, _) = self.bytes.as_chunks::<RECORD>();
+        records.drop_the_past();
         records
+    }
+
+    /// The time to decide by.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// True if the clock was set back, and moments were moved. That must be written, whatever else comes of it: else they
+    /// would be moved anew each time.
+    #[must_use]
+    pub fn set_back(&self) -> bool {
+        self.set_back
+    }
+
+    /// How many more records there is room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        MOST.saturating_sub(self.bytes.len().saturating_sub(HEAD) / RECORD)
+    }
+
+    /// The record kept under `tag`.
+    #[must_use]
+    pub fn find(&self, tag: u64) -> Option<(Slot, Record)> {
+        let tag = tag.to_le_bytes();
+        self.raw()
             .iter()
-            .enumerate()
-            .map(|(index, record)| (index * RECORD, record))
+            .position(|record| record.starts_with(&tag))
+            .and_then(|index| self.get(Slot(index)).map(|record| (Slot(index), record)))
+    }
+
+    /// Puts a record in place of the one in `slot`.
+    pub fn set(&mut self, slot: Slot, record: Record) {
+        let start = HEAD + slot.0 * RECORD;
+        if let Some(old) = self.bytes.get_mut(start..start + RECORD) {
+            old.copy_from_slice(&record.encode());
+        }
+    }
+
+    /// Adds a record.
+    pub fn push(&mut self, record: Record) {
+        self.bytes.extend(record.encode());
+    }
+
+    /// The record that makes room for a newcomer with this tag and unit: of its own limit the one that owes least; if there
+    /// is none, the one that would be free first. Those that `stays` says are not considered.
+    #[must_use]
+    pub fn outgoing(
+        &self,
+        tag: u64,
+        unit: u64,
+        stays: impl Fn(Slot, u64) -> bool,
+    ) -> Option<Outgoing> {
+        let others = || {
+            let records = self.raw().iter().map(Record::decode).enumerate();
+            records
+                .map(|(index, record)| (Slot(index), record))
+                .filter(|(slot, record)| !stays(*slot, record.tag))
+        };
+        let of_the_limit =
+            |record: &Record| record.unit == unit && record.tag & LIMIT_BITS == tag & LIMIT_BITS;
+        let own = others()
+            .filter(|(_, record)| of_the_limit(record))
+            .min_by_key(|(_, record)| record.moment)
+            .map(|(slot, record)| Outgoing {
+                slot,
+                moment: Some(record.moment),
+            });
+        own.or_else(|| {
+            let first = others().min_by_key(|(_, record)| record.moment);
+            first.map(|(slot, _)| Outgoing { slot, moment: None })
+        })
+    }
+
+    /// The cell's value, as changed now. No records are left here.
+    #[must_use]
+    pub fn take_bytes(&mut self) -> Vec<u8> {
+        if let Some(last) = self.bytes.first_chunk_mut() {
+            *last = self.now.0.to_le_bytes();
+        }
+        std::mem::take(&mut self.bytes)
+    }
+
+    fn get(&self, slot: Slot) -> Option<Record> {
+        self.raw().get(slot.0).map(Record::decode)
+    }
+
+    fn raw(&self) -> &[[u8; RECORD]] {
+        self.bytes.get(HEAD..).unwrap_or_default().as_chunks().0
+    }
+
+    fn raw_mut(&mut self) -> &mut [[u8; RECORD]] {
+        let bytes = self.bytes.get_mut(HEAD..).unwrap_or_default();
+        bytes.as_chunks_mut().0
+    }
+
+    fn move_back(&mut self, nanoseconds: u64) {
+        for raw in self.raw_mut() {
+            let mut record = Record::decode(raw);
+            record.moment = Timestamp(record.moment.0.saturating_sub(nanoseconds));
+            *raw = record.encode();
+        }
+    }
+
+    fn drop_the_past(&mut self) {
+        let now = self.now;
+        let records = self.raw_mut();
+        let mut kept = 0;
+        for index in 0..records.len() {
+            let counts = |raw: &[u8; RECORD]| Record::decode(raw).moment > now;
+            if records.get(index).is_some_and(counts) {
+                if kept < index {
+                    records.swap(kept, index);
+                }
+                kept += 1;
+            }
+        }
+        self.bytes.truncate(HEAD + kept * RECORD);
     }
 }
 
-fn record_at(bytes: &[u8], start: usize) -> Option<[u8; RECORD]> {
-    bytes.get(start..)?.first_chunk().copied()
-}
+impl Record {
+    fn encode(self) -> [u8; RECORD] {
+        let mut raw = [0; RECORD];
+        if let ([tag, moment, unit], _) = raw.as_chunks_mut() {
+            *tag = self.tag.to_le_bytes();
+            *moment = self.moment.0.to_le_bytes();
+            *unit = self.unit.to_le_bytes();
+        }
+        raw
+    }
 
-fn moment(record: &[u8; RECORD]) -> Timestamp {
-    let (_, moment) = record.split_last_chunk().unwrap_or((&[], &[0; 8]));
-    Timestamp(u64::from_le_bytes(*moment))
+    fn decode(raw: &[u8; RECORD]) -> Self {
+        let number = |start: usize| {
+            let bytes = raw.get(start..).and_then(|rest| rest.first_chunk());
+            u64::from_le_bytes(bytes.copied().unwrap_or_default())
+        };
+        Self {
+            tag: number(0),
+            moment: Timestamp(number(8)),
+            unit: number(16),
+        }
+    }
 }

@@ -7,23 +7,28 @@
 
 pub mod counters;
 pub mod keys;
+pub mod room;
 
 use std::fmt;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::config::policy::Tables;
-use crate::host::{CellName, Host, HostError, Swap};
+use crate::host::{CellName, Host, HostError, Swap, Version};
 
 /// How often a change of one cell is tried again before it is given up. Some worker makes progress at each try, so
 /// this is only reached when a cell is fought over by far more workers than a machine has.
 const ATTEMPTS: usize = 1_000;
 
-/// The cell with what all tables agree on: their sizes and the seed of their hash.
-const FOUNDATION: CellName = CellName {
-    table: b'f',
-    number: 0,
-};
+/// How records are laid out. It stands in the names of all cells: whoever changes the layout changes this, and no module
+/// reads records that it does not understand.
+const LAYOUT: u8 = b'2';
+
+/// The layouts before it. The first one's names had a slash here.
+const EARLIER_LAYOUTS: [u8; 1] = [b'/'];
+
+/// At most so many names of routes are kept with the tables.
+const MOST_TOGETHER: usize = 64;
 
 /// The tables of one gateway.
 #[derive(Debug)]
@@ -32,47 +37,136 @@ pub struct State {
     pub keys: Grid,
     /// Counters of limits.
     pub counters: Grid,
+    /// Counters of limits whose caller is known only by its address: strangers fill a table of their own.
+    pub address_counters: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
+    /// The routes whose counters lie with the others of their client, by hash.
+    together: Vec<u64>,
 }
 
-/// The sizes that the running process was started with differ from those of the configuration.
+/// What is to be told of the tables that were opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SizesDiffer {
-    /// What is in force until Envoy starts anew.
-    pub in_force: Tables,
+pub enum Notice {
+    /// The running process was started with other sizes than the configuration's.
+    SizesDiffer {
+        /// What is in force until Envoy starts anew.
+        in_force: Tables,
+    },
+    /// The running process has tables of another layout, which stay as they are.
+    OtherLayout,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SizesDiffer { in_force } => {
+                let Tables {
+                    keys,
+                    counters,
+                    address_counters,
+                } = in_force;
+                write!(
+                    f,
+                    "tables: the new sizes take effect when Envoy starts anew; until then {keys} keys, {counters} counters \
+                     and {address_counters} address counters"
+                )
+            }
+            Self::OtherLayout => f.write_str(
+                "tables: this module lays its records out in another way than the one before it; counts begin anew, no \
+                 key is remembered, and the memory of the old tables stays taken until Envoy starts anew",
+            ),
+        }
+    }
+}
+
+/// The tables cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenError {
+    /// The host refuses.
+    Host(HostError),
+    /// The cell that says how large the tables are cannot be understood. Whoever made new tables now would take those that
+    /// workers are counting in.
+    Unreadable,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(error) => error.fmt(f),
+            Self::Unreadable => f.write_str(
+                "the shared cell that says how large they are cannot be understood; another filter may use the same \
+                 vm_id. Start Envoy anew, or give this filter a vm_id of its own",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<HostError> for OpenError {
+    fn from(error: HostError) -> Self {
+        Self::Host(error)
+    }
 }
 
 impl State {
     /// Finds the tables, or creates them if this is the first configuration that the process sees.
     ///
     /// The first configuration is read on the main thread before any worker starts, so nobody else creates them at
-    /// the same time; later ones find them and leave them as they are.
+    /// the same time; later ones find them and leave them as they are. `together` are the routes whose counters shall
+    /// lie with the others of their client: what the first configuration says holds as long as the process, so that counts
+    /// are found again whatever routes come and go.
     ///
     /// # Errors
-    /// When the host has no randomness or refuses the cells.
+    /// When the host has no randomness or refuses the cells, and when the tables that are there cannot be understood.
     pub fn open<H: Host>(
         host: &H,
         wanted: Tables,
-    ) -> Result<(Self, Option<SizesDiffer>), HostError> {
-        if let Some((bytes, _)) = host.read_cell(FOUNDATION)
-            && let Some(foundation) = Foundation::decode(&bytes)
-        {
-            let differ = (foundation.tables != wanted).then_some(SizesDiffer {
+        together: &[&str],
+    ) -> Result<(Self, Option<Notice>), OpenError> {
+        if let Some((bytes, _)) = host.read_cell(foundation(LAYOUT))? {
+            let foundation = Foundation::decode(&bytes).ok_or(OpenError::Unreadable)?;
+            let differ = (foundation.tables != wanted).then_some(Notice::SizesDiffer {
                 in_force: foundation.tables,
             });
             return Ok((foundation.state(), differ));
         }
-        let foundation = Foundation {
+        let mut other_layout = None;
+        for layout in EARLIER_LAYOUTS {
+            if host.read_cell(foundation(layout))?.is_some() {
+                other_layout = Some(Notice::OtherLayout);
+            }
+        }
+        let seed = host.seed()?;
+        let hash = SeededHash::new(seed);
+        let together = together.iter().take(MOST_TOGETHER);
+        let foundation_laid = Foundation {
             tables: wanted,
-            seed: host.seed()?,
+            seed,
+            together: together.map(|route| hash.route(route)).collect(),
         };
-        let state = foundation.state();
-        for grid in [&state.keys, &state.counters] {
+        let state = foundation_laid.state();
+        for grid in [&state.keys, &state.counters, &state.address_counters] {
             grid.create(host)?;
         }
-        host.create_cell(FOUNDATION, &foundation.encode())?;
-        Ok((state, None))
+        host.create_cell(foundation(LAYOUT), &foundation_laid.encode())?;
+        Ok((state, other_layout))
+    }
+
+    /// True if a route's counters lie with the others of their client.
+    #[must_use]
+    pub fn is_together(&self, route: &str) -> bool {
+        self.together.contains(&self.hash.route(route))
+    }
+}
+
+/// The name of the cell with what all tables of a layout agree on.
+fn foundation(layout: u8) -> CellName {
+    CellName {
+        layout,
+        table: b'f',
+        number: 0,
     }
 }
 
@@ -80,36 +174,61 @@ impl State {
 struct Foundation {
     tables: Tables,
     seed: [u8; 16],
+    together: Vec<u64>,
 }
 
 impl Foundation {
     fn state(&self) -> State {
+        let Tables {
+            keys,
+            counters,
+            address_counters,
+        } = self.tables;
+        let counters_grid = |table: u8, records: u32| {
+            Grid::new(table, records.div_ceil(counters::USUAL_RECORDS_PER_CELL))
+        };
         State {
-            keys: Grid::new(b'k', self.tables.keys.div_ceil(keys::RECORDS_PER_CELL)),
-            counters: Grid::new(
-                b'c',
-                self.tables.counters.div_ceil(counters::RECORDS_PER_CELL),
-            ),
+            keys: Grid::new(b'k', keys.div_ceil(keys::RECORDS_PER_CELL)),
+            counters: counters_grid(b'c', counters),
+            address_counters: counters_grid(b'a', address_counters),
             hash: SeededHash::new(self.seed),
+            together: self.together.clone(),
         }
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.tables.keys.to_le_bytes().to_vec();
-        bytes.extend(self.tables.counters.to_le_bytes());
+        let Tables {
+            keys,
+            counters,
+            address_counters,
+        } = self.tables;
+        let mut bytes = Vec::new();
+        for records in [keys, counters, address_counters] {
+            bytes.extend(records.to_le_bytes());
+        }
         bytes.extend(self.seed);
+        for route in &self.together {
+            bytes.extend(route.to_le_bytes());
+        }
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (keys, rest) = bytes.split_first_chunk()?;
         let (counters, rest) = rest.split_first_chunk()?;
+        let (address_counters, rest) = rest.split_first_chunk()?;
+        let (seed, rest) = rest.split_first_chunk()?;
+        let (together, []) = rest.as_chunks() else {
+            return None;
+        };
         Some(Self {
             tables: Tables {
                 keys: u32::from_le_bytes(*keys),
                 counters: u32::from_le_bytes(*counters),
+                address_counters: u32::from_le_bytes(*address_counters),
             },
-            seed: rest.try_into().ok()?,
+            seed: *seed,
+            together: together.iter().copied().map(u64::from_le_bytes).collect(),
         })
     }
 }
@@ -130,15 +249,7 @@ impl Grid {
     }
 
     fn create<H: Host>(&self, host: &H) -> Result<(), HostError> {
-        (0..self.cells).try_for_each(|number| {
-            host.create_cell(
-                CellName {
-                    table: self.table,
-                    number,
-                },
-                &[],
-            )
-        })
+        (0..self.cells).try_for_each(|number| host.create_cell(self.cell(number), &[]))
     }
 
     /// The cell where a record with this hash lives.
@@ -146,13 +257,26 @@ impl Grid {
     pub fn locate(&self, hash: u64) -> CellName {
         // The upper half of the product spreads the hash over the cells without a division.
         let number = ((hash >> 32) * u64::from(self.cells)) >> 32;
+        self.cell(u32::try_from(number).unwrap_or(0))
+    }
+
+    /// How many cells there are.
+    #[must_use]
+    pub fn cells(&self) -> u32 {
+        self.cells
+    }
+
+    fn cell(&self, number: u32) -> CellName {
         CellName {
+            layout: LAYOUT,
             table: self.table,
-            number: u32::try_from(number).unwrap_or(0),
+            number,
         }
     }
 
-    /// Changes a cell by a pure function of its value, tried again as long as other workers are faster.
+    /// Changes a cell by a pure function of its value (and of the time, if it reads the clock then: a time read before
+    /// the cell is not one to decide by, since a faster worker may have written a later one), tried again as long as other
+    /// workers are faster.
     ///
     /// # Errors
     /// When the cell does not exist, the host refuses, or the cell is fought over beyond reason. Nothing was changed
@@ -163,7 +287,7 @@ impl Grid {
         mut decide: impl FnMut(Vec<u8>) -> Decision<T>,
     ) -> Result<T, StateError> {
         for _ in 0..ATTEMPTS {
-            let (value, version) = host.read_cell(cell).ok_or(StateError::NoCell)?;
+            let (value, version) = read(host, cell)?;
             match decide(value) {
                 Decision::Keep(outcome) => return Ok(outcome),
                 Decision::Replace(value, outcome) => match host.swap_cell(cell, &value, version) {
@@ -175,6 +299,15 @@ impl Grid {
         }
         Err(StateError::Contended)
     }
+}
+
+/// A cell that must be there.
+///
+/// # Errors
+/// When it is not, or the host refuses.
+pub fn read<H: Host>(host: &H, cell: CellName) -> Result<(Vec<u8>, Version), StateError> {
+    let value = host.read_cell(cell).map_err(|_| StateError::Refused)?;
+    value.ok_or(StateError::NoCell)
 }
 
 /// What to do with a cell's value, and what came of it.
@@ -191,7 +324,7 @@ pub enum Decision<T> {
 pub enum StateError {
     /// The cell was not created at the start.
     NoCell,
-    /// The host refuses to change it.
+    /// The host refuses to read or change it.
     Refused,
     /// Too many workers change it at once.
     Contended,
@@ -201,7 +334,7 @@ impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoCell => "the shared cell does not exist",
-            Self::Refused => "the host refuses to change the shared cell",
+            Self::Refused => "the host refuses the shared cell",
             Self::Contended => "too many workers change the shared cell at once",
         })
     }
@@ -230,6 +363,11 @@ impl SeededHash {
     #[must_use]
     pub fn new(seed: [u8; 16]) -> Self {
         Self { seed }
+    }
+
+    /// A route, by its name.
+    fn route(&self, name: &str) -> u64 {
+        self.place(&[b"route", name.as_bytes()]).tag
     }
 
     /// The place of what these parts name together. Where one part ends and the next begins counts.

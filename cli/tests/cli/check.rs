@@ -121,7 +121,8 @@ FILE:1: good
   0 listed keys, others asked of auth
   memory in each Envoy process, whatever the traffic:
     65536 keys in 8192 cells, up to 32.0 MiB
-    262144 counters in 8192 cells, up to 4.0 MiB
+    262144 counters in 8192 cells, usually 6.1 MiB, at most 48.1 MiB
+    65536 address counters in 2048 cells, usually 1.5 MiB, at most 12.0 MiB
 "
     );
 }
@@ -142,6 +143,27 @@ fn a_raised_generation_is_told_and_one_that_is_none_is_a_fault() {
     let told = "FILE:2: clients.validator.remember.generation: expected a whole number from 1 to ";
     assert_eq!(none.status, 1);
     assert!(none.errors.contains(told), "{}", none.errors);
+}
+
+#[test]
+fn it_is_told_for_how_many_the_tables_are_enough() {
+    let limited = BARE.to_owned()
+        + "\
+plans: {standard: {requests: 5/second}, free: {}}
+limits:
+  - {name: per-address, each: address, requests: 10/second}
+  - {name: per-day, each: client, requests: 100/day}
+  - {name: everyone, each: [], requests: 1000/second}
+tables: {counters: 65536}
+";
+    let run = check(&limited, &[]);
+
+    assert_good(&run);
+    let told = "
+    65536 counters in 2048 cells, usually 1.5 MiB, at most 12.0 MiB; room for 145802 clients with 2 each
+    65536 address counters in 2048 cells, usually 1.5 MiB, at most 12.0 MiB; room for 349753 addresses with 1 each
+";
+    assert!(run.output.ends_with(told), "{}", run.output);
 }
 
 #[test]

@@ -112,6 +112,7 @@ fn what_a_schema_can_know_is_faulty_to_both() {
         ("/limits/0/each", json!("plan")),
         ("/limits/0/each", json!(["address", "route"])),
         ("/tables/keys", json!(10)),
+        ("/tables/address_counters", json!("many")),
         ("/clients/key_sources", json!([])),
         (
             "/clients/key_sources/0",

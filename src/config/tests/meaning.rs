@@ -102,7 +102,8 @@ fn the_reference_means_what_its_page_says() {
         policy.tables,
         Tables {
             keys: 65_536,
-            counters: 262_144
+            counters: 262_144,
+            address_counters: 65_536,
         }
     );
 }
@@ -150,7 +151,8 @@ fn what_is_not_written_has_its_default() {
         policy.tables,
         Tables {
             keys: 65_536,
-            counters: 262_144
+            counters: 262_144,
+            address_counters: 65_536,
         }
     );
 }

@@ -157,9 +157,12 @@ impl Host for Envoy {
         Ok(seed)
     }
 
-    fn read_cell(&self, cell: CellName) -> Option<(Vec<u8>, Version)> {
-        let (value, version) = hostcalls::shared_data(&key(cell)).ok()?;
-        Some((value, Version(version)))
+    fn read_cell(&self, cell: CellName) -> Result<Option<(Vec<u8>, Version)>, HostError> {
+        match hostcalls::shared_data(&key(cell)) {
+            Ok((value, version)) => Ok(Some((value, Version(version)))),
+            Err(HostError { status, .. }) if status == Status::NotFound as u32 => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn swap_cell(&self, cell: CellName, value: &[u8], version: Version) -> Swap {
@@ -282,10 +285,10 @@ impl Host for Envoy {
 
 /// The name of a cell in shared data, which other filters of the same VM id may use too.
 fn key(cell: CellName) -> [u8; 15] {
-    let mut key = *b"waykeeper/?????";
-    let (_, place) = key.split_at_mut(10);
+    let mut key = *b"waykeeper??????";
+    let (_, place) = key.split_at_mut(9);
     let [a, b, c, d] = cell.number.to_le_bytes();
-    place.copy_from_slice(&[cell.table, a, b, c, d]);
+    place.copy_from_slice(&[cell.layout, cell.table, a, b, c, d]);
     key
 }
 

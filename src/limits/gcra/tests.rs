@@ -66,24 +66,25 @@ fn an_unused_bucket_is_full_again_after_its_period() {
 }
 
 #[test]
-fn a_clock_set_back_locks_nobody_out_for_longer_than_an_empty_bucket() {
-    let mut bucket = Bucket::new(rate(60, 60, 60));
-    bucket.take(START).ok();
-    let an_hour_before = Timestamp(START.0 - 3600 * SECOND);
-    let Err(Refused(level)) = bucket.take(an_hour_before) else {
-        panic!("a moment far ahead is an empty bucket");
-    };
-    assert_eq!(level.next, Duration::from_secs(1));
-}
-
-#[test]
-fn what_is_given_back_can_be_taken_again() {
-    let gcra = Gcra::new(rate(1, 3600, 1));
-    let Ok((taken, _)) = gcra.take(None, START) else {
-        panic!("the bucket is full");
-    };
-    assert!(gcra.take(Some(taken), START).is_err());
-    assert!(gcra.take(Some(gcra.give_back(taken)), START).is_ok());
+fn a_debt_is_carried_over_as_requests_rounded_up_to_the_nanosecond() {
+    let [slow, fast] = [rate(5, 86_400, 5), rate(50, 86_400, 50)].map(Gcra::new);
+    let owing = |requests: u64, gcra: Gcra| Timestamp(START.0 + requests * gcra.unit());
+    assert_eq!(
+        fast.carried_over(owing(5, slow), slow.unit(), START),
+        owing(5, fast)
+    );
+    assert_eq!(
+        slow.carried_over(owing(3, fast), fast.unit(), START),
+        owing(3, slow)
+    );
+    // Never emptier than empty.
+    assert_eq!(
+        slow.carried_over(owing(50, fast), fast.unit(), START),
+        owing(5, slow)
+    );
+    let third = Gcra::new(rate(3, 1, 3));
+    let there = third.carried_over(Timestamp(START.0 + 1), fast.unit(), START);
+    assert_eq!(there.0, START.0 + 1);
 }
 
 proptest! {
@@ -133,14 +134,30 @@ proptest! {
         }
     }
 
+    /// Carried over and back, a debt is not less than it was, and hardly more.
+    #[test]
+    fn no_debt_shrinks_on_its_way_there_and_back(
+        rates in [(1u64..100_000, 1u64..1000), (1u64..100_000, 1u64..1000)], part in 0.0..=1.0,
+    ) {
+        let [one, other] = rates.map(|(quantity, burst)| Gcra::new(rate(quantity, 60, burst)));
+        let debt = (one.capacity as f64 * part) as u64;
+        let there = other.carried_over(Timestamp(START.0 + debt), one.unit(), START);
+        if there.0 - START.0 < other.capacity {
+            let back = one.carried_over(there, other.unit(), START).0 - START.0;
+            prop_assert!(back >= debt.min(one.capacity));
+            prop_assert!(back <= debt + 1 + one.unit() / other.unit());
+        }
+    }
+
     /// Whatever lies in a record, deciding by it neither overflows nor panics.
     #[test]
     fn any_moment_is_survived(
         quantity in any::<u64>(), burst in any::<u64>(), moment in any::<u64>(), now in any::<u64>(),
+        unit in any::<u64>(),
     ) {
         let gcra = Gcra::new(rate(quantity, 60, burst));
         let _ = gcra.take(Some(Timestamp(moment)), Timestamp(now));
         let _ = gcra.level(Some(Timestamp(moment)), Timestamp(now));
-        let _ = gcra.give_back(Timestamp(moment));
+        let _ = gcra.carried_over(Timestamp(moment), unit, Timestamp(now));
     }
 }

@@ -9,7 +9,6 @@ use crate::routing::path::tests::tricky;
 fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
     Route {
         name: prefix.to_owned(),
-        distinct_name: prefix.to_owned(),
         prefix: prefix.to_owned(),
         methods: methods.map(|methods| methods.iter().map(|&method| method.to_owned()).collect()),
         agents: vec![Choice {

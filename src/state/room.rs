@@ -1,0 +1,59 @@
+//! How much a table of counters has room for.
+//!
+//! A hash spreads the records over the cells, so some cells get more than others, the more so as all records of one subject
+//! lie together. A table has room for as many subjects as leave the chance that any of its cells has to hold more than
+//! it can below one in a million. Whoever goes beyond that loses nothing at once: a cell that is full forgets one record for
+//! each new one.
+
+use super::counters::{MOST_RECORDS_PER_CELL, USUAL_RECORDS_PER_CELL};
+
+/// The chance that is left.
+pub const CHANCE: f64 = 1e-6;
+
+/// The most subjects, of so many records each, that a table of so many records has room for.
+#[must_use]
+pub fn room(table_records: u32, records_each: u32) -> u64 {
+    let cells = cells(table_records);
+    let (mut fits, mut does_not) = (0, u64::from(cells) * u64::from(MOST_RECORDS_PER_CELL) + 1);
+    while fits + 1 < does_not {
+        let subjects = fits.midpoint(does_not);
+        if overflow(cells, subjects, records_each) < CHANCE {
+            fits = subjects;
+        } else {
+            does_not = subjects;
+        }
+    }
+    fits
+}
+
+/// The cells of a table of so many records.
+#[must_use]
+pub fn cells(table_records: u32) -> u32 {
+    table_records.div_ceil(USUAL_RECORDS_PER_CELL).max(1)
+}
+
+/// The chance, or a little more, that one of `cells` has to hold more than it can when `subjects` of `records_each` are there.
+///
+/// The number of subjects in one cell is Poisson's, in whose tail lies a little more than in the binomial distribution's;
+/// and that any of the cells overflows is no more probable than all of their chances together.
+#[must_use]
+pub fn overflow(cells: u32, subjects: u64, records_each: u32) -> f64 {
+    let fit = u64::from(MOST_RECORDS_PER_CELL / records_each.max(1));
+    if subjects <= fit {
+        return 0.0;
+    }
+    let mean = subjects as f64 / f64::from(cells);
+    // What comes first in the tail, by its logarithm: the factorial alone has hundreds of digits.
+    let first = fit + 1;
+    let factorial: f64 = (1..=first).map(|factor| (factor as f64).ln()).sum();
+    let mut term = (first as f64 * mean.ln() - mean - factorial).exp();
+    let mut tail = 0.0;
+    let mut number = first as f64;
+    // Terms grow as far as the mean, then shrink.
+    while term > tail * f64::EPSILON || number < mean {
+        tail += term;
+        number += 1.0;
+        term *= mean / number;
+    }
+    (tail * f64::from(cells)).min(1.0)
+}
