@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use waykeeper::identity::KeyHash;
@@ -177,6 +179,81 @@ async fn several_limits_at_once_never_admit_more_and_lose_nothing() {
         }
     }
     assert_eq!(all, 30);
+}
+
+// ------------------------------------------------------------------------------------------------ while the time runs
+
+/// For so long a limit of so many a second is asked for more.
+const RUSH: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn eight_workers_admit_no_more_than_flows_in() {
+    let world = World::with(|draft| {
+        draft.workers(8);
+        draft.configuration()["limits"] = json!([]);
+        draft.configuration()["plans"]["standard"] = json!({"requests": "200/second", "burst": 20});
+    })
+    .await;
+
+    let (admitted, took) = rush(&world, 24, &[("GET", NOTES, "demo-standard")]).await;
+
+    let most = most(20, 200, took);
+    println!("{admitted} of {most} in {took:?}");
+    assert!(admitted > 20 && admitted <= most, "{admitted} of {most}");
+}
+
+#[tokio::test]
+async fn limits_in_several_cells_admit_no_more_than_flows_in() {
+    let world = two_workers(|draft| {
+        draft.configuration()["plans"] = json!({
+            "standard": {"requests": "150/second", "burst": 15},
+            "premium": {"requests": "150/second", "burst": 15},
+        });
+        draft.configuration()["limits"] = json!([
+            {"name": "everyone", "each": [], "requests": "250/second", "burst": 10},
+            {"name": "on-route", "each": "route", "requests": "200/second", "burst": 20},
+            {"name": "client", "each": "client", "requests": "140/second", "burst": 20},
+        ]);
+    })
+    .await;
+    let asked = [
+        ("GET", NOTES, "demo-standard"),
+        ("GET", NOTES, "demo-premium"),
+        ("POST", SEARCH, "demo-standard"),
+    ];
+
+    let (admitted, took) = rush(&world, 12, &asked).await;
+
+    let most = most(10, 250, took);
+    println!("{admitted} of {most} in {took:?}");
+    assert!(admitted > 10 && admitted <= most, "{admitted} of {most}");
+}
+
+#[tokio::test]
+async fn a_limit_of_seconds_holds_beside_many_limits_of_days() {
+    let world = World::with(|draft| {
+        draft.configuration()["tables"] = json!({"counters": 1024});
+        draft.configuration()["plans"]["standard"] = json!({"requests": "5/second"});
+        draft.configuration()["limits"] = (0..32)
+            .map(|number| json!({"name": format!("day-{number}"), "each": "client", "requests": "100/day"}))
+            .collect();
+    })
+    .await;
+
+    for _ in 0..3 {
+        let mut admitted = 0;
+        let refused = loop {
+            let answer = world.get(NOTES).key("demo-standard").send().await;
+            if answer.status != 200 {
+                break answer;
+            }
+            admitted += 1;
+        };
+        assert!(admitted >= 5, "{admitted}");
+        assert_eq!(refused.json()["violated-policies"], json!(["plan"]));
+        assert_eq!(refused.header("retry-after"), Some("1"));
+        sleep_until(Instant::now() + Duration::from_secs(1)).await;
+    }
 }
 
 // --------------------------------------------------------------------------------------------- what the caller is told
@@ -599,6 +676,71 @@ fn limit(draft: &mut Draft, each: Value, requests: &str) {
 /// Envoy believes the caller what address a request comes from, as it does a proxy before it.
 fn behind_a_proxy(draft: &mut Draft) {
     draft.connection_manager()["xff_num_trusted_hops"] = json!(1);
+}
+
+/// Lets so many connections ask for these (method, path, key) in turn, as fast as they are answered, and says how many were
+/// admitted and how long it took, from before the first byte to after the last. The others met a full limit.
+async fn rush(
+    world: &World,
+    connections: usize,
+    asked: &[(&str, &str, &str)],
+) -> (usize, Duration) {
+    let requests: Vec<String> = asked
+        .iter()
+        .map(|(method, path, key)| {
+            format!("{method} {path} HTTP/1.1\r\nhost: gateway\r\nx-api-key: {key}\r\ncontent-length: 0\r\n\r\n")
+        })
+        .collect();
+    let begin = Instant::now();
+    let mut connected = JoinSet::new();
+    for _ in 0..connections {
+        let (address, requests) = (world.address(), requests.clone());
+        connected.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.expect("connect");
+            let mut admitted = 0;
+            for request in requests.iter().cycle() {
+                stream.write_all(request.as_bytes()).await.expect("write");
+                admitted += usize::from(is_admitted(&mut stream).await);
+                if begin.elapsed() > RUSH {
+                    break;
+                }
+            }
+            admitted
+        });
+    }
+    let admitted = connected.join_all().await.iter().sum();
+    (admitted, begin.elapsed())
+}
+
+/// Reads one answer: 200 or 429.
+async fn is_admitted(stream: &mut TcpStream) -> bool {
+    let mut bytes = Vec::new();
+    loop {
+        let more = stream.read_buf(&mut bytes).await.expect("read");
+        assert_ne!(more, 0, "the connection ended");
+        let Some(head) = find(&bytes, b"\r\n\r\n") else {
+            continue;
+        };
+        let headers = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+        let length: Option<usize> = headers
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        if bytes.len() < head + 4 + length.expect("a length") {
+            continue;
+        }
+        let status = headers.get(9..12);
+        assert!(matches!(status, Some("200" | "429")), "{headers}");
+        return status == Some("200");
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}
+
+/// The most that a limit lets pass in this time.
+fn most(burst: u128, a_second: u128, took: Duration) -> usize {
+    usize::try_from(burst + took.as_nanos() * a_second / 1_000_000_000).expect("a number")
 }
 
 /// Sends all requests at once, over both workers, and says how many of each list were admitted. The others met a full

@@ -224,6 +224,88 @@ async fn a_limit_that_becomes_stricter_locks_nobody_out_for_longer_than_it_says(
 }
 
 #[tokio::test]
+async fn a_changed_limit_counts_what_was_used_as_requests() {
+    let limit_to = |now: &mut Value, requests: &str| {
+        now["limits"] = json!([]);
+        now["plans"]["standard"] = json!({"requests": requests});
+        name_search(now, requests);
+    };
+    let mut world = start(|draft| limit_to(draft.configuration(), "5/day")).await;
+    let notes = |world: &World| world.get(NOTES).key("demo-standard").send();
+    let remaining = async |world: &World| {
+        let answer = notes(world).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let remaining = answer.header("x-ratelimit-remaining-requests");
+        remaining.and_then(|number| number.parse().ok())
+    };
+    for left in (0..5).rev() {
+        assert_eq!(remaining(&world).await, Some(left));
+    }
+
+    // Of fifty, five were used.
+    world.reconfigure(|now| limit_to(now, "50/day")).await;
+    in_force(&world, "50/day").await;
+    assert_eq!(remaining(&world).await, Some(44));
+
+    // Of six, all were; of five, no more than five, and the next comes after a fifth of a day.
+    for (lowered, next) in [("6/day", 14_400), ("5/day", 17_280)] {
+        world.reconfigure(|now| limit_to(now, lowered)).await;
+        in_force(&world, lowered).await;
+        let refused = notes(&world).await;
+        assert_eq!(refused.status, 429);
+        let told: u64 = refused
+            .header("retry-after")
+            .and_then(|seconds| seconds.parse().ok())
+            .expect("seconds");
+        assert!(told <= next && told > next - 60, "{lowered}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_ninth_limited_route_and_a_second_one_on_a_prefix_reset_no_count() {
+    let limited = |number: usize| json!({"prefix": format!("/more/{number}"), "agents": ["rag"], "rate_limit": {"requests": "4/hour"}});
+    let mut world = start(|draft| {
+        draft.configuration()["limits"] = json!([]);
+        draft.configuration()["plans"] = json!({"standard": {}, "premium": {}});
+        // One limited route is there already.
+        draft.routes().extend((0..6).map(limited));
+        let route = draft.route("/api/v1/memory");
+        route["rate_limit"] = json!({"requests": "5/hour"});
+        route["methods"] = json!(["GET", "POST", "DELETE"]);
+    })
+    .await;
+    let remaining = async |world: &World, path: &str| {
+        let answer = world.get(path).key("demo-standard").send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let remaining = answer.header("x-ratelimit-remaining-requests");
+        remaining.and_then(|number| number.parse::<u64>().ok())
+    };
+    assert_eq!(remaining(&world, NOTES).await, Some(4));
+    assert_eq!(remaining(&world, "/more/0").await, Some(3));
+
+    world
+        .reconfigure(|now| {
+            name_search(now, "next");
+            let routes = now["routes"].as_array_mut().expect("routes");
+            let memory = routes
+                .iter_mut()
+                .find(|route| route["prefix"] == "/api/v1/memory")
+                .expect("the route");
+            memory["methods"] = json!(["GET"]);
+            let mut second = memory.clone();
+            second["methods"] = json!(["POST"]);
+            routes.push(second);
+            routes.push(limited(6));
+        })
+        .await;
+    in_force(&world, "next").await;
+
+    assert_eq!(remaining(&world, NOTES).await, Some(3));
+    assert_eq!(remaining(&world, "/more/0").await, Some(2));
+    assert_eq!(remaining(&world, "/more/6").await, Some(3));
+}
+
+#[tokio::test]
 async fn remembered_keys_are_remembered_under_the_next_configuration() {
     let mut world = start(|_| ()).await;
     assert_eq!(
@@ -342,7 +424,8 @@ async fn another_generation_forgets_a_leaked_key_and_no_step_back_brings_it_to_l
 #[tokio::test]
 async fn tables_of_another_size_wait_for_the_next_start() {
     let mut world = start(|draft| {
-        draft.configuration()["tables"] = json!({"keys": 1024, "counters": 2048});
+        draft.configuration()["tables"] =
+            json!({"keys": 1024, "counters": 2048, "address_counters": 4096});
         draft.configuration()["plans"]["premium"] = json!({"requests": "3/hour"});
     })
     .await;
@@ -357,7 +440,7 @@ async fn tables_of_another_size_wait_for_the_next_start() {
         .await;
     in_force(&world, "next").await;
 
-    let said = "tables: the new sizes take effect when Envoy starts anew; until then 1024 keys and 2048 counters";
+    let said = "tables: the new sizes take effect when Envoy starts anew; until then 1024 keys, 2048 counters and 4096 address counters";
     eventually(said, || async {
         world.gateway().envoy_log().contains(said).then_some(())
     })
