@@ -244,7 +244,7 @@ fn callers_without_a_name_have_a_table_of_their_own() {
 fn no_configuration_has_more_counters_of_one_caller_than_fit_a_cell() {
     let each = |each: Value| -> Value {
         let limit =
-            |number| json!({"name": format!("l{number}"), "each": each, "requests": "5/hour"});
+            |number| json!({"name": format!("l{number}"), "each": each, "requests": "500/hour"});
         (0..32).map(limit).collect()
     };
     for (limits, routes) in [
