@@ -707,3 +707,60 @@ mod properties {
         }
     }
 }
+
+// === limits ===
+
+#[test]
+fn what_a_refused_request_took_is_given_back_on_a_tick() {
+    let mut world = World::with(|document| {
+        document["limits"] =
+            serde_json::json!([{ "name": "all", "each": [], "requests": "9/hour" }]);
+    });
+    assert!(world.gateway.needs_ticks());
+    world.validated(STREAM, "POST", "/chat", &[]);
+    let remaining = |world: &World, id: StreamId| {
+        let rate = world.gateway.streams[&id].rate_limit_headers();
+        rate[3].1.clone()
+    };
+    assert_eq!(remaining(&world, STREAM), "2");
+
+    // One cell is taken; then the host refuses its memory, until after the request.
+    let broken = Rc::new(std::cell::Cell::new(true));
+    let (still_broken, mut swaps) = (Rc::clone(&broken), 0);
+    world.host.refuse(move |access, _| {
+        swaps += u32::from(access == crate::host::simulated::Access::Swap);
+        still_broken.get() && swaps > 1
+    });
+    world.validated(StreamId(2), "POST", "/chat", &[]);
+    assert_eq!(
+        world.refusal(StreamId(2)),
+        Some("limits_unavailable".to_owned())
+    );
+    broken.set(false);
+    world.gateway.on_tick();
+
+    world.validated(StreamId(3), "POST", "/chat", &[]);
+    assert_eq!(remaining(&world, StreamId(3)), "1");
+    let failures = "waykeeper_limits_give_back_failures_total";
+    assert_eq!(world.host.metric(failures), 1);
+}
+
+#[test]
+fn each_of_those_who_wait_for_one_answer_is_counted_at_its_own_time() {
+    let mut world = World::with(|document| {
+        document["plans"]["standard"] = serde_json::json!({ "requests": "1/second" });
+    });
+    let ids = [1, 2, 3].map(StreamId);
+    for id in ids {
+        world.request(id, "POST", "/chat", &[("x-api-key", "secret")]);
+    }
+    // However long it takes to let one after the other go on.
+    let process = world.process.clone();
+    world
+        .host
+        .before_swap(move |_| process.pass(Duration::from_secs(1)));
+    world.answer(200, ACME);
+    for id in ids {
+        assert!(world.stream(id).resumed, "{id:?}");
+    }
+}
