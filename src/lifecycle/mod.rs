@@ -117,7 +117,7 @@ impl<H: Host> Gateway<H> {
             return Flow::Hold;
         };
         if let Err(error) = request::cleanse_trailers(&*self.host, &self.policy) {
-            log::error!("{error}");
+            self.telemetry.host_failed(&*self.host, error);
             self.host.reset();
             return Flow::Hold;
         }

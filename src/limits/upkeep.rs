@@ -2,22 +2,22 @@
 //! that were forgotten.
 
 use std::cell::{Cell, RefCell};
-use std::time::Duration;
+use std::fmt;
 
-use crate::host::{CellName, Host, MetricId, Timestamp};
+use log::Level;
+
+use crate::host::{CellName, Host, MetricId, Throttle, Timestamp};
 use crate::state::counters::Records;
 use crate::state::{Decision, Grid, StateError};
 
 /// So many failures are remembered. A host that refuses its memory that often has other troubles.
 const MOST_OWED: usize = 1024;
 
-/// The log tells of each kind of trouble at most once in this time.
-const BETWEEN_LINES: Duration = Duration::from_secs(60);
-
 /// What a gateway keeps between decisions.
 #[derive(Debug)]
 pub(super) struct Upkeep {
     owed: RefCell<Vec<Owed>>,
+    log: Throttle,
     failures: Tally,
     forgotten: Tally,
     forgotten_of_addresses: Tally,
@@ -44,6 +44,7 @@ impl Default for Upkeep {
     fn default() -> Self {
         Self {
             owed: RefCell::default(),
+            log: Throttle::default(),
             failures: Tally::new("waykeeper_limits_give_back_failures_total"),
             forgotten: Tally::new("waykeeper_counters_forgotten_total"),
             forgotten_of_addresses: Tally::new("waykeeper_address_counters_forgotten_total"),
@@ -83,19 +84,17 @@ impl Upkeep {
         } else {
             (&self.forgotten, "counters")
         };
-        if let Some(number) = tally.add(host, records) {
-            log::warn!(
-                "tables.{table}: too small: {number} counters were forgotten to make room for others"
-            );
-        }
+        tally.add(host, &self.log, records, |number| {
+            format!("tables.{table}: too small: {number} counters were forgotten to make room for others")
+        });
     }
 
     fn failed<H: Host>(&self, host: &H, error: StateError) {
-        if let Some(number) = self.failures.add(host, 1) {
-            log::warn!(
+        self.failures.add(host, &self.log, 1, |number| {
+            format!(
                 "limits: what a request had taken could not be given back, and is tried again ({number} times): {error}"
-            );
-        }
+            )
+        });
     }
 }
 
@@ -142,8 +141,8 @@ impl Owed {
 struct Tally {
     name: &'static str,
     metric: Cell<Option<MetricId>>,
+    /// How many the log has not told of yet.
     untold: Cell<u64>,
-    told: Cell<Option<Timestamp>>,
 }
 
 impl Tally {
@@ -152,14 +151,19 @@ impl Tally {
             name,
             metric: Cell::default(),
             untold: Cell::default(),
-            told: Cell::default(),
         }
     }
 
-    /// Counts, and says how many are to be told of now, if it is time for a line.
-    fn add<H: Host>(&self, host: &H, number: u64) -> Option<u64> {
+    /// Counts, and tells of all that were counted since the last line, if it is time for one.
+    fn add<H: Host, L: fmt::Display>(
+        &self,
+        host: &H,
+        log: &Throttle,
+        number: u64,
+        line: impl FnOnce(u64) -> L,
+    ) {
         if number == 0 {
-            return None;
+            return;
         }
         if self.metric.get().is_none() {
             self.metric.set(host.counter(self.name));
@@ -170,15 +174,16 @@ impl Tally {
             }
         }
         let untold = self.untold.get().saturating_add(number);
+        self.untold.set(untold);
         let now = host.now();
-        let due = |told: Timestamp| told > now || now.since(told) >= BETWEEN_LINES;
-        if self.told.get().is_none_or(due) {
-            self.told.set(Some(now));
+        if log.is_due(self.name, now) {
             self.untold.set(0);
-            Some(untold)
-        } else {
-            self.untold.set(untold);
-            None
+            log.log(
+                Level::Warn,
+                self.name,
+                now,
+                format_args!("{}", line(untold)),
+            );
         }
     }
 }

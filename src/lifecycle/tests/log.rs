@@ -6,6 +6,7 @@ use std::sync::Once;
 use ::log::{LevelFilter, Log, Metadata, Record, set_logger, set_max_level};
 
 use super::*;
+use crate::host::HostError;
 use crate::state::StateError;
 
 /// Keeps the lines of each thread apart, since each test has a thread of its own.
@@ -159,7 +160,7 @@ fn cells_that_cannot_be_changed_are_told_of_once_a_minute() {
     let mut world = World::new();
     let rival = world.process.worker();
     world.host.before_swap(move |cell| {
-        let (value, version) = rival.read_cell(cell).unwrap();
+        let (value, version) = rival.read_cell(cell).unwrap().unwrap();
         rival.swap_cell(cell, &value, version);
     });
     let lines = flood(&mut world, |world| world.asked("k", &response(200, ACME)));
