@@ -12,6 +12,7 @@ PROMETHEUS_VERSION := 0.26.0
 FASTAPI_VERSION := 0.165.0
 HTTPX_VERSION   := 0.28.1
 UVICORN_VERSION := 0.54.0
+CARGO_FUZZ_VERSION := 0.13.2
 WASM_TARGET    := wasm32-wasip1
 
 # Fetched tools live here, out of git's sight. Links without a version, such as `.tools/envoy`, lead to those that are
@@ -20,6 +21,7 @@ TOOLS  := .tools
 ENVOY  := $(TOOLS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
 OPENAI := $(TOOLS)/openai-$(OPENAI_VERSION)
 PROMETHEUS := $(TOOLS)/prometheus-client-$(PROMETHEUS_VERSION)
+CARGO_FUZZ := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 FASTAPI := $(TOOLS)/fastapi-$(FASTAPI_VERSION)-httpx-$(HTTPX_VERSION)-uvicorn-$(UVICORN_VERSION)
 
 FILTER := target/waykeeper.wasm
@@ -31,8 +33,12 @@ TRAP_FILTER := target/waykeeper-trap.wasm
 # The least that a module must do to do the filter's work, which the benchmark measures it against.
 FLOOR := target/waykeeper-bench-floor.wasm
 
+# What is fuzzed is a workspace of its own; without libFuzzer it is a crate like others, and its corpus a test.
+FUZZ_CRATE := --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target --locked
+TIME       := 60
+
 .DEFAULT_GOAL := help
-.PHONY: help up build test soak trap-filter test-tools check tools rust-tools debootstrap compose-test clean \
+.PHONY: help up build test soak fuzz trap-filter test-tools check tools rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
@@ -49,13 +55,20 @@ build: rust-tools ## Build the filter: target/waykeeper.wasm
 
 test: build trap-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
 	cargo test --workspace $(ARGS)
+	$(if $(ARGS),,cargo test $(FUZZ_CRATE))
+
+fuzz: rust-tools $(CARGO_FUZZ) ## Fuzz each target for TIME seconds, one after the other (TIME=60; TARGET=paths for one alone)
+	@$(call system,c++,g++)
+	@PATH="$(CURDIR)/$(dir $(CARGO_FUZZ)):$$PATH" fuzz/run.sh $(TIME) $(TARGET)
 
 soak: build trap-filter test-tools bench-tools ## Run the long tests, each alone: crowds that wait (some minutes)
 	cargo test --test e2e -- --ignored --test-threads=1 --nocapture soak
 
 check: rust-tools ## Check format, lints (native and Wasm) and documentation
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy $(FUZZ_CRATE) --all-targets -- -D warnings
 	cargo clippy -p waykeeper -p waykeeper-bench-floor --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
@@ -135,6 +148,10 @@ $(PROMETHEUS):
 
 $(FASTAPI):
 	@$(call install,fastapi==$(FASTAPI_VERSION) httpx==$(HTTPX_VERSION) uvicorn[standard]==$(UVICORN_VERSION),$(FASTAPI),)
+
+$(CARGO_FUZZ):
+	@echo "installing cargo-fuzz $(CARGO_FUZZ_VERSION)"
+	@cargo install --quiet cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root $(patsubst %/bin/cargo-fuzz,%,$@)
 
 # $(call system,COMMAND,PACKAGE): a program of Debian's, installed if we may.
 define system

@@ -1,0 +1,621 @@
+//! Counters: several workers count over the same cells, under any interleaving, with clocks that differ or are set
+//! back, calls that fail, and cells that are full. Never does more pass than an exact bucket lets through; where the clocks
+//! agree, exactly that; and an error leaves nothing taken.
+//!
+//! The first byte of an input chooses the limits, the second what goes wrong with the clocks. Then follow steps: one byte says
+//! which, the next ones what it needs.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use waykeeper::config::Policy;
+use waykeeper::host::StreamId;
+
+use crate::host::{Plan, Trouble};
+use crate::input::Input;
+use crate::model::{Bucket, Rate};
+use crate::worker::{Outcome, Worker, World, headers, policy};
+
+const WORKERS: usize = 3;
+const MOST_STEPS: usize = 96;
+const FEW: usize = 4;
+const CROWD: usize = 64;
+const ROUTES: [&str; 3] = ["/a", "/b", "/c"];
+
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLISECOND;
+const PASSES: [u64; 8] = [
+    1,
+    MILLISECOND,
+    100 * MILLISECOND,
+    333 * MILLISECOND,
+    SECOND,
+    2 * SECOND,
+    60 * SECOND,
+    17_280 * SECOND,
+];
+/// No two workers are a second apart.
+const SKEWS: [i64; 8] = [
+    0,
+    -1_000,
+    -1_000_000,
+    -10_000_000,
+    -400_000_000,
+    1_000,
+    1_000_000,
+    400_000_000,
+];
+const SET_BACKS: [u64; 6] = [
+    MILLISECOND,
+    500 * MILLISECOND,
+    SECOND,
+    2 * SECOND,
+    3_600 * SECOND,
+    86_400 * SECOND,
+];
+
+/// Limits, and whom each is counted for.
+#[derive(Debug)]
+struct Limits {
+    plan: Option<Rate>,
+    /// Of the route `/b`.
+    route: Option<Rate>,
+    named: &'static [(&'static str, Each, Rate)],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Each {
+    Address,
+    Client,
+    Route,
+    All,
+}
+
+const LIMITS: [Limits; 7] = [
+    Limits {
+        plan: Some(Rate::new(10, "second", 10)),
+        route: None,
+        named: &[],
+    },
+    Limits {
+        plan: Some(Rate::new(3, "second", 3)),
+        route: Some(Rate::new(2, "second", 2)),
+        named: &[],
+    },
+    Limits {
+        plan: Some(Rate::new(4, "second", 6)),
+        route: None,
+        named: &[
+            ("everyone", Each::All, Rate::new(2, "second", 5)),
+            ("per-route", Each::Route, Rate::new(3, "second", 4)),
+        ],
+    },
+    Limits {
+        plan: Some(Rate::new(3, "second", 3)),
+        route: None,
+        named: &[
+            ("per-address", Each::Address, Rate::new(5, "minute", 5)),
+            ("everyone", Each::All, Rate::new(7, "minute", 7)),
+        ],
+    },
+    Limits {
+        plan: Some(Rate::new(5, "day", 5)),
+        route: Some(Rate::new(7, "hour", 3)),
+        named: &[("per-client", Each::Client, Rate::new(2, "second", 2))],
+    },
+    Limits {
+        plan: Some(Rate::new(1000, "second", 10)),
+        route: None,
+        named: &[],
+    },
+    Limits {
+        plan: Some(Rate::new(5, "second", 5)),
+        route: Some(Rate::new(9, "day", 9)),
+        named: &[
+            ("per-route", Each::Route, Rate::new(90, "minute", 9)),
+            ("per-client", Each::Client, Rate::new(8, "day", 8)),
+        ],
+    },
+];
+
+/// What goes wrong with the clocks, or how many call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// One clock for all, which only goes on.
+    Calm,
+    /// Workers read other times.
+    Skewed,
+    /// The clock of all is set back.
+    SetBack,
+    /// More clients than the table is made for.
+    Crowded,
+}
+
+const MODES: [Mode; 4] = [Mode::Calm, Mode::Skewed, Mode::SetBack, Mode::Crowded];
+
+thread_local! {
+    static POLICIES: [[Policy; 2]; LIMITS.len()] =
+        std::array::from_fn(|index| [FEW, CROWD].map(|clients| policy(&document(&LIMITS[index], clients))));
+}
+
+/// A request to be made.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    worker: usize,
+    client: usize,
+    route: usize,
+    address: usize,
+}
+
+/// What came of it.
+#[derive(Debug)]
+struct Made {
+    request: Request,
+    outcome: Outcome,
+    /// The answer names limits of the gate, and of admit: these were asked.
+    gate: bool,
+    admit: bool,
+    retry_after: Option<i128>,
+}
+
+type Workers = Rc<Vec<RefCell<Worker>>>;
+
+/// The workers, and what they should have counted.
+struct Run {
+    limits: &'static Limits,
+    mode: Mode,
+    world: World,
+    workers: Workers,
+    buckets: BTreeMap<String, Bucket>,
+    /// By how much the clock was set back in all.
+    set_back: u64,
+    /// The latest time that any worker read.
+    latest: i128,
+    /// A fault is planned, or what was taken may not have been given back yet.
+    troubled: bool,
+    /// What happened, to be shown.
+    story: String,
+}
+
+/// Runs one input.
+///
+/// # Panics
+/// When a property does not hold.
+pub fn check(data: &[u8]) {
+    let mut input = Input::new(data);
+    let limits = input.below(LIMITS.len());
+    let mode = *input.one_of(&MODES);
+    let mut run = Run::new(limits, mode);
+    let mut meanwhile = Vec::new();
+    for _ in 0..MOST_STEPS {
+        if input.is_empty() {
+            break;
+        }
+        match input.below(8) {
+            0..=2 => {
+                let request = run.choose(&mut input);
+                run.request(request, std::mem::take(&mut meanwhile));
+            }
+            3 => run.pass(*input.one_of(&PASSES)),
+            4 => run.turn_clock(&mut input),
+            5 => run.plan(&mut input),
+            // Comes into the next request, when that has looked at so many cells.
+            6 => meanwhile.push((input.below(6), run.choose(&mut input))),
+            _ => run.heal(),
+        }
+    }
+    run.conclude();
+}
+
+impl Run {
+    fn new(limits: usize, mode: Mode) -> Self {
+        let world = World::new();
+        let worker = |policies: &[[Policy; 2]; LIMITS.len()]| {
+            RefCell::new(world.worker(&policies[limits][usize::from(mode == Mode::Crowded)]))
+        };
+        let workers = POLICIES.with(|policies| (0..WORKERS).map(|_| worker(policies)).collect());
+        Self {
+            limits: &LIMITS[limits],
+            mode,
+            workers: Rc::new(workers),
+            world,
+            buckets: BTreeMap::new(),
+            set_back: 0,
+            latest: 0,
+            troubled: false,
+            story: String::new(),
+        }
+    }
+
+    fn choose(&self, input: &mut Input<'_>) -> Request {
+        let clients = if self.mode == Mode::Crowded {
+            CROWD
+        } else {
+            FEW
+        };
+        Request {
+            worker: input.below(WORKERS),
+            client: input.below(clients),
+            route: input.below(ROUTES.len()),
+            address: input.below(3),
+        }
+    }
+
+    // === steps ===
+
+    /// A request, and others that other workers make meanwhile.
+    fn request(&mut self, request: Request, meanwhile: Vec<(usize, Request)>) {
+        let alone = meanwhile.is_empty();
+        let made = Rc::new(RefCell::new(Vec::new()));
+        if !alone {
+            self.interfere(request.worker, meanwhile, &made);
+        }
+        let own = make(&self.workers, request);
+        self.workers[request.worker].borrow().host.interfere(|| {});
+        made.borrow_mut().extend(own);
+        let made = made.take();
+        for made in &made {
+            self.latest = self.latest.max(self.read(made.request));
+        }
+        for made in &made {
+            self.count(made, alone);
+        }
+    }
+
+    fn interfere(
+        &self,
+        worker: usize,
+        meanwhile: Vec<(usize, Request)>,
+        made: &Rc<RefCell<Vec<Made>>>,
+    ) {
+        let workers = Rc::clone(&self.workers);
+        let made = Rc::clone(made);
+        let looks = Cell::new(0);
+        self.workers[worker].borrow().host.interfere(move || {
+            for (_, request) in meanwhile.iter().filter(|(after, _)| *after == looks.get()) {
+                let others = make(&workers, *request);
+                made.borrow_mut().extend(others);
+            }
+            looks.set(looks.get() + 1);
+        });
+    }
+
+    fn pass(&mut self, time: u64) {
+        self.tell(format_args!("{time} ns pass"));
+        self.world.pass(time);
+    }
+
+    fn turn_clock(&mut self, input: &mut Input<'_>) {
+        let worker = input.below(WORKERS);
+        match self.mode {
+            Mode::Skewed => {
+                let skew = *input.one_of(&SKEWS);
+                self.tell(format_args!("worker {worker} is {skew} ns off"));
+                self.workers[worker].borrow().host.skew.set(skew);
+            }
+            Mode::SetBack => {
+                let time = *input.one_of(&SET_BACKS);
+                self.tell(format_args!("the clock is set back by {time} ns"));
+                self.set_back += time;
+                self.world.clock.set(self.world.clock.get() - time);
+            }
+            Mode::Calm | Mode::Crowded => {}
+        }
+    }
+
+    fn plan(&mut self, input: &mut Input<'_>) {
+        let worker = input.below(WORKERS);
+        let plan = Plan {
+            trouble: *input.one_of(&[
+                Trouble::Unreadable,
+                Trouble::Unchangeable,
+                Trouble::Overtaken,
+            ]),
+            after: input.below(8),
+            times: 1 + input.below(4),
+        };
+        self.tell(format_args!("worker {worker} will have {plan:?}"));
+        self.workers[worker].borrow().host.plan(plan);
+        self.troubled = true;
+    }
+
+    /// All faults are over, and a second has passed on every worker.
+    fn heal(&mut self) {
+        self.tell(format_args!("all is well again"));
+        for worker in self.workers.iter() {
+            let mut worker = worker.borrow_mut();
+            worker.host.heal();
+            worker.tick();
+        }
+        self.troubled = false;
+    }
+
+    // === what should be ===
+
+    /// The time, as if it had never been set back.
+    fn now(&self) -> i128 {
+        i128::from(self.world.clock.get()) + i128::from(self.set_back)
+    }
+
+    /// The time that a request's worker reads.
+    fn read(&self, request: Request) -> i128 {
+        self.now() + i128::from(self.workers[request.worker].borrow().host.skew.get())
+    }
+
+    fn count(&mut self, made: &Made, alone: bool) {
+        self.tell(format_args!("{made:?}"));
+        let request = made.request;
+        let (now, read) = (self.now(), self.read(request));
+        let gate = self.subjects(request, true);
+        let admit = self.subjects(request, false);
+        let exact = alone
+            && !self.troubled
+            && [Mode::Calm, Mode::SetBack].contains(&self.mode)
+            && self.set_back == 0;
+        let refused = self.is_empty(&gate, now) || self.is_empty(&admit, now);
+        match &made.outcome {
+            Outcome::Forwarded => {
+                assert!(
+                    !exact || !refused,
+                    "more passes than is left\n{}",
+                    self.story
+                );
+                self.take(&gate, read);
+                self.take(&admit, read);
+            }
+            Outcome::Refused(code) if code == "rate_limited" => {
+                assert!(
+                    !exact || refused,
+                    "less passes than is left\n{}",
+                    self.story
+                );
+                // Who was refused at admit was counted at the gate.
+                if made.admit {
+                    self.take(&gate, read);
+                }
+                if exact {
+                    let known = if made.admit {
+                        [gate, admit].concat()
+                    } else {
+                        gate
+                    };
+                    let wait = known
+                        .iter()
+                        .map(|(name, _)| self.buckets[name].wait(now))
+                        .max()
+                        .unwrap_or(0);
+                    let seconds = wait.div_euclid(SECOND.into())
+                        + i128::from(wait.rem_euclid(SECOND.into()) > 0);
+                    assert_eq!(
+                        made.retry_after,
+                        Some(seconds),
+                        "Retry-After is not the wait\n{}",
+                        self.story
+                    );
+                }
+            }
+            Outcome::Refused(code) if code == "limits_unavailable" => {
+                assert!(self.troubled, "nothing was wrong\n{}", self.story);
+                if made.gate {
+                    self.take(&gate, read);
+                }
+            }
+            other => panic!("{other:?}\n{}", self.story),
+        }
+    }
+
+    fn is_empty(&mut self, subjects: &[(String, Rate)], now: i128) -> bool {
+        subjects
+            .iter()
+            .any(|(name, rate)| self.bucket(name, *rate).wait(now) > 0)
+    }
+
+    fn take(&mut self, subjects: &[(String, Rate)], read: i128) {
+        let (now, latest) = (self.now(), self.latest);
+        for (name, rate) in subjects {
+            let bucket = self.bucket(name, *rate);
+            bucket.take(now);
+            let fits = bucket.passes(read, latest);
+            assert!(
+                fits,
+                "{name}: more passes than the rate and the clocks allow\n{}",
+                self.story
+            );
+        }
+    }
+
+    fn bucket(&mut self, name: &str, rate: Rate) -> &mut Bucket {
+        self.buckets
+            .entry(name.to_owned())
+            .or_insert_with(|| Bucket::new(rate))
+    }
+
+    /// The buckets that a request takes from, at the gate or at admit.
+    fn subjects(&self, request: Request, at_gate: bool) -> Vec<(String, Rate)> {
+        let Request {
+            client,
+            route,
+            address,
+            ..
+        } = request;
+        let mut subjects = Vec::new();
+        if !at_gate {
+            let plan = self
+                .limits
+                .plan
+                .map(|rate| (format!("plan of {client}"), rate));
+            let own = self.limits.route.filter(|_| ROUTES[route] == "/b");
+            subjects.extend(plan);
+            subjects.extend(own.map(|rate| (format!("route of {client}"), rate)));
+        }
+        for (name, each, rate) in self.limits.named {
+            let of = match each {
+                Each::Address => format!("address {address}"),
+                Each::Client => format!("client {client}"),
+                Each::Route => format!("route {route}"),
+                Each::All => String::new(),
+            };
+            if (*each == Each::Address) == at_gate {
+                subjects.push((format!("{name} {of}"), *rate));
+            }
+        }
+        subjects
+    }
+
+    // === the end ===
+
+    /// What is left is what should be: at once if the clocks agreed, and in any case when all buckets have had the time to
+    /// fill.
+    fn conclude(&mut self) {
+        self.heal();
+        if self.mode == Mode::Calm {
+            self.probe();
+        }
+        for worker in self.workers.iter() {
+            worker.borrow().host.skew.set(0);
+        }
+        // A clock that was set back is noticed by the next who counts.
+        self.touch();
+        let longest = self
+            .all_rates()
+            .map(|rate| rate.capacity())
+            .max()
+            .unwrap_or(0);
+        self.pass(u64::try_from(longest).expect("some days") + 2 * SECOND);
+        let (now, mode) = (self.now(), self.mode);
+        assert!(self.buckets.values().all(|bucket| bucket.is_full(now)));
+        self.buckets.clear();
+        (self.mode, self.set_back) = (Mode::Calm, 0);
+        self.tell(format_args!(
+            "the run was {mode:?}, and all buckets are full again"
+        ));
+        self.probe();
+    }
+
+    /// Takes what is left.
+    fn probe(&mut self) {
+        let most = self.all_rates().map(|rate| rate.burst).max().unwrap_or(0);
+        for (client, route) in [(0, 0), (1, 1)] {
+            for count in 0..=most {
+                let worker = usize::try_from(count).expect("few") % WORKERS;
+                let request = Request {
+                    worker,
+                    client,
+                    route,
+                    address: client,
+                };
+                self.request(request, Vec::new());
+            }
+        }
+    }
+
+    fn touch(&mut self) {
+        for (client, route) in [(0, 0), (1, 1)] {
+            let request = Request {
+                worker: 0,
+                client,
+                route,
+                address: client,
+            };
+            self.request(request, Vec::new());
+        }
+    }
+
+    fn all_rates(&self) -> impl Iterator<Item = Rate> {
+        let named = self.limits.named.iter().map(|(_, _, rate)| *rate);
+        self.limits
+            .plan
+            .into_iter()
+            .chain(self.limits.route)
+            .chain(named)
+    }
+
+    fn tell(&mut self, what: std::fmt::Arguments<'_>) {
+        writeln!(self.story, "{what}").expect("a string takes any text");
+    }
+}
+
+/// Makes a request. Nothing comes of it if its worker is at another one: each does one thing at a time.
+fn make(workers: &Workers, request: Request) -> Option<Made> {
+    let mut worker = workers[request.worker].try_borrow_mut().ok()?;
+    worker
+        .host
+        .address
+        .replace(format!("192.0.2.{}:9", request.address).into_bytes());
+    let headers = headers(&[
+        (":method", "GET"),
+        (":path", ROUTES[request.route]),
+        ("x-api-key", &key(request.client)),
+    ]);
+    let (outcome, seen) = worker.exchange(StreamId(1), headers);
+    let field = |name: &str| {
+        let reply = seen.replies.first()?;
+        reply
+            .headers
+            .iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, value)| value.clone())
+    };
+    let told = field("ratelimit-policy").unwrap_or_default();
+    Some(Made {
+        request,
+        outcome,
+        gate: told.contains("\"per-address\""),
+        admit: told.contains("\"plan\""),
+        retry_after: field("retry-after").and_then(|seconds| seconds.parse().ok()),
+    })
+}
+
+fn key(client: usize) -> String {
+    format!("key-{client}")
+}
+
+fn document(limits: &Limits, clients: usize) -> Value {
+    let written = |rate: Rate| json!({ "requests": format!("{}/{}", rate.quantity, rate.unit), "burst": rate.burst });
+    let keys: Vec<_> = (0..clients)
+        .map(|client| {
+            let hash: String = Sha256::digest(key(client))
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            json!({ "sha256": hash, "client_id": format!("client-{client}"), "plan": "plan" })
+        })
+        .collect();
+    let routes: Vec<_> = ROUTES
+        .iter()
+        .map(|prefix| {
+            let mut route = json!({ "prefix": prefix, "agents": ["a"] });
+            if let Some(rate) = limits.route.filter(|_| *prefix == "/b") {
+                route["rate_limit"] = written(rate);
+            }
+            route
+        })
+        .collect();
+    let named: Vec<_> = limits
+        .named
+        .iter()
+        .map(|(name, each, rate)| {
+            let mut limit = written(*rate);
+            limit["name"] = (*name).into();
+            limit["each"] = match each {
+                Each::Address => "address".into(),
+                Each::Client => "client".into(),
+                Each::Route => "route".into(),
+                Each::All => json!([]),
+            };
+            limit
+        })
+        .collect();
+    json!({
+        "clients": { "key_sources": [{ "header": "x-api-key" }], "keys": keys },
+        "plans": { "plan": limits.plan.map_or_else(|| json!({}), written) },
+        "limits": named,
+        "agents": { "a": { "cluster": "a" } },
+        "routes": routes,
+        "tables": { "keys": 1024, "counters": 1024 },
+    })
+}

@@ -1,0 +1,451 @@
+//! The whole gateway: any order of callbacks, answers, ticks, faults of the host, ends of streams and reloads. Every
+//! request is decided once, nobody gets in who may not, nothing that is undecided goes on, and in the end nobody waits.
+//!
+//! An input is a list of steps: one byte says which, the next ones what it needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use waykeeper::config::Policy;
+use waykeeper::host::simulated::SentCallout;
+use waykeeper::host::{CalloutAnswer, StreamId};
+use waykeeper::lifecycle::{Flow, Gateway};
+
+use crate::host::{FuzzHost, Plan, Trouble};
+use crate::input::Input;
+use crate::worker::{Outcome, Worker, World, gateway, header, headers, policy};
+
+const MOST_STEPS: usize = 128;
+const STREAMS: usize = 12;
+
+const PATHS: [&str; 9] = [
+    "/chat/x",
+    "/open",
+    "/events",
+    "/ws?key=one",
+    "/ws",
+    "/admin",
+    "/nowhere",
+    "/chat/../admin",
+    "/open?key=one&a=1",
+];
+/// The last is listed, the first are asked about.
+const KEYS: [&str; 4] = ["one", "two", "three", "listed"];
+const LISTED: &str = "56547a7cc8bbf46bb4aa2f18a097fee842ce6e94ca4c7f5cda6df35c4f5825c9";
+const ANSWERS: [(u16, &str); 6] = [
+    (
+        200,
+        r#"{"client_id":"acme","plan":"standard","roles":["admin"],"ttl":2}"#,
+    ),
+    (200, r#"{"client_id":"globex","team":"blue"}"#),
+    (401, ""),
+    (200, "nonsense"),
+    (503, "no healthy upstream"),
+    (200, r#"{"client_id":"acme","plan":"gold"}"#),
+];
+/// What a caller writes where only the gateway may.
+const SPOOFED: &[u8] = b"cluster-spoofed";
+const TROUBLES: [Trouble; 7] = [
+    Trouble::Unreadable,
+    Trouble::Unchangeable,
+    Trouble::Overtaken,
+    Trouble::NoHeaders,
+    Trouble::NoCallout,
+    Trouble::NoAddress,
+    Trouble::NoWake,
+];
+
+/// A stream that lasts.
+#[derive(Debug)]
+struct Stream {
+    /// The configuration that it began under.
+    under: usize,
+    path: &'static str,
+    key: Option<&'static str>,
+    /// The headers' callback let it go on.
+    continued: bool,
+}
+
+struct Run {
+    world: World,
+    worker: Worker,
+    /// Configurations that were replaced, with the streams that began under them.
+    replaced: Vec<Gateway<FuzzHost>>,
+    streams: BTreeMap<StreamId, Stream>,
+    /// Questions under way, and the configuration that each is asked under.
+    callouts: Vec<(usize, SentCallout)>,
+    /// Keys for which the validator has spoken up.
+    valid: BTreeSet<String>,
+    began: u32,
+    story: String,
+}
+
+thread_local! {
+    static POLICIES: [Policy; 2] = [json!(null), json!([{ "name": "per-address", "each": "address", "requests": "9/minute" }])]
+        .map(|limits| policy(&document(&limits)));
+}
+
+/// Runs one input.
+///
+/// # Panics
+/// When a property does not hold.
+pub fn check(data: &[u8]) {
+    let mut input = Input::new(data);
+    let mut run = Run::new();
+    for _ in 0..MOST_STEPS {
+        if input.is_empty() {
+            break;
+        }
+        run.step(&mut input);
+        run.check_all();
+    }
+    run.conclude();
+}
+
+impl Run {
+    fn new() -> Self {
+        let world = World::new();
+        let worker = POLICIES.with(|policies| world.worker(&policies[0]));
+        Self {
+            world,
+            worker,
+            replaced: Vec::new(),
+            streams: BTreeMap::new(),
+            callouts: Vec::new(),
+            valid: BTreeSet::new(),
+            began: 0,
+            story: String::new(),
+        }
+    }
+
+    fn step(&mut self, input: &mut Input<'_>) {
+        match input.below(13) {
+            0 | 1 => self.begin(input),
+            2 => self.on_stream(input, |run, id, input| {
+                let size = usize::from(input.byte());
+                let flow = run.of(id).on_request_body(id, size);
+                run.only_if_forwarded(id, flow, "a body");
+            }),
+            3 => self.on_stream(input, |run, id, _| {
+                let flow = run.of(id).on_request_trailers(id);
+                run.only_if_forwarded(id, flow, "trailers");
+            }),
+            4 => self.on_stream(input, |run, id, input| {
+                let status = *input.one_of(&["200", "101", "503"]);
+                run.worker.host.respond(id, headers(&[(":status", status)]));
+                run.of(id).on_response_headers(id);
+            }),
+            5 => self.on_stream(input, |run, id, _| run.of(id).on_response_body(id)),
+            6 => self.on_stream(input, |run, id, _| {
+                run.of(id).on_end(id);
+                run.worker.host.end(id);
+                run.streams.remove(&id);
+            }),
+            7 => self.answer(input),
+            8 => self.tick(),
+            9 => {
+                let seconds = *input.one_of(&[1, 2, 11, 301]);
+                self.tell(format_args!("{seconds} s pass"));
+                self.world.pass(seconds * 1_000_000_000);
+            }
+            10 => {
+                let plan = Plan {
+                    trouble: *input.one_of(&TROUBLES),
+                    after: input.below(6),
+                    times: 1 + input.below(3),
+                };
+                self.tell(format_args!("{plan:?}"));
+                self.worker.host.plan(plan);
+            }
+            11 => self.reload(input),
+            _ => {
+                self.give_turn();
+            }
+        }
+    }
+
+    // === steps ===
+
+    fn begin(&mut self, input: &mut Input<'_>) {
+        if self.streams.len() >= STREAMS {
+            return;
+        }
+        let path = *input.one_of(&PATHS);
+        let key = *input.one_of(&[
+            None,
+            Some(KEYS[0]),
+            Some(KEYS[1]),
+            Some(KEYS[2]),
+            Some(KEYS[3]),
+        ]);
+        let bits = input.byte();
+        self.began += 1;
+        let id = StreamId(self.began);
+        let method = if bits & 1 == 0 { "GET" } else { "POST" };
+        let mut request = headers(&[(":method", method), (":path", path), ("x-request-id", "id")]);
+        let chosen = [
+            (2, "x-api-key", key),
+            (4, "upgrade", Some("websocket")),
+            (8, "content-length", Some("11")),
+            (16, "x-waykeeper-cluster", str::from_utf8(SPOOFED).ok()),
+            (32, "x-agent", Some("two")),
+            (
+                64,
+                "sec-websocket-protocol",
+                Some("chat, waykeeper.key.two"),
+            ),
+        ];
+        for (bit, name, value) in chosen {
+            // The key comes unless it is left out.
+            if let Some(value) = value.filter(|_| (bits & bit == 0) == (bit == 2)) {
+                request.extend(headers(&[(name, value)]));
+            }
+        }
+        self.tell(format_args!(
+            "{id:?} begins: {method} {path}, key {key:?}, {bits:08b}"
+        ));
+        let handshake = bits & 4 != 0;
+        let key = key.filter(|_| bits & 2 == 0);
+        let key = key
+            .or((path.contains("key=one") && handshake).then_some("one"))
+            .or((bits & 64 != 0 && handshake).then_some("two"));
+        let outcome = self.worker.request(id, request, bits & 128 != 0);
+        self.tell(format_args!("{outcome:?}"));
+        let stream = Stream {
+            under: self.replaced.len(),
+            path,
+            key,
+            continued: outcome == Outcome::Forwarded,
+        };
+        self.streams.insert(id, stream);
+        self.note_callouts();
+    }
+
+    fn on_stream(&mut self, input: &mut Input<'_>, what: fn(&mut Self, StreamId, &mut Input<'_>)) {
+        let Some(id) = nth(self.streams.keys(), input).copied() else {
+            return;
+        };
+        self.tell(format_args!("{id:?}: {:?}", input.clone().byte()));
+        // The host selects a stream for its callbacks.
+        waykeeper::host::Host::select(&*self.worker.host, id);
+        what(self, id, input);
+        self.note_callouts();
+    }
+
+    fn answer(&mut self, input: &mut Input<'_>) {
+        if self.callouts.is_empty() {
+            return;
+        }
+        let (under, callout) = self.callouts.swap_remove(input.below(self.callouts.len()));
+        let choice = input.below(ANSWERS.len() + 1);
+        self.conclude_callout(under, &callout, ANSWERS.get(choice).copied());
+    }
+
+    /// `None`: no answer comes.
+    fn conclude_callout(
+        &mut self,
+        under: usize,
+        callout: &SentCallout,
+        answer: Option<(u16, &str)>,
+    ) {
+        let asked: Value = serde_json::from_slice(&callout.body).expect("a question");
+        let key = asked["api_key"].as_str().expect("a key");
+        self.tell(format_args!("about {key}: {answer:?}"));
+        if let Some((200, body)) = answer
+            && body.starts_with('{')
+        {
+            self.valid.insert(key.to_owned());
+        }
+        let answer = answer.map_or(CalloutAnswer::Failed, |(status, body)| {
+            CalloutAnswer::Response {
+                status,
+                body: body.as_bytes().to_vec(),
+            }
+        });
+        self.under(under).on_callout(callout.id, &answer);
+        // A second answer to the same question is nobody's.
+        self.under(under).on_callout(callout.id, &answer);
+        self.note_callouts();
+    }
+
+    fn tick(&mut self) {
+        self.tell(format_args!("a tick"));
+        for under in 0..=self.replaced.len() {
+            self.under(under).on_tick();
+        }
+    }
+
+    /// The next of the streams that were woken has its turn. False: none was.
+    fn give_turn(&mut self) -> bool {
+        let Some(id) = self.worker.host.next_woken() else {
+            return false;
+        };
+        self.tell(format_args!("{id:?} has its turn"));
+        // Who has left meanwhile has no configuration either.
+        if self.streams.contains_key(&id) {
+            self.of(id).on_wake(id);
+            self.note_callouts();
+        }
+        true
+    }
+
+    fn reload(&mut self, input: &mut Input<'_>) {
+        if self.replaced.len() > 3 {
+            return;
+        }
+        self.tell(format_args!("a reload"));
+        let next = POLICIES.with(|policies| gateway(&self.worker.host, input.one_of(policies)));
+        self.replaced
+            .push(std::mem::replace(&mut self.worker.gateway, next));
+    }
+
+    // === what must hold ===
+
+    fn check_all(&self) {
+        for (id, stream) in &self.streams {
+            let seen = self.worker.host.seen(*id);
+            let story = &self.story;
+            assert!(seen.replies.len() <= 1, "{id:?} is answered twice\n{story}");
+            assert!(seen.reset <= 1, "{id:?} is broken off twice\n{story}");
+            let forwarded = usize::from(stream.continued) + seen.resumed;
+            assert!(forwarded <= 1, "{id:?} goes on twice\n{story}");
+            let cluster = header(&seen.request, "x-waykeeper-cluster");
+            if forwarded == 0 {
+                // What was not read could not be cleansed, and must not go on.
+                assert!(
+                    cluster.is_none() || (seen.unread && cluster == Some(SPOOFED)),
+                    "{id:?} has a cluster undecided\n{story}"
+                );
+                assert!(
+                    !seen.unread || !seen.replies.is_empty(),
+                    "{id:?} waits unread\n{story}"
+                );
+                assert_eq!(seen.reset, 0, "{id:?} is broken off undecided\n{story}");
+                continue;
+            }
+            assert!(
+                matches!(cluster, Some(b"cluster-one" | b"cluster-two")),
+                "{id:?} goes nowhere\n{story}"
+            );
+            if let Some(reply) = seen.replies.first() {
+                let late = ["waykeeper_agent_timeout", "waykeeper_body_too_large"];
+                assert!(
+                    late.contains(&reply.details.as_str()),
+                    "{id:?}: {reply:?} after it went on\n{story}"
+                );
+            }
+            let client = header(&seen.request, "x-waykeeper-client");
+            match stream.key {
+                None => assert!(
+                    stream.path.starts_with("/open"),
+                    "{stream:?} goes on without a key\n{story}"
+                ),
+                Some(key) => assert!(
+                    key == "listed"
+                        || self.valid.contains(key)
+                        || client.is_none() && stream.path.starts_with("/open"),
+                    "{stream:?} goes on with a key that nobody spoke up for\n{story}"
+                ),
+            }
+        }
+    }
+
+    fn only_if_forwarded(&self, id: StreamId, flow: Flow, what: &str) {
+        let seen = self.worker.host.seen(id);
+        let forwarded = self.streams[&id].continued || seen.resumed > 0;
+        let goes_on = forwarded && seen.replies.is_empty();
+        assert!(
+            flow == Flow::Hold || goes_on,
+            "{id:?}: {what} would go on\n{}",
+            self.story
+        );
+        assert!(
+            flow == Flow::Continue || !goes_on || seen.reset > 0,
+            "{id:?}: {what} is held for ever\n{}",
+            self.story
+        );
+    }
+
+    /// When every question has its answer, nobody waits any more.
+    fn conclude(&mut self) {
+        self.worker.host.heal();
+        while let Some((under, callout)) = self.callouts.pop() {
+            self.conclude_callout(under, &callout, Some(ANSWERS[1]));
+            self.check_all();
+        }
+        self.tick();
+        while self.give_turn() {
+            self.check_all();
+        }
+        for (id, stream) in &self.streams {
+            let seen = self.worker.host.seen(*id);
+            let decided = stream.continued || seen.resumed > 0 || !seen.replies.is_empty();
+            assert!(decided, "{id:?} waits for ever\n{}", self.story);
+        }
+        let ids: Vec<_> = self.streams.keys().copied().collect();
+        for id in ids {
+            self.of(id).on_end(id);
+            self.worker.host.end(id);
+        }
+        self.tick();
+    }
+
+    // === configurations ===
+
+    fn under(&mut self, under: usize) -> &mut Gateway<FuzzHost> {
+        match self.replaced.get_mut(under) {
+            Some(replaced) => replaced,
+            None => &mut self.worker.gateway,
+        }
+    }
+
+    fn of(&mut self, id: StreamId) -> &mut Gateway<FuzzHost> {
+        self.under(self.streams[&id].under)
+    }
+
+    fn note_callouts(&mut self) {
+        let under = self.replaced.len();
+        let sent = self.worker.callouts();
+        self.callouts
+            .extend(sent.into_iter().map(|callout| (under, callout)));
+    }
+
+    fn tell(&mut self, what: std::fmt::Arguments<'_>) {
+        writeln!(self.story, "{what}").expect("a string takes any text");
+    }
+}
+
+fn nth<'a, T>(items: impl ExactSizeIterator<Item = &'a T>, input: &mut Input<'_>) -> Option<&'a T> {
+    let mut items = items;
+    let length = items.len();
+    (length > 0)
+        .then(|| items.nth(input.below(length)))
+        .flatten()
+}
+
+fn document(limits: &Value) -> Value {
+    let mut document = json!({
+        "clients": {
+            "key_sources": [
+                { "header": "x-api-key" }, { "query": "key" }, { "websocket_protocol": "waykeeper.key." },
+            ],
+            "keys": [{ "sha256": LISTED, "client_id": "listed", "plan": "standard" }],
+            "validator": { "cluster": "auth", "path": "/validate", "timeout": "1s" },
+        },
+        "plans": { "standard": { "requests": "5/hour" } },
+        "agents": { "one": { "cluster": "cluster-one" }, "two": { "cluster": "cluster-two", "weight": 0 } },
+        "routes": [
+            { "prefix": "/chat", "agents": ["one", "two"], "methods": ["POST"], "timeout": "7s", "max_body": "99B" },
+            { "prefix": "/admin", "agents": ["one"], "roles": ["admin"] },
+            { "prefix": "/events", "agents": ["one"], "protocol": "sse", "idle_timeout": "3s" },
+            { "prefix": "/ws", "agents": ["one"], "protocol": "websocket" },
+            { "prefix": "/open", "agents": ["one"], "auth_required": false, "rate_limit": { "requests": "4/minute" } },
+        ],
+        "tables": { "keys": 1024, "counters": 1024 },
+    });
+    if !limits.is_null() {
+        document["limits"] = limits.clone();
+    }
+    document
+}

@@ -1,0 +1,312 @@
+//! A host that does to the filter what a test would not think of: clocks that differ between workers and are set back,
+//! calls that fail, rivals that act between a read and a swap. It counts what the filter does with each stream.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use waykeeper::host::simulated::{Process, SentCallout, SimulatedHost};
+use waykeeper::host::{
+    Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, StreamId,
+    Swap, Timestamp, Version,
+};
+
+/// Headers as they stand, names and values.
+pub(crate) type Headers = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What became of a stream.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    pub(crate) request: Headers,
+    pub(crate) response: Headers,
+    pub(crate) replies: Vec<LocalReply>,
+    pub(crate) resumed: usize,
+    pub(crate) reset: usize,
+    /// The host did not hand its headers over.
+    pub(crate) unread: bool,
+}
+
+/// A fault of the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// A cell cannot be read.
+    Unreadable,
+    /// A cell cannot be changed.
+    Unchangeable,
+    /// Another worker was faster, but changed nothing.
+    Overtaken,
+    /// The request's headers are not handed over.
+    NoHeaders,
+    /// No event of its own is given to a stream.
+    NoWake,
+    /// A callout is not sent.
+    NoCallout,
+    /// The caller's address is not known.
+    NoAddress,
+}
+
+/// How often a fault comes, and how many calls of its kind go well before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) trouble: Trouble,
+    pub(crate) after: usize,
+    pub(crate) times: usize,
+}
+
+type Interference = Box<dyn FnMut()>;
+
+/// One worker's host.
+pub(crate) struct FuzzHost {
+    memory: SimulatedHost,
+    clock: Rc<Cell<u64>>,
+    /// How far this worker's clock is from the process's, in nanoseconds.
+    pub(crate) skew: Cell<i64>,
+    pub(crate) address: RefCell<Vec<u8>>,
+    selected: Cell<Option<StreamId>>,
+    streams: RefCell<HashMap<StreamId, Seen>>,
+    woken: RefCell<VecDeque<StreamId>>,
+    troubles: RefCell<Vec<Plan>>,
+    interference: RefCell<Option<Interference>>,
+}
+
+impl std::fmt::Debug for FuzzHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FuzzHost")
+    }
+}
+
+impl FuzzHost {
+    pub(crate) fn new(process: &Process, clock: &Rc<Cell<u64>>) -> Self {
+        Self {
+            memory: process.worker(),
+            clock: Rc::clone(clock),
+            skew: Cell::new(0),
+            address: RefCell::new(b"192.0.2.1:40000".to_vec()),
+            selected: Cell::new(None),
+            streams: RefCell::default(),
+            woken: RefCell::default(),
+            troubles: RefCell::default(),
+            interference: RefCell::default(),
+        }
+    }
+
+    /// Begins a stream and selects it, as a host does before a stream's callback.
+    pub(crate) fn begin(&self, id: StreamId, request: Headers) {
+        let seen = Seen {
+            request,
+            ..Seen::default()
+        };
+        self.streams.borrow_mut().insert(id, seen);
+        self.selected.set(Some(id));
+    }
+
+    pub(crate) fn respond(&self, id: StreamId, response: Headers) {
+        self.selected.set(Some(id));
+        self.seen_mut(|seen| seen.response = response);
+    }
+
+    pub(crate) fn end(&self, id: StreamId) {
+        self.streams.borrow_mut().remove(&id);
+    }
+
+    pub(crate) fn seen(&self, id: StreamId) -> Seen {
+        self.streams.borrow().get(&id).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn sent_callouts(&self) -> Vec<SentCallout> {
+        self.memory.sent_callouts()
+    }
+
+    /// The stream whose turn comes next, of those that were woken.
+    pub(crate) fn next_woken(&self) -> Option<StreamId> {
+        self.woken.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn plan(&self, plan: Plan) {
+        self.troubles.borrow_mut().push(plan);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.troubles.borrow_mut().clear();
+    }
+
+    /// Calls `interfere` whenever a cell is about to be read or swapped, as if another worker acted just then.
+    pub(crate) fn interfere(&self, interfere: impl FnMut() + 'static) {
+        self.interference.replace(Some(Box::new(interfere)));
+    }
+
+    fn seen_mut<T: Default>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
+        let mut streams = self.streams.borrow_mut();
+        let seen = self.selected.get().and_then(|id| streams.get_mut(&id));
+        seen.map(f).unwrap_or_default()
+    }
+
+    /// Whether a planned fault comes now.
+    fn is_due(&self, trouble: Trouble) -> bool {
+        let mut troubles = self.troubles.borrow_mut();
+        let Some(at) = troubles.iter().position(|plan| plan.trouble == trouble) else {
+            return false;
+        };
+        let plan = &mut troubles[at];
+        if plan.after > 0 {
+            plan.after -= 1;
+            return false;
+        }
+        plan.times = plan.times.saturating_sub(1);
+        if plan.times == 0 {
+            troubles.remove(at);
+        }
+        true
+    }
+
+    fn let_others_act(&self) {
+        // Whoever acts meanwhile may come to its own cells, but not back to this worker's interference.
+        let Some(mut interfere) = self.interference.take() else {
+            return;
+        };
+        interfere();
+        self.interference.replace(Some(interfere));
+    }
+}
+
+fn replace(headers: &mut Headers, name: &[u8], value: &[u8]) {
+    match headers.iter().position(|(other, _)| other == name) {
+        Some(first) => {
+            headers[first].1 = value.to_vec();
+            let mut index = 0;
+            headers.retain(|(other, _)| {
+                index += 1;
+                other != name || index - 1 == first
+            });
+        }
+        None => headers.push((name.to_vec(), value.to_vec())),
+    }
+}
+
+impl Host for FuzzHost {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.clock.get().saturating_add_signed(self.skew.get()))
+    }
+
+    fn random(&self) -> u64 {
+        self.memory.random()
+    }
+
+    fn seed(&self) -> Result<[u8; 16], HostError> {
+        self.memory.seed()
+    }
+
+    fn read_cell(&self, cell: CellName) -> Option<(Vec<u8>, Version)> {
+        self.let_others_act();
+        if self.is_due(Trouble::Unreadable) {
+            return None;
+        }
+        self.memory.read_cell(cell)
+    }
+
+    fn swap_cell(&self, cell: CellName, value: &[u8], version: Version) -> Swap {
+        self.let_others_act();
+        if self.is_due(Trouble::Unchangeable) {
+            return Swap::Failed;
+        }
+        if self.is_due(Trouble::Overtaken) {
+            return Swap::Changed;
+        }
+        self.memory.swap_cell(cell, value, version)
+    }
+
+    fn create_cell(&self, cell: CellName, value: &[u8]) -> Result<(), HostError> {
+        self.memory.create_cell(cell, value)
+    }
+
+    fn select(&self, stream: StreamId) -> bool {
+        let there = self.streams.borrow().contains_key(&stream);
+        if there {
+            self.selected.set(Some(stream));
+        }
+        there
+    }
+
+    fn wake(&self, stream: StreamId) -> Result<(), HostError> {
+        if self.is_due(Trouble::NoWake) {
+            return Err(HostError {
+                call: "a wake",
+                status: 2,
+            });
+        }
+        self.woken.borrow_mut().push_back(stream);
+        Ok(())
+    }
+
+    fn request_headers(&self) -> Result<HeaderBlock, HostError> {
+        if self.is_due(Trouble::NoHeaders) {
+            self.seen_mut(|seen| seen.unread = true);
+            return Err(HostError {
+                call: "the headers",
+                status: 2,
+            });
+        }
+        Ok(self.seen_mut(|seen| HeaderBlock::from_pairs(&seen.request)))
+    }
+
+    fn set_request_header(&self, name: &str, value: &[u8]) {
+        self.seen_mut(|seen| replace(&mut seen.request, name.as_bytes(), value));
+    }
+
+    fn remove_request_header(&self, name: &[u8]) {
+        self.seen_mut(|seen| seen.request.retain(|(other, _)| other != name));
+    }
+
+    fn response_headers(&self) -> Result<HeaderBlock, HostError> {
+        Ok(self.seen_mut(|seen| HeaderBlock::from_pairs(&seen.response)))
+    }
+
+    fn set_response_header(&self, name: &str, value: &[u8]) {
+        self.seen_mut(|seen| replace(&mut seen.response, name.as_bytes(), value));
+    }
+
+    fn caller_address(&self) -> Option<Vec<u8>> {
+        if self.is_due(Trouble::NoAddress) {
+            return None;
+        }
+        Some(self.address.borrow().clone())
+    }
+
+    fn reply(&self, reply: &LocalReply) {
+        self.seen_mut(|seen| seen.replies.push(reply.clone()));
+    }
+
+    fn resume(&self) {
+        self.seen_mut(|seen| seen.resumed += 1);
+    }
+
+    fn reset(&self) {
+        self.seen_mut(|seen| seen.reset += 1);
+    }
+
+    fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
+        if self.is_due(Trouble::NoCallout) {
+            return Err(HostError {
+                call: "a callout",
+                status: 2,
+            });
+        }
+        self.memory.call(callout)
+    }
+
+    fn counter(&self, name: &str) -> Option<MetricId> {
+        self.memory.counter(name)
+    }
+
+    fn histogram(&self, name: &str) -> Option<MetricId> {
+        self.memory.histogram(name)
+    }
+
+    fn increment(&self, counter: MetricId) {
+        self.memory.increment(counter);
+    }
+
+    fn record(&self, histogram: MetricId, value: u64) {
+        self.memory.record(histogram, value);
+    }
+}
