@@ -14,9 +14,10 @@ targets=("$@")
 built=target/fuzz
 # The filter has no unsafe code, so a sanitizer would find nothing, and would need another compiler.
 options=(--sanitizer none --target-dir "$built")
+mkdir -p "$built"
 
 for target in "${targets[@]}"; do
-  cargo fuzz build "${options[@]}" "$target" > "$built.log" 2>&1 || { cat "$built.log" >&2; exit 1; }
+  cargo fuzz build "${options[@]}" "$target" > "$built/build.log" 2>&1 || { cat "$built/build.log" >&2; exit 1; }
 done
 
 broken=0
