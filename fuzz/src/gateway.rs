@@ -46,7 +46,7 @@ const ANSWERS: [(u16, &str); 6] = [
 ];
 /// What a caller writes where only the gateway may.
 const SPOOFED: &[u8] = b"cluster-spoofed";
-const TROUBLES: [Trouble; 7] = [
+const TROUBLES: [Trouble; 8] = [
     Trouble::Unreadable,
     Trouble::Unchangeable,
     Trouble::Overtaken,
@@ -54,6 +54,7 @@ const TROUBLES: [Trouble; 7] = [
     Trouble::NoCallout,
     Trouble::NoAddress,
     Trouble::NoWake,
+    Trouble::NoTrailers,
 ];
 
 /// A stream that lasts.
@@ -99,6 +100,7 @@ pub fn check(data: &[u8]) {
         }
         run.step(&mut input);
         run.check_all();
+        run.bury();
     }
     run.conclude();
 }
@@ -128,6 +130,8 @@ impl Run {
                 run.only_if_forwarded(id, flow, "a body");
             }),
             3 => self.on_stream(input, |run, id, _| {
+                let trailers = headers(&[("x-waykeeper-client", "root"), ("a", "1")]);
+                run.worker.host.trail(id, trailers);
                 let flow = run.of(id).on_request_trailers(id);
                 run.only_if_forwarded(id, flow, "trailers");
             }),
@@ -307,6 +311,11 @@ impl Run {
             let seen = self.worker.host.seen(*id);
             let story = &self.story;
             assert!(seen.replies.len() <= 1, "{id:?} is answered twice\n{story}");
+            let spoofed = header(&seen.trailers, "x-waykeeper-client");
+            assert!(
+                spoofed.is_none() || seen.reset > 0,
+                "{id:?}: trailers go on as they came\n{story}"
+            );
             assert!(seen.reset <= 1, "{id:?} is broken off twice\n{story}");
             let forwarded = usize::from(stream.continued) + seen.resumed;
             assert!(forwarded <= 1, "{id:?} goes on twice\n{story}");
@@ -321,7 +330,8 @@ impl Run {
                     !seen.unread || !seen.replies.is_empty(),
                     "{id:?} waits unread\n{story}"
                 );
-                assert_eq!(seen.reset, 0, "{id:?} is broken off undecided\n{story}");
+                let cut = seen.reset > 0 && seen.trailers.is_empty();
+                assert!(!cut, "{id:?} is broken off undecided\n{story}");
                 continue;
             }
             assert!(
@@ -348,6 +358,17 @@ impl Run {
                     "{stream:?} goes on with a key that nobody spoke up for\n{story}"
                 ),
             }
+        }
+    }
+
+    /// What was broken off is over at once.
+    fn bury(&mut self) {
+        let cut = |id: &StreamId| self.worker.host.seen(*id).reset > 0;
+        let cut: Vec<_> = self.streams.keys().copied().filter(cut).collect();
+        for id in cut {
+            self.of(id).on_end(id);
+            self.worker.host.end(id);
+            self.streams.remove(&id);
         }
     }
 
@@ -378,6 +399,7 @@ impl Run {
         while self.give_turn() {
             self.check_all();
         }
+        self.bury();
         for (id, stream) in &self.streams {
             let seen = self.worker.host.seen(*id);
             let decided = stream.continued || seen.resumed > 0 || !seen.replies.is_empty();

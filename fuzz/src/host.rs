@@ -18,6 +18,7 @@ pub(crate) type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
     pub(crate) request: Headers,
+    pub(crate) trailers: Headers,
     pub(crate) response: Headers,
     pub(crate) replies: Vec<LocalReply>,
     pub(crate) resumed: usize,
@@ -37,6 +38,8 @@ pub(crate) enum Trouble {
     Overtaken,
     /// The request's headers are not handed over.
     NoHeaders,
+    /// The request's trailers are not handed over.
+    NoTrailers,
     /// No event of its own is given to a stream.
     NoWake,
     /// A callout is not sent.
@@ -98,6 +101,11 @@ impl FuzzHost {
         };
         self.streams.borrow_mut().insert(id, seen);
         self.selected.set(Some(id));
+    }
+
+    pub(crate) fn trail(&self, id: StreamId, trailers: Headers) {
+        self.selected.set(Some(id));
+        self.seen_mut(|seen| seen.trailers = trailers);
     }
 
     pub(crate) fn respond(&self, id: StreamId, response: Headers) {
@@ -255,6 +263,24 @@ impl Host for FuzzHost {
 
     fn remove_request_header(&self, name: &[u8]) {
         self.seen_mut(|seen| seen.request.retain(|(other, _)| other != name));
+    }
+
+    fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
+        if self.is_due(Trouble::NoTrailers) {
+            return Err(HostError {
+                call: "the trailers",
+                status: 2,
+            });
+        }
+        Ok(self.seen_mut(|seen| HeaderBlock::from_pairs(&seen.trailers)))
+    }
+
+    fn set_request_trailer(&self, name: &str, value: &[u8]) {
+        self.seen_mut(|seen| replace(&mut seen.trailers, name.as_bytes(), value));
+    }
+
+    fn remove_request_trailer(&self, name: &[u8]) {
+        self.seen_mut(|seen| seen.trailers.retain(|(other, _)| other != name));
     }
 
     fn response_headers(&self) -> Result<HeaderBlock, HostError> {

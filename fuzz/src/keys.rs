@@ -100,7 +100,7 @@ pub fn check(data: &[u8]) {
     let question = json!({ "api_key": draft.key }).to_string();
     let check_all = |worker: &Worker, when: &str| {
         let seen = worker.host.seen(STREAM);
-        for (name, value) in &seen.request {
+        for (name, value) in seen.request.iter().chain(&seen.trailers) {
             assert!(
                 !holds(name, key) && !holds(value, key),
                 "{when}, {} goes on with the key: {draft:#?}",
@@ -136,6 +136,10 @@ pub fn check(data: &[u8]) {
             "another key is found: {draft:#?}"
         );
     }
+    // What headers hold may come in trailers too, and agents merge both.
+    worker.host.trail(STREAM, draft.trailers());
+    let _ = worker.gateway.on_request_trailers(STREAM);
+    check_all(&worker, "after the trailers came");
     for callout in callouts {
         for (name, value) in &callout.headers {
             assert!(
@@ -318,6 +322,11 @@ impl Draft {
         self.noise.extend(&noise);
         self.noise.push(b'\n');
         Some(noise)
+    }
+
+    fn trailers(&self) -> Headers {
+        let owned = |(name, value): &(&str, Vec<u8>)| (name.as_bytes().to_vec(), value.clone());
+        self.lines.iter().map(owned).collect()
     }
 
     /// The headers as Envoy hands them over: repeated lines of `authorization` are joined.
