@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use headers::{HeaderBlock, HeaderBlockError, Sensitive, encode};
 pub use throttle::Throttle;
-pub use time::Timestamp;
+pub use time::{Timestamp, seconds_up};
 
 /// What the filter asks of its host.
 ///

@@ -3,8 +3,8 @@
 use super::compiled::Compiled;
 use super::stream::Stream;
 use super::telemetry::Telemetry;
-use crate::host::Host;
-use crate::reply::Refusal;
+use crate::host::{HeaderBlock, Host};
+use crate::reply::{Refusal, retry_after};
 
 /// Sets what the agent is told and what steers Envoy's router.
 pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream) {
@@ -68,15 +68,40 @@ pub(super) fn tell_caller<H: Host>(host: &H, telemetry: &Telemetry, stream: &mut
     for (name, value) in stream.rate_limit_headers() {
         host.set_response_header(name, value.as_bytes());
     }
-    if let Some(protocol) = stream.protocol.take() {
-        match host.response_headers() {
-            Ok(headers) => {
-                let switched = headers.get(":status") == Some(b"101");
-                if switched && headers.get("sec-websocket-protocol").is_none() {
-                    host.set_response_header("sec-websocket-protocol", &protocol);
-                }
+    let wait = stream.wait(|| host.now());
+    let protocol = stream.protocol.take();
+    // To read what nearly no response needs would cost each of them.
+    if wait == 0 && protocol.is_none() {
+        return;
+    }
+    match host.response_headers() {
+        Ok(headers) => {
+            tell_to_wait(host, &headers, wait);
+            if let Some(protocol) = protocol {
+                name_protocol(host, &headers, &protocol);
             }
-            Err(error) => telemetry.host_failed(host, error),
         }
+        Err(error) => telemetry.host_failed(host, error),
+    }
+}
+
+/// An agent or Envoy has no place now: the caller must not come back before its limits let it through.
+fn tell_to_wait<H: Host>(host: &H, response: &HeaderBlock, wait: u64) {
+    if wait == 0 || !matches!(response.get(":status"), Some(b"429" | b"503")) {
+        return;
+    }
+    let now = host.now();
+    let theirs = response.get_all("retry-after");
+    let theirs = theirs.filter_map(|value| retry_after::seconds(value, now));
+    if theirs.max().is_none_or(|theirs| theirs < wait) {
+        host.set_response_header("retry-after", wait.to_string().as_bytes());
+    }
+}
+
+/// Names a subprotocol in a handshake's answer that names none.
+fn name_protocol<H: Host>(host: &H, response: &HeaderBlock, protocol: &[u8]) {
+    let switched = response.get(":status") == Some(b"101");
+    if switched && response.get("sec-websocket-protocol").is_none() {
+        host.set_response_header("sec-websocket-protocol", protocol);
     }
 }

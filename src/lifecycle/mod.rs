@@ -282,7 +282,8 @@ impl<H: Host> Gateway<H> {
             forward::identify(&*self.host, &self.policy, stream);
         }
         let headers = stream.rate_limit_headers();
-        self.host.reply(&answer(refusal, stream.asked(), headers));
+        let asked = stream.asked(|| self.host.now());
+        self.host.reply(&answer(refusal, asked, headers));
         self.telemetry
             .refused(&*self.host, &self.policy, stream, refusal);
         stream.phase = Phase::Answered;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::idle::Ticks;
 use super::request::Request;
 use crate::config::policy::{AgentId, RouteId};
-use crate::host::Sensitive;
+use crate::host::{Sensitive, Timestamp};
 use crate::identity::{Client, Knowledge};
 use crate::limits::Count;
 use crate::reply::{Asked, Refusal};
@@ -67,16 +67,29 @@ struct SilenceBound {
 
 impl Stream {
     /// Takes over what counting came to.
-    pub(super) fn counted(&mut self, count: Count) -> Result<(), Refusal> {
+    pub(super) fn counted(
+        &mut self,
+        count: Count,
+        now: impl FnOnce() -> Timestamp,
+    ) -> Result<(), Refusal> {
         let refused = count
             .is_refused()
             .then(|| count.full().map(str::to_owned).collect::<Vec<_>>());
-        // The gate's limits are told behind those of the client.
-        self.count = count.and(std::mem::take(&mut self.count));
+        self.looked_at(count);
         match refused {
-            Some(limits) => Err(Refusal::RateLimited(limits, self.count.retry_after())),
+            Some(limits) => Err(Refusal::RateLimited(limits, self.wait(now).max(1))),
             None => Ok(()),
         }
+    }
+
+    /// Takes over how limits stand. Those of the gate are told behind those of the client.
+    pub(super) fn looked_at(&mut self, count: Count) {
+        self.count = count.and(std::mem::take(&mut self.count));
+    }
+
+    /// Whole seconds until every limit that was looked at lets one more request through; 0 if all do.
+    pub(super) fn wait(&self, now: impl FnOnce() -> Timestamp) -> u64 {
+        self.count.wait(now)
     }
 
     /// Takes the answer that the stream waits for. False: it waits for none.
@@ -98,8 +111,9 @@ impl Stream {
         self.count.fields()
     }
 
-    pub(super) fn asked(&self) -> Asked<'_> {
+    pub(super) fn asked(&self, now: impl FnOnce() -> Timestamp) -> Asked<'_> {
         Asked {
+            wait: self.wait(now),
             request_id: self.request_id.as_deref().map(Vec::as_slice),
             grpc: self.grpc,
         }

@@ -268,6 +268,85 @@ fn the_gate_counts_requests_whatever_becomes_of_them() {
     assert_eq!(world.refusal(StreamId(4)).as_deref(), Some("missing_key"));
 }
 
+#[test]
+fn whoever_is_refused_is_told_to_wait_for_every_limit_that_is_empty() {
+    let retry_after = |world: &World, id| {
+        let headers = world.stream(id).reply.unwrap().headers;
+        let header = headers.into_iter().find(|(name, _)| *name == "retry-after");
+        header.map(|(_, value)| value)
+    };
+    let gated = |requests: &str| {
+        World::with(|document| {
+            document["limits"] = serde_json::json!([{ "name": "per-address", "each": "address", "requests": requests }]);
+            document["plans"]["standard"] = serde_json::json!({ "requests": "1/minute" });
+            document["routes"][0]["agents"] = serde_json::json!([{ "agent": "one", "weight": 0 }]);
+        })
+    };
+    let text = |text: &str| Some(text.to_owned());
+
+    // The gate's last token goes with the request that the plan refuses.
+    let mut world = gated("2/hour");
+    world.validated(StreamId(1), "GET", "/events", &[]);
+    world.validated(StreamId(2), "GET", "/events", &[]);
+    assert_eq!(world.refusal(StreamId(2)).as_deref(), Some("rate_limited"));
+    assert_eq!(retry_after(&world, StreamId(2)), text("1800"));
+    // No limit is full when the validator fails, but the gate has become empty meanwhile, and some of the wait is over.
+    let mut world = gated("1/hour");
+    world.request(STREAM, "GET", "/events", &[("x-api-key", "secret")]);
+    world.process.pass(Duration::from_secs(1));
+    world.answer(500, "");
+    assert_eq!(retry_after(&world, STREAM), text("3599"));
+    // Nobody answers, and the client has used up its plan.
+    let mut world = gated("5/hour");
+    world.validated(StreamId(1), "GET", "/events", &[]);
+    world.validated(StreamId(2), "POST", "/chat", &[]);
+    assert_eq!(world.refusal(StreamId(2)).as_deref(), Some("no_agent"));
+    assert_eq!(retry_after(&world, StreamId(2)), text("60"));
+    // Looking took nothing.
+    world.process.pass(Duration::from_secs(60));
+    world.validated(StreamId(3), "GET", "/events", &[]);
+    assert_eq!(world.refusal(StreamId(3)), None);
+}
+
+#[test]
+fn an_agent_without_a_place_does_not_call_back_a_caller_whom_its_limits_refuse() {
+    let told = |requests: &str, response: &[(&str, &str)]| {
+        let mut world = World::with(|document| {
+            document["plans"]["standard"] = serde_json::json!({ "requests": requests });
+        });
+        world.validated(STREAM, "POST", "/chat", &[]);
+        world.process.pass(Duration::from_secs(10));
+        world.host.respond(STREAM, response);
+        world.gateway.on_response_headers(STREAM);
+        ResponseHeaders(world.stream(STREAM).response).get("retry-after")
+    };
+    let text = |text: &str| Some(text.to_owned());
+    let later = ("retry-after", "7200");
+    let date = ("retry-after", "Wed, 15 Nov 2023 22:13:20 GMT");
+
+    for status in ["429", "503"] {
+        let status = (":status", status);
+        assert_eq!(told("1/hour", &[status]), text("3590"));
+        assert_eq!(
+            told("1/hour", &[status, ("retry-after", "1")]),
+            text("3590")
+        );
+        assert_eq!(
+            told("1/hour", &[status, ("retry-after", "soon")]),
+            text("3590")
+        );
+        assert_eq!(told("1/hour", &[status, later]), text(later.1));
+        assert_eq!(told("1/hour", &[status, date]), text(date.1));
+        assert_eq!(told("2/hour", &[status, ("retry-after", "1")]), text("1"));
+        assert_eq!(told("2/hour", &[status]), None);
+    }
+    assert_eq!(told("1/hour", &[(":status", "200")]), None);
+    assert_eq!(
+        told("1/hour", &[(":status", "500"), ("retry-after", "1")]),
+        text("1")
+    );
+}
+
 // === waiting ===
 
 #[test]

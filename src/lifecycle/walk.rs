@@ -13,10 +13,10 @@ use super::Gateway;
 use super::forward::{forward, name_upgrade};
 use super::request::Request;
 use super::stream::Stream;
-use crate::config::policy::{AgentId, Route, RouteId};
+use crate::config::policy::{AgentId, PlanId, Route, RouteId};
 use crate::host::{Host, Sensitive};
 use crate::identity::{Client, Credential, Found, Knowledge, find};
-use crate::limits::{Caller, Count, host_of};
+use crate::limits::{Caller, Count, Limits, host_of};
 use crate::reply::Refusal;
 use crate::routing::{BadPath, Chosen, NoMatch, Path, choose};
 use crate::state::StateError;
@@ -92,7 +92,11 @@ impl<H: Host> Gateway<H> {
         {
             return Err(Refusal::Forbidden.into());
         }
-        let agent = self.choose(request, route)?;
+        let agent = self.choose(request, route).inspect_err(|refusal| {
+            if refusal.is_for_now() {
+                self.look(stream, id);
+            }
+        })?;
         stream.agent = Some(agent);
         self.admit(stream, id)?;
         stream.bound_body(route.max_body, request.content_length())?;
@@ -177,21 +181,42 @@ impl<H: Host> Gateway<H> {
 
     /// Counts the request against all limits but the gate's.
     fn admit(&self, stream: &mut Stream, route: RouteId) -> Result<(), Refusal> {
+        let count = self.with_caller(stream, route, |limits, caller, plan| {
+            limits.admit(&*self.host, caller, plan, route)
+        })?;
+        self.counted(stream, count)
+    }
+
+    /// Looks at the limits of a request that is refused before it is counted, so that the caller is told of a wait that
+    /// is long enough for them too.
+    fn look(&self, stream: &mut Stream, route: RouteId) {
+        let count = self.with_caller(stream, route, |limits, caller, plan| {
+            limits.look(&*self.host, caller, plan, route)
+        });
+        if let Ok(Ok(count)) = count {
+            stream.looked_at(count);
+        }
+    }
+
+    /// Asks the limits with whom the request is counted for.
+    fn with_caller<T>(
+        &self,
+        stream: &Stream,
+        route: RouteId,
+        ask: impl FnOnce(&Limits, Caller<'_>, Option<PlanId>) -> T,
+    ) -> Result<T, Refusal> {
         let limits = &self.policy.limits;
-        let count = match &stream.client {
-            Some(client) => {
-                limits.admit(&*self.host, Caller::Client(&client.id), client.plan, route)
-            }
+        Ok(match &stream.client {
+            Some(client) => ask(limits, Caller::Client(&client.id), client.plan),
             None => {
                 let address = if limits.counts_anonymous(route) {
                     self.address()?
                 } else {
                     Vec::new()
                 };
-                limits.admit(&*self.host, Caller::Address(&address), None, route)
+                ask(limits, Caller::Address(&address), None)
             }
-        };
-        self.counted(stream, count)
+        })
     }
 
     fn counted(
@@ -203,7 +228,7 @@ impl<H: Host> Gateway<H> {
             self.telemetry.limits_unavailable(&*self.host, error);
             Refusal::LimitsUnavailable
         })?;
-        stream.counted(count)
+        stream.counted(count, || self.host.now())
     }
 
     fn address(&self) -> Result<Vec<u8>, Refusal> {

@@ -10,9 +10,9 @@ use std::rc::Rc;
 
 use super::Rule;
 use super::gcra::{Level, Refused};
-use super::headers::{self, seconds_up};
+use super::headers;
 use super::upkeep::{Owed, Taking, Upkeep};
-use crate::host::{CellName, Host, Swap, Timestamp, Version};
+use crate::host::{CellName, Host, Swap, Timestamp, Version, seconds_up};
 use crate::state::counters::{Record, Records, Slot};
 use crate::state::{self, Decision, Grid, StateError};
 
@@ -79,13 +79,20 @@ impl Count {
         headers::fields(&self.standings)
     }
 
-    /// Seconds until all limits that are full let one more request through.
+    /// The moment from which all limits let one more request through, those included that this one has just emptied.
+    /// `None`: they do already.
     #[must_use]
-    pub fn retry_after(&self) -> u64 {
-        let full = self.standings.iter().filter(|standing| standing.refused);
-        full.map(|standing| seconds_up(standing.level.next))
-            .max()
-            .unwrap_or(0)
+    pub fn opens(&self) -> Option<Timestamp> {
+        let empty = |standing: &&Standing| standing.level.remaining == 0;
+        let opens = |standing: &Standing| standing.now.after(standing.level.next);
+        self.standings.iter().filter(empty).map(opens).max()
+    }
+
+    /// Whole seconds from `now` until all limits let one more request through; 0 if they do.
+    #[must_use]
+    pub fn wait(&self, now: impl FnOnce() -> Timestamp) -> u64 {
+        self.opens()
+            .map_or(0, |opens| seconds_up(opens.since(now())))
     }
 
     /// Of a request that is refused, the levels without it are told.
@@ -120,6 +127,18 @@ pub(super) fn count<H: Host>(
         }
         _ => in_several_cells(host, upkeep, claims),
     }
+}
+
+/// How the limits stand without a request that is refused for another reason. Nothing is taken.
+pub(super) fn look<H: Host>(host: &H, claims: &[Claim<'_>]) -> Result<Count, StateError> {
+    let mut sorted = claims.to_vec();
+    sorted.sort_by_key(|claim| claim.cell);
+    let cells = Cell::look(host, &sorted)?;
+    let standings = cells.into_iter().flat_map(|cell| cell.desk.standings);
+    Ok(Count {
+        refused: false,
+        ..Count::new(standings.collect(), true)
+    })
 }
 
 /// What nearly every request needs: the limits of one client. To sort it, and to look first, as several cells need, would

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::count::Standing;
 use crate::config::policy::Rate;
+use crate::host::seconds_up;
 
 /// Every field, name and value: all policies, and the state of the tightest.
 pub(super) fn fields(standings: &[Standing]) -> Vec<(&'static str, String)> {
@@ -40,11 +41,6 @@ pub(super) fn fields(standings: &[Standing]) -> Vec<(&'static str, String)> {
 /// A limit as `RateLimit-Policy` names it. The names are checked with the configuration: they need no escape.
 pub(super) fn policy(name: &str, rate: &Rate) -> String {
     format!("\"{name}\";q={};w={}", rate.quantity, rate.period.as_secs())
-}
-
-/// Whole seconds, rounded up.
-pub(super) fn seconds_up(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// A duration as OpenAI writes it: `40ms`, `1s`, `6m0s`, `1h0m12s`. Rounded up, to the second from one second on.
@@ -93,12 +89,5 @@ mod tests {
             assert_eq!(compact(Duration::from_millis(milliseconds)), text);
         }
         assert_eq!(compact(Duration::from_nanos(999_000_001)), "1s");
-    }
-
-    #[test]
-    fn seconds_are_rounded_up() {
-        assert_eq!(seconds_up(Duration::from_nanos(1)), 1);
-        assert_eq!(seconds_up(Duration::from_secs(2)), 2);
-        assert_eq!(seconds_up(Duration::ZERO), 0);
     }
 }

@@ -21,7 +21,7 @@ use crate::host::Host;
 use crate::state::{Grid, Place, SeededHash, State, StateError, counters};
 
 pub use count::Count;
-use count::{Claim, count};
+use count::{Claim, count, look};
 use gcra::Gcra;
 pub use subject::{Caller, host_of};
 use upkeep::Upkeep;
@@ -247,7 +247,8 @@ impl Limits {
     /// # Errors
     /// When the shared state cannot be changed. Nothing was taken then.
     pub fn gate<H: Host>(&self, host: &H, address: &[u8]) -> Result<Count, StateError> {
-        self.count(host, Caller::Address(address), self.gate.iter())
+        let claims = self.claims(Caller::Address(address), self.gate.iter());
+        count(host, &self.upkeep, &claims)
     }
 
     /// Counts a request against all limits but the gate's.
@@ -261,30 +262,46 @@ impl Limits {
         plan: Option<PlanId>,
         route: RouteId,
     ) -> Result<Count, StateError> {
+        let claims = self.claims(caller, self.of_admit(plan, route));
+        count(host, &self.upkeep, &claims)
+    }
+
+    /// How the limits of [`Self::admit`] stand, of a request that is refused for another reason.
+    ///
+    /// # Errors
+    /// When the shared state cannot be read.
+    pub fn look<H: Host>(
+        &self,
+        host: &H,
+        caller: Caller<'_>,
+        plan: Option<PlanId>,
+        route: RouteId,
+    ) -> Result<Count, StateError> {
+        look(host, &self.claims(caller, self.of_admit(plan, route)))
+    }
+
+    /// All limits of a request but the gate's.
+    fn of_admit(&self, plan: Option<PlanId>, route: RouteId) -> impl Iterator<Item = &Rc<Rule>> {
         let plan = plan
             .and_then(|plan| self.plans.get(plan.0))
             .into_iter()
             .flatten();
         let route_rules = self.routes.get(route.0).into_iter().flatten();
-        let rules = plan
-            .chain(route_rules)
+        plan.chain(route_rules)
             .chain(&self.clients)
-            .chain(&self.everyone);
-        self.count(host, caller, rules)
+            .chain(&self.everyone)
     }
 
-    fn count<'a, H: Host>(
+    fn claims<'a>(
         &self,
-        host: &H,
         caller: Caller<'_>,
         rules: impl Iterator<Item = &'a Rc<Rule>>,
-    ) -> Result<Count, StateError> {
+    ) -> Vec<Claim<'a>> {
         let subject = Subject {
             caller,
             place: OnceCell::new(),
         };
-        let claims: Vec<_> = rules.map(|rule| self.claim(rule, &subject)).collect();
-        count(host, &self.upkeep, &claims)
+        rules.map(|rule| self.claim(rule, &subject)).collect()
     }
 
     /// The record that a rule decides on. The subject leads to the cell; the rule's salt tells its records apart.

@@ -2,6 +2,7 @@
 
 mod problem;
 mod refusal;
+pub mod retry_after;
 
 pub use problem::{Asked, answer};
 pub use refusal::Refusal;

@@ -14,6 +14,8 @@ pub struct Asked<'a> {
     pub request_id: Option<&'a [u8]>,
     /// The request's `content-type` is gRPC's.
     pub grpc: bool,
+    /// Whole seconds until its limits would let it through; 0 if they do.
+    pub wait: u64,
 }
 
 #[derive(Serialize)]
@@ -85,7 +87,8 @@ pub fn answer(
         )),
         _ => {}
     }
-    if let Some(seconds) = refusal.retry_after() {
+    if refusal.is_for_now() {
+        let seconds = refusal.retry_after().max(asked.wait);
         all.push(("retry-after", seconds.to_string()));
     }
     all.extend(headers);
@@ -118,7 +121,7 @@ mod tests {
             &refusal,
             Asked {
                 request_id: Some(b"id\""),
-                grpc: false,
+                ..Asked::default()
             },
             Vec::new(),
         );
@@ -157,8 +160,8 @@ mod tests {
             answer(
                 &refusal,
                 Asked {
-                    request_id: None,
                     grpc: true,
+                    ..Asked::default()
                 },
                 Vec::new(),
             )

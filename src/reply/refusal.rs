@@ -185,12 +185,17 @@ impl Refusal {
         })
     }
 
-    /// Seconds after which trying again makes sense.
-    pub(super) fn retry_after(&self) -> Option<u64> {
+    /// True if the same request may pass later: the caller is told when to try again.
+    #[must_use]
+    pub fn is_for_now(&self) -> bool {
+        matches!(self.terms().status, 429 | 503)
+    }
+
+    /// Seconds after which trying again makes sense, as far as the refusal itself tells.
+    pub(super) fn retry_after(&self) -> u64 {
         match self {
-            Self::RateLimited(_, seconds) => Some((*seconds).max(1)),
-            _ if self.terms().status == 503 => Some(1),
-            _ => None,
+            Self::RateLimited(_, seconds) => (*seconds).max(1),
+            _ => 1,
         }
     }
 }

@@ -7,7 +7,7 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use waykeeper::identity::KeyHash;
-use waykeeper_demo::auth::Client;
+use waykeeper_demo::auth::{Client, Fault};
 
 use crate::harness::{Answer, Draft, Puppet, Request, World, eventually};
 
@@ -542,6 +542,76 @@ async fn the_gate_tells_even_those_whom_it_lets_in_and_others_refuse() {
 }
 
 // ------------------------------------------------------------------------------------------------------- as time passes
+
+#[tokio::test]
+async fn whoever_is_refused_is_told_to_wait_for_every_limit_that_is_empty() {
+    let world = World::with(|draft| {
+        behind_a_proxy(draft);
+        limit(draft, json!("address"), "2/hour");
+        draft.configuration()["plans"]["standard"] = json!({"requests": "1/minute"});
+        draft.route("/api/v1/chat/ws")["agents"] = json!([{"agent": "chat-gpu", "weight": 0}]);
+        let bootstrap = &mut draft.setup.bootstrap;
+        bootstrap
+            .set_endpoints("rag-retrieval", &[])
+            .expect("the cluster");
+    })
+    .await;
+    let from = |address: &str, request: Request| request.header("x-forwarded-for", address);
+    let wait = |answer: &Answer| -> u64 {
+        let told = answer.header("retry-after").expect("a time");
+        told.parse().expect("seconds")
+    };
+    let hour = 1700..=1800;
+
+    // The last token of the gate goes with the request that the plan refuses.
+    from("192.0.2.1", world.get(NOTES))
+        .key("demo-standard")
+        .send()
+        .await;
+    let refused = from("192.0.2.1", world.get(NOTES))
+        .key("demo-standard")
+        .send()
+        .await;
+    assert_eq!(refused.refused(), (429, "rate_limited".to_owned()));
+    assert!(hour.contains(&wait(&refused)), "{refused:?}");
+    let detail = refused.json()["detail"].to_string();
+    assert!(
+        detail.contains(&format!(" {} seconds", wait(&refused))),
+        "{detail}"
+    );
+    let told = refused.header("ratelimit").expect("a limit");
+    assert_eq!(told, format!("\"special\";r=0;t={}", wait(&refused)));
+
+    // Refused by the validator's failure, by the agent itself, and by Envoy, which finds no agent; each time the gate is
+    // empty for half an hour.
+    let empty = |address: &'static str| from(address, world.get("/nowhere")).send();
+    for address in ["192.0.2.2", "192.0.2.3", "192.0.2.4"] {
+        assert_eq!(empty(address).await.status, 404);
+    }
+    world.auth().set_fault(Fault::status(500));
+    let unknown = from("192.0.2.2", world.get(NOTES))
+        .key("nobody-knows")
+        .send()
+        .await;
+    world.auth().clear_fault();
+    assert_eq!(unknown.refused(), (503, "validator_unavailable".to_owned()));
+    let notes = from("192.0.2.3", world.get(NOTES)).key("demo-premium");
+    let agents = notes.header("x-demo-status", "503").send().await;
+    assert_eq!(
+        (agents.status, agents.header("x-demo-agent")),
+        (503, Some("memory"))
+    );
+    let search = from("192.0.2.4", world.post("/api/v1/search"));
+    let envoys = search.key("demo-premium").send().await;
+    assert_eq!(envoys.refused(), (503, "agent_unreachable".to_owned()));
+    for answer in [unknown, agents, envoys] {
+        assert!(hour.contains(&wait(&answer)), "{answer:?}");
+    }
+    // Who may come back is not kept away.
+    let other = from("192.0.2.6", world.post("/api/v1/search"));
+    let envoys = other.key("demo-premium").send().await;
+    assert_eq!(wait(&envoys), 1);
+}
 
 #[tokio::test]
 async fn a_burst_goes_at_once_and_no_more() {

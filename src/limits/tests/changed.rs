@@ -38,7 +38,7 @@ fn a_lowered_limit_leaves_an_empty_bucket_that_fills_at_the_new_rate() {
         let worker = changed.worker();
         let refused = worker.admit("acme", 0);
         assert!(refused.is_refused());
-        assert_eq!(refused.retry_after(), 86_400 / 5);
+        assert_eq!(refused.wait(|| worker.host.now()), 86_400 / 5);
         world.process.pass(DAY / 5 - Duration::from_nanos(1));
         assert!(!worker.passes("acme"), "{used} of {before}");
         world.process.pass(Duration::from_nanos(1));

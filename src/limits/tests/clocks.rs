@@ -148,7 +148,7 @@ fn a_clock_set_back_leaves_debts_as_they_are() {
         for _ in 0..3 {
             let refused = worker.admit("acme", 0);
             assert!(refused.is_refused());
-            assert_eq!(refused.retry_after(), 1);
+            assert_eq!(refused.wait(|| worker.host.now()), 1);
         }
         assert_eq!(other.passing("other", 10), 2);
         world.process.pass(Duration::from_secs(1));

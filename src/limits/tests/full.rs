@@ -22,7 +22,7 @@ fn a_client_with_many_limits_of_days_keeps_its_limit_of_seconds() {
         assert_eq!(refused.full().collect::<Vec<_>>(), ["plan"]);
         world
             .process
-            .pass(Duration::from_secs(refused.retry_after()));
+            .pass(Duration::from_secs(refused.wait(|| worker.host.now())));
     }
     assert_eq!(worker.host.metric(FORGOTTEN), 0);
 }
@@ -72,7 +72,7 @@ fn whoever_is_refused_in_a_full_cell_comes_back_when_told() {
     // It has the wait for its own: others that come meanwhile do not lengthen it.
     world
         .process
-        .pass(Duration::from_secs(refused.retry_after() - 1));
+        .pass(Duration::from_secs(refused.wait(|| worker.host.now()) - 1));
     assert!(!worker.passes(newcomer));
     assert!(!worker.passes(&clients[most + 1]));
     world.process.pass(Duration::from_secs(1));
