@@ -161,7 +161,7 @@ fn key_source() -> Value {
     let properties = json!({
         "header": described("header", "A header, such as x-api-key."),
         "scheme": {
-            "description": "What the header's value must begin with, such as Bearer.",
+            "description": "The scheme of a credential in the header, such as Bearer. Others that stand there count as absent.",
             "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}$",
         },
         "query": {

@@ -297,15 +297,15 @@ fn without_schemes<'a>(
             .flatten()
             .any(|scheme| is_scheme(token, scheme))
     };
-    let all = || values.clone().flat_map(|value| parts(value, wanted));
-    if !all().any(Part::is_wanted) {
-        return None;
+    let (mut found, mut rest) = (false, Vec::new());
+    for part in values.flat_map(|value| parts(value, wanted)) {
+        if part.is_wanted() {
+            found = true;
+        } else {
+            rest.push(part.bytes());
+        }
     }
-    let rest: Vec<_> = all()
-        .filter(|part| !part.is_wanted())
-        .map(Part::bytes)
-        .collect();
-    let rest = rest.join(&b", "[..]);
+    let rest = found.then(|| rest.join(&b", "[..]))?;
     // What is left may read in another way than it did, if quotation marks without an end stood in it.
     let clean = !parts(&rest, wanted).any(Part::is_wanted);
     Some(if clean && !rest.is_empty() {

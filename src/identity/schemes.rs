@@ -80,21 +80,24 @@ fn split_at_border<'a>(
     wanted: &impl Fn(&[u8]) -> bool,
 ) -> (&'a [u8], &'a [u8]) {
     let mut behind = part.get(at..).unwrap_or_default();
-    while let Some((first, next)) = behind.split_first() {
-        behind = match first {
-            b',' => {
-                let element = skip(next, separates);
-                if begins_part(element, wanted) {
-                    let end = part.len() - behind.len();
-                    return part.split_at_checked(end).unwrap_or((part, &[]));
-                }
-                element
+    while let Some((first, next)) = skip(behind, |byte| !may_split(byte, may_quote)).split_first() {
+        behind = if *first == b'=' {
+            behind_quoted(next).unwrap_or(next)
+        } else {
+            let element = skip(next, separates);
+            if begins_part(element, wanted) {
+                let end = part.len() - next.len() - 1;
+                return part.split_at_checked(end).unwrap_or((part, &[]));
             }
-            b'=' if may_quote => behind_quoted(next).unwrap_or(next),
-            _ => next,
+            element
         };
     }
     (part, &[])
+}
+
+/// True for what may be a border, and for what may begin a quoted string.
+fn may_split(byte: u8, may_quote: bool) -> bool {
+    byte == b',' || (may_quote && byte == b'=')
 }
 
 /// True if an element of a list is the beginning of a part, and not a parameter or a piece of a key.
