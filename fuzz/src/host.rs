@@ -204,10 +204,13 @@ impl Host for FuzzHost {
         self.memory.seed()
     }
 
-    fn read_cell(&self, cell: CellName) -> Option<(Vec<u8>, Version)> {
+    fn read_cell(&self, cell: CellName) -> Result<Option<(Vec<u8>, Version)>, HostError> {
         self.let_others_act();
         if self.is_due(Trouble::Unreadable) {
-            return None;
+            return Err(HostError {
+                call: "a cell",
+                status: 2,
+            });
         }
         self.memory.read_cell(cell)
     }
