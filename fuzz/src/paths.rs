@@ -248,7 +248,7 @@ fn has_detour(path: &[u8]) -> bool {
             .split(|byte| *byte == b';')
             .next()
             .unwrap_or_default();
-        name == b"." || name == b".." || (segment.is_empty() && index != last)
+        name == b"." || name == b".." || (name.is_empty() && index != last)
     })
 }
 

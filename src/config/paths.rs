@@ -42,11 +42,26 @@ pub(super) fn beginning(text: &str) -> Result<(), String> {
     if text.contains("//") {
         return refuse("holds //, and such requests are refused");
     }
-    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
-    if text.split('/').any(dots) {
+    escapes(text)?;
+    // Agents that decode escapes and strip parameters see these names.
+    let spelled = canonical(text.as_bytes());
+    let names: Vec<_> = spelled.split(|byte| *byte == b'/').map(name).collect();
+    if names.iter().any(|name| matches!(*name, b"." | b"..")) {
         return refuse("holds a segment of dots, and such requests are refused");
     }
-    escapes(text)
+    let inner = names.iter().skip(1).rev().skip(1);
+    if inner.copied().any(<[u8]>::is_empty) {
+        return refuse("holds a segment of parameters alone, and such requests are refused");
+    }
+    Ok(())
+}
+
+/// A segment without its parameters.
+fn name(segment: &[u8]) -> &[u8] {
+    segment
+        .split(|byte| *byte == b';')
+        .next()
+        .unwrap_or_default()
 }
 
 /// The path of a callout; it may have a query.

@@ -648,6 +648,14 @@ fn prefixes_that_no_request_can_have_are_refused() {
             r#""/a/..;x/b" holds a segment of dots, and such requests are refused"#,
         ),
         (
+            "/a/..%3bx/b",
+            r#""/a/..%3bx/b" holds a segment of dots, and such requests are refused"#,
+        ),
+        (
+            "/a/;x/b",
+            r#""/a/;x/b" holds a segment of parameters alone, and such requests are refused"#,
+        ),
+        (
             "/a%2Fb",
             r#""/a%2Fb" holds %2F, and such requests are refused"#,
         ),
