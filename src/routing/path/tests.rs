@@ -34,6 +34,7 @@ fn paths_that_agents_could_read_another_way_are_refused() {
         "/a\\b",
         "/%2e%2e/b",
         "/a/%2E/b",
+        "/a%2eb",
         "/a%5cb",
         "/a%5Cb",
         "/a%00b",
