@@ -230,31 +230,20 @@ async fn each_kind_of_stream_takes_its_own_route_of_envoys() {
     })
     .await;
 
-    for (path, kind) in [
-        ("/plain", "http"),
-        ("/events", "sse"),
-        ("/socket", "websocket"),
+    let get = |path| world.get(path).key("demo-premium");
+    let upgrade = get("/socket").header("connection", "upgrade");
+    for (request, kind) in [
+        (get("/plain"), "http"),
+        (get("/events"), "sse"),
+        (upgrade.header("upgrade", "websocket"), "websocket"),
     ] {
-        let mut request = world.get(path).key("demo-premium");
-        if kind == "websocket" {
-            let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
-            let version = ("sec-websocket-version", "13");
-            for (name, value) in [
-                ("connection", "upgrade"),
-                ("upgrade", "websocket"),
-                key,
-                version,
-            ] {
-                request = request.header(name, value);
-            }
-        }
-        request.begin().await;
+        request.send().await;
         let stats = world.agent("memory").stats();
-        let seen = &stats.last.back().expect("a request").headers;
-        assert_eq!(seen.all("x-route-of-envoys"), [kind], "{path}");
+        let seen = stats.last.back().expect("a request");
+        assert_eq!(seen.headers.all("x-route-of-envoys"), [kind]);
         // These two are between the filter and Envoy.
-        assert_eq!(seen.get("x-waykeeper-kind"), None);
-        assert_eq!(seen.get("x-waykeeper-cluster"), None);
+        assert_eq!(seen.headers.get("x-waykeeper-kind"), None);
+        assert_eq!(seen.headers.get("x-waykeeper-cluster"), None);
     }
 }
 
