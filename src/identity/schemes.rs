@@ -10,6 +10,8 @@ pub(super) struct Part<'a> {
     bytes: &'a [u8],
     scheme: &'a [u8],
     wanted: bool,
+    /// Nothing but white space and commas stands before it.
+    apart: bool,
 }
 
 /// What a part says behind its scheme.
@@ -17,7 +19,7 @@ pub(super) struct Part<'a> {
 pub(super) enum Said<'a> {
     /// These bytes, with white space around them; there may be none.
     Credential(&'a [u8]),
-    /// No white space follows the scheme, so it is nobody's credential.
+    /// Other bytes stand before the scheme, or no white space behind it: it is nobody's credential.
     Nonsense,
 }
 
@@ -36,7 +38,9 @@ impl<'a> Part<'a> {
     pub(super) fn said(self) -> Said<'a> {
         let behind = self.bytes.get(self.scheme.len()..).unwrap_or_default();
         let is_empty = |byte: &u8| *byte == b',' || byte.is_ascii_whitespace();
-        if behind.iter().all(is_empty) {
+        if !self.apart {
+            Said::Nonsense
+        } else if behind.iter().all(is_empty) {
             Said::Credential(&[])
         } else if behind.first().is_some_and(u8::is_ascii_whitespace) {
             Said::Credential(behind.trim_ascii())
@@ -56,10 +60,14 @@ pub(super) fn parts<'a>(
 ) -> impl Iterator<Item = Part<'a>> {
     let mut rest = value;
     std::iter::from_fn(move || {
+        let before = rest;
         rest = skip(rest, separates);
         if rest.is_empty() {
             return None;
         }
+        let skipped = before.get(..before.len() - rest.len());
+        let mut skipped = skipped.unwrap_or_default().iter();
+        let apart = skipped.all(|byte| matches!(byte, b' ' | b'\t' | b','));
         let scheme = token(rest);
         let is_wanted = wanted(scheme);
         let (bytes, behind) = split_at_border(rest, scheme.len(), !is_wanted, &wanted);
@@ -68,6 +76,7 @@ pub(super) fn parts<'a>(
             bytes,
             scheme,
             wanted: is_wanted,
+            apart,
         })
     })
 }

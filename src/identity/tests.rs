@@ -423,7 +423,7 @@ proptest! {
             members.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value).collect()
         };
         let is_plain = |value: &serde_json::Value| {
-            value.as_str().is_some_and(|text| ["acme", "premium", "a:b"].contains(&text))
+            value.as_str().is_some_and(|text| ["acme", "premium", "a:b", "300"].contains(&text))
         };
         let optional = |name: &str, fits: &dyn Fn(&serde_json::Value) -> bool| match values(name)[..] {
             [] => true,

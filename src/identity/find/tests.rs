@@ -182,6 +182,8 @@ fn a_key_that_is_malformed_is_refused_and_removed_all_the_same() {
         "Bearer\u{b}a",
         "Bearer \u{80}",
         "\u{a0}Bearer\u{a0}a",
+        "\u{a0}Bearer a",
+        ",\u{80} Bearer a",
     ] {
         assert_eq!(
             judged(&[Some("Bearer")], &[value]),
