@@ -3,7 +3,7 @@
 use std::fmt;
 
 use waykeeper::config::Policy;
-use waykeeper::limits::most_in_one_cell;
+use waykeeper::limits::CountersOfOne;
 use waykeeper::state::{counters, keys, room};
 
 /// A table of remembered keys of this size.
@@ -12,7 +12,7 @@ struct OfKeys(u32);
 /// A table of counters of this size, and how many of them each of those has who are counted in it.
 struct OfCounters {
     records: u32,
-    each: usize,
+    each: CountersOfOne,
     whose: &'static str,
 }
 
@@ -46,13 +46,15 @@ impl fmt::Display for OfCounters {
             bytes(counters::USUAL_RECORDS_PER_CELL),
             bytes(counters::MOST_RECORDS_PER_CELL),
         )?;
-        let Ok(each @ 1..) = u32::try_from(self.each) else {
+        let number = |counters: usize| u32::try_from(counters).unwrap_or(u32::MAX);
+        let (in_one_cell, in_all) = (number(self.each.in_one_cell), number(self.each.in_all));
+        if in_all == 0 {
             return Ok(());
-        };
+        }
         write!(
             formatter,
-            "; room for {} {} with {each} each",
-            room::room(self.records, each),
+            "; room for {} {} with {in_all} each",
+            room::room_for(self.records, in_one_cell, in_all),
             self.whose,
         )
     }
@@ -107,16 +109,15 @@ impl fmt::Display for Summary<'_> {
             tables.keys,
             OfKeys(tables.keys)
         )?;
-        let (of_a_client, of_an_address) = most_in_one_cell(policy);
         let counters = OfCounters {
             records: tables.counters,
-            each: of_a_client,
+            each: CountersOfOne::client(policy),
             whose: "clients",
         };
         writeln!(formatter, "    {} counters {counters}", tables.counters)?;
         let counters = OfCounters {
             records: tables.address_counters,
-            each: of_an_address,
+            each: CountersOfOne::address(policy),
             whose: "addresses",
         };
         write!(

@@ -182,7 +182,7 @@ fn in_several_cells<H: Host>(
     let refused = !came?;
     if full_at_once {
         for cell in &mut cells {
-            cell.settle(host);
+            cell.settle(host, upkeep);
         }
     }
     let standings = cells.into_iter().flat_map(|cell| cell.desk.standings);
@@ -250,9 +250,11 @@ impl<'c, 'a> Cell<'c, 'a> {
     }
 
     /// Writes down what holds though the request is refused. Should another worker have been faster, the next request will.
-    fn settle<H: Host>(&mut self, host: &H) {
-        if let Some(settled) = self.desk.settled(self.claims) {
-            host.swap_cell(self.first.cell, &settled, self.version);
+    fn settle<H: Host>(&mut self, host: &H, upkeep: &Upkeep) {
+        if let Some(settled) = self.desk.settled(self.claims)
+            && host.swap_cell(self.first.cell, &settled, self.version) == Swap::Done
+        {
+            self.desk.tell_forgotten(host, upkeep, self.first);
         }
     }
 

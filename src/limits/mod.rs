@@ -14,9 +14,9 @@ mod upkeep;
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::config::policy::{Each, Limit, PlanId, Policy, RouteId};
+use crate::config::policy::{Each, Limit, PlanId, Policy, Route, RouteId};
 use crate::host::Host;
 use crate::state::{Grid, Place, SeededHash, State, StateError, counters};
 
@@ -94,53 +94,61 @@ pub fn routes_together(policy: &Policy) -> Vec<&str> {
     names
 }
 
-/// How many counters a caller may have in one cell: of clients, and of callers known only by their address.
-#[must_use]
-pub fn most_in_one_cell(policy: &Policy) -> (usize, usize) {
-    let each = |wanted: Each| {
-        policy
-            .limits
-            .iter()
-            .filter(|limit| limit.each == wanted)
-            .count()
-    };
-    let together = routes_together(policy);
-    let on_routes = |open_only: bool| {
-        let mut names: Vec<&str> = Vec::new();
-        let mut in_home = 0;
-        let mut elsewhere = 0;
-        for route in policy
-            .routes
-            .iter()
-            .filter(|route| !open_only || !route.auth_required)
-        {
+/// How many counters a caller has that meets all its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CountersOfOne {
+    /// In the cell that holds most of them.
+    pub in_one_cell: usize,
+    /// In all.
+    pub in_all: usize,
+}
+
+impl CountersOfOne {
+    /// A client with the limits of this policy.
+    #[must_use]
+    pub fn client(policy: &Policy) -> Self {
+        let plans = policy.plans.iter().map(|plan| plan.limits.len());
+        let everywhere = plans.max().unwrap_or(0) + limits_of(policy, Each::Client);
+        Self::with_routes(policy, everywhere, |_| true)
+    }
+
+    /// A caller that is known only by its address.
+    #[must_use]
+    pub fn address(policy: &Policy) -> Self {
+        let open = |route: &Route| !route.auth_required;
+        let mut everywhere = limits_of(policy, Each::Address);
+        if policy.routes.iter().any(open) {
+            everywhere += limits_of(policy, Each::Client);
+        }
+        Self::with_routes(policy, everywhere, open)
+    }
+
+    fn with_routes(policy: &Policy, everywhere: usize, goes: impl Fn(&Route) -> bool) -> Self {
+        let together = routes_together(policy);
+        let (mut at_home, mut elsewhere, mut all_elsewhere) = (everywhere, 0, 0);
+        let mut seen = FxHashSet::default();
+        for route in policy.routes.iter().filter(|route| goes(route)) {
             let counters = counters_on_route(policy, &route.limits);
-            if !together.contains(&route.name.as_str()) {
+            if !seen.insert(route.name.as_str()) {
+                continue;
+            }
+            if together.contains(&route.name.as_str()) {
+                at_home += counters;
+            } else {
                 elsewhere = elsewhere.max(counters);
-            } else if !names.contains(&route.name.as_str()) {
-                names.push(&route.name);
-                in_home += counters;
+                all_elsewhere += counters;
             }
         }
-        (in_home, elsewhere)
-    };
-    let plan = policy
-        .plans
-        .iter()
-        .map(|plan| plan.limits.len())
-        .max()
-        .unwrap_or(0);
-    let (in_home, elsewhere) = on_routes(false);
-    let of_clients = (plan + each(Each::Client) + in_home).max(elsewhere);
-    let anonymous = policy.routes.iter().any(|route| !route.auth_required);
-    let (in_home, elsewhere) = on_routes(true);
-    let of_strangers = if anonymous {
-        each(Each::Client) + in_home
-    } else {
-        0
-    };
-    let of_addresses = (each(Each::Address) + of_strangers).max(elsewhere);
-    (of_clients, of_addresses)
+        Self {
+            in_one_cell: at_home.max(elsewhere),
+            in_all: at_home + all_elsewhere,
+        }
+    }
+}
+
+fn limits_of(policy: &Policy, each: Each) -> usize {
+    let limits = policy.limits.iter();
+    limits.filter(|limit| limit.each == each).count()
 }
 
 /// How many counters a caller has for one route.

@@ -10,6 +10,14 @@ use super::counters::{MOST_RECORDS_PER_CELL, USUAL_RECORDS_PER_CELL};
 /// The chance that is left.
 pub const CHANCE: f64 = 1e-6;
 
+/// The most subjects that a table of so many records has room for, if each has `in_all` records, of which `in_one_cell` lie
+/// together: as many as have all of theirs in lots of that size.
+#[must_use]
+pub fn room_for(table_records: u32, in_one_cell: u32, in_all: u32) -> u64 {
+    let lots = room(table_records, in_one_cell);
+    lots.saturating_mul(in_one_cell.into()) / u64::from(in_all.max(1))
+}
+
 /// The most subjects, of so many records each, that a table of so many records has room for.
 #[must_use]
 pub fn room(table_records: u32, records_each: u32) -> u64 {

@@ -297,6 +297,11 @@ fn a_table_has_room_for_as_many_as_it_says() {
             let chance = |subjects| room::overflow(room::cells(table), subjects, records_each);
             assert!(chance(room) < room::CHANCE, "{table}, {records_each}");
             assert!(chance(room + 1) >= room::CHANCE, "{table}, {records_each}");
+            assert_eq!(room::room_for(table, records_each, records_each), room);
+            assert_eq!(
+                room::room_for(table, records_each, records_each * 3),
+                room / 3
+            );
         }
     }
 }

@@ -142,7 +142,7 @@ proptest! {
             first.process.pass(Duration::from_nanos(gap));
             let (quantity, burst) = rates[asked];
             let now = first.process.now().since(begin).as_nanos() as f64;
-            let flow = 1.0 / 60e9_f64.div_euclid(quantity as f64).max(60e9 / quantity as f64);
+            let flow = 1.0 / 60_000_000_000_u64.div_ceil(quantity) as f64;
             let burst = burst as f64;
             exact.owed = (exact.owed - (now - exact.at) * exact.flow).clamp(0.0, burst);
             (exact.at, exact.flow) = (now, flow);

@@ -257,7 +257,8 @@ fn no_configuration_has_more_counters_of_one_caller_than_fit_a_cell() {
         let mut document = document("500/hour", limits, &vec![Some("5/hour"); routes]);
         document["routes"][0]["auth_required"] = json!(false);
         let world = World::new(document);
-        let (clients, addresses) = most_in_one_cell(&world.policy);
+        let clients = CountersOfOne::client(&world.policy).in_one_cell;
+        let addresses = CountersOfOne::address(&world.policy).in_one_cell;
         let most = counters::MOST_RECORDS_PER_CELL as usize;
         assert!(clients * 2 <= most && addresses * 2 <= most);
         // And it is reckoned rightly: a client that goes everywhere fills its cell as far, and others hardly further.
