@@ -140,6 +140,9 @@ fn is_scheme(token: &[u8], scheme: &str) -> bool {
 /// A value that is the same between all its commas is what was repeated and joined on its way. Else a comma is the
 /// key's own.
 fn unrepeated(value: &[u8]) -> &[u8] {
+    if !value.contains(&b',') {
+        return value.trim_ascii();
+    }
     let mut elements = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     let first = elements.next().unwrap_or_default();
     if elements.all(|element| element == first) {
