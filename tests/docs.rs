@@ -81,8 +81,8 @@ fn every_refusal_stands_in_the_table_as_it_goes_over_the_wire() {
     let page = read(REFUSALS);
     for refusal in refusals() {
         let asked = Asked {
-            request_id: None,
             grpc: true,
+            ..Asked::default()
         };
         let grpc = answer(&refusal, asked, Vec::new());
         let http = answer(&refusal, Asked::default(), Vec::new());

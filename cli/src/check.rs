@@ -249,7 +249,7 @@ impl Report<'_> {
             match route.idle_timeout {
                 None => self.warning(
                     line,
-                    &format!("{place}: without an idle_timeout, requests that wait for the validator when the filter traps wait on"),
+                    format_args!("{place}: without an idle_timeout, requests that wait for the validator when the filter traps wait on"),
                 )?,
                 Some(idle) if idle <= validator.timeout => self.fault(
                     line,
