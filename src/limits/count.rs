@@ -263,6 +263,7 @@ impl<'c, 'a> Cell<'c, 'a> {
         let takings = self.claims.iter().zip(&self.desk.standings);
         Owed {
             cell: self.first.cell,
+            at: self.desk.records.now(),
             takings: takings
                 .map(|(claim, standing)| Taking {
                     tag: claim.tag,

@@ -28,6 +28,8 @@ pub(super) struct Upkeep {
 pub(super) struct Owed {
     pub(super) cell: CellName,
     pub(super) takings: Vec<Taking>,
+    /// When they were taken.
+    pub(super) at: Timestamp,
 }
 
 /// One request that was taken from a limit.
@@ -102,7 +104,8 @@ impl Owed {
     /// Takes the debts off the records. What others have taken since is kept, and so is what would have been lost to a full
     /// bucket: of a request that was taken a while ago only that part is given back that has not drained yet.
     ///
-    /// In a full cell all stays: others may have started from these records.
+    /// In a full cell all stays: others may have started from these records. So it does when the clock was set back
+    /// meanwhile: nobody can tell then what has drained.
     fn give_back<H: Host>(&self, host: &H) -> Result<(), StateError> {
         Grid::update(host, self.cell, |value| {
             let mut records = Records::read(value, host.now());
@@ -111,7 +114,12 @@ impl Owed {
             }
             let now = records.now();
             let mut given = records.set_back();
-            for Taking { tag, unit, moment } in &self.takings {
+            let takings = if now < self.at {
+                &[][..]
+            } else {
+                &self.takings
+            };
+            for Taking { tag, unit, moment } in takings {
                 if let Some((slot, mut record)) = records.find(*tag) {
                     let left = moment.0.saturating_sub(now.0).min(*unit);
                     // In the unit in which another configuration may have counted it since.
