@@ -177,6 +177,8 @@ struct Run {
     latest: i128,
     /// A fault is planned, or what was taken may not have been given back yet.
     troubled: bool,
+    /// Time has passed while something was to be given back: what has drained by then is not, so less may be left.
+    late: bool,
     /// What happened, to be shown.
     story: String,
 }
@@ -227,6 +229,7 @@ impl Run {
             set_back: 0,
             latest: 0,
             troubled: false,
+            late: false,
             story: String::new(),
         }
     }
@@ -287,6 +290,7 @@ impl Run {
     fn pass(&mut self, time: u64) {
         self.tell(format_args!("{time} ns pass"));
         self.world.pass(time);
+        self.late |= self.troubled;
     }
 
     fn turn_clock(&mut self, input: &mut Input<'_>) {
@@ -354,6 +358,7 @@ impl Run {
         let admit = self.subjects(request, false);
         let exact = alone
             && !self.troubled
+            && !self.late
             && [Mode::Calm, Mode::SetBack].contains(&self.mode)
             && self.set_back == 0;
         let refused = self.is_empty(&gate, now) || self.is_empty(&admit, now);
@@ -478,18 +483,21 @@ impl Run {
         for worker in self.workers.iter() {
             worker.borrow().host.skew.set(0);
         }
-        // A clock that was set back is noticed by the next who counts.
-        self.touch();
+        // A cell notices that the clock was set back when it next counts, and a request that is refused on the way
+        // comes to no further cell.
         let longest = self
             .all_rates()
             .map(|rate| rate.capacity())
             .max()
             .unwrap_or(0);
-        self.pass(u64::try_from(longest).expect("some days") + 2 * SECOND);
+        for _ in 0..=self.all_rates().count() {
+            self.touch();
+            self.pass(u64::try_from(longest).expect("some days") + 2 * SECOND);
+        }
         let (now, mode) = (self.now(), self.mode);
         assert!(self.buckets.values().all(|bucket| bucket.is_full(now)));
         self.buckets.clear();
-        (self.mode, self.set_back) = (Mode::Calm, 0);
+        (self.mode, self.set_back, self.late) = (Mode::Calm, 0, false);
         self.tell(format_args!(
             "the run was {mode:?}, and all buckets are full again"
         ));
