@@ -49,8 +49,7 @@ pub(super) fn beginning(text: &str) -> Result<(), String> {
     if names.iter().any(|name| matches!(*name, b"." | b"..")) {
         return refuse("holds a segment of dots, and such requests are refused");
     }
-    let inner = names.iter().skip(1).rev().skip(1);
-    if inner.copied().any(<[u8]>::is_empty) {
+    if text != "/" && names.iter().skip(1).any(|name| name.is_empty()) {
         return refuse("holds a segment of parameters alone, and such requests are refused");
     }
     Ok(())

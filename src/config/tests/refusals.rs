@@ -656,6 +656,10 @@ fn prefixes_that_no_request_can_have_are_refused() {
             r#""/a/;x/b" holds a segment of parameters alone, and such requests are refused"#,
         ),
         (
+            "/%3Bx",
+            r#""/%3Bx" holds a segment of parameters alone, and such requests are refused"#,
+        ),
+        (
             "/a%2Fb",
             r#""/a%2Fb" holds %2F, and such requests are refused"#,
         ),
