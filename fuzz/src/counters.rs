@@ -390,7 +390,7 @@ impl Run {
                     };
                     let wait = known
                         .iter()
-                        .map(|(name, _)| self.buckets[name].wait(now))
+                        .map(|(name, rate)| self.bucket(name, *rate).wait(now))
                         .max()
                         .unwrap_or(0);
                     let seconds = wait.div_euclid(SECOND.into())

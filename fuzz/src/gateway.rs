@@ -299,9 +299,12 @@ impl Run {
             return;
         }
         self.tell(format_args!("a reload"));
+        // If it fails, the configuration in force stays.
         let next = POLICIES.with(|policies| gateway(&self.worker.host, input.one_of(policies)));
-        self.replaced
-            .push(std::mem::replace(&mut self.worker.gateway, next));
+        if let Some(next) = next {
+            let replaced = std::mem::replace(&mut self.worker.gateway, next);
+            self.replaced.push(replaced);
+        }
     }
 
     // === what must hold ===

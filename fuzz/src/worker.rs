@@ -50,7 +50,7 @@ impl World {
     /// A worker under this policy.
     pub(crate) fn worker(&self, policy: &Policy) -> Worker {
         let host = Rc::new(FuzzHost::new(&self.process, &self.clock));
-        let gateway = gateway(&host, policy);
+        let gateway = gateway(&host, policy).expect("the host has room for the tables");
         Worker { host, gateway }
     }
 
@@ -59,11 +59,10 @@ impl World {
     }
 }
 
-/// A gateway under this policy.
-pub(crate) fn gateway(host: &Rc<FuzzHost>, policy: &Policy) -> Gateway<FuzzHost> {
-    let (gateway, _) =
-        Gateway::new(Rc::clone(host), policy.clone()).expect("the host has room for the tables");
-    gateway
+/// A gateway under this policy. `None`: the host does not show what tables there are.
+pub(crate) fn gateway(host: &Rc<FuzzHost>, policy: &Policy) -> Option<Gateway<FuzzHost>> {
+    let (gateway, _) = Gateway::new(Rc::clone(host), policy.clone()).ok()?;
+    Some(gateway)
 }
 
 /// What a target's own configuration means.
