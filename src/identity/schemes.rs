@@ -53,7 +53,8 @@ impl<'a> Part<'a> {
 /// The parts of a value; empty ones (`, ,`) are none. `wanted` tells of a token whether it is a scheme that is looked for.
 ///
 /// A wanted scheme is known behind a comma whatever follows it, another one by the white space behind it. In the parts
-/// of other schemes a comma within a quoted string is no border; a key has no quoted strings.
+/// of other schemes a comma within a quoted string is no border; a key has no quoted strings, and what begins with no scheme
+/// neither.
 pub(super) fn parts<'a>(
     value: &'a [u8],
     wanted: impl Fn(&[u8]) -> bool,
@@ -70,7 +71,8 @@ pub(super) fn parts<'a>(
         let apart = skipped.all(|byte| matches!(byte, b' ' | b'\t' | b','));
         let scheme = token(rest);
         let is_wanted = wanted(scheme);
-        let (bytes, behind) = split_at_border(rest, scheme.len(), !is_wanted, &wanted);
+        let may_quote = !is_wanted && !scheme.is_empty();
+        let (bytes, behind) = split_at_border(rest, scheme.len(), may_quote, &wanted);
         rest = behind;
         Some(Part {
             bytes,
@@ -128,11 +130,7 @@ fn behind_quoted(bytes: &[u8]) -> Option<&[u8]> {
         rest = match rest {
             [b'"'] => return Some(&[]),
             [b'"', behind @ ..] => {
-                return behind
-                    .first()
-                    .copied()
-                    .is_some_and(separates)
-                    .then_some(behind);
+                return matches!(behind.first(), Some(b' ' | b'\t' | b',')).then_some(behind);
             }
             [b'\\', _, behind @ ..] | [_, behind @ ..] => behind,
             [] => return None,
