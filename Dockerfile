@@ -63,4 +63,4 @@ RUN waykeeper check --envoy /etc/waykeeper/envoy/envoy.yaml /etc/waykeeper/envoy
 USER 101:101
 EXPOSE 8080 9902
 CMD ["run-envoy", "--config-path", "/etc/waykeeper/envoy/envoy.yaml", \
-     "--log-level", "warning", "--component-log-level", "wasm:info", "--file-flush-interval-msec", "1000", "--disable-hot-restart"]
+     "--log-level", "warning", "--component-log-level", "wasm:info,misc:error", "--file-flush-interval-msec", "1000", "--disable-hot-restart"]

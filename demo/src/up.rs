@@ -171,7 +171,7 @@ async fn start(options: &Options) -> Result<(Services, Gateway), UpError> {
         "--log-level",
         "warning",
         "--component-log-level",
-        "wasm:info",
+        "wasm:info,misc:error",
         "--file-flush-interval-msec",
         "200",
         "--drain-time-s",

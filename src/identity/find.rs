@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use memchr::memmem;
 
-use super::schemes::{Part, Said, parts};
+use super::schemes::{Part, Said, parts, unquoted_parts};
 use crate::config::policy::KeySource;
 use crate::host::{HeaderBlock, Sensitive};
 
@@ -301,22 +300,27 @@ fn without_schemes<'a>(
             .flatten()
             .any(|scheme| is_scheme(token, scheme))
     };
-    let (keys, rest): (Vec<_>, Vec<_>) = values
-        .flat_map(|value| parts(value, wanted))
-        .partition(|part| part.is_wanted());
-    if keys.is_empty() {
-        return None;
+    let (mut found, mut key, mut rest) = (false, None, Vec::new());
+    for part in values.flat_map(|value| parts(value, wanted)) {
+        if part.is_wanted() {
+            found = true;
+            key = key.or(part.credential());
+        } else {
+            rest.push(part.bytes());
+        }
     }
-    let rest: Vec<_> = rest.into_iter().map(Part::bytes).collect();
-    let rest = rest.join(&b", "[..]);
-    // What is left may read in another way than it did, if quotation marks without an end stood in it; or a quoted string
-    // may hold the key a second time. (Where there are several keys, none counts, and the request goes nowhere.)
-    let key = keys.iter().find_map(|part| match part.said() {
-        Said::Credential(key) if !key.is_empty() => Some(key),
-        _ => None,
-    });
-    let repeated = key.is_some_and(|key| memmem::find(&rest, key).is_some());
-    let clean = !repeated && !parts(&rest, wanted).any(Part::is_wanted);
+    let rest = found.then(|| rest.join(&b", "[..]))?;
+    // What is left may read in another way than it did, if quotation marks without an end stood in it; and a quoted string
+    // may repeat the key. (Of several keys none counts, and the request goes nowhere.)
+    let repeats_key = |part: Part<'_>| {
+        let credential = part.credential();
+        part.is_wanted()
+            && credential
+                .zip(key)
+                .is_some_and(|(one, key)| one.starts_with(key))
+    };
+    let clean = !parts(&rest, wanted).any(Part::is_wanted)
+        && !unquoted_parts(&rest, wanted).any(repeats_key);
     Some(if clean && !rest.is_empty() {
         Removal::Rest(header, Sensitive(rest))
     } else {

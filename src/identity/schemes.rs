@@ -34,6 +34,14 @@ impl<'a> Part<'a> {
         self.bytes.trim_ascii()
     }
 
+    /// What follows the scheme, if that is something.
+    pub(super) fn credential(self) -> Option<&'a [u8]> {
+        match self.said() {
+            Said::Credential(credential) if !credential.is_empty() => Some(credential),
+            _ => None,
+        }
+    }
+
     /// What follows the scheme.
     pub(super) fn said(self) -> Said<'a> {
         let behind = self.bytes.get(self.scheme.len()..).unwrap_or_default();
@@ -59,6 +67,22 @@ pub(super) fn parts<'a>(
     value: &'a [u8],
     wanted: impl Fn(&[u8]) -> bool,
 ) -> impl Iterator<Item = Part<'a>> {
+    parts_of(value, wanted, true)
+}
+
+/// The parts of a value for a reader who knows no quoted strings.
+pub(super) fn unquoted_parts<'a>(
+    value: &'a [u8],
+    wanted: impl Fn(&[u8]) -> bool,
+) -> impl Iterator<Item = Part<'a>> {
+    parts_of(value, wanted, false)
+}
+
+fn parts_of<'a>(
+    value: &'a [u8],
+    wanted: impl Fn(&[u8]) -> bool,
+    quotes: bool,
+) -> impl Iterator<Item = Part<'a>> {
     let mut rest = value;
     std::iter::from_fn(move || {
         let before = rest;
@@ -71,7 +95,7 @@ pub(super) fn parts<'a>(
         let apart = skipped.all(|byte| matches!(byte, b' ' | b'\t' | b','));
         let scheme = token(rest);
         let is_wanted = wanted(scheme);
-        let may_quote = !is_wanted && !scheme.is_empty();
+        let may_quote = quotes && !is_wanted && !scheme.is_empty();
         let (bytes, behind) = split_at_border(rest, scheme.len(), may_quote, &wanted);
         rest = behind;
         Some(Part {

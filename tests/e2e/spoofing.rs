@@ -4,7 +4,7 @@
 use hyper::header::{HeaderMap, HeaderName};
 use serde_json::json;
 
-use crate::harness::World;
+use crate::harness::{World, eventually};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -257,4 +257,50 @@ async fn a_forged_address_is_not_counted_for_another() {
     for (address, status) in [("1.1.1.1", 200), ("2.2.2.2", 200), ("3.3.3.3", 429)] {
         assert_eq!(from(address).send().await.status, status, "{address}");
     }
+}
+
+#[tokio::test]
+async fn what_envoy_refuses_before_the_filter_writes_nothing_of_the_callers_into_the_logs() {
+    let world = World::start().await;
+    let forged = "x-waykeeper-client: FORGED\r\nx-waykeeper-plan: FORGED\r\nx-waykeeper-route: FORGED\r\nx-waykeeper-agent: FORGED\r\n";
+    let ask = |line: &str, rest: &str| {
+        let request = format!("GET {line} HTTP/1.1\r\n{rest}{forged}\r\n");
+        async { world.raw(request).await.status() }
+    };
+
+    for (path, headers, status) in [
+        ("/early#x", "host: a\r\n", 400),
+        ("/early%00", "host: a\r\n", 400),
+        ("/early", "", 400),
+        // This one is the filter's to refuse, and counts at the gate.
+        (
+            "/early?api_key=secret",
+            "host: a\r\nconnection: upgrade\r\nupgrade: connect-UDP\r\n",
+            404,
+        ),
+    ] {
+        assert_eq!(ask(path, headers).await, Some(status), "{path} {headers}");
+    }
+
+    let lines = eventually("four lines", || async {
+        let log = world.gateway().access_log();
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|line| line.contains("/early"))
+            .map(str::to_owned)
+            .collect();
+        (lines.len() == 4).then_some(lines)
+    })
+    .await;
+    for line in &lines {
+        assert!(
+            !line.contains("FORGED") && !line.contains("secret"),
+            "{line}"
+        );
+    }
+    assert!(lines[3].contains("waykeeper_no_route"), "{}", lines[3]);
+    let gate = world.metrics().await;
+    assert_eq!(gate.sum("waykeeper_requests_total", &[]), 1.0);
+    let log = world.gateway().envoy_log();
+    assert!(!log.contains("secret"), "{log}");
 }

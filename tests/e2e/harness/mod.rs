@@ -206,7 +206,7 @@ impl Draft {
             "--log-level",
             "warning",
             "--component-log-level",
-            "wasm:info",
+            "wasm:info,misc:error",
             "--file-flush-interval-msec",
             "10",
             "--drain-time-s",
