@@ -33,8 +33,9 @@ TRAP_FILTER := target/waykeeper-trap.wasm
 # The least that a module must do to do the filter's work, which the benchmark measures it against.
 FLOOR := target/waykeeper-bench-floor.wasm
 
-# What is fuzzed is a workspace of its own; without libFuzzer it is a crate like others, and its corpus a test.
-FUZZ_CRATE := --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target --locked
+# What is fuzzed is a workspace of its own; without libFuzzer it is a crate like others, and its corpus a test. It is built in a
+# directory of its own as well: two workspaces in one overwrite each other's crates.
+FUZZ_CRATE := --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target/fuzz-replay --locked
 TIME       := 60
 
 .DEFAULT_GOAL := help
