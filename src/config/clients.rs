@@ -21,6 +21,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// two generations could be one.
 const GENERATIONS: RangeInclusive<u64> = 1..=(1 << 53) - 1;
 
+/// Each question under way takes some hundred bytes here and a stream of the validator's cluster.
+const MOST_PENDING: RangeInclusive<u64> = 1..=65_536;
+
 pub(super) const FIELDS: &[&str] = &[
     "key_sources",
     "keys",
@@ -36,7 +39,14 @@ pub(super) const KEY_SOURCE_FIELDS: &[&str] = &[
     "websocket_protocol",
 ];
 pub(super) const KEY_FIELDS: &[&str] = &["sha256", "client_id", "plan", "team", "roles", "expires"];
-pub(super) const VALIDATOR_FIELDS: &[&str] = &["cluster", "path", "timeout", "headers", "remember"];
+pub(super) const VALIDATOR_FIELDS: &[&str] = &[
+    "cluster",
+    "path",
+    "timeout",
+    "max_pending",
+    "headers",
+    "remember",
+];
 pub(super) const REMEMBER_FIELDS: &[&str] = &["valid", "invalid", "generation"];
 
 /// Who calls; `plans` says which plans there are.
@@ -295,6 +305,11 @@ fn validator(spot: &Spot<'_>) -> Option<Validator> {
         .get("timeout")
         .and_then(|timeout| timeout.duration(Duration::from_millis(1)..=Duration::from_secs(60)))
         .unwrap_or(Duration::from_secs(1));
+    let max_pending = fields
+        .get("max_pending")
+        .and_then(|spot| spot.whole(MOST_PENDING))
+        .and_then(|most| usize::try_from(most).ok())
+        .unwrap_or(1024);
     let headers = fields
         .get("headers")
         .map(|headers| callout_headers(&headers))
@@ -319,6 +334,7 @@ fn validator(spot: &Spot<'_>) -> Option<Validator> {
         cluster: cluster?.to_owned(),
         path: path?.to_owned(),
         timeout,
+        max_pending,
         headers,
         remember_valid: remembered("valid", 300),
         remember_invalid: remembered("invalid", 10),

@@ -115,6 +115,8 @@ pub struct Validator {
     pub path: String,
     /// At least a millisecond.
     pub timeout: Duration,
+    /// So many keys may be asked about at a time. At least one.
+    pub max_pending: usize,
     /// Sent with each callout; names in lower case.
     pub headers: Vec<(String, String)>,
     /// How long a valid key is remembered.
@@ -131,6 +133,7 @@ impl fmt::Debug for Validator {
         f.debug_struct("Validator")
             .field("cluster", &self.cluster)
             .field("timeout", &self.timeout)
+            .field("max_pending", &self.max_pending)
             .field("remember_valid", &self.remember_valid)
             .field("remember_invalid", &self.remember_invalid)
             .finish_non_exhaustive()

@@ -217,6 +217,10 @@ fn validator() -> Value {
             "type": "string", "maxLength": 1024, "pattern": "^/[!\"$-~]*$",
         },
         "timeout": described("duration", "How long an answer may take, up to 60s. 1s unless written."),
+        "max_pending": {
+            "description": "How many keys each worker may ask about at a time. 1024 unless written.",
+            "type": "integer", "minimum": 1, "maximum": 65_536,
+        },
         "headers": {
             "description": "What the validator may demand of the gateway.",
             "type": "object", "maxProperties": 32,

@@ -23,7 +23,7 @@ pub use time::{Timestamp, seconds_up};
 ///
 /// Methods that speak of *the* request, response or stream mean the selected one: within a stream's callback that
 /// stream, elsewhere the one last given to [`Host::select`].
-pub trait Host {
+pub trait Host: 'static {
     /// The time now.
     fn now(&self) -> Timestamp;
 

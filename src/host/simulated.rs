@@ -102,6 +102,7 @@ pub struct SimulatedHost {
     address: RefCell<Vec<u8>>,
     random: Cell<u64>,
     unreachable: Cell<bool>,
+    unwakeable: Cell<usize>,
     unreadable: Cell<bool>,
     before_swap: RefCell<Option<Interference>>,
     refuses: RefCell<Option<Refusals>>,
@@ -249,6 +250,11 @@ impl SimulatedHost {
         self.unreachable.set(true);
     }
 
+    /// The next streams are given no event of their own, so many of them.
+    pub fn refuse_wakes(&self, number: usize) {
+        self.unwakeable.set(number);
+    }
+
     /// From now on no headers of a request can be read.
     pub fn refuse_request_headers(&self) {
         self.unreadable.set(true);
@@ -387,6 +393,13 @@ impl Host for SimulatedHost {
     }
 
     fn wake(&self, stream: StreamId) -> Result<(), HostError> {
+        if let Some(left) = self.unwakeable.get().checked_sub(1) {
+            self.unwakeable.set(left);
+            return Err(HostError {
+                call: "a wake",
+                status: 2,
+            });
+        }
         self.woken.borrow_mut().push(stream);
         Ok(())
     }

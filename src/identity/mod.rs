@@ -1,7 +1,8 @@
 //! Who calls: finding the key in a request, and what is known of it.
 //!
-//! A key is listed in the configuration, remembered in shared state, or unknown; then the validator is asked.
-//! Nothing here waits: the driver makes the callout and comes back with its answer.
+//! A key is listed in the configuration, remembered in shared state, or unknown; then the validator is asked. What it is asked
+//! and what its answer means is known here alone. Nothing here waits: [`Identity::ask`] sends the question, and whoever
+//! waits for it comes back with the answer to [`Identity::hear`].
 
 mod answer;
 mod client;
@@ -22,12 +23,13 @@ pub use client::Client;
 pub use find::{
     Credential, Found, MAX_KEY, Presented, Removal, find, offered_protocols, without_key,
 };
-pub use validator::{Failure, MAX_ANSWER_BYTES, Question, Verdict};
+pub use validator::{Failure, MAX_ANSWER_BYTES, Verdict};
 
 use recent::Recent;
+use validator::Question;
 
 use crate::config::policy::{Clients, PlanId, Policy, UnknownPlan, Validator};
-use crate::host::{Host, Timestamp};
+use crate::host::{CalloutAnswer, CalloutId, Host, HostError, Timestamp};
 use crate::state::keys::{self, Known, Record};
 use crate::state::{Decision, Grid, SeededHash, State, StateError};
 
@@ -73,6 +75,7 @@ pub struct Identity {
     plans: HashMap<String, PlanId>,
     default_plan: Option<PlanId>,
     unknown_plan: UnknownPlan,
+    validator: Option<Validator>,
     memory: Memory,
     recent: Recent,
 }
@@ -110,6 +113,17 @@ pub enum Knowledge {
     Unknown,
 }
 
+/// What was heard of a key that the validator was asked about.
+#[derive(Debug)]
+pub struct Heard {
+    /// What is known of the key now.
+    pub knowledge: Knowledge,
+    /// Why the answer says nothing of it, if so.
+    pub failure: Option<Failure>,
+    /// Whether the next request will find it. What is known holds all the same.
+    pub remembered: Result<(), StateError>,
+}
+
 impl Identity {
     /// What `policy` says of clients, over the tables of `state`.
     #[must_use]
@@ -145,6 +159,7 @@ impl Identity {
                 .collect(),
             default_plan: *default_plan,
             unknown_plan: *unknown_plan,
+            validator: validator.clone(),
             recent: Recent::new(state.hash),
             memory: Memory {
                 grid: state.keys,
@@ -192,9 +207,49 @@ impl Identity {
         (knowledge, expires)
     }
 
-    /// What the validator's verdict says of the key; it is remembered for the next request.
-    /// In the second place stands whether that failed; what is known holds all the same.
-    pub fn learn<H: Host>(
+    /// Asks the validator about a key that nobody knows.
+    ///
+    /// # Errors
+    /// When the question cannot be sent.
+    pub fn ask<H: Host>(&self, host: &H, credential: &Credential) -> Result<CalloutId, HostError> {
+        let validator = self.validator.as_ref().ok_or(HostError {
+            call: "a callout without a validator",
+            status: 0,
+        })?;
+        host.call(&Question::new(validator, credential.secret()).callout())
+    }
+
+    /// Takes the validator's answer about a key, and remembers it for the next request.
+    pub fn hear<H: Host>(
+        &self,
+        host: &H,
+        key: &KeyHash,
+        answer: &CalloutAnswer,
+        now: Timestamp,
+    ) -> Heard {
+        let verdict = match &self.validator {
+            Some(validator) => Verdict::read(validator, answer),
+            None => Err(Failure::NoAnswer),
+        };
+        match verdict {
+            Ok(verdict) => {
+                let (knowledge, remembered) = self.learn(host, key, verdict, now);
+                Heard {
+                    knowledge,
+                    failure: None,
+                    remembered,
+                }
+            }
+            Err(failure) => Heard {
+                knowledge: Knowledge::Unknown,
+                failure: Some(failure),
+                remembered: Ok(()),
+            },
+        }
+    }
+
+    /// What a verdict says of the key, and whether it could be remembered.
+    fn learn<H: Host>(
         &self,
         host: &H,
         key: &KeyHash,

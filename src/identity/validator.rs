@@ -45,7 +45,7 @@ pub enum Failure {
 }
 
 /// A question to the validator, ready to be sent.
-pub struct Question<'a> {
+pub(super) struct Question<'a> {
     validator: &'a Validator,
     headers: Vec<(&'a str, &'a str)>,
     body: Vec<u8>,
@@ -58,8 +58,7 @@ struct Ask<'a> {
 
 impl<'a> Question<'a> {
     /// Asks about `key`, which is visible ASCII.
-    #[must_use]
-    pub fn new(validator: &'a Validator, key: &str) -> Self {
+    pub(super) fn new(validator: &'a Validator, key: &str) -> Self {
         let mut headers = vec![
             (":method", "POST"),
             (":path", validator.path.as_str()),
@@ -81,8 +80,7 @@ impl<'a> Question<'a> {
     }
 
     /// The callout that carries the question.
-    #[must_use]
-    pub fn callout(&self) -> Callout<'_> {
+    pub(super) fn callout(&self) -> Callout<'_> {
         Callout {
             cluster: &self.validator.cluster,
             headers: &self.headers,

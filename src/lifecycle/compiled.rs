@@ -1,7 +1,7 @@
 //! A configuration made ready for the stages.
 
 use crate::config::Policy;
-use crate::config::policy::{AgentId, Route, RouteId, Validator};
+use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
@@ -51,9 +51,5 @@ impl Compiled {
             route.map(|route| route.name.as_str()),
             agent.map(|agent| agent.name.as_str()),
         )
-    }
-
-    pub(super) fn validator(&self) -> Option<&Validator> {
-        self.policy.clients.validator.as_ref()
     }
 }

@@ -1,24 +1,24 @@
 //! Handing a request over to Envoy's router, and telling the caller of its limits on the way back.
 
 use super::compiled::Compiled;
-use super::stream::Stream;
+use super::stream::Facts;
 use super::telemetry::Telemetry;
 use crate::host::{HeaderBlock, Host};
 use crate::reply::{Refusal, retry_after};
 
 /// Sets what the agent is told and what steers Envoy's router.
-pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream) {
-    let (Some(route), Some(agent)) = (stream.route, stream.agent) else {
+pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, facts: &Facts) {
+    let (Some(route), Some(agent)) = (facts.route, facts.agent) else {
         return;
     };
     let Some(agent) = policy.policy.agents.get(agent.0) else {
         return;
     };
-    if let Some(path) = &stream.rewritten_path {
+    if let Some(path) = &facts.rewritten_path {
         host.set_request_header(":path", path);
     }
-    identify(host, policy, stream);
-    if let Some(client) = &stream.client {
+    identify(host, policy, facts);
+    if let Some(client) = &facts.client {
         if let Some(team) = &client.team {
             host.set_request_header("x-waykeeper-team", team.as_bytes());
         }
@@ -34,12 +34,12 @@ pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, stream: &Stream) {
 
 /// Writes who calls, and where to, into the request as far as it is known. Agents read it, and so does the access log,
 /// also of requests that are refused.
-pub(super) fn identify<H: Host>(host: &H, policy: &Compiled, stream: &Stream) {
-    let client = stream.client.as_ref();
+pub(super) fn identify<H: Host>(host: &H, policy: &Compiled, facts: &Facts) {
+    let client = facts.client.as_ref();
     let plan = client
         .and_then(|client| client.plan)
         .and_then(|plan| policy.policy.plans.get(plan.0));
-    let (route, agent) = policy.names(stream.route, stream.agent);
+    let (route, agent) = policy.names(facts.route, facts.agent);
     for (name, value) in [
         (
             "x-waykeeper-client",
@@ -64,12 +64,12 @@ pub(super) fn name_upgrade<H: Host>(host: &H, refusal: &Refusal) {
 }
 
 /// Sets what the caller is told on a response that passes.
-pub(super) fn tell_caller<H: Host>(host: &H, telemetry: &Telemetry, stream: &mut Stream) {
-    for (name, value) in stream.rate_limit_headers() {
+pub(super) fn tell_caller<H: Host>(host: &H, telemetry: &Telemetry, facts: &mut Facts) {
+    for (name, value) in facts.rate_limit_headers() {
         host.set_response_header(name, value.as_bytes());
     }
-    let wait = stream.wait(|| host.now());
-    let protocol = stream.protocol.take();
+    let wait = facts.wait(|| host.now());
+    let protocol = facts.protocol.take();
     // To read what nearly no response needs would cost each of them.
     if wait == 0 && protocol.is_none() {
         return;

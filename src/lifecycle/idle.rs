@@ -5,6 +5,9 @@
 pub(super) struct Ticks(u64);
 
 impl Ticks {
+    #[cfg(test)]
+    pub(super) const START: Self = Self(0);
+
     pub(super) fn advance(&mut self) {
         self.0 = self.0.saturating_add(1);
     }

@@ -1,46 +1,45 @@
 //! One request from its first header to its last byte, and the work that requests share.
 //!
-//! The host's callbacks hand input to a [`Gateway`], which walks each request through the stages (see `walk`) and
-//! keeps what is known of it in a stream. Nothing is paused unless something is being waited for.
+//! The host's callbacks hand input to a [`Gateway`], the driver: it has each request walk through the stages (see `walk`),
+//! gives a walk that waits its next turn when that has come, and ends each stream in one place. Nothing is paused unless
+//! something is being waited for.
 
 mod compiled;
+mod failure;
 mod forward;
 mod idle;
-mod inquiry;
+mod questions;
 mod request;
+mod shared;
 mod stream;
 mod telemetry;
 mod walk;
 
+use std::cell::RefCell;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashMap;
 
 use crate::config::Policy;
 use crate::host::{CalloutAnswer, CalloutId, Host, StreamId};
-use crate::identity::{Failure, Knowledge, Verdict};
+use crate::identity::Knowledge;
 use crate::reply::{Refusal, answer};
 use crate::state::{Notice, OpenError};
 
 use compiled::Compiled;
-use idle::Ticks;
-use inquiry::Inquiries;
-use request::Request;
-use stream::{Phase, Stream};
-use telemetry::Telemetry;
-use walk::Stop;
+use shared::Shared;
+use stream::{Facts, Phase, Stream};
+use walk::Walk;
 
 pub use crate::identity::MAX_ANSWER_BYTES;
 
 /// The gateway under one configuration, in one worker.
-#[derive(Debug)]
 pub struct Gateway<H> {
-    host: Rc<H>,
-    policy: Rc<Compiled>,
-    telemetry: Telemetry,
-    inquiries: Inquiries,
+    shared: Rc<Shared<H>>,
     streams: FxHashMap<StreamId, Stream>,
-    ticks: Ticks,
+    /// Streams whose turn has come, and for which the host had no event.
+    unwoken: Vec<StreamId>,
 }
 
 /// What the host is to do with the part of the request that it has handed over.
@@ -60,68 +59,59 @@ impl<H: Host> Gateway<H> {
     pub fn new(host: Rc<H>, policy: Policy) -> Result<(Self, Option<Notice>), OpenError> {
         let (policy, notice) = Compiled::new(&*host, policy)?;
         let gateway = Self {
-            telemetry: Telemetry::default(),
-            policy: Rc::new(policy),
-            host,
-            inquiries: Inquiries::default(),
+            shared: Rc::new(Shared::new(host, policy)),
             streams: FxHashMap::default(),
-            ticks: Ticks::default(),
+            unwoken: Vec::new(),
         };
         Ok((gateway, notice))
     }
 
-    /// True if [`Self::on_tick`] is to be called once a second.
-    #[must_use]
-    pub fn needs_ticks(&self) -> bool {
-        let routes = &self.policy.policy.routes;
-        routes.iter().any(|route| route.idle_timeout.is_some()) || self.policy.limits.have_chores()
-    }
-
     /// The headers of a request have arrived.
     pub fn on_request_headers(&mut self, id: StreamId, end_of_stream: bool) -> Flow {
-        let mut stream = Stream::default();
-        let step = match Request::read(&*self.host, &self.policy, end_of_stream) {
-            Ok(request) => self.begin(&mut stream, request),
-            Err(error) => {
-                self.telemetry.host_failed(&*self.host, error);
-                Err(Stop::Refuse(Refusal::GatewayUnavailable))
-            }
+        let facts = Rc::<RefCell<Facts>>::default();
+        let walk = Walk {
+            id,
+            shared: Rc::clone(&self.shared),
+            facts: Rc::clone(&facts),
         };
-        let flow = self.settle_step(id, &mut stream, step);
+        let mut stream = Stream {
+            phase: Phase::Walking(Box::pin(walk.go(end_of_stream))),
+            facts,
+            answered: false,
+        };
+        let flow = self.shared.go_on(&mut stream);
         self.streams.insert(id, stream);
         flow
     }
 
     /// A piece of the request's body has arrived.
     pub fn on_request_body(&mut self, id: StreamId, size: usize) -> Flow {
-        let Some(stream) = self.streams.get_mut(&id) else {
+        let Some(stream) = self.streams.get_mut(&id).filter(|it| it.is_forwarded()) else {
             return Flow::Hold;
         };
-        if stream.phase != Phase::Forwarded {
-            return Flow::Hold;
-        }
-        stream.active(self.ticks);
-        match stream.count_body(size) {
+        stream.active(self.shared.ticks.get());
+        let counted = stream.facts.borrow_mut().count_body(size);
+        match counted {
             Ok(()) => Flow::Continue,
             Err(refusal) => {
-                self.refuse(id, &refusal);
+                self.shared.reply(stream, &refusal);
                 Flow::Hold
             }
         }
     }
 
     /// The trailers of the request have arrived.
-    #[must_use]
-    pub fn on_request_trailers(&self, id: StreamId) -> Flow {
-        let Some(stream) = self.streams.get(&id) else {
+    pub fn on_request_trailers(&mut self, id: StreamId) -> Flow {
+        let Some(stream) = self.streams.get_mut(&id) else {
             return Flow::Hold;
         };
-        if let Err(error) = request::cleanse_trailers(&*self.host, &self.policy) {
-            self.telemetry.host_failed(&*self.host, error);
-            self.host.reset();
-            return Flow::Hold;
+        let Shared { host, policy, .. } = &*self.shared;
+        if let Err(error) = request::cleanse_trailers(&**host, policy) {
+            self.shared.telemetry.host_failed(&**host, error);
+            stream.phase = Phase::Ended(Refusal::GatewayUnavailable.code());
+            host.reset();
         }
-        if stream.phase == Phase::Forwarded {
+        if stream.is_forwarded() {
             Flow::Continue
         } else {
             Flow::Hold
@@ -130,163 +120,193 @@ impl<H: Host> Gateway<H> {
 
     /// The headers of the response have arrived, whoever gave it.
     pub fn on_response_headers(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return;
-        };
-        if stream.phase == Phase::Forwarded {
-            stream.active(self.ticks);
+        let stream = self.streams.get_mut(&id);
+        if let Some(stream) = stream.filter(|stream| stream.is_forwarded()) {
+            stream.active(self.shared.ticks.get());
             stream.answered = true;
-            forward::tell_caller(&*self.host, &self.telemetry, stream);
+            let Shared {
+                host, telemetry, ..
+            } = &*self.shared;
+            forward::tell_caller(&**host, telemetry, &mut stream.facts.borrow_mut());
         }
     }
 
     /// A piece of the response's body passes.
     pub fn on_response_body(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.get_mut(&id) {
-            stream.active(self.ticks);
+        if let Some(stream) = self.streams.get(&id) {
+            stream.active(self.shared.ticks.get());
         }
     }
 
     /// The stream is over.
     pub fn on_end(&mut self, id: StreamId) {
-        self.streams.remove(&id);
+        self.end(id);
     }
 
     /// A callout was answered, or failed.
     pub fn on_callout(&mut self, id: CalloutId, came: &CalloutAnswer) {
-        let Some(inquiry) = self.inquiries.take(id) else {
+        let Shared {
+            host,
+            policy,
+            telemetry,
+            keys,
+            ..
+        } = &*self.shared;
+        let Some(question) = keys.as_ref().and_then(|keys| keys.take(id)) else {
             return;
         };
-        let now = self.host.now();
-        let policy = Rc::clone(&self.policy);
-        let verdict = policy
-            .validator()
-            .map_or(Err(Failure::NoAnswer), |validator| {
-                Verdict::read(validator, came)
-            });
-        self.telemetry
-            .validator_answered(&*self.host, verdict.as_ref(), now.since(inquiry.asked));
-        let knowledge = verdict.map_or(Knowledge::Unknown, |verdict| {
-            let (knowledge, remembered) =
-                policy
-                    .identity
-                    .learn(&*self.host, &inquiry.key, verdict, now);
-            if let Err(error) = remembered {
-                self.telemetry.not_remembered(&*self.host, error);
-            }
-            knowledge
-        });
-        for id in inquiry.waiting {
-            let stream = self.streams.get_mut(&id);
-            if stream.is_some_and(|stream| stream.inform(&knowledge)) {
-                self.wake(id);
-            }
-        }
-    }
-
-    /// A second has passed.
-    pub fn on_tick(&mut self) {
-        self.ticks.advance();
-        self.policy.limits.chores(&*self.host);
-        let silent =
-            |(id, stream): (&StreamId, &Stream)| stream.is_silent(self.ticks).then_some(*id);
-        let silent: Vec<_> = self.streams.iter().filter_map(silent).collect();
-        for id in silent {
+        let now = host.now();
+        let heard = policy.identity.hear(&**host, &question.topic, came, now);
+        telemetry.validator_answered(&**host, &heard, now.since(question.at));
+        for id in question.answer(heard.knowledge) {
             self.wake(id);
         }
     }
 
-    /// Has a stream's turn come by an event of its own, see [`Host::wake`].
+    /// True if [`Self::on_tick`] is to be called once a second.
+    #[must_use]
+    pub fn needs_ticks(&self) -> bool {
+        let Shared { policy, keys, .. } = &*self.shared;
+        let mut routes = policy.policy.routes.iter();
+        keys.is_some()
+            || policy.limits.have_chores()
+            || routes.any(|route| route.idle_timeout.is_some())
+    }
+
+    /// A second has passed.
+    pub fn on_tick(&mut self) {
+        let mut ticks = self.shared.ticks.get();
+        ticks.advance();
+        self.shared.ticks.set(ticks);
+        self.chores();
+    }
+
+    /// What each stage has due on a tick. No stream is touched here: whose time has come is woken.
+    fn chores(&mut self) {
+        let unwoken = std::mem::take(&mut self.unwoken);
+        unwoken.into_iter().for_each(|id| self.wake(id));
+        self.give_up_lost_questions();
+        self.shared.policy.limits.chores(&*self.shared.host);
+        self.wake_silent_streams();
+    }
+
+    /// Whoever waits for an answer that got lost is told what stands for it: that nothing is known.
+    fn give_up_lost_questions(&mut self) {
+        let Shared {
+            host,
+            telemetry,
+            keys,
+            ticks,
+            ..
+        } = &*self.shared;
+        let lost = keys.as_ref().map(|keys| keys.take_lost(ticks.get()));
+        let mut waiting = Vec::new();
+        for question in lost.into_iter().flatten() {
+            telemetry.validator_lost(&**host);
+            waiting.extend(question.answer(Knowledge::Unknown));
+        }
+        waiting.into_iter().for_each(|id| self.wake(id));
+    }
+
+    fn wake_silent_streams(&mut self) {
+        let now = self.shared.ticks.get();
+        let silent = self.streams.iter().filter(|(_, it)| it.is_silent(now));
+        let silent: Vec<_> = silent.map(|(id, _)| *id).collect();
+        silent.into_iter().for_each(|id| self.wake(id));
+    }
+
+    /// Has a stream's turn come by an event of its own, see [`Host::wake`]; if there is none to be had, after the next tick.
     fn wake(&mut self, id: StreamId) {
-        if let Err(error) = self.host.wake(id) {
-            self.telemetry.host_failed(&*self.host, error);
-            self.on_wake(id);
+        if let Err(error) = self.shared.host.wake(id) {
+            self.shared.telemetry.host_failed(&*self.shared.host, error);
+            self.unwoken.push(id);
         }
     }
 
     /// A stream's turn has come: it is answered, let go on or ended, and no other is.
     pub fn on_wake(&mut self, id: StreamId) {
-        let Some(mut stream) = self.streams.remove(&id) else {
+        let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        if !self.host.select(id) {
-            return;
-        }
-        match std::mem::take(&mut stream.phase) {
-            Phase::Informed(request, knowledge) => {
-                let step = self.identified(&mut stream, &request, knowledge);
-                if self.settle_step(id, &mut stream, step) == Flow::Continue {
-                    self.host.resume();
-                }
+        let shared = &self.shared;
+        if !shared.host.select(id) {
+            self.end(id);
+        } else if matches!(stream.phase, Phase::Walking(_)) {
+            if shared.go_on(stream) == Flow::Continue {
+                shared.host.resume();
             }
-            phase => {
-                stream.phase = phase;
-                // It may have given a sign of life since the tick.
-                if stream.is_silent(self.ticks) {
-                    self.end_silence(&mut stream);
-                }
+        } else if stream.is_silent(shared.ticks.get()) {
+            // It might have given a sign of life since the tick.
+            shared.end_silence(stream);
+        }
+    }
+
+    /// Every stream leaves here, and nowhere else: it is counted, and whatever its walk still holds or waits for is dropped.
+    fn end(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.remove(&id) {
+            let Shared {
+                host,
+                policy,
+                telemetry,
+                ..
+            } = &*self.shared;
+            telemetry.ended(&**host, policy, &stream.facts.borrow(), stream.outcome());
+        }
+    }
+}
+
+impl<H: Host> Shared<H> {
+    /// Lets a stream's walk go on as far as it comes.
+    fn go_on(&self, stream: &mut Stream) -> Flow {
+        let Phase::Walking(walk) = &mut stream.phase else {
+            return Flow::Hold;
+        };
+        // Nobody is told by the waker: whoever has what is waited for has the stream woken.
+        let came = walk.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        match came {
+            Poll::Pending => Flow::Hold,
+            Poll::Ready(Ok(())) => {
+                stream.phase = Phase::Forwarded;
+                stream.active(self.ticks.get());
+                Flow::Continue
+            }
+            Poll::Ready(Err(refusal)) => {
+                forward::identify(&*self.host, &self.policy, &stream.facts.borrow());
+                self.reply(stream, &refusal);
+                Flow::Hold
             }
         }
-        self.streams.insert(id, stream);
     }
 
     /// Ends a stream whose agent was silent for too long.
-    fn end_silence(&mut self, stream: &mut Stream) {
+    fn end_silence(&self, stream: &mut Stream) {
         if stream.answered {
-            stream.phase = Phase::Answered;
+            stream.phase = Phase::Ended(stream.outcome());
             self.host.reset();
         } else {
             self.reply(stream, &Refusal::AgentTimeout);
         }
     }
 
-    /// Does what a walk through the stages came to.
-    fn settle_step(&mut self, id: StreamId, stream: &mut Stream, step: Result<(), Stop>) -> Flow {
-        match step {
-            Ok(()) => {
-                stream.phase = Phase::Forwarded;
-                stream.active(self.ticks);
-                self.telemetry.allowed(&*self.host, &self.policy, stream);
-                Flow::Continue
-            }
-            Err(Stop::Refuse(refusal)) => {
-                self.reply(stream, &refusal);
-                Flow::Hold
-            }
-            Err(Stop::Ask(request, key)) => {
-                match self
-                    .inquiries
-                    .ask(&*self.host, self.policy.validator(), &key, id)
-                {
-                    Ok(()) => stream.phase = Phase::Waiting(request),
-                    Err(error) => {
-                        self.telemetry.validator_unreachable(&*self.host, error);
-                        self.reply(stream, &Refusal::ValidatorUnavailable);
-                    }
-                }
-                Flow::Hold
-            }
-        }
+    /// Answers a request here.
+    #[inline(never)]
+    fn reply(&self, stream: &mut Stream, refusal: &Refusal) {
+        let facts = stream.facts.borrow();
+        let asked = facts.asked(|| self.host.now());
+        let reply = answer(refusal, asked, facts.rate_limit_headers());
+        drop(facts);
+        stream.phase = Phase::Ended(refusal.code());
+        self.host.reply(&reply);
     }
+}
 
-    /// Refuses a request that was handed over already.
-    fn refuse(&mut self, id: StreamId, refusal: &Refusal) {
-        if let Some(mut stream) = self.streams.remove(&id) {
-            self.reply(&mut stream, refusal);
-            self.streams.insert(id, stream);
-        }
-    }
-
-    fn reply(&mut self, stream: &mut Stream, refusal: &Refusal) {
-        if stream.phase == Phase::Deciding {
-            forward::identify(&*self.host, &self.policy, stream);
-        }
-        let headers = stream.rate_limit_headers();
-        let asked = stream.asked(|| self.host.now());
-        self.host.reply(&answer(refusal, asked, headers));
-        self.telemetry
-            .refused(&*self.host, &self.policy, stream, refusal);
-        stream.phase = Phase::Answered;
+/// Of what waits it shows nothing: a walk holds a request, and may hold a key.
+impl<H> std::fmt::Debug for Gateway<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway")
+            .field("policy", &self.shared.policy)
+            .field("streams", &self.streams)
+            .finish_non_exhaustive()
     }
 }
 

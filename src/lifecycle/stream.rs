@@ -1,20 +1,41 @@
 //! What is known of one request while it lasts.
 
+use std::cell::RefCell;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::idle::Ticks;
-use super::request::Request;
 use crate::config::policy::{AgentId, RouteId};
 use crate::host::{Sensitive, Timestamp};
-use crate::identity::{Client, Knowledge};
+use crate::identity::Client;
 use crate::limits::Count;
 use crate::reply::{Asked, Refusal};
 
-/// One request and its response.
-#[derive(Debug, Default)]
+/// One request and its response, as the driver keeps it.
 pub(super) struct Stream {
     pub(super) phase: Phase,
+    pub(super) facts: Rc<RefCell<Facts>>,
+    /// The response's headers have arrived.
+    pub(super) answered: bool,
+}
+
+/// How far the request has come.
+pub(super) enum Phase {
+    /// On its walk through the stages, where it may wait.
+    Walking(Walking),
+    /// Handed over to Envoy.
+    Forwarded,
+    /// Ended here; this is what became of it.
+    Ended(&'static str),
+}
+
+/// A walk that is under way. Whatever it holds it gives back when it is dropped.
+pub(super) type Walking = Pin<Box<dyn Future<Output = Result<(), Refusal>>>>;
+
+/// What the walk finds out, and the driver and those who count and tell must know as well.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
     pub(super) request_id: Option<Sensitive<Vec<u8>>>,
     pub(super) grpc: bool,
     pub(super) route: Option<RouteId>,
@@ -22,35 +43,11 @@ pub(super) struct Stream {
     pub(super) rewritten_path: Option<Sensitive<Vec<u8>>>,
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
-    /// The response's headers have arrived.
-    pub(super) answered: bool,
     /// The subprotocol to name in the handshake's answer if the agent names none.
     pub(super) protocol: Option<Sensitive<Vec<u8>>>,
     count: Count,
     body: Option<BodyBound>,
     silence: Option<SilenceBound>,
-}
-
-/// How far the request has come.
-#[derive(Debug, Default)]
-pub(super) enum Phase {
-    /// Being decided on.
-    #[default]
-    Deciding,
-    /// Waiting for the validator.
-    Waiting(Box<Request>),
-    /// The validator has answered, and the stream's turn has not come yet.
-    Informed(Box<Request>, Knowledge),
-    /// Handed over to Envoy.
-    Forwarded,
-    /// Answered here.
-    Answered,
-}
-
-impl PartialEq for Phase {
-    fn eq(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +62,41 @@ struct SilenceBound {
     last: Ticks,
 }
 
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stream")
+            .field("outcome", &self.outcome())
+            .field("facts", &self.facts)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Stream {
+    /// What is counted of it, if it ends now.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self.phase {
+            Phase::Walking(_) => "caller_left",
+            Phase::Forwarded => "allowed",
+            Phase::Ended(outcome) => outcome,
+        }
+    }
+
+    pub(super) fn is_forwarded(&self) -> bool {
+        matches!(self.phase, Phase::Forwarded)
+    }
+
+    /// The stream has given a sign of life.
+    pub(super) fn active(&self, now: Ticks) {
+        self.facts.borrow_mut().active(now);
+    }
+
+    /// True if the stream was handed over and has been silent for longer than it may.
+    pub(super) fn is_silent(&self, now: Ticks) -> bool {
+        self.is_forwarded() && self.facts.borrow().is_silent(now)
+    }
+}
+
+impl Facts {
     /// Takes over what counting came to.
     pub(super) fn counted(
         &mut self,
@@ -90,20 +121,6 @@ impl Stream {
     /// Whole seconds until every limit that was looked at lets one more request through; 0 if all do.
     pub(super) fn wait(&self, now: impl FnOnce() -> Timestamp) -> u64 {
         self.count.wait(now)
-    }
-
-    /// Takes the answer that the stream waits for. False: it waits for none.
-    pub(super) fn inform(&mut self, knowledge: &Knowledge) -> bool {
-        match std::mem::take(&mut self.phase) {
-            Phase::Waiting(request) => {
-                self.phase = Phase::Informed(request, knowledge.clone());
-                true
-            }
-            other => {
-                self.phase = other;
-                false
-            }
-        }
     }
 
     /// The fields that tell the caller of its limits.
@@ -152,16 +169,14 @@ impl Stream {
         });
     }
 
-    /// The stream has given a sign of life.
-    pub(super) fn active(&mut self, now: Ticks) {
+    fn active(&mut self, now: Ticks) {
         if let Some(bound) = &mut self.silence {
             bound.last = now;
         }
     }
 
-    /// True if the stream was handed over and has been silent for longer than it may.
-    pub(super) fn is_silent(&self, now: Ticks) -> bool {
+    fn is_silent(&self, now: Ticks) -> bool {
         let too_long = |bound: SilenceBound| now.since(bound.last) > bound.seconds;
-        self.phase == Phase::Forwarded && self.silence.is_some_and(too_long)
+        self.silence.is_some_and(too_long)
     }
 }

@@ -1,67 +1,56 @@
 //! Metrics, and the lines of the log that traffic can cause. Names of labels stand in the metric's name, as
 //! `waykeeper_requests_total;route=chat;agent=gpu;outcome=allowed;`; Envoy's stats tags take them apart.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::time::Duration;
 
 use log::Level;
 use rustc_hash::FxHashMap;
 
 use super::compiled::Compiled;
-use super::stream::Stream;
+use super::stream::Facts;
 use crate::config::policy::{AgentId, RouteId};
 use crate::host::{Host, HostError, MetricId, Throttle};
-use crate::identity::{Failure, Verdict};
-use crate::reply::Refusal;
+use crate::identity::{Failure, Heard, Knowledge};
 use crate::state::StateError;
 
 /// Stands for a route or an agent that was not reached.
 const NONE: &str = "none";
 
+/// How a request ended: its route and agent, as far as it came, and its outcome.
+type End = (Option<RouteId>, Option<AgentId>, &'static str);
+
 /// The gateway's metrics, each defined when it is first needed, and its log.
 #[derive(Debug, Default)]
 pub(super) struct Telemetry {
-    requests: FxHashMap<(Option<RouteId>, Option<AgentId>, &'static str), MetricId>,
-    validator_calls: FxHashMap<&'static str, MetricId>,
-    validator_duration: Option<MetricId>,
+    requests: RefCell<FxHashMap<End, MetricId>>,
+    validator_calls: RefCell<FxHashMap<&'static str, MetricId>>,
+    validator_duration: Cell<Option<MetricId>>,
     remembered: [Cell<Option<MetricId>>; 2],
     log: Throttle,
     /// The log says that the validator fails, and not yet that it answers again.
-    validator_fails: bool,
+    validator_fails: Cell<bool>,
 }
 
 impl Telemetry {
-    /// The request was handed over.
-    pub(super) fn allowed<H: Host>(&mut self, host: &H, policy: &Compiled, stream: &Stream) {
-        self.request(host, policy, stream, "allowed");
-    }
-
-    /// The request was refused.
-    pub(super) fn refused<H: Host>(
-        &mut self,
+    /// A request has ended, and this became of it.
+    pub(super) fn ended<H: Host>(
+        &self,
         host: &H,
         policy: &Compiled,
-        stream: &Stream,
-        refusal: &Refusal,
-    ) {
-        self.request(host, policy, stream, refusal.code());
-    }
-
-    fn request<H: Host>(
-        &mut self,
-        host: &H,
-        policy: &Compiled,
-        stream: &Stream,
+        facts: &Facts,
         outcome: &'static str,
     ) {
-        let id = (stream.route, stream.agent, outcome);
-        let metric = self.requests.get(&id).copied().or_else(|| {
-            let (route, agent) = policy.names(stream.route, stream.agent);
+        let mut requests = self.requests.borrow_mut();
+        let id = (facts.route, facts.agent, outcome);
+        let metric = requests.get(&id).copied().or_else(|| {
+            let (route, agent) = policy.names(facts.route, facts.agent);
             let (route, agent) = (route.unwrap_or(NONE), agent.unwrap_or(NONE));
             let name =
                 format!("waykeeper_requests_total;route={route};agent={agent};outcome={outcome};");
             let metric = host.counter(&name)?;
-            self.requests.insert(id, metric);
+            requests.insert(id, metric);
             Some(metric)
         });
         if let Some(metric) = metric {
@@ -88,68 +77,89 @@ impl Telemetry {
     }
 
     /// The validator answered, or did not.
-    pub(super) fn validator_answered<H: Host>(
-        &mut self,
-        host: &H,
-        verdict: Result<&Verdict, &Failure>,
-        took: Duration,
-    ) {
-        let outcome = match verdict {
-            Ok(Verdict::Valid { .. }) => "valid",
-            Ok(Verdict::Invalid { .. }) => "invalid",
-            Err(_) => "failed",
+    pub(super) fn validator_answered<H: Host>(&self, host: &H, heard: &Heard, took: Duration) {
+        let outcome = match (&heard.failure, &heard.knowledge) {
+            (Some(_), _) => "failed",
+            (None, Knowledge::Invalid) => "invalid",
+            (None, _) => "valid",
         };
         self.validator_call(host, outcome);
         let histogram = self
             .validator_duration
+            .get()
             .or_else(|| host.histogram("waykeeper_validator_duration_milliseconds"));
-        self.validator_duration = histogram;
+        self.validator_duration.set(histogram);
         if let Some(histogram) = histogram {
             host.record(
                 histogram,
                 u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             );
         }
-        match verdict {
-            Ok(_) => self.validator_answers(host),
-            Err(failure) => {
+        match &heard.failure {
+            None => self.validator_answers(host),
+            Some(failure) => {
                 let kind = match failure {
                     Failure::NoAnswer => "validator: no answer",
                     Failure::Status(_) => "validator: status",
                     Failure::Answer(_) => "validator: answer",
                 };
-                self.validator_fails |= self.log.log(
-                    Level::Warn,
-                    kind,
-                    host.now(),
-                    format_args!("the validator fails: {failure}"),
-                );
+                self.validator_failed(host, kind, format_args!("the validator fails: {failure}"));
             }
+        }
+        if let Err(error) = heard.remembered {
+            self.not_remembered(host, error);
+        }
+    }
+
+    /// What is counted as no answer, though the host never said so.
+    pub(super) fn validator_lost<H: Host>(&self, host: &H) {
+        self.validator_call(host, "failed");
+        self.validator_failed(
+            host,
+            "validator: lost",
+            format_args!("the validator fails: its answer got lost, or comes too late"),
+        );
+    }
+
+    fn validator_failed<H: Host>(&self, host: &H, kind: &'static str, line: fmt::Arguments<'_>) {
+        if self.log.log(Level::Warn, kind, host.now(), line) {
+            self.validator_fails.set(true);
         }
     }
 
     /// Said once after the failures that the log told of; later, if it was said within the last minute.
-    fn validator_answers<H: Host>(&mut self, host: &H) {
+    fn validator_answers<H: Host>(&self, host: &H) {
         const KIND: &str = "validator: answers";
-        if self.validator_fails && self.log.is_due(KIND, host.now()) {
+        if self.validator_fails.get() && self.log.is_due(KIND, host.now()) {
             self.log.log(
                 Level::Info,
                 KIND,
                 host.now(),
                 format_args!("the validator answers again"),
             );
-            self.validator_fails = false;
+            self.validator_fails.set(false);
         }
     }
 
     /// The validator could not even be asked.
-    pub(super) fn validator_unreachable<H: Host>(&mut self, host: &H, error: HostError) {
+    pub(super) fn validator_unreachable<H: Host>(&self, host: &H, error: HostError) {
         self.validator_call(host, "failed");
-        self.validator_fails |= self.log.log(
-            Level::Warn,
+        self.validator_failed(
+            host,
             "validator: cannot be asked",
-            host.now(),
             format_args!("the validator cannot be asked: {error}"),
+        );
+    }
+
+    /// The validator was not asked, since it is being asked about so many other keys.
+    pub(super) fn validator_crowded<H: Host>(&self, host: &H, most: usize) {
+        self.log.log(
+            Level::Warn,
+            "validator: crowded",
+            host.now(),
+            format_args!(
+                "the validator is not asked about a further key: {most} questions are under way (max_pending)"
+            ),
         );
     }
 
@@ -166,7 +176,7 @@ impl Telemetry {
     }
 
     /// What the validator said holds for those who wait for it, but not for the next.
-    pub(super) fn not_remembered<H: Host>(&self, host: &H, error: StateError) {
+    fn not_remembered<H: Host>(&self, host: &H, error: StateError) {
         self.log.log(
             Level::Warn,
             "not remembered",
@@ -195,12 +205,13 @@ impl Telemetry {
         );
     }
 
-    fn validator_call<H: Host>(&mut self, host: &H, outcome: &'static str) {
-        let metric = self.validator_calls.get(outcome).copied().or_else(|| {
+    fn validator_call<H: Host>(&self, host: &H, outcome: &'static str) {
+        let mut calls = self.validator_calls.borrow_mut();
+        let metric = calls.get(outcome).copied().or_else(|| {
             let metric = host.counter(&format!(
                 "waykeeper_validator_calls_total;outcome={outcome};"
             ))?;
-            self.validator_calls.insert(outcome, metric);
+            calls.insert(outcome, metric);
             Some(metric)
         });
         if let Some(metric) = metric {

@@ -238,6 +238,7 @@ fn a_full_plan_is_refused_and_told() {
         "{headers:?}"
     );
     assert!(headers.contains(&("ratelimit", "\"plan\";r=0;t=1200".to_owned())));
+    world.gateway.on_end(StreamId(4));
     let metric = "waykeeper_requests_total;route=/chat;agent=one;outcome=rate_limited;";
     assert_eq!(world.host.metric(metric), 1);
 }
@@ -516,6 +517,128 @@ fn an_answer_to_a_question_nobody_asked_changes_nothing() {
     assert_eq!(world.request(STREAM, "GET", "/open", &[]), Flow::Continue);
 }
 
+#[test]
+fn an_answer_that_gets_lost_holds_nobody() {
+    let mut world = World::new();
+    let request = |world: &mut World, id| {
+        let key = [("x-api-key", "secret")];
+        world.request(StreamId(id), "POST", "/chat", &key)
+    };
+    assert_eq!(request(&mut world, 1), Flow::Hold);
+    assert_eq!(request(&mut world, 2), Flow::Hold);
+    let lost = world.host.sent_callouts()[0].id;
+    // A second for the validator, one more to be sure, and three ticks may be little more than two seconds.
+    for _ in 0..2 {
+        world.tick();
+    }
+    assert_eq!(world.refusal(StreamId(1)), None);
+    world.tick();
+    for id in [1, 2].map(StreamId) {
+        let refusal = world.refusal(id);
+        assert_eq!(refusal.as_deref(), Some("validator_unavailable"));
+    }
+    let failed = "waykeeper_validator_calls_total;outcome=failed;";
+    assert_eq!(world.host.metric(failed), 1);
+
+    // The next one asks again, and the lost answer is none to that question.
+    assert_eq!(request(&mut world, 3), Flow::Hold);
+    world.gateway.on_callout(lost, &CalloutAnswer::Failed);
+    world.turns();
+    assert_eq!(world.refusal(StreamId(3)), None);
+    world.answer(200, ACME);
+    assert!(world.stream(StreamId(3)).resumed);
+}
+
+#[test]
+fn only_so_many_keys_are_asked_about_at_a_time() {
+    let mut world = World::with(|document| {
+        document["clients"]["validator"]["max_pending"] = serde_json::json!(2);
+        document["plans"]["standard"] = serde_json::json!({ "requests": "99/hour" });
+    });
+    for id in 1..=30 {
+        let key = if id % 2 == 0 { "even" } else { "odd" };
+        let flow = world.request(StreamId(id), "POST", "/chat", &[("x-api-key", key)]);
+        assert_eq!((flow, world.refusal(StreamId(id))), (Flow::Hold, None));
+    }
+    world.request(StreamId(31), "POST", "/chat", &[("x-api-key", "third")]);
+    let LocalReply {
+        status, headers, ..
+    } = world.stream(StreamId(31)).reply.unwrap();
+    assert_eq!(status, 503);
+    assert!(headers.contains(&("retry-after", "1".to_owned())));
+    assert_eq!(
+        world.refusal(StreamId(31)).as_deref(),
+        Some("validator_unavailable")
+    );
+
+    for callout in world.host.sent_callouts() {
+        let body = ACME.as_bytes().to_vec();
+        let answer = CalloutAnswer::Response { status: 200, body };
+        world.gateway.on_callout(callout.id, &answer);
+    }
+    world.turns();
+    assert!((1..=30).all(|id| world.stream(StreamId(id)).resumed));
+    world.request(StreamId(32), "POST", "/chat", &[("x-api-key", "third")]);
+    assert_eq!(world.host.sent_callouts().len(), 1);
+}
+
+#[test]
+fn a_stream_for_which_the_host_has_no_event_has_its_turn_after_a_tick() {
+    let mut world = World::new();
+    world.request(STREAM, "POST", "/chat", &[("x-api-key", "secret")]);
+    world.host.refuse_wakes(1);
+    world.answer(200, ACME);
+    assert!(!world.stream(STREAM).resumed);
+    world.tick();
+    assert!(world.stream(STREAM).resumed);
+}
+
+#[test]
+fn each_request_counts_once_when_it_ends_by_what_became_of_it() {
+    let mut world = World::with(|document| {
+        document["clients"]["validator"]["timeout"] = serde_json::json!("10s");
+    });
+    let counted = |world: &World, route: &str, agent: &str, outcome: &str| {
+        let labels = format!("route={route};agent={agent};outcome={outcome};");
+        world
+            .host
+            .metric(&format!("waykeeper_requests_total;{labels}"))
+    };
+    // Allowed, then too large; allowed, then silent; allowed; broken off in the middle.
+    world.validated(StreamId(1), "POST", "/chat", &[]);
+    world.gateway.on_request_body(StreamId(1), 11);
+    world.validated(StreamId(2), "GET", "/events", &[]);
+    for id in [3, 4] {
+        world.request(StreamId(id), "GET", "/open", &[]);
+    }
+    // Refused; left while the validator was asked.
+    world.request(StreamId(5), "POST", "/chat", &[]);
+    world.request(StreamId(6), "POST", "/chat", &[("x-api-key", "other")]);
+    (0..4).for_each(|_| world.tick());
+    assert_eq!(counted(&world, "/open", "one", "allowed"), 0);
+
+    for id in (1..=6).map(StreamId) {
+        world.host.end(id);
+        world.gateway.on_end(id);
+        // It ends once.
+        world.gateway.on_end(id);
+    }
+
+    for (route, agent, outcome, number) in [
+        ("/chat", "one", "body_too_large", 1),
+        ("/chat", "one", "allowed", 0),
+        ("/events", "one", "agent_timeout", 1),
+        ("/events", "one", "allowed", 0),
+        ("/open", "one", "allowed", 2),
+        ("/chat", "none", "missing_key", 1),
+        ("/chat", "none", "caller_left", 1),
+    ] {
+        let found = counted(&world, route, agent, outcome);
+        assert_eq!(found, number, "{route} {agent} {outcome}");
+    }
+    assert!(world.gateway.streams.is_empty());
+}
+
 // === what goes on, and what does not ===
 
 #[test]
@@ -687,7 +810,9 @@ fn an_agent_that_never_begins_to_answer_is_told_of_as_a_timeout() {
 
 #[test]
 fn waiting_for_the_validator_is_no_silence() {
-    let mut world = World::new();
+    let mut world = World::with(|document| {
+        document["clients"]["validator"]["timeout"] = serde_json::json!("10s");
+    });
     world.request(STREAM, "GET", "/events", &[("x-api-key", "secret")]);
     for _ in 0..10 {
         world.tick();
@@ -798,7 +923,8 @@ fn what_a_refused_request_took_is_given_back_on_a_tick() {
     assert!(world.gateway.needs_ticks());
     world.validated(STREAM, "POST", "/chat", &[]);
     let remaining = |world: &World, id: StreamId| {
-        let rate = world.gateway.streams[&id].rate_limit_headers();
+        let facts = world.gateway.streams[&id].facts.borrow();
+        let rate = facts.rate_limit_headers();
         rate[3].1.clone()
     };
     assert_eq!(remaining(&world, STREAM), "2");

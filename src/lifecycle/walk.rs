@@ -4,36 +4,32 @@
 //! match ─► gate ─► identify ─► choose ─► admit ─► forward
 //! ```
 //!
-//! Each stage goes on with what it found, or stops the walk: with a refusal, or because something must be
-//! waited for. What one stage learns and another needs is handed over here; the stages know nothing of each other.
+//! Each stage goes on with what it found, or ends the walk with a refusal. What must be waited for is awaited: the driver
+//! polls the walk again when the stream's turn has come. What one stage learns and another needs is handed over here; the
+//! stages know nothing of each other.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::Gateway;
+use super::failure::{Failure, refusal};
 use super::forward::{forward, name_upgrade};
 use super::request::Request;
-use super::stream::Stream;
+use super::shared::Shared;
+use super::stream::Facts;
 use crate::config::policy::{AgentId, PlanId, Route, RouteId};
-use crate::host::{Host, Sensitive};
-use crate::identity::{Client, Credential, Found, Knowledge, find};
+use crate::host::{Host, Sensitive, StreamId};
+use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find};
 use crate::limits::{Caller, Count, Limits, host_of};
 use crate::reply::Refusal;
 use crate::routing::{BadPath, Chosen, NoMatch, Path, choose};
 use crate::state::StateError;
 
-/// Why the walk stops.
-#[derive(Debug)]
-pub(super) enum Stop {
-    /// The request is refused.
-    Refuse(Refusal),
-    /// The validator must be asked about the key.
-    Ask(Box<Request>, Credential),
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refuse(refusal)
-    }
+/// What a walk has at hand: it outlives the callback that began it.
+pub(super) struct Walk<H> {
+    pub(super) id: StreamId,
+    pub(super) shared: Rc<Shared<H>>,
+    /// Never borrowed while something is awaited.
+    pub(super) facts: Rc<RefCell<Facts>>,
 }
 
 impl From<BadPath> for Refusal {
@@ -42,83 +38,48 @@ impl From<BadPath> for Refusal {
     }
 }
 
-impl<H: Host> Gateway<H> {
-    /// From the first header to the client's identity.
-    pub(super) fn begin(&self, stream: &mut Stream, request: Request) -> Result<(), Stop> {
-        stream.request_id = request.id().map(|id| Sensitive(id.to_vec()));
-        stream.grpc = request.is_grpc();
-        let matched = self.match_route(stream, &request);
-        let passed = self.gate(stream);
-        let route = matched?;
+impl<H: Host> Walk<H> {
+    /// From a request's first header to the agent.
+    pub(super) async fn go(self, end_of_stream: bool) -> Result<(), Refusal> {
+        let request = self.read(end_of_stream)?;
+        let matched = self.match_route(&request);
+        // Every request is counted there, whatever becomes of it.
+        let passed = self.gate();
+        let (id, route) = matched?;
         passed?;
-        match self.identify(&request, route)? {
-            Identified::Known(knowledge) => self.identified(stream, &request, knowledge),
-            Identified::Anonymous => self.decided(stream, &request, None),
-            Identified::Unknown(credential) => Err(Stop::Ask(Box::new(request), credential)),
-        }
+        let client = self.identify(&request, route).await?;
+        self.authorize(client, route)?;
+        self.choose(&request, id, route)?;
+        self.admit(id)?;
+        self.forward(&request, route)
     }
 
-    /// From the client's identity to the agent.
-    pub(super) fn identified(
-        &self,
-        stream: &mut Stream,
-        request: &Request,
-        knowledge: Knowledge,
-    ) -> Result<(), Stop> {
-        let client = match knowledge {
-            Knowledge::Client(client) => client,
-            Knowledge::Invalid => return Err(Refusal::InvalidKey.into()),
-            Knowledge::Expired => return Err(Refusal::ExpiredKey.into()),
-            Knowledge::UnknownPlan(name) => {
-                self.telemetry.unknown_plan(&*self.host, &name);
-                return Err(Refusal::UnknownPlan.into());
-            }
-            Knowledge::Unknown => return Err(Refusal::ValidatorUnavailable.into()),
-        };
-        self.decided(stream, request, Some(client))
+    /// Reads the request, and takes out of it what must not travel on.
+    fn read(&self, end_of_stream: bool) -> Result<Request, Refusal> {
+        let shared = &self.shared;
+        let request = Request::read(&*shared.host, &shared.policy, end_of_stream)
+            .map_err(|error| self.failed(Failure::Unread(error)))?;
+        let mut facts = self.facts.borrow_mut();
+        facts.request_id = request.id().map(|id| Sensitive(id.to_vec()));
+        facts.grpc = request.is_grpc();
+        Ok(request)
     }
 
-    /// Who calls is known: may they, which agent, how much; then forward.
-    fn decided(
-        &self,
-        stream: &mut Stream,
-        request: &Request,
-        client: Option<Rc<Client>>,
-    ) -> Result<(), Stop> {
-        let (id, route) = self.route(stream)?;
-        stream.client = client;
-        if let Some(client) = &stream.client
-            && !client.has_one_of(&route.roles)
-        {
-            return Err(Refusal::Forbidden.into());
-        }
-        let agent = self.choose(request, route).inspect_err(|refusal| {
-            if refusal.is_for_now() {
-                self.look(stream, id);
-            }
-        })?;
-        stream.agent = Some(agent);
-        self.admit(stream, id)?;
-        stream.bound_body(route.max_body, request.content_length())?;
-        stream.bound_silence(route.idle_timeout);
-        stream.protocol = request.protocol_for_caller(&self.policy);
-        forward(&*self.host, &self.policy, stream);
-        Ok(())
-    }
-
-    fn match_route(&self, stream: &mut Stream, request: &Request) -> Result<&Route, Refusal> {
+    fn match_route(&self, request: &Request) -> Result<(RouteId, &Route), Refusal> {
         let path = request.routable_path().ok_or(Refusal::BadPath)?;
-        match self.policy.table.find(&path, request.method()) {
+        let policy = &self.shared.policy;
+        match policy.table.find(&path, request.method()) {
             Ok(id) => {
-                let route = self.policy.route(id).ok_or(Refusal::NoRoute)?;
+                let route = policy.route(id).ok_or(Refusal::NoRoute)?;
                 path.allow(Some(route.encoded_slashes))?;
-                stream.route = Some(id);
+                let mut facts = self.facts.borrow_mut();
+                facts.route = Some(id);
                 let rewrite = route.prefix_rewrite.as_deref();
-                stream.rewritten_path = path.rewritten(&route.prefix, rewrite).map(Sensitive);
+                facts.rewritten_path = path.rewritten(&route.prefix, rewrite).map(Sensitive);
                 request
                     .check_upgrade(route.protocol)
-                    .inspect_err(|refusal| name_upgrade(&*self.host, refusal))?;
-                Ok(route)
+                    .inspect_err(|refusal| name_upgrade(&*self.shared.host, refusal))?;
+                Ok((id, route))
             }
             Err(NoMatch::Method(others)) => Err(self.other_method(&path, &others)),
             Err(NoMatch::Path) => {
@@ -131,7 +92,7 @@ impl<H: Host> Gateway<H> {
 
     /// The method is none of those that these routes of one prefix take. The path must suit one of them all the same.
     fn other_method(&self, path: &Path<'_>, routes: &[RouteId]) -> Refusal {
-        let routes = || routes.iter().filter_map(|id| self.policy.route(*id));
+        let routes = || routes.iter().filter_map(|id| self.shared.policy.route(*id));
         if !routes().any(|route| path.allow(Some(route.encoded_slashes)).is_ok()) {
             return Refusal::BadPath;
         }
@@ -139,40 +100,85 @@ impl<H: Host> Gateway<H> {
         Refusal::MethodNotAllowed(methods.cloned().collect())
     }
 
-    /// Counts the request for its address, whatever becomes of it.
-    fn gate(&self, stream: &mut Stream) -> Result<(), Refusal> {
-        let limits = &self.policy.limits;
+    /// Counts the request for its address.
+    fn gate(&self) -> Result<(), Refusal> {
+        let limits = &self.shared.policy.limits;
         if !limits.has_gate() {
             return Ok(());
         }
         let address = self.address()?;
-        let count = limits.gate(&*self.host, &address);
-        self.counted(stream, count)
+        self.counted(limits.gate(&*self.shared.host, &address))
     }
 
-    fn identify(&self, request: &Request, route: &Route) -> Result<Identified, Refusal> {
-        let credential = match find(&self.policy.policy.clients.key_sources, request.presented()) {
+    /// Who calls. `None`: no key came, and none is needed.
+    async fn identify(
+        &self,
+        request: &Request,
+        route: &Route,
+    ) -> Result<Option<Rc<Client>>, Refusal> {
+        let shared = &self.shared;
+        let sources = &shared.policy.policy.clients.key_sources;
+        let credential = match find(sources, request.presented()) {
             Found::Key(credential) => credential,
             Found::Malformed => return Err(Refusal::InvalidKey),
             Found::Missing if route.auth_required => return Err(Refusal::MissingKey),
-            Found::Missing => return Ok(Identified::Anonymous),
+            Found::Missing => return Ok(None),
         };
-        let now = self.host.now();
-        let knowledge = self.policy.identity.known(&*self.host, &credential, now);
-        self.telemetry
-            .remembered(&*self.host, knowledge != Knowledge::Unknown);
-        Ok(match knowledge {
-            Knowledge::Unknown if self.policy.validator().is_some() => {
-                Identified::Unknown(credential)
-            }
-            Knowledge::Unknown => Identified::Known(Knowledge::Invalid),
-            known => Identified::Known(known),
-        })
+        let (host, identity) = (&*shared.host, &shared.policy.identity);
+        let mut knowledge = identity.known(host, &credential, host.now());
+        let known = knowledge != Knowledge::Unknown;
+        shared.telemetry.remembered(host, known);
+        if !known {
+            knowledge = self.ask(credential).await?;
+        }
+        match knowledge {
+            Knowledge::Client(client) => Ok(Some(client)),
+            Knowledge::Invalid => Err(Refusal::InvalidKey),
+            Knowledge::Expired => Err(Refusal::ExpiredKey),
+            Knowledge::UnknownPlan(name) => Err(self.failed(Failure::UnknownPlan(name))),
+            Knowledge::Unknown => Err(self.failed(Failure::Unanswered)),
+        }
     }
 
-    fn choose(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
-        let agents = &self.policy.policy.agents;
-        match choose(&*self.host, agents, &route.agents, request.wanted_agents()) {
+    /// What the validator says of a key. Where none can be asked, a key that nobody knows proves nobody.
+    async fn ask(&self, credential: Credential) -> Result<Knowledge, Refusal> {
+        let Some(questions) = &self.shared.keys else {
+            return Ok(Knowledge::Invalid);
+        };
+        let (host, identity) = (&*self.shared.host, &self.shared.policy.identity);
+        let key = KeyHash::of(credential.secret().as_bytes());
+        let now = (host.now(), self.shared.ticks.get());
+        let asked = questions.ask(&key, self.id, now, || identity.ask(host, &credential));
+        drop(credential);
+        let answer = asked.map_err(|error| self.failed(Failure::Unasked(error)))?;
+        Ok(answer.await)
+    }
+
+    fn authorize(&self, client: Option<Rc<Client>>, route: &Route) -> Result<(), Refusal> {
+        let allowed = client
+            .as_ref()
+            .is_none_or(|client| client.has_one_of(&route.roles));
+        self.facts.borrow_mut().client = client;
+        if allowed {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden)
+        }
+    }
+
+    fn choose(&self, request: &Request, id: RouteId, route: &Route) -> Result<(), Refusal> {
+        let agent = self.agent(request, route).inspect_err(|refusal| {
+            if refusal.is_for_now() {
+                self.look(id);
+            }
+        })?;
+        self.facts.borrow_mut().agent = Some(agent);
+        Ok(())
+    }
+
+    fn agent(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
+        let (host, agents) = (&*self.shared.host, &self.shared.policy.policy.agents);
+        match choose(host, agents, &route.agents, request.wanted_agents()) {
             Chosen::Agent(agent) => Ok(agent),
             Chosen::Unknown => Err(Refusal::UnknownAgent),
             Chosen::None => Err(Refusal::NoAgent),
@@ -180,33 +186,32 @@ impl<H: Host> Gateway<H> {
     }
 
     /// Counts the request against all limits but the gate's.
-    fn admit(&self, stream: &mut Stream, route: RouteId) -> Result<(), Refusal> {
-        let count = self.with_caller(stream, route, |limits, caller, plan| {
-            limits.admit(&*self.host, caller, plan, route)
+    fn admit(&self, route: RouteId) -> Result<(), Refusal> {
+        let count = self.with_caller(route, |limits, caller, plan| {
+            limits.admit(&*self.shared.host, caller, plan, route)
         })?;
-        self.counted(stream, count)
+        self.counted(count)
     }
 
     /// Looks at the limits of a request that is refused before it is counted, so that the caller is told of a wait that
     /// is long enough for them too.
-    fn look(&self, stream: &mut Stream, route: RouteId) {
-        let count = self.with_caller(stream, route, |limits, caller, plan| {
-            limits.look(&*self.host, caller, plan, route)
+    fn look(&self, route: RouteId) {
+        let count = self.with_caller(route, |limits, caller, plan| {
+            limits.look(&*self.shared.host, caller, plan, route)
         });
         if let Ok(Ok(count)) = count {
-            stream.looked_at(count);
+            self.facts.borrow_mut().looked_at(count);
         }
     }
 
     /// Asks the limits with whom the request is counted for.
     fn with_caller<T>(
         &self,
-        stream: &Stream,
         route: RouteId,
         ask: impl FnOnce(&Limits, Caller<'_>, Option<PlanId>) -> T,
     ) -> Result<T, Refusal> {
-        let limits = &self.policy.limits;
-        Ok(match &stream.client {
+        let limits = &self.shared.policy.limits;
+        Ok(match &self.facts.borrow().client {
             Some(client) => ask(limits, Caller::Client(&client.id), client.plan),
             None => {
                 let address = if limits.counts_anonymous(route) {
@@ -219,38 +224,30 @@ impl<H: Host> Gateway<H> {
         })
     }
 
-    fn counted(
-        &self,
-        stream: &mut Stream,
-        count: Result<Count, StateError>,
-    ) -> Result<(), Refusal> {
-        let count = count.map_err(|error| {
-            self.telemetry.limits_unavailable(&*self.host, error);
-            Refusal::LimitsUnavailable
-        })?;
-        stream.counted(count, || self.host.now())
+    fn counted(&self, count: Result<Count, StateError>) -> Result<(), Refusal> {
+        let count = count.map_err(|error| self.failed(Failure::Limits(error)))?;
+        let mut facts = self.facts.borrow_mut();
+        facts.counted(count, || self.shared.host.now())
     }
 
     fn address(&self) -> Result<Vec<u8>, Refusal> {
-        let peer = self
-            .host
-            .caller_address()
-            .ok_or(Refusal::LimitsUnavailable)?;
+        let peer = self.shared.host.caller_address();
+        let peer = peer.ok_or_else(|| self.failed(Failure::NoAddress))?;
         Ok(host_of(&peer))
     }
 
-    fn route(&self, stream: &Stream) -> Result<(RouteId, &Route), Refusal> {
-        let id = stream.route.ok_or(Refusal::NoRoute)?;
-        Ok((id, self.policy.route(id).ok_or(Refusal::NoRoute)?))
+    /// Bounds what may still come, and hands the request over.
+    fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
+        let policy = &self.shared.policy;
+        let mut facts = self.facts.borrow_mut();
+        facts.bound_body(route.max_body, request.content_length())?;
+        facts.bound_silence(route.idle_timeout);
+        facts.protocol = request.protocol_for_caller(policy);
+        forward(&*self.shared.host, policy, &facts);
+        Ok(())
     }
-}
 
-/// What the identify stage found.
-enum Identified {
-    /// What is known of the key.
-    Known(Knowledge),
-    /// No key, and none is needed.
-    Anonymous,
-    /// A key that the validator must be asked about.
-    Unknown(Credential),
+    fn failed(&self, failure: Failure) -> Refusal {
+        refusal(&*self.shared.host, &self.shared.telemetry, failure)
+    }
 }

@@ -81,6 +81,89 @@ async fn a_question_without_an_answer_ends_for_all_who_wait_and_is_asked_again()
 }
 
 #[tokio::test]
+async fn only_so_many_keys_are_asked_about_at_a_time_and_any_number_waits_for_one() {
+    let world = World::with(|draft| {
+        let validator = &mut draft.configuration()["clients"]["validator"];
+        validator["timeout"] = json!("10s");
+        validator["max_pending"] = json!(2);
+    })
+    .await;
+    world.auth().set_fault(Fault::slow(3 * THOUGHT));
+
+    let other = tokio::spawn(world.get(NOTES).key("demo-standard").send());
+    let waiting = tokio::spawn(world.get(NOTES).key("demo-premium").send());
+    eventually("two questions", || async {
+        (world.auth().stats().in_flight == 2).then_some(())
+    })
+    .await;
+    let refused = world.get(NOTES).key("third").send().await;
+    let still = world.auth().stats().in_flight;
+    let joined = many(&world, "demo-premium").await;
+
+    // At once: the others still wait.
+    assert_eq!(still, 2);
+    assert_eq!(refused.refused(), (503, "validator_unavailable".to_owned()));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let line = world.access_log(&refused).await;
+    assert_eq!(line["details"], "waykeeper_validator_unavailable");
+    for answer in joined {
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    for first in [other, waiting] {
+        assert_eq!(first.await.expect("the client").status, 200);
+    }
+    assert_eq!(world.auth().stats().total, 2);
+    // There is room again.
+    assert_eq!(world.get(NOTES).key("third").send().await.status, 401);
+}
+
+#[tokio::test]
+async fn callers_who_leave_while_they_wait_are_counted_as_that_and_leave_the_question() {
+    let world = World::with(|draft| {
+        let validator = &mut draft.configuration()["clients"]["validator"];
+        validator["timeout"] = json!("10s");
+        validator["max_pending"] = json!(1);
+    })
+    .await;
+    world.auth().set_fault(Fault::slow(THOUGHT));
+    let ask = || tokio::spawn(world.get(NOTES).key("demo-premium").try_send());
+
+    let leaving: Vec<_> = (0..3).map(|_| ask()).collect();
+    eventually("all three and a question", || async {
+        let asked = world.auth().stats().in_flight == 1;
+        let metrics = world.metrics().await;
+        let misses = metrics.sum("waykeeper_remembered_keys_total", &[("outcome", "miss")]);
+        (asked && misses == 3.0).then_some(())
+    })
+    .await;
+    leaving.iter().for_each(tokio::task::JoinHandle::abort);
+
+    let requests = |metrics: &crate::harness::Metrics, outcome| {
+        let labels = [("route", "/api/v1/memory"), ("outcome", outcome)];
+        metrics.sum("waykeeper_requests_total", &labels)
+    };
+    let metrics = eventually("three that left, and the answer", || async {
+        let metrics = world.metrics().await;
+        let answered = metrics.sum("waykeeper_validator_calls_total", &[("outcome", "valid")]);
+        let left = requests(&metrics, "caller_left");
+        (left == 3.0 && answered == 1.0).then_some(metrics)
+    })
+    .await;
+    assert_eq!(metrics.sum("waykeeper_requests_total", &[]), 3.0);
+
+    // The answer is remembered, and the question is over.
+    assert_eq!(
+        world.get(NOTES).key("demo-premium").send().await.status,
+        200
+    );
+    assert_eq!(world.get(NOTES).key("unheard-of").send().await.status, 401);
+    assert_eq!(world.auth().stats().total, 2);
+    let metrics = world.metrics().await;
+    assert_eq!(requests(&metrics, "allowed"), 1.0);
+    assert_eq!(requests(&metrics, "caller_left"), 3.0);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_takes_nobody_with_it() {
     let world = patient().await;
     world.auth().set_fault(Fault::slow(THOUGHT));

@@ -137,6 +137,7 @@ fn what_is_not_written_has_its_default() {
         (300, 10)
     );
     assert_eq!(validator.generation, 1);
+    assert_eq!(validator.max_pending, 1024);
     let route = &policy.routes[0];
     assert!(route.auth_required);
     assert_eq!(

@@ -287,6 +287,24 @@ fn a_generation_is_a_whole_number_from_1() {
 }
 
 #[test]
+fn questions_under_way_are_bounded_by_a_whole_number_from_1() {
+    for (most, found) in [
+        (json!(0), "the number 0"),
+        (json!(65_537), "the number 65537"),
+        (json!("many"), "\"many\""),
+    ] {
+        let document = with(small(), "/clients/validator/max_pending", most);
+        let expected = "expected a whole number from 1 to 65536";
+        assert_eq!(
+            faults(&document),
+            [format!(
+                "clients.validator.max_pending: {expected}, found {found}"
+            )]
+        );
+    }
+}
+
+#[test]
 fn rates_that_cannot_be_kept_are_refused() {
     check(&[
         (

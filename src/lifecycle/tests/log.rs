@@ -179,7 +179,8 @@ fn what_the_host_refuses_is_told_of_once_a_minute_for_each_kind_of_call() {
         for _ in 0..100 {
             for call in ["the headers", "a property"] {
                 let error = HostError { call, status: 2 };
-                world.gateway.telemetry.host_failed(&*world.host, error);
+                let telemetry = &world.gateway.shared.telemetry;
+                telemetry.host_failed(&*world.host, error);
             }
         }
     });

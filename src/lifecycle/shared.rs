@@ -1,0 +1,33 @@
+//! What all requests of a gateway share, walks that wait included.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::compiled::Compiled;
+use super::idle::Ticks;
+use super::questions::Questions;
+use super::telemetry::Telemetry;
+use crate::identity::{KeyHash, Knowledge};
+
+/// What all requests of a gateway share.
+pub(super) struct Shared<H> {
+    pub(super) host: Rc<H>,
+    pub(super) policy: Compiled,
+    pub(super) telemetry: Telemetry,
+    pub(super) ticks: Cell<Ticks>,
+    /// Keys that the validator is asked about; `None` without a validator.
+    pub(super) keys: Option<Questions<KeyHash, Knowledge>>,
+}
+
+impl<H> Shared<H> {
+    pub(super) fn new(host: Rc<H>, policy: Compiled) -> Self {
+        let validator = policy.policy.clients.validator.as_ref();
+        Self {
+            keys: validator.map(|it| Questions::new(it.max_pending, it.timeout)),
+            telemetry: Telemetry::default(),
+            ticks: Cell::default(),
+            policy,
+            host,
+        }
+    }
+}
