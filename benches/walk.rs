@@ -71,7 +71,8 @@ impl World {
     }
 
     fn headers(&mut self) -> Flow {
-        self.gateway.on_request_headers(STREAM, true)
+        self.gateway
+            .on_request_headers(STREAM, &self.host.io(STREAM), true)
     }
 
     fn end(&mut self) {
@@ -98,10 +99,11 @@ impl World {
                     process.pass(BETWEEN_REQUESTS);
                     host.begin(STREAM, &request);
                     host.respond(STREAM, &RESPONSE);
+                    host.io(STREAM)
                 },
-                |()| {
-                    black_box(self.headers());
-                    self.gateway.on_response_headers(STREAM);
+                |io| {
+                    black_box(self.gateway.on_request_headers(STREAM, &io, true));
+                    self.gateway.on_response_headers(STREAM, &io);
                     self.gateway.on_end(STREAM);
                 },
                 BatchSize::PerIteration,
@@ -185,16 +187,19 @@ fn bodies(criterion: &mut Criterion) {
     let mut world = World::new(&document, Some(KEY));
     world.begin();
     assert_eq!(
-        world.gateway.on_request_headers(STREAM, false),
+        world
+            .gateway
+            .on_request_headers(STREAM, &world.host.io(STREAM), false),
         Flow::Continue
     );
+    let io = world.host.io(STREAM);
     let mut group = criterion.benchmark_group("chunk");
     group.bench_function("of a request", |bencher| {
         // Of no length, so that any number of them is within the limit.
         bencher.iter(|| {
             world
                 .gateway
-                .on_request_body(black_box(STREAM), black_box(0))
+                .on_request_body(black_box(STREAM), &io, black_box(0))
         });
     });
     group.bench_function("of a response", |bencher| {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use waykeeper::host::simulated::{Process, SentCallout, SimulatedHost};
 use waykeeper::host::{
     Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, StreamId,
-    Swap, Timestamp, Version,
+    StreamIo, Swap, Timestamp, Version,
 };
 
 /// Headers as they stand, names and values.
@@ -65,11 +65,17 @@ pub(crate) struct FuzzHost {
     /// How far this worker's clock is from the process's, in nanoseconds.
     pub(crate) skew: Cell<i64>,
     pub(crate) address: RefCell<Vec<u8>>,
-    selected: Cell<Option<StreamId>>,
     streams: RefCell<HashMap<StreamId, Seen>>,
     woken: RefCell<VecDeque<StreamId>>,
     troubles: RefCell<Vec<Plan>>,
     interference: RefCell<Option<Interference>>,
+}
+
+/// A stream of a worker's host.
+#[derive(Debug, Clone)]
+pub(crate) struct FuzzIo {
+    id: StreamId,
+    host: Rc<FuzzHost>,
 }
 
 impl std::fmt::Debug for FuzzHost {
@@ -85,7 +91,6 @@ impl FuzzHost {
             clock: Rc::clone(clock),
             skew: Cell::new(0),
             address: RefCell::new(b"192.0.2.1:40000".to_vec()),
-            selected: Cell::new(None),
             streams: RefCell::default(),
             woken: RefCell::default(),
             troubles: RefCell::default(),
@@ -93,24 +98,21 @@ impl FuzzHost {
         }
     }
 
-    /// Begins a stream and selects it, as a host does before a stream's callback.
+    /// Begins a stream.
     pub(crate) fn begin(&self, id: StreamId, request: Headers) {
         let seen = Seen {
             request,
             ..Seen::default()
         };
         self.streams.borrow_mut().insert(id, seen);
-        self.selected.set(Some(id));
     }
 
     pub(crate) fn trail(&self, id: StreamId, trailers: Headers) {
-        self.selected.set(Some(id));
-        self.seen_mut(|seen| seen.trailers = trailers);
+        self.seen_mut(id, |seen| seen.trailers = trailers);
     }
 
     pub(crate) fn respond(&self, id: StreamId, response: Headers) {
-        self.selected.set(Some(id));
-        self.seen_mut(|seen| seen.response = response);
+        self.seen_mut(id, |seen| seen.response = response);
     }
 
     pub(crate) fn end(&self, id: StreamId) {
@@ -143,10 +145,17 @@ impl FuzzHost {
         self.interference.replace(Some(Box::new(interfere)));
     }
 
-    fn seen_mut<T: Default>(&self, f: impl FnOnce(&mut Seen) -> T) -> T {
+    /// A stream, as it is lent to the filter in one of its callbacks.
+    pub(crate) fn io(self: &Rc<Self>, id: StreamId) -> FuzzIo {
+        FuzzIo {
+            id,
+            host: Rc::clone(self),
+        }
+    }
+
+    fn seen_mut<T: Default>(&self, id: StreamId, f: impl FnOnce(&mut Seen) -> T) -> T {
         let mut streams = self.streams.borrow_mut();
-        let seen = self.selected.get().and_then(|id| streams.get_mut(&id));
-        seen.map(f).unwrap_or_default()
+        streams.get_mut(&id).map(f).unwrap_or_default()
     }
 
     /// Whether a planned fault comes now.
@@ -192,6 +201,8 @@ fn replace(headers: &mut Headers, name: &[u8], value: &[u8]) {
 }
 
 impl Host for FuzzHost {
+    type Stream = FuzzIo;
+
     fn now(&self) -> Timestamp {
         Timestamp(self.clock.get().saturating_add_signed(self.skew.get()))
     }
@@ -230,14 +241,6 @@ impl Host for FuzzHost {
         self.memory.create_cell(cell, value)
     }
 
-    fn select(&self, stream: StreamId) -> bool {
-        let there = self.streams.borrow().contains_key(&stream);
-        if there {
-            self.selected.set(Some(stream));
-        }
-        there
-    }
-
     fn wake(&self, stream: StreamId) -> Result<(), HostError> {
         if self.is_due(Trouble::NoWake) {
             return Err(HostError {
@@ -247,70 +250,6 @@ impl Host for FuzzHost {
         }
         self.woken.borrow_mut().push_back(stream);
         Ok(())
-    }
-
-    fn request_headers(&self) -> Result<HeaderBlock, HostError> {
-        if self.is_due(Trouble::NoHeaders) {
-            self.seen_mut(|seen| seen.unread = true);
-            return Err(HostError {
-                call: "the headers",
-                status: 2,
-            });
-        }
-        Ok(self.seen_mut(|seen| HeaderBlock::from_pairs(&seen.request)))
-    }
-
-    fn set_request_header(&self, name: &str, value: &[u8]) {
-        self.seen_mut(|seen| replace(&mut seen.request, name.as_bytes(), value));
-    }
-
-    fn remove_request_header(&self, name: &[u8]) {
-        self.seen_mut(|seen| seen.request.retain(|(other, _)| other != name));
-    }
-
-    fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
-        if self.is_due(Trouble::NoTrailers) {
-            return Err(HostError {
-                call: "the trailers",
-                status: 2,
-            });
-        }
-        Ok(self.seen_mut(|seen| HeaderBlock::from_pairs(&seen.trailers)))
-    }
-
-    fn set_request_trailer(&self, name: &str, value: &[u8]) {
-        self.seen_mut(|seen| replace(&mut seen.trailers, name.as_bytes(), value));
-    }
-
-    fn remove_request_trailer(&self, name: &[u8]) {
-        self.seen_mut(|seen| seen.trailers.retain(|(other, _)| other != name));
-    }
-
-    fn response_headers(&self) -> Result<HeaderBlock, HostError> {
-        Ok(self.seen_mut(|seen| HeaderBlock::from_pairs(&seen.response)))
-    }
-
-    fn set_response_header(&self, name: &str, value: &[u8]) {
-        self.seen_mut(|seen| replace(&mut seen.response, name.as_bytes(), value));
-    }
-
-    fn caller_address(&self) -> Option<Vec<u8>> {
-        if self.is_due(Trouble::NoAddress) {
-            return None;
-        }
-        Some(self.address.borrow().clone())
-    }
-
-    fn reply(&self, reply: &LocalReply) {
-        self.seen_mut(|seen| seen.replies.push(reply.clone()));
-    }
-
-    fn resume(&self) {
-        self.seen_mut(|seen| seen.resumed += 1);
-    }
-
-    fn reset(&self) {
-        self.seen_mut(|seen| seen.reset += 1);
     }
 
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
@@ -323,8 +262,8 @@ impl Host for FuzzHost {
         self.memory.call(callout)
     }
 
-    fn counter(&self, name: &str) -> Option<MetricId> {
-        self.memory.counter(name)
+    fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
+        self.memory.counter(name, labels)
     }
 
     fn histogram(&self, name: &str) -> Option<MetricId> {
@@ -337,5 +276,88 @@ impl Host for FuzzHost {
 
     fn record(&self, histogram: MetricId, value: u64) {
         self.memory.record(histogram, value);
+    }
+}
+
+impl StreamIo for FuzzIo {
+    fn request_headers(&self) -> Result<HeaderBlock, HostError> {
+        if self.host.is_due(Trouble::NoHeaders) {
+            self.host.seen_mut(self.id, |seen| seen.unread = true);
+            return Err(HostError {
+                call: "the headers",
+                status: 2,
+            });
+        }
+        Ok(self
+            .host
+            .seen_mut(self.id, |seen| HeaderBlock::from_pairs(&seen.request)))
+    }
+
+    fn set_request_header(&self, name: &str, value: &[u8]) {
+        self.host.seen_mut(self.id, |seen| {
+            replace(&mut seen.request, name.as_bytes(), value)
+        });
+    }
+
+    fn remove_request_header(&self, name: &[u8]) {
+        self.host.seen_mut(self.id, |seen| {
+            seen.request.retain(|(other, _)| other != name)
+        });
+    }
+
+    fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
+        if self.host.is_due(Trouble::NoTrailers) {
+            return Err(HostError {
+                call: "the trailers",
+                status: 2,
+            });
+        }
+        Ok(self
+            .host
+            .seen_mut(self.id, |seen| HeaderBlock::from_pairs(&seen.trailers)))
+    }
+
+    fn set_request_trailer(&self, name: &str, value: &[u8]) {
+        self.host.seen_mut(self.id, |seen| {
+            replace(&mut seen.trailers, name.as_bytes(), value)
+        });
+    }
+
+    fn remove_request_trailer(&self, name: &[u8]) {
+        self.host.seen_mut(self.id, |seen| {
+            seen.trailers.retain(|(other, _)| other != name)
+        });
+    }
+
+    fn response_headers(&self) -> Result<HeaderBlock, HostError> {
+        Ok(self
+            .host
+            .seen_mut(self.id, |seen| HeaderBlock::from_pairs(&seen.response)))
+    }
+
+    fn set_response_header(&self, name: &str, value: &[u8]) {
+        self.host.seen_mut(self.id, |seen| {
+            replace(&mut seen.response, name.as_bytes(), value)
+        });
+    }
+
+    fn caller_address(&self) -> Option<Vec<u8>> {
+        if self.host.is_due(Trouble::NoAddress) {
+            return None;
+        }
+        Some(self.host.address.borrow().clone())
+    }
+
+    fn reply(&self, reply: &LocalReply) {
+        self.host
+            .seen_mut(self.id, |seen| seen.replies.push(reply.clone()));
+    }
+
+    fn resume(&self) {
+        self.host.seen_mut(self.id, |seen| seen.resumed += 1);
+    }
+
+    fn reset(&self) {
+        self.host.seen_mut(self.id, |seen| seen.reset += 1);
     }
 }

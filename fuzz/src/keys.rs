@@ -138,7 +138,8 @@ pub fn check(data: &[u8]) {
     }
     // What headers hold may come in trailers too, and agents merge both.
     worker.host.trail(STREAM, draft.trailers());
-    let _ = worker.gateway.on_request_trailers(STREAM);
+    let io = worker.host.io(STREAM);
+    let _ = worker.gateway.on_request_trailers(STREAM, &io);
     check_all(&worker, "after the trailers came");
     for callout in callouts {
         for (name, value) in &callout.headers {

@@ -79,7 +79,9 @@ impl Worker {
         end_of_stream: bool,
     ) -> Outcome {
         self.host.begin(id, headers);
-        let flow = self.gateway.on_request_headers(id, end_of_stream);
+        let flow = self
+            .gateway
+            .on_request_headers(id, &self.host.io(id), end_of_stream);
         let outcome = self.outcome(id, flow);
         assert_eq!(
             flow == Flow::Continue,
@@ -125,7 +127,7 @@ impl Worker {
 
     fn give_turns(&mut self) {
         while let Some(id) = self.host.next_woken() {
-            self.gateway.on_wake(id);
+            self.gateway.on_wake(id, &self.host.io(id));
         }
     }
 

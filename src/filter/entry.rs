@@ -11,7 +11,7 @@ use proxy_wasm as _;
 
 use super::Vm;
 use crate::host::StreamId;
-use crate::lifecycle::Flow;
+use crate::lifecycle::{Flow, Gateway};
 
 thread_local! {
     static VM: RefCell<Vm> = RefCell::new(Vm::new());
@@ -119,9 +119,10 @@ extern "C" fn proxy_on_request_headers(
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_body(stream: u32, size: usize, _end_of_stream: bool) -> DataStatus {
     vm(Flow::Hold, |vm| {
-        vm.gateway(stream).map_or(Flow::Hold, |gateway| {
-            gateway.on_request_body(StreamId(stream), size)
+        vm.at_stream(stream, |gateway, id, io| {
+            gateway.on_request_body(id, io, size)
         })
+        .unwrap_or(Flow::Hold)
     })
     .into()
 }
@@ -129,9 +130,8 @@ extern "C" fn proxy_on_request_body(stream: u32, size: usize, _end_of_stream: bo
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_trailers(stream: u32, _trailers: usize) -> DataStatus {
     vm(Flow::Hold, |vm| {
-        vm.gateway(stream).map_or(Flow::Hold, |gateway| {
-            gateway.on_request_trailers(StreamId(stream))
-        })
+        vm.at_stream(stream, Gateway::on_request_trailers)
+            .unwrap_or(Flow::Hold)
     })
     .into()
 }
@@ -143,9 +143,7 @@ extern "C" fn proxy_on_response_headers(
     _end_of_stream: bool,
 ) -> HeadersStatus {
     vm((), |vm| {
-        if let Some(gateway) = vm.gateway(stream) {
-            gateway.on_response_headers(StreamId(stream));
-        }
+        vm.at_stream(stream, Gateway::on_response_headers);
     });
     HeadersStatus::Continue
 }

@@ -14,8 +14,8 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::config;
-use crate::host::envoy::{Envoy, woken};
-use crate::host::{CalloutId, Host, StreamId};
+use crate::host::envoy::{Envoy, EnvoyStream, woken};
+use crate::host::{CalloutId, StreamId, StreamIo};
 use crate::lifecycle::{Flow, Gateway, MAX_ANSWER_BYTES};
 use crate::reply::{Asked, Refusal, answer};
 
@@ -86,16 +86,27 @@ impl Vm {
         self.gateways.get_mut(self.roots.get(&stream)?)
     }
 
+    /// Has the gateway do something about the stream whose own callback this is.
+    fn at_stream<T>(
+        &mut self,
+        stream: u32,
+        f: impl FnOnce(&mut Gateway<Envoy>, StreamId, &EnvoyStream) -> T,
+    ) -> Option<T> {
+        let io = self.host.stream_at_hand();
+        let gateway = self.gateway(stream)?;
+        Some(f(gateway, StreamId(stream), &io))
+    }
+
     fn on_request_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
+        let io = self.host.stream_at_hand();
         #[cfg(feature = "provoke-trap")]
-        trap::if_asked(&self.host);
+        trap::if_asked(&io);
         match self.gateway(stream) {
-            Some(gateway) => gateway.on_request_headers(StreamId(stream), end_of_stream),
+            Some(gateway) => gateway.on_request_headers(StreamId(stream), &io, end_of_stream),
             None => {
                 // The root context was never configured: nobody gets in that way.
                 let refusal = Refusal::GatewayUnavailable;
-                self.host
-                    .reply(&answer(&refusal, Asked::default(), Vec::new()));
+                io.reply(&answer(&refusal, Asked::default(), Vec::new()));
                 Flow::Hold
             }
         }
@@ -110,10 +121,15 @@ impl Vm {
 
     /// An event has come that a stream was promised.
     fn on_woken(&mut self, queue: u32) {
-        if let Some(stream) = woken(queue)
-            && let Some(gateway) = self.gateway(stream.0)
-        {
-            gateway.on_wake(stream);
+        let Some(stream) = woken(queue) else {
+            return;
+        };
+        let io = self.host.stream(stream);
+        if let Some(gateway) = self.gateway(stream.0) {
+            match io {
+                Some(io) => gateway.on_wake(stream, &io),
+                None => gateway.on_end(stream),
+            }
         }
     }
 

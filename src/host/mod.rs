@@ -1,4 +1,5 @@
-//! What the filter asks of its host: the request at hand, callouts, shared cells, a clock, chance and counters.
+//! What the filter asks of its host: of the process a clock, chance, shared cells, callouts and counters ([`Host`]), and of
+//! each stream its headers and what is to become of it ([`StreamIo`]).
 //!
 //! Two hosts stand behind this door: `envoy`, raw hostcalls of proxy-wasm (built for wasm32 only), and
 //! [`simulated`], plain memory for tests, properties and benchmarks. Header values and bodies are bytes, as they
@@ -7,6 +8,7 @@
 #[cfg(target_arch = "wasm32")]
 pub mod envoy;
 mod headers;
+mod metrics;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod simulated;
 mod throttle;
@@ -19,11 +21,11 @@ pub use headers::{HeaderBlock, HeaderBlockError, Sensitive, encode};
 pub use throttle::Throttle;
 pub use time::{Timestamp, seconds_up};
 
-/// What the filter asks of its host.
-///
-/// Methods that speak of *the* request, response or stream mean the selected one: within a stream's callback that
-/// stream, elsewhere the one last given to [`Host::select`].
+/// What the filter asks of its host that belongs to the process and not to a stream.
 pub trait Host: 'static {
+    /// How a stream is reached.
+    type Stream: StreamIo;
+
     /// The time now.
     fn now(&self) -> Timestamp;
 
@@ -52,9 +54,6 @@ pub trait Host: 'static {
     /// When the host refuses.
     fn create_cell(&self, cell: CellName, value: &[u8]) -> Result<(), HostError>;
 
-    /// Makes `stream` the selected one. False: it is gone.
-    fn select(&self, stream: StreamId) -> bool;
-
     /// Asks for a callback of the stream's own, in which it alone is answered, resumed or reset. It comes soon, from
     /// the host's event loop, and never on top of a callback that is under way: what a host does in return for an
     /// answer runs the stream's next callbacks at once, and hundreds of these on top of each other overflow the stack.
@@ -63,6 +62,30 @@ pub trait Host: 'static {
     /// When the host has no such event to give.
     fn wake(&self, stream: StreamId) -> Result<(), HostError>;
 
+    /// Sends a request of the filter's own.
+    ///
+    /// # Errors
+    /// When it cannot be sent: no such cluster, or none of its hosts is there.
+    fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError>;
+
+    /// Finds or defines a counter. Names and values of labels hold no `;` or `=`.
+    fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId>;
+
+    /// Finds or defines a histogram.
+    fn histogram(&self, name: &str) -> Option<MetricId>;
+
+    /// Adds one to a counter.
+    fn increment(&self, counter: MetricId);
+
+    /// Records a value in a histogram.
+    fn record(&self, histogram: MetricId, value: u64);
+}
+
+/// What the filter asks of its host about one stream.
+///
+/// The host lends it for the time of one of that stream's own callbacks, in which alone a stream can be reached; nothing
+/// keeps it for longer.
+pub trait StreamIo: Clone + 'static {
     /// All headers of the request, in one pass.
     ///
     /// # Errors
@@ -107,24 +130,6 @@ pub trait Host: 'static {
 
     /// Ends the stream at once; both peers see it broken off.
     fn reset(&self);
-
-    /// Sends a request of the filter's own.
-    ///
-    /// # Errors
-    /// When it cannot be sent: no such cluster, or none of its hosts is there.
-    fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError>;
-
-    /// Finds or defines a counter. Labels stand in the name: `requests_total;route=chat;`.
-    fn counter(&self, name: &str) -> Option<MetricId>;
-
-    /// Finds or defines a histogram.
-    fn histogram(&self, name: &str) -> Option<MetricId>;
-
-    /// Adds one to a counter.
-    fn increment(&self, counter: MetricId);
-
-    /// Records a value in a histogram.
-    fn record(&self, histogram: MetricId, value: u64);
 }
 
 /// The name of a shared cell: the layout of what it holds, a table's letter and the cell's number in it.

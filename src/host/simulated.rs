@@ -4,13 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::metrics::named;
 use super::{
     Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, StreamId,
-    Swap, Timestamp, Version,
+    StreamIo, Swap, Timestamp, Version,
 };
 
 type Cells = HashMap<CellName, (Vec<u8>, Version)>;
@@ -89,12 +91,29 @@ impl fmt::Debug for SimulatedStream {
     }
 }
 
+type Streams = Rc<RefCell<HashMap<StreamId, SimulatedStream>>>;
+
+/// A stream of a simulated host, as it is lent to the filter.
+#[derive(Debug, Clone)]
+pub struct SimulatedIo {
+    id: StreamId,
+    streams: Streams,
+    address: Vec<u8>,
+    unreadable: bool,
+}
+
+impl SimulatedIo {
+    fn with<T: Default>(&self, f: impl FnOnce(&mut SimulatedStream) -> T) -> T {
+        let mut streams = self.streams.borrow_mut();
+        streams.get_mut(&self.id).map(f).unwrap_or_default()
+    }
+}
+
 /// One worker.
 #[derive(Default)]
 pub struct SimulatedHost {
     process: Process,
-    selected: Cell<Option<StreamId>>,
-    streams: RefCell<HashMap<StreamId, SimulatedStream>>,
+    streams: Streams,
     woken: RefCell<Vec<StreamId>>,
     callouts: RefCell<Vec<SentCallout>>,
     next_callout: Cell<u32>,
@@ -187,26 +206,34 @@ impl Process {
 }
 
 impl SimulatedHost {
-    /// Begins a stream with these request headers, and selects it.
+    /// A stream, as it is lent to the filter in one of its callbacks.
+    #[must_use]
+    pub fn io(&self, id: StreamId) -> SimulatedIo {
+        SimulatedIo {
+            id,
+            streams: Rc::clone(&self.streams),
+            address: self.address.borrow().clone(),
+            unreadable: self.unreadable.get(),
+        }
+    }
+
+    /// Begins a stream with these request headers.
     pub fn begin(&self, id: StreamId, headers: &[(&str, &str)]) {
         let stream = SimulatedStream {
             request: owned(headers),
             ..SimulatedStream::default()
         };
         self.streams.borrow_mut().insert(id, stream);
-        self.selected.set(Some(id));
     }
 
-    /// Ends the stream's request with trailers, and selects it.
+    /// Ends the stream's request with trailers.
     pub fn trail(&self, id: StreamId, trailers: &[(&str, &str)]) {
-        self.selected.set(Some(id));
-        self.stream_mut(|stream| stream.trailers = owned(trailers));
+        self.io(id).with(|stream| stream.trailers = owned(trailers));
     }
 
-    /// Gives the stream a response, and selects it.
+    /// Gives the stream a response.
     pub fn respond(&self, id: StreamId, headers: &[(&str, &str)]) {
-        self.selected.set(Some(id));
-        self.stream_mut(|stream| stream.response = owned(headers));
+        self.io(id).with(|stream| stream.response = owned(headers));
     }
 
     /// Ends a stream: nothing can be done with it any more.
@@ -282,12 +309,6 @@ impl SimulatedHost {
             .is_some_and(|refuses| refuses(access, cell))
     }
 
-    fn stream_mut<T: Default>(&self, f: impl FnOnce(&mut SimulatedStream) -> T) -> T {
-        let mut streams = self.streams.borrow_mut();
-        let stream = self.selected.get().and_then(|id| streams.get_mut(&id));
-        stream.map(f).unwrap_or_default()
-    }
-
     fn metric_id(&self, name: &str) -> MetricId {
         let mut metrics = self.metrics.borrow_mut();
         let index = metrics
@@ -332,6 +353,8 @@ fn replace(headers: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &[u8], value: &[u8]) {
 }
 
 impl Host for SimulatedHost {
+    type Stream = SimulatedIo;
+
     fn now(&self) -> Timestamp {
         let Timestamp(now) = self.process.now();
         Timestamp(now.saturating_add_signed(self.ahead.get()))
@@ -384,14 +407,6 @@ impl Host for SimulatedHost {
         Ok(())
     }
 
-    fn select(&self, stream: StreamId) -> bool {
-        let there = self.streams.borrow().contains_key(&stream);
-        if there {
-            self.selected.set(Some(stream));
-        }
-        there
-    }
-
     fn wake(&self, stream: StreamId) -> Result<(), HostError> {
         if let Some(left) = self.unwakeable.get().checked_sub(1) {
             self.unwakeable.set(left);
@@ -402,60 +417,6 @@ impl Host for SimulatedHost {
         }
         self.woken.borrow_mut().push(stream);
         Ok(())
-    }
-
-    fn request_headers(&self) -> Result<HeaderBlock, HostError> {
-        if self.unreadable.get() {
-            return Err(HostError {
-                call: "the headers",
-                status: 2,
-            });
-        }
-        Ok(self.stream_mut(|stream| HeaderBlock::from_pairs(&stream.request)))
-    }
-
-    fn set_request_header(&self, name: &str, value: &[u8]) {
-        self.stream_mut(|stream| replace(&mut stream.request, name.as_bytes(), value));
-    }
-
-    fn remove_request_header(&self, name: &[u8]) {
-        self.stream_mut(|stream| stream.request.retain(|(other, _)| other != name));
-    }
-
-    fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
-        Ok(self.stream_mut(|stream| HeaderBlock::from_pairs(&stream.trailers)))
-    }
-
-    fn set_request_trailer(&self, name: &str, value: &[u8]) {
-        self.stream_mut(|stream| replace(&mut stream.trailers, name.as_bytes(), value));
-    }
-
-    fn remove_request_trailer(&self, name: &[u8]) {
-        self.stream_mut(|stream| stream.trailers.retain(|(other, _)| other != name));
-    }
-
-    fn response_headers(&self) -> Result<HeaderBlock, HostError> {
-        Ok(self.stream_mut(|stream| HeaderBlock::from_pairs(&stream.response)))
-    }
-
-    fn set_response_header(&self, name: &str, value: &[u8]) {
-        self.stream_mut(|stream| replace(&mut stream.response, name.as_bytes(), value));
-    }
-
-    fn caller_address(&self) -> Option<Vec<u8>> {
-        Some(self.address.borrow().clone())
-    }
-
-    fn reply(&self, reply: &LocalReply) {
-        self.stream_mut(|stream| stream.reply = Some(reply.clone()));
-    }
-
-    fn resume(&self) {
-        self.stream_mut(|stream| stream.resumed = true);
-    }
-
-    fn reset(&self) {
-        self.stream_mut(|stream| stream.reset = true);
     }
 
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
@@ -478,8 +439,8 @@ impl Host for SimulatedHost {
         Ok(id)
     }
 
-    fn counter(&self, name: &str) -> Option<MetricId> {
-        Some(self.metric_id(name))
+    fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
+        Some(self.metric_id(&named(name, labels)))
     }
 
     fn histogram(&self, name: &str) -> Option<MetricId> {
@@ -492,5 +453,61 @@ impl Host for SimulatedHost {
 
     fn record(&self, histogram: MetricId, _value: u64) {
         self.count(histogram);
+    }
+}
+
+impl StreamIo for SimulatedIo {
+    fn request_headers(&self) -> Result<HeaderBlock, HostError> {
+        if self.unreadable {
+            return Err(HostError {
+                call: "the headers",
+                status: 2,
+            });
+        }
+        Ok(self.with(|stream| HeaderBlock::from_pairs(&stream.request)))
+    }
+
+    fn set_request_header(&self, name: &str, value: &[u8]) {
+        self.with(|stream| replace(&mut stream.request, name.as_bytes(), value));
+    }
+
+    fn remove_request_header(&self, name: &[u8]) {
+        self.with(|stream| stream.request.retain(|(other, _)| other != name));
+    }
+
+    fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
+        Ok(self.with(|stream| HeaderBlock::from_pairs(&stream.trailers)))
+    }
+
+    fn set_request_trailer(&self, name: &str, value: &[u8]) {
+        self.with(|stream| replace(&mut stream.trailers, name.as_bytes(), value));
+    }
+
+    fn remove_request_trailer(&self, name: &[u8]) {
+        self.with(|stream| stream.trailers.retain(|(other, _)| other != name));
+    }
+
+    fn response_headers(&self) -> Result<HeaderBlock, HostError> {
+        Ok(self.with(|stream| HeaderBlock::from_pairs(&stream.response)))
+    }
+
+    fn set_response_header(&self, name: &str, value: &[u8]) {
+        self.with(|stream| replace(&mut stream.response, name.as_bytes(), value));
+    }
+
+    fn caller_address(&self) -> Option<Vec<u8>> {
+        Some(self.address.clone())
+    }
+
+    fn reply(&self, reply: &LocalReply) {
+        self.with(|stream| stream.reply = Some(reply.clone()));
+    }
+
+    fn resume(&self) {
+        self.with(|stream| stream.resumed = true);
+    }
+
+    fn reset(&self) {
+        self.with(|stream| stream.reset = true);
     }
 }

@@ -11,6 +11,8 @@ use crate::state::StateError;
 pub(super) enum Failure {
     /// The host does not show the request.
     Unread(HostError),
+    /// The stream is not at hand: the walk goes on outside its turn.
+    NotLent,
     /// The host does not know where the caller calls from, and a limit counts by that.
     NoAddress,
     /// The limits cannot be looked at, or the request not be counted.
@@ -31,6 +33,7 @@ pub(super) fn refusal<H: Host>(host: &H, telemetry: &Telemetry, failure: Failure
             telemetry.host_failed(host, error);
             Refusal::GatewayUnavailable
         }
+        Failure::NotLent => Refusal::GatewayUnavailable,
         Failure::NoAddress => Refusal::LimitsUnavailable,
         Failure::Limits(error) => {
             telemetry.limits_unavailable(host, error);

@@ -3,11 +3,11 @@
 use super::compiled::Compiled;
 use super::stream::Facts;
 use super::telemetry::Telemetry;
-use crate::host::{HeaderBlock, Host};
+use crate::host::{HeaderBlock, Host, StreamIo, Timestamp};
 use crate::reply::{Refusal, retry_after};
 
 /// Sets what the agent is told and what steers Envoy's router.
-pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, facts: &Facts) {
+pub(super) fn forward<S: StreamIo>(stream: &S, policy: &Compiled, facts: &Facts) {
     let (Some(route), Some(agent)) = (facts.route, facts.agent) else {
         return;
     };
@@ -15,26 +15,26 @@ pub(super) fn forward<H: Host>(host: &H, policy: &Compiled, facts: &Facts) {
         return;
     };
     if let Some(path) = &facts.rewritten_path {
-        host.set_request_header(":path", path);
+        stream.set_request_header(":path", path);
     }
-    identify(host, policy, facts);
+    identify(stream, policy, facts);
     if let Some(client) = &facts.client {
         if let Some(team) = &client.team {
-            host.set_request_header("x-waykeeper-team", team.as_bytes());
+            stream.set_request_header("x-waykeeper-team", team.as_bytes());
         }
         if !client.roles.is_empty() {
-            host.set_request_header("x-waykeeper-roles", client.roles.join(",").as_bytes());
+            stream.set_request_header("x-waykeeper-roles", client.roles.join(",").as_bytes());
         }
     }
-    host.set_request_header("x-waykeeper-cluster", agent.cluster.as_bytes());
+    stream.set_request_header("x-waykeeper-cluster", agent.cluster.as_bytes());
     for (name, value) in policy.steering.get(route.0).into_iter().flatten() {
-        host.set_request_header(name, value.as_bytes());
+        stream.set_request_header(name, value.as_bytes());
     }
 }
 
 /// Writes who calls, and where to, into the request as far as it is known. Agents read it, and so does the access log,
 /// also of requests that are refused.
-pub(super) fn identify<H: Host>(host: &H, policy: &Compiled, facts: &Facts) {
+fn identify<S: StreamIo>(stream: &S, policy: &Compiled, facts: &Facts) {
     let client = facts.client.as_ref();
     let plan = client
         .and_then(|client| client.plan)
@@ -50,23 +50,30 @@ pub(super) fn identify<H: Host>(host: &H, policy: &Compiled, facts: &Facts) {
         ("x-waykeeper-route", route),
     ] {
         if let Some(value) = value {
-            host.set_request_header(name, value.as_bytes());
+            stream.set_request_header(name, value.as_bytes());
         }
     }
 }
 
-/// Lets a refusal's `upgrade` through to the caller: Envoy takes it out of answers to requests that ask for none.
-pub(super) fn name_upgrade<H: Host>(host: &H, refusal: &Refusal) {
+/// Writes into a request that is refused what the access log reads there, and lets a refusal's `upgrade` through to the
+/// caller: Envoy takes it out of answers to requests that ask for none.
+pub(super) fn refuse<S: StreamIo>(stream: &S, policy: &Compiled, facts: &Facts, refusal: &Refusal) {
+    identify(stream, policy, facts);
     if *refusal == Refusal::UpgradeRequired {
-        host.set_request_header("connection", b"upgrade");
-        host.set_request_header("upgrade", b"websocket");
+        stream.set_request_header("connection", b"upgrade");
+        stream.set_request_header("upgrade", b"websocket");
     }
 }
 
 /// Sets what the caller is told on a response that passes.
-pub(super) fn tell_caller<H: Host>(host: &H, telemetry: &Telemetry, facts: &mut Facts) {
+pub(super) fn tell_caller<H: Host>(
+    host: &H,
+    stream: &H::Stream,
+    telemetry: &Telemetry,
+    facts: &mut Facts,
+) {
     for (name, value) in facts.rate_limit_headers() {
-        host.set_response_header(name, value.as_bytes());
+        stream.set_response_header(name, value.as_bytes());
     }
     let wait = facts.wait(|| host.now());
     let protocol = facts.protocol.take();
@@ -74,11 +81,11 @@ pub(super) fn tell_caller<H: Host>(host: &H, telemetry: &Telemetry, facts: &mut 
     if wait == 0 && protocol.is_none() {
         return;
     }
-    match host.response_headers() {
+    match stream.response_headers() {
         Ok(headers) => {
-            tell_to_wait(host, &headers, wait);
+            tell_to_wait(stream, host.now(), &headers, wait);
             if let Some(protocol) = protocol {
-                name_protocol(host, &headers, &protocol);
+                name_protocol(stream, &headers, &protocol);
             }
         }
         Err(error) => telemetry.host_failed(host, error),
@@ -86,22 +93,21 @@ pub(super) fn tell_caller<H: Host>(host: &H, telemetry: &Telemetry, facts: &mut 
 }
 
 /// An agent or Envoy has no place now: the caller must not come back before its limits let it through.
-fn tell_to_wait<H: Host>(host: &H, response: &HeaderBlock, wait: u64) {
+fn tell_to_wait(stream: &impl StreamIo, now: Timestamp, response: &HeaderBlock, wait: u64) {
     if wait == 0 || !matches!(response.get(":status"), Some(b"429" | b"503")) {
         return;
     }
-    let now = host.now();
     let theirs = response.get_all("retry-after");
     let theirs = theirs.filter_map(|value| retry_after::seconds(value, now));
     if theirs.max().is_none_or(|theirs| theirs < wait) {
-        host.set_response_header("retry-after", wait.to_string().as_bytes());
+        stream.set_response_header("retry-after", wait.to_string().as_bytes());
     }
 }
 
 /// Names a subprotocol in a handshake's answer that names none.
-fn name_protocol<H: Host>(host: &H, response: &HeaderBlock, protocol: &[u8]) {
+fn name_protocol(stream: &impl StreamIo, response: &HeaderBlock, protocol: &[u8]) {
     let switched = response.get(":status") == Some(b"101");
     if switched && response.get("sec-websocket-protocol").is_none() {
-        host.set_response_header("sec-websocket-protocol", protocol);
+        stream.set_response_header("sec-websocket-protocol", protocol);
     }
 }

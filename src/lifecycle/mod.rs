@@ -15,29 +15,28 @@ mod stream;
 mod telemetry;
 mod walk;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashMap;
 
 use crate::config::Policy;
-use crate::host::{CalloutAnswer, CalloutId, Host, StreamId};
+use crate::host::{CalloutAnswer, CalloutId, Host, StreamId, StreamIo};
 use crate::identity::Knowledge;
 use crate::reply::{Refusal, answer};
 use crate::state::{Notice, OpenError};
 
 use compiled::Compiled;
 use shared::Shared;
-use stream::{Facts, Phase, Stream};
+use stream::{Common, Phase, Stream};
 use walk::Walk;
 
 pub use crate::identity::MAX_ANSWER_BYTES;
 
 /// The gateway under one configuration, in one worker.
-pub struct Gateway<H> {
+pub struct Gateway<H: Host> {
     shared: Rc<Shared<H>>,
-    streams: FxHashMap<StreamId, Stream>,
+    streams: FxHashMap<StreamId, Stream<H::Stream>>,
     /// Streams whose turn has come, and for which the host had no event.
     unwoken: Vec<StreamId>,
 }
@@ -67,49 +66,54 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The headers of a request have arrived.
-    pub fn on_request_headers(&mut self, id: StreamId, end_of_stream: bool) -> Flow {
-        let facts = Rc::<RefCell<Facts>>::default();
+    pub fn on_request_headers(
+        &mut self,
+        id: StreamId,
+        io: &H::Stream,
+        end_of_stream: bool,
+    ) -> Flow {
+        let common = Rc::<Common<_>>::default();
         let walk = Walk {
             id,
             shared: Rc::clone(&self.shared),
-            facts: Rc::clone(&facts),
+            common: Rc::clone(&common),
         };
         let mut stream = Stream {
             phase: Phase::Walking(Box::pin(walk.go(end_of_stream))),
-            facts,
+            common,
             answered: false,
         };
-        let flow = self.shared.go_on(&mut stream);
+        let flow = self.shared.go_on(&mut stream, io);
         self.streams.insert(id, stream);
         flow
     }
 
     /// A piece of the request's body has arrived.
-    pub fn on_request_body(&mut self, id: StreamId, size: usize) -> Flow {
+    pub fn on_request_body(&mut self, id: StreamId, io: &H::Stream, size: usize) -> Flow {
         let Some(stream) = self.streams.get_mut(&id).filter(|it| it.is_forwarded()) else {
             return Flow::Hold;
         };
         stream.active(self.shared.ticks.get());
-        let counted = stream.facts.borrow_mut().count_body(size);
+        let counted = stream.common.facts.borrow_mut().count_body(size);
         match counted {
             Ok(()) => Flow::Continue,
             Err(refusal) => {
-                self.shared.reply(stream, &refusal);
+                self.shared.reply(stream, io, &refusal);
                 Flow::Hold
             }
         }
     }
 
     /// The trailers of the request have arrived.
-    pub fn on_request_trailers(&mut self, id: StreamId) -> Flow {
+    pub fn on_request_trailers(&mut self, id: StreamId, io: &H::Stream) -> Flow {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Flow::Hold;
         };
         let Shared { host, policy, .. } = &*self.shared;
-        if let Err(error) = request::cleanse_trailers(&**host, policy) {
+        if let Err(error) = request::cleanse_trailers(io, policy) {
             self.shared.telemetry.host_failed(&**host, error);
             stream.phase = Phase::Ended(Refusal::GatewayUnavailable.code());
-            host.reset();
+            io.reset();
         }
         if stream.is_forwarded() {
             Flow::Continue
@@ -119,7 +123,7 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The headers of the response have arrived, whoever gave it.
-    pub fn on_response_headers(&mut self, id: StreamId) {
+    pub fn on_response_headers(&mut self, id: StreamId, io: &H::Stream) {
         let stream = self.streams.get_mut(&id);
         if let Some(stream) = stream.filter(|stream| stream.is_forwarded()) {
             stream.active(self.shared.ticks.get());
@@ -127,7 +131,12 @@ impl<H: Host> Gateway<H> {
             let Shared {
                 host, telemetry, ..
             } = &*self.shared;
-            forward::tell_caller(&**host, telemetry, &mut stream.facts.borrow_mut());
+            forward::tell_caller(
+                &**host,
+                io,
+                telemetry,
+                &mut stream.common.facts.borrow_mut(),
+            );
         }
     }
 
@@ -136,11 +145,6 @@ impl<H: Host> Gateway<H> {
         if let Some(stream) = self.streams.get(&id) {
             stream.active(self.shared.ticks.get());
         }
-    }
-
-    /// The stream is over.
-    pub fn on_end(&mut self, id: StreamId) {
-        self.end(id);
     }
 
     /// A callout was answered, or failed.
@@ -183,66 +187,66 @@ impl<H: Host> Gateway<H> {
 
     /// What each stage has due on a tick. No stream is touched here: whose time has come is woken.
     fn chores(&mut self) {
-        let unwoken = std::mem::take(&mut self.unwoken);
-        unwoken.into_iter().for_each(|id| self.wake(id));
-        self.give_up_lost_questions();
+        let mut due = std::mem::take(&mut self.unwoken);
+        self.give_up_lost_questions(&mut due);
         self.shared.policy.limits.chores(&*self.shared.host);
-        self.wake_silent_streams();
+        self.find_silent_streams(&mut due);
+        for id in due {
+            self.wake(id);
+        }
     }
 
     /// Whoever waits for an answer that got lost is told what stands for it: that nothing is known.
-    fn give_up_lost_questions(&mut self) {
-        let Shared {
-            host,
-            telemetry,
-            keys,
-            ticks,
-            ..
-        } = &*self.shared;
-        let lost = keys.as_ref().map(|keys| keys.take_lost(ticks.get()));
-        let mut waiting = Vec::new();
-        for question in lost.into_iter().flatten() {
-            telemetry.validator_lost(&**host);
-            waiting.extend(question.answer(Knowledge::Unknown));
+    fn give_up_lost_questions(&self, due: &mut Vec<StreamId>) {
+        let shared = &*self.shared;
+        let Some(keys) = &shared.keys else {
+            return;
+        };
+        for question in keys.take_lost(shared.ticks.get()) {
+            shared.telemetry.validator_lost(&*shared.host);
+            due.append(&mut question.answer(Knowledge::Unknown));
         }
-        waiting.into_iter().for_each(|id| self.wake(id));
     }
 
-    fn wake_silent_streams(&mut self) {
+    fn find_silent_streams(&self, due: &mut Vec<StreamId>) {
         let now = self.shared.ticks.get();
-        let silent = self.streams.iter().filter(|(_, it)| it.is_silent(now));
-        let silent: Vec<_> = silent.map(|(id, _)| *id).collect();
-        silent.into_iter().for_each(|id| self.wake(id));
+        for (id, stream) in &self.streams {
+            if stream.is_silent(now) {
+                due.push(*id);
+            }
+        }
     }
 
     /// Has a stream's turn come by an event of its own, see [`Host::wake`]; if there is none to be had, after the next tick.
+    #[inline(never)]
     fn wake(&mut self, id: StreamId) {
         if let Err(error) = self.shared.host.wake(id) {
             self.shared.telemetry.host_failed(&*self.shared.host, error);
-            self.unwoken.push(id);
+            if !self.unwoken.contains(&id) {
+                self.unwoken.push(id);
+            }
         }
     }
 
     /// A stream's turn has come: it is answered, let go on or ended, and no other is.
-    pub fn on_wake(&mut self, id: StreamId) {
+    pub fn on_wake(&mut self, id: StreamId, io: &H::Stream) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
         let shared = &self.shared;
-        if !shared.host.select(id) {
-            self.end(id);
-        } else if matches!(stream.phase, Phase::Walking(_)) {
-            if shared.go_on(stream) == Flow::Continue {
-                shared.host.resume();
+        if matches!(stream.phase, Phase::Walking(_)) {
+            if shared.go_on(stream, io) == Flow::Continue {
+                io.resume();
             }
         } else if stream.is_silent(shared.ticks.get()) {
             // It might have given a sign of life since the tick.
-            shared.end_silence(stream);
+            shared.end_silence(stream, io);
         }
     }
 
-    /// Every stream leaves here, and nowhere else: it is counted, and whatever its walk still holds or waits for is dropped.
-    fn end(&mut self, id: StreamId) {
+    /// The stream is over. Every stream leaves here and nowhere else: it is counted by what became of it, and whatever its
+    /// walk still holds or waits for is dropped with it.
+    pub fn on_end(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.remove(&id) {
             let Shared {
                 host,
@@ -250,19 +254,21 @@ impl<H: Host> Gateway<H> {
                 telemetry,
                 ..
             } = &*self.shared;
-            telemetry.ended(&**host, policy, &stream.facts.borrow(), stream.outcome());
+            let facts = stream.common.facts.borrow();
+            telemetry.ended(&**host, policy, &facts, stream.outcome());
         }
     }
 }
 
 impl<H: Host> Shared<H> {
     /// Lets a stream's walk go on as far as it comes.
-    fn go_on(&self, stream: &mut Stream) -> Flow {
+    fn go_on(&self, stream: &mut Stream<H::Stream>, io: &H::Stream) -> Flow {
         let Phase::Walking(walk) = &mut stream.phase else {
             return Flow::Hold;
         };
         // Nobody is told by the waker: whoever has what is waited for has the stream woken.
-        let came = walk.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let poll = || walk.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let came = stream.common.lend(io, poll);
         match came {
             Poll::Pending => Flow::Hold,
             Poll::Ready(Ok(())) => {
@@ -271,37 +277,37 @@ impl<H: Host> Shared<H> {
                 Flow::Continue
             }
             Poll::Ready(Err(refusal)) => {
-                forward::identify(&*self.host, &self.policy, &stream.facts.borrow());
-                self.reply(stream, &refusal);
+                forward::refuse(io, &self.policy, &stream.common.facts.borrow(), &refusal);
+                self.reply(stream, io, &refusal);
                 Flow::Hold
             }
         }
     }
 
     /// Ends a stream whose agent was silent for too long.
-    fn end_silence(&self, stream: &mut Stream) {
+    fn end_silence(&self, stream: &mut Stream<H::Stream>, io: &H::Stream) {
         if stream.answered {
             stream.phase = Phase::Ended(stream.outcome());
-            self.host.reset();
+            io.reset();
         } else {
-            self.reply(stream, &Refusal::AgentTimeout);
+            self.reply(stream, io, &Refusal::AgentTimeout);
         }
     }
 
     /// Answers a request here.
     #[inline(never)]
-    fn reply(&self, stream: &mut Stream, refusal: &Refusal) {
-        let facts = stream.facts.borrow();
+    fn reply(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, refusal: &Refusal) {
+        let facts = stream.common.facts.borrow();
         let asked = facts.asked(|| self.host.now());
         let reply = answer(refusal, asked, facts.rate_limit_headers());
         drop(facts);
         stream.phase = Phase::Ended(refusal.code());
-        self.host.reply(&reply);
+        io.reply(&reply);
     }
 }
 
 /// Of what waits it shows nothing: a walk holds a request, and may hold a key.
-impl<H> std::fmt::Debug for Gateway<H> {
+impl<H: Host> std::fmt::Debug for Gateway<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gateway")
             .field("policy", &self.shared.policy)

@@ -126,10 +126,12 @@ impl<T: Eq + Hash + Clone, A: Clone> Questions<T, A> {
         let seconds = self.patience.as_secs() + u64::from(self.patience.subsec_nanos() > 0);
         let is_lost =
             |question: &Question<A>| now.since(question.tick) >= seconds.saturating_add(2);
-        let state = self.state.borrow();
-        let lost = state.by_topic.values().filter(|question| is_lost(question));
-        let lost: Vec<_> = lost.map(|question| question.callout).collect();
-        drop(state);
+        let mut lost = Vec::new();
+        for question in self.state.borrow().by_topic.values() {
+            if is_lost(question) {
+                lost.push(question.callout);
+            }
+        }
         lost.into_iter().filter_map(|id| self.take(id)).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::compiled::Compiled;
 use crate::config::policy::{KeySource, Protocol};
-use crate::host::{HeaderBlock, Host, HostError, Sensitive};
+use crate::host::{HeaderBlock, HostError, Sensitive, StreamIo};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
 use crate::reply::Refusal;
 use crate::routing::Path;
@@ -30,12 +30,12 @@ impl Request {
     /// Reads all headers in one pass, and takes out of the request what must not travel on: keys, and headers
     /// that belong to the gateway. This comes first, so that neither an agent, a local reply nor the access log sees them,
     /// whatever becomes of the request.
-    pub(super) fn read<H: Host>(
-        host: &H,
+    pub(super) fn read(
+        stream: &impl StreamIo,
         policy: &Compiled,
         end_of_stream: bool,
     ) -> Result<Self, HostError> {
-        let headers = host.request_headers()?;
+        let headers = stream.request_headers()?;
         let mut request = Self {
             upgrade: Upgrade::of(&headers),
             headers,
@@ -43,7 +43,7 @@ impl Request {
             end_of_stream,
         };
         let sources = &policy.policy.clients.key_sources;
-        request.cleansed_path = cleanse(&Headers(host), sources, request.presented());
+        request.cleansed_path = cleanse(&Headers(stream), sources, request.presented());
         Ok(request)
     }
 
@@ -116,15 +116,15 @@ impl Request {
 }
 
 /// Takes out of a request's trailers what must not travel on. They end up among the headers of agents that merge both.
-pub(super) fn cleanse_trailers<H: Host>(host: &H, policy: &Compiled) -> Result<(), HostError> {
-    let trailers = host.request_trailers()?;
+pub(super) fn cleanse_trailers(stream: &impl StreamIo, policy: &Compiled) -> Result<(), HostError> {
+    let trailers = stream.request_trailers()?;
     let presented = Presented {
         headers: &trailers,
         path: b"",
         handshake: false,
     };
     cleanse(
-        &Trailers(host),
+        &Trailers(stream),
         &policy.policy.clients.key_sources,
         presented,
     );
@@ -171,9 +171,9 @@ trait Fields {
     fn remove(&self, name: &[u8]);
 }
 
-struct Headers<'a, H>(&'a H);
+struct Headers<'a, S>(&'a S);
 
-impl<H: Host> Fields for Headers<'_, H> {
+impl<S: StreamIo> Fields for Headers<'_, S> {
     fn set(&self, name: &str, value: &[u8]) {
         self.0.set_request_header(name, value);
     }
@@ -183,9 +183,9 @@ impl<H: Host> Fields for Headers<'_, H> {
     }
 }
 
-struct Trailers<'a, H>(&'a H);
+struct Trailers<'a, S>(&'a S);
 
-impl<H: Host> Fields for Trailers<'_, H> {
+impl<S: StreamIo> Fields for Trailers<'_, S> {
     fn set(&self, name: &str, value: &[u8]) {
         self.0.set_request_trailer(name, value);
     }

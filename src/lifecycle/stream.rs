@@ -13,9 +13,9 @@ use crate::limits::Count;
 use crate::reply::{Asked, Refusal};
 
 /// One request and its response, as the driver keeps it.
-pub(super) struct Stream {
+pub(super) struct Stream<S> {
     pub(super) phase: Phase,
-    pub(super) facts: Rc<RefCell<Facts>>,
+    pub(super) common: Rc<Common<S>>,
     /// The response's headers have arrived.
     pub(super) answered: bool,
 }
@@ -28,6 +28,14 @@ pub(super) enum Phase {
     Forwarded,
     /// Ended here; this is what became of it.
     Ended(&'static str),
+}
+
+/// What the driver and a stream's walk both reach.
+pub(super) struct Common<S> {
+    /// Never borrowed while something is awaited.
+    pub(super) facts: RefCell<Facts>,
+    /// The stream itself, while the walk has its turn.
+    lent: RefCell<Option<S>>,
 }
 
 /// A walk that is under way. Whatever it holds it gives back when it is dropped.
@@ -62,16 +70,40 @@ struct SilenceBound {
     last: Ticks,
 }
 
-impl std::fmt::Debug for Stream {
+impl<S> std::fmt::Debug for Stream<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Stream")
             .field("outcome", &self.outcome())
-            .field("facts", &self.facts)
+            .field("facts", &self.common.facts)
             .finish_non_exhaustive()
     }
 }
 
-impl Stream {
+impl<S> Default for Common<S> {
+    fn default() -> Self {
+        Self {
+            facts: RefCell::default(),
+            lent: RefCell::new(None),
+        }
+    }
+}
+
+impl<S: Clone> Common<S> {
+    /// Lends the stream to whatever `f` polls, and takes it back.
+    pub(super) fn lend<T>(&self, stream: &S, f: impl FnOnce() -> T) -> T {
+        self.lent.replace(Some(stream.clone()));
+        let done = f();
+        self.lent.replace(None);
+        done
+    }
+
+    /// Does something with the stream. `None`: this is not its turn.
+    pub(super) fn with_stream<T>(&self, f: impl FnOnce(&S) -> T) -> Option<T> {
+        self.lent.borrow().as_ref().map(f)
+    }
+}
+
+impl<S> Stream<S> {
     /// What is counted of it, if it ends now.
     pub(super) fn outcome(&self) -> &'static str {
         match self.phase {
@@ -87,12 +119,12 @@ impl Stream {
 
     /// The stream has given a sign of life.
     pub(super) fn active(&self, now: Ticks) {
-        self.facts.borrow_mut().active(now);
+        self.common.facts.borrow_mut().active(now);
     }
 
     /// True if the stream was handed over and has been silent for longer than it may.
     pub(super) fn is_silent(&self, now: Ticks) -> bool {
-        self.is_forwarded() && self.facts.borrow().is_silent(now)
+        self.is_forwarded() && self.common.facts.borrow().is_silent(now)
     }
 }
 
@@ -178,5 +210,18 @@ impl Facts {
     fn is_silent(&self, now: Ticks) -> bool {
         let too_long = |bound: SilenceBound| now.since(bound.last) > bound.seconds;
         self.silence.is_some_and(too_long)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_at_hand_only_while_it_is_lent() {
+        let common = Common::default();
+        assert_eq!(common.with_stream(|it: &u8| *it), None);
+        assert_eq!(common.lend(&7, || common.with_stream(|it| *it)), Some(7));
+        assert_eq!(common.with_stream(|it| *it), None);
     }
 }

@@ -1,5 +1,4 @@
-//! Metrics, and the lines of the log that traffic can cause. Names of labels stand in the metric's name, as
-//! `waykeeper_requests_total;route=chat;agent=gpu;outcome=allowed;`; Envoy's stats tags take them apart.
+//! Metrics, and the lines of the log that traffic can cause.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -47,9 +46,8 @@ impl Telemetry {
         let metric = requests.get(&id).copied().or_else(|| {
             let (route, agent) = policy.names(facts.route, facts.agent);
             let (route, agent) = (route.unwrap_or(NONE), agent.unwrap_or(NONE));
-            let name =
-                format!("waykeeper_requests_total;route={route};agent={agent};outcome={outcome};");
-            let metric = host.counter(&name)?;
+            let labels = [("route", route), ("agent", agent), ("outcome", outcome)];
+            let metric = host.counter("waykeeper_requests_total", &labels)?;
             requests.insert(id, metric);
             Some(metric)
         });
@@ -67,9 +65,8 @@ impl Telemetry {
             (miss_metric, "miss")
         };
         if cell.get().is_none() {
-            cell.set(host.counter(&format!(
-                "waykeeper_remembered_keys_total;outcome={outcome};"
-            )));
+            let labels = [("outcome", outcome)];
+            cell.set(host.counter("waykeeper_remembered_keys_total", &labels));
         }
         if let Some(metric) = cell.get() {
             host.increment(metric);
@@ -121,6 +118,7 @@ impl Telemetry {
         );
     }
 
+    #[cold]
     fn validator_failed<H: Host>(&self, host: &H, kind: &'static str, line: fmt::Arguments<'_>) {
         if self.log.log(Level::Warn, kind, host.now(), line) {
             self.validator_fails.set(true);
@@ -196,6 +194,7 @@ impl Telemetry {
     }
 
     /// The host did not give what a request was to be decided by, or an answer to be told of.
+    #[cold]
     pub(super) fn host_failed<H: Host>(&self, host: &H, error: HostError) {
         self.log.log(
             Level::Error,
@@ -205,12 +204,12 @@ impl Telemetry {
         );
     }
 
+    #[inline(never)]
     fn validator_call<H: Host>(&self, host: &H, outcome: &'static str) {
         let mut calls = self.validator_calls.borrow_mut();
         let metric = calls.get(outcome).copied().or_else(|| {
-            let metric = host.counter(&format!(
-                "waykeeper_validator_calls_total;outcome={outcome};"
-            ))?;
+            let labels = [("outcome", outcome)];
+            let metric = host.counter("waykeeper_validator_calls_total", &labels)?;
             calls.insert(outcome, metric);
             Some(metric)
         });

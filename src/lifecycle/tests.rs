@@ -65,7 +65,8 @@ impl World {
         ];
         all.extend(headers);
         self.host.begin(id, &all);
-        self.gateway.on_request_headers(id, false)
+        self.gateway
+            .on_request_headers(id, &self.host.io(id), false)
     }
 
     /// A request whose key the validator is asked about, and answers for.
@@ -98,7 +99,7 @@ impl World {
     /// Gives all streams their turn that were promised one.
     fn turns(&mut self) {
         for id in self.host.woken() {
-            self.gateway.on_wake(id);
+            self.gateway.on_wake(id, &self.host.io(id));
         }
     }
 
@@ -318,7 +319,9 @@ fn an_agent_without_a_place_does_not_call_back_a_caller_whom_its_limits_refuse()
         world.validated(STREAM, "POST", "/chat", &[]);
         world.process.pass(Duration::from_secs(10));
         world.host.respond(STREAM, response);
-        world.gateway.on_response_headers(STREAM);
+        world
+            .gateway
+            .on_response_headers(STREAM, &world.host.io(STREAM));
         ResponseHeaders(world.stream(STREAM).response).get("retry-after")
     };
     let text = |text: &str| Some(text.to_owned());
@@ -395,10 +398,10 @@ fn each_that_waits_is_let_go_on_in_a_turn_of_its_own_and_at_the_time_of_that_tur
         if turn == 3 {
             world.process.pass(Duration::from_secs(1200));
         }
-        world.gateway.on_wake(id);
+        world.gateway.on_wake(id, &world.host.io(id));
         assert_eq!(touched(&world), turn + 1);
         // A turn that nobody waits for any more changes nothing.
-        world.gateway.on_wake(id);
+        world.gateway.on_wake(id, &world.host.io(id));
         assert_eq!(touched(&world), turn + 1);
     }
     assert!(ids.iter().all(|id| world.stream(*id).resumed));
@@ -409,7 +412,9 @@ fn a_stream_that_gives_a_sign_of_life_before_its_turn_is_not_ended() {
     let mut world = World::new();
     world.validated(STREAM, "GET", "/events", &[]);
     world.host.respond(STREAM, &[(":status", "200")]);
-    world.gateway.on_response_headers(STREAM);
+    world
+        .gateway
+        .on_response_headers(STREAM, &world.host.io(STREAM));
     for _ in 0..4 {
         world.gateway.on_tick();
     }
@@ -433,9 +438,24 @@ fn a_caller_that_leaves_just_before_the_answer_is_no_trouble() {
 fn nothing_of_a_waiting_request_goes_on() {
     let mut world = World::new();
     world.request(STREAM, "POST", "/chat", &[("x-api-key", "secret")]);
-    assert_eq!(world.gateway.on_request_body(STREAM, 5), Flow::Hold);
-    assert_eq!(world.gateway.on_request_trailers(STREAM), Flow::Hold);
-    assert_eq!(world.gateway.on_request_body(StreamId(99), 5), Flow::Hold);
+    assert_eq!(
+        world
+            .gateway
+            .on_request_body(STREAM, &world.host.io(STREAM), 5),
+        Flow::Hold
+    );
+    assert_eq!(
+        world
+            .gateway
+            .on_request_trailers(STREAM, &world.host.io(STREAM)),
+        Flow::Hold
+    );
+    assert_eq!(
+        world
+            .gateway
+            .on_request_body(StreamId(99), &world.host.io(StreamId(99)), 5),
+        Flow::Hold
+    );
 }
 
 #[test]
@@ -476,8 +496,18 @@ fn a_request_that_the_host_does_not_show_goes_nowhere() {
         world.refusal(STREAM).as_deref(),
         Some("gateway_unavailable")
     );
-    assert_eq!(world.gateway.on_request_body(STREAM, 1), Flow::Hold);
-    assert_eq!(world.gateway.on_request_trailers(STREAM), Flow::Hold);
+    assert_eq!(
+        world
+            .gateway
+            .on_request_body(STREAM, &world.host.io(STREAM), 1),
+        Flow::Hold
+    );
+    assert_eq!(
+        world
+            .gateway
+            .on_request_trailers(STREAM, &world.host.io(STREAM)),
+        Flow::Hold
+    );
 }
 
 #[test]
@@ -606,7 +636,9 @@ fn each_request_counts_once_when_it_ends_by_what_became_of_it() {
     };
     // Allowed, then too large; allowed, then silent; allowed; broken off in the middle.
     world.validated(StreamId(1), "POST", "/chat", &[]);
-    world.gateway.on_request_body(StreamId(1), 11);
+    world
+        .gateway
+        .on_request_body(StreamId(1), &world.host.io(StreamId(1)), 11);
     world.validated(StreamId(2), "GET", "/events", &[]);
     for id in [3, 4] {
         world.request(StreamId(id), "GET", "/open", &[]);
@@ -687,7 +719,9 @@ fn a_handshake_is_answered_with_a_protocol_that_was_offered() {
         let mut response = vec![(":status", "101")];
         response.extend(chosen.map(|protocol| ("sec-websocket-protocol", protocol)));
         world.host.respond(STREAM, &response);
-        world.gateway.on_response_headers(STREAM);
+        world
+            .gateway
+            .on_response_headers(STREAM, &world.host.io(STREAM));
         let response = ResponseHeaders(world.stream(STREAM).response);
         (
             world.upstream(STREAM, "sec-websocket-protocol"),
@@ -723,9 +757,24 @@ impl ResponseHeaders {
 fn a_body_that_grows_beyond_its_bound_is_refused() {
     let mut world = World::new();
     world.validated(STREAM, "POST", "/chat", &[]);
-    assert_eq!(world.gateway.on_request_body(STREAM, 6), Flow::Continue);
-    assert_eq!(world.gateway.on_request_body(STREAM, 4), Flow::Continue);
-    assert_eq!(world.gateway.on_request_body(STREAM, 1), Flow::Hold);
+    assert_eq!(
+        world
+            .gateway
+            .on_request_body(STREAM, &world.host.io(STREAM), 6),
+        Flow::Continue
+    );
+    assert_eq!(
+        world
+            .gateway
+            .on_request_body(STREAM, &world.host.io(STREAM), 4),
+        Flow::Continue
+    );
+    assert_eq!(
+        world
+            .gateway
+            .on_request_body(STREAM, &world.host.io(STREAM), 1),
+        Flow::Hold
+    );
     assert_eq!(world.refusal(STREAM).as_deref(), Some("body_too_large"));
 }
 
@@ -737,7 +786,9 @@ fn the_callers_limits_stand_on_the_response_in_place_of_the_agents() {
         STREAM,
         &[(":status", "200"), ("ratelimit", "\"theirs\";r=1;t=1")],
     );
-    world.gateway.on_response_headers(STREAM);
+    world
+        .gateway
+        .on_response_headers(STREAM, &world.host.io(STREAM));
     let response = ResponseHeaders(world.stream(STREAM).response);
     assert_eq!(
         response.get("ratelimit").as_deref(),
@@ -763,7 +814,9 @@ fn an_unlimited_response_passes_as_the_agent_sent_it() {
     world.request(STREAM, "GET", "/open", &[]);
     let sent = [(":status", "200"), ("x-ratelimit-limit-requests", "7")];
     world.host.respond(STREAM, &sent);
-    world.gateway.on_response_headers(STREAM);
+    world
+        .gateway
+        .on_response_headers(STREAM, &world.host.io(STREAM));
     let response = ResponseHeaders(world.stream(STREAM).response);
     assert_eq!(
         response.get("x-ratelimit-limit-requests").as_deref(),
@@ -781,7 +834,7 @@ fn a_stream_that_falls_silent_is_ended_and_one_that_does_not_is_not() {
     world.validated(StreamId(2), "GET", "/events", &[]);
     for id in [STREAM, StreamId(2)] {
         world.host.respond(id, &[(":status", "200")]);
-        world.gateway.on_response_headers(id);
+        world.gateway.on_response_headers(id, &world.host.io(id));
     }
     for _ in 0..4 {
         world.tick();
@@ -837,7 +890,10 @@ fn trailers_go_on_without_keys_and_names_of_the_gateway_s_also_when_they_wait() 
         let key = [("x-api-key", "secret")];
         assert_eq!(world.request(id, "POST", "/chat", &key), flow);
         world.host.trail(id, &trailers);
-        assert_eq!(world.gateway.on_request_trailers(id), flow);
+        assert_eq!(
+            world.gateway.on_request_trailers(id, &world.host.io(id)),
+            flow
+        );
         let kept = [(b"x-checksum".to_vec(), b"1".to_vec())];
         assert_eq!(world.stream(id).trailers, kept);
         if flow == Flow::Hold {
@@ -923,7 +979,7 @@ fn what_a_refused_request_took_is_given_back_on_a_tick() {
     assert!(world.gateway.needs_ticks());
     world.validated(STREAM, "POST", "/chat", &[]);
     let remaining = |world: &World, id: StreamId| {
-        let facts = world.gateway.streams[&id].facts.borrow();
+        let facts = world.gateway.streams[&id].common.facts.borrow();
         let rate = facts.rate_limit_headers();
         rate[3].1.clone()
     };

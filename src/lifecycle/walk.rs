@@ -8,16 +8,15 @@
 //! polls the walk again when the stream's turn has come. What one stage learns and another needs is handed over here; the
 //! stages know nothing of each other.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::failure::{Failure, refusal};
-use super::forward::{forward, name_upgrade};
+use super::forward::forward;
 use super::request::Request;
 use super::shared::Shared;
-use super::stream::Facts;
+use super::stream::Common;
 use crate::config::policy::{AgentId, PlanId, Route, RouteId};
-use crate::host::{Host, Sensitive, StreamId};
+use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find};
 use crate::limits::{Caller, Count, Limits, host_of};
 use crate::reply::Refusal;
@@ -25,11 +24,10 @@ use crate::routing::{BadPath, Chosen, NoMatch, Path, choose};
 use crate::state::StateError;
 
 /// What a walk has at hand: it outlives the callback that began it.
-pub(super) struct Walk<H> {
+pub(super) struct Walk<H: Host> {
     pub(super) id: StreamId,
     pub(super) shared: Rc<Shared<H>>,
-    /// Never borrowed while something is awaited.
-    pub(super) facts: Rc<RefCell<Facts>>,
+    pub(super) common: Rc<Common<H::Stream>>,
 }
 
 impl From<BadPath> for Refusal {
@@ -57,9 +55,10 @@ impl<H: Host> Walk<H> {
     /// Reads the request, and takes out of it what must not travel on.
     fn read(&self, end_of_stream: bool) -> Result<Request, Refusal> {
         let shared = &self.shared;
-        let request = Request::read(&*shared.host, &shared.policy, end_of_stream)
+        let request = self
+            .with_stream(|stream| Request::read(stream, &shared.policy, end_of_stream))?
             .map_err(|error| self.failed(Failure::Unread(error)))?;
-        let mut facts = self.facts.borrow_mut();
+        let mut facts = self.common.facts.borrow_mut();
         facts.request_id = request.id().map(|id| Sensitive(id.to_vec()));
         facts.grpc = request.is_grpc();
         Ok(request)
@@ -72,13 +71,11 @@ impl<H: Host> Walk<H> {
             Ok(id) => {
                 let route = policy.route(id).ok_or(Refusal::NoRoute)?;
                 path.allow(Some(route.encoded_slashes))?;
-                let mut facts = self.facts.borrow_mut();
+                let mut facts = self.common.facts.borrow_mut();
                 facts.route = Some(id);
                 let rewrite = route.prefix_rewrite.as_deref();
                 facts.rewritten_path = path.rewritten(&route.prefix, rewrite).map(Sensitive);
-                request
-                    .check_upgrade(route.protocol)
-                    .inspect_err(|refusal| name_upgrade(&*self.shared.host, refusal))?;
+                request.check_upgrade(route.protocol)?;
                 Ok((id, route))
             }
             Err(NoMatch::Method(others)) => Err(self.other_method(&path, &others)),
@@ -158,7 +155,7 @@ impl<H: Host> Walk<H> {
         let allowed = client
             .as_ref()
             .is_none_or(|client| client.has_one_of(&route.roles));
-        self.facts.borrow_mut().client = client;
+        self.common.facts.borrow_mut().client = client;
         if allowed {
             Ok(())
         } else {
@@ -172,7 +169,7 @@ impl<H: Host> Walk<H> {
                 self.look(id);
             }
         })?;
-        self.facts.borrow_mut().agent = Some(agent);
+        self.common.facts.borrow_mut().agent = Some(agent);
         Ok(())
     }
 
@@ -200,7 +197,7 @@ impl<H: Host> Walk<H> {
             limits.look(&*self.shared.host, caller, plan, route)
         });
         if let Ok(Ok(count)) = count {
-            self.facts.borrow_mut().looked_at(count);
+            self.common.facts.borrow_mut().looked_at(count);
         }
     }
 
@@ -211,7 +208,7 @@ impl<H: Host> Walk<H> {
         ask: impl FnOnce(&Limits, Caller<'_>, Option<PlanId>) -> T,
     ) -> Result<T, Refusal> {
         let limits = &self.shared.policy.limits;
-        Ok(match &self.facts.borrow().client {
+        Ok(match &self.common.facts.borrow().client {
             Some(client) => ask(limits, Caller::Client(&client.id), client.plan),
             None => {
                 let address = if limits.counts_anonymous(route) {
@@ -226,12 +223,12 @@ impl<H: Host> Walk<H> {
 
     fn counted(&self, count: Result<Count, StateError>) -> Result<(), Refusal> {
         let count = count.map_err(|error| self.failed(Failure::Limits(error)))?;
-        let mut facts = self.facts.borrow_mut();
+        let mut facts = self.common.facts.borrow_mut();
         facts.counted(count, || self.shared.host.now())
     }
 
     fn address(&self) -> Result<Vec<u8>, Refusal> {
-        let peer = self.shared.host.caller_address();
+        let peer = self.with_stream(StreamIo::caller_address)?;
         let peer = peer.ok_or_else(|| self.failed(Failure::NoAddress))?;
         Ok(host_of(&peer))
     }
@@ -239,12 +236,16 @@ impl<H: Host> Walk<H> {
     /// Bounds what may still come, and hands the request over.
     fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
         let policy = &self.shared.policy;
-        let mut facts = self.facts.borrow_mut();
+        let mut facts = self.common.facts.borrow_mut();
         facts.bound_body(route.max_body, request.content_length())?;
         facts.bound_silence(route.idle_timeout);
         facts.protocol = request.protocol_for_caller(policy);
-        forward(&*self.shared.host, policy, &facts);
-        Ok(())
+        self.with_stream(|stream| forward(stream, policy, &facts))
+    }
+
+    fn with_stream<T>(&self, f: impl FnOnce(&H::Stream) -> T) -> Result<T, Refusal> {
+        let done = self.common.with_stream(f);
+        done.ok_or_else(|| self.failed(Failure::NotLent))
     }
 
     fn failed(&self, failure: Failure) -> Refusal {

@@ -174,7 +174,7 @@ impl Tally {
             return;
         }
         if self.metric.get().is_none() {
-            self.metric.set(host.counter(self.name));
+            self.metric.set(host.counter(self.name, &[]));
         }
         if let Some(metric) = self.metric.get() {
             for _ in 0..number {

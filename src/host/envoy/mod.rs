@@ -11,9 +11,10 @@ use std::rc::Rc;
 use log::Level;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
+use super::metrics::named;
 use super::{
     Callout, CalloutAnswer, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
-    MetricId, StreamId, Swap, Throttle, Timestamp, Version, encode,
+    MetricId, StreamId, StreamIo, Swap, Throttle, Timestamp, Version, encode,
 };
 pub(crate) use wakes::woken;
 
@@ -25,6 +26,12 @@ pub(crate) struct Envoy {
     vm: Rc<Vm>,
     /// `None`: streams are not woken here.
     wakes: Option<Wakes>,
+}
+
+/// The stream that Envoy is at.
+#[derive(Debug, Clone)]
+pub(crate) struct EnvoyStream {
+    vm: Rc<Vm>,
 }
 
 /// What all root contexts of a VM share.
@@ -63,6 +70,19 @@ impl Envoy {
         })
     }
 
+    /// The stream whose own callback is under way.
+    pub(crate) fn stream_at_hand(&self) -> EnvoyStream {
+        EnvoyStream {
+            vm: Rc::clone(&self.vm),
+        }
+    }
+
+    /// A stream whose turn has come, in an event that is its own but not by name. `None`: it is gone.
+    pub(crate) fn stream(&self, id: StreamId) -> Option<EnvoyStream> {
+        hostcalls::set_effective_context(id.0).ok()?;
+        Some(self.stream_at_hand())
+    }
+
     /// The least severe messages that Envoy's log takes.
     pub(crate) fn log_level(&self) -> LogLevel {
         hostcalls::log_level().unwrap_or(LogLevel::Info)
@@ -79,7 +99,7 @@ impl Envoy {
 
     /// Has `on_tick` called once a second.
     pub(crate) fn tick_each_second(&self) {
-        self.tell(hostcalls::set_tick_period(1000));
+        self.vm.tell(hostcalls::set_tick_period(1000));
     }
 
     /// The answer to the callout whose callback is under way, if it is not larger than `max_body`.
@@ -107,6 +127,21 @@ impl Envoy {
         }
     }
 
+    fn metric(&self, kind: MetricType, name: &str) -> Option<MetricId> {
+        if let Some(id) = self.vm.metrics.borrow().get(name) {
+            return Some(*id);
+        }
+        let id = hostcalls::define_metric(kind, name).map(MetricId);
+        if let Err(error) = id {
+            self.vm.complain("metric", format_args!("{name}: {error}"));
+        }
+        let id = id.ok()?;
+        self.vm.metrics.borrow_mut().insert(name.to_owned(), id);
+        Some(id)
+    }
+}
+
+impl Vm {
     /// A refused hostcall changes nothing about a request that was decided on; the log tells of it.
     fn tell(&self, result: Result<(), HostError>) {
         if let Err(error) = result {
@@ -116,27 +151,20 @@ impl Envoy {
 
     #[cold]
     fn complain(&self, kind: &'static str, line: fmt::Arguments<'_>) {
-        self.vm.log.log(Level::Warn, kind, self.now(), line);
-    }
-
-    fn metric(&self, kind: MetricType, name: &str) -> Option<MetricId> {
-        if let Some(id) = self.vm.metrics.borrow().get(name) {
-            return Some(*id);
-        }
-        let id = hostcalls::define_metric(kind, name).map(MetricId);
-        if let Err(error) = id {
-            self.complain("metric", format_args!("{name}: {error}"));
-        }
-        let id = id.ok()?;
-        self.vm.metrics.borrow_mut().insert(name.to_owned(), id);
-        Some(id)
+        self.log.log(Level::Warn, kind, now(), line);
     }
 }
 
+/// The time now. A host without a clock would be no host; at the beginning of time all limits still hold.
+fn now() -> Timestamp {
+    Timestamp(hostcalls::current_time().unwrap_or(0))
+}
+
 impl Host for Envoy {
+    type Stream = EnvoyStream;
+
     fn now(&self) -> Timestamp {
-        // A host without a clock would be no host; at the beginning of time all limits still hold.
-        Timestamp(hostcalls::current_time().unwrap_or(0))
+        now()
     }
 
     fn random(&self) -> u64 {
@@ -181,10 +209,6 @@ impl Host for Envoy {
         hostcalls::set_shared_data(&key(cell), value, 0)
     }
 
-    fn select(&self, stream: StreamId) -> bool {
-        hostcalls::set_effective_context(stream.0).is_ok()
-    }
-
     fn wake(&self, stream: StreamId) -> Result<(), HostError> {
         let nobody = HostError {
             call: "to wake a stream",
@@ -193,12 +217,36 @@ impl Host for Envoy {
         self.wakes.as_ref().ok_or(nobody)?.wake(stream)
     }
 
+    fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
+        let headers = encode(callout.headers);
+        let timeout = u32::try_from(callout.timeout.as_millis()).unwrap_or(u32::MAX);
+        hostcalls::http_call(callout.cluster, &headers, callout.body, timeout).map(CalloutId)
+    }
+
+    fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
+        self.metric(MetricType::Counter, &named(name, labels))
+    }
+
+    fn histogram(&self, name: &str) -> Option<MetricId> {
+        self.metric(MetricType::Histogram, name)
+    }
+
+    fn increment(&self, counter: MetricId) {
+        self.vm.tell(hostcalls::increment_metric(counter.0));
+    }
+
+    fn record(&self, histogram: MetricId, value: u64) {
+        self.vm.tell(hostcalls::record_metric(histogram.0, value));
+    }
+}
+
+impl StreamIo for EnvoyStream {
     fn request_headers(&self) -> Result<HeaderBlock, HostError> {
         headers(MapType::HttpRequestHeaders)
     }
 
     fn set_request_header(&self, name: &str, value: &[u8]) {
-        self.tell(hostcalls::replace_header(
+        self.vm.tell(hostcalls::replace_header(
             MapType::HttpRequestHeaders,
             name.as_bytes(),
             value,
@@ -206,7 +254,8 @@ impl Host for Envoy {
     }
 
     fn remove_request_header(&self, name: &[u8]) {
-        self.tell(hostcalls::remove_header(MapType::HttpRequestHeaders, name));
+        self.vm
+            .tell(hostcalls::remove_header(MapType::HttpRequestHeaders, name));
     }
 
     fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
@@ -214,7 +263,7 @@ impl Host for Envoy {
     }
 
     fn set_request_trailer(&self, name: &str, value: &[u8]) {
-        self.tell(hostcalls::replace_header(
+        self.vm.tell(hostcalls::replace_header(
             MapType::HttpRequestTrailers,
             name.as_bytes(),
             value,
@@ -222,7 +271,8 @@ impl Host for Envoy {
     }
 
     fn remove_request_trailer(&self, name: &[u8]) {
-        self.tell(hostcalls::remove_header(MapType::HttpRequestTrailers, name));
+        self.vm
+            .tell(hostcalls::remove_header(MapType::HttpRequestTrailers, name));
     }
 
     fn response_headers(&self) -> Result<HeaderBlock, HostError> {
@@ -230,7 +280,7 @@ impl Host for Envoy {
     }
 
     fn set_response_header(&self, name: &str, value: &[u8]) {
-        self.tell(hostcalls::replace_header(
+        self.vm.tell(hostcalls::replace_header(
             MapType::HttpResponseHeaders,
             name.as_bytes(),
             value,
@@ -243,7 +293,7 @@ impl Host for Envoy {
 
     fn reply(&self, reply: &LocalReply) {
         let headers = encode(&reply.headers);
-        self.tell(hostcalls::send_local_response(
+        self.vm.tell(hostcalls::send_local_response(
             reply.status,
             &reply.details,
             &headers,
@@ -253,33 +303,13 @@ impl Host for Envoy {
     }
 
     fn resume(&self) {
-        self.tell(hostcalls::continue_stream(StreamType::HttpRequest));
+        self.vm
+            .tell(hostcalls::continue_stream(StreamType::HttpRequest));
     }
 
     fn reset(&self) {
-        self.tell(hostcalls::close_stream(StreamType::HttpRequest));
-    }
-
-    fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
-        let headers = encode(callout.headers);
-        let timeout = u32::try_from(callout.timeout.as_millis()).unwrap_or(u32::MAX);
-        hostcalls::http_call(callout.cluster, &headers, callout.body, timeout).map(CalloutId)
-    }
-
-    fn counter(&self, name: &str) -> Option<MetricId> {
-        self.metric(MetricType::Counter, name)
-    }
-
-    fn histogram(&self, name: &str) -> Option<MetricId> {
-        self.metric(MetricType::Histogram, name)
-    }
-
-    fn increment(&self, counter: MetricId) {
-        self.tell(hostcalls::increment_metric(counter.0));
-    }
-
-    fn record(&self, histogram: MetricId, value: u64) {
-        self.tell(hostcalls::record_metric(histogram.0, value));
+        self.vm
+            .tell(hostcalls::close_stream(StreamType::HttpRequest));
     }
 }
 
