@@ -300,26 +300,31 @@ fn without_schemes<'a>(
             .flatten()
             .any(|scheme| is_scheme(token, scheme))
     };
-    let (mut found, mut key, mut rest) = (false, None, Vec::new());
+    // The first credential of each scheme; there are no more of them than sources.
+    let (mut firsts, mut rest): (Vec<Part<'_>>, Vec<_>) = (Vec::new(), Vec::new());
+    let mut contradicted = false;
     for part in values.flat_map(|value| parts(value, wanted)) {
-        if part.is_wanted() {
-            found = true;
-            key = key.or(part.credential());
-        } else {
+        if !part.is_wanted() {
             rest.push(part.bytes());
+        } else if let Some(first) = firsts.iter().find(|first| first.has_scheme_of(part)) {
+            contradicted |= first.credential() != part.credential();
+        } else {
+            firsts.push(part);
         }
     }
-    let rest = found.then(|| rest.join(&b", "[..]))?;
+    if firsts.is_empty() {
+        return None;
+    }
+    let rest = rest.join(&b", "[..]);
     // What is left may read in another way than it did, if quotation marks without an end stood in it; and a quoted string
-    // may repeat the key. (Of several keys none counts, and the request goes nowhere.)
+    // may repeat a key. Where credentials contradict each other, none counts, and where one ends is anybody's guess.
     let repeats_key = |part: Part<'_>| {
-        let credential = part.credential();
-        part.is_wanted()
-            && credential
-                .zip(key)
-                .is_some_and(|(one, key)| one.starts_with(key))
+        let keys = firsts.iter().filter_map(|first| first.credential());
+        let repeated = |one: &[u8]| keys.clone().any(|key| one.starts_with(key));
+        part.is_wanted() && part.credential().is_some_and(repeated)
     };
-    let clean = !parts(&rest, wanted).any(Part::is_wanted)
+    let clean = !contradicted
+        && !parts(&rest, wanted).any(Part::is_wanted)
         && !unquoted_parts(&rest, wanted).any(repeats_key);
     Some(if clean && !rest.is_empty() {
         Removal::Rest(header, Sensitive(rest))

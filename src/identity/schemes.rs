@@ -29,6 +29,11 @@ impl<'a> Part<'a> {
         self.wanted
     }
 
+    /// True if both parts are of one scheme.
+    pub(super) fn has_scheme_of(self, other: Self) -> bool {
+        self.scheme.eq_ignore_ascii_case(other.scheme)
+    }
+
     /// The whole part, without the white space around it.
     pub(super) fn bytes(self) -> &'a [u8] {
         self.bytes.trim_ascii()
