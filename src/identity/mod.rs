@@ -266,6 +266,7 @@ impl Identity {
         let record = Record {
             hash: key.0,
             realm: self.memory.realm,
+            learned: now,
             expires: now.after(lasts),
             answer,
         };

@@ -28,6 +28,8 @@ pub(super) struct Recent {
 struct Entry {
     key: Place,
     client: Rc<Client>,
+    /// A clock that shows an earlier time was set back.
+    since: Timestamp,
     until: Timestamp,
 }
 
@@ -46,7 +48,8 @@ impl Recent {
     pub(super) fn find(&self, key: Place, now: Timestamp) -> Option<Rc<Client>> {
         let slots = self.slots.borrow();
         let entry = slots.get(slot(key))?.as_ref()?;
-        (entry.key == key && entry.until > now).then(|| Rc::clone(&entry.client))
+        (entry.key == key && (entry.since..entry.until).contains(&now))
+            .then(|| Rc::clone(&entry.client))
     }
 
     /// Holds what the key proves, for a moment and not beyond `expires`.
@@ -55,6 +58,7 @@ impl Recent {
             *slot = Some(Entry {
                 key,
                 client: Rc::clone(client),
+                since: now,
                 until: expires.min(now.after(FRESH)),
             });
         }

@@ -523,6 +523,18 @@ fn what_one_worker_learned_every_worker_knows_until_it_expires() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_keeps_no_key_alive() {
+    let process = Process::default();
+    let host = process.worker();
+    let (identity, _) = identity(&host, serde_json::json!({}));
+    learn(&host, &identity, b"k", valid(Some("premium"), 300));
+    // Also known to the worker itself for a moment.
+    assert!(matches!(known(&identity, &host, "k"), Knowledge::Client(_)));
+    process.set_back(Duration::from_secs(86_400));
+    assert_eq!(known(&identity, &host, "k"), Knowledge::Unknown);
+}
+
+#[test]
 fn a_listed_key_needs_no_memory_and_expires_when_it_says() {
     let process = Process::default();
     let host = process.worker();

@@ -332,11 +332,14 @@ impl Desk {
                     matches!(standing.seat, Seat::TakenOver { slot: taken, .. } if taken == slot)
                 })
         };
-        match self.records.outgoing(claim.tag, gcra.unit(), stays) {
+        let now = self.records.now();
+        let owes = |record: &Record| gcra.carried_over(record.moment, record.unit, now);
+        match self.records.outgoing(claim.tag, owes, stays) {
             Some(outgoing) => {
-                let inherited = outgoing.moment.is_some();
+                let moment = outgoing.inherited.as_ref().map(owes);
                 let slot = outgoing.slot;
-                (outgoing.moment, Seat::TakenOver { slot, inherited })
+                let inherited = moment.is_some();
+                (moment, Seat::TakenOver { slot, inherited })
             }
             // No request has as many limits as a cell has records.
             None => (None, Seat::Free),

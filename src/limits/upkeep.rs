@@ -7,7 +7,7 @@ use std::fmt;
 use log::Level;
 
 use crate::host::{CellName, Host, MetricId, Throttle, Timestamp};
-use crate::state::counters::Records;
+use crate::state::counters::{Record, Records};
 use crate::state::{Decision, Grid, StateError};
 
 /// So many failures are remembered. A host that refuses its memory that often has other troubles.
@@ -120,7 +120,12 @@ impl Owed {
                 &self.takings
             };
             for Taking { tag, unit, moment } in takings {
-                if let Some((slot, mut record)) = records.find(*tag) {
+                // Under a lower limit the debt may have been cut to what its bucket holds; nobody can tell what is left
+                // of this request in it.
+                let lowered = |record: &Record| record.unit > *unit;
+                if let Some((slot, mut record)) =
+                    records.find(*tag).filter(|(_, record)| !lowered(record))
+                {
                     let left = moment.0.saturating_sub(now.0).min(*unit);
                     // In the unit in which another configuration may have counted it since.
                     let left =

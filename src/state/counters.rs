@@ -9,8 +9,7 @@
 //! takes the slot of the record that would have been free first. What a limit of seconds meets never depends on a limit
 //! of days.
 
-use std::time::Duration;
-
+use super::SET_BACK;
 use crate::host::Timestamp;
 
 /// How many records lie in a cell of a table that holds as many as it was made for, on average.
@@ -28,9 +27,6 @@ pub const HEAD_BYTES: u32 = 8;
 const MOST: usize = MOST_RECORDS_PER_CELL as usize;
 const RECORD: usize = RECORD_BYTES as usize;
 const HEAD: usize = HEAD_BYTES as usize;
-
-/// By less than this, clocks of cores differ or are slewed; a clock that is behind by more was set back.
-const SET_BACK: Duration = Duration::from_secs(1);
 
 /// The bits of a tag that name the limit. The others name the limit and whom it is counted for.
 const LIMIT_BITS: u64 = 0xffff << 48;
@@ -61,8 +57,8 @@ pub struct Slot(usize);
 pub struct Outgoing {
     /// Its slot.
     pub slot: Slot,
-    /// If it is of the newcomer's own limit, the moment that the newcomer starts from.
-    pub moment: Option<Timestamp>,
+    /// If it is of the newcomer's own limit, the record that the newcomer starts from.
+    pub inherited: Option<Record>,
 }
 
 /// The records of one cell.
@@ -147,13 +143,14 @@ impl Records {
         self.bytes.extend(record.encode());
     }
 
-    /// The record that makes room for a newcomer with this tag and unit: of its own limit the one that owes least; if there
-    /// is none, the one that would be free first. Those that `stays` says are not considered.
+    /// The record that makes room for a newcomer with this tag: of its own limit the one that owes least (`owes` says how
+    /// much in the newcomer's unit); if there is none, the one that would be free first. Those that `stays` says are
+    /// not considered.
     #[must_use]
     pub fn outgoing(
         &self,
         tag: u64,
-        unit: u64,
+        owes: impl Fn(&Record) -> Timestamp,
         stays: impl Fn(Slot, u64) -> bool,
     ) -> Option<Outgoing> {
         let others = || {
@@ -162,18 +159,20 @@ impl Records {
                 .map(|(index, record)| (Slot(index), record))
                 .filter(|(slot, record)| !stays(*slot, record.tag))
         };
-        let of_the_limit =
-            |record: &Record| record.unit == unit && record.tag & LIMIT_BITS == tag & LIMIT_BITS;
+        let of_the_limit = |record: &Record| record.tag & LIMIT_BITS == tag & LIMIT_BITS;
         let own = others()
             .filter(|(_, record)| of_the_limit(record))
-            .min_by_key(|(_, record)| record.moment)
+            .min_by_key(|(_, record)| owes(record))
             .map(|(slot, record)| Outgoing {
                 slot,
-                moment: Some(record.moment),
+                inherited: Some(record),
             });
         own.or_else(|| {
             let first = others().min_by_key(|(_, record)| record.moment);
-            first.map(|(slot, _)| Outgoing { slot, moment: None })
+            first.map(|(slot, _)| Outgoing {
+                slot,
+                inherited: None,
+            })
         })
     }
 

@@ -3,6 +3,7 @@
 //! What does not fit puts out first what has expired, then invalid keys, then what expires soonest. An invalid
 //! key never puts out a valid one: whoever floods the gateway with made-up keys costs others nothing.
 
+use super::SET_BACK;
 use crate::host::Timestamp;
 
 /// How many records a cell holds at most.
@@ -21,6 +22,8 @@ pub struct Record {
     pub hash: [u8; HASH_BYTES],
     /// Which validator said so: what one knows does not count for another.
     pub realm: u64,
+    /// Before then nobody knew it: a clock that shows an earlier time was set back, and the record counts no more.
+    pub learned: Timestamp,
     /// From then on the record counts no more.
     pub expires: Timestamp,
     /// What is remembered of a valid key; `None`: the key is invalid.
@@ -36,7 +39,7 @@ pub enum Known {
     Invalid,
 }
 
-const HEAD: usize = HASH_BYTES + 8 + 8 + 2;
+const HEAD: usize = HASH_BYTES + 8 + 8 + 8 + 2;
 const INVALID: u16 = u16::MAX;
 
 /// Looks a key up in a cell's value: what is known of it, and until when that holds.
@@ -48,7 +51,7 @@ pub fn find(
     now: Timestamp,
 ) -> Option<(Known, Timestamp)> {
     let record = records(value)
-        .find(|record| record.hash == hash && record.realm == realm && record.expires > now)?;
+        .find(|record| record.hash == hash && record.realm == realm && record.counts(now))?;
     let known = record
         .answer
         .map_or(Known::Invalid, |answer| Known::Valid(answer.to_vec()));
@@ -59,7 +62,7 @@ pub fn find(
 #[must_use]
 pub fn insert(value: &[u8], new: &Record, now: Timestamp) -> Option<Vec<u8>> {
     let mut kept: Vec<View<'_>> = records(value)
-        .filter(|old| old.expires > now && !(old.hash == &new.hash && old.realm == new.realm))
+        .filter(|old| old.counts(now) && !(old.hash == &new.hash && old.realm == new.realm))
         .collect();
     // What is worth most stands first, so that what has to go goes from the end.
     kept.sort_by_key(|record| std::cmp::Reverse((record.answer.is_some(), record.expires)));
@@ -86,15 +89,22 @@ pub fn insert(value: &[u8], new: &Record, now: Timestamp) -> Option<Vec<u8>> {
 struct View<'a> {
     hash: &'a [u8; HASH_BYTES],
     realm: u64,
+    learned: Timestamp,
     expires: Timestamp,
     answer: Option<&'a [u8]>,
 }
 
 impl<'a> View<'a> {
+    /// Clocks of cores may differ a little; what was learned later than that will be learned again.
+    fn counts(&self, now: Timestamp) -> bool {
+        self.expires > now && self.learned <= now.after(SET_BACK)
+    }
+
     fn of(record: &'a Record) -> Self {
         Self {
             hash: &record.hash,
             realm: record.realm,
+            learned: record.learned,
             expires: record.expires,
             answer: record.answer.as_deref(),
         }
@@ -107,6 +117,7 @@ impl<'a> View<'a> {
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.hash);
         bytes.extend(self.realm.to_le_bytes());
+        bytes.extend(self.learned.0.to_le_bytes());
         bytes.extend(self.expires.0.to_le_bytes());
         let length = self.answer.map_or(INVALID, |answer| {
             u16::try_from(answer.len()).unwrap_or(INVALID)
@@ -118,6 +129,7 @@ impl<'a> View<'a> {
     fn split_from(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (hash, rest) = bytes.split_first_chunk()?;
         let (realm, rest) = rest.split_first_chunk()?;
+        let (learned, rest) = rest.split_first_chunk()?;
         let (expires, rest) = rest.split_first_chunk()?;
         let (length, rest) = rest.split_first_chunk()?;
         let (answer, rest) = match u16::from_le_bytes(*length) {
@@ -130,6 +142,7 @@ impl<'a> View<'a> {
         let record = Self {
             hash,
             realm: u64::from_le_bytes(*realm),
+            learned: Timestamp(u64::from_le_bytes(*learned)),
             expires: Timestamp(u64::from_le_bytes(*expires)),
             answer,
         };

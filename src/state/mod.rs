@@ -10,11 +10,15 @@ pub mod keys;
 pub mod room;
 
 use std::fmt;
+use std::time::Duration;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::config::policy::Tables;
 use crate::host::{CellName, Host, HostError, Swap, Version};
+
+/// By less than this, clocks of cores differ or are slewed; a clock that is behind by more was set back.
+const SET_BACK: Duration = Duration::from_secs(1);
 
 /// How often a change of one cell is tried again before it is given up. Some worker makes progress at each try, so
 /// this is only reached when a cell is fought over by far more workers than a machine has.

@@ -269,22 +269,24 @@ fn a_limit_makes_room_among_its_own_and_else_where_least_is_lost() {
 
     let mixed = counters_of((0..most / 2).flat_map(|number| [day(number), second(number)]));
     let records = Records::read(mixed, NOW);
-    let out = records
-        .outgoing(of(1, 999), 864 * SECOND, none_stays)
-        .unwrap();
-    assert_eq!(out.moment, Some(later(1000)));
-    let out = records.outgoing(of(2, 999), SECOND, none_stays).unwrap();
-    assert_eq!(out.moment, Some(later(2)));
+    let owes = |record: &Counter| record.moment;
+    let moment = |out: counters::Outgoing| out.inherited.map(|record| record.moment);
+    let out = records.outgoing(of(1, 999), owes, none_stays).unwrap();
+    assert_eq!(moment(out), Some(later(1000)));
+    let out = records.outgoing(of(2, 999), owes, none_stays).unwrap();
+    assert_eq!(moment(out), Some(later(2)));
     let stays = |_, tag| tag == second(0).tag;
-    let out = records.outgoing(of(2, 999), SECOND, stays).unwrap();
-    assert_eq!(out.moment, Some(later(3)));
+    let out = records.outgoing(of(2, 999), owes, stays).unwrap();
+    assert_eq!(moment(out), Some(later(3)));
+    // Of one's own limit, by what is owed in the newcomer's unit.
+    let reversed = |record: &Counter| Timestamp(u64::MAX - record.moment.0);
+    let out = records.outgoing(of(2, 999), reversed, none_stays).unwrap();
+    assert_eq!(moment(out), Some(later(2 + most / 2 - 1)));
 
-    // Nothing is inherited from another limit, nor from the same one under another rate.
-    for (tag, unit) in [(of(3, 999), SECOND), (of(2, 999), 2 * SECOND)] {
-        let out = records.outgoing(tag, unit, none_stays).unwrap();
-        assert_eq!(out.moment, None);
-        assert_eq!(records.find(second(0).tag).unwrap().0, out.slot);
-    }
+    // Nothing is inherited from another limit.
+    let out = records.outgoing(of(3, 999), owes, none_stays).unwrap();
+    assert_eq!(moment(out), None);
+    assert_eq!(records.find(second(0).tag).unwrap().0, out.slot);
 }
 
 // === room ===
@@ -358,13 +360,13 @@ proptest! {
     ) {
         let mut records = Records::read(bytes.clone(), Timestamp(clock));
         let _ = records.find(tag);
-        let _ = records.outgoing(tag, SECOND, |_, _| false);
+        let _ = records.outgoing(tag, |record| record.moment, |_, _| false);
         put(&mut records, counter(tag, NOW));
         let bytes_after = records.take_bytes();
         prop_assert_eq!(bytes_after.len() % 24, 8);
         let hash = [0; keys::HASH_BYTES];
         let _ = keys::find(&bytes, &hash, 0, NOW);
-        let record = Record { hash, realm: 0, expires: later(1), answer: None };
+        let record = Record { hash, realm: 0, learned: NOW, expires: later(1), answer: None };
         let _ = keys::insert(&bytes, &record, NOW);
     }
 }
@@ -375,6 +377,7 @@ fn key(number: u8, seconds: u64, answer: Option<&[u8]>) -> Record {
     Record {
         hash: [number; keys::HASH_BYTES],
         realm: 1,
+        learned: NOW,
         expires: later(seconds),
         answer: answer.map(<[u8]>::to_vec),
     }
@@ -400,6 +403,16 @@ fn a_key_is_remembered_until_its_answer_expires() {
     assert_eq!(is_known(&cell, 1, later(300)), None);
     assert_eq!(is_known(&cell, 2, later(9)), Some(Known::Invalid));
     assert_eq!(is_known(&cell, 2, later(10)), None);
+}
+
+#[test]
+fn a_key_that_was_learned_in_the_future_is_not_remembered() {
+    let earlier = |milliseconds: u64| Timestamp(NOW.0 - milliseconds * 1_000_000);
+    let cell = cell_of([key(1, 300, Some(b"acme"))]);
+    // Clocks of workers differ a little, and one that is set back takes nothing with it.
+    assert!(is_known(&cell, 1, earlier(5)).is_some());
+    assert!(is_known(&cell, 1, earlier(1000)).is_some());
+    assert_eq!(is_known(&cell, 1, earlier(1001)), None);
 }
 
 #[test]

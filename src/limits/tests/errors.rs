@@ -217,3 +217,33 @@ fn a_cell_that_is_not_there_lets_nobody_through() {
     worker.host = Process::default().worker();
     assert_eq!(worker.try_admit("acme", 0).err(), Some(StateError::NoCell));
 }
+
+#[test]
+fn a_late_give_back_lets_nobody_through_a_limit_that_was_lowered_since() {
+    let of_everyone = |requests: &str| {
+        let limits = json!([{ "name": "everyone", "each": [], "requests": requests }]);
+        document("1000/second", limits, &[None])
+    };
+    let world = World::new(of_everyone("50/day"));
+    let worker = world.worker();
+    let everyone = everyone(&worker);
+    let client = (0..)
+        .map(|number| format!("client-{number}"))
+        .find(|client| worker.cell(client) > everyone)
+        .unwrap();
+    let own = worker.cell(&client);
+    assert_eq!(worker.passing("other", 49), 49);
+    let broken = Rc::new(Shared::new(true));
+    let (still_broken, taken) = (Rc::clone(&broken), Shared::new(false));
+    worker.host.refuse(move |access, cell| {
+        let first = access == Access::Swap && cell == everyone && !taken.replace(true);
+        access == Access::Swap && (cell == everyone || cell == own) && still_broken.get() && !first
+    });
+    assert!(worker.try_admit(&client, 0).is_err());
+    broken.set(false);
+
+    let lowered = world.changed(of_everyone("5/day")).worker();
+    assert!(!lowered.passes("other"));
+    worker.limits.chores(&worker.host);
+    assert!(!lowered.passes("other"));
+}

@@ -80,6 +80,25 @@ fn whoever_is_refused_in_a_full_cell_comes_back_when_told() {
 }
 
 #[test]
+fn whoever_is_put_out_comes_back_to_as_little_also_when_the_limit_has_changed() {
+    for (changed_to, left) in [("9/hour", 0), ("10/hour", 0), ("11/hour", 1)] {
+        let world = World::new(plan("10/hour", None));
+        let worker = world.worker();
+        let clients = worker.neighbours(257);
+        let (newcomer, others) = clients.split_last().unwrap();
+        for client in others {
+            assert_eq!(worker.passing(client, 11), 10);
+        }
+        let worker = world.changed(plan(changed_to, None)).worker();
+        assert_eq!(worker.passing(newcomer, 11), left, "{changed_to}");
+        for client in others {
+            assert!(worker.passing(client, 11) <= left, "{changed_to}");
+        }
+        assert!(worker.host.metric(FORGOTTEN) > 0);
+    }
+}
+
+#[test]
 fn strangers_take_no_room_from_clients() {
     let limits = json!([{ "name": "address", "each": "address", "requests": "5/day" }]);
     let world = World::new(document("5/day", limits, &[None]));
