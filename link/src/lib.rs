@@ -66,7 +66,18 @@ pub fn finish(module: &[u8]) -> Result<Vec<u8>, Error> {
         module.exports.delete(export);
     }
     walrus::passes::gc::run(&mut module);
+    shorten_names(&mut module);
     Ok(module.emit_wasm())
+}
+
+/// Gives functions the names that they have in their sources, as the backtrace of a trap is to show them. What the compiler
+/// calls them is longer by a tenth of the module.
+fn shorten_names(module: &mut walrus::Module) {
+    for function in module.funcs.iter_mut() {
+        if let Some(name) = &mut function.name {
+            *name = format!("{:#}", rustc_demangle::demangle(name));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -135,5 +146,19 @@ mod tests {
     #[test]
     fn what_is_no_module_is_refused() {
         assert!(matches!(finish(b"\x7fELF"), Err(Error::Unreadable(_))));
+    }
+
+    #[test]
+    fn functions_bear_the_names_of_their_sources() {
+        let mangled = "_ZN9waykeeper4walk17h0123456789abcdefE";
+        let exports: String = EXPORTS
+            .iter()
+            .filter(|name| **name != "memory")
+            .map(|name| format!("(export \"{name}\" (func ${mangled}))"))
+            .collect();
+        let text = format!("(module (memory (export \"memory\") 1) (func ${mangled}) {exports})");
+        let finished = finish(&wat::parse_str(text).unwrap()).unwrap();
+        let text = String::from_utf8_lossy(&finished);
+        assert!(text.contains("waykeeper::walk") && !text.contains("17h0123"));
     }
 }
