@@ -186,14 +186,14 @@ pub struct Callout<'a> {
 /// What came back of a callout.
 #[derive(Clone, PartialEq, Eq)]
 pub enum CalloutAnswer {
-    /// An answer, whoever gave it: a refused connection and a timeout come as the host's own 503 and 504.
+    /// An answer.
     Response {
         /// HTTP's status.
         status: u16,
         /// The body.
         body: Vec<u8>,
     },
-    /// No answer, or one larger than was asked for.
+    /// No answer, none in time, or one larger than was asked for.
     Failed,
 }
 

@@ -36,7 +36,7 @@ pub enum Verdict {
 /// Why the validator's answer says nothing of a key: it failed, so nothing is known and nothing is to be remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// It did not answer, or with more than [`MAX_ANSWER_BYTES`].
+    /// It did not answer in time, or with more than [`MAX_ANSWER_BYTES`].
     NoAnswer,
     /// It answered with a status that means neither yes nor no.
     Status(u16),
@@ -131,7 +131,7 @@ impl Verdict {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoAnswer => f.write_str("no answer, or one that is too large"),
+            Self::NoAnswer => f.write_str("no answer in time, or one that is too large"),
             Self::Status(status) => write!(f, "status {status}"),
             Self::Answer(fault) => write!(f, "its answer is not believed: {fault}"),
         }

@@ -66,7 +66,7 @@ async fn a_flood_of_whatever_kind_writes_a_line_a_minute() {
         r#"the validator names a plan that the configuration does not know: "gold""#,
         "the validator fails: its answer is not believed: client_id: a string that is no name",
         "the validator fails: status 500",
-        "the validator fails: no answer, or one that is too large",
+        "the validator fails: no answer in time, or one that is too large",
         "the validator answers again",
     ];
     told_once(&world, started, &kinds).await;

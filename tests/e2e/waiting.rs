@@ -70,6 +70,17 @@ async fn a_question_without_an_answer_ends_for_all_who_wait_and_is_asked_again()
     }
 
     assert_eq!(world.auth().stats().total, 1);
+    // The log tells what did not come from what the validator said itself.
+    world.auth().set_fault(Fault::status(503));
+    let refused = world.get(NOTES).key("demo-standard").send().await;
+    assert_eq!(refused.status, 503);
+    let log = world.gateway().envoy_log();
+    assert!(
+        log.contains("the validator fails: no answer in time"),
+        "{log}"
+    );
+    assert!(log.contains("the validator fails: status 503"), "{log}");
+    assert!(!log.contains("status 504"), "{log}");
     world.auth().clear_fault();
     let served = eventually("an answer", || async {
         let answer = world.get(NOTES).key("demo-premium").send().await;

@@ -310,7 +310,7 @@ pub(super) fn http_call(
 ) -> Result<u32> {
     let no_trailers = 0u32.to_le_bytes();
     let mut token = 0;
-    check("a callout", unsafe {
+    let sent = check("a callout", unsafe {
         raw::proxy_http_call(
             cluster.as_ptr(),
             cluster.len(),
@@ -327,8 +327,15 @@ pub(super) fn http_call(
             timeout_milliseconds,
             &raw mut token,
         )
-    })?;
-    Ok(token)
+    });
+    sent.map(|()| token).map_err(|error| HostError {
+        call: if error.status == Status::BadArgument as u32 {
+            "a callout to a cluster that it does not know"
+        } else {
+            "a callout to a cluster of whose hosts none can be reached"
+        },
+        ..error
+    })
 }
 
 pub(super) fn set_effective_context(context: u32) -> Result<()> {

@@ -113,9 +113,14 @@ impl Envoy {
         if headers == 0 || body > max_body {
             return CalloutAnswer::Failed;
         }
-        let status = hostcalls::header(MapType::HttpCallResponseHeaders, b":status")
-            .ok()
-            .and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
+        let header = |name| hostcalls::header(MapType::HttpCallResponseHeaders, name).ok();
+        let status = header(b":status")
+            .and_then(|status| std::str::from_utf8(&status).ok()?.parse::<u16>().ok());
+        // Envoy's own words, for a time that is over and a host that cannot be reached; what was answered took its time.
+        let envoys = matches!(status, Some(503 | 504));
+        if envoys && header(b"x-envoy-upstream-service-time").is_none() {
+            return CalloutAnswer::Failed;
+        }
         let body = if body == 0 {
             Ok(Vec::new())
         } else {

@@ -91,7 +91,7 @@ fn whatever_the_validator_says_a_flood_of_it_is_one_line_a_minute() {
         (response(500, ""), "the validator fails: status 500"),
         (
             CalloutAnswer::Failed,
-            "the validator fails: no answer, or one that is too large",
+            "the validator fails: no answer in time, or one that is too large",
         ),
     ] {
         let mut world = World::new();
@@ -149,7 +149,7 @@ fn a_recovery_within_the_minute_of_the_last_one_is_told_of_when_it_is_over() {
         [
             "the validator fails: status 500",
             "the validator answers again",
-            "the validator fails: no answer, or one that is too large",
+            "the validator fails: no answer in time, or one that is too large",
             "the validator answers again",
         ]
     );
