@@ -79,7 +79,7 @@ impl Crowd {
 }
 
 impl Arrived {
-    /// What became of them, one by one, when all are answered or cut off.
+    /// What became of them, one by one, when all are answered or cut off. Of those cut off over HTTP/1.1 nothing is said.
     pub(crate) async fn outcomes(mut self) -> Vec<Outcome> {
         let ended = timeout(PATIENCE, self.child.wait()).await;
         ended.expect("some wait in vain").expect("h2load");
