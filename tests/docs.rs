@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use waykeeper::config;
 use waykeeper::reply::{Asked, Refusal, answer};
+use waykeeper::state::room;
 
 const README: &str = "README.md";
 const CONFIGURATION: &str = "docs/configuration.md";
@@ -158,6 +159,30 @@ fn every_line_that_traffic_can_write_to_the_log_is_explained() {
     }
 }
 
+#[test]
+fn the_room_that_is_documented_is_the_room_that_there_is() {
+    let page = read(OPERATIONS);
+    for each in [1, 2, 4, 8, 16, 32, 48] {
+        let subjects = room::room(262_144, each);
+        let row = format!(
+            "| {each} | {} | {} |",
+            grouped(subjects),
+            grouped(subjects * u64::from(each))
+        );
+        assert!(page.contains(&row), "{OPERATIONS} has no row {row}");
+    }
+    for part in [4, 2, 1] {
+        let crowded = room::crowded(65_536, 65_536 / part);
+        let told = format!("{:.1} %", crowded * 100.0);
+        assert!(page.contains(&told), "{OPERATIONS} does not say {told}");
+    }
+    let of_keys = grouped(room::room_for_keys(65_536));
+    assert!(
+        page.contains(&of_keys),
+        "{OPERATIONS} does not say {of_keys}"
+    );
+}
+
 // ------------------------------------------------------------------------------------------------- links and commands
 
 #[test]
@@ -283,6 +308,19 @@ fn collect_fields(schema: &Value, fields: &mut BTreeSet<String>) {
 }
 
 // === reading pages ===
+
+/// A number with commas between its thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -22,11 +22,15 @@ pub(crate) struct Summary<'p>(pub(crate) &'p Policy);
 // === impl OfKeys ===
 
 impl fmt::Display for OfKeys {
-    /// A cell is kept whole: what it holds together must not grow beyond its bytes.
+    /// A cell is kept whole: what it holds together must not grow beyond its bytes. And for how many keys that is enough.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cells = u64::from(self.0.div_ceil(keys::RECORDS_PER_CELL));
-        let most = mebibytes(cells * u64::from(keys::CELL_BYTES));
-        write!(formatter, "in {cells} cells, up to {most}")
+        let most = memory(cells * u64::from(keys::CELL_BYTES));
+        write!(
+            formatter,
+            "in {cells} cells, at most {most}; room for {} in use",
+            room::room_for_keys(self.0)
+        )
     }
 }
 
@@ -38,7 +42,7 @@ impl fmt::Display for OfCounters {
         let cells = room::cells(self.records);
         let bytes = |records_per_cell: u32| {
             let cell = counters::HEAD_BYTES + records_per_cell * counters::RECORD_BYTES;
-            mebibytes(u64::from(cells) * u64::from(cell))
+            memory(u64::from(cells) * u64::from(cell))
         };
         write!(
             formatter,
@@ -60,8 +64,14 @@ impl fmt::Display for OfCounters {
     }
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+/// So many bytes, in a unit in which they are one at least.
+fn memory(bytes: u64) -> String {
+    let (unit, name) = if bytes < 1 << 20 {
+        (1 << 10, "KiB")
+    } else {
+        (1 << 20, "MiB")
+    };
+    format!("{:.1} {name}", bytes as f64 / f64::from(unit))
 }
 
 // === impl Summary ===

@@ -104,10 +104,12 @@ fn definitions() -> Value {
             },
         })),
         "tables": object(&[], json!({
-            "keys": records("How many keys are remembered. 65536 unless written."),
-            "counters": records("How many counters of limits are kept. 262144 unless written."),
+            "keys": records(
+                "How many keys are remembered at most; nearly all are, up to a quarter of it. 65536 unless written.",
+            ),
+            "counters": records("For how many counters of limits the table is laid out. 262144 unless written."),
             "address_counters": records(
-                "How many counters of callers known only by their address are kept. 65536 unless written.",
+                "The same, for callers known only by their address. 65536 unless written.",
             ),
         })),
         "name": {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"},
@@ -202,7 +204,7 @@ fn key() -> Value {
             "team": described("name", "The client's team."),
             "roles": described("roles", "The client's roles."),
             "expires": {
-                "description": "From when on the key is refused as expired, as RFC 3339 writes times.",
+                "description": "From when on the key is refused as expired, as RFC 3339 writes times. Not before 1970.",
                 "type": "string", "format": "date-time",
             },
         }),
@@ -216,7 +218,7 @@ fn validator() -> Value {
             "description": "Where keys are asked about, by POST.",
             "type": "string", "maxLength": 1024, "pattern": "^/[!\"$-~]*$",
         },
-        "timeout": described("duration", "How long an answer may take, up to 60s. 1s unless written."),
+        "timeout": described("duration", "How long an answer may take, up to 1m. 1s unless written."),
         "max_pending": {
             "description": "How many keys each worker may ask about at a time. 1024 unless written.",
             "type": "integer", "minimum": 1, "maximum": 65_536,

@@ -1,7 +1,8 @@
 //! Points in time as RFC 3339 writes them: `2027-01-31T00:00:00Z`.
 
 /// What a point in time looks like, for the texts of faults.
-pub(super) const EXPECTED: &str = "a time as RFC 3339 writes it, such as \"2027-01-31T00:00:00Z\"";
+pub(super) const EXPECTED: &str =
+    "a time as RFC 3339 writes it, not before 1970, such as \"2027-01-31T00:00:00Z\"";
 
 /// Reads an RFC 3339 time as seconds since 1970, fractions cut off. `None` if it is not one or lies before 1970.
 pub(super) fn seconds(text: &str) -> Option<u64> {

@@ -40,9 +40,12 @@ pub(super) fn rate(text: &str) -> Option<(u64, Duration)> {
     Some((whole(quantity)?, Duration::from_secs(seconds)))
 }
 
-/// A duration in the largest unit that holds it whole.
+/// A duration in the largest unit that holds it whole; none at all is `0s`.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
+    if duration.is_zero() {
+        return "0s".to_owned();
+    }
     show(
         u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         &DURATIONS,

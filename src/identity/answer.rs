@@ -47,12 +47,12 @@ impl Answer {
     /// Reads the body of an answer.
     pub(super) fn read(body: &[u8]) -> Result<Self, AnswerFault> {
         // What is passed over unread is not looked at by the parser; JSON is UTF-8 throughout.
-        let text = std::str::from_utf8(body).map_err(|_| AnswerFault::new("is not UTF-8"))?;
+        let text = std::str::from_utf8(body).map_err(|_| AnswerFault::new("it is not UTF-8"))?;
         let members = Members::read(text)?;
         Ok(Self {
             client_id: match members.client_id.value("client_id")? {
                 Some(node) => name(node, "client_id")?,
-                None => return Err(AnswerFault::new("has no client_id")),
+                None => return Err(AnswerFault::new("it has no client_id")),
             },
             plan: members.plan.name("plan")?,
             team: members.team.name("team")?,
@@ -148,9 +148,9 @@ impl Members {
         members.map_err(|error| {
             // All values are taken as they are, so the only one of a wrong type is the whole. Serde would show it.
             if error.is_data() {
-                AnswerFault::new("is no JSON object")
+                AnswerFault::new("it is no JSON object")
             } else {
-                AnswerFault(format!("is not JSON: {error}"))
+                AnswerFault(format!("it is not JSON: {error}"))
             }
         })
     }

@@ -104,84 +104,90 @@ fn what_is_not_the_documented_object_is_a_failure_that_names_the_member_and_show
     );
     for (body, fault) in [
         // No object.
-        ("", "is not JSON: EOF while parsing"),
-        ("null", "is no JSON object"),
-        ("[]", "is no JSON object"),
-        (r#"["acme"]"#, "is no JSON object"),
+        ("", "it is not JSON: EOF while parsing"),
+        ("null", "it is no JSON object"),
+        ("[]", "it is no JSON object"),
+        (r#"["acme"]"#, "it is no JSON object"),
         (
             r#"["acme","standard",null,["sk-1"],300]"#,
-            "is no JSON object",
+            "it is no JSON object",
         ),
-        (r#"[{"client_id":"acme"}]"#, "is no JSON object"),
-        (r#""sk-1""#, "is no JSON object"),
-        ("7", "is no JSON object"),
-        ("true", "is no JSON object"),
+        (r#"[{"client_id":"acme"}]"#, "it is no JSON object"),
+        (r#""sk-1""#, "it is no JSON object"),
+        ("7", "it is no JSON object"),
+        ("true", "it is no JSON object"),
         // No JSON.
-        ("{", "is not JSON: EOF while parsing"),
-        ("sk-1", "is not JSON: expected value"),
-        ("<html>sk-1</html>", "is not JSON: expected value"),
-        ("{client_id:\"acme\"}", "is not JSON: key must be a string"),
-        ("{'client_id':'acme'}", "is not JSON: key must be a string"),
-        (r#"{"client_id":"acme",}"#, "is not JSON: trailing comma"),
+        ("{", "it is not JSON: EOF while parsing"),
+        ("sk-1", "it is not JSON: expected value"),
+        ("<html>sk-1</html>", "it is not JSON: expected value"),
+        (
+            "{client_id:\"acme\"}",
+            "it is not JSON: key must be a string",
+        ),
+        (
+            "{'client_id':'acme'}",
+            "it is not JSON: key must be a string",
+        ),
+        (r#"{"client_id":"acme",}"#, "it is not JSON: trailing comma"),
         (
             r#"{"client_id":"acme"} sk-1"#,
-            "is not JSON: trailing characters",
+            "it is not JSON: trailing characters",
         ),
         (
             r#"{"client_id":"acme"}{"client_id":"acme"}"#,
-            "is not JSON: trailing characters",
+            "it is not JSON: trailing characters",
         ),
         (
             "{\"client_id\":\"acme\"}\0",
-            "is not JSON: trailing characters",
+            "it is not JSON: trailing characters",
         ),
         (
             "\u{feff}{\"client_id\":\"acme\"}",
-            "is not JSON: expected value",
+            "it is not JSON: expected value",
         ),
         (
             "{\"client_id\":\"ac\nme\"}",
-            "is not JSON: control character",
+            "it is not JSON: control character",
         ),
         (
             r#"{"client_id":"acme","ttl":NaN}"#,
-            "is not JSON: expected value",
+            "it is not JSON: expected value",
         ),
         (
             r#"{"client_id":"acme","ttl":Infinity}"#,
-            "is not JSON: expected value",
+            "it is not JSON: expected value",
         ),
         (
             r#"{"client_id":"acme","ttl":+5}"#,
-            "is not JSON: expected value",
+            "it is not JSON: expected value",
         ),
         (
             r#"{"client_id":"acme","ttl":05}"#,
-            "is not JSON: invalid number",
+            "it is not JSON: invalid number",
         ),
         (
             r#"{"client_id":"acme","ttl":5.}"#,
-            "is not JSON: invalid number",
+            "it is not JSON: invalid number",
         ),
         (
             r#"{"client_id":"acme","ttl":0x5}"#,
-            "is not JSON: expected `,` or `}`",
+            "it is not JSON: expected `,` or `}`",
         ),
         (
             r#"{"client_id":"acme","ttl":1e999}"#,
-            "is not JSON: number out of range",
+            "it is not JSON: number out of range",
         ),
-        (r#"{"client_id":"\ud800"}"#, "is not JSON: "),
-        (r#"{"client_id":"acme","x":[1,]}"#, "is not JSON: "),
+        (r#"{"client_id":"\ud800"}"#, "it is not JSON: "),
+        (r#"{"client_id":"acme","x":[1,]}"#, "it is not JSON: "),
         (
             r#"{"client_id":"acme","x":"\x"}"#,
-            "is not JSON: invalid escape",
+            "it is not JSON: invalid escape",
         ),
-        (&deep, "is not JSON: recursion limit exceeded"),
+        (&deep, "it is not JSON: recursion limit exceeded"),
         // No client.
-        ("{}", "has no client_id"),
-        (r#"{"clientId":"acme"}"#, "has no client_id"),
-        (r#"{"client_id":null}"#, "has no client_id"),
+        ("{}", "it has no client_id"),
+        (r#"{"clientId":"acme"}"#, "it has no client_id"),
+        (r#"{"client_id":null}"#, "it has no client_id"),
         (
             r#"{"client_id":7}"#,
             "client_id: expected a name, found a number",
@@ -330,7 +336,7 @@ fn bytes_that_are_not_utf_8_are_no_answer_wherever_they_stand() {
         b"{\"client_id\":\"acme\",\"\xff\":1}",
     ] {
         let told = verdict(200, body).unwrap_err().to_string();
-        assert_eq!(told, "its answer is not believed: is not UTF-8");
+        assert_eq!(told, "its answer is not believed: it is not UTF-8");
     }
 }
 

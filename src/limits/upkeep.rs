@@ -87,14 +87,16 @@ impl Upkeep {
             (&self.forgotten, "counters")
         };
         tally.add(host, &self.log, records, |number| {
-            format!("tables.{table}: too small: {number} counters were forgotten to make room for others")
+            format!(
+                "tables.{table}: too small: counters forgotten to make room for others: {number}"
+            )
         });
     }
 
     fn failed<H: Host>(&self, host: &H, error: StateError) {
         self.failures.add(host, &self.log, 1, |number| {
             format!(
-                "limits: what a request had taken could not be given back, and is tried again ({number} times): {error}"
+                "limits: what a request had taken could not be given back, and is tried again (failures: {number}): {error}"
             )
         });
     }

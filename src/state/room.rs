@@ -1,14 +1,41 @@
-//! How much a table of counters has room for.
+//! How much a table has room for.
 //!
 //! A hash spreads the records over the cells, so some cells get more than others, the more so as all records of one subject
-//! lie together. A table has room for as many subjects as leave the chance that any of its cells has to hold more than
-//! it can below one in a million. Whoever goes beyond that loses nothing at once: a cell that is full forgets one record for
-//! each new one.
+//! lie together. A table of counters has room for as many subjects as leave the chance that any of its cells has to hold
+//! more than it can below one in a million. Whoever goes beyond that loses nothing at once: a cell that is full forgets one
+//! record for each new one.
+//!
+//! A key that is forgotten costs a question and nothing else. So a table of keys has room for as many as leave the chance
+//! that a key lies in a cell of more than it can hold below one in a thousand. Who uses the keys of such a cell in turn
+//! asks about each of them each time.
 
 use super::counters::{MOST_RECORDS_PER_CELL, USUAL_RECORDS_PER_CELL};
+use super::keys;
 
-/// The chance that is left.
+/// The chance that is left that any counter is forgotten.
 pub const CHANCE: f64 = 1e-6;
+
+/// The chance that is left for each key that it is forgotten early.
+pub const CHANCE_OF_KEY: f64 = 1e-3;
+
+/// The most keys that a table of so many has room for.
+#[must_use]
+pub fn room_for_keys(table_keys: u32) -> u64 {
+    most(table_keys.into(), |keys| {
+        crowded(table_keys, keys) < CHANCE_OF_KEY
+    })
+}
+
+/// The chance, or a little more, that a key shares its cell with as many others as fill it, when `keys` are there.
+#[must_use]
+pub fn crowded(table_keys: u32, keys: u64) -> f64 {
+    let fit = keys::RECORDS_PER_CELL;
+    if keys <= u64::from(fit) {
+        return 0.0;
+    }
+    let cells = table_keys.div_ceil(fit).max(1);
+    tail(keys as f64 / f64::from(cells), fit.into())
+}
 
 /// The most subjects that a table of so many records has room for, if each has `in_all` records, of which `in_one_cell` lie
 /// together: as many as have all of theirs in lots of that size.
@@ -22,13 +49,21 @@ pub fn room_for(table_records: u32, in_one_cell: u32, in_all: u32) -> u64 {
 #[must_use]
 pub fn room(table_records: u32, records_each: u32) -> u64 {
     let cells = cells(table_records);
-    let (mut fits, mut does_not) = (0, u64::from(cells) * u64::from(MOST_RECORDS_PER_CELL) + 1);
+    let all = u64::from(cells) * u64::from(MOST_RECORDS_PER_CELL);
+    most(all, |subjects| {
+        overflow(cells, subjects, records_each) < CHANCE
+    })
+}
+
+/// The largest number up to `bound` that fits; what is smaller than one that fits does so too.
+fn most(bound: u64, is_fit: impl Fn(u64) -> bool) -> u64 {
+    let (mut fits, mut does_not) = (0, bound + 1);
     while fits + 1 < does_not {
-        let subjects = fits.midpoint(does_not);
-        if overflow(cells, subjects, records_each) < CHANCE {
-            fits = subjects;
+        let number = fits.midpoint(does_not);
+        if is_fit(number) {
+            fits = number;
         } else {
-            does_not = subjects;
+            does_not = number;
         }
     }
     fits
@@ -51,8 +86,12 @@ pub fn overflow(cells: u32, subjects: u64, records_each: u32) -> f64 {
         return 0.0;
     }
     let mean = subjects as f64 / f64::from(cells);
+    (tail(mean, fit + 1) * f64::from(cells)).min(1.0)
+}
+
+/// The chance that a number of this mean, of Poisson's distribution, is `first` or more.
+fn tail(mean: f64, first: u64) -> f64 {
     // What comes first in the tail, by its logarithm: the factorial alone has hundreds of digits.
-    let first = fit + 1;
     let factorial: f64 = (1..=first).map(|factor| (factor as f64).ln()).sum();
     let mut term = (first as f64 * mean.ln() - mean - factorial).exp();
     let mut tail = 0.0;
@@ -63,5 +102,5 @@ pub fn overflow(cells: u32, subjects: u64, records_each: u32) -> f64 {
         number += 1.0;
         term *= mean / number;
     }
-    (tail * f64::from(cells)).min(1.0)
+    tail
 }

@@ -308,18 +308,39 @@ fn a_table_has_room_for_as_many_as_it_says() {
     }
 }
 
-/// What `operations.md` says of how large a table must be.
+/// The chance is reckoned rightly for keys: so many lie in cells of more than these can hold.
 #[test]
-fn the_documented_sizes_are_enough() {
-    for (records_each, times) in [(1, 1), (15, 1), (23, 2), (32, 4), (36, 8), (51, 16)] {
-        for table in [1 << 14, 1 << 16, 1 << 18, 1 << 20] {
-            let subjects = u64::from(table / (records_each * times));
-            let chance = room::overflow(room::cells(table), subjects, records_each);
-            assert!(
-                chance < room::CHANCE,
-                "{subjects} subjects of {records_each} in {table}: {chance}"
-            );
+fn keys_are_crowded_as_often_as_reckoned() {
+    let (table, runs) = (1 << 14, 20_u64);
+    let cells = table / keys::RECORDS_PER_CELL;
+    for part in [4, 2, 1] {
+        let number = u64::from(table / part);
+        let mut crowded = 0;
+        for run in 0..runs {
+            let hash = SeededHash::new(u128::from(run).to_le_bytes());
+            let grid = Grid::new(b'k', cells);
+            let mut filled: HashMap<_, u32> = HashMap::new();
+            for key in 0..number {
+                let place = hash.place(&[&key.to_le_bytes()]);
+                *filled.entry(grid.locate(place.cell)).or_default() += 1;
+            }
+            let full = |keys: &&u32| **keys > keys::RECORDS_PER_CELL;
+            crowded += filled.values().filter(full).sum::<u32>();
         }
+        let seen = f64::from(crowded) / (number * runs) as f64;
+        let reckoned = room::crowded(table, number);
+        println!("1/{part}: reckoned {reckoned:.5}, seen {seen:.5}");
+        assert!((seen - reckoned).abs() < 0.03 * reckoned + 5e-4);
+    }
+}
+
+#[test]
+fn a_table_of_keys_has_room_for_as_many_as_it_says() {
+    for table in [1 << 10, 1 << 16, 1 << 24] {
+        let room = room::room_for_keys(table);
+        let crowded = |keys| room::crowded(table, keys);
+        assert!(crowded(room) < room::CHANCE_OF_KEY, "{table}");
+        assert!(crowded(room + 1) >= room::CHANCE_OF_KEY, "{table}");
     }
 }
 

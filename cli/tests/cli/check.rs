@@ -120,7 +120,7 @@ FILE:1: good
   1 route, 1 agent, 0 plans, 0 limits
   0 listed keys, others asked of auth
   memory in each Envoy process, whatever the traffic:
-    65536 keys in 8192 cells, up to 32.0 MiB
+    65536 keys in 8192 cells, at most 32.0 MiB; room for 16144 in use
     262144 counters in 8192 cells, usually 6.1 MiB, at most 48.1 MiB
     65536 address counters in 2048 cells, usually 1.5 MiB, at most 12.0 MiB
 "
@@ -154,14 +154,15 @@ limits:
   - {name: per-address, each: address, requests: 10/second}
   - {name: per-day, each: client, requests: 100/day}
   - {name: everyone, each: [], requests: 1000/second}
-tables: {counters: 65536}
+tables: {keys: 1024, counters: 65536, address_counters: 1024}
 ";
     let run = check(&limited, &[]);
 
     assert_good(&run);
     let told = "
+    1024 keys in 128 cells, at most 512.0 KiB; room for 252 in use
     65536 counters in 2048 cells, usually 1.5 MiB, at most 12.0 MiB; room for 145802 clients with 2 each
-    65536 address counters in 2048 cells, usually 1.5 MiB, at most 12.0 MiB; room for 349753 addresses with 1 each
+    1024 address counters in 32 cells, usually 24.2 KiB, at most 192.2 KiB; room for 5742 addresses with 1 each
 ";
     assert!(run.output.ends_with(told), "{}", run.output);
 }

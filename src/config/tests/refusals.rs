@@ -256,7 +256,7 @@ fn times_have_bounds_that_make_sense() {
         (
             "/clients/validator/remember",
             json!({"valid": "25h"}),
-            r#"clients.validator.remember.valid: expected a duration from 0ms to 24h, found "25h""#,
+            r#"clients.validator.remember.valid: expected a duration from 0s to 24h, found "25h""#,
         ),
     ]);
 }
@@ -558,7 +558,12 @@ fn listed_keys_are_checked() {
         (
             "/clients/keys",
             key(json!({"expires": "2027-02-30T00:00:00Z"})),
-            r#"clients.keys[0].expires: expected a time as RFC 3339 writes it, such as "2027-01-31T00:00:00Z""#,
+            r#"clients.keys[0].expires: expected a time as RFC 3339 writes it, not before 1970, such as "2027-01-31T00:00:00Z""#,
+        ),
+        (
+            "/clients/keys",
+            key(json!({"expires": "1960-01-01T00:00:00Z"})),
+            r#"clients.keys[0].expires: expected a time as RFC 3339 writes it, not before 1970, such as "2027-01-31T00:00:00Z""#,
         ),
         (
             "/clients/keys",
