@@ -51,6 +51,9 @@ struct AgentCommand {
 }
 
 /// Run the whole stack: auth, five agents and Envoy with the filter, until Ctrl-C or SIGTERM.
+///
+/// It serves once a first request came through: POST /v1/chat/completions with the key demo-admin. So a configuration of
+/// your own needs a route that takes it, and a validator or key file of your own must know that key.
 #[derive(Args, Debug)]
 struct UpCommand {
     /// Where the gateway listens.
@@ -62,7 +65,7 @@ struct UpCommand {
     /// Where metrics and readiness are served.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9902")]
     operations: SocketAddr,
-    /// Directory of Envoy's and the filter's configuration.
+    /// Directory of Envoy's and the filter's configuration: envoy.yaml and waykeeper.yaml.
     #[arg(long, value_name = "DIRECTORY", default_value = "envoy")]
     configuration: PathBuf,
     /// The Envoy program.
@@ -71,7 +74,7 @@ struct UpCommand {
     /// The filter's module.
     #[arg(long, value_name = "FILE", default_value = "target/waykeeper.wasm")]
     module: PathBuf,
-    /// Key file of the auth service; the demo's own keys if none is given.
+    /// Key file of the auth service, with demo-admin in it; the demo's own keys if none is given.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     /// Envoy's worker threads.

@@ -22,6 +22,9 @@ use crate::stack::{AGENTS, AUTH_CLUSTER, Services};
 /// The key that the first request is made with: an allowance that people have not been told to try out.
 const PROBE_KEY: &str = "demo-admin";
 
+/// And where to.
+const PROBE_PATH: &str = "/v1/chat/completions";
+
 /// How long a real request may take to come through once Envoy serves.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -269,7 +272,7 @@ async fn ask(
     let body = r#"{"model":"demo","messages":[{"role":"user","content":"Are you there?"}]}"#;
     let request = Request::builder()
         .method(Method::POST)
-        .uri("/v1/chat/completions")
+        .uri(PROBE_PATH)
         .header("host", gateway.to_string())
         .header("content-type", "application/json")
         .header("x-api-key", PROBE_KEY)
@@ -388,10 +391,17 @@ impl std::fmt::Display for UpError {
             Self::Keys(error) => error.fmt(formatter),
             Self::Service(error) => error.fmt(formatter),
             Self::Envoy(error) => error.fmt(formatter),
-            Self::Probe { last, log } => write!(
-                formatter,
-                "the gateway does not serve: {last}\nenvoy's log:\n{log}"
-            ),
+            Self::Probe { last, log } => {
+                write!(
+                    formatter,
+                    "the gateway does not serve a first request (POST {PROBE_PATH} with the key {PROBE_KEY}, which its \
+                     validator must know and a route must take): {last}"
+                )?;
+                match log.trim_end() {
+                    "" => Ok(()),
+                    log => write!(formatter, "\nenvoy's log:\n{log}"),
+                }
+            }
             Self::Ended { status, log } => match status {
                 Ok(status) => write!(formatter, "envoy ended ({status}); its log:\n{log}"),
                 Err(error) => write!(formatter, "envoy is lost ({error}); its log:\n{log}"),

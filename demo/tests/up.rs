@@ -106,6 +106,21 @@ async fn what_is_missing_is_told_in_one_line() {
     }
 }
 
+#[tokio::test]
+async fn a_validator_that_does_not_know_the_first_request_s_key_is_told_in_one_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let keys = directory.path().join("keys.json");
+    let text = r#"{"keys": [{"api_key": "another-key", "client_id": "acme", "plan": "standard"}]}"#;
+    std::fs::write(&keys, text).expect("write");
+
+    let (line, success) = failure(&["--keys", &keys.display().to_string()]).await;
+
+    assert!(!success);
+    for told in ["/v1/chat/completions", "demo-admin", "validator", "401"] {
+        assert!(line.contains(told), "{line}");
+    }
+}
+
 /// The command, in the repository, on ports that do not clash with another stack's.
 fn up(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_waykeeper-demo"));
