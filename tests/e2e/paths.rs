@@ -147,11 +147,27 @@ async fn the_reference_settles_what_has_one_meaning_and_routes_by_it() {
         ("/api/v1/tools/../memory/notes", "/api/v1/memory/notes"),
         ("/api/v1/%6demory/notes", "/api/v1/memory/notes"),
         ("/api/v1/memory\\notes", "/api/v1/memory/notes"),
+        ("/api/v1/tools/..;x/memory/notes", "/api/v1/memory/notes"),
+        ("/api/v1/memory/notes%2e", "/api/v1/memory/notes."),
     ];
     for (sent, arrived) in settled {
         let served = get(&world, sent).await;
         assert_eq!(served.status(), Some(200), "{sent}: {}", served.text());
         assert_eq!(served.echo().path, arrived, "{sent}");
+    }
+    for malformed in ["%00", "#top", "é"] {
+        let refused = get(&world, &format!("/api/v1/memory/notes{malformed}")).await;
+        assert_eq!(refused.status(), Some(400), "{malformed}");
+        assert_eq!(
+            refused.code().as_deref(),
+            Some("bad_request"),
+            "{malformed}"
+        );
+    }
+    for ambiguous in ["a%5cb", "a%2fb", "a%", ";x/notes"] {
+        let refused = get(&world, &format!("/api/v1/memory/{ambiguous}")).await;
+        assert_eq!(refused.status(), Some(400), "{ambiguous}");
+        assert_eq!(refused.code().as_deref(), Some("bad_path"), "{ambiguous}");
     }
 }
 

@@ -260,6 +260,7 @@ async fn an_agent_whose_cluster_envoy_does_not_know_is_503() {
     assert_eq!(refused.header("retry-after"), Some("1"));
     let line = world.access_log(&refused).await;
     assert_eq!(line["flags"], "NC");
+    assert_eq!(line["details"], "cluster_not_found");
     assert_eq!(line["agent"], "memory");
 }
 

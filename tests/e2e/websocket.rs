@@ -366,7 +366,11 @@ async fn a_websocket_on_a_route_that_carries_none_is_refused() {
     // The method comes first, and Envoy takes away what `connection` does not announce or what it does not know.
     let method = upgrade("GET", stream).send().await;
     assert_eq!(method.refused(), (405, "method_not_allowed".to_owned()));
-    for (connection, upgrade) in [("keep-alive", "websocket"), ("upgrade", "h2c")] {
+    for (connection, upgrade) in [
+        ("keep-alive", "websocket"),
+        ("upgrade", "h2c"),
+        ("upgrade", "connect-udp"),
+    ] {
         let served = world
             .get("/api/v1/memory/notes")
             .key("demo-premium")
@@ -376,6 +380,18 @@ async fn a_websocket_on_a_route_that_carries_none_is_refused() {
             .await;
         assert_eq!(served.echo().headers.get("upgrade"), None, "{upgrade}");
     }
+    // Another protocol it refuses itself, and a tunnel has no path.
+    let other = world
+        .get("/api/v1/memory/notes")
+        .key("demo-premium")
+        .header("connection", "upgrade")
+        .header("upgrade", "foo");
+    let other = other.send().await;
+    assert_eq!(other.refused(), (403, "bad_request".to_owned()));
+    let tunnel = "CONNECT memory:443 HTTP/1.1\r\nhost: memory:443\r\nconnection: close\r\n\r\n";
+    let tunnel = world.raw(tunnel).await;
+    assert_eq!(tunnel.status(), Some(400), "{}", tunnel.text());
+    assert_eq!(tunnel.code().as_deref(), Some("bad_path"));
     assert_eq!(world.agent("chat-gpu").stats().total, 0);
 }
 
