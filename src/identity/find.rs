@@ -300,37 +300,22 @@ fn without_schemes<'a>(
             .flatten()
             .any(|scheme| is_scheme(token, scheme))
     };
-    // The first credential of each scheme; there are no more of them than sources.
-    let (mut firsts, mut rest): (Vec<Part<'_>>, Vec<_>) = (Vec::new(), Vec::new());
-    let mut contradicted = false;
+    let (mut found, mut rest) = (false, Vec::new());
     for part in values.flat_map(|value| parts(value, wanted)) {
-        if !part.is_wanted() {
-            rest.push(part.bytes());
-        } else if let Some(first) = firsts.iter().find(|first| first.has_scheme_of(part)) {
-            contradicted |= first.credential() != part.credential();
+        if part.is_wanted() {
+            found = true;
         } else {
-            firsts.push(part);
+            rest.push(part.bytes());
         }
     }
-    if firsts.is_empty() {
-        return None;
-    }
     let rest = rest.join(&b", "[..]);
-    // What is left may read in another way than it did, if quotation marks without an end stood in it; and a quoted string
-    // may repeat a key. Where credentials contradict each other, none counts, and where one ends is anybody's guess.
-    let repeats_key = |part: Part<'_>| {
-        let keys = firsts.iter().filter_map(|first| first.credential());
-        let repeated = |one: &[u8]| keys.clone().any(|key| one.starts_with(key));
-        part.is_wanted() && part.credential().is_some_and(repeated)
-    };
-    let clean = !contradicted
-        && !parts(&rest, wanted).any(Part::is_wanted)
-        && !unquoted_parts(&rest, wanted).any(repeats_key);
-    Some(if clean && !rest.is_empty() {
-        Removal::Rest(header, Sensitive(rest))
-    } else {
-        Removal::Header(header)
-    })
+    // A quoted string may hold a key as well, and nobody knows whether what is left is read as it was before.
+    let hidden = unquoted_parts(&rest, wanted).any(Part::is_wanted);
+    match (found, hidden) {
+        (false, false) => None,
+        (true, false) if !rest.is_empty() => Some(Removal::Rest(header, Sensitive(rest))),
+        _ => Some(Removal::Header(header)),
+    }
 }
 
 /// The path with all parameters gone that are `named`; without a `?` if none is left.

@@ -29,22 +29,9 @@ impl<'a> Part<'a> {
         self.wanted
     }
 
-    /// True if both parts are of one scheme.
-    pub(super) fn has_scheme_of(self, other: Self) -> bool {
-        self.scheme.eq_ignore_ascii_case(other.scheme)
-    }
-
     /// The whole part, without the white space around it.
     pub(super) fn bytes(self) -> &'a [u8] {
         self.bytes.trim_ascii()
-    }
-
-    /// What follows the scheme, if that is something.
-    pub(super) fn credential(self) -> Option<&'a [u8]> {
-        match self.said() {
-            Said::Credential(credential) if !credential.is_empty() => Some(credential),
-            _ => None,
-        }
     }
 
     /// What follows the scheme.

@@ -100,8 +100,9 @@ async fn two_different_keys_are_none() {
 }
 
 const BASIC: &str = "Basic Zm9vOmJhcg==";
-const DIGEST: &str =
-    r#"Digest username="a, Bearer b", realm="x", nonce="y", uri="/", response="z""#;
+const DIGEST: &str = r#"Digest username="a, Basic b", realm="x", nonce="y", uri="/", response="z""#;
+/// What a reader who knows no quoted strings takes for a key.
+const HIDDEN: &str = r#"Digest username="a, Bearer demo-premium", realm="x""#;
 
 #[tokio::test]
 async fn a_key_beside_another_credential_counts_and_goes_no_further() {
@@ -114,8 +115,9 @@ async fn a_key_beside_another_credential_counts_and_goes_no_further() {
     let key = "Bearer demo-premium";
     let both = |credentials: String| [BASIC.to_owned(), DIGEST.to_owned(), credentials].join(", ");
     // What the caller sends, line by line, and what is left of it.
-    let cases: [(&[&str], Option<String>); 14] = [
+    let cases: [(&[&str], Option<String>); 15] = [
         (&[key], None),
+        (&[HIDDEN, key], None),
         (&["bearer\tdemo-premium"], None),
         (&[key, key], None),
         (&["BEARER  demo-premium, , Bearer demo-premium"], None),

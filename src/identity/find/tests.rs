@@ -195,7 +195,8 @@ fn a_key_that_is_malformed_is_refused_and_removed_all_the_same() {
 
 #[test]
 fn a_key_is_found_and_removed_wherever_it_stands_among_credentials_that_were_joined() {
-    let digest = r#"Digest username="a, Bearer b\", Bearer c", realm="Bearer x", nc=1, uri = "/""#;
+    let digest = r#"Digest username="a, Basic b\", Basic c", realm="Bearer x", nc=1, uri = "/""#;
+    let hiding = r#"Digest username="a, Bearer b", nc=1"#;
     let basic = "Basic Zm9v==";
     for (joined, rest) in [
         (format!("{basic},Bearer K"), basic.to_owned()),
@@ -236,12 +237,13 @@ fn a_key_is_found_and_removed_wherever_it_stands_among_credentials_that_were_joi
         assert_eq!(key, Ok("K".to_owned()), "{joined:?}");
         assert!(!rest.is_some_and(|rest| rest.contains('K')), "{joined:?}");
     }
-    // Nor may one repeat the key.
+    // What a reader who knows no quoted strings takes for a key does not count, and does not go on.
     assert_eq!(
-        judged(
-            &[Some("Bearer")],
-            &[r#"Digest username="a, Bearer K", nc=1,Bearer K"#]
-        ),
+        judged(&[Some("Bearer")], &[hiding]),
+        (Err(Found::Missing), None)
+    );
+    assert_eq!(
+        judged(&[Some("Bearer")], &[hiding, "Bearer K"]),
         (Ok("K".to_owned()), None)
     );
     // Where what is left would be read in another way, nothing is left.
