@@ -148,6 +148,17 @@ fn what_cannot_be_given_back_at_once_is_given_back_on_a_later_tick() {
     assert_eq!(failures(), 2);
 }
 
+/// From now on `first` is taken once, and neither it nor `second` changes any more until this is set to false.
+fn take_only(worker: &Worker, first: CellName, second: CellName) -> Rc<Shared<bool>> {
+    let broken = Rc::new(Shared::new(true));
+    let (still_broken, taken) = (Rc::clone(&broken), Shared::new(false));
+    worker.host.refuse(move |access, cell| {
+        let once = access == Access::Swap && cell == first && !taken.replace(true);
+        access == Access::Swap && (cell == first || cell == second) && still_broken.get() && !once
+    });
+    broken
+}
+
 #[test]
 fn of_what_has_drained_meanwhile_nothing_is_given_back() {
     let limits = json!([{ "name": "everyone", "each": [], "requests": "1/second", "burst": 2 }]);
@@ -160,12 +171,7 @@ fn of_what_has_drained_meanwhile_nothing_is_given_back() {
         .unwrap();
     let own = worker.cell(&client);
     // Everyone's is taken, the client's own cannot be, and for a while nothing be given back.
-    let broken = Rc::new(Shared::new(true));
-    let (still_broken, taken) = (Rc::clone(&broken), Shared::new(false));
-    worker.host.refuse(move |access, cell| {
-        let first = access == Access::Swap && cell == everyone && !taken.replace(true);
-        access == Access::Swap && (cell == everyone || cell == own) && still_broken.get() && !first
-    });
+    let broken = take_only(&worker, everyone, own);
     assert!(worker.try_admit(&client, 0).is_err());
     world.process.pass(Duration::from_millis(900));
     assert!(world.worker().passes("rival"));
@@ -233,12 +239,7 @@ fn a_late_give_back_lets_nobody_through_a_limit_that_was_lowered_since() {
         .unwrap();
     let own = worker.cell(&client);
     assert_eq!(worker.passing("other", 49), 49);
-    let broken = Rc::new(Shared::new(true));
-    let (still_broken, taken) = (Rc::clone(&broken), Shared::new(false));
-    worker.host.refuse(move |access, cell| {
-        let first = access == Access::Swap && cell == everyone && !taken.replace(true);
-        access == Access::Swap && (cell == everyone || cell == own) && still_broken.get() && !first
-    });
+    let broken = take_only(&worker, everyone, own);
     assert!(worker.try_admit(&client, 0).is_err());
     broken.set(false);
 
