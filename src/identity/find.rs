@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::schemes::{Part, Said, parts, unquoted_parts};
 use crate::config::policy::KeySource;
 use crate::host::{HeaderBlock, Sensitive};
+use crate::text::escapes::decoded;
 
 /// The longest key, in bytes: tokens of identity providers that are opaque to others have thousands.
 pub const MAX_KEY: usize = 4096;
@@ -187,25 +188,7 @@ fn percent_decoded(bytes: &[u8]) -> Cow<'_, [u8]> {
     if !bytes.contains(&b'%') {
         return Cow::Borrowed(bytes);
     }
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((first, behind)) = rest.split_first() {
-        let escape = (*first == b'%')
-            .then(|| behind.split_first_chunk::<2>())
-            .flatten()
-            .and_then(|(digits, behind)| {
-                let digits = std::str::from_utf8(digits).ok()?;
-                let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-                Some((
-                    u8::from_str_radix(digits, 16).ok().filter(|_| plain)?,
-                    behind,
-                ))
-            });
-        let (byte, behind) = escape.unwrap_or((*first, behind));
-        decoded.push(byte);
-        rest = behind;
-    }
-    Cow::Owned(decoded)
+    Cow::Owned(decoded(bytes, |_| true))
 }
 
 /// The subprotocols that a handshake offers.

@@ -1,4 +1,4 @@
-//! Escapes in paths (RFC 3986, section 2.1), and the one spelling in which paths are compared.
+//! Escapes in paths and queries (RFC 3986, section 2.1), and the one spelling in which paths are compared.
 
 /// The byte that the escape at the beginning of `text` stands for. `None`: no escape stands there.
 #[must_use]
@@ -45,8 +45,9 @@ pub fn canonical(text: &[u8]) -> Vec<u8> {
     canonical
 }
 
-/// `text` with the escapes of the bytes that `plain` picks decoded.
-fn decoded(text: &[u8], plain: impl Fn(u8) -> bool) -> Vec<u8> {
+/// `text` with the escapes of the bytes that `plain` picks decoded. A `%` that begins no escape stays as it is.
+#[must_use]
+pub fn decoded(text: &[u8], plain: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, behind @ ..] = rest {

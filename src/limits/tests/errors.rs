@@ -148,6 +148,15 @@ fn what_cannot_be_given_back_at_once_is_given_back_on_a_later_tick() {
     assert_eq!(failures(), 2);
 }
 
+/// A client whose cell is taken after another one, and that cell.
+fn client_behind(worker: &Worker, other: CellName) -> (String, CellName) {
+    (0..)
+        .map(|number| format!("client-{number}"))
+        .map(|client| (client.clone(), worker.cell(&client)))
+        .find(|(_, own)| *own > other)
+        .unwrap()
+}
+
 /// From now on `first` is taken once, and neither it nor `second` changes any more until this is set to false.
 fn take_only(worker: &Worker, first: CellName, second: CellName) -> Rc<Shared<bool>> {
     let broken = Rc::new(Shared::new(true));
@@ -165,11 +174,7 @@ fn of_what_has_drained_meanwhile_nothing_is_given_back() {
     let world = World::new(document("100/second", limits, &[None]));
     let worker = world.worker();
     let everyone = everyone(&worker);
-    let client = (0..)
-        .map(|number| format!("client-{number}"))
-        .find(|client| worker.cell(client) > everyone)
-        .unwrap();
-    let own = worker.cell(&client);
+    let (client, own) = client_behind(&worker, everyone);
     // Everyone's is taken, the client's own cannot be, and for a while nothing be given back.
     let broken = take_only(&worker, everyone, own);
     assert!(worker.try_admit(&client, 0).is_err());
@@ -233,11 +238,7 @@ fn a_late_give_back_lets_nobody_through_a_limit_that_was_lowered_since() {
     let world = World::new(of_everyone("50/day"));
     let worker = world.worker();
     let everyone = everyone(&worker);
-    let client = (0..)
-        .map(|number| format!("client-{number}"))
-        .find(|client| worker.cell(client) > everyone)
-        .unwrap();
-    let own = worker.cell(&client);
+    let (client, own) = client_behind(&worker, everyone);
     assert_eq!(worker.passing("other", 49), 49);
     let broken = take_only(&worker, everyone, own);
     assert!(worker.try_admit(&client, 0).is_err());
