@@ -7,17 +7,17 @@ use crate::host::{HeaderBlock, Host, StreamIo, Timestamp};
 use crate::reply::{Refusal, retry_after};
 
 /// Sets what the agent is told and what steers Envoy's router.
-pub(super) fn forward<S: StreamIo>(stream: &S, policy: &Compiled, facts: &Facts) {
+pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
     let (Some(route), Some(agent)) = (facts.route, facts.agent) else {
         return;
     };
-    let Some(agent) = policy.policy.agents.get(agent.0) else {
+    let Some(agent) = compiled.policy.agents.get(agent.0) else {
         return;
     };
     if let Some(path) = &facts.rewritten_path {
         stream.set_request_header(":path", path);
     }
-    identify(stream, policy, facts);
+    name_who(stream, compiled, facts);
     if let Some(client) = &facts.client {
         if let Some(team) = &client.team {
             stream.set_request_header("x-waykeeper-team", team.as_bytes());
@@ -27,19 +27,19 @@ pub(super) fn forward<S: StreamIo>(stream: &S, policy: &Compiled, facts: &Facts)
         }
     }
     stream.set_request_header("x-waykeeper-cluster", agent.cluster.as_bytes());
-    for (name, value) in policy.steering.get(route.0).into_iter().flatten() {
+    for (name, value) in compiled.steering.get(route.0).into_iter().flatten() {
         stream.set_request_header(name, value.as_bytes());
     }
 }
 
 /// Writes who calls, and where to, into the request as far as it is known. Agents read it, and so does the access log,
 /// also of requests that are refused.
-fn identify<S: StreamIo>(stream: &S, policy: &Compiled, facts: &Facts) {
+fn name_who<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
     let client = facts.client.as_ref();
     let plan = client
         .and_then(|client| client.plan)
-        .and_then(|plan| policy.policy.plans.get(plan.0));
-    let (route, agent) = policy.names(facts.route, facts.agent);
+        .and_then(|plan| compiled.policy.plans.get(plan.0));
+    let (route, agent) = compiled.names(facts.route, facts.agent);
     for (name, value) in [
         (
             "x-waykeeper-client",
@@ -57,8 +57,13 @@ fn identify<S: StreamIo>(stream: &S, policy: &Compiled, facts: &Facts) {
 
 /// Writes into a request that is refused what the access log reads there, and lets a refusal's `upgrade` through to the
 /// caller: Envoy takes it out of answers to requests that ask for none.
-pub(super) fn refuse<S: StreamIo>(stream: &S, policy: &Compiled, facts: &Facts, refusal: &Refusal) {
-    identify(stream, policy, facts);
+pub(super) fn refuse<S: StreamIo>(
+    stream: &S,
+    compiled: &Compiled,
+    facts: &Facts,
+    refusal: &Refusal,
+) {
+    name_who(stream, compiled, facts);
     if *refusal == Refusal::UpgradeRequired {
         stream.set_request_header("connection", b"upgrade");
         stream.set_request_header("upgrade", b"websocket");

@@ -56,9 +56,9 @@ impl<H: Host> Gateway<H> {
     /// # Errors
     /// When the host has no place for the tables, or those that are there cannot be understood.
     pub fn new(host: Rc<H>, policy: Policy) -> Result<(Self, Option<Notice>), OpenError> {
-        let (policy, notice) = Compiled::new(&*host, policy)?;
+        let (compiled, notice) = Compiled::new(&*host, policy)?;
         let gateway = Self {
-            shared: Rc::new(Shared::new(host, policy)),
+            shared: Rc::new(Shared::new(host, compiled)),
             streams: FxHashMap::default(),
             unwoken: Vec::new(),
         };
@@ -109,8 +109,8 @@ impl<H: Host> Gateway<H> {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Flow::Hold;
         };
-        let Shared { host, policy, .. } = &*self.shared;
-        if let Err(error) = request::cleanse_trailers(io, policy) {
+        let Shared { host, compiled, .. } = &*self.shared;
+        if let Err(error) = request::cleanse_trailers(io, compiled) {
             self.shared.telemetry.host_failed(&**host, error);
             stream.phase = Phase::Ended(Refusal::GatewayUnavailable.code());
             io.reset();
@@ -151,7 +151,7 @@ impl<H: Host> Gateway<H> {
     pub fn on_callout(&mut self, id: CalloutId, came: &CalloutAnswer) {
         let Shared {
             host,
-            policy,
+            compiled,
             telemetry,
             keys,
             ..
@@ -160,7 +160,7 @@ impl<H: Host> Gateway<H> {
             return;
         };
         let now = host.now();
-        let heard = policy.identity.hear(&**host, &question.topic, came, now);
+        let heard = compiled.identity.hear(&**host, &question.topic, came, now);
         telemetry.validator_answered(&**host, &heard, now.since(question.at));
         for id in question.answer(heard.knowledge) {
             self.wake(id);
@@ -170,10 +170,10 @@ impl<H: Host> Gateway<H> {
     /// True if [`Self::on_tick`] is to be called once a second.
     #[must_use]
     pub fn needs_ticks(&self) -> bool {
-        let Shared { policy, keys, .. } = &*self.shared;
-        let mut routes = policy.policy.routes.iter();
+        let Shared { compiled, keys, .. } = &*self.shared;
+        let mut routes = compiled.policy.routes.iter();
         keys.is_some()
-            || policy.limits.have_chores()
+            || compiled.limits.have_chores()
             || routes.any(|route| route.idle_timeout.is_some())
     }
 
@@ -189,7 +189,7 @@ impl<H: Host> Gateway<H> {
     fn chores(&mut self) {
         let mut due = std::mem::take(&mut self.unwoken);
         self.give_up_lost_questions(&mut due);
-        self.shared.policy.limits.chores(&*self.shared.host);
+        self.shared.compiled.limits.chores(&*self.shared.host);
         self.find_silent_streams(&mut due);
         for id in due {
             self.wake(id);
@@ -250,12 +250,12 @@ impl<H: Host> Gateway<H> {
         if let Some(stream) = self.streams.remove(&id) {
             let Shared {
                 host,
-                policy,
+                compiled,
                 telemetry,
                 ..
             } = &*self.shared;
             let facts = stream.common.facts.borrow();
-            telemetry.ended(&**host, policy, &facts, stream.outcome());
+            telemetry.ended(&**host, compiled, &facts, stream.outcome());
         }
     }
 }
@@ -277,7 +277,7 @@ impl<H: Host> Shared<H> {
                 Flow::Continue
             }
             Poll::Ready(Err(refusal)) => {
-                forward::refuse(io, &self.policy, &stream.common.facts.borrow(), &refusal);
+                forward::refuse(io, &self.compiled, &stream.common.facts.borrow(), &refusal);
                 self.reply(stream, io, &refusal);
                 Flow::Hold
             }
@@ -310,7 +310,7 @@ impl<H: Host> Shared<H> {
 impl<H: Host> std::fmt::Debug for Gateway<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gateway")
-            .field("policy", &self.shared.policy)
+            .field("policy", &self.shared.compiled.policy)
             .field("streams", &self.streams)
             .finish_non_exhaustive()
     }

@@ -32,7 +32,7 @@ impl Request {
     /// whatever becomes of the request.
     pub(super) fn read(
         stream: &impl StreamIo,
-        policy: &Compiled,
+        compiled: &Compiled,
         end_of_stream: bool,
     ) -> Result<Self, HostError> {
         let headers = stream.request_headers()?;
@@ -42,7 +42,7 @@ impl Request {
             cleansed_path: None,
             end_of_stream,
         };
-        let sources = &policy.policy.clients.key_sources;
+        let sources = &compiled.policy.clients.key_sources;
         request.cleansed_path = cleanse(&Headers(stream), sources, request.presented());
         Ok(request)
     }
@@ -106,17 +106,20 @@ impl Request {
     }
 
     /// The subprotocol to name in a handshake's answer if the agent names none.
-    pub(super) fn protocol_for_caller(&self, policy: &Compiled) -> Option<Sensitive<Vec<u8>>> {
+    pub(super) fn protocol_for_caller(&self, compiled: &Compiled) -> Option<Sensitive<Vec<u8>>> {
         if self.upgrade != Upgrade::Websocket {
             return None;
         }
-        let (_, answer) = offered_protocols(&policy.policy.clients.key_sources, &self.headers)?;
+        let (_, answer) = offered_protocols(&compiled.policy.clients.key_sources, &self.headers)?;
         Some(Sensitive(answer))
     }
 }
 
 /// Takes out of a request's trailers what must not travel on. They end up among the headers of agents that merge both.
-pub(super) fn cleanse_trailers(stream: &impl StreamIo, policy: &Compiled) -> Result<(), HostError> {
+pub(super) fn cleanse_trailers(
+    stream: &impl StreamIo,
+    compiled: &Compiled,
+) -> Result<(), HostError> {
     let trailers = stream.request_trailers()?;
     let presented = Presented {
         headers: &trailers,
@@ -125,7 +128,7 @@ pub(super) fn cleanse_trailers(stream: &impl StreamIo, policy: &Compiled) -> Res
     };
     cleanse(
         &Trailers(stream),
-        &policy.policy.clients.key_sources,
+        &compiled.policy.clients.key_sources,
         presented,
     );
     Ok(())

@@ -12,7 +12,7 @@ use crate::identity::{KeyHash, Knowledge};
 /// What all requests of a gateway share.
 pub(super) struct Shared<H> {
     pub(super) host: Rc<H>,
-    pub(super) policy: Compiled,
+    pub(super) compiled: Compiled,
     pub(super) telemetry: Telemetry,
     pub(super) ticks: Cell<Ticks>,
     /// Keys that the validator is asked about; `None` without a validator.
@@ -20,13 +20,13 @@ pub(super) struct Shared<H> {
 }
 
 impl<H> Shared<H> {
-    pub(super) fn new(host: Rc<H>, policy: Compiled) -> Self {
-        let validator = policy.policy.clients.validator.as_ref();
+    pub(super) fn new(host: Rc<H>, compiled: Compiled) -> Self {
+        let validator = compiled.policy.clients.validator.as_ref();
         Self {
             keys: validator.map(|it| Questions::new(it.max_pending, it.timeout)),
             telemetry: Telemetry::default(),
             ticks: Cell::default(),
-            policy,
+            compiled,
             host,
         }
     }

@@ -37,14 +37,14 @@ impl Telemetry {
     pub(super) fn ended<H: Host>(
         &self,
         host: &H,
-        policy: &Compiled,
+        compiled: &Compiled,
         facts: &Facts,
         outcome: &'static str,
     ) {
         let mut requests = self.requests.borrow_mut();
         let id = (facts.route, facts.agent, outcome);
         let metric = requests.get(&id).copied().or_else(|| {
-            let (route, agent) = policy.names(facts.route, facts.agent);
+            let (route, agent) = compiled.names(facts.route, facts.agent);
             let (route, agent) = (route.unwrap_or(NONE), agent.unwrap_or(NONE));
             let labels = [("route", route), ("agent", agent), ("outcome", outcome)];
             let metric = host.counter("waykeeper_requests_total", &labels)?;

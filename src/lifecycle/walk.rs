@@ -56,7 +56,7 @@ impl<H: Host> Walk<H> {
     fn read(&self, end_of_stream: bool) -> Result<Request, Refusal> {
         let shared = &self.shared;
         let request = self
-            .with_stream(|stream| Request::read(stream, &shared.policy, end_of_stream))?
+            .with_stream(|stream| Request::read(stream, &shared.compiled, end_of_stream))?
             .map_err(|error| self.failed(Failure::Unread(error)))?;
         let mut facts = self.common.facts.borrow_mut();
         facts.request_id = request.id().map(|id| Sensitive(id.to_vec()));
@@ -66,10 +66,10 @@ impl<H: Host> Walk<H> {
 
     fn match_route(&self, request: &Request) -> Result<(RouteId, &Route), Refusal> {
         let path = request.routable_path().ok_or(Refusal::BadPath)?;
-        let policy = &self.shared.policy;
-        match policy.table.find(&path, request.method()) {
+        let compiled = &self.shared.compiled;
+        match compiled.table.find(&path, request.method()) {
             Ok(id) => {
-                let route = policy.route(id).ok_or(Refusal::NoRoute)?;
+                let route = compiled.route(id).ok_or(Refusal::NoRoute)?;
                 path.allow(Some(route.encoded_slashes))?;
                 let mut facts = self.common.facts.borrow_mut();
                 facts.route = Some(id);
@@ -89,7 +89,11 @@ impl<H: Host> Walk<H> {
 
     /// The method is none of those that these routes of one prefix take. The path must suit one of them all the same.
     fn other_method(&self, path: &Path<'_>, routes: &[RouteId]) -> Refusal {
-        let routes = || routes.iter().filter_map(|id| self.shared.policy.route(*id));
+        let routes = || {
+            routes
+                .iter()
+                .filter_map(|id| self.shared.compiled.route(*id))
+        };
         if !routes().any(|route| path.allow(Some(route.encoded_slashes)).is_ok()) {
             return Refusal::BadPath;
         }
@@ -99,7 +103,7 @@ impl<H: Host> Walk<H> {
 
     /// Counts the request for its address.
     fn gate(&self) -> Result<(), Refusal> {
-        let limits = &self.shared.policy.limits;
+        let limits = &self.shared.compiled.limits;
         if !limits.has_gate() {
             return Ok(());
         }
@@ -114,14 +118,14 @@ impl<H: Host> Walk<H> {
         route: &Route,
     ) -> Result<Option<Rc<Client>>, Refusal> {
         let shared = &self.shared;
-        let sources = &shared.policy.policy.clients.key_sources;
+        let sources = &shared.compiled.policy.clients.key_sources;
         let credential = match find(sources, request.presented()) {
             Found::Key(credential) => credential,
             Found::Malformed => return Err(Refusal::InvalidKey),
             Found::Missing if route.auth_required => return Err(Refusal::MissingKey),
             Found::Missing => return Ok(None),
         };
-        let (host, identity) = (&*shared.host, &shared.policy.identity);
+        let (host, identity) = (&*shared.host, &shared.compiled.identity);
         let mut knowledge = identity.known(host, &credential, host.now());
         let known = knowledge != Knowledge::Unknown;
         shared.telemetry.remembered(host, known);
@@ -142,7 +146,7 @@ impl<H: Host> Walk<H> {
         let Some(questions) = &self.shared.keys else {
             return Ok(Knowledge::Invalid);
         };
-        let (host, identity) = (&*self.shared.host, &self.shared.policy.identity);
+        let (host, identity) = (&*self.shared.host, &self.shared.compiled.identity);
         let key = KeyHash::of(credential.secret().as_bytes());
         let now = (host.now(), self.shared.ticks.get());
         let asked = questions.ask(&key, self.id, now, || identity.ask(host, &credential));
@@ -174,7 +178,7 @@ impl<H: Host> Walk<H> {
     }
 
     fn agent(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
-        let (host, agents) = (&*self.shared.host, &self.shared.policy.policy.agents);
+        let (host, agents) = (&*self.shared.host, &self.shared.compiled.policy.agents);
         match choose(host, agents, &route.agents, request.wanted_agents()) {
             Chosen::Agent(agent) => Ok(agent),
             Chosen::Unknown => Err(Refusal::UnknownAgent),
@@ -207,7 +211,7 @@ impl<H: Host> Walk<H> {
         route: RouteId,
         ask: impl FnOnce(&Limits, Caller<'_>, Option<PlanId>) -> T,
     ) -> Result<T, Refusal> {
-        let limits = &self.shared.policy.limits;
+        let limits = &self.shared.compiled.limits;
         Ok(match &self.common.facts.borrow().client {
             Some(client) => ask(limits, Caller::Client(&client.id), client.plan),
             None => {
@@ -235,12 +239,12 @@ impl<H: Host> Walk<H> {
 
     /// Bounds what may still come, and hands the request over.
     fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
-        let policy = &self.shared.policy;
+        let compiled = &self.shared.compiled;
         let mut facts = self.common.facts.borrow_mut();
         facts.bound_body(route.max_body, request.content_length())?;
         facts.bound_silence(route.idle_timeout);
-        facts.protocol = request.protocol_for_caller(policy);
-        self.with_stream(|stream| forward(stream, policy, &facts))
+        facts.protocol = request.protocol_for_caller(compiled);
+        self.with_stream(|stream| forward(stream, compiled, &facts))
     }
 
     fn with_stream<T>(&self, f: impl FnOnce(&H::Stream) -> T) -> Result<T, Refusal> {
