@@ -8,6 +8,7 @@ use super::document::shown;
 use super::policy::{Clients, KeySource, ListedClient, ListedKey, PlanId, UnknownPlan, Validator};
 use super::reader::Spot;
 use super::{names, paths, time};
+use crate::text::hex;
 
 const MOST_KEY_SOURCES: usize = 16;
 const MOST_KEYS: usize = 100_000;
@@ -250,32 +251,12 @@ fn keys(
 }
 
 fn hash(spot: &Spot<'_>) -> Option<[u8; 32]> {
-    let text = spot.text()?;
-    let mut hash = [0; 32];
-    let digit = |digit: u8| {
-        char::from(digit)
-            .to_digit(16)
-            .and_then(|value| u8::try_from(value).ok())
-    };
-    let decoded = text.len() == 64
-        && hash
-            .iter_mut()
-            .zip(text.as_bytes().chunks_exact(2))
-            .all(|(byte, pair)| match pair {
-                [high, low] => match (digit(*high), digit(*low)) {
-                    (Some(high), Some(low)) => {
-                        *byte = high << 4 | low;
-                        true
-                    }
-                    _ => false,
-                },
-                _ => false,
-            });
-    if !decoded {
+    let hash = hex::decoded(spot.text()?);
+    if hash.is_none() {
         // The text is not repeated: it may be a key that was pasted here by mistake.
         spot.fault("expected a SHA-256 as 64 hex digits; `waykeeper hash-key` makes it from a key");
     }
-    decoded.then_some(hash)
+    hash
 }
 
 /// A list of roles without repetition.

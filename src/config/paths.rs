@@ -2,7 +2,8 @@
 //! requests (and after a proxy's normalisation before them) would never match, so it is a fault.
 
 use super::document::shown;
-use crate::text::escapes::{canonical, escaped, is_unreserved};
+use crate::text::escapes::{canonical, escaped, is_never_escaped, is_unreserved};
+use crate::text::paths::{segment_name, segments};
 
 /// A route's prefix. It holds no parameters: requests find their route whatever parameters they have.
 pub(super) fn prefix(text: &str) -> Result<(), String> {
@@ -45,22 +46,14 @@ pub(super) fn beginning(text: &str) -> Result<(), String> {
     escapes(text)?;
     // Agents that decode escapes and strip parameters see these names.
     let spelled = canonical(text.as_bytes());
-    let names: Vec<_> = spelled.split(|byte| *byte == b'/').map(name).collect();
-    if names.iter().any(|name| matches!(*name, b"." | b"..")) {
+    let names = || segments(&spelled).map(segment_name);
+    if names().any(|name| matches!(name, b"." | b"..")) {
         return refuse("holds a segment of dots, and such requests are refused");
     }
-    if text != "/" && names.iter().skip(1).any(|name| name.is_empty()) {
+    if names().any(<[u8]>::is_empty) {
         return refuse("holds a segment of parameters alone, and such requests are refused");
     }
     Ok(())
-}
-
-/// A segment without its parameters.
-fn name(segment: &[u8]) -> &[u8] {
-    segment
-        .split(|byte| *byte == b';')
-        .next()
-        .unwrap_or_default()
 }
 
 /// The path of a callout; it may have a query.
@@ -90,7 +83,7 @@ fn escapes(text: &str) -> Result<(), String> {
                 shown(escape)
             ));
         };
-        if matches!(byte, b'.' | b'/' | b'\\' | 0) {
+        if byte == b'/' || is_never_escaped(byte) {
             return Err(format!(
                 "{} holds {escape}, and such requests are refused",
                 shown(text)

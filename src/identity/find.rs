@@ -9,6 +9,7 @@ use super::schemes::{Part, Said, parts, unquoted_parts};
 use crate::config::policy::KeySource;
 use crate::host::{HeaderBlock, Sensitive};
 use crate::text::escapes::decoded;
+use crate::text::paths::{split_once, split_query};
 
 /// The longest key, in bytes: tokens of identity providers that are opaque to others have thousands.
 pub const MAX_KEY: usize = 4096;
@@ -170,17 +171,8 @@ fn query(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         .1
         .unwrap_or_default()
         .split(|byte| *byte == b'&')
-        .map(|parameter| split_at_byte(parameter, b'='))
+        .map(|parameter| split_once(parameter, b'='))
         .map(|(name, value)| (name, value.unwrap_or_default()))
-}
-
-fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
-    split_at_byte(path, b'?')
-}
-
-fn split_at_byte(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
-    let mut parts = bytes.splitn(2, |byte| *byte == separator);
-    (parts.next().unwrap_or_default(), parts.next())
 }
 
 /// `%41` as `A`; what is no escape stays as it is, and so does `+`, which may stand in a key.
@@ -307,7 +299,7 @@ fn path_without(path: &[u8], named: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let kept: Vec<&[u8]> = query
         .unwrap_or_default()
         .split(|byte| *byte == b'&')
-        .filter(|parameter| !named(split_at_byte(parameter, b'=').0))
+        .filter(|parameter| !named(split_once(parameter, b'=').0))
         .collect();
     let mut result = path.to_vec();
     if !kept.is_empty() {

@@ -11,7 +11,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::config::policy::EncodedSlashes;
-use crate::text::escapes::{canonical, escaped, is_unreserved, unreserved_decoded};
+use crate::text::escapes::{
+    canonical, escaped, is_never_escaped, is_unreserved, unreserved_decoded,
+};
+use crate::text::paths::{segment_name, segments, split_query};
 
 const ENCODED_SLASH: &[u8] = b"%2F";
 
@@ -79,9 +82,7 @@ impl<'a> Path<'a> {
     /// When the path does not begin with `/`, holds bytes that no path has, empty or dot segments, a `%` that
     /// begins no escape, escapes of dots, backslashes or zero bytes, or of slashes beside dots or in parameters.
     pub fn read(raw: &'a [u8]) -> Result<Self, BadPath> {
-        let mut parts = raw.splitn(2, |byte| *byte == b'?');
-        let path = parts.next().unwrap_or_default();
-        let query = parts.next();
+        let (path, query) = split_query(raw);
         if path.first() != Some(&b'/') || !query.unwrap_or_default().iter().all(is_legal) {
             return Err(BadPath);
         }
@@ -111,7 +112,7 @@ impl<'a> Path<'a> {
                 Cow::Owned(canonical(path)),
             ),
         };
-        check_names(segments(&canonical).map(name))?;
+        check_names(segments(&canonical).map(segment_name))?;
         Ok(Self {
             path,
             query,
@@ -145,7 +146,7 @@ impl<'a> Path<'a> {
             Reading::Canonical(path) => path,
         };
         segments(path).flat_map(|segment| {
-            let name = name(segment);
+            let name = segment_name(segment);
             let doubt = if find(name, ENCODED_SLASH).is_some() {
                 Doubt::EncodedSlash
             } else if name.len() < segment.len() {
@@ -188,13 +189,6 @@ impl fmt::Debug for Path<'_> {
     }
 }
 
-/// The segments of a path or prefix: `/a/b` has `a` and `b`, `/` has none, `/a/` has `a` and an empty one.
-pub(super) fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let path = path.strip_prefix(b"/").unwrap_or(path);
-    let empty = path.is_empty();
-    path.split(|byte| *byte == b'/').filter(move |_| !empty)
-}
-
 /// What follows the first `count` segments. They are told apart by plain slashes: no reader may find a route by
 /// segments that hold an encoded one.
 fn behind(path: &[u8], count: usize) -> &[u8] {
@@ -209,14 +203,6 @@ fn behind(path: &[u8], count: usize) -> &[u8] {
 
 fn is_legal(byte: &u8) -> bool {
     byte.is_ascii_graphic() && *byte != b'#'
-}
-
-/// A segment without its parameters.
-fn name(segment: &[u8]) -> &[u8] {
-    let end = segment.iter().position(|byte| *byte == b';');
-    segment
-        .get(..end.unwrap_or(segment.len()))
-        .unwrap_or_default()
 }
 
 /// Refuses dots, and nothing at all but behind the last slash.
@@ -251,7 +237,8 @@ fn check_escapes(path: &[u8]) -> Result<Escapes, BadPath> {
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         let escape = rest.get(at..).unwrap_or_default();
         found = found.max(match escaped(escape) {
-            None | Some(b'.' | b'\\' | 0) => return Err(BadPath),
+            None => return Err(BadPath),
+            Some(byte) if is_never_escaped(byte) => return Err(BadPath),
             Some(byte) if is_unreserved(byte) => Escapes::Unreserved,
             Some(_) => Escapes::Reserved,
         });
@@ -271,7 +258,7 @@ fn check_slashes(canonical: &[u8]) -> Result<EncodedSlash, BadPath> {
         if find(segment, ENCODED_SLASH).is_none() {
             continue;
         }
-        let name = name(segment);
+        let name = segment_name(segment);
         if find(segment.get(name.len()..).unwrap_or_default(), ENCODED_SLASH).is_some() {
             return Err(BadPath);
         }

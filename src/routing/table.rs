@@ -11,9 +11,10 @@
 
 use rustc_hash::FxHashMap;
 
-use super::path::{Doubt, Part, Path, segments};
+use super::path::{Doubt, Part, Path};
 use crate::config::policy::{Route, RouteId};
 use crate::text::escapes::canonical;
+use crate::text::paths::segments;
 
 /// All routes, by prefix.
 #[derive(Debug, Default)]

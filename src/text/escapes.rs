@@ -1,13 +1,20 @@
 //! Escapes in paths and queries (RFC 3986, section 2.1), and the one spelling in which paths are compared.
 
+use super::hex;
+
 /// The byte that the escape at the beginning of `text` stands for. `None`: no escape stands there.
 #[must_use]
 pub fn escaped(text: &[u8]) -> Option<u8> {
     let [b'%', high, low, ..] = text else {
         return None;
     };
-    let digit = |digit: &u8| char::from(*digit).to_digit(16);
-    u8::try_from(digit(high)? << 4 | digit(low)?).ok()
+    hex::byte(*high, *low)
+}
+
+/// True for the bytes of which no path may hold an escape: some agents decode these before they look at the path.
+#[must_use]
+pub fn is_never_escaped(byte: u8) -> bool {
+    matches!(byte, b'.' | b'\\' | 0)
 }
 
 /// RFC 3986, section 2.3: an escape of these means the same as the character itself, to everyone.
