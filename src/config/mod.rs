@@ -17,7 +17,6 @@ mod units;
 pub use clients::MOST_ROLES;
 pub use document::Node;
 pub use fault::{Fault, Faults, Segment};
-pub use names::is_name;
 pub use policy::Policy;
 pub use reader::did_you_mean;
 pub use schema::schema;

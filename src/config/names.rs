@@ -2,8 +2,8 @@
 //! only what all of its carriers take.
 
 use super::document::shown;
-
-const NAME: &str = "1 to 128 of the characters A-Z a-z 0-9 . _ : @ -";
+use crate::text::headers::{begins_with, is_reserved, is_same, is_token};
+use crate::text::names::{LONGEST_NAME, NAME, is_name};
 
 /// Headers that frame the message or belong to the gateway; none of them can carry a key.
 const NOT_FOR_KEYS: [&str; 20] = [
@@ -42,12 +42,6 @@ const NOT_FOR_CALLOUTS: [&str; 9] = [
     "upgrade",
 ];
 
-/// Whether this may name a client, plan, team, role, agent or limit, whoever names it so.
-pub fn is_name(text: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
-    (1..=128).contains(&text.len()) && text.bytes().all(legal)
-}
-
 /// A client, plan, team, role, agent or limit.
 pub(super) fn name(text: &str) -> Result<(), String> {
     if is_name(text) {
@@ -60,11 +54,11 @@ pub(super) fn name(text: &str) -> Result<(), String> {
 /// A route: it may be called by its prefix, so more is allowed than in other names.
 pub(super) fn route(text: &str) -> Result<(), String> {
     let legal = |byte: u8| byte.is_ascii_graphic() && !b";=\"\\,".contains(&byte);
-    if (1..=128).contains(&text.len()) && text.bytes().all(legal) {
+    if (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(legal) {
         Ok(())
     } else {
         Err(format!(
-            "{} cannot name a route; a route's name is 1 to 128 visible ASCII characters without ; = \" \\ and comma",
+            "{} cannot name a route; a route's name is 1 to {LONGEST_NAME} visible ASCII characters without ; = \" \\ and comma",
             shown(text)
         ))
     }
@@ -85,13 +79,13 @@ pub(super) fn cluster(text: &str) -> Result<(), String> {
 /// A header that may carry a key.
 pub(super) fn key_header(text: &str) -> Result<(), String> {
     header(text, &NOT_FOR_KEYS)?;
-    if folded(text).starts_with("sec-websocket-") {
+    if begins_with(text.as_bytes(), b"sec-websocket-") {
         return Err(format!(
             "the header {} belongs to the WebSocket handshake; see websocket_protocol",
             shown(text)
         ));
     }
-    if folded(text).starts_with("x-forwarded-") {
+    if begins_with(text.as_bytes(), b"x-forwarded-") {
         return Err(format!(
             "the header {} is written by proxies and cannot carry a key",
             shown(text)
@@ -105,7 +99,7 @@ pub(super) fn callout_header(text: &str) -> Result<(), String> {
     header(text, &NOT_FOR_CALLOUTS)
 }
 
-fn header(text: &str, reserved: &[&str]) -> Result<(), String> {
+fn header(text: &str, taken: &[&str]) -> Result<(), String> {
     if text.starts_with(':') {
         return Err(format!(
             "{} is a pseudo-header, which cannot be used here",
@@ -118,25 +112,20 @@ fn header(text: &str, reserved: &[&str]) -> Result<(), String> {
             shown(text)
         ));
     }
-    if !is_token(text) {
+    if !is_token(text.as_bytes()) {
         return Err(format!("{} is no header's name", shown(text)));
     }
-    let folded = folded(text);
-    if folded.starts_with("x-waykeeper-") || folded.starts_with("x-envoy-") {
+    let name = text.as_bytes();
+    if is_reserved(name) {
         return Err(format!("the header {} belongs to the gateway", shown(text)));
     }
-    if reserved.contains(&folded.as_str()) {
+    if taken.iter().any(|other| is_same(name, other.as_bytes())) {
         return Err(format!(
             "the header {} has a meaning of its own and cannot be used here",
             shown(text)
         ));
     }
     Ok(())
-}
-
-/// In lower case and with `-` for `_`, since many agents read both the same.
-fn folded(text: &str) -> String {
-    text.to_ascii_lowercase().replace('_', "-")
 }
 
 /// A header's value that passes every hop as it is: visible ASCII, with blanks only inside.
@@ -159,7 +148,7 @@ pub(super) fn header_value(text: &str) -> Result<(), String> {
 
 /// The scheme of credentials, such as `Bearer`.
 pub(super) fn scheme(text: &str) -> Result<(), String> {
-    if is_token(text) && text.len() <= 32 {
+    if is_token(text.as_bytes()) && text.len() <= 32 {
         Ok(())
     } else {
         Err(format!(
@@ -185,18 +174,10 @@ pub(super) fn parameter(text: &str) -> Result<(), String> {
 /// What an offered subprotocol begins with when it carries a key: a token that ends in a dot.
 pub(super) fn protocol_prefix(text: &str) -> Result<(), String> {
     match text.strip_suffix('.') {
-        Some(stem) if is_token(stem) && text.len() <= 64 => Ok(()),
+        Some(stem) if is_token(stem.as_bytes()) && text.len() <= 64 => Ok(()),
         _ => Err(format!(
             "{} must be a token that ends in a dot, such as \"waykeeper.key.\"",
             shown(text)
         )),
     }
-}
-
-/// RFC 9110's token.
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }

@@ -3,6 +3,9 @@
 
 use serde_json::{Value, json};
 
+use crate::text::headers::TOKEN_MARKS;
+use crate::text::names::{LONGEST_NAME, NAME_MARKS};
+
 /// The JSON Schema (2020-12) of the configuration.
 pub fn schema() -> Value {
     json!({
@@ -112,9 +115,9 @@ fn definitions() -> Value {
                 "The same, for callers known only by their address. 65536 unless written.",
             ),
         })),
-        "name": {"type": "string", "pattern": "^[A-Za-z0-9._:@-]{1,128}$"},
+        "name": {"type": "string", "pattern": format!("^[A-Za-z0-9{NAME_MARKS}]{{1,{LONGEST_NAME}}}$")},
         "cluster": {"type": "string", "pattern": "^[!-~]{1,512}$"},
-        "header": {"type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$"},
+        "header": {"type": "string", "pattern": format!("^[A-Za-z0-9{TOKEN_MARKS}]{{1,128}}$")},
         "prefix": {"type": "string", "maxLength": 1024, "pattern": "^/([^/]+(/[^/]+)*)?$"},
         "duration": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"},
         "size": {"type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$"},
@@ -164,7 +167,7 @@ fn key_source() -> Value {
         "header": described("header", "A header, such as x-api-key."),
         "scheme": {
             "description": "The scheme of a credential in the header, such as Bearer. Others that stand there count as absent.",
-            "type": "string", "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}$",
+            "type": "string", "pattern": format!("^[A-Za-z0-9{TOKEN_MARKS}]{{1,32}}$"),
         },
         "query": {
             "description": "A parameter of the query; on WebSocket handshakes only, unless any_request.",
@@ -176,7 +179,7 @@ fn key_source() -> Value {
         },
         "websocket_protocol": {
             "description": "What an offered WebSocket subprotocol begins with when it carries a key, with its final dot.",
-            "type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]+[.]$",
+            "type": "string", "maxLength": 64, "pattern": format!("^[A-Za-z0-9{TOKEN_MARKS}]+[.]$"),
         },
     });
     let mut source = object(&[], properties);
@@ -243,7 +246,7 @@ fn route() -> Value {
     let properties = json!({
         "name": {
             "description": "In metrics and headers; the prefix unless written.",
-            "type": "string", "pattern": "^[!#-+\\--:<>-\\[\\]-~]{1,128}$",
+            "type": "string", "pattern": format!("^[!#-+\\--:<>-\\[\\]-~]{{1,{LONGEST_NAME}}}$"),
         },
         "prefix": {
             "description": "What the path begins with, on whole segments. Without parameters.",

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use crate::config::{MOST_ROLES, Node, is_name};
+use crate::config::{MOST_ROLES, Node};
+use crate::text::names::is_name;
 
 /// Whose key it is, and how long that may be believed.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,6 +1,9 @@
 //! A client, and the few bytes in which it is remembered.
 
 use crate::config::policy::PlanId;
+use crate::text::names::LONGEST_NAME;
+
+const _: () = assert!(LONGEST_NAME <= u8::MAX as usize);
 
 /// Who calls, as the configuration or the validator names it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,8 +27,8 @@ impl Client {
         roles.is_empty() || roles.iter().any(|role| self.roles.contains(role))
     }
 
-    /// The client as it is remembered: its id, plan, team and roles, each with its length before it. Names are at
-    /// most 128 bytes long; an absent one has length 0. The plan's place is left out: it depends on the configuration.
+    /// The client as it is remembered: its id, plan, team and roles, each with its length before it, in one byte
+    /// ([`LONGEST_NAME`]); an absent one has length 0. The plan's place is left out: it depends on the configuration.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let optional = |name: &Option<String>| name.clone().unwrap_or_default();

@@ -4,6 +4,8 @@
 //! is left of the border is a comma, which may also stand within a credential: between the parameters of `Digest`, or in a
 //! key. So a border is a comma behind which a scheme begins, that is a token with something else than `=` behind it.
 
+use crate::text::headers::token;
+
 /// A scheme and what follows it, as it stands in a header's value.
 #[derive(Clone, Copy)]
 pub(super) struct Part<'a> {
@@ -152,13 +154,6 @@ fn behind_quoted(bytes: &[u8]) -> Option<&[u8]> {
             [] => return None,
         };
     }
-}
-
-/// The token (RFC 9110, section 5.6.2) that `bytes` begin with.
-fn token(bytes: &[u8]) -> &[u8] {
-    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    let end = bytes.iter().position(|byte| !is_token(byte));
-    end.and_then(|end| bytes.get(..end)).unwrap_or(bytes)
 }
 
 /// What no key holds: white space, and whatever some agent may take for it.

@@ -6,6 +6,7 @@ use crate::host::{HeaderBlock, HostError, Sensitive, StreamIo};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
 use crate::reply::Refusal;
 use crate::routing::Path;
+use crate::text::headers::is_reserved;
 
 /// A request as it arrived.
 #[derive(Debug)]
@@ -198,16 +199,6 @@ impl<S: StreamIo> Fields for Trailers<'_, S> {
     }
 }
 
-/// True for headers that only the gateway or Envoy may set. Many agents read `_` and `-` as the same.
-fn is_reserved(name: &[u8]) -> bool {
-    [&b"x-waykeeper-"[..], b"x-envoy-"].iter().any(|prefix| {
-        name.len() >= prefix.len()
-            && name.iter().zip(*prefix).all(|(byte, wanted)| {
-                byte.to_ascii_lowercase() == *wanted || (*byte == b'_' && *wanted == b'-')
-            })
-    })
-}
-
 impl Upgrade {
     /// Envoy takes the header away where `connection` does not say that it is meant, and turns the extended `CONNECT`
     /// of HTTP/2 and HTTP/3 into a `GET` with it. Any other `CONNECT` asks for a tunnel.
@@ -235,21 +226,6 @@ impl Upgrade {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reserved_names_are_known_however_they_are_spelled() {
-        for name in [
-            "x-waykeeper-client",
-            "X_Waykeeper-Client",
-            "x_envoy_retry_on",
-            "x-envoy-",
-        ] {
-            assert!(is_reserved(name.as_bytes()), "{name}");
-        }
-        for name in ["x-waykeeper", "x-way", "x-agent", ":path", "x-envoya"] {
-            assert!(!is_reserved(name.as_bytes()), "{name}");
-        }
-    }
 
     #[test]
     fn an_upgrade_is_known_however_it_is_listed() {

@@ -1,0 +1,82 @@
+//! Names of headers, as agents read them: in any case of letters, and many take `_` for `-`.
+
+/// What the names of headers begin with that only the gateway or Envoy may set.
+const RESERVED: [&[u8]; 2] = [b"x-waykeeper-", b"x-envoy-"];
+
+/// What a token may hold beside letters and digits. The hyphen stands last: so it may stand in a class of a pattern.
+pub const TOKEN_MARKS: &str = "!#$%&'*+.^_`|~-";
+
+/// True for headers that only the gateway or Envoy may set. From a caller they are removed.
+#[must_use]
+pub fn is_reserved(name: &[u8]) -> bool {
+    RESERVED.iter().any(|prefix| begins_with(name, prefix))
+}
+
+/// True if an agent may read `name` as one that begins with `prefix`, which is in lower case.
+#[must_use]
+pub fn begins_with(name: &[u8], prefix: &[u8]) -> bool {
+    name.len() >= prefix.len()
+        && name.iter().zip(prefix).all(|(byte, wanted)| {
+            byte.to_ascii_lowercase() == *wanted || (*byte == b'_' && *wanted == b'-')
+        })
+}
+
+/// True if an agent may read `name` as `wanted`, which is in lower case.
+#[must_use]
+pub fn is_same(name: &[u8], wanted: &[u8]) -> bool {
+    name.len() == wanted.len() && begins_with(name, wanted)
+}
+
+/// Whether `text` is a token (RFC 9110, section 5.6.2), as the names of headers and the schemes of credentials are.
+#[must_use]
+pub fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(is_token_byte)
+}
+
+/// The token that `bytes` begin with; empty if they begin with none.
+#[must_use]
+pub fn token(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().position(|byte| !is_token_byte(byte));
+    end.and_then(|end| bytes.get(..end)).unwrap_or(bytes)
+}
+
+fn is_token_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || TOKEN_MARKS.as_bytes().contains(byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_names_are_known_however_they_are_spelled() {
+        for name in [
+            "x-waykeeper-client",
+            "X_Waykeeper-Client",
+            "x_envoy_retry_on",
+            "x-envoy-",
+        ] {
+            assert!(is_reserved(name.as_bytes()), "{name}");
+        }
+        for name in ["x-waykeeper", "x-way", "x-agent", ":path", "x-envoya"] {
+            assert!(!is_reserved(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_same_however_it_is_spelled() {
+        assert!(is_same(b"X_Agent", b"x-agent"));
+        assert!(!is_same(b"x-agents", b"x-agent"));
+        assert!(!is_same(b"x-agen", b"x-agent"));
+    }
+
+    #[test]
+    fn a_token_ends_before_the_first_byte_that_none_holds() {
+        assert_eq!(token(b"Bearer key"), b"Bearer");
+        assert_eq!(token(b"a=b"), b"a");
+        assert_eq!(token(b" a"), b"");
+        assert!(is_token(b"!#$%&'*+-.^_`|~9a"));
+        assert!(!is_token(b""));
+        assert!(!is_token("ä".as_bytes()));
+    }
+}
