@@ -7,22 +7,22 @@
 mod answer;
 mod client;
 mod find;
+mod key;
 mod recent;
+mod removal;
 mod schemes;
+mod subprotocols;
 mod validator;
 
 use std::collections::HashMap;
-use std::fmt;
-use std::hint::black_box;
 use std::rc::Rc;
-
-use sha2::{Digest, Sha256};
 
 pub use answer::AnswerFault;
 pub use client::Client;
-pub use find::{
-    Credential, Found, MAX_KEY, Presented, Removal, find, offered_protocols, without_key,
-};
+pub use find::{Found, Presented, find_key};
+pub use key::{Credential, KeyHash, MAX_KEY, NoKey};
+pub use removal::{Removal, without_key};
+pub use subprotocols::offered_protocols;
 pub use validator::{Failure, MAX_ANSWER_BYTES, Verdict};
 
 use recent::Recent;
@@ -32,41 +32,6 @@ use crate::config::policy::{Clients, PlanId, Policy, UnknownPlan, Validator};
 use crate::host::{CalloutAnswer, CalloutId, Host, HostError, Timestamp};
 use crate::state::keys::{self, Known, Record};
 use crate::state::{Decision, Grid, SeededHash, State, StateError};
-
-/// SHA-256 of a key: all that is kept of it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct KeyHash(pub [u8; keys::HASH_BYTES]);
-
-impl fmt::Debug for KeyHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyHash(…)")
-    }
-}
-
-impl KeyHash {
-    /// The hash of a key.
-    #[must_use]
-    pub fn of(key: &[u8]) -> Self {
-        let hash = digest(key);
-        clear_stack();
-        hash
-    }
-}
-
-/// A call of its own, and its frames below those of the caller, so that [`clear_stack`] reaches them.
-#[inline(never)]
-fn digest(key: &[u8]) -> KeyHash {
-    KeyHash(Sha256::digest(key).into())
-}
-
-/// Writes over what an earlier call has left on the stack: the hash works on copies of the key's pieces. (What is freed
-/// from the heap the filter's allocator clears.)
-#[inline(never)]
-fn clear_stack() {
-    /// More than the frames of SHA-256 take.
-    const REACH: usize = 2048;
-    black_box(&mut [0u8; REACH]);
-}
 
 /// What identifies clients under one configuration.
 #[derive(Debug)]

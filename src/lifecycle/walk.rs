@@ -17,7 +17,7 @@ use super::shared::Shared;
 use super::stream::Common;
 use crate::config::policy::{AgentId, PlanId, Route, RouteId};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
-use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find};
+use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Caller, Count, Limits, host_of};
 use crate::reply::Refusal;
 use crate::routing::{BadPath, Chosen, NoMatch, Path, choose};
@@ -119,7 +119,7 @@ impl<H: Host> Walk<H> {
     ) -> Result<Option<Rc<Client>>, Refusal> {
         let shared = &self.shared;
         let sources = &shared.compiled.policy.clients.key_sources;
-        let credential = match find(sources, request.presented()) {
+        let credential = match find_key(sources, request.presented()) {
             Found::Key(credential) => credential,
             Found::Malformed => return Err(Refusal::InvalidKey),
             Found::Missing if route.auth_required => return Err(Refusal::MissingKey),

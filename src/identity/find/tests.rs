@@ -1,6 +1,9 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 
 use super::*;
+use crate::identity::{MAX_KEY, Removal, offered_protocols, without_key};
 
 fn header(name: &str, scheme: Option<&str>) -> KeySource {
     KeySource::Header {
@@ -35,7 +38,7 @@ fn found_in(
         path: path.as_bytes(),
         handshake,
     };
-    match find(sources, presented) {
+    match find_key(sources, presented) {
         Found::Key(credential) => Ok(credential.secret().to_owned()),
         other => Err(other),
     }
@@ -434,7 +437,7 @@ fn neither_a_credential_nor_what_is_taken_out_shows_itself() {
     let sources = sources();
     let removals = without_key(&sources, presented);
     assert_eq!(removals.len(), 2);
-    let shown = format!("{:?} {removals:?}", find(&sources, presented));
+    let shown = format!("{:?} {removals:?}", find_key(&sources, presented));
     assert!(!shown.contains("secret"), "{shown}");
 }
 
@@ -501,7 +504,7 @@ proptest! {
         let pairs: Vec<_> = names.iter().zip(&values).collect();
         let headers = HeaderBlock::from_pairs(&pairs);
         let presented = Presented { headers: &headers, path: &path, handshake };
-        if let Found::Key(credential) = find(&sources(), presented) {
+        if let Found::Key(credential) = find_key(&sources(), presented) {
             prop_assert!((1..=MAX_KEY).contains(&credential.secret().len()));
         }
         let _ = offered_protocols(&sources(), &headers);
