@@ -1,11 +1,10 @@
 //! `waykeeper hash-key`: what stands in a configuration instead of a key. The key is read from standard input, never
 //! from the arguments, which other users of a machine can see and shells remember.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 
-use sha2::{Digest, Sha256};
-use waykeeper::identity::MAX_KEY;
+use waykeeper::identity::{Credential, KeyHash, MAX_KEY, NoKey};
+use waykeeper::text::hex;
 
 use crate::Outcome;
 
@@ -34,22 +33,13 @@ fn hash(input: &[u8]) -> Result<String, String> {
     let key = input
         .strip_suffix(b"\n")
         .map_or(input, |line| line.strip_suffix(b"\r").unwrap_or(line));
-    if key.is_empty() {
-        return Err("no key on standard input".to_owned());
-    }
-    if key.len() > MAX_KEY {
-        return Err(format!("the key is longer than {MAX_KEY} characters"));
-    }
-    if let Some(position) = key.iter().position(|byte| !byte.is_ascii_graphic()) {
-        return Err(format!(
+    match Credential::read(key) {
+        Ok(_) => Ok(hex::encoded(&KeyHash::of(key).0)),
+        Err(NoKey::Empty) => Err("no key on standard input".to_owned()),
+        Err(NoKey::TooLong) => Err(format!("the key is longer than {MAX_KEY} characters")),
+        Err(NoKey::NotVisible(at)) => Err(format!(
             "character {} of the key is not visible ASCII; such keys are always refused",
-            position + 1
-        ));
+            at + 1
+        )),
     }
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(key) {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    Ok(hex)
 }
