@@ -52,7 +52,7 @@ struct Listed {
 }
 
 impl Listed {
-    fn known(&self, now: Timestamp) -> (Knowledge, Timestamp) {
+    fn knowledge(&self, now: Timestamp) -> (Knowledge, Timestamp) {
         let expires = self
             .expires
             .map_or(Timestamp(u64::MAX), Timestamp::from_seconds);
@@ -137,14 +137,14 @@ impl Identity {
     }
 
     /// Looks a key up: among those this worker has just seen, in the configuration, then in what all workers remember.
-    pub fn known<H: Host>(&self, host: &H, credential: &Credential, now: Timestamp) -> Knowledge {
+    pub fn look_up<H: Host>(&self, host: &H, credential: &Credential, now: Timestamp) -> Knowledge {
         let place = self.recent.place(credential.secret());
         if let Some(client) = self.recent.find(place, now) {
             return Knowledge::Client(client);
         }
         let key = KeyHash::of(credential.secret().as_bytes());
         let (knowledge, expires) = match self.listed.get(&key) {
-            Some(listed) => listed.known(now),
+            Some(listed) => listed.knowledge(now),
             None => self.remembered(host, &key, now),
         };
         if let Knowledge::Client(client) = &knowledge {

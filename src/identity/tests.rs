@@ -507,7 +507,7 @@ fn valid(plan: Option<&str>, seconds: u64) -> Verdict {
 
 fn known(identity: &Identity, host: &SimulatedHost, key: &str) -> Knowledge {
     let credential = Credential::read(key.as_bytes()).unwrap();
-    identity.known(host, &credential, host.now())
+    identity.look_up(host, &credential, host.now())
 }
 
 fn plan_of(knowledge: &Knowledge) -> Option<PlanId> {

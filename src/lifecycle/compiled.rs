@@ -5,7 +5,7 @@ use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{RouteTable, steer};
+use crate::routing::{RouteTable, steering_headers};
 use crate::state::{Notice, OpenError, State};
 
 /// A configuration made ready for the stages.
@@ -29,7 +29,7 @@ impl Compiled {
             table: RouteTable::new(&policy.routes),
             identity: Identity::new(&policy, &state),
             limits: Limits::new(&policy, &state),
-            steering: policy.routes.iter().map(steer).collect(),
+            steering: policy.routes.iter().map(steering_headers).collect(),
             policy,
         };
         Ok((compiled, notice))

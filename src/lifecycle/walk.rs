@@ -20,7 +20,7 @@ use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Caller, Count, Limits, host_of};
 use crate::reply::Refusal;
-use crate::routing::{BadPath, Chosen, NoMatch, Path, choose};
+use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent};
 use crate::state::StateError;
 
 /// What a walk has at hand: it outlives the callback that began it.
@@ -126,7 +126,7 @@ impl<H: Host> Walk<H> {
             Found::Missing => return Ok(None),
         };
         let (host, identity) = (&*shared.host, &shared.compiled.identity);
-        let mut knowledge = identity.known(host, &credential, host.now());
+        let mut knowledge = identity.look_up(host, &credential, host.now());
         let known = knowledge != Knowledge::Unknown;
         shared.telemetry.remembered(host, known);
         if !known {
@@ -179,11 +179,11 @@ impl<H: Host> Walk<H> {
 
     fn agent(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
         let (host, agents) = (&*self.shared.host, &self.shared.compiled.policy.agents);
-        match choose(host, agents, &route.agents, request.wanted_agents()) {
-            Chosen::Agent(agent) => Ok(agent),
-            Chosen::Unknown => Err(Refusal::UnknownAgent),
-            Chosen::None => Err(Refusal::NoAgent),
-        }
+        let chosen = choose_agent(host, agents, &route.agents, request.wanted_agents());
+        chosen.map_err(|none| match none {
+            NoAgent::Unknown => Refusal::UnknownAgent,
+            NoAgent::Unnamed => Refusal::NoAgent,
+        })
     }
 
     /// Counts the request against all limits but the gate's.

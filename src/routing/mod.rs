@@ -5,7 +5,7 @@ mod path;
 mod steer;
 mod table;
 
-pub use agent::{Chosen, choose};
+pub use agent::{NoAgent, choose_agent};
 pub use path::{BadPath, Path};
-pub use steer::steer;
+pub use steer::steering_headers;
 pub use table::{NoMatch, RouteTable};

@@ -17,7 +17,7 @@ const LATE: &str = "reset";
 /// The headers that a route's kind, timeouts and retries become. Each costs a third of reading all headers, so what
 /// Envoy's routes do by themselves is not said again.
 #[must_use]
-pub fn steer(route: &Route) -> Vec<(&'static str, String)> {
+pub fn steering_headers(route: &Route) -> Vec<(&'static str, String)> {
     let milliseconds = |time: Duration| time.as_millis().max(1).to_string();
     let mut headers = Vec::new();
     match route.protocol {
