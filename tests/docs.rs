@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use waykeeper::config;
-use waykeeper::reply::{Asked, Refusal, answer};
+use waykeeper::reply::{Refusal, ReplyTo, local_reply};
 use waykeeper::state::room;
 
 const README: &str = "README.md";
@@ -81,12 +81,12 @@ fn every_field_of_the_configuration_is_explained() {
 fn every_refusal_stands_in_the_table_as_it_goes_over_the_wire() {
     let page = read(REFUSALS);
     for refusal in refusals() {
-        let asked = Asked {
+        let to = ReplyTo {
             grpc: true,
-            ..Asked::default()
+            ..ReplyTo::default()
         };
-        let grpc = answer(&refusal, asked, Vec::new());
-        let http = answer(&refusal, Asked::default(), Vec::new());
+        let grpc = local_reply(&refusal, to, Vec::new());
+        let http = local_reply(&refusal, ReplyTo::default(), Vec::new());
         let problem: Value = serde_json::from_slice(&http.body).expect("a problem");
         let row = format!(
             "| `{}` | {} | `{}` | {} |",

@@ -17,7 +17,7 @@ use crate::config;
 use crate::host::envoy::{Envoy, EnvoyStream, woken};
 use crate::host::{CalloutId, StreamId, StreamIo};
 use crate::lifecycle::{Flow, Gateway, MAX_ANSWER_BYTES};
-use crate::reply::{Asked, Refusal, answer};
+use crate::reply::{Refusal, ReplyTo, local_reply};
 
 /// What lives in one VM: a gateway for each configuration that is in use. A new configuration comes as a new root
 /// context in the same VM, while streams of the old one still run.
@@ -106,7 +106,7 @@ impl Vm {
             None => {
                 // The root context was never configured: nobody gets in that way.
                 let refusal = Refusal::GatewayUnavailable;
-                io.reply(&answer(&refusal, Asked::default(), Vec::new()));
+                io.reply(&local_reply(&refusal, ReplyTo::default(), Vec::new()));
                 Flow::Hold
             }
         }

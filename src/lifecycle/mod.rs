@@ -23,7 +23,7 @@ use rustc_hash::FxHashMap;
 use crate::config::Policy;
 use crate::host::{CalloutAnswer, CalloutId, Host, StreamId, StreamIo};
 use crate::identity::Knowledge;
-use crate::reply::{Refusal, answer};
+use crate::reply::{Refusal, local_reply};
 use crate::state::{Notice, OpenError};
 
 use compiled::Compiled;
@@ -298,8 +298,8 @@ impl<H: Host> Shared<H> {
     #[inline(never)]
     fn reply(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, refusal: &Refusal) {
         let facts = stream.common.facts.borrow();
-        let asked = facts.asked(|| self.host.now());
-        let reply = answer(refusal, asked, facts.rate_limit_headers());
+        let to = facts.reply_to(|| self.host.now());
+        let reply = local_reply(refusal, to, facts.rate_limit_headers());
         drop(facts);
         stream.phase = Phase::Ended(refusal.code());
         io.reply(&reply);

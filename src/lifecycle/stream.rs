@@ -10,7 +10,7 @@ use crate::config::policy::{AgentId, RouteId};
 use crate::host::{Sensitive, Timestamp};
 use crate::identity::Client;
 use crate::limits::Count;
-use crate::reply::{Asked, Refusal};
+use crate::reply::{Refusal, ReplyTo};
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -160,8 +160,8 @@ impl Facts {
         self.count.fields()
     }
 
-    pub(super) fn asked(&self, now: impl FnOnce() -> Timestamp) -> Asked<'_> {
-        Asked {
+    pub(super) fn reply_to(&self, now: impl FnOnce() -> Timestamp) -> ReplyTo<'_> {
+        ReplyTo {
             wait: self.wait(now),
             request_id: self.request_id.as_deref().map(Vec::as_slice),
             grpc: self.grpc,

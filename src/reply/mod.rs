@@ -4,5 +4,5 @@ mod problem;
 mod refusal;
 pub mod retry_after;
 
-pub use problem::{Asked, answer};
+pub use problem::{ReplyTo, local_reply};
 pub use refusal::Refusal;

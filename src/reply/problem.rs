@@ -7,9 +7,9 @@ use crate::host::LocalReply;
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
-/// What the answer takes over from the request.
+/// What a reply must know of the request that it goes to.
 #[derive(Clone, Copy, Default)]
-pub struct Asked<'a> {
+pub struct ReplyTo<'a> {
     /// `x-request-id`.
     pub request_id: Option<&'a [u8]>,
     /// The request's `content-type` is gRPC's.
@@ -39,11 +39,11 @@ struct ErrorMember<'a> {
     code: &'a str,
 }
 
-/// The answer that tells a caller of its refusal; `headers` stand in it beside the refusal's own.
+/// The reply that tells a caller of its refusal; `headers` stand in it beside the refusal's own.
 #[must_use]
-pub fn answer(
+pub fn local_reply(
     refusal: &Refusal,
-    asked: Asked<'_>,
+    to: ReplyTo<'_>,
     headers: Vec<(&'static str, String)>,
 ) -> LocalReply {
     let terms = refusal.terms();
@@ -60,7 +60,7 @@ pub fn answer(
         title: terms.title,
         status: terms.status,
         detail: &detail,
-        instance: asked
+        instance: to
             .request_id
             .map(|id| String::from_utf8_lossy(id).into_owned()),
         violated_policies,
@@ -88,16 +88,16 @@ pub fn answer(
         _ => {}
     }
     if refusal.is_for_now() {
-        let seconds = refusal.retry_after().max(asked.wait);
+        let seconds = refusal.retry_after().max(to.wait);
         all.push(("retry-after", seconds.to_string()));
     }
     all.extend(headers);
     LocalReply {
         status: terms.status,
-        grpc_status: asked.grpc.then_some(terms.grpc),
+        grpc_status: to.grpc.then_some(terms.grpc),
         headers: all,
         // For gRPC's callers the body becomes the status message, which is for people.
-        body: if asked.grpc {
+        body: if to.grpc {
             detail.as_bytes().to_vec()
         } else {
             serde_json::to_vec(&problem).unwrap_or_default()
@@ -117,11 +117,11 @@ mod tests {
     #[test]
     fn a_full_limit_is_told_in_every_shape_that_clients_read() {
         let refusal = Refusal::RateLimited(vec!["plan".to_owned()], 2);
-        let reply = answer(
+        let reply = local_reply(
             &refusal,
-            Asked {
+            ReplyTo {
                 request_id: Some(b"id\""),
-                ..Asked::default()
+                ..ReplyTo::default()
             },
             Vec::new(),
         );
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn a_method_that_is_not_allowed_is_told_which_ones_are() {
         let refusal = Refusal::MethodNotAllowed(vec!["GET".to_owned(), "HEAD".to_owned()]);
-        let reply = answer(&refusal, Asked::default(), Vec::new());
+        let reply = local_reply(&refusal, ReplyTo::default(), Vec::new());
         assert!(reply.headers.contains(&("allow", "GET, HEAD".to_owned())));
         assert_eq!(reply.details, "waykeeper_method_not_allowed");
     }
@@ -157,11 +157,11 @@ mod tests {
     #[test]
     fn grpc_callers_get_the_status_of_their_own_protocol() {
         let status = |refusal| {
-            answer(
+            local_reply(
                 &refusal,
-                Asked {
+                ReplyTo {
                     grpc: true,
-                    ..Asked::default()
+                    ..ReplyTo::default()
                 },
                 Vec::new(),
             )
@@ -183,7 +183,7 @@ mod tests {
             Refusal::LimitsUnavailable,
             Refusal::RateLimited(Vec::new(), 0),
         ] {
-            let reply = answer(&refusal, Asked::default(), Vec::new());
+            let reply = local_reply(&refusal, ReplyTo::default(), Vec::new());
             assert!(
                 reply.headers.contains(&("retry-after", "1".to_owned())),
                 "{refusal:?}"
