@@ -1,5 +1,14 @@
 //! The configuration: its document, the checks that tell all faults with their places, and the policies it is
-//! compiled into. [`load`] takes what the host hands over; everything behind it is known to be possible.
+//! compiled into. [`load`] takes what the host hands over; what it returns has no faults.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | `policy.rs` | what each field means once it is checked |
+//! | `clients.rs`, `limits.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
+//! | `names.rs`, `paths.rs` | which names, headers and paths may stand there |
+//! | `units.rs`, `time.rs` | how durations, sizes, rates and points in time are written |
+//! | `document.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |
+//! | `schema.rs` | the same for editors, as a JSON Schema |
 
 mod clients;
 mod document;

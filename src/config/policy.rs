@@ -41,7 +41,7 @@ pub struct Clients {
     pub key_sources: Vec<KeySource>,
     /// Keys known without asking anyone.
     pub keys: Vec<ListedKey>,
-    /// The plan of a client whose answer names none. Without it such a client has no plan's limits.
+    /// The plan of a client for which none is named. Without it such a client has no plan's limits.
     pub default_plan: Option<PlanId>,
     /// What to do with a plan that the configuration does not know.
     pub unknown_plan: UnknownPlan,
@@ -78,7 +78,7 @@ pub enum KeySource {
 pub struct ListedKey {
     /// SHA-256 of the key.
     pub sha256: [u8; 32],
-    /// Whom it proves.
+    /// The client that it proves.
     pub client: ListedClient,
     /// From when on it is refused as expired, in seconds since 1970.
     pub expires: Option<u64>,
@@ -115,7 +115,7 @@ pub struct Validator {
     pub path: String,
     /// At least a millisecond.
     pub timeout: Duration,
-    /// So many keys may be asked about at a time. At least one.
+    /// How many keys may be asked about at a time. At least one.
     pub max_pending: usize,
     /// Sent with each callout; names in lower case.
     pub headers: Vec<(String, String)>,
@@ -197,8 +197,8 @@ pub struct Agent {
     pub weight: u32,
 }
 
-/// What bounds the answer of an `http` route that says nothing of it, and the silence on the streams of the others.
-/// Envoy's routes are given the same `timeout`.
+/// The `timeout` of an `http` route and the `idle_timeout` of the others, unless written. Envoy's routes have the same
+/// `timeout`.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Which requests go to which agents, and how.
@@ -240,7 +240,7 @@ pub struct Route {
 /// An agent of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
-    /// Who.
+    /// Which one.
     pub agent: AgentId,
     /// Its share; 0: only reached by name.
     pub weight: u32,

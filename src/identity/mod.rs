@@ -3,6 +3,19 @@
 //! A key is listed in the configuration, remembered in shared state, or unknown; then the validator is asked. What it is asked
 //! and what its answer means is known here alone. Nothing here waits: [`Identity::ask`] sends the question, and whoever
 //! waits for it comes back with the answer to [`Identity::hear`].
+//!
+//! | file | what it says |
+//! |---|---|
+//! | this one | in what order a key is looked up; whose answers are believed; what becomes of an unknown plan |
+//! | `key.rs` | what a key is, and what is kept of it |
+//! | `find.rs` | in which sources a key is looked for, and which one counts |
+//! | `schemes.rs` | how a header with several credentials is taken apart |
+//! | `removal.rs` | how keys are taken out of headers and the query |
+//! | `subprotocols.rs` | keys in WebSocket subprotocols, and which subprotocol the caller is told |
+//! | `validator.rs` | what the validator is asked, which answers mean yes or no, and how long each is remembered |
+//! | `answer.rs` | the document in which it says yes |
+//! | `client.rs` | a client, and how it is remembered |
+//! | `recent.rs` | how long a worker trusts what it has just looked up |
 
 mod answer;
 mod client;
@@ -136,7 +149,7 @@ impl Identity {
         }
     }
 
-    /// Looks a key up: among those this worker has just seen, in the configuration, then in what all workers remember.
+    /// What is known of a key: first among those this worker has just seen, in the configuration, then in what all workers remember.
     pub fn look_up<H: Host>(&self, host: &H, credential: &Credential, now: Timestamp) -> Knowledge {
         let place = self.recent.place(credential.secret());
         if let Some(client) = self.recent.find(place, now) {

@@ -1,4 +1,4 @@
-//! What the validator is asked, and what its answer means.
+//! What the validator is asked, what its answer means, and how long that is remembered.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,22 +13,22 @@ use crate::host::{Callout, CalloutAnswer};
 /// Larger answers count as failure.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
-/// No answer is remembered longer, whatever it says of itself.
+/// No answer is remembered for longer, whatever its `ttl` says.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the validator said of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It proves this client, and that may be believed for so long.
+    /// It proves this client.
     Valid {
-        /// Whom.
+        /// The client.
         client: Client,
-        /// How long.
+        /// How long that may be remembered.
         lasts: Duration,
     },
-    /// It proves nobody, and that may be believed for so long.
+    /// It proves nobody.
     Invalid {
-        /// How long.
+        /// How long that may be remembered.
         lasts: Duration,
     },
 }

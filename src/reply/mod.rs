@@ -1,4 +1,10 @@
-//! Local responses: why a request is refused, and the answer that says so in the shapes that clients parse.
+//! Local replies: why a request is refused, and the reply that says so in the shapes that clients parse.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | `refusal.rs` | every reason to refuse, with its code, statuses and words |
+//! | `problem.rs` | the body and the headers of a reply, `Retry-After` and gRPC's form included |
+//! | `retry_after.rs` | how an agent's `Retry-After` is read |
 
 mod problem;
 mod refusal;

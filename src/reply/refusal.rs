@@ -25,9 +25,9 @@ pub enum Refusal {
     MissingKey,
     /// The key proves nobody.
     InvalidKey,
-    /// The key is of the past.
+    /// The key has expired.
     ExpiredKey,
-    /// Nobody could say whom the key proves.
+    /// Nobody could say whose key it is.
     ValidatorUnavailable,
     /// The client has a plan that the configuration does not know.
     UnknownPlan,

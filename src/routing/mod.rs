@@ -1,4 +1,11 @@
 //! Where: the route of a request, and the agent that answers it.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | `path.rs` | which paths are refused, and how the others are read and rewritten |
+//! | `table.rs` | which route takes a path and a method |
+//! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
+//! | `steer.rs` | the headers by which Envoy's router retries, times out and tells kinds of streams apart |
 
 mod agent;
 mod path;
