@@ -4,6 +4,15 @@
 //! Two hosts stand behind this door: `envoy`, raw hostcalls of proxy-wasm (built for wasm32 only), and
 //! [`simulated`], plain memory for tests, properties and benchmarks. Header values and bodies are bytes, as they
 //! come from outside; every call that can fail says so.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | `headers.rs` | how headers are read as bytes; what must not be shown (`Sensitive`) |
+//! | `time.rs` | moments, and seconds rounded up |
+//! | `throttle.rs` | how often a line may be logged |
+//! | `metrics.rs` | labels in the names of metrics |
+//! | `envoy/` | Envoy's hostcalls, and how streams are woken |
+//! | `simulated.rs` | the host of the tests |
 
 #[cfg(target_arch = "wasm32")]
 pub mod envoy;

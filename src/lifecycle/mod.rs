@@ -3,6 +3,17 @@
 //! The host's callbacks hand input to a [`Gateway`], the driver: it has each request walk through the stages (see `walk`),
 //! gives a walk that waits its next turn when that has come, and ends each stream in one place. Nothing is paused unless
 //! something is being waited for.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | `walk.rs` | the stages in their order, and with which refusal each may end the walk |
+//! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
+//! | `request.rs` | what is taken out of a request; when an upgrade is refused |
+//! | `forward.rs` | headers for the agent; what is added to its answer: limits, a longer `Retry-After`, a subprotocol |
+//! | `stream.rs` | what is known of a request; when its body is too large and its stream silent for too long |
+//! | `questions.rs` | who waits for which answer, and when a lost one is given up |
+//! | `failure.rs` | what becomes of a request when a stage cannot do its work |
+//! | `telemetry.rs` | every metric, and every line of the log that traffic can cause |
 
 mod compiled;
 mod failure;

@@ -4,6 +4,15 @@
 //! once. Limits of other subjects (a route, everyone) lie in cells of their own, and so do a client's on a route that is one
 //! of many: these are all looked at first, then taken in a fixed order, and what was taken is given back if a later one has
 //! filled up meanwhile. So a request never passes a full limit, and one that is refused takes nothing.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | this one | which limits a request counts against, and in which cell each is counted |
+//! | `gcra.rs` | when a bucket is full, and what a limit that was changed makes of it |
+//! | `count.rs` | the decision on several limits, and the time until the next request fits |
+//! | `headers.rs` | the fields by which the caller is told |
+//! | `subject.rs` | whom a limit is counted for, and which addresses are one |
+//! | `upkeep.rs` | what is given back later, and what is said of forgotten counters |
 
 mod count;
 pub mod gcra;

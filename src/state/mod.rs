@@ -4,6 +4,13 @@
 //! cells, and what is remembered lies in the cells' values as records. [`Grid`] knows how to change a cell by
 //! compare-and-swap with a pure function, and nothing of what the records mean; [`counters`] and [`keys`] know
 //! the records, and nothing of workers.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | this one | how tables are made and found again, and how a cell is changed by many workers |
+//! | `keys.rs` | how a remembered key is laid out, and which goes when a cell is full |
+//! | `counters.rs` | the same for counters |
+//! | `room.rs` | for how many keys and clients a table has room |
 
 pub mod counters;
 pub mod keys;
