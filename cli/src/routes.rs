@@ -4,11 +4,9 @@
 use std::time::Duration;
 
 use waykeeper::config::policy::DEFAULT_TIMEOUT;
+use waykeeper::routing::{CLUSTER, KIND};
 
 use crate::yaml::Value;
-
-const CLUSTER: &str = "x-waykeeper-cluster";
-const KIND: &str = "x-waykeeper-kind";
 
 /// What is better looked at in a file's routes, with its line.
 pub(crate) fn doubts(documents: &[Value]) -> Vec<(usize, String)> {

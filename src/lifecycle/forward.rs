@@ -5,6 +5,7 @@ use super::stream::Facts;
 use super::telemetry::Telemetry;
 use crate::host::{HeaderBlock, Host, StreamIo, Timestamp};
 use crate::reply::{Refusal, retry_after};
+use crate::routing::CLUSTER;
 
 /// Sets what the agent is told and what steers Envoy's router.
 pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
@@ -26,7 +27,7 @@ pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Fact
             stream.set_request_header("x-waykeeper-roles", client.roles.join(",").as_bytes());
         }
     }
-    stream.set_request_header("x-waykeeper-cluster", agent.cluster.as_bytes());
+    stream.set_request_header(CLUSTER, agent.cluster.as_bytes());
     for (name, value) in compiled.steering.get(route.0).into_iter().flatten() {
         stream.set_request_header(name, value.as_bytes());
     }

@@ -14,5 +14,5 @@ mod table;
 
 pub use agent::{NoAgent, choose_agent};
 pub use path::{BadPath, Path};
-pub use steer::steering_headers;
+pub use steer::{CLUSTER, KIND, steering_headers};
 pub use table::{NoMatch, RouteTable};

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use crate::config::policy::{DEFAULT_TIMEOUT, Protocol, Route};
 
+/// The cluster of the chosen agent, as Envoy's routes read it (`cluster_header`). Requests without it match no route but the
+/// last, which leads nowhere.
+pub const CLUSTER: &str = "x-waykeeper-cluster";
+
 /// The kind of a stream, as Envoy's routes match it. Requests without it take the route for request and answer.
-const KIND: &str = "x-waykeeper-kind";
+pub const KIND: &str = "x-waykeeper-kind";
 
 /// What never reached an agent may always be tried again.
 const NEVER_ARRIVED: &str = "connect-failure,refused-stream,reset-before-request";
