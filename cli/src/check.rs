@@ -9,7 +9,7 @@ use clap::Args;
 use waykeeper::config::{self, Faults, Policy};
 
 use crate::Outcome;
-use crate::found::{self, Configuration};
+use crate::find::{self, Configuration};
 use crate::routes::{self, Undecided};
 use crate::summary::{self, Summary};
 use crate::target::{self, Target};
@@ -52,7 +52,7 @@ struct Report<'f> {
 }
 
 /// A line of a file; line 0 is one that is not known.
-struct Place<'f>(&'f str, usize);
+struct Line<'f>(&'f str, usize);
 
 /// Checks all files, and tells everything at once.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
@@ -62,46 +62,21 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         None => None,
         Some(file) => {
             let name = name_of(file);
-            let mut report = Report {
-                file: &name,
-                faults: 0,
-                output: &mut output,
-                errors: &mut errors,
-            };
-            let Some(documents) = report.documents(file)? else {
-                return Ok(Outcome::Unusable);
-            };
-            let Some(documents) = documents else {
-                return Ok(Outcome::Faulty);
-            };
-            report.routes(&documents)?;
-            let (clusters, dynamic) = found::clusters(&documents);
-            Some(Envoy {
-                clusters,
-                undecided: routes::undecided(&documents),
-                dynamic,
-                file: name,
-            })
+            let mut report = Report::of(&name, &mut output, &mut errors);
+            match report.documents(file)? {
+                Ok(documents) => Some(report.envoy(&documents)?),
+                Err(bad) => return Ok(bad),
+            }
         }
     };
     for file in &arguments.files {
         let name = name_of(file);
-        let mut report = Report {
-            file: &name,
-            faults: 0,
-            output: &mut output,
-            errors: &mut errors,
+        let mut report = Report::of(&name, &mut output, &mut errors);
+        let of_file = match report.documents(file)? {
+            Ok(documents) => report.check(&documents, envoy.as_ref(), arguments.target)?,
+            Err(bad) => bad,
         };
-        match report.documents(file)? {
-            None => outcome = outcome.max(Outcome::Unusable),
-            Some(None) => outcome = outcome.max(Outcome::Faulty),
-            Some(Some(documents)) => {
-                report.check(&documents, envoy.as_ref(), arguments.target)?;
-                if report.faults > 0 {
-                    outcome = outcome.max(Outcome::Faulty);
-                }
-            }
-        }
+        outcome = outcome.max(of_file);
     }
     Ok(outcome)
 }
@@ -133,61 +108,88 @@ fn line_of(configuration: &Configuration<'_>, path: &[&str]) -> usize {
 
 // === impl Report ===
 
-impl Report<'_> {
-    /// The documents of a file: `None` if it cannot be read, `Some(None)` if it is no YAML.
-    fn documents(&mut self, file: &Path) -> io::Result<Option<Option<Vec<Value>>>> {
+impl<'f> Report<'f> {
+    fn of(file: &'f str, output: &'f mut dyn Write, errors: &'f mut dyn Write) -> Self {
+        Self {
+            file,
+            faults: 0,
+            output,
+            errors,
+        }
+    }
+
+    /// The documents of a file, or the outcome if it has none: it cannot be read, or is no YAML.
+    fn documents(&mut self, file: &Path) -> io::Result<Result<Vec<Value>, Outcome>> {
         let bytes = match text_of(file) {
             Ok(bytes) => bytes,
             Err(error) => {
                 writeln!(self.errors, "{}: {error}", self.file)?;
-                return Ok(None);
+                return Ok(Err(Outcome::Unusable));
             }
         };
         let Ok(text) = String::from_utf8(bytes) else {
             self.fault(1, "not UTF-8")?;
-            return Ok(Some(None));
+            return Ok(Err(Outcome::Faulty));
         };
         match yaml::parse(&text) {
             Ok(documents) if documents.is_empty() => self.fault(1, "the file is empty")?,
-            Ok(documents) => return Ok(Some(Some(documents))),
+            Ok(documents) => return Ok(Ok(documents)),
             Err(broken) => self.fault(broken.line, &broken.message)?,
         }
-        Ok(Some(None))
+        Ok(Err(Outcome::Faulty))
     }
 
+    /// What Envoy's configuration holds; warns of its routes.
+    fn envoy(&mut self, documents: &[Value]) -> io::Result<Envoy> {
+        self.check_routes(documents)?;
+        let (clusters, dynamic) = find::clusters(documents);
+        Ok(Envoy {
+            clusters,
+            undecided: routes::undecided(documents),
+            dynamic,
+            file: self.file.to_owned(),
+        })
+    }
+
+    /// Checks all configurations of a file.
     fn check(
         &mut self,
         documents: &[Value],
         envoy: Option<&Envoy>,
         target: Target,
-    ) -> io::Result<()> {
-        let found = found::find(documents);
+    ) -> io::Result<Outcome> {
+        let found = find::configurations(documents);
         for (line, message) in &found.faults {
             self.fault(*line, message)?;
         }
         for (line, message) in &found.warnings {
             self.warning(*line, message)?;
         }
-        self.routes(documents)?;
+        self.check_routes(documents)?;
         let undecided = routes::undecided(documents);
         for configuration in &found.configurations {
-            if let Some(policy) = self.configuration(configuration, envoy, target)? {
+            if let Some(policy) = self.check_configuration(configuration, envoy, target)? {
                 let file = self.file;
-                self.waits(&policy, &undecided, file, configuration)?;
+                self.check_waits(&policy, &undecided, file, configuration)?;
             }
         }
-        Ok(())
+        Ok(if self.faults > 0 {
+            Outcome::Faulty
+        } else {
+            Outcome::Good
+        })
     }
 
     /// Looks at Envoy's routes, where a file has some.
-    fn routes(&mut self, documents: &[Value]) -> io::Result<()> {
+    fn check_routes(&mut self, documents: &[Value]) -> io::Result<()> {
         for (line, message) in routes::doubts(documents) {
             self.warning(line, message)?;
         }
         Ok(())
     }
 
-    fn configuration(
+    /// Checks one configuration; `None` if it has faults of its own.
+    fn check_configuration(
         &mut self,
         configuration: &Configuration<'_>,
         envoy: Option<&Envoy>,
@@ -205,7 +207,7 @@ impl Report<'_> {
         let policy = match read {
             Ok(policy) => policy,
             Err(faults) => {
-                self.all(&faults, configuration)?;
+                self.tell(&faults, configuration)?;
                 return Ok(None);
             }
         };
@@ -214,8 +216,8 @@ impl Report<'_> {
             self.fault(configuration.line(), &message)?;
         }
         if let Some(envoy) = envoy {
-            self.clusters(&policy, envoy, configuration)?;
-            self.waits(&policy, &envoy.undecided, &envoy.file, configuration)?;
+            self.check_clusters(&policy, envoy, configuration)?;
+            self.check_waits(&policy, &envoy.undecided, &envoy.file, configuration)?;
         }
         for message in summary::doubts(&policy) {
             self.warning(configuration.line(), &message)?;
@@ -224,7 +226,7 @@ impl Report<'_> {
             writeln!(
                 self.output,
                 "{}: good\n{}",
-                Place(self.file, configuration.line()),
+                Line(self.file, configuration.line()),
                 Summary(&policy)
             )?;
         }
@@ -232,7 +234,7 @@ impl Report<'_> {
     }
 
     /// Compares how long a request may wait for the validator with what Envoy does about requests that wait.
-    fn waits(
+    fn check_waits(
         &mut self,
         policy: &Policy,
         undecided: &[Undecided],
@@ -245,7 +247,7 @@ impl Report<'_> {
         let path = ["clients", "validator", "timeout"];
         let line = line_of(configuration, &path);
         for route in undecided {
-            let place = Place(file, route.line);
+            let place = Line(file, route.line);
             match route.idle_timeout {
                 None => self.warning(
                     line,
@@ -266,7 +268,7 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn all(&mut self, faults: &Faults, configuration: &Configuration<'_>) -> io::Result<()> {
+    fn tell(&mut self, faults: &Faults, configuration: &Configuration<'_>) -> io::Result<()> {
         for fault in faults {
             let line = match configuration {
                 Configuration::Fields(value) => value.line_at(&fault.positions),
@@ -284,7 +286,7 @@ impl Report<'_> {
     }
 
     /// Looks for every cluster that a policy names.
-    fn clusters(
+    fn check_clusters(
         &mut self,
         policy: &Policy,
         envoy: &Envoy,
@@ -325,23 +327,19 @@ impl Report<'_> {
 
     fn fault(&mut self, line: usize, message: impl Display) -> io::Result<()> {
         self.faults += 1;
-        writeln!(self.errors, "{}: {message}", Place(self.file, line))
+        writeln!(self.errors, "{}: {message}", Line(self.file, line))
     }
 
     fn warning(&mut self, line: usize, message: impl Display) -> io::Result<()> {
-        writeln!(
-            self.errors,
-            "{}: warning: {message}",
-            Place(self.file, line)
-        )
+        writeln!(self.errors, "{}: warning: {message}", Line(self.file, line))
     }
 }
 
-// === impl Place ===
+// === impl Line ===
 
-impl Display for Place<'_> {
+impl Display for Line<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place(file, line) = self;
+        let Line(file, line) = self;
         match line {
             0 => formatter.write_str(file),
             line => write!(formatter, "{file}:{line}"),

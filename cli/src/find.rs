@@ -39,7 +39,7 @@ const AROUND: [&str; 10] = [
 const WASM_FILTER: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
 /// Looks through all documents of a file.
-pub(crate) fn find(documents: &[Value]) -> Found<'_> {
+pub(crate) fn configurations(documents: &[Value]) -> Found<'_> {
     let mut found = Found::default();
     let mut around = false;
     for document in documents {
