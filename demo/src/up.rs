@@ -1,38 +1,26 @@
 //! `waykeeper-demo up`: the whole stack on this machine. It starts the services and Envoy, says what one can try once a
 //! real request came through, follows the configuration file while it runs, and leaves nothing behind when it ends.
 
+mod follow;
+mod probe;
+
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Method, Request, Response};
-use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
+use self::follow::Followed;
+use self::probe::{PROBE_KEY, PROBE_PATH, probe};
 use crate::auth::Keys;
-use crate::gateway::{FilterFile, Gateway, Setup, StartError, exchange};
+use crate::gateway::{Gateway, Setup, StartError};
 use crate::serving::ListenError;
 use crate::stack::{AGENTS, AUTH_CLUSTER, Services};
 
-/// The key that the first request is made with: an allowance that people have not been told to try out.
-const PROBE_KEY: &str = "demo-admin";
-
-/// And where to.
-const PROBE_PATH: &str = "/v1/chat/completions";
-
-/// How long a real request may take to come through once Envoy serves.
-const PROBE_DEADLINE: Duration = Duration::from_secs(10);
-
 /// How often the configuration file is looked at.
 const FOLLOW: Duration = Duration::from_millis(500);
-
-/// How long Envoy may take to say whether it takes a configuration.
-const RELOAD_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long requests under way may take when the stack ends.
 const GRACE: Duration = Duration::from_secs(5);
@@ -100,13 +88,6 @@ pub enum UpError {
         /// All that it logged.
         log: String,
     },
-}
-
-/// The configuration file, as it was when last looked at.
-struct Followed {
-    path: PathBuf,
-    module: PathBuf,
-    text: std::io::Result<String>,
 }
 
 /// Runs the stack until `end` does.
@@ -239,47 +220,6 @@ Ctrl-C ends it all."#,
     );
 }
 
-/// Sends a request through to an agent until it is answered, and says by which agent.
-async fn probe(gateway: &Gateway) -> Result<String, UpError> {
-    let deadline = Instant::now() + PROBE_DEADLINE;
-    loop {
-        let mut refused = false;
-        let last = match ask(gateway.address()).await {
-            Ok(response) if response.status().is_success() => {
-                let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
-                let agent = body.get("system_fingerprint").and_then(Value::as_str);
-                return Ok(agent.unwrap_or("an agent").to_owned());
-            }
-            Ok(response) => {
-                // Asking again would not change it.
-                refused = response.status().is_client_error();
-                let body = String::from_utf8_lossy(response.body()).into_owned();
-                format!("{}: {body}", response.status())
-            }
-            Err(error) => error.to_string(),
-        };
-        if refused || Instant::now() >= deadline {
-            let log = gateway.envoy_log();
-            return Err(UpError::Probe { last, log });
-        }
-        sleep(POLL).await;
-    }
-}
-
-async fn ask(
-    gateway: SocketAddr,
-) -> Result<Response<Bytes>, Box<dyn std::error::Error + Send + Sync>> {
-    let body = r#"{"model":"demo","messages":[{"role":"user","content":"Are you there?"}]}"#;
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(PROBE_PATH)
-        .header("host", gateway.to_string())
-        .header("content-type", "application/json")
-        .header("x-api-key", PROBE_KEY)
-        .body(Full::from(body))?;
-    Ok(exchange(TcpStream::connect(gateway).await?, request).await?)
-}
-
 // === impl Options ===
 
 impl Options {
@@ -316,60 +256,6 @@ impl Options {
         }
         Ok(())
     }
-}
-
-// === impl Followed ===
-
-impl Followed {
-    fn new(options: &Options) -> Self {
-        let path = options.configuration.join("waykeeper.yaml");
-        let text = std::fs::read_to_string(&path);
-        let module = options.module.clone();
-        Self { path, module, text }
-    }
-
-    /// Gives Envoy the file if it has changed, and says what came of it.
-    async fn look(&mut self, gateway: &Gateway) {
-        let text = std::fs::read_to_string(&self.path);
-        // A file that is being replaced may be missing for a moment.
-        if text.is_err() || text.as_ref().ok() == self.text.as_ref().ok() {
-            return;
-        }
-        self.text = text;
-        match reload(&self.path, &self.module, gateway).await {
-            Ok(outcome) => println!("{}: {outcome}", self.path.display()),
-            Err(error) => println!("{error}; the configuration before it goes on serving"),
-        }
-    }
-}
-
-/// Gives Envoy the file at `path` and waits for its judgement.
-async fn reload(
-    path: &Path,
-    module: &Path,
-    gateway: &Gateway,
-) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    let mut filter = FilterFile::read(path)?;
-    filter.set_module(module)?;
-    let before = gateway.admin().reloads().await?;
-    let logged = gateway.envoy_log().len();
-    gateway.reconfigure(&filter)?;
-    let deadline = Instant::now() + RELOAD_DEADLINE;
-    while Instant::now() < deadline {
-        let now = gateway.admin().reloads().await?;
-        if now.refused > before.refused {
-            let log = gateway.envoy_log();
-            let said = log.get(logged..).unwrap_or_default().trim_end();
-            return Ok(format!(
-                "refused, the configuration before it goes on serving; Envoy's log:\n{said}"
-            ));
-        }
-        if now.taken > before.taken {
-            return Ok("taken".to_owned());
-        }
-        sleep(POLL).await;
-    }
-    Ok("envoy does not look at it".to_owned())
 }
 
 // === impl UpError ===
