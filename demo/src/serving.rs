@@ -55,9 +55,9 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub struct Stopping(watch::Receiver<bool>);
 
-/// As a response's extension: send nothing and close the connection (HTTP/1.1) or reset the stream (HTTP/2).
+/// The extension of a response that is never sent, see [`hang_up`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HangUp;
+struct HangUp;
 
 /// What hyper sees when a response carries [`HangUp`].
 #[derive(Debug)]
@@ -211,6 +211,13 @@ async fn serve(stream: TcpStream, router: Router, stopping: Stopping) {
         () = stopping.wait() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// In place of a response: nothing is sent, and the connection is closed (HTTP/1.1) or the stream reset (HTTP/2).
+pub(crate) fn hang_up() -> Response<Body> {
+    let mut response = Response::default();
+    response.extensions_mut().insert(HangUp);
+    response
 }
 
 async fn answer(router: Router, request: Request<Incoming>) -> Result<Response<Body>, HungUp> {

@@ -29,6 +29,7 @@
 //! Each event carries `"demo": {"index", "sent_ms"}`: its place in the stream and when it was sent, in milliseconds
 //! since 1970. A body is taken in whole before it is answered, and so is its failure.
 
+mod answers;
 mod bodies;
 mod chat;
 mod echo;

@@ -27,9 +27,9 @@ pub(super) enum Shape {
     None,
 }
 
-/// A place in a stream of events.
+/// A position in a stream of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Position {
     /// Before the first word.
     Lead(usize),
     /// A word.
@@ -76,25 +76,25 @@ impl Shape {
     /// The text of the event with this index, with how many words were sent before it; `None` after the last. An
     /// answer without words has the events around them.
     pub(super) fn event(self, chat: &Chat, index: usize) -> Option<String> {
-        let place = self.place(chat, index);
+        let position = self.position(chat, index);
         let event = match self {
             Self::OpenAi | Self::None => {
                 let usage = chat.include_usage && self == Self::OpenAi;
-                if place == Place::Tail(1 + usize::from(usage)) {
+                if position == Position::Tail(1 + usize::from(usage)) {
                     // The only event that is no JSON.
                     return Some("data: [DONE]\n\n".to_owned());
                 }
-                openai::event(chat, place, usage)
+                openai::event(chat, position, usage)
             }
-            Self::Responses => responses::event(chat, place, index),
-            Self::Anthropic => anthropic::event(chat, place),
-            Self::Gemini => gemini::event(chat, place),
+            Self::Responses => responses::event(chat, position, index),
+            Self::Anthropic => anthropic::event(chat, position),
+            Self::Gemini => gemini::event(chat, position),
         }?;
         Some(event.render(index))
     }
 
     /// Where the event with this index stands.
-    pub(super) fn place(self, chat: &Chat, index: usize) -> Place {
+    pub(super) fn position(self, chat: &Chat, index: usize) -> Position {
         let leads = match self {
             Self::OpenAi | Self::None => 1,
             Self::Responses => 3,
@@ -102,9 +102,9 @@ impl Shape {
             Self::Gemini => 0,
         };
         match index.checked_sub(leads) {
-            None => Place::Lead(index),
-            Some(index) if index < chat.completion_tokens => Place::Word(index),
-            Some(index) => Place::Tail(index - chat.completion_tokens),
+            None => Position::Lead(index),
+            Some(index) if index < chat.completion_tokens => Position::Word(index),
+            Some(index) => Position::Tail(index - chat.completion_tokens),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::keys::{Answer, Client, Keys};
 use super::stats::{Call, Outcome, Stats};
 use crate::headers::Headers;
 use crate::reply;
-use crate::serving::{HangUp, Stopping};
+use crate::serving::{Stopping, hang_up};
 use crate::text;
 
 /// Far beyond any question about a key, and little enough to hold.
@@ -256,10 +256,6 @@ fn word_for_word(status: u16, body: String) -> Response {
         Body::from(body),
     )
         .into_response()
-}
-
-fn hang_up() -> Response {
-    (Extension(HangUp), StatusCode::SERVICE_UNAVAILABLE).into_response()
 }
 
 fn done(what: &str, known: bool) -> Response {

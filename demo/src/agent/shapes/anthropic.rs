@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Event, Place};
+use super::{Event, Position};
 use crate::agent::chat::Chat;
 
 /// `message`.
@@ -17,30 +17,30 @@ pub(super) fn whole(chat: &Chat, text: &str) -> Value {
 
 /// The events around one block of text. What `message_start` says of the output is only the beginning;
 /// `message_delta` has the sum.
-pub(super) fn event(chat: &Chat, place: Place) -> Option<Event> {
-    let (name, data) = match place {
-        Place::Lead(0) => {
+pub(super) fn event(chat: &Chat, position: Position) -> Option<Event> {
+    let (name, data) = match position {
+        Position::Lead(0) => {
             let message = message(chat, &json!([]), Value::Null, 1.min(chat.completion_tokens));
             ("message_start", json!({"message": message}))
         }
-        Place::Lead(_) => (
+        Position::Lead(_) => (
             "content_block_start",
             json!({"index": 0, "content_block": {"type": "text", "text": ""}}),
         ),
-        Place::Word(index) => (
+        Position::Word(index) => (
             "content_block_delta",
             json!({"index": 0, "delta": {"type": "text_delta", "text": chat.word(index)}}),
         ),
-        Place::Tail(0) => ("content_block_stop", json!({"index": 0})),
-        Place::Tail(1) => {
+        Position::Tail(0) => ("content_block_stop", json!({"index": 0})),
+        Position::Tail(1) => {
             let delta = json!({"stop_reason": stop_reason(chat), "stop_sequence": null});
             (
                 "message_delta",
                 json!({"delta": delta, "usage": {"output_tokens": chat.completion_tokens}}),
             )
         }
-        Place::Tail(2) => ("message_stop", json!({})),
-        Place::Tail(_) => return None,
+        Position::Tail(2) => ("message_stop", json!({})),
+        Position::Tail(_) => return None,
     };
     Some(Event::named(name, data))
 }

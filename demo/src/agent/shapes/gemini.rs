@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Event, Place};
+use super::{Event, Position};
 use crate::agent::chat::Chat;
 
 /// `GenerateContentResponse`.
@@ -16,15 +16,15 @@ pub(super) fn whole(chat: &Chat, text: &str) -> Value {
 }
 
 /// One response for each word, its usage that of all words so far. An answer without words is one response.
-pub(super) fn event(chat: &Chat, place: Place) -> Option<Event> {
-    let data = match place {
-        Place::Word(index) => {
+pub(super) fn event(chat: &Chat, position: Position) -> Option<Event> {
+    let data = match position {
+        Position::Word(index) => {
             let sent = index + 1;
             let finish = (sent == chat.completion_tokens).then(|| finish_reason(chat));
             response(chat, &chat.word(index), finish, sent)
         }
-        Place::Tail(0) if chat.completion_tokens == 0 => whole(chat, ""),
-        Place::Lead(_) | Place::Tail(_) => return None,
+        Position::Tail(0) if chat.completion_tokens == 0 => whole(chat, ""),
+        Position::Lead(_) | Position::Tail(_) => return None,
     };
     Some(Event {
         name: None,

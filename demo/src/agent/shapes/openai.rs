@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Event, Place};
+use super::{Event, Position};
 use crate::agent::chat::Chat;
 
 /// `chat.completion`.
@@ -21,20 +21,20 @@ pub(super) fn whole(chat: &Chat, text: &str, with_usage: bool) -> Value {
 }
 
 /// `chat.completion.chunk`. With `with_usage`, every chunk has `usage`, null in all but the last.
-pub(super) fn event(chat: &Chat, place: Place, with_usage: bool) -> Option<Event> {
+pub(super) fn event(chat: &Chat, position: Position, with_usage: bool) -> Option<Event> {
     let choice = |delta: Value, finish_reason: Value| json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
-    let (choices, usage) = match place {
-        Place::Lead(_) => (
+    let (choices, usage) = match position {
+        Position::Lead(_) => (
             choice(json!({"role": "assistant", "content": ""}), Value::Null),
             Value::Null,
         ),
-        Place::Word(index) => (
+        Position::Word(index) => (
             choice(json!({"content": chat.word(index)}), Value::Null),
             Value::Null,
         ),
-        Place::Tail(0) => (choice(json!({}), finish_reason(chat).into()), Value::Null),
-        Place::Tail(1) if with_usage => (json!([]), usage(chat)),
-        Place::Tail(_) => return None,
+        Position::Tail(0) => (choice(json!({}), finish_reason(chat).into()), Value::Null),
+        Position::Tail(1) if with_usage => (json!([]), usage(chat)),
+        Position::Tail(_) => return None,
     };
     let mut chunk = frame(chat, "chat.completion.chunk");
     chunk["choices"] = choices;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Event, Place};
+use super::{Event, Position};
 use crate::agent::chat::Chat;
 
 /// `response`, as it is when it is complete.
@@ -28,43 +28,43 @@ pub(super) fn whole(chat: &Chat, text: &str) -> Value {
 }
 
 /// The events around one message of one part.
-pub(super) fn event(chat: &Chat, place: Place, index: usize) -> Option<Event> {
+pub(super) fn event(chat: &Chat, position: Position, index: usize) -> Option<Event> {
     let within = |field: &str, value: Value| json!({"item_id": item_id(chat), "output_index": 0, "content_index": 0, field: value});
-    let (name, mut data) = match place {
-        Place::Lead(0) => (
+    let (name, mut data) = match position {
+        Position::Lead(0) => (
             "response.created",
             json!({"response": frame(chat, "in_progress")}),
         ),
-        Place::Lead(1) => {
+        Position::Lead(1) => {
             let item = item(chat, "in_progress", &json!([]));
             (
                 "response.output_item.added",
                 json!({"output_index": 0, "item": item}),
             )
         }
-        Place::Lead(_) => ("response.content_part.added", within("part", part(""))),
-        Place::Word(index) => {
+        Position::Lead(_) => ("response.content_part.added", within("part", part(""))),
+        Position::Word(index) => {
             let mut data = within("delta", chat.word(index).into());
             data["logprobs"] = json!([]);
             ("response.output_text.delta", data)
         }
-        Place::Tail(0) => {
+        Position::Tail(0) => {
             let mut data = within("text", chat.text().into());
             data["logprobs"] = json!([]);
             ("response.output_text.done", data)
         }
-        Place::Tail(1) => (
+        Position::Tail(1) => (
             "response.content_part.done",
             within("part", part(&chat.text())),
         ),
-        Place::Tail(2) => {
+        Position::Tail(2) => {
             let item = item(chat, "completed", &json!([part(&chat.text())]));
             (
                 "response.output_item.done",
                 json!({"output_index": 0, "item": item}),
             )
         }
-        Place::Tail(3) => {
+        Position::Tail(3) => {
             let name = if chat.cut_short {
                 "response.incomplete"
             } else {
@@ -72,7 +72,7 @@ pub(super) fn event(chat: &Chat, place: Place, index: usize) -> Option<Event> {
             };
             (name, json!({"response": whole(chat, &chat.text())}))
         }
-        Place::Tail(_) => return None,
+        Position::Tail(_) => return None,
     };
     data["sequence_number"] = index.into();
     Some(Event::named(name, data))
