@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     timeout: Duration,
 }
 
-/// What to ask and whom.
+/// Which service to ask, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Url {
     /// As it stands in the `Host` header.

@@ -1,5 +1,5 @@
-//! What Envoy's routes must leave to the filter, or do for it: where they do otherwise, requests go other ways, or end at
-//! other times, than the configuration of the filter says.
+//! What Envoy's routes must leave to the filter, or do for it. Where they do something else, requests go elsewhere, or end at
+//! other times, than the filter's configuration says.
 
 use std::time::Duration;
 
@@ -48,12 +48,12 @@ fn look_into(value: &Value, doubts: &mut Vec<(usize, String)>) {
 /// A route for requests that the filter has not decided on yet.
 pub(crate) struct Undecided {
     pub(crate) line: usize,
-    /// What ends those that wait when the filter has died under them.
+    /// What ends requests that wait when the filter has trapped meanwhile.
     pub(crate) idle_timeout: Option<Duration>,
 }
 
-/// The routes for requests that the filter has not decided on: what is called so, or takes what the route of the
-/// decided ones leaves over.
+/// The routes for requests that the filter has not decided on: those of that name, and those behind a route for decided
+/// requests.
 pub(crate) fn undecided(documents: &[Value]) -> Vec<Undecided> {
     let mut found = Vec::new();
     for document in documents {

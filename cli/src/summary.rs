@@ -9,7 +9,7 @@ use waykeeper::state::{counters, keys, room};
 /// A table of remembered keys of this size.
 struct OfKeys(u32);
 
-/// A table of counters of this size, and how many of them each of those has who are counted in it.
+/// A table of counters of this size, and how many of them each client or address has that is counted in it.
 struct OfCounters {
     records: u32,
     each: CountersOfOne,
@@ -22,7 +22,7 @@ pub(crate) struct Summary<'p>(pub(crate) &'p Policy);
 // === impl OfKeys ===
 
 impl fmt::Display for OfKeys {
-    /// A cell is kept whole: what it holds together must not grow beyond its bytes. And for how many keys that is enough.
+    /// The memory that all cells can take at most, and for how many keys they have room.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cells = u64::from(self.0.div_ceil(keys::RECORDS_PER_CELL));
         let most = memory(cells * u64::from(keys::CELL_BYTES));
@@ -37,7 +37,7 @@ impl fmt::Display for OfKeys {
 // === impl OfCounters ===
 
 impl fmt::Display for OfCounters {
-    /// What it takes when it holds what it was made for, and when every cell is full; and for how many that is enough.
+    /// The memory it takes with as many records as its size says, and with every cell full; and for how many it has room.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cells = room::cells(self.records);
         let bytes = |records_per_cell: u32| {

@@ -105,7 +105,7 @@ fn default_key_sources() -> Vec<KeySource> {
 
 fn key_sources(spot: &Spot<'_>) -> Vec<KeySource> {
     let mut sources: Vec<KeySource> = Vec::new();
-    for item in spot.some(MOST_KEY_SOURCES).into_iter().flatten() {
+    for item in spot.nonempty_list(MOST_KEY_SOURCES).into_iter().flatten() {
         let Some(source) = key_source(&item) else {
             continue;
         };
@@ -158,7 +158,7 @@ fn key_source(spot: &Spot<'_>) -> Option<KeySource> {
     })
 }
 
-/// Whether whatever the later source could find has already been taken by the earlier one.
+/// Whether the earlier source takes everything that the later one could find.
 fn hides(earlier: &KeySource, later: &KeySource) -> bool {
     match (earlier, later) {
         (
@@ -262,7 +262,7 @@ fn hash(spot: &Spot<'_>) -> Option<[u8; 32]> {
 /// A list of roles without repetition.
 pub(super) fn roles(spot: &Spot<'_>) -> Vec<String> {
     let mut roles: Vec<String> = Vec::new();
-    for item in spot.some(MOST_ROLES).into_iter().flatten() {
+    for item in spot.nonempty_list(MOST_ROLES).into_iter().flatten() {
         let Some(role) = item.checked(names::name) else {
             continue;
         };

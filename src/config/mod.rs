@@ -38,7 +38,7 @@ use reader::Spot;
 const FIELDS: &[&str] = &["clients", "plans", "limits", "agents", "routes", "tables"];
 const TABLES_FIELDS: &[&str] = &["keys", "counters", "address_counters"];
 
-/// Tables of fewer records are hardly tables; more than these do not fit a process.
+/// A table of fewer records is of no use; one of more does not fit into a process.
 const RECORDS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 24;
 
 /// Reads a configuration as the host hands it over: JSON text, or the wire bytes of `google.protobuf.Struct`.
@@ -79,7 +79,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
     let plans = limits::plans(fields.get("plans").as_ref());
     let clients = clients::clients(fields.get("clients").as_ref(), &limits::by_name(&plans));
     let agents = routes::agents(fields.need("agents").as_ref());
-    // What is faulty is not missing: it is not told a second time.
+    // Faulty keys are there all the same: that there are none is not told on top.
     let keys_known = fields
         .get("clients")
         .is_some_and(|clients| clients.has("keys") || clients.has("validator"));

@@ -71,7 +71,7 @@ pub(super) fn callout(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Escapes in a prefix: well formed, and neither of what requests may not hold nor of what is normalised away.
+/// Checks the escapes in a prefix: each must be well formed, allowed in requests, and the only way to spell its byte.
 fn escapes(text: &str) -> Result<(), String> {
     for (at, _) in text.match_indices('%') {
         let rest = text.get(at..).unwrap_or_default();

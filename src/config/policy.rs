@@ -204,12 +204,12 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 /// Which requests go to which agents, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {
-    /// By default the prefix. Holds no `;` or `=`. Counters of limits go by it; routes of one prefix that bear it together
-    /// are one route to them.
+    /// By default the prefix. Holds no `;` or `=`. Limits are counted by it, so routes of one prefix that share it are one
+    /// route to them.
     pub name: String,
     /// Begins with `/`, and does not end with one unless it is `/`. Matches whole path segments.
     pub prefix: String,
-    /// `None`: every method. In upper case, `HEAD` put in where `GET` is.
+    /// `None`: every method. In upper case, with `HEAD` wherever `GET` is.
     pub methods: Option<Vec<String>>,
     /// At least one.
     pub agents: Vec<Choice>,

@@ -121,7 +121,7 @@ impl<'a> Spot<'a> {
     }
 
     /// A list of at least one and at most `most` items.
-    pub(super) fn some<'s>(
+    pub(super) fn nonempty_list<'s>(
         &'s self,
         most: usize,
     ) -> Option<impl Iterator<Item = Spot<'s>> + use<'s, 'a>> {

@@ -96,7 +96,7 @@ pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool
     let mut seen = Seen::default();
     let mut routes: Vec<Route> = Vec::new();
     let Some(spot) = spot else { return routes };
-    for item in spot.some(MOST_ROUTES).into_iter().flatten() {
+    for item in spot.nonempty_list(MOST_ROUTES).into_iter().flatten() {
         let Some(fields) = item.fields(ROUTE_FIELDS) else {
             continue;
         };
@@ -229,7 +229,7 @@ fn times(fields: &Fields<'_>, protocol: Protocol) -> Times {
 fn methods(spot: &Spot<'_>, protocol: Protocol) -> Option<Vec<String>> {
     let words = METHODS.map(|method| (method, method));
     let mut methods: Vec<String> = Vec::new();
-    for item in spot.some(METHODS.len())? {
+    for item in spot.nonempty_list(METHODS.len())? {
         let Some(method) = item.choice(&words) else {
             continue;
         };
@@ -250,7 +250,7 @@ fn methods(spot: &Spot<'_>, protocol: Protocol) -> Option<Vec<String>> {
 
 fn choices(spot: &Spot<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>) -> Vec<Choice> {
     let mut choices: Vec<Choice> = Vec::new();
-    let Some(items) = spot.some(MOST_AGENTS_OF_ROUTE) else {
+    let Some(items) = spot.nonempty_list(MOST_AGENTS_OF_ROUTE) else {
         return choices;
     };
     for item in items {
@@ -309,9 +309,9 @@ fn retry(spot: &Spot<'_>) -> Option<Retry> {
 #[derive(Default)]
 struct Seen {
     told_of_keys: bool,
-    /// Names, and the prefixes of the routes that bear them.
+    /// Names, and the prefix and the place of the first route that has each.
     names: HashMap<String, (String, String)>,
-    /// By the canonical spelling, in which requests meet them.
+    /// By their canonical spelling, in which paths are compared with them.
     prefixes: HashMap<Vec<u8>, Vec<Taken>>,
 }
 
@@ -356,7 +356,7 @@ impl Seen {
         });
 
         match self.names.get(&route.name) {
-            // Without names of their own, routes of one prefix bear it together.
+            // Routes of one prefix without names of their own share the prefix as their name.
             Some((prefix, earlier_place))
                 if fields.get("name").is_some() || *prefix != route.prefix =>
             {

@@ -1,5 +1,5 @@
 //! The document in which the validator says whose key it is: one JSON object, with members of their documented types.
-//! What is not that is not believed in part either. Members that nobody documented are passed over, unread.
+//! Of anything else nothing is believed. Members that are not documented are skipped, unread.
 
 use std::fmt;
 
@@ -47,7 +47,7 @@ enum Member {
 impl Answer {
     /// Reads the body of an answer.
     pub(super) fn read(body: &[u8]) -> Result<Self, AnswerFault> {
-        // What is passed over unread is not looked at by the parser; JSON is UTF-8 throughout.
+        // The parser does not look into members that are skipped, and JSON is UTF-8 throughout.
         let text = std::str::from_utf8(body).map_err(|_| AnswerFault::new("it is not UTF-8"))?;
         let members = Members::read(text)?;
         Ok(Self {
@@ -147,7 +147,7 @@ impl Members {
             .deserialize_map(MembersVisitor)
             .and_then(|members| json.end().map(|()| members));
         members.map_err(|error| {
-            // All values are taken as they are, so the only one of a wrong type is the whole. Serde would show it.
+            // Members may be of any type here, so only the document itself can be of a wrong one. Serde would show it.
             if error.is_data() {
                 AnswerFault::new("it is no JSON object")
             } else {

@@ -107,8 +107,8 @@ pub(super) fn is_scheme(token: &[u8], scheme: &str) -> bool {
     token.eq_ignore_ascii_case(scheme.as_bytes())
 }
 
-/// A value that is the same between all its commas is what was repeated and joined on its way. Else a comma is the
-/// key's own.
+/// A value that is the same between all its commas is one that was repeated, and joined on its way. Otherwise a comma
+/// belongs to the key.
 fn unrepeated(value: &[u8]) -> &[u8] {
     if !value.contains(&b',') {
         return value.trim_ascii();

@@ -98,7 +98,7 @@ pub struct Heard {
     pub knowledge: Knowledge,
     /// Why the answer says nothing of it, if so.
     pub failure: Option<Failure>,
-    /// Whether the next request will find it. What is known holds all the same.
+    /// Whether it could be remembered for the next request. If not, it is known all the same.
     pub remembered: Result<(), StateError>,
 }
 
@@ -149,7 +149,8 @@ impl Identity {
         }
     }
 
-    /// What is known of a key: first among those this worker has just seen, in the configuration, then in what all workers remember.
+    /// What is known of a key. Looked at are what this worker has just seen, then the configuration, then what all workers
+    /// remember.
     pub fn look_up<H: Host>(&self, host: &H, credential: &Credential, now: Timestamp) -> Knowledge {
         let place = self.recent.place(credential.secret());
         if let Some(client) = self.recent.find(place, now) {
@@ -256,7 +257,7 @@ impl Identity {
         (knowledge, remembered)
     }
 
-    /// Plans are remembered by name, since a new configuration may give them other places.
+    /// Puts the plan in force into a client. Plans are remembered by name: a new configuration may order them otherwise.
     fn with_plan(&self, mut client: Client) -> Knowledge {
         client.plan = match &client.plan_name {
             None => self.default_plan,
@@ -296,8 +297,8 @@ impl Memory {
     }
 }
 
-/// What one validator said is not believed under another: not in a second gateway of the same process, not after a new
-/// configuration that asks elsewhere, and not after one of another generation.
+/// Tells the records of one validator from those of another, under which they are not believed: in a second gateway of the
+/// same process, after a new configuration that asks elsewhere, and after one of another generation.
 fn realm(hash: &SeededHash, validator: &Validator) -> u64 {
     let generation = validator.generation.to_le_bytes();
     let mut parts = vec![

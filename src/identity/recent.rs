@@ -1,4 +1,4 @@
-//! Keys that this worker has just seen: a first look before shared state, which spares a hash and a copy of a cell.
+//! Keys that this worker has just seen. They are looked at before shared state, which saves a hash and a copy of a cell.
 //!
 //! An entry holds for a second at most, so whatever another worker learns of a key counts here a second later. The
 //! secret itself is not kept, only a hash of it that is keyed by the process's own seed.
@@ -28,7 +28,7 @@ pub(super) struct Recent {
 struct Entry {
     key: Place,
     client: Rc<Client>,
-    /// A clock that shows an earlier time was set back.
+    /// When it was held. A clock that shows an earlier time was set back.
     since: Timestamp,
     until: Timestamp,
 }

@@ -17,8 +17,8 @@ pub enum Removal<'a> {
     Path(Sensitive<Vec<u8>>),
 }
 
-/// What must change so that no key travels on: every source is cleared, whichever counted, the query on any request.
-/// Subprotocols are not regarded here, see [`offered_protocols`].
+/// What must change so that no key travels on: every source is cleared, whichever counted, and the query on any request.
+/// For subprotocols see [`offered_protocols`](super::offered_protocols).
 #[must_use]
 pub fn without_key<'a>(sources: &'a [KeySource], request: Presented<'_>) -> Vec<Removal<'a>> {
     let mut removals = Vec::new();
@@ -54,7 +54,7 @@ fn schemes_of<'a>(
     })
 }
 
-/// What must change in a header, of which all parts go that are of a source's scheme. `None`: nothing.
+/// What must change in a header so that no part of a source's scheme is left. `None`: nothing.
 fn without_schemes<'a>(
     sources: &[KeySource],
     headers: &HeaderBlock,
@@ -79,7 +79,7 @@ fn without_schemes<'a>(
         }
     }
     let rest = rest.join(&b", "[..]);
-    // A quoted string may hold a key as well, and nobody knows whether what is left is read as it was before.
+    // A quoted string may hold a key as well, and what is left may be read in another way than the whole was.
     let hidden = unquoted_parts(&rest, wanted).any(Part::is_wanted);
     match (found, hidden) {
         (false, false) => None,

@@ -21,7 +21,7 @@ pub(super) struct Part<'a> {
 pub(super) enum Said<'a> {
     /// These bytes, with white space around them; there may be none.
     Credential(&'a [u8]),
-    /// Other bytes stand before the scheme, or no white space behind it: it is nobody's credential.
+    /// There are other bytes before the scheme, or no white space behind it: this is no credential.
     Nonsense,
 }
 
@@ -52,11 +52,11 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The parts of a value; empty ones (`, ,`) are none. `wanted` tells of a token whether it is a scheme that is looked for.
+/// The parts of a value, without empty ones (`, ,`). `wanted` says whether a token is a scheme that is looked for.
 ///
-/// A wanted scheme is known behind a comma whatever follows it, another one by the white space behind it. In the parts
-/// of other schemes a comma within a quoted string is no border; a key has no quoted strings, and what begins with no scheme
-/// neither.
+/// Behind a comma, a wanted scheme begins a part whatever follows it, and another scheme if white space follows it. In the
+/// parts of other schemes a comma within a quoted string is no border. Keys, and parts that begin with no scheme, have no
+/// quoted strings.
 pub(super) fn parts<'a>(
     value: &'a [u8],
     wanted: impl Fn(&[u8]) -> bool,

@@ -20,8 +20,9 @@ pub(super) fn offered(headers: &HeaderBlock) -> impl Iterator<Item = &[u8]> {
         .filter(|protocol| !protocol.is_empty())
 }
 
-/// What a handshake offers beside the key, and the protocol to name in the answer if the agent names none:
-/// browsers break off when they offered protocols and none comes back.
+/// What a handshake offers beside the key, and the subprotocol that the caller is told if the agent names none: the first
+/// one without a key, else the one with it. Browsers break off when they offered subprotocols and none comes back. `None`:
+/// no subprotocol carries a key.
 #[must_use]
 pub fn offered_protocols(
     sources: &[KeySource],

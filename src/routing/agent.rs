@@ -1,4 +1,4 @@
-//! The choice of the agent: by its name where the client gives one, else by weight.
+//! The choice of the agent: by its name if the caller gives one, otherwise by weight.
 
 use crate::config::policy::{Agent, AgentId, Choice};
 use crate::host::Host;

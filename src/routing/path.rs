@@ -3,9 +3,9 @@
 //! Nothing here relies on the listener having normalised the path. Agents differ in what they take for the same: some
 //! decode escapes before they look at a path, some strip parameters (`;…`), some take `%2f` for a border between
 //! segments. So a path is read in one canonical spelling, in the parts that it has for a reader who strips and splits
-//! all he can; each part says what another reader would not grant, and the route table sees to it that no such
-//! reader comes to another route. What goes on keeps the caller's spelling, since signatures stand over it; only
-//! escapes of unreserved characters are decoded (`%74ools` is `tools` to every agent).
+//! all he can. Each part says where another reader would differ, and the route table makes sure that no such reader comes to
+//! another route. The path that goes on keeps the caller's spelling, since signatures may cover it; only escapes of
+//! unreserved characters are decoded (`%74ools` is `tools` to every agent).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,7 +31,7 @@ pub struct Path<'a> {
 /// How the path is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Reading<'a> {
-    /// As it stands: it holds neither escapes nor parameters.
+    /// As it stands: it has neither escapes nor parameters.
     Plain,
     /// In its canonical spelling, in more ways than one.
     Canonical(Cow<'a, [u8]>),
@@ -60,7 +60,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// What a reader may see in a part, other than that this segment has this name; the graver, the greater.
+/// What another reader may take a part for; the graver doubt is the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Doubt {
     /// Nothing: all agree.
@@ -205,7 +205,7 @@ fn is_legal(byte: &u8) -> bool {
     byte.is_ascii_graphic() && *byte != b'#'
 }
 
-/// Refuses dots, and nothing at all but behind the last slash.
+/// Refuses segments of dots, and empty ones except behind the last slash.
 fn check_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<(), BadPath> {
     let mut names = names.peekable();
     while let Some(name) = names.next() {
@@ -225,9 +225,9 @@ fn check_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<(), BadPath>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Escapes {
     None,
-    /// Only such as the agent gets as they are.
+    /// Only escapes that the agent gets as they are.
     Reserved,
-    /// Also such as are decoded.
+    /// Also escapes that are decoded for it.
     Unreserved,
 }
 
@@ -248,7 +248,7 @@ fn check_escapes(path: &[u8]) -> Result<Escapes, BadPath> {
 }
 
 /// Finds `%2f`, and refuses it beside dots, beside nothing, and in parameters: a reader who splits before he strips
-/// would find segments behind it that he who strips first does not see.
+/// would find segments behind it that one who strips first does not see.
 fn check_slashes(canonical: &[u8]) -> Result<EncodedSlash, BadPath> {
     let mut found = EncodedSlash::Nowhere;
     for segment in segments(canonical) {
