@@ -199,7 +199,7 @@ fn bodies(criterion: &mut Criterion) {
         bencher.iter(|| {
             world
                 .gateway
-                .on_request_body(black_box(STREAM), &io, black_box(0))
+                .on_request_body(black_box(STREAM), &io, black_box(0), false)
         });
     });
     group.bench_function("of a response", |bencher| {

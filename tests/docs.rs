@@ -251,6 +251,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::UnknownAgent
         | Refusal::NoAgent
         | Refusal::BodyTooLarge(_)
+        | Refusal::HeldTooLarge(_)
         | Refusal::AgentTimeout => {}
     }
     vec![
@@ -271,6 +272,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::UnknownAgent,
         Refusal::NoAgent,
         Refusal::BodyTooLarge(1),
+        Refusal::HeldTooLarge(1),
         Refusal::AgentTimeout,
     ]
 }

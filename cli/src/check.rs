@@ -4,8 +4,10 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
+use waykeeper::config::policy::Route;
 use waykeeper::config::{self, Faults, Policy};
 
 use crate::Outcome;
@@ -14,6 +16,9 @@ use crate::routes::{self, Undecided};
 use crate::summary::{self, Summary};
 use crate::target::{self, Target};
 use crate::yaml::{self, Value};
+
+/// For so long a sender may pause in a body without anything being wrong.
+const PAUSE: Duration = Duration::from_secs(15);
 
 /// Check configurations: the bare document, or the Envoy or Istio files that hold it
 #[derive(Debug, Args)]
@@ -218,6 +223,7 @@ impl<'f> Report<'f> {
         if let Some(envoy) = envoy {
             self.check_clusters(&policy, envoy, configuration)?;
             self.check_waits(&policy, &envoy.undecided, &envoy.file, configuration)?;
+            self.check_pauses(&policy, &envoy.undecided, &envoy.file, configuration)?;
         }
         for message in summary::doubts(&policy) {
             self.warning(configuration.line(), &message)?;
@@ -231,6 +237,37 @@ impl<'f> Report<'f> {
             )?;
         }
         Ok(Some(policy))
+    }
+
+    /// Compares how long a sender may pause in a body that is collected with what Envoy does about requests that wait.
+    fn check_pauses(
+        &mut self,
+        policy: &Policy,
+        undecided: &[Undecided],
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let collecting = |route: &&Route| route.collect_body;
+        let Some(route) = policy.routes.iter().find(collecting) else {
+            return Ok(());
+        };
+        for undecided in undecided {
+            let place = Line(file, undecided.line);
+            let Some(idle) = undecided.idle_timeout.filter(|idle| *idle < PAUSE) else {
+                continue;
+            };
+            self.warning(
+                configuration.line(),
+                format_args!(
+                    "the route {:?} collects bodies, and the idle_timeout {} at {place} ends senders that pause for as long; \
+                     write {} or more",
+                    route.name,
+                    config::show_duration(idle),
+                    config::show_duration(PAUSE),
+                ),
+            )?;
+        }
+        Ok(())
     }
 
     /// Compares how long a request may wait for the validator with what Envoy does about requests that wait.

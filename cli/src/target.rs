@@ -18,14 +18,14 @@ pub(crate) fn faults(target: Target, policy: &Policy) -> Vec<String> {
         Target::Envoy => Vec::new(),
         Target::Wasmplugin => needs_held_body(policy)
             .into_iter()
-            .map(|what| format!("{what} needs to look into the body, which a WasmPlugin cannot; use an EnvoyFilter"))
+            .map(|what| format!("{what} needs to see the body before the agent does, which a WasmPlugin cannot; use an EnvoyFilter"))
             .collect(),
     }
 }
 
-/// What in a policy needs a request's body held back until it has been looked into. At present nothing does:
-/// every field below is decided by headers, or (`max_body`) by counting what passes. The fields are named one by one,
-/// so that one which is added cannot be forgotten here.
+/// What in a policy needs to see a request's body before an agent does. Every other field below is decided by headers, or
+/// (`max_body`) by counting what passes. The fields are named one by one, so that one which is added cannot be forgotten
+/// here.
 fn needs_held_body(policy: &Policy) -> Vec<String> {
     let Policy {
         clients: _,
@@ -35,9 +35,10 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         routes,
         tables: _,
     } = policy;
+    let mut needs = Vec::new();
     for route in routes {
         let Route {
-            name: _,
+            name,
             prefix: _,
             methods: _,
             agents: _,
@@ -50,9 +51,13 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             retry: _,
             prefix_rewrite: _,
             max_body: _,
+            collect_body,
             encoded_slashes: _,
             limits: _,
         } = route;
+        if *collect_body {
+            needs.push(format!("collect_body of the route {name:?}"));
+        }
     }
-    Vec::new()
+    needs
 }

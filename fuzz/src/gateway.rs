@@ -127,9 +127,9 @@ impl Run {
         match input.below(13) {
             0 | 1 => self.begin(input),
             2 => self.on_stream(input, |run, id, input| {
-                let size = usize::from(input.byte());
+                let (size, end) = (usize::from(input.byte()), input.below(4) == 0);
                 let io = run.worker.host.io(id);
-                let flow = run.of(id).on_request_body(id, &io, size);
+                let flow = run.of(id).on_request_body(id, &io, size, end);
                 run.only_if_forwarded(id, flow, "a body");
             }),
             3 => self.on_stream(input, |run, id, _| {

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::document::shown;
-use super::policy::{Clients, KeySource, ListedClient, ListedKey, PlanId, UnknownPlan, Validator};
+use super::policy::{
+    Clients, Hold, KeySource, ListedClient, ListedKey, PlanId, UnknownPlan, Validator,
+};
 use super::reader::Spot;
 use super::{names, paths, time};
 use crate::text::hex;
@@ -25,13 +27,25 @@ const GENERATIONS: RangeInclusive<u64> = 1..=(1 << 53) - 1;
 /// Each question under way takes some hundred bytes here and a stream of the validator's cluster.
 const MOST_PENDING: RangeInclusive<u64> = 1..=65_536;
 
+/// The headers of a request that Envoy takes fit in.
+const HOLD_OF_REQUEST: RangeInclusive<u64> = 64 << 10..=1 << 30;
+const HOLD_OF_WORKER: RangeInclusive<u64> = 1 << 20..=1 << 36;
+
+/// For one request, what Envoy holds before it makes the sender wait, and more: who sends much waits and is not refused.
+const DEFAULT_HOLD: Hold = Hold {
+    request: 4 << 20,
+    worker: 128 << 20,
+};
+
 pub(super) const FIELDS: &[&str] = &[
     "key_sources",
     "keys",
     "default_plan",
     "unknown_plan",
+    "hold",
     "validator",
 ];
+pub(super) const HOLD_FIELDS: &[&str] = &["request", "worker"];
 pub(super) const KEY_SOURCE_FIELDS: &[&str] = &[
     "header",
     "scheme",
@@ -58,6 +72,7 @@ pub(super) fn clients(spot: Option<&Spot<'_>>, plans: &HashMap<&str, PlanId>) ->
             keys: Vec::new(),
             default_plan: None,
             unknown_plan: UnknownPlan::Refuse,
+            hold: DEFAULT_HOLD,
             validator: None,
         };
     };
@@ -85,6 +100,7 @@ pub(super) fn clients(spot: Option<&Spot<'_>>, plans: &HashMap<&str, PlanId>) ->
             .unwrap_or_default(),
         default_plan,
         unknown_plan: unknown_plan.unwrap_or(UnknownPlan::Refuse),
+        hold: fields.get("hold").map_or(DEFAULT_HOLD, |spot| hold(&spot)),
         validator: fields.get("validator").and_then(|spot| validator(&spot)),
     }
 }
@@ -272,6 +288,24 @@ pub(super) fn roles(spot: &Spot<'_>) -> Vec<String> {
         roles.push(role.to_owned());
     }
     roles
+}
+
+fn hold(spot: &Spot<'_>) -> Hold {
+    let Some(fields) = spot.fields(HOLD_FIELDS) else {
+        return DEFAULT_HOLD;
+    };
+    let size = |name: &str, bounds, default| {
+        let written = fields.get(name).and_then(|spot| spot.size(bounds));
+        written.unwrap_or(default)
+    };
+    let hold = Hold {
+        request: size("request", HOLD_OF_REQUEST, DEFAULT_HOLD.request),
+        worker: size("worker", HOLD_OF_WORKER, DEFAULT_HOLD.worker),
+    };
+    if hold.request > hold.worker {
+        spot.fault("request can never be reached: worker is smaller");
+    }
+    hold
 }
 
 fn validator(spot: &Spot<'_>) -> Option<Validator> {

@@ -45,6 +45,8 @@ pub struct Clients {
     pub default_plan: Option<PlanId>,
     /// What to do with a plan that the configuration does not know.
     pub unknown_plan: UnknownPlan,
+    /// How much is held of requests whose client is not known yet.
+    pub hold: Hold,
     /// Who to ask about any other key. Without it, such keys are invalid.
     pub validator: Option<Validator>,
 }
@@ -104,6 +106,15 @@ pub enum UnknownPlan {
     Refuse,
     /// The default plan.
     UseDefault,
+}
+
+/// How much is held of requests whose client is not known yet, headers and body, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// Of one request.
+    pub request: u64,
+    /// Of all in one worker. Not below `request`.
+    pub worker: u64,
 }
 
 /// The service that knows keys.
@@ -231,6 +242,8 @@ pub struct Route {
     pub prefix_rewrite: Option<String>,
     /// Larger requests are refused, in bytes.
     pub max_body: Option<u64>,
+    /// Agents get whole bodies only. Where it is set, so is `max_body`.
+    pub collect_body: bool,
     /// Where `%2f` may stand in the path.
     pub encoded_slashes: EncodedSlashes,
     /// The route's own limits (`rate_limit`), per client and route; named `route`.

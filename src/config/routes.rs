@@ -46,6 +46,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "retry",
     "prefix_rewrite",
     "max_body",
+    "collect_body",
     "encoded_slashes",
     "rate_limit",
 ];
@@ -172,6 +173,15 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
         }
         size.size(1..=LARGEST_BODY)
     });
+    let collect_body = fields.get("collect_body").and_then(|spot| {
+        let collects = spot.flag()?;
+        if collects && protocol == Protocol::Websocket {
+            spot.fault("has no meaning for a WebSocket, whose messages never end");
+        } else if collects && fields.get("max_body").is_none() {
+            spot.fault("needs max_body: all of the body is held");
+        }
+        Some(collects)
+    });
     let limit = fields.get("rate_limit").and_then(|spot| rate_limit(&spot));
     Some(Route {
         name: name?.to_owned(),
@@ -187,6 +197,7 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
         retry,
         prefix_rewrite: prefix_rewrite.map(str::to_owned),
         max_body,
+        collect_body: collect_body.unwrap_or(false),
         encoded_slashes: slashes.unwrap_or(EncodedSlashes::Refuse),
         limits: limit.into_iter().collect(),
     })

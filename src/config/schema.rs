@@ -55,6 +55,10 @@ fn definitions() -> Value {
         "clients": clients(),
         "key_source": key_source(),
         "key": key(),
+        "hold": object(&[], json!({
+            "request": described("size", "Of one request. 4MiB unless written."),
+            "worker": described("size", "Of all in each worker. 128MiB unless written."),
+        })),
         "validator": validator(),
         "remember": object(&[], json!({
             "valid": described("duration", "How long a valid key is remembered. 300s unless written, at most a day."),
@@ -148,6 +152,7 @@ fn clients() -> Value {
                             `refuse` unless written; `default` puts it on the default plan.",
             "enum": ["refuse", "default"],
         },
+        "hold": {"$ref": "#/$defs/hold"},
         "validator": {"$ref": "#/$defs/validator"},
     });
     let mut clients = object(&[], properties);
@@ -277,6 +282,10 @@ fn route() -> Value {
         "retry": {"description": "When to try again.", "$ref": "#/$defs/retry"},
         "prefix_rewrite": described("prefix", "Put in place of the matched prefix."),
         "max_body": described("size", "Larger requests are refused."),
+        "collect_body": {
+            "description": "Agents get whole bodies only. Needs max_body. false unless written.",
+            "type": "boolean",
+        },
         "encoded_slashes": {
             "description": "Where %2f may stand behind the prefix: nowhere, in the last part, or in any. refuse unless written.",
             "enum": ["refuse", "keep", "keep_anywhere"],
@@ -289,6 +298,10 @@ fn route() -> Value {
         json!({
             "if": {"properties": {"auth_required": {"const": false}}, "required": ["auth_required"]},
             "then": {"not": {"required": ["roles"]}},
+            "allOf": [{
+                "if": {"properties": {"collect_body": {"const": true}}, "required": ["collect_body"]},
+                "then": {"required": ["max_body"]},
+            }],
         }),
     );
     route

@@ -21,22 +21,32 @@ thread_local! {
 #[repr(u32)]
 enum HeadersStatus {
     Continue = 0,
-    /// Nothing of the request moves on, and its body stays with the sender.
-    StopAllIterationAndWatermark = 4,
+    /// The headers do not move on; the body is handed over as it comes, and must be stopped too.
+    StopIteration = 1,
 }
 
-/// Envoy's `FilterDataStatus`, and of the same numbers `FilterTrailersStatus`.
+/// Envoy's `FilterDataStatus`.
 #[repr(u32)]
 enum DataStatus {
     Continue = 0,
+    /// All of the body is kept. Beyond Envoy's buffer it is refused with 413.
     StopIterationAndBuffer = 1,
+    /// What has come is kept. Beyond Envoy's buffer the sender waits.
+    StopIterationAndWatermark = 2,
+}
+
+/// Envoy's `FilterTrailersStatus`.
+#[repr(u32)]
+enum TrailersStatus {
+    Continue = 0,
+    StopIteration = 1,
 }
 
 impl From<Flow> for HeadersStatus {
     fn from(flow: Flow) -> Self {
         match flow {
             Flow::Continue => Self::Continue,
-            Flow::Hold => Self::StopAllIterationAndWatermark,
+            Flow::Hold | Flow::Collect => Self::StopIteration,
         }
     }
 }
@@ -45,7 +55,17 @@ impl From<Flow> for DataStatus {
     fn from(flow: Flow) -> Self {
         match flow {
             Flow::Continue => Self::Continue,
-            Flow::Hold => Self::StopIterationAndBuffer,
+            Flow::Hold => Self::StopIterationAndWatermark,
+            Flow::Collect => Self::StopIterationAndBuffer,
+        }
+    }
+}
+
+impl From<Flow> for TrailersStatus {
+    fn from(flow: Flow) -> Self {
+        match flow {
+            Flow::Continue => Self::Continue,
+            Flow::Hold | Flow::Collect => Self::StopIteration,
         }
     }
 }
@@ -117,10 +137,10 @@ extern "C" fn proxy_on_request_headers(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_body(stream: u32, size: usize, _end_of_stream: bool) -> DataStatus {
+extern "C" fn proxy_on_request_body(stream: u32, size: usize, end_of_stream: bool) -> DataStatus {
     vm(Flow::Hold, |vm| {
         vm.at_stream(stream, |gateway, id, io| {
-            gateway.on_request_body(id, io, size)
+            gateway.on_request_body(id, io, size, end_of_stream)
         })
         .unwrap_or(Flow::Hold)
     })
@@ -128,7 +148,7 @@ extern "C" fn proxy_on_request_body(stream: u32, size: usize, _end_of_stream: bo
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_trailers(stream: u32, _trailers: usize) -> DataStatus {
+extern "C" fn proxy_on_request_trailers(stream: u32, _trailers: usize) -> TrailersStatus {
     vm(Flow::Hold, |vm| {
         vm.at_stream(stream, Gateway::on_request_trailers)
             .unwrap_or(Flow::Hold)
@@ -163,8 +183,8 @@ extern "C" fn proxy_on_response_body(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_trailers(_stream: u32, _trailers: usize) -> DataStatus {
-    DataStatus::Continue
+extern "C" fn proxy_on_response_trailers(_stream: u32, _trailers: usize) -> TrailersStatus {
+    TrailersStatus::Continue
 }
 
 #[unsafe(no_mangle)]
@@ -173,7 +193,9 @@ extern "C" fn proxy_on_done(_context: u32) -> bool {
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_log(_context: u32) {}
+extern "C" fn proxy_on_log(stream: u32) {
+    vm((), |vm| vm.on_log(stream));
+}
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_delete(context: u32) {

@@ -72,6 +72,12 @@ impl HeaderBlock {
         Self::from_host(encode(pairs)).unwrap_or_default()
     }
 
+    /// The bytes of all headers, as the host gave them.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Every header, name and value, in order; names as the host gives them, in lower case.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.places

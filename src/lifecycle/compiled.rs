@@ -39,6 +39,11 @@ impl Compiled {
         self.policy.routes.get(id.0)
     }
 
+    /// True if the agents of this route get whole bodies only.
+    pub(super) fn collects(&self, id: RouteId) -> bool {
+        self.route(id).is_some_and(|route| route.collect_body)
+    }
+
     /// The names of a route and an agent, as far as they are known.
     pub(super) fn names(
         &self,

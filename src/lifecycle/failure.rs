@@ -1,5 +1,6 @@
 //! What becomes of a request when a stage cannot do its work: here, and nowhere else.
 
+use super::hold::TooMuch;
 use super::questions::NotAsked;
 use super::telemetry::Telemetry;
 use crate::host::{Host, HostError};
@@ -13,6 +14,8 @@ pub(super) enum Failure {
     Unread(HostError),
     /// The stream is not at hand: the walk goes on outside its turn.
     NotLent,
+    /// The request cannot be held until it is known who calls.
+    NotHeld(TooMuch),
     /// The host does not know where the caller calls from, and a limit counts by that.
     NoAddress,
     /// The limits cannot be looked at, or the request not be counted.
@@ -25,6 +28,12 @@ pub(super) enum Failure {
     UnknownPlan(String),
 }
 
+impl From<TooMuch> for Failure {
+    fn from(too_much: TooMuch) -> Self {
+        Self::NotHeld(too_much)
+    }
+}
+
 /// Every failure is a refusal: what cannot be decided is refused. The log says why.
 #[cold]
 pub(super) fn refusal<H: Host>(host: &H, telemetry: &Telemetry, failure: Failure) -> Refusal {
@@ -34,6 +43,11 @@ pub(super) fn refusal<H: Host>(host: &H, telemetry: &Telemetry, failure: Failure
             Refusal::GatewayUnavailable
         }
         Failure::NotLent => Refusal::GatewayUnavailable,
+        Failure::NotHeld(TooMuch::Request(most)) => Refusal::HeldTooLarge(most),
+        Failure::NotHeld(TooMuch::Worker(most)) => {
+            telemetry.holds_too_much(host, most);
+            Refusal::GatewayUnavailable
+        }
         Failure::NoAddress => Refusal::LimitsUnavailable,
         Failure::Limits(error) => {
             telemetry.limits_unavailable(host, error);

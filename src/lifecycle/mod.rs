@@ -10,14 +10,18 @@
 //! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused |
 //! | `forward.rs` | headers for the agent; what is added to its answer: limits, a longer `Retry-After`, a subprotocol |
-//! | `stream.rs` | what is known of a request; when its body is too large and its stream silent for too long |
+//! | `stream.rs` | what is known of a request; when its stream is silent for too long |
+//! | `body.rs` | how much of a request's body has come, and when it is too large |
+//! | `hold.rs` | how much callers have the gateway hold before anybody knows who they are |
 //! | `questions.rs` | who waits for which answer, and when a lost one is given up |
 //! | `failure.rs` | what becomes of a request when a stage cannot do its work |
 //! | `telemetry.rs` | every metric, and every line of the log that traffic can cause |
 
+mod body;
 mod compiled;
 mod failure;
 mod forward;
+mod hold;
 mod idle;
 mod questions;
 mod request;
@@ -57,8 +61,12 @@ pub struct Gateway<H: Host> {
 pub enum Flow {
     /// Send it on.
     Continue,
-    /// Keep it: the request waits, or was answered here.
+    /// Keep it: the request waits, or was answered here. More of the body is handed over as it comes, and the sender is made
+    /// to wait when the host's buffer is full.
     Hold,
+    /// Keep it, and hand over the body as it comes, each time with all that was kept of it. The end is waited for, so a
+    /// body beyond the host's buffer is to be refused.
+    Collect,
 }
 
 impl<H: Host> Gateway<H> {
@@ -89,30 +97,34 @@ impl<H: Host> Gateway<H> {
             shared: Rc::clone(&self.shared),
             common: Rc::clone(&common),
         };
-        let mut stream = Stream {
-            phase: Phase::Walking(Box::pin(walk.go(end_of_stream))),
-            common,
-            answered: false,
-        };
+        if end_of_stream {
+            common.facts.borrow_mut().body.ends_with_headers();
+        }
+        let mut stream = Stream::new(Box::pin(walk.go()), common);
         let flow = self.shared.go_on(&mut stream, io);
         self.streams.insert(id, stream);
         flow
     }
 
-    /// A piece of the request's body has arrived.
-    pub fn on_request_body(&mut self, id: StreamId, io: &H::Stream, size: usize) -> Flow {
-        let Some(stream) = self.streams.get_mut(&id).filter(|it| it.is_forwarded()) else {
+    /// A piece of the request's body has arrived: `size` bytes are at hand. It may be the last one, and may be empty then.
+    pub fn on_request_body(
+        &mut self,
+        id: StreamId,
+        io: &H::Stream,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Flow {
+        let Some(stream) = self.streams.get_mut(&id) else {
             return Flow::Hold;
         };
         stream.active(self.shared.ticks.get());
-        let counted = stream.common.facts.borrow_mut().count_body(size);
-        match counted {
-            Ok(()) => Flow::Continue,
-            Err(refusal) => {
-                self.shared.reply(stream, io, &refusal);
-                Flow::Hold
-            }
-        }
+        let arrived = stream
+            .common
+            .facts
+            .borrow_mut()
+            .body
+            .arrive(size, end_of_stream);
+        self.shared.part_arrived(stream, io, arrived)
     }
 
     /// The trailers of the request have arrived.
@@ -126,11 +138,8 @@ impl<H: Host> Gateway<H> {
             stream.phase = Phase::Ended(Refusal::GatewayUnavailable.code());
             io.reset();
         }
-        if stream.is_forwarded() {
-            Flow::Continue
-        } else {
-            Flow::Hold
-        }
+        stream.common.facts.borrow_mut().body.ends_with_trailers();
+        self.shared.part_arrived(stream, io, Ok(()))
     }
 
     /// The headers of the response have arrived, whoever gave it.
@@ -256,7 +265,8 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The stream is over. Every stream leaves here and nowhere else: it is counted by what became of it, and whatever its
-    /// walk still holds or waits for is dropped with it.
+    /// walk still holds or waits for is dropped with it. What the access log tells of it is settled then. The host may say
+    /// so again.
     pub fn on_end(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.remove(&id) {
             let Shared {
@@ -272,27 +282,72 @@ impl<H: Host> Gateway<H> {
 }
 
 impl<H: Host> Shared<H> {
-    /// Lets a stream's walk go on as far as it comes.
+    /// Lets a stream's walk go on as far as it comes. A walk that waits is held, if there is room.
     fn go_on(&self, stream: &mut Stream<H::Stream>, io: &H::Stream) -> Flow {
         let Phase::Walking(walk) = &mut stream.phase else {
             return Flow::Hold;
         };
         // Nobody is told by the waker: whoever has what is waited for has the stream woken.
         let poll = || walk.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        let came = stream.common.lend(io, poll);
+        let came = match stream.common.lend(io, poll) {
+            Poll::Ready(came) => came,
+            Poll::Pending => match self.hold(stream) {
+                Ok(flow) => return flow,
+                Err(refusal) => Err(refusal),
+            },
+        };
+        stream.held = None;
         match came {
-            Poll::Pending => Flow::Hold,
-            Poll::Ready(Ok(())) => {
+            Ok(()) => {
                 stream.phase = Phase::Forwarded;
                 stream.active(self.ticks.get());
                 Flow::Continue
             }
-            Poll::Ready(Err(refusal)) => {
-                forward::refuse(io, &self.compiled, &stream.common.facts.borrow(), &refusal);
-                self.reply(stream, io, &refusal);
-                Flow::Hold
-            }
+            Err(refusal) => self.refuse(stream, io, &refusal),
         }
+    }
+
+    /// Another part of the request has arrived: it goes the way of those before it, unless it is too much.
+    fn part_arrived(
+        &self,
+        stream: &mut Stream<H::Stream>,
+        io: &H::Stream,
+        arrived: Result<(), Refusal>,
+    ) -> Flow {
+        match (&stream.phase, arrived) {
+            (Phase::Ended(_), _) => Flow::Hold,
+            (_, Err(refusal)) => self.refuse(stream, io, &refusal),
+            (Phase::Forwarded, Ok(())) => Flow::Continue,
+            (Phase::Walking(_), Ok(())) => self.go_on(stream, io),
+        }
+    }
+
+    /// Keeps what has come of a request that waits. What is kept for callers whom nobody knows is bounded.
+    fn hold(&self, stream: &mut Stream<H::Stream>) -> Result<Flow, Refusal> {
+        let mut facts = stream.common.facts.borrow_mut();
+        let collects = facts
+            .route
+            .is_some_and(|route| self.compiled.collects(route));
+        facts.body.collect(collects);
+        if facts.client.is_some() {
+            stream.held = None;
+        } else if let Err(too_much) = self.holds.hold(&mut stream.held, facts.bytes()) {
+            return Err(failure::refusal(
+                &*self.host,
+                &self.telemetry,
+                too_much.into(),
+            ));
+        }
+        Ok(if collects { Flow::Collect } else { Flow::Hold })
+    }
+
+    /// Refuses a request. One that is still here is told of in the access log by what stands in its headers.
+    fn refuse(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, refusal: &Refusal) -> Flow {
+        if matches!(stream.phase, Phase::Walking(_)) {
+            forward::refuse(io, &self.compiled, &stream.common.facts.borrow(), refusal);
+        }
+        self.reply(stream, io, refusal);
+        Flow::Hold
     }
 
     /// Ends a stream whose agent was silent for too long.

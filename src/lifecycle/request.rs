@@ -15,7 +15,6 @@ pub(super) struct Request {
     /// The path without keys, where it had any.
     cleansed_path: Option<Sensitive<Vec<u8>>>,
     upgrade: Upgrade,
-    end_of_stream: bool,
 }
 
 /// Which protocol the caller wants to go on in.
@@ -31,17 +30,12 @@ impl Request {
     /// Reads all headers in one pass, and takes out of the request what must not travel on: keys, and headers
     /// that belong to the gateway. This comes first, so that neither an agent, a local reply nor the access log sees them,
     /// whatever becomes of the request.
-    pub(super) fn read(
-        stream: &impl StreamIo,
-        compiled: &Compiled,
-        end_of_stream: bool,
-    ) -> Result<Self, HostError> {
+    pub(super) fn read(stream: &impl StreamIo, compiled: &Compiled) -> Result<Self, HostError> {
         let headers = stream.request_headers()?;
         let mut request = Self {
             upgrade: Upgrade::of(&headers),
             headers,
             cleansed_path: None,
-            end_of_stream,
         };
         let sources = &compiled.policy.clients.key_sources;
         request.cleansed_path = cleanse(&Headers(stream), sources, request.presented());
@@ -97,11 +91,13 @@ impl Request {
         self.headers.get_all("x-agent")
     }
 
-    /// How long the body says it is; zero if there is none.
+    /// The bytes of all headers.
+    pub(super) fn size(&self) -> u64 {
+        self.headers.size() as u64
+    }
+
+    /// How long the body says it is.
     pub(super) fn content_length(&self) -> Option<u64> {
-        if self.end_of_stream {
-            return Some(0);
-        }
         let value = self.headers.get("content-length")?;
         std::str::from_utf8(value).ok()?.parse().ok()
     }

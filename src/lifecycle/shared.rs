@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::compiled::Compiled;
+use super::hold::Holds;
 use super::idle::Ticks;
 use super::questions::Questions;
 use super::telemetry::Telemetry;
@@ -17,6 +18,7 @@ pub(super) struct Shared<H> {
     pub(super) ticks: Cell<Ticks>,
     /// Keys that the validator is asked about; `None` without a validator.
     pub(super) keys: Option<Questions<KeyHash, Knowledge>>,
+    pub(super) holds: Holds,
 }
 
 impl<H> Shared<H> {
@@ -24,6 +26,7 @@ impl<H> Shared<H> {
         let validator = compiled.policy.clients.validator.as_ref();
         Self {
             keys: validator.map(|it| Questions::new(it.max_pending, it.timeout)),
+            holds: Holds::new(compiled.policy.clients.hold),
             telemetry: Telemetry::default(),
             ticks: Cell::default(),
             compiled,

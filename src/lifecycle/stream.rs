@@ -1,10 +1,14 @@
 //! What is known of one request while it lasts.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
+use super::body::Body;
+use super::hold::Held;
 use super::idle::Ticks;
 use crate::config::policy::{AgentId, RouteId};
 use crate::host::{Sensitive, Timestamp};
@@ -16,6 +20,8 @@ use crate::reply::{Refusal, ReplyTo};
 pub(super) struct Stream<S> {
     pub(super) phase: Phase,
     pub(super) common: Rc<Common<S>>,
+    /// What it has the gateway hold, as long as nobody knows who calls.
+    pub(super) held: Option<Held>,
     /// The response's headers have arrived.
     pub(super) answered: bool,
 }
@@ -53,15 +59,13 @@ pub(super) struct Facts {
     pub(super) agent: Option<AgentId>,
     /// The subprotocol to name in the handshake's answer if the agent names none.
     pub(super) protocol: Option<Sensitive<Vec<u8>>>,
+    /// The size of the request's headers.
+    pub(super) header_bytes: u64,
+    pub(super) body: Body,
+    /// The length of a body that was sent without one, and is here now.
+    pub(super) new_length: Option<u64>,
     count: Count,
-    body: Option<BodyBound>,
     silence: Option<SilenceBound>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct BodyBound {
-    most: u64,
-    passed: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +107,31 @@ impl<S: Clone> Common<S> {
     }
 }
 
+impl<S> Common<S> {
+    /// Waits until so much of the request's body has arrived as is enough.
+    pub(super) async fn until_body(&self, enough: impl Fn(&Body) -> bool) {
+        poll_fn(|_| {
+            if enough(&self.facts.borrow().body) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+}
+
 impl<S> Stream<S> {
+    /// A request whose walk begins.
+    pub(super) fn new(walk: Walking, common: Rc<Common<S>>) -> Self {
+        Self {
+            phase: Phase::Walking(walk),
+            common,
+            held: None,
+            answered: false,
+        }
+    }
+
     /// What is counted of it, if it ends now.
     pub(super) fn outcome(&self) -> &'static str {
         match self.phase {
@@ -129,6 +157,11 @@ impl<S> Stream<S> {
 }
 
 impl Facts {
+    /// How many bytes of the request are here, while all that has come of it is.
+    pub(super) fn bytes(&self) -> u64 {
+        self.header_bytes.saturating_add(self.body.arrived())
+    }
+
     /// Takes over what counting came to.
     pub(super) fn counted(
         &mut self,
@@ -166,31 +199,6 @@ impl Facts {
             request_id: self.request_id.as_deref().map(Vec::as_slice),
             grpc: self.grpc,
         }
-    }
-
-    /// Bounds the body, by what the request says of its length at once.
-    pub(super) fn bound_body(
-        &mut self,
-        most: Option<u64>,
-        length: Option<u64>,
-    ) -> Result<(), Refusal> {
-        self.body = most.map(|most| BodyBound { most, passed: 0 });
-        match (most, length) {
-            (Some(most), Some(length)) if length > most => Err(Refusal::BodyTooLarge(most)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Counts a piece of the body that is about to pass.
-    pub(super) fn count_body(&mut self, size: usize) -> Result<(), Refusal> {
-        let Some(bound) = &mut self.body else {
-            return Ok(());
-        };
-        bound.passed = bound.passed.saturating_add(size as u64);
-        if bound.passed > bound.most {
-            return Err(Refusal::BodyTooLarge(bound.most));
-        }
-        Ok(())
     }
 
     /// Bounds the silence on the stream, from the next sign of life on.

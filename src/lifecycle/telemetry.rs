@@ -161,6 +161,18 @@ impl Telemetry {
         );
     }
 
+    /// A request could not be held until it is known who calls.
+    pub(super) fn holds_too_much<H: Host>(&self, host: &H, most: u64) {
+        self.log.log(
+            Level::Warn,
+            "hold",
+            host.now(),
+            format_args!(
+                "a request is not held: {most} bytes are, of callers who are not known yet (hold.worker)"
+            ),
+        );
+    }
+
     /// The validator named a plan that is not configured.
     pub(super) fn unknown_plan<H: Host>(&self, host: &H, name: &str) {
         self.log.log(

@@ -73,7 +73,8 @@ impl World {
     fn validated(&mut self, id: StreamId, method: &str, path: &str, headers: &[(&str, &str)]) {
         let mut all = vec![("x-api-key", "secret")];
         all.extend(headers);
-        if self.request(id, method, path, &all) == Flow::Hold && self.stream(id).reply.is_none() {
+        if self.request(id, method, path, &all) != Flow::Continue && self.stream(id).reply.is_none()
+        {
             self.answer(200, ACME);
         }
     }
@@ -441,7 +442,7 @@ fn nothing_of_a_waiting_request_goes_on() {
     assert_eq!(
         world
             .gateway
-            .on_request_body(STREAM, &world.host.io(STREAM), 5),
+            .on_request_body(STREAM, &world.host.io(STREAM), 5, false),
         Flow::Hold
     );
     assert_eq!(
@@ -453,7 +454,7 @@ fn nothing_of_a_waiting_request_goes_on() {
     assert_eq!(
         world
             .gateway
-            .on_request_body(StreamId(99), &world.host.io(StreamId(99)), 5),
+            .on_request_body(StreamId(99), &world.host.io(StreamId(99)), 5, false),
         Flow::Hold
     );
 }
@@ -499,7 +500,7 @@ fn a_request_that_the_host_does_not_show_goes_nowhere() {
     assert_eq!(
         world
             .gateway
-            .on_request_body(STREAM, &world.host.io(STREAM), 1),
+            .on_request_body(STREAM, &world.host.io(STREAM), 1, false),
         Flow::Hold
     );
     assert_eq!(
@@ -638,7 +639,7 @@ fn each_request_counts_once_when_it_ends_by_what_became_of_it() {
     world.validated(StreamId(1), "POST", "/chat", &[]);
     world
         .gateway
-        .on_request_body(StreamId(1), &world.host.io(StreamId(1)), 11);
+        .on_request_body(StreamId(1), &world.host.io(StreamId(1)), 11, false);
     world.validated(StreamId(2), "GET", "/events", &[]);
     for id in [3, 4] {
         world.request(StreamId(id), "GET", "/open", &[]);
@@ -760,22 +761,189 @@ fn a_body_that_grows_beyond_its_bound_is_refused() {
     assert_eq!(
         world
             .gateway
-            .on_request_body(STREAM, &world.host.io(STREAM), 6),
+            .on_request_body(STREAM, &world.host.io(STREAM), 6, false),
         Flow::Continue
     );
     assert_eq!(
         world
             .gateway
-            .on_request_body(STREAM, &world.host.io(STREAM), 4),
+            .on_request_body(STREAM, &world.host.io(STREAM), 4, false),
         Flow::Continue
     );
     assert_eq!(
         world
             .gateway
-            .on_request_body(STREAM, &world.host.io(STREAM), 1),
+            .on_request_body(STREAM, &world.host.io(STREAM), 1, false),
         Flow::Hold
     );
     assert_eq!(world.refusal(STREAM).as_deref(), Some("body_too_large"));
+}
+
+// === bodies ===
+
+/// A world with a route whose agent gets whole bodies only, and little room for callers whom nobody knows.
+fn collecting() -> World {
+    World::with(|document| {
+        document["routes"].as_array_mut().unwrap().extend([
+            serde_json::json!({ "prefix": "/whole", "agents": ["one"], "max_body": "10B", "collect_body": true }),
+            serde_json::json!({ "prefix": "/anyone", "agents": ["one"], "max_body": "1MiB", "collect_body": true, "auth_required": false }),
+        ]);
+        document["clients"]["hold"] = serde_json::json!({ "request": "64KiB", "worker": "1MiB" });
+    })
+}
+
+impl World {
+    fn body(&mut self, id: StreamId, size: usize, end: bool) -> Flow {
+        self.gateway
+            .on_request_body(id, &self.host.io(id), size, end)
+    }
+
+    /// What is held for callers whom nobody knows.
+    fn held(&self) -> u64 {
+        let held = |stream: &Stream<_>| stream.held.as_ref().map_or(0, hold::Held::bytes);
+        self.gateway.streams.values().map(held).sum()
+    }
+}
+
+#[test]
+fn an_agent_gets_a_whole_body_or_nothing() {
+    let key = [("x-api-key", "secret")];
+    let mut world = collecting();
+    world.validated(STREAM, "POST", "/whole", &[]);
+    assert_eq!(world.upstream(STREAM, "x-waykeeper-cluster"), None);
+    // Each time all is at hand that has come.
+    assert_eq!(world.body(STREAM, 4, false), Flow::Collect);
+    assert_eq!(world.body(STREAM, 10, false), Flow::Collect);
+    assert_eq!(world.body(STREAM, 10, true), Flow::Continue);
+    assert_eq!(
+        world.upstream(STREAM, "x-waykeeper-cluster").as_deref(),
+        Some("cluster-one")
+    );
+    assert_eq!(
+        world.upstream(STREAM, "content-length").as_deref(),
+        Some("10")
+    );
+
+    // One without a body waits for none.
+    let id = StreamId(2);
+    world
+        .host
+        .begin(id, &[(":method", "GET"), (":path", "/whole"), key[0]]);
+    let io = world.host.io(id);
+    assert_eq!(
+        world.gateway.on_request_headers(id, &io, true),
+        Flow::Continue
+    );
+    assert_eq!(world.upstream(id, "content-length"), None);
+
+    // Trailers are an end too, behind which no length can be told.
+    let id = StreamId(3);
+    assert_eq!(world.request(id, "POST", "/whole", &key), Flow::Collect);
+    assert_eq!(world.body(id, 3, false), Flow::Collect);
+    let io = world.host.io(id);
+    assert_eq!(world.gateway.on_request_trailers(id, &io), Flow::Continue);
+    assert_eq!(world.upstream(id, "content-length"), None);
+
+    for (id, pieces) in [(StreamId(4), &[11][..]), (StreamId(5), &[10, 11])] {
+        assert_eq!(world.request(id, "POST", "/whole", &key), Flow::Collect);
+        for size in pieces {
+            world.body(id, *size, false);
+        }
+        assert_eq!(world.refusal(id).as_deref(), Some("body_too_large"));
+    }
+    let long = [key[0], ("content-length", "11")];
+    assert_eq!(
+        world.request(StreamId(6), "POST", "/whole", &long),
+        Flow::Hold
+    );
+    assert_eq!(
+        world.refusal(StreamId(6)).as_deref(),
+        Some("body_too_large")
+    );
+}
+
+#[test]
+fn a_body_may_end_before_or_after_the_validator_s_answer() {
+    let mut world = collecting();
+    let key = [("x-api-key", "secret")];
+    assert_eq!(world.request(STREAM, "POST", "/whole", &key), Flow::Collect);
+    assert_eq!(world.body(STREAM, 5, true), Flow::Collect);
+    world.answer(200, ACME);
+    assert!(world.stream(STREAM).resumed);
+    assert_eq!(
+        world.upstream(STREAM, "content-length").as_deref(),
+        Some("5")
+    );
+
+    let other = StreamId(2);
+    let key = [("x-api-key", "another")];
+    assert_eq!(world.request(other, "POST", "/whole", &key), Flow::Collect);
+    assert_eq!(world.body(other, 5, false), Flow::Collect);
+    world.answer(200, ACME);
+    assert!(!world.stream(other).resumed);
+    assert_eq!(world.body(other, 6, true), Flow::Continue);
+
+    // It was too large before anybody knew whose it is, and for which route.
+    let third = StreamId(3);
+    let key = [("x-api-key", "third")];
+    assert_eq!(world.request(third, "POST", "/whole", &key), Flow::Collect);
+    assert_eq!(world.body(third, 11, false), Flow::Collect);
+    world.answer(200, ACME);
+    assert_eq!(world.refusal(third).as_deref(), Some("body_too_large"));
+    assert!(!world.stream(third).resumed);
+}
+
+#[test]
+fn callers_whom_nobody_knows_have_only_so_much_held() {
+    let mut world = collecting();
+    // Alone: counted with its headers, piece by piece.
+    world.request(STREAM, "POST", "/chat", &[("x-api-key", "secret")]);
+    assert_eq!(world.body(STREAM, 60_000, false), Flow::Hold);
+    assert_eq!(world.body(STREAM, 6_000, false), Flow::Hold);
+    assert_eq!(world.refusal(STREAM).as_deref(), Some("body_too_large"));
+    assert_eq!(world.held(), 0);
+
+    // Together: sixteen times some 60 KB are too much by one.
+    for id in 2..=17 {
+        let id = StreamId(id);
+        world.request(id, "POST", "/chat", &[("x-api-key", "secret")]);
+        assert_eq!(world.body(id, 65_000, false), Flow::Hold);
+        assert_eq!(world.refusal(id), None);
+    }
+    world.request(StreamId(18), "POST", "/chat", &[("x-api-key", "secret")]);
+    assert_eq!(world.body(StreamId(18), 20_000, false), Flow::Hold);
+    assert_eq!(
+        world.refusal(StreamId(18)).as_deref(),
+        Some("gateway_unavailable")
+    );
+    // One leaves, and there is room for another.
+    world.gateway.on_end(StreamId(2));
+    world.request(StreamId(19), "POST", "/chat", &[("x-api-key", "secret")]);
+    world.body(StreamId(19), 20_000, false);
+    assert_eq!(world.refusal(StreamId(19)), None);
+    // Who is known by then may have more.
+    world.answer(200, ACME);
+    assert_eq!(world.held(), 0);
+
+    // Who needs no key is never known.
+    let id = StreamId(20);
+    assert_eq!(world.request(id, "POST", "/anyone", &[]), Flow::Collect);
+    assert_eq!(world.body(id, 60_000, false), Flow::Collect);
+    assert_eq!(world.body(id, 66_000, false), Flow::Hold);
+    assert_eq!(world.refusal(id).as_deref(), Some("body_too_large"));
+}
+
+#[test]
+fn a_caller_who_is_known_is_not_bound_by_what_strangers_may_have_held() {
+    let mut world = World::with(|document| {
+        document["routes"][0]["max_body"] = serde_json::json!("1MiB");
+        document["routes"][0]["collect_body"] = serde_json::json!(true);
+        document["clients"]["hold"] = serde_json::json!({ "request": "64KiB" });
+    });
+    world.validated(STREAM, "POST", "/chat", &[]);
+    assert_eq!(world.body(STREAM, 100_000, false), Flow::Collect);
+    assert_eq!(world.body(STREAM, 1 << 20, true), Flow::Continue);
+    assert_eq!(world.held(), 0);
 }
 
 #[test]
@@ -962,7 +1130,7 @@ mod properties {
                     prop_assert_eq!(world.upstream(STREAM, "x-waykeeper-route"), Some("/open".to_owned()));
                     prop_assert_eq!(world.upstream(STREAM, "x-waykeeper-client"), None);
                 }
-                Flow::Hold => prop_assert!(stream.reply.is_some() != waits),
+                Flow::Hold | Flow::Collect => prop_assert!(stream.reply.is_some() != waits),
             }
         }
     }

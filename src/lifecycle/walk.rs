@@ -1,7 +1,7 @@
 //! The walk of a request through the stages, in their order:
 //!
 //! ```text
-//! match ─► gate ─► identify ─► choose ─► admit ─► forward
+//! match ─► gate ─► identify ─► collect ─► choose ─► admit ─► forward
 //! ```
 //!
 //! Each stage goes on with what it found, or ends the walk with a refusal. What must be waited for is awaited: the driver
@@ -10,6 +10,7 @@
 
 use std::rc::Rc;
 
+use super::body::Body;
 use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::request::Request;
@@ -38,8 +39,8 @@ impl From<BadPath> for Refusal {
 
 impl<H: Host> Walk<H> {
     /// From a request's first header to the agent.
-    pub(super) async fn go(self, end_of_stream: bool) -> Result<(), Refusal> {
-        let request = self.read(end_of_stream)?;
+    pub(super) async fn go(self) -> Result<(), Refusal> {
+        let request = self.read()?;
         let matched = self.match_route(&request);
         // Every request is counted there, whatever becomes of it.
         let passed = self.gate();
@@ -47,20 +48,22 @@ impl<H: Host> Walk<H> {
         passed?;
         let client = self.identify(&request, route).await?;
         self.authorize(client, route)?;
+        self.collect(&request, route).await?;
         self.choose(&request, id, route)?;
         self.admit(id)?;
         self.forward(&request, route)
     }
 
     /// Reads the request, and takes out of it what must not travel on.
-    fn read(&self, end_of_stream: bool) -> Result<Request, Refusal> {
+    fn read(&self) -> Result<Request, Refusal> {
         let shared = &self.shared;
         let request = self
-            .with_stream(|stream| Request::read(stream, &shared.compiled, end_of_stream))?
+            .with_stream(|stream| Request::read(stream, &shared.compiled))?
             .map_err(|error| self.failed(Failure::Unread(error)))?;
         let mut facts = self.common.facts.borrow_mut();
         facts.request_id = request.id().map(|id| Sensitive(id.to_vec()));
         facts.grpc = request.is_grpc();
+        facts.header_bytes = request.size();
         Ok(request)
     }
 
@@ -167,6 +170,20 @@ impl<H: Host> Walk<H> {
         }
     }
 
+    /// Has all of the request arrive before an agent hears of it, where the route says so.
+    async fn collect(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
+        if route.collect_body {
+            let length = request.content_length();
+            self.common
+                .facts
+                .borrow_mut()
+                .body
+                .bound(route.max_body, length)?;
+            self.common.until_body(Body::has_ended).await;
+        }
+        Ok(())
+    }
+
     fn choose(&self, request: &Request, id: RouteId, route: &Route) -> Result<(), Refusal> {
         let agent = self.agent(request, route).inspect_err(|refusal| {
             if refusal.is_for_now() {
@@ -241,7 +258,11 @@ impl<H: Host> Walk<H> {
     fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
         let compiled = &self.shared.compiled;
         let mut facts = self.common.facts.borrow_mut();
-        facts.bound_body(route.max_body, request.content_length())?;
+        let length = request.content_length();
+        facts.body.bound(route.max_body, length)?;
+        if route.collect_body && length.is_none() {
+            facts.new_length = facts.body.length();
+        }
         facts.bound_silence(route.idle_timeout);
         facts.protocol = request.protocol_for_caller(compiled);
         self.with_stream(|stream| forward(stream, compiled, &facts))

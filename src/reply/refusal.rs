@@ -39,6 +39,8 @@ pub enum Refusal {
     NoAgent,
     /// The body is larger than the route allows: more than so many bytes.
     BodyTooLarge(u64),
+    /// The request is larger than may be held until it is known who calls: more than so many bytes.
+    HeldTooLarge(u64),
     /// The agent was silent for too long.
     AgentTimeout,
 }
@@ -134,7 +136,7 @@ impl Refusal {
                 "overloaded_error",
                 14,
             ),
-            Self::BodyTooLarge(_) => {
+            Self::BodyTooLarge(_) | Self::HeldTooLarge(_) => {
                 terms("body_too_large", 413, "Body too large", INVALID_REQUEST, 8)
             }
             Self::AgentTimeout => terms("agent_timeout", 504, "Agent timed out", "api_error", 4),
@@ -180,6 +182,12 @@ impl Refusal {
             }
             Self::BodyTooLarge(limit) => {
                 return format!("This route takes bodies of at most {limit} bytes.").into();
+            }
+            Self::HeldTooLarge(limit) => {
+                return format!(
+                    "Until it is known who calls, the gateway takes at most {limit} bytes of a request."
+                )
+                .into();
             }
             Self::AgentTimeout => "The agent was silent for too long.",
         })

@@ -8,6 +8,7 @@ mod browser;
 mod configuration;
 mod crowds;
 mod gateway;
+mod holding;
 mod identity;
 mod keys;
 mod limits;

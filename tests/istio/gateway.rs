@@ -267,13 +267,17 @@ async fn a_stream_that_waits_for_nothing_is_ended() {
     );
 }
 
-/// A body is sent a second time as far as the listener's limit goes. Istio's EDGE profile leaves it 32 KiB.
+/// A body is sent a second time as far as Envoy's buffer goes. Istio's EDGE profile leaves it 32 KiB.
 #[tokio::test]
 async fn a_body_of_more_than_32_kib_can_be_tried_again() {
     let status = |limit: Option<u64>| async move {
         let (mut generated, _) = patched();
         if let Some(limit) = limit {
             generated.listeners[0]["per_connection_buffer_limit_bytes"] = json!(limit);
+            // What the first route says of it stays for the whole request.
+            let undecided = &mut generated.routes[0]["virtual_hosts"][0]["routes"][3];
+            assert_eq!(undecided["name"], "not-decided");
+            undecided["request_body_buffer_limit"] = json!(limit);
         }
         let world = render::start(&generated, None).await;
         let prompt = "word ".repeat(60 * 1024);

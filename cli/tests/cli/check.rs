@@ -683,6 +683,36 @@ fn what_ends_undecided_requests_is_compared_with_the_validators_timeout() {
 }
 
 #[test]
+fn bodies_that_are_collected_need_time_and_what_a_plugin_cannot_set() {
+    let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
+    let own = "agents: {chat: {cluster: chat-gpu}}
+routes: [{prefix: /a, agents: [chat], auth_required: false, max_body: 1MiB, collect_body: true}]
+";
+    let check = |envoy: &str| {
+        let files = Files::new(&[("envoy.yaml", envoy), ("own.yaml", own)]);
+        let (envoy, own) = (files.path("envoy.yaml"), files.path("own.yaml"));
+        let run = waykeeper(&["check", &own, "--envoy", &envoy], b"");
+        assert_eq!(run.status, 0, "{}", run.errors);
+        run.errors
+    };
+    let told = check(&reference);
+    let warning = "the route \"/a\" collects bodies, and the idle_timeout 3s at ";
+    assert!(told.contains(warning), "{told}");
+    assert!(told.contains("write 15s or more"), "{told}");
+    assert_eq!(
+        check(&reference.replace("idle_timeout: 3s", "idle_timeout: 15s")),
+        ""
+    );
+
+    let files = Files::new(&[("own.yaml", own)]);
+    let own = files.path("own.yaml");
+    let run = waykeeper(&["check", "--target", "wasmplugin", &own], b"");
+    assert_eq!(run.status, 1);
+    let fault = "collect_body of the route \"/a\" needs to see the body before the agent does";
+    assert!(run.errors.contains(fault), "{}", run.errors);
+}
+
+#[test]
 fn routes_of_envoys_that_do_not_fit_are_warned_of() {
     let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
     let own = repository("envoy/waykeeper.yaml");

@@ -236,6 +236,14 @@ impl FilterFile {
         Ok(())
     }
 
+    /// How Envoy runs the filter: its `PluginConfig`.
+    ///
+    /// # Errors
+    /// If the file is no answer that configures a Wasm filter.
+    pub fn plugin_mut(&mut self) -> Result<&mut Value, ReferenceError> {
+        self.wasm_mut("")
+    }
+
     /// Waykeeper's own configuration.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use super::super::{FIELDS, TABLES_FIELDS, clients, limits, routes, schema};
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-const OBJECTS: [(&str, &[&str], &str); 13] = [
+const OBJECTS: [(&str, &[&str], &str); 14] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -17,6 +17,7 @@ const OBJECTS: [(&str, &[&str], &str); 13] = [
         "/clients/key_sources/0",
     ),
     ("/$defs/key", clients::KEY_FIELDS, "/clients/keys/0"),
+    ("/$defs/hold", clients::HOLD_FIELDS, "/clients/hold"),
     (
         "/$defs/validator",
         clients::VALIDATOR_FIELDS,

@@ -138,6 +138,8 @@ fn what_is_not_written_has_its_default() {
     );
     assert_eq!(validator.generation, 1);
     assert_eq!(validator.max_pending, 1024);
+    let hold = policy.clients.hold;
+    assert_eq!((hold.request, hold.worker), (4 << 20, 128 << 20));
     let route = &policy.routes[0];
     assert!(route.auth_required);
     assert_eq!(
@@ -148,6 +150,7 @@ fn what_is_not_written_has_its_default() {
         (route.methods.as_ref(), route.retry.as_ref(), route.max_body),
         (None, None, None)
     );
+    assert!(!route.collect_body);
     assert_eq!(
         policy.tables,
         Tables {

@@ -305,6 +305,49 @@ fn questions_under_way_are_bounded_by_a_whole_number_from_1() {
 }
 
 #[test]
+fn what_is_held_for_strangers_is_bounded_within_reason() {
+    let sizes =
+        |expected: &str, found: &str| format!("expected a size from {expected}, found {found}");
+    for (hold, message) in [
+        (
+            json!({"request": "1KiB"}),
+            format!(".request: {}", sizes("64KiB to 1GiB", "\"1KiB\"")),
+        ),
+        (
+            json!({"worker": "1KiB"}),
+            format!(".worker: {}", sizes("1MiB to 64GiB", "\"1KiB\"")),
+        ),
+        (
+            json!({"request": "2MiB", "worker": "1MiB"}),
+            ": request can never be reached: worker is smaller".to_owned(),
+        ),
+    ] {
+        let document = with(small(), "/clients/hold", hold);
+        assert_eq!(faults(&document), [format!("clients.hold{message}")]);
+    }
+}
+
+#[test]
+fn a_body_that_is_collected_has_a_bound_and_an_end() {
+    let route = |more: serde_json::Value| {
+        let mut document = small();
+        let route = document["routes"][0].as_object_mut().unwrap();
+        route.extend(more.as_object().unwrap().clone());
+        faults(&document)
+    };
+    assert_eq!(
+        route(json!({"collect_body": true})),
+        ["routes[0].collect_body: needs max_body: all of the body is held"]
+    );
+    assert_eq!(
+        route(json!({"collect_body": true, "protocol": "websocket"})),
+        ["routes[0].collect_body: has no meaning for a WebSocket, whose messages never end"]
+    );
+    assert!(route(json!({"collect_body": true, "max_body": "1MiB"})).is_empty());
+    assert!(route(json!({"collect_body": false})).is_empty());
+}
+
+#[test]
 fn rates_that_cannot_be_kept_are_refused() {
     check(&[
         (

@@ -24,6 +24,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
         retry: None,
         prefix_rewrite: None,
         max_body: None,
+        collect_body: false,
         encoded_slashes: EncodedSlashes::Refuse,
         limits: Vec::new(),
     }
