@@ -8,12 +8,14 @@ pub const TOKEN_MARKS: &str = "!#$%&'*+.^_`|~-";
 
 /// True for headers that only the gateway or Envoy may set. From a caller they are removed.
 #[must_use]
+#[inline]
 pub fn is_reserved(name: &[u8]) -> bool {
     RESERVED.iter().any(|prefix| begins_with(name, prefix))
 }
 
 /// True if an agent may read `name` as one that begins with `prefix`, which is in lower case.
 #[must_use]
+#[inline]
 pub fn begins_with(name: &[u8], prefix: &[u8]) -> bool {
     name.len() >= prefix.len()
         && name.iter().zip(prefix).all(|(byte, wanted)| {
