@@ -130,9 +130,9 @@ pub struct Validator {
     pub max_pending: usize,
     /// Sent with each callout; names in lower case.
     pub headers: Vec<(String, String)>,
-    /// How long a valid key is remembered.
+    /// How long a valid key is remembered, unless its answer says otherwise; 300 s unless written.
     pub remember_valid: Duration,
-    /// How long an invalid key is remembered.
+    /// How long an invalid key is remembered; 10 s unless written.
     pub remember_invalid: Duration,
     /// What was remembered under another number is not believed under this one. At least one.
     pub generation: u64,
