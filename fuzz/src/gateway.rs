@@ -256,7 +256,7 @@ impl Run {
         callout: &SentCallout,
         answer: Option<(u16, &str)>,
     ) {
-        let asked: Value = serde_json::from_slice(&callout.body).expect("a question");
+        let asked: Value = serde_json::from_slice(callout.body()).expect("a question");
         let key = asked["api_key"].as_str().expect("a key");
         self.tell(format_args!("about {key}: {answer:?}"));
         if let Some((200, body)) = answer

@@ -5,7 +5,7 @@
 //! none of them reaches goes too, since Envoy compiles all that is there when it starts.
 
 /// What the host calls, and what it needs to load the module at all.
-pub const EXPORTS: [&str; 17] = [
+pub const EXPORTS: [&str; 19] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -15,6 +15,8 @@ pub const EXPORTS: [&str; 17] = [
     "proxy_on_configure",
     "proxy_on_tick",
     "proxy_on_http_call_response",
+    "proxy_on_grpc_receive",
+    "proxy_on_grpc_close",
     "proxy_on_queue_ready",
     "proxy_on_request_headers",
     "proxy_on_request_body",
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn only_what_the_host_needs_stays() {
         let mut names = EXPORTS.to_vec();
-        names.extend(["proxy_on_log", "proxy_on_grpc_close"]);
+        names.extend(["proxy_on_log", "proxy_on_grpc_receive_initial_metadata"]);
         let whole = module(&names);
         let finished = finish(&whole).unwrap();
         let mut left = exports(&finished);

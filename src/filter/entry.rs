@@ -70,8 +70,9 @@ impl From<Flow> for TrailersStatus {
     }
 }
 
-/// Runs `f` on the VM. No hostcall that `f` makes calls back into it, so it is never borrowed twice; were it so,
-/// `otherwise` would stand, and not a trap.
+/// Runs `f` on the VM. No hostcall that `f` makes calls back into it, so it is never borrowed twice: what Envoy has to tell
+/// at once, as that a callout has failed, it tells after the callback. Were it otherwise, `otherwise` would stand, and not
+/// a trap.
 fn vm<T>(otherwise: T, f: impl FnOnce(&mut Vm) -> T) -> T {
     VM.with(|vm| match vm.try_borrow_mut() {
         Ok(mut vm) => f(&mut vm),
@@ -121,7 +122,19 @@ extern "C" fn proxy_on_http_call_response(
     body: usize,
     _trailers: usize,
 ) {
-    vm((), |vm| vm.on_callout(root, token, headers, body));
+    vm((), |vm| vm.on_http_answer(root, token, headers, body));
+}
+
+/// A gRPC callout that ended with status OK. Envoy calls nothing else for it: neither metadata nor an end.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_grpc_receive(root: u32, token: u32, size: usize) {
+    vm((), |vm| vm.on_grpc_message(root, token, size));
+}
+
+/// A gRPC callout that ended with any other status, or with OK and no message.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_grpc_close(root: u32, token: u32, status: u32) {
+    vm((), |vm| vm.on_grpc_status(root, token, status));
 }
 
 #[unsafe(no_mangle)]

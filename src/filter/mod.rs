@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 
 use crate::config;
 use crate::host::envoy::{Envoy, EnvoyStream, woken};
-use crate::host::{CalloutId, StreamId, StreamIo};
+use crate::host::{CalloutAnswer, CalloutId, StreamId, StreamIo};
 use crate::lifecycle::{Flow, Gateway, MAX_ANSWER_BYTES};
 use crate::reply::{Refusal, ReplyTo, local_reply};
 
@@ -112,10 +112,28 @@ impl Vm {
         }
     }
 
-    fn on_callout(&mut self, root: u32, token: u32, headers: usize, body: usize) {
-        let answer = self.host.callout_answer(headers, body, MAX_ANSWER_BYTES);
+    fn on_http_answer(&mut self, root: u32, token: u32, headers: usize, body: usize) {
+        let (id, answer) = self
+            .host
+            .http_answer(token, (headers, body), MAX_ANSWER_BYTES);
+        self.on_callout(root, id, &answer);
+    }
+
+    fn on_grpc_message(&mut self, root: u32, token: u32, size: usize) {
+        let (id, answer) = self.host.grpc_message(token, size, MAX_ANSWER_BYTES);
+        self.on_callout(root, id, &answer);
+    }
+
+    fn on_grpc_status(&mut self, root: u32, token: u32, status: u32) {
+        let (id, answer) = self.host.grpc_status(token, status);
+        self.on_callout(root, id, &answer);
+    }
+
+    /// Every answer comes here, whatever it was asked by.
+    #[inline(never)]
+    fn on_callout(&mut self, root: u32, id: CalloutId, answer: &CalloutAnswer) {
         if let Some(gateway) = self.gateways.get_mut(&root) {
-            gateway.on_callout(CalloutId(token), &answer);
+            gateway.on_callout(id, answer);
         }
     }
 

@@ -14,8 +14,11 @@
 //! | `envoy/` | Envoy's hostcalls, and how streams are woken |
 //! | `simulated.rs` | the host of the tests |
 
+mod callout;
 #[cfg(target_arch = "wasm32")]
 pub mod envoy;
+#[cfg(any(target_arch = "wasm32", test))]
+mod grpc_service;
 mod headers;
 mod metrics;
 #[cfg(not(target_arch = "wasm32"))]
@@ -24,8 +27,8 @@ mod throttle;
 mod time;
 
 use std::fmt;
-use std::time::Duration;
 
+pub use callout::{Callout, CalloutAnswer, CalloutId, CalloutRequest, STATUS_TEXT_BYTES};
 pub use headers::{HeaderBlock, HeaderBlockError, Sensitive, encode};
 pub use throttle::Throttle;
 pub use time::{Timestamp, seconds_up};
@@ -171,40 +174,9 @@ pub enum Swap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
 
-/// A callout's handle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CalloutId(pub u32);
-
 /// A counter's or histogram's handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MetricId(pub u32);
-
-/// A request of the filter's own, to a cluster of the host.
-#[derive(Clone, Copy)]
-pub struct Callout<'a> {
-    /// The cluster.
-    pub cluster: &'a str,
-    /// All headers, `:method`, `:path` and `:authority` included.
-    pub headers: &'a [(&'a str, &'a str)],
-    /// The body.
-    pub body: &'a [u8],
-    /// After this time the callout has failed.
-    pub timeout: Duration,
-}
-
-/// What came back of a callout.
-#[derive(Clone, PartialEq, Eq)]
-pub enum CalloutAnswer {
-    /// An answer.
-    Response {
-        /// HTTP's status.
-        status: u16,
-        /// The body.
-        body: Vec<u8>,
-    },
-    /// No answer, none in time, or one larger than was asked for.
-    Failed,
-}
 
 /// A finished answer of the filter itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -221,31 +193,7 @@ pub struct LocalReply {
     pub details: String,
 }
 
-// A callout tells the validator a key, its answer may repeat it, and a reply repeats the request's id: none of them
-// shows what it holds.
-
-impl fmt::Debug for Callout<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Callout")
-            .field("cluster", &self.cluster)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for CalloutAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Response { status, body } => f
-                .debug_struct("Response")
-                .field("status", status)
-                .field("body", &Sensitive(body))
-                .finish(),
-            Self::Failed => f.write_str("Failed"),
-        }
-    }
-}
-
+/// What it holds may be a key, or repeat one: it shows none of it.
 impl fmt::Debug for LocalReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalReply")

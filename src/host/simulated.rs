@@ -1,6 +1,8 @@
 //! A host in plain memory: for tests of races and faults that a real one cannot be made to show, for properties,
 //! and for benchmarks. A [`Process`] is what all workers share; each worker is a [`SimulatedHost`] over it.
 
+mod callouts;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
@@ -14,6 +16,9 @@ use super::{
     Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, StreamId,
     StreamIo, Swap, Timestamp, Version,
 };
+
+use callouts::Callouts;
+pub use callouts::{SentCallout, SentRequest};
 
 type Cells = HashMap<CellName, (Vec<u8>, Version)>;
 
@@ -35,21 +40,6 @@ pub enum Access {
     Swap,
 }
 
-/// A request that was sent by the filter itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SentCallout {
-    /// Its handle.
-    pub id: CalloutId,
-    /// The cluster.
-    pub cluster: String,
-    /// Its headers.
-    pub headers: Vec<(String, String)>,
-    /// Its body.
-    pub body: Vec<u8>,
-    /// Its timeout.
-    pub timeout: Duration,
-}
-
 /// What became of a simulated stream.
 #[derive(Clone, Default)]
 pub struct SimulatedStream {
@@ -65,16 +55,6 @@ pub struct SimulatedStream {
     pub resumed: bool,
     /// The stream was broken off.
     pub reset: bool,
-}
-
-impl fmt::Debug for SentCallout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SentCallout")
-            .field("id", &self.id)
-            .field("cluster", &self.cluster)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Of headers the names only: a value may be a key.
@@ -115,12 +95,10 @@ pub struct SimulatedHost {
     process: Process,
     streams: Streams,
     woken: RefCell<Vec<StreamId>>,
-    callouts: RefCell<Vec<SentCallout>>,
-    next_callout: Cell<u32>,
+    callouts: Callouts,
     metrics: RefCell<Vec<(String, u64)>>,
     address: RefCell<Vec<u8>>,
     random: Cell<u64>,
-    unreachable: Cell<bool>,
     unwakeable: Cell<usize>,
     unreadable: Cell<bool>,
     before_swap: RefCell<Option<Interference>>,
@@ -274,7 +252,12 @@ impl SimulatedHost {
 
     /// From now on no callout can be sent.
     pub fn refuse_callouts(&self) {
-        self.unreachable.set(true);
+        self.refuse_callouts_if(|_| true);
+    }
+
+    /// From now on those callouts cannot be sent of which `refuses` says so.
+    pub fn refuse_callouts_if(&self, refuses: impl FnMut(&Callout<'_>) -> bool + 'static) {
+        self.callouts.refuse(refuses);
     }
 
     /// The next streams are given no event of their own, so many of them.
@@ -420,23 +403,7 @@ impl Host for SimulatedHost {
     }
 
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
-        if self.unreachable.get() {
-            return Err(HostError {
-                call: "a callout",
-                status: 2,
-            });
-        }
-        let id = CalloutId(self.next_callout.get());
-        self.next_callout.set(id.0 + 1);
-        let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        self.callouts.borrow_mut().push(SentCallout {
-            id,
-            cluster: callout.cluster.to_owned(),
-            headers: callout.headers.iter().map(text).collect(),
-            body: callout.body.to_vec(),
-            timeout: callout.timeout,
-        });
-        Ok(id)
+        self.callouts.send(callout)
     }
 
     fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Client;
 use super::answer::{Answer, AnswerFault};
 use crate::config::policy::Validator;
-use crate::host::{Callout, CalloutAnswer};
+use crate::host::{Callout, CalloutAnswer, CalloutRequest};
 
 /// Larger answers count as failure.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
@@ -83,8 +83,10 @@ impl<'a> Question<'a> {
     pub(super) fn callout(&self) -> Callout<'_> {
         Callout {
             cluster: &self.validator.cluster,
-            headers: &self.headers,
-            body: &self.body,
+            request: CalloutRequest::Http {
+                headers: &self.headers,
+                body: &self.body,
+            },
             timeout: self.validator.timeout,
         }
     }

@@ -178,7 +178,7 @@ mod tests {
     }
 
     fn sent(number: u32) -> impl FnOnce() -> Result<CalloutId, ()> {
-        move || Ok(CalloutId(number))
+        move || Ok(CalloutId(number.into()))
     }
 
     fn not_sent() -> Result<CalloutId, ()> {

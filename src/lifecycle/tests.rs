@@ -189,7 +189,7 @@ fn the_validator_is_told_the_key_and_nothing_else_is() {
     let mut world = World::new();
     world.request(STREAM, "POST", "/chat", &[("x-api-key", "sec\"ret")]);
     let callouts = world.host.sent_callouts();
-    assert_eq!(callouts[0].body, br#"{"api_key":"sec\"ret"}"#);
+    assert_eq!(callouts[0].body(), br#"{"api_key":"sec\"ret"}"#);
     assert_eq!(callouts[0].cluster, "auth");
     assert_eq!(callouts[0].timeout, Duration::from_secs(1));
 }

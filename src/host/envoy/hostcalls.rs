@@ -8,11 +8,15 @@
     reason = "this is where the module touches its host: each block only passes pointers to memory that outlives the call"
 )]
 
-use std::ptr::{null, null_mut};
+mod callouts;
+
+use std::ptr::null_mut;
 
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
 use crate::host::HostError;
+
+pub(super) use callouts::{grpc_call, grpc_status_text, http_call};
 
 mod raw {
     use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, StreamType};
@@ -99,18 +103,6 @@ mod raw {
             headers: *const u8,
             headers_size: usize,
             grpc_status: i32,
-        ) -> u32;
-        pub(super) fn proxy_http_call(
-            upstream: *const u8,
-            upstream_size: usize,
-            headers: *const u8,
-            headers_size: usize,
-            body: *const u8,
-            body_size: usize,
-            trailers: *const u8,
-            trailers_size: usize,
-            timeout: u32,
-            token: *mut u32,
         ) -> u32;
         pub(super) fn proxy_set_effective_context(context: u32) -> u32;
         pub(super) fn proxy_define_metric(
@@ -298,43 +290,6 @@ pub(super) fn send_local_response(
             headers.len(),
             grpc_status.map_or(-1, i32::from),
         )
-    })
-}
-
-/// `headers` in the host's layout.
-pub(super) fn http_call(
-    cluster: &str,
-    headers: &[u8],
-    body: &[u8],
-    timeout_milliseconds: u32,
-) -> Result<u32> {
-    let no_trailers = 0u32.to_le_bytes();
-    let mut token = 0;
-    let sent = check("a callout", unsafe {
-        raw::proxy_http_call(
-            cluster.as_ptr(),
-            cluster.len(),
-            headers.as_ptr(),
-            headers.len(),
-            if body.is_empty() {
-                null()
-            } else {
-                body.as_ptr()
-            },
-            body.len(),
-            no_trailers.as_ptr(),
-            no_trailers.len(),
-            timeout_milliseconds,
-            &raw mut token,
-        )
-    });
-    sent.map(|()| token).map_err(|error| HostError {
-        call: if error.status == Status::BadArgument as u32 {
-            "a callout to a cluster that it does not know"
-        } else {
-            "a callout to a cluster of whose hosts none can be reached"
-        },
-        ..error
     })
 }
 

@@ -1,5 +1,6 @@
 //! Envoy (or another proxy-wasm host) as the filter's host.
 
+mod callouts;
 mod hostcalls;
 mod wakes;
 
@@ -13,8 +14,8 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, Strea
 
 use super::metrics::named;
 use super::{
-    Callout, CalloutAnswer, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
-    MetricId, StreamId, StreamIo, Swap, Throttle, Timestamp, Version, encode,
+    Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, StreamId,
+    StreamIo, Swap, Throttle, Timestamp, Version, encode,
 };
 pub(crate) use wakes::woken;
 
@@ -100,36 +101,6 @@ impl Envoy {
     /// Has `on_tick` called once a second.
     pub(crate) fn tick_each_second(&self) {
         self.vm.tell(hostcalls::set_tick_period(1000));
-    }
-
-    /// The answer to the callout whose callback is under way, if it is not larger than `max_body`.
-    pub(crate) fn callout_answer(
-        &self,
-        headers: usize,
-        body: usize,
-        max_body: usize,
-    ) -> CalloutAnswer {
-        // Without headers there was no answer, and asking for one would be refused.
-        if headers == 0 || body > max_body {
-            return CalloutAnswer::Failed;
-        }
-        let header = |name| hostcalls::header(MapType::HttpCallResponseHeaders, name).ok();
-        let status = header(b":status")
-            .and_then(|status| std::str::from_utf8(&status).ok()?.parse::<u16>().ok());
-        // Envoy's own words, for a time that is over and a host that cannot be reached; what was answered took its time.
-        let envoys = matches!(status, Some(503 | 504));
-        if envoys && header(b"x-envoy-upstream-service-time").is_none() {
-            return CalloutAnswer::Failed;
-        }
-        let body = if body == 0 {
-            Ok(Vec::new())
-        } else {
-            hostcalls::buffer(BufferType::HttpCallResponseBody, body)
-        };
-        match (status, body) {
-            (Some(status), Ok(body)) => CalloutAnswer::Response { status, body },
-            _ => CalloutAnswer::Failed,
-        }
     }
 
     fn metric(&self, kind: MetricType, name: &str) -> Option<MetricId> {
@@ -223,9 +194,7 @@ impl Host for Envoy {
     }
 
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
-        let headers = encode(callout.headers);
-        let timeout = u32::try_from(callout.timeout.as_millis()).unwrap_or(u32::MAX);
-        hostcalls::http_call(callout.cluster, &headers, callout.body, timeout).map(CalloutId)
+        callouts::send(callout)
     }
 
     fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
