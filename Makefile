@@ -27,8 +27,8 @@ FASTAPI := $(TOOLS)/fastapi-$(FASTAPI_VERSION)-httpx-$(HTTPX_VERSION)-uvicorn-$(
 FILTER := target/waykeeper.wasm
 PIP    := python3 -m pip --disable-pip-version-check
 
-# The filter with a way to make it trap, for the tests of what happens then.
-TRAP_FILTER := target/waykeeper-trap.wasm
+# The filter with ways to make it trap and send callouts, for the tests of what happens then.
+PROBE_FILTER := target/waykeeper-probe.wasm
 
 # The least that a module must do to do the filter's work, which the benchmark measures it against.
 FLOOR := target/waykeeper-bench-floor.wasm
@@ -39,7 +39,7 @@ FUZZ_CRATE := --manifest-path fuzz/Cargo.toml --no-default-features --target-dir
 TIME       := 60
 
 .DEFAULT_GOAL := help
-.PHONY: help up build test soak fuzz trap-filter test-tools check tools rust-tools debootstrap compose-test clean \
+.PHONY: help up build test soak fuzz probe-filter test-tools check tools rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
@@ -54,7 +54,7 @@ build: rust-tools ## Build the filter: target/waykeeper.wasm
 	@cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER)
 	@echo "$(FILTER): $$(wc -c < $(FILTER)) bytes"
 
-test: build trap-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
+test: build probe-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
 	cargo test --workspace $(ARGS)
 	$(if $(ARGS),,cargo test $(FUZZ_CRATE))
 
@@ -62,7 +62,7 @@ fuzz: rust-tools $(CARGO_FUZZ) ## Fuzz each target for TIME seconds, one after t
 	@$(call system,c++,g++)
 	@PATH="$(CURDIR)/$(dir $(CARGO_FUZZ)):$$PATH" fuzz/run.sh $(TIME) $(TARGET)
 
-soak: build trap-filter test-tools bench-tools ## Run the long tests, each alone: crowds that wait (some minutes)
+soak: build probe-filter test-tools bench-tools ## Run the long tests, each alone: crowds that wait (some minutes)
 	cargo test --test e2e -- --ignored --test-threads=1 --nocapture soak
 
 check: rust-tools ## Check format, lints (native and Wasm) and documentation
@@ -113,9 +113,9 @@ rust-tools:
 		rustup target add $(WASM_TARGET); }
 
 # In a target directory of its own: two sets of features in one would be built anew in turn.
-trap-filter: rust-tools
-	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET) --features provoke-trap --target-dir target/provoke-trap
-	@cargo run --quiet -p waykeeper-link -- target/provoke-trap/$(WASM_TARGET)/release/waykeeper.wasm $(TRAP_FILTER)
+probe-filter: rust-tools
+	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET) --features probe --target-dir target/probe
+	@cargo run --quiet -p waykeeper-link -- target/probe/$(WASM_TARGET)/release/waykeeper.wasm $(PROBE_FILTER)
 
 # What stand-ins for the images of containers are made with, where no registry is reached.
 debootstrap:

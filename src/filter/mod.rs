@@ -6,8 +6,8 @@
 
 mod entry;
 mod memory;
-#[cfg(feature = "provoke-trap")]
-mod trap;
+#[cfg(feature = "probe")]
+mod probe;
 
 use std::rc::Rc;
 
@@ -26,6 +26,8 @@ struct Vm {
     gateways: FxHashMap<u32, Gateway<Envoy>>,
     /// The root context of each stream.
     roots: FxHashMap<u32, u32>,
+    #[cfg(feature = "probe")]
+    probe: probe::Probe,
 }
 
 impl Vm {
@@ -36,6 +38,8 @@ impl Vm {
             host,
             gateways: FxHashMap::default(),
             roots: FxHashMap::default(),
+            #[cfg(feature = "probe")]
+            probe: probe::Probe::default(),
         }
     }
 
@@ -99,8 +103,14 @@ impl Vm {
 
     fn on_request_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
         let io = self.host.stream_at_hand();
-        #[cfg(feature = "provoke-trap")]
-        trap::if_asked(&io);
+        #[cfg(feature = "probe")]
+        if let Some(root) = self.roots.get(&stream)
+            && let Some(flow) =
+                self.probe
+                    .on_request_headers(&self.host, *root, StreamId(stream), &io)
+        {
+            return flow;
+        }
         match self.gateway(stream) {
             Some(gateway) => gateway.on_request_headers(StreamId(stream), &io, end_of_stream),
             None => {
@@ -132,6 +142,10 @@ impl Vm {
     /// Every answer comes here, whatever it was asked by.
     #[inline(never)]
     fn on_callout(&mut self, root: u32, id: CalloutId, answer: &CalloutAnswer) {
+        #[cfg(feature = "probe")]
+        if self.probe.on_callout(root, id, answer) {
+            return;
+        }
         if let Some(gateway) = self.gateways.get_mut(&root) {
             gateway.on_callout(id, answer);
         }
@@ -143,6 +157,12 @@ impl Vm {
             return;
         };
         let io = self.host.stream(stream);
+        #[cfg(feature = "probe")]
+        if let (Some(root), Some(io)) = (self.roots.get(&stream.0), &io)
+            && self.probe.on_wake(*root, stream, io)
+        {
+            return;
+        }
         if let Some(gateway) = self.gateway(stream.0) {
             match io {
                 Some(io) => gateway.on_wake(stream, &io),
@@ -161,11 +181,15 @@ impl Vm {
     fn on_delete(&mut self, context: u32) {
         match self.roots.remove(&context) {
             Some(root) => {
+                #[cfg(feature = "probe")]
+                self.probe.on_end(root, StreamId(context));
                 if let Some(gateway) = self.gateways.get_mut(&root) {
                     gateway.on_end(StreamId(context));
                 }
             }
             None => {
+                #[cfg(feature = "probe")]
+                self.probe.on_root_end(context);
                 self.gateways.remove(&context);
             }
         }

@@ -9,6 +9,7 @@ mod configuration;
 mod crowds;
 mod gateway;
 mod holding;
+mod grpc_callouts;
 mod identity;
 mod keys;
 mod limits;

@@ -1,5 +1,5 @@
 //! Should the module ever trap: nobody gets in meanwhile, the worker has a new one within a moment, and what the workers
-//! share is still there. Proven with a build of the filter that traps when it is asked to (`make trap-filter`).
+//! share is still there. Proven with a build of the filter that traps when it is asked to (`make probe-filter`).
 
 use std::time::Duration;
 
@@ -24,13 +24,7 @@ async fn the_module_comes_back_with_all_it_had_counted_and_remembered() {
 
     let mut served = 4;
     for _ in 0..2 {
-        assert_unavailable(
-            &world
-                .get(NOTES)
-                .header("x-provoke-trap", "now")
-                .send()
-                .await,
-        );
+        assert_unavailable(&world.get(NOTES).header("x-probe", "trap").send().await);
         // Every answer until the next one that is served is a refusal of the same kind.
         eventually("the module's return", || async {
             let answer = notes().await;
@@ -72,11 +66,7 @@ async fn while_there_is_no_module_nobody_passes() {
     let (mut refused, mut served) = (0, 0);
     // A second trap after the first return finds a back-off that has begun anew.
     while served < 2 || (refused == 0 && served < 10) {
-        let trapped = world
-            .post(NOTES)
-            .header("x-provoke-trap", "now")
-            .send()
-            .await;
+        let trapped = world.post(NOTES).header("x-probe", "trap").send().await;
         assert_unavailable(&trapped);
         let before = served;
         while served == before {
@@ -118,13 +108,7 @@ async fn a_request_that_waits_when_the_module_traps_is_ended_by_the_idle_timeout
     })
     .await;
 
-    assert_unavailable(
-        &world
-            .get(NOTES)
-            .header("x-provoke-trap", "now")
-            .send()
-            .await,
-    );
+    assert_unavailable(&world.get(NOTES).header("x-probe", "trap").send().await);
 
     // The validator's word comes to nobody.
     let answer = waiting.await.expect("the caller");
@@ -181,13 +165,7 @@ async fn a_stream_that_the_module_leaves_behind_is_cut_off_and_does_not_hang() {
         .await;
     let mut stream = stream.await.expect("the caller");
 
-    assert_unavailable(
-        &world
-            .get(NOTES)
-            .header("x-provoke-trap", "now")
-            .send()
-            .await,
-    );
+    assert_unavailable(&world.get(NOTES).header("x-probe", "trap").send().await);
     exchange.write("9\r\ndata: 1\n\n\r\n").await;
 
     let cut = stream.chunk().await;
@@ -208,7 +186,7 @@ async fn limits_stay_exact_while_workers_trap_and_return() {
     for round in 0..80 {
         let mut request = world.get(NOTES).key("demo-standard");
         if round % 10 == 0 {
-            request = request.header("x-provoke-trap", "now");
+            request = request.header("x-probe", "trap");
         }
         statuses.push(request.send().await.status);
     }
@@ -229,20 +207,20 @@ async fn the_module_that_is_installed_knows_no_such_header() {
     let served = world
         .get(NOTES)
         .key("demo-premium")
-        .header("x-provoke-trap", "now")
+        .header("x-probe", "trap")
         .send()
         .await;
 
-    assert_eq!(served.echo().headers.get("x-provoke-trap"), Some("now"));
+    assert_eq!(served.echo().headers.get("x-probe"), Some("trap"));
     assert!(!world.gateway().envoy_log().contains("panicked"));
 }
 
 /// Puts the module that traps into the filter's place.
 fn trapping(draft: &mut Draft) {
-    let module = repository("target/waykeeper-trap.wasm");
+    let module = repository("target/waykeeper-probe.wasm");
     assert!(
         module.exists(),
-        "{} is missing: run `make trap-filter`",
+        "{} is missing: run `make probe-filter`",
         module.display()
     );
     draft.setup.filter.set_module(&module).expect("the filter");

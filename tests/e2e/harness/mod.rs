@@ -10,12 +10,14 @@
 
 mod client;
 mod crowd;
+mod grpc;
 mod memory;
 mod metrics;
 mod puppet;
 
 pub(crate) use client::{Answer, Arriving, RawAnswer, Request, Upload};
 pub(crate) use crowd::{Arrived, Crowd, allow_connections, now};
+pub(crate) use grpc::{GrpcCall, GrpcReply, GrpcServer};
 pub(crate) use memory::{holders, linear_memories};
 pub(crate) use metrics::Metrics;
 pub(crate) use puppet::{Exchange, Puppet};
