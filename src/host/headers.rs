@@ -30,7 +30,7 @@ impl<T> Deref for Sensitive<T> {
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct HeaderBlock {
     bytes: Vec<u8>,
-    places: Vec<Place>,
+    spans: Vec<Span>,
 }
 
 /// The buffer does not hold what its lengths promise.
@@ -51,11 +51,11 @@ impl HeaderBlock {
             .get(4..4 + count.checked_mul(8).ok_or(HeaderBlockError)?)
             .ok_or(HeaderBlockError)?;
         let mut start = 4 + lengths.len();
-        let mut places = Vec::with_capacity(count);
+        let mut spans = Vec::with_capacity(count);
         for &[a, b, c, d, e, f, g, h] in lengths.as_chunks::<8>().0 {
             let [name, value] =
                 [[a, b, c, d], [e, f, g, h]].map(|bytes| u32::from_le_bytes(bytes) as usize);
-            places.push(Place { start, name, value });
+            spans.push(Span { start, name, value });
             start = [name, 1, value, 1]
                 .into_iter()
                 .try_fold(start, usize::checked_add)
@@ -64,7 +64,7 @@ impl HeaderBlock {
         if start > bytes.len() {
             return Err(HeaderBlockError);
         }
-        Ok(Self { bytes, places })
+        Ok(Self { bytes, spans })
     }
 
     /// A block of single headers.
@@ -80,9 +80,9 @@ impl HeaderBlock {
 
     /// Every header, name and value, in order; names as the host gives them, in lower case.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.places
+        self.spans
             .iter()
-            .filter_map(|place| Some((self.name(place)?, self.value(place)?)))
+            .filter_map(|span| Some((self.name(span)?, self.value(span)?)))
     }
 
     /// The first value of a header.
@@ -93,21 +93,19 @@ impl HeaderBlock {
 
     /// All values of a header, in order. Names of another length are passed over unread.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        self.places
+        self.spans
             .iter()
-            .filter(move |place| {
-                place.name == name.len() && self.name(place) == Some(name.as_bytes())
-            })
-            .filter_map(|place| self.value(place))
+            .filter(move |span| span.name == name.len() && self.name(span) == Some(name.as_bytes()))
+            .filter_map(|span| self.value(span))
     }
 
-    fn name(&self, place: &Place) -> Option<&[u8]> {
-        self.bytes.get(place.start..place.start + place.name)
+    fn name(&self, span: &Span) -> Option<&[u8]> {
+        self.bytes.get(span.start..span.start + span.name)
     }
 
-    fn value(&self, place: &Place) -> Option<&[u8]> {
-        let start = place.start + place.name + 1;
-        self.bytes.get(start..start + place.value)
+    fn value(&self, span: &Span) -> Option<&[u8]> {
+        let start = span.start + span.name + 1;
+        self.bytes.get(start..start + span.value)
     }
 }
 
@@ -141,7 +139,7 @@ pub fn encode<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Vec<u8> {
 
 /// Where a header lies: the start of its name, and the lengths of its name and its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Place {
+struct Span {
     start: usize,
     name: usize,
     value: usize,

@@ -34,6 +34,19 @@ pub use throttle::Throttle;
 pub use time::{Timestamp, seconds_up};
 
 /// What the filter asks of its host that belongs to the process and not to a stream.
+///
+/// # What a host promises
+/// The gateway is built on this; whoever makes another host keeps to it.
+///
+/// - **No call comes back.** While the gateway is in a callback, it is not called again, whatever it asked for: an answer that
+///   is there at once, the end of a stream that it reset, an event by [`Self::wake`]. What comes of it comes in a callback
+///   of its own, later. A gateway belongs to one thread.
+/// - **Each stream has its order**: first the request's headers, in the end its end, once, and nothing about it behind that. Whatever
+///   is done to a stream is done in one of its own callbacks, and there alone [`Self::Stream`] is lent.
+/// - **Answers go to the gateway**, in any order, each by its [`CalloutId`] and at most once. One may get lost, as where the
+///   host gives it to the stream that was at hand, and that is gone: the gateway gives up by its own clock. So is every
+///   callout under way when the gateway goes. An answer to a callout that was refused, or that nobody sent, is no harm.
+/// - **What can fail says so**: there is no call after which the gateway waits for nothing.
 pub trait Host: 'static {
     /// How a stream is reached.
     type Stream: StreamIo;
@@ -69,15 +82,17 @@ pub trait Host: 'static {
     /// Asks for a callback of the stream's own, in which it alone is answered, resumed or reset. It comes soon, from
     /// the host's event loop, and never on top of a callback that is under way: what a host does in return for an
     /// answer runs the stream's next callbacks at once, and hundreds of these on top of each other overflow the stack.
+    /// A stream that has ended meanwhile gets none; one that was woken twice may get one or two.
     ///
     /// # Errors
     /// When the host has no such event to give.
     fn wake(&self, stream: StreamId) -> Result<(), HostError>;
 
-    /// Sends a request of the filter's own.
+    /// Sends a request of the filter's own. The answer comes in a later callback, whatever stream is at hand when it is sent,
+    /// or none.
     ///
     /// # Errors
-    /// When it cannot be sent: no such cluster, or none of its hosts is there.
+    /// When it cannot be sent: no such cluster, none of its hosts is there, or too many are under way.
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError>;
 
     /// Finds or defines a counter. Names and values of labels hold no `;` or `=`.
@@ -96,7 +111,8 @@ pub trait Host: 'static {
 /// What the filter asks of its host about one stream.
 ///
 /// The host lends it for the time of one of that stream's own callbacks, in which alone a stream can be reached; nothing
-/// keeps it for longer.
+/// keeps it for longer. What is asked of it that the host cannot do, as a change of headers that have gone on, changes nothing.
+/// After [`Self::reply`] or [`Self::reset`] the gateway asks no more of a stream but its end.
 pub trait StreamIo: Clone + 'static {
     /// All headers of the request, in one pass.
     ///

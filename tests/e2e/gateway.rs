@@ -8,9 +8,17 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use waykeeper_demo::gateway::Discovery;
 
-use crate::harness::{Answer, World, eventually};
+use crate::harness::{Answer, World, eventually, needed};
 
 const NOTES: &str = "/api/v1/memory/notes";
+
+/// What Envoy has to compile in each worker when it starts.
+#[test]
+fn the_module_is_no_larger_than_it_may_be() {
+    let module = needed("target/waykeeper.wasm", "make build");
+    let size = module.metadata().expect("a file").len();
+    assert!(size <= 600_000, "{size} bytes");
+}
 
 #[tokio::test]
 async fn health_needs_no_key_and_is_not_logged() {

@@ -341,10 +341,6 @@ fn told(answer: &Answer) -> Value {
 /// What came of each callout, but for the time that it took.
 fn came(answer: &Answer) -> Vec<Value> {
     let mut told = told(answer);
-    eprintln!(
-        "{}",
-        told.to_string().chars().take(1500).collect::<String>()
-    );
     let came = told["came"].as_array_mut().expect("a list");
     for one in &mut *came {
         one.as_object_mut()

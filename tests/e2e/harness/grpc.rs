@@ -139,6 +139,7 @@ impl Shared {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
+        stream.set_nodelay(true).expect("a socket option");
         connections.spawn(serve(stream, Arc::clone(&shared)));
     }
 }
