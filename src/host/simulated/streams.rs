@@ -1,0 +1,190 @@
+//! The streams of a simulated host: what a caller and an agent sent, and what the filter made of it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+
+use super::SimulatedHost;
+use crate::host::{HeaderBlock, HostError, LocalReply, StreamId, StreamIo};
+
+/// What became of a simulated stream.
+#[derive(Clone, Default)]
+pub struct SimulatedStream {
+    /// The request's headers as they stand.
+    pub request: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The request's trailers as they stand.
+    pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The response's headers as they stand.
+    pub response: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The filter's own answer.
+    pub reply: Option<LocalReply>,
+    /// A waiting request was let go on.
+    pub resumed: bool,
+    /// The stream was broken off.
+    pub reset: bool,
+}
+
+pub(super) type Streams = Rc<RefCell<HashMap<StreamId, SimulatedStream>>>;
+
+/// A stream of a simulated host, as it is lent to the filter.
+#[derive(Debug, Clone)]
+pub struct SimulatedIo {
+    id: StreamId,
+    streams: Streams,
+    address: Vec<u8>,
+    unreadable: bool,
+}
+
+impl SimulatedIo {
+    fn with<T: Default>(&self, f: impl FnOnce(&mut SimulatedStream) -> T) -> T {
+        let mut streams = self.streams.borrow_mut();
+        streams.get_mut(&self.id).map(f).unwrap_or_default()
+    }
+}
+
+/// Of headers the names only: a value may be a key.
+impl fmt::Debug for SimulatedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedStream")
+            .field("request", &HeaderBlock::from_pairs(&self.request))
+            .field("trailers", &HeaderBlock::from_pairs(&self.trailers))
+            .field("response", &HeaderBlock::from_pairs(&self.response))
+            .field("reply", &self.reply)
+            .field("resumed", &self.resumed)
+            .field("reset", &self.reset)
+            .finish()
+    }
+}
+
+impl SimulatedHost {
+    /// A stream, as it is lent to the filter in one of its callbacks.
+    #[must_use]
+    pub fn io(&self, id: StreamId) -> SimulatedIo {
+        SimulatedIo {
+            id,
+            streams: Rc::clone(&self.streams),
+            address: self.address.borrow().clone(),
+            unreadable: self.unreadable.get(),
+        }
+    }
+
+    /// Begins a stream with these request headers.
+    pub fn begin(&self, id: StreamId, headers: &[(&str, &str)]) {
+        let stream = SimulatedStream {
+            request: owned(headers),
+            ..SimulatedStream::default()
+        };
+        self.streams.borrow_mut().insert(id, stream);
+    }
+
+    /// Ends the stream's request with trailers.
+    pub fn trail(&self, id: StreamId, trailers: &[(&str, &str)]) {
+        self.io(id).with(|stream| stream.trailers = owned(trailers));
+    }
+
+    /// Gives the stream a response.
+    pub fn respond(&self, id: StreamId, headers: &[(&str, &str)]) {
+        self.io(id).with(|stream| stream.response = owned(headers));
+    }
+
+    /// Ends a stream: nothing can be done with it any more.
+    pub fn end(&self, id: StreamId) {
+        self.streams.borrow_mut().remove(&id);
+    }
+
+    /// What became of a stream so far.
+    #[must_use]
+    pub fn stream(&self, id: StreamId) -> SimulatedStream {
+        self.streams.borrow().get(&id).cloned().unwrap_or_default()
+    }
+
+    /// The address that callers come from, from now on.
+    pub fn call_from(&self, address: &str) {
+        self.address.replace(address.as_bytes().to_vec());
+    }
+
+    /// From now on no headers of a request can be read.
+    pub fn refuse_request_headers(&self) {
+        self.unreadable.set(true);
+    }
+}
+
+fn owned(headers: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect()
+}
+
+fn replace(headers: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &[u8], value: &[u8]) {
+    match headers.iter().position(|(other, _)| other == name) {
+        Some(first) => {
+            let mut index = 0;
+            headers.retain(|(other, _)| {
+                index += 1;
+                other != name || index - 1 == first
+            });
+            if let Some((_, old)) = headers.get_mut(first) {
+                *old = value.to_vec();
+            }
+        }
+        None => headers.push((name.to_vec(), value.to_vec())),
+    }
+}
+
+impl StreamIo for SimulatedIo {
+    fn request_headers(&self) -> Result<HeaderBlock, HostError> {
+        if self.unreadable {
+            return Err(HostError {
+                call: "the headers",
+                status: 2,
+            });
+        }
+        Ok(self.with(|stream| HeaderBlock::from_pairs(&stream.request)))
+    }
+
+    fn set_request_header(&self, name: &str, value: &[u8]) {
+        self.with(|stream| replace(&mut stream.request, name.as_bytes(), value));
+    }
+
+    fn remove_request_header(&self, name: &[u8]) {
+        self.with(|stream| stream.request.retain(|(other, _)| other != name));
+    }
+
+    fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
+        Ok(self.with(|stream| HeaderBlock::from_pairs(&stream.trailers)))
+    }
+
+    fn set_request_trailer(&self, name: &str, value: &[u8]) {
+        self.with(|stream| replace(&mut stream.trailers, name.as_bytes(), value));
+    }
+
+    fn remove_request_trailer(&self, name: &[u8]) {
+        self.with(|stream| stream.trailers.retain(|(other, _)| other != name));
+    }
+
+    fn response_headers(&self) -> Result<HeaderBlock, HostError> {
+        Ok(self.with(|stream| HeaderBlock::from_pairs(&stream.response)))
+    }
+
+    fn set_response_header(&self, name: &str, value: &[u8]) {
+        self.with(|stream| replace(&mut stream.response, name.as_bytes(), value));
+    }
+
+    fn caller_address(&self) -> Option<Vec<u8>> {
+        Some(self.address.clone())
+    }
+
+    fn reply(&self, reply: &LocalReply) {
+        self.with(|stream| stream.reply = Some(reply.clone()));
+    }
+
+    fn resume(&self) {
+        self.with(|stream| stream.resumed = true);
+    }
+
+    fn reset(&self) {
+        self.with(|stream| stream.reset = true);
+    }
+}
