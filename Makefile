@@ -71,6 +71,7 @@ check: rust-tools ## Check format, lints (native and Wasm) and documentation
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy $(FUZZ_CRATE) --all-targets -- -D warnings
 	cargo clippy -p waykeeper -p waykeeper-bench-floor --lib --target $(WASM_TARGET) -- -D warnings
+	cargo clippy -p waykeeper --lib --target $(WASM_TARGET) --features probe --target-dir target/probe -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 compose-test: ## Run the stack in containers and test it there (needs a Docker engine)

@@ -10,8 +10,10 @@
 //! | `headers.rs` | how headers are read as bytes; what must not be shown (`Sensitive`) |
 //! | `time.rs` | moments, and seconds rounded up |
 //! | `throttle.rs` | how often a line may be logged |
+//! | `callout.rs` | what is sent by HTTP or gRPC, and what comes back |
+//! | `grpc_service.rs` | how Envoy is told a gRPC callout's cluster |
 //! | `metrics.rs` | labels in the names of metrics |
-//! | `envoy/` | Envoy's hostcalls, and how streams are woken |
+//! | `envoy/` | Envoy's hostcalls, its callouts, and how streams are woken |
 //! | `simulated.rs` | the host of the tests |
 
 mod callout;
