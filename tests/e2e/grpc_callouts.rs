@@ -146,6 +146,7 @@ async fn no_name_of_a_cluster_ends_envoy() {
 async fn callouts_by_http_and_by_grpc_do_not_take_each_others_answers() {
     let server = GrpcServer::start(reply).await;
     let world = start(&server, |_| ()).await;
+
     // Envoy numbers both kinds from one; of three each, some numbers are the same.
     let mut calls = Vec::new();
     for number in 0..3 {
@@ -214,6 +215,34 @@ async fn a_configuration_that_comes_meanwhile_takes_no_answer_away() {
         [json!({"message": ""})]
     );
     assert!(!world.gateway().envoy_log().contains("[critical]"));
+}
+
+#[tokio::test]
+async fn an_answer_to_a_configuration_that_is_gone_harms_nobody() {
+    let server = GrpcServer::start(reply).await;
+    let mut world = start(&server, |_| ()).await;
+    let leaving = tokio::spawn(world.asking(&[call(LIMITS, "Held")]).send());
+    eventually("the call", || async {
+        (server.calls().len() == 1).then_some(())
+    })
+    .await;
+
+    leaving.abort();
+    eventually("the caller's leave", || async {
+        (!world.gateway().access_log().is_empty()).then_some(())
+    })
+    .await;
+    world
+        .reconfigure(|now| now["plans"]["another"] = json!({}))
+        .await;
+    server.let_go(1);
+
+    for _ in 0..3 {
+        assert_eq!(
+            world.call(&[call(LIMITS, "Echo")]).await,
+            [json!({"message": ""})]
+        );
+    }
 }
 
 #[tokio::test]
