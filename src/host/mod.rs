@@ -38,17 +38,17 @@ pub use time::{Timestamp, seconds_up};
 /// What the filter asks of its host that belongs to the process and not to a stream.
 ///
 /// # What a host promises
-/// The gateway is built on this; whoever makes another host keeps to it.
+/// The gateway relies on this; another host must keep to it.
 ///
-/// - **No call comes back.** While the gateway is in a callback, it is not called again, whatever it asked for: an answer that
-///   is there at once, the end of a stream that it reset, an event by [`Self::wake`]. What comes of it comes in a callback
-///   of its own, later. A gateway belongs to one thread.
-/// - **Each stream has its order**: first the request's headers, in the end its end, once, and nothing about it behind that. Whatever
-///   is done to a stream is done in one of its own callbacks, and there alone [`Self::Stream`] is lent.
-/// - **Answers go to the gateway**, in any order, each by its [`CalloutId`] and at most once. One may get lost, as where the
-///   host gives it to the stream that was at hand, and that is gone: the gateway gives up by its own clock. So is every
-///   callout under way when the gateway goes. An answer to a callout that was refused, or that nobody sent, is no harm.
-/// - **What can fail says so**: there is no call after which the gateway waits for nothing.
+/// - **It never calls back during a call.** While the gateway is in a callback, the host does not call it again, whatever was
+///   asked for: an answer that is there at once, the end of a stream that was reset, an event by [`Self::wake`] come in
+///   a later callback. A gateway belongs to one thread.
+/// - **Each stream has its order.** Its request's headers come first and its end comes last, once; no callback of it follows. The host
+///   lends [`Self::Stream`] in the stream's own callbacks only, and whatever happens to a stream is asked for there.
+/// - **Answers go to the gateway**, in any order, each with its [`CalloutId`] and at most once. An answer may get lost, for example
+///   where the host gives it to the stream that was at hand, and that stream is gone: the gateway gives up by its own clock.
+///   Callouts under way are lost with the gateway. An answer to a callout that was refused, or that nobody sent, does no harm.
+/// - **What fails says so.** The gateway waits for an answer or an event only after an `Ok`.
 pub trait Host: 'static {
     /// How a stream is reached.
     type Stream: StreamIo;
