@@ -152,10 +152,7 @@ extern "C" fn proxy_on_request_headers(
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_body(stream: u32, size: usize, end_of_stream: bool) -> DataStatus {
     vm(Flow::Hold, |vm| {
-        vm.at_stream(stream, |gateway, id, io| {
-            gateway.on_request_body(id, io, size, end_of_stream)
-        })
-        .unwrap_or(Flow::Hold)
+        vm.on_request_body(stream, size, end_of_stream)
     })
     .into()
 }

@@ -122,6 +122,22 @@ impl Vm {
         }
     }
 
+    fn on_request_body(&mut self, stream: u32, size: usize, end_of_stream: bool) -> Flow {
+        #[cfg(feature = "probe")]
+        if let Some(flow) = self.probe.on_request_body(
+            StreamId(stream),
+            &self.host.stream_at_hand(),
+            size,
+            end_of_stream,
+        ) {
+            return flow;
+        }
+        let arrived = self.at_stream(stream, |gateway, id, io| {
+            gateway.on_request_body(id, io, size, end_of_stream)
+        });
+        arrived.unwrap_or(Flow::Hold)
+    }
+
     fn on_http_answer(&mut self, root: u32, token: u32, headers: usize, body: usize) {
         let (id, answer) = self
             .host

@@ -3,6 +3,7 @@
 //!
 //! - `trap`: the module traps.
 //! - `call [{…}, …]`: it sends callouts, all in one callback, and answers the request with what came of each.
+//! - `body START MOST`: it collects the request's body until that part is there, and answers the request with it.
 
 mod callouts;
 
@@ -20,6 +21,8 @@ const HEADER: &str = "x-probe";
 #[derive(Default)]
 pub(super) struct Probe {
     callouts: FxHashMap<u32, Callouts>,
+    /// The part of its body that is asked for, by stream.
+    bodies: FxHashMap<StreamId, (usize, usize)>,
 }
 
 impl Probe {
@@ -41,7 +44,32 @@ impl Probe {
                 let known = known.or_insert_with(|| Callouts::new(host));
                 known.send(stream, io, callouts);
             }
+            Some(("body", part)) => {
+                let (start, most) = part.split_once(' ')?;
+                let part = (start.parse().ok()?, most.parse().ok()?);
+                self.bodies.insert(stream, part);
+                return Some(Flow::Collect);
+            }
             _ => reply(io, 400, format!("no such probe: {asked}").into_bytes()),
+        }
+        Some(Flow::Hold)
+    }
+
+    /// `None`: the stream is not one whose body was asked for.
+    pub(super) fn on_request_body(
+        &mut self,
+        stream: StreamId,
+        io: &EnvoyStream,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Option<Flow> {
+        let (start, most) = *self.bodies.get(&stream)?;
+        if !end_of_stream && size < start.saturating_add(most) {
+            return Some(Flow::Collect);
+        }
+        match io.request_body(start, most) {
+            Ok(part) => reply(io, 200, part),
+            Err(error) => reply(io, 500, error.to_string().into_bytes()),
         }
         Some(Flow::Hold)
     }
@@ -59,6 +87,7 @@ impl Probe {
     }
 
     pub(super) fn on_end(&mut self, root: u32, stream: StreamId) {
+        self.bodies.remove(&stream);
         if let Some(callouts) = self.callouts.get_mut(&root) {
             callouts.forget(stream);
         }

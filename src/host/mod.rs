@@ -128,6 +128,13 @@ pub trait StreamIo: Clone + 'static {
     /// Removes the request's header, all its values.
     fn remove_request_header(&self, name: &[u8]);
 
+    /// The bytes of the request's body from `start` on, `most` at most. Only while a piece of it arrives, and only of what is
+    /// at hand then: the new piece, or all that was collected.
+    ///
+    /// # Errors
+    /// When the host does not give them.
+    fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError>;
+
     /// All trailers of the request, in one pass. Only while they arrive.
     ///
     /// # Errors

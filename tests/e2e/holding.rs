@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::harness::{Answer, Draft, Puppet, Request, Upload, World, eventually};
+use crate::harness::{Answer, Draft, Puppet, Request, Upload, World, eventually, needed};
 
 const VALID: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{\"client_id\":\"acme\"}";
 const INVALID: &str = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -234,6 +234,32 @@ async fn strangers_have_only_so_much_held() {
     let again = tokio::spawn(again.body(body(60_000)).send());
     validator.accept().await.write(VALID).await;
     assert_eq!(again.await.expect("the sender").status, 200);
+}
+
+/// Nothing in the filter reads bodies by itself, so a build of it does that reads what a request asks for.
+#[tokio::test]
+async fn a_part_of_a_body_can_be_read_while_it_is_collected() {
+    let world = World::with(|draft| {
+        let module = needed("target/waykeeper-probe.wasm", "make probe-filter");
+        draft.setup.filter.set_module(&module).expect("the filter");
+    })
+    .await;
+    let size = 100_000;
+    let body = body(size);
+    for (start, most, part) in [
+        (0, 5, 0..5),
+        (70_000, 20_000, 70_000..90_000),
+        // The end comes before all that was asked for is there.
+        (99_990, 100, 99_990..100_000),
+    ] {
+        for shape in [Shape::WithLength, Shape::Chunked, Shape::Http2] {
+            let request = world.request("POST", "/api/v1/chat");
+            let request = request.header("x-probe", format!("body {start} {most}"));
+            let answer = send(request, shape, size).await;
+            assert_eq!(answer.status, 200, "{shape:?} {}", answer.text());
+            assert_eq!(answer.body, body.slice(part.clone()), "{shape:?} {part:?}");
+        }
+    }
 }
 
 /// Sends a request's parts as the shape says, and gives back what is answered.

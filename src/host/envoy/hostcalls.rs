@@ -161,9 +161,13 @@ pub(super) fn set_tick_period(milliseconds: u32) -> Result<()> {
 }
 
 pub(super) fn buffer(kind: BufferType, max_size: usize) -> Result<Vec<u8>> {
+    part_of_buffer(kind, 0, max_size)
+}
+
+pub(super) fn part_of_buffer(kind: BufferType, start: usize, max_size: usize) -> Result<Vec<u8>> {
     let (mut data, mut size) = (null_mut(), 0);
     check("a buffer", unsafe {
-        raw::proxy_get_buffer_bytes(kind, 0, max_size, &raw mut data, &raw mut size)
+        raw::proxy_get_buffer_bytes(kind, start, max_size, &raw mut data, &raw mut size)
     })?;
     Ok(take_over(data, size))
 }

@@ -232,6 +232,10 @@ impl StreamIo for EnvoyStream {
             .tell(hostcalls::remove_header(MapType::HttpRequestHeaders, name));
     }
 
+    fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError> {
+        hostcalls::part_of_buffer(BufferType::HttpRequestBody, start, most)
+    }
+
     fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
         headers(MapType::HttpRequestTrailers)
     }

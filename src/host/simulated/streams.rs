@@ -13,6 +13,8 @@ use crate::host::{HeaderBlock, HostError, LocalReply, StreamId, StreamIo};
 pub struct SimulatedStream {
     /// The request's headers as they stand.
     pub request: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What is at hand of the request's body.
+    pub body: Vec<u8>,
     /// The request's trailers as they stand.
     pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The response's headers as they stand.
@@ -48,6 +50,7 @@ impl fmt::Debug for SimulatedStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimulatedStream")
             .field("request", &HeaderBlock::from_pairs(&self.request))
+            .field("body", &self.body.len())
             .field("trailers", &HeaderBlock::from_pairs(&self.trailers))
             .field("response", &HeaderBlock::from_pairs(&self.response))
             .field("reply", &self.reply)
@@ -76,6 +79,11 @@ impl SimulatedHost {
             ..SimulatedStream::default()
         };
         self.streams.borrow_mut().insert(id, stream);
+    }
+
+    /// What is at hand of the stream's body from now on.
+    pub fn send(&self, id: StreamId, body: &[u8]) {
+        self.io(id).with(|stream| stream.body = body.to_vec());
     }
 
     /// Ends the stream's request with trailers.
@@ -150,6 +158,17 @@ impl StreamIo for SimulatedIo {
 
     fn remove_request_header(&self, name: &[u8]) {
         self.with(|stream| stream.request.retain(|(other, _)| other != name));
+    }
+
+    fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError> {
+        let part = self.with(|stream| {
+            let rest = stream.body.get(start..)?;
+            Some(rest.get(..most).unwrap_or(rest).to_vec())
+        });
+        part.ok_or(HostError {
+            call: "a part of the body",
+            status: 2,
+        })
     }
 
     fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
