@@ -305,6 +305,11 @@ impl StreamIo for FuzzIo {
         });
     }
 
+    /// No stage reads bodies yet.
+    fn request_body(&self, _: usize, _: usize) -> Result<Vec<u8>, HostError> {
+        Ok(Vec::new())
+    }
+
     fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
         if self.host.is_due(Trouble::NoTrailers) {
             return Err(HostError {
