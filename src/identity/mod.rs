@@ -281,13 +281,13 @@ struct Memory {
 
 impl Memory {
     fn find<H: Host>(&self, host: &H, key: &KeyHash, now: Timestamp) -> Option<(Known, Timestamp)> {
-        let cell = self.grid.locate(self.hash.place(&[&key.0]).cell);
+        let cell = self.grid.locate(self.hash.of(&[&key.0]).cell);
         let (value, _) = host.read_cell(cell).ok()??;
         keys::find(&value, &key.0, self.realm, now)
     }
 
     fn insert<H: Host>(&self, host: &H, record: &Record, now: Timestamp) -> Result<(), StateError> {
-        let cell = self.grid.locate(self.hash.place(&[&record.hash]).cell);
+        let cell = self.grid.locate(self.hash.of(&[&record.hash]).cell);
         Grid::update(host, cell, |value| {
             match keys::insert(&value, record, now) {
                 Some(value) => Decision::Replace(value, ()),
@@ -309,7 +309,7 @@ fn realm(hash: &SeededHash, validator: &Validator) -> u64 {
     for (name, value) in &validator.headers {
         parts.extend([name.as_bytes(), value.as_bytes()]);
     }
-    hash.place(&parts).tag
+    hash.of(&parts).tag
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Client;
 use crate::host::Timestamp;
-use crate::state::{Place, SeededHash};
+use crate::state::{Hashed, SeededHash};
 
 /// How many keys are held. A key that falls on another's slot takes its place.
 const SLOTS: usize = 1024;
@@ -26,7 +26,7 @@ pub(super) struct Recent {
 
 #[derive(Debug)]
 struct Entry {
-    key: Place,
+    key: Hashed,
     client: Rc<Client>,
     /// When it was held. A clock that shows an earlier time was set back.
     since: Timestamp,
@@ -40,12 +40,12 @@ impl Recent {
     }
 
     /// What stands for the key here.
-    pub(super) fn place(&self, secret: &str) -> Place {
-        self.hash.place(&[b"recent key", secret.as_bytes()])
+    pub(super) fn place(&self, secret: &str) -> Hashed {
+        self.hash.of(&[b"recent key", secret.as_bytes()])
     }
 
     /// The client that the key proved a moment ago.
-    pub(super) fn find(&self, key: Place, now: Timestamp) -> Option<Rc<Client>> {
+    pub(super) fn find(&self, key: Hashed, now: Timestamp) -> Option<Rc<Client>> {
         let slots = self.slots.borrow();
         let entry = slots.get(slot(key))?.as_ref()?;
         (entry.key == key && (entry.since..entry.until).contains(&now))
@@ -53,7 +53,13 @@ impl Recent {
     }
 
     /// Holds what the key proves, for a moment and not beyond `expires`.
-    pub(super) fn hold(&self, key: Place, client: &Rc<Client>, expires: Timestamp, now: Timestamp) {
+    pub(super) fn hold(
+        &self,
+        key: Hashed,
+        client: &Rc<Client>,
+        expires: Timestamp,
+        now: Timestamp,
+    ) {
         if let Some(slot) = self.slots.borrow_mut().get_mut(slot(key)) {
             *slot = Some(Entry {
                 key,
@@ -65,6 +71,6 @@ impl Recent {
     }
 }
 
-fn slot(key: Place) -> usize {
+fn slot(key: Hashed) -> usize {
     usize::try_from(key.cell % SLOTS as u64).unwrap_or(0)
 }

@@ -11,9 +11,9 @@ use super::body::Body;
 use super::hold::Held;
 use super::idle::Ticks;
 use crate::config::policy::{AgentId, RouteId};
-use crate::host::{Sensitive, Timestamp};
+use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::Client;
-use crate::limits::Count;
+use crate::limits::{Admission, Limits};
 use crate::reply::{Refusal, ReplyTo};
 
 /// One request and its response, as the driver keeps it.
@@ -64,7 +64,7 @@ pub(super) struct Facts {
     pub(super) body: Body,
     /// The length of a body that was sent without one, and is here now.
     pub(super) new_length: Option<u64>,
-    count: Count,
+    admission: Admission,
     silence: Option<SilenceBound>,
 }
 
@@ -165,7 +165,7 @@ impl Facts {
     /// Takes over what counting came to.
     pub(super) fn counted(
         &mut self,
-        count: Count,
+        count: Admission,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<(), Refusal> {
         let refused = count
@@ -179,18 +179,23 @@ impl Facts {
     }
 
     /// Takes over how limits stand. Those of the gate are told behind those of the client.
-    pub(super) fn looked_at(&mut self, count: Count) {
-        self.count = count.and(std::mem::take(&mut self.count));
+    pub(super) fn looked_at(&mut self, count: Admission) {
+        self.admission = count.and(std::mem::take(&mut self.admission));
+    }
+
+    /// Gives back what the request has taken at admit.
+    pub(super) fn released<H: Host>(&mut self, host: &H, limits: &Limits) {
+        self.admission = limits.release(host, std::mem::take(&mut self.admission));
     }
 
     /// Whole seconds until every limit that was looked at lets one more request through; 0 if all do.
     pub(super) fn wait(&self, now: impl FnOnce() -> Timestamp) -> u64 {
-        self.count.wait(now)
+        self.admission.wait(now)
     }
 
     /// The fields that tell the caller of its limits.
     pub(super) fn rate_limit_headers(&self) -> Vec<(&'static str, String)> {
-        self.count.fields()
+        self.admission.fields()
     }
 
     pub(super) fn reply_to(&self, now: impl FnOnce() -> Timestamp) -> ReplyTo<'_> {

@@ -19,7 +19,7 @@ use super::stream::Common;
 use crate::config::policy::{AgentId, PlanId, Route, RouteId};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
-use crate::limits::{Caller, Count, Limits, host_of};
+use crate::limits::{Admission, Amounts, Caller, Limits, host_of};
 use crate::reply::Refusal;
 use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent};
 use crate::state::StateError;
@@ -52,6 +52,7 @@ impl<H: Host> Walk<H> {
         self.choose(&request, id, route)?;
         self.admit(id)?;
         self.forward(&request, route)
+            .inspect_err(|_| self.release())
     }
 
     /// Reads the request, and takes out of it what must not travel on.
@@ -206,7 +207,13 @@ impl<H: Host> Walk<H> {
     /// Counts the request against all limits but the gate's.
     fn admit(&self, route: RouteId) -> Result<(), Refusal> {
         let count = self.with_caller(route, |limits, caller, plan| {
-            limits.admit(&*self.shared.host, caller, plan, route)
+            limits.admit(
+                &*self.shared.host,
+                caller,
+                plan,
+                route,
+                Amounts::ONE_REQUEST,
+            )
         })?;
         self.counted(count)
     }
@@ -242,7 +249,13 @@ impl<H: Host> Walk<H> {
         })
     }
 
-    fn counted(&self, count: Result<Count, StateError>) -> Result<(), Refusal> {
+    /// Gives back what admit took: the request is refused, and nothing of it has gone to an agent.
+    fn release(&self) {
+        let (host, limits) = (&*self.shared.host, &self.shared.compiled.limits);
+        self.common.facts.borrow_mut().released(host, limits);
+    }
+
+    fn counted(&self, count: Result<Admission, StateError>) -> Result<(), Refusal> {
         let count = count.map_err(|error| self.failed(Failure::Limits(error)))?;
         let mut facts = self.common.facts.borrow_mut();
         facts.counted(count, || self.shared.host.now())

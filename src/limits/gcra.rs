@@ -1,14 +1,14 @@
-//! The generic cell rate algorithm: a token bucket that is kept as one moment.
+//! The generic cell rate algorithm: a token bucket that is kept as one debt, the time until it is full again.
 //!
-//! The moment is when the bucket will be full again (the *theoretical arrival time* of the algorithm's papers). Each
-//! request pushes it one interval on, and a request that would push it further than the whole bucket's worth into
-//! the future is refused. So a bucket needs no timer, no count and no window, and a record of the past is a full
-//! bucket. All arithmetic is in whole nanoseconds, and rounds so that never more is let through.
+//! Each request adds an interval for each that it takes, and one that would owe more than the whole bucket's worth is
+//! refused. The debt drains with time by itself (it is stored as the moment when nothing will be owed, the *theoretical
+//! arrival time* of the algorithm's papers), so a bucket needs no timer, no count and no window. All arithmetic is in
+//! whole nanoseconds, and rounds so that never more is let through.
 
 use std::time::Duration;
 
 use crate::config::policy::Rate;
-use crate::host::Timestamp;
+use crate::state::counters::Debt;
 
 /// A rate, ready to decide by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +30,14 @@ pub struct Level {
     pub full: Duration,
 }
 
-/// A request does not fit the bucket; its level says how long to wait.
+/// A request does not fit the bucket, whose debt is to stay as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused(pub Level);
+pub enum Refused {
+    /// Not now: see [`Gcra::wait`].
+    Full,
+    /// Never: it asks for more than the whole bucket holds.
+    TooLarge,
+}
 
 impl Gcra {
     /// A bucket of `rate.burst` requests, refilled evenly.
@@ -47,21 +52,35 @@ impl Gcra {
         }
     }
 
-    /// Decides on one request at `now`, given the bucket's moment, if it has one.
+    /// What the bucket owes when `amount` was taken from it. Nothing can be taken from one that is overdrawn, not even
+    /// nothing.
     ///
     /// # Errors
-    /// [`Refused`] when the bucket is empty; its moment is to stay as it is.
-    pub fn take(
-        &self,
-        moment: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<(Timestamp, Level), Refused> {
-        let moment = self.start(moment, now);
-        let taken = Timestamp(moment.0.saturating_add(self.interval));
-        if taken.0.saturating_sub(now.0) > self.capacity {
-            return Err(Refused(self.level(Some(moment), now)));
+    /// [`Refused`] when so much is not there.
+    pub fn take(&self, debt: Debt, amount: u64) -> Result<Debt, Refused> {
+        let owed = debt.owed.saturating_add(self.worth(amount));
+        if owed <= self.capacity {
+            return Ok(Debt { owed, ..debt });
         }
-        Ok((taken, self.level(Some(taken), now)))
+        Err(if self.worth(amount) > self.capacity {
+            Refused::TooLarge
+        } else {
+            Refused::Full
+        })
+    }
+
+    /// The time until so much could be taken, if nobody takes anything meanwhile; zero if it can be now. Of more than the
+    /// bucket holds it is the time until the bucket is full.
+    #[must_use]
+    pub fn wait(&self, debt: Debt, amount: u64) -> Duration {
+        let room = self.capacity.saturating_sub(self.worth(amount));
+        Duration::from_nanos(debt.owed.saturating_sub(room))
+    }
+
+    /// The nanoseconds that so much owes.
+    #[must_use]
+    pub fn worth(&self, amount: u64) -> u64 {
+        self.interval.saturating_mul(amount)
     }
 
     /// The nanoseconds that one request owes: the unit in which a debt under this rate is counted.
@@ -70,44 +89,68 @@ impl Gcra {
         self.interval
     }
 
-    /// The moment under this rate of a debt that was counted in another unit: as many requests are owed as before, to the
-    /// nanosecond, rounded up. A bucket that has become smaller is at most empty.
+    /// The debt under this rate of one that was counted in another unit: as many requests are owed as before, to the
+    /// nanosecond, rounded up. A bucket that has become smaller is at most empty, but for what was overdrawn.
     #[must_use]
-    pub fn carried_over(&self, moment: Timestamp, unit: u64, now: Timestamp) -> Timestamp {
-        let debt = moment.0.saturating_sub(now.0);
-        let debt = if unit == self.interval || unit == 0 {
-            debt
-        } else {
-            let scaled = (u128::from(debt) * u128::from(self.interval)).div_ceil(unit.into());
-            u64::try_from(scaled).unwrap_or(u64::MAX)
+    pub fn carried_over(&self, debt: Debt, unit: u64) -> Debt {
+        let owed = rescaled(debt.owed, unit, self.interval);
+        // What is not overdrawn, as nearly all, need not be reckoned.
+        let overdrawn = match debt.overdrawn {
+            0 => 0,
+            overdrawn => rescaled(overdrawn, unit, self.interval),
         };
-        Timestamp(now.0.saturating_add(debt.min(self.capacity)))
-    }
-
-    /// What the bucket holds at `now`.
-    #[must_use]
-    pub fn level(&self, moment: Option<Timestamp>, now: Timestamp) -> Level {
-        let debt = self.start(moment, now).0.saturating_sub(now.0);
-        let remaining = (self.capacity - debt) / self.interval;
-        // One more is possible as soon as the debt has shrunk to what `remaining + 1` leaves over.
-        let next = debt.saturating_sub(
-            self.capacity
-                - (remaining + 1)
-                    .saturating_mul(self.interval)
-                    .min(self.capacity),
-        );
-        Level {
-            remaining,
-            next: Duration::from_nanos(next),
-            full: Duration::from_nanos(debt),
+        Debt {
+            owed: owed.min(self.capacity.saturating_add(overdrawn)),
+            overdrawn,
         }
     }
 
-    /// Where the bucket stands: not before now, and never emptier than empty.
-    fn start(&self, moment: Option<Timestamp>, now: Timestamp) -> Timestamp {
-        let latest = now.0.saturating_add(self.capacity);
-        Timestamp(moment.map_or(now.0, |moment| moment.0.clamp(now.0, latest)))
+    /// The debt, counted in `unit`, when so much more of this rate's requests was used, whether it was there or not. What
+    /// is owed beyond the bucket then is overdrawn.
+    #[must_use]
+    pub fn overdraw(&self, debt: Debt, unit: u64, amount: u64) -> Debt {
+        let used = rescaled(self.worth(amount), self.interval, unit);
+        let owed = debt.owed.saturating_add(used);
+        let bucket = rescaled(self.capacity, self.interval, unit);
+        let most = debt.overdrawn.saturating_add(used);
+        Debt {
+            owed,
+            overdrawn: owed.saturating_sub(bucket).clamp(debt.overdrawn, most),
+        }
     }
+
+    /// A bucket that is empty, and begins to fill only after so many nanoseconds.
+    #[must_use]
+    pub fn empty_for(&self, nanoseconds: u64) -> Debt {
+        Debt {
+            owed: self.capacity.saturating_add(nanoseconds),
+            overdrawn: 0,
+        }
+    }
+
+    /// What a bucket holds that owes so much.
+    #[must_use]
+    pub fn level(&self, debt: Debt) -> Level {
+        let owed = debt.owed;
+        let remaining = self.capacity.saturating_sub(owed) / self.interval;
+        // One more is possible as soon as the debt has shrunk to what `remaining + 1` leaves over.
+        let one_more = self.worth(remaining.saturating_add(1)).min(self.capacity);
+        let next = owed.saturating_sub(self.capacity - one_more);
+        Level {
+            remaining,
+            next: Duration::from_nanos(next),
+            full: Duration::from_nanos(owed),
+        }
+    }
+}
+
+/// As much in another unit, rounded up to the nanosecond.
+fn rescaled(nanoseconds: u64, from: u64, to: u64) -> u64 {
+    if from == to || from == 0 {
+        return nanoseconds;
+    }
+    let scaled = (u128::from(nanoseconds) * u128::from(to)).div_ceil(from.into());
+    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

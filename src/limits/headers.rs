@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::count::Standing;
+use super::standing::Standing;
 use crate::config::policy::Rate;
 use crate::host::seconds_up;
 
@@ -12,8 +12,9 @@ use crate::host::seconds_up;
 pub(super) fn fields(standings: &[Standing]) -> Vec<(&'static str, String)> {
     let tightest = standings
         .iter()
-        .min_by_key(|Standing { level, .. }| (level.remaining, Reverse(level.next)));
-    let Some(Standing { rule, level, .. }) = tightest else {
+        .map(|standing| (&standing.rule, standing.level()))
+        .min_by_key(|(_, level)| (level.remaining, Reverse(level.next)));
+    let Some((rule, level)) = tightest else {
         return Vec::new();
     };
     let mut policies = String::new();

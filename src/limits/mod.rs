@@ -8,35 +8,44 @@
 //! | file | what it says |
 //! |---|---|
 //! | this one | which limits a request counts against, and in which cell each is counted |
+//! | `together.rs` | which counters of a client lie in one cell |
 //! | `gcra.rs` | when a bucket is full, and what a limit that was changed makes of it |
-//! | `count.rs` | the decision on several limits, and the time until the next request fits |
+//! | `count.rs` | the decision on several limits, over several cells |
+//! | `weigh.rs` | the decision in one cell, and who makes room in a full one |
+//! | `admission.rs`, `standing.rs` | what the decision came to, and the time until the next request fits |
+//! | `receipt.rs` | what is given back of what was taken, and what is taken beyond it |
 //! | `headers.rs` | the fields by which the caller is told |
 //! | `subject.rs` | whom a limit is counted for, and which addresses are one |
 //! | `upkeep.rs` | what is given back later, and what is said of forgotten counters |
 
+mod admission;
 mod count;
 pub mod gcra;
 mod headers;
+mod receipt;
+mod standing;
 mod subject;
+mod together;
 mod upkeep;
+mod weigh;
 
 use std::cell::OnceCell;
 use std::rc::Rc;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use crate::config::policy::{Each, Limit, PlanId, Policy, Route, RouteId};
+use crate::config::policy::{Each, Limit, PlanId, Policy, RouteId};
 use crate::host::Host;
-use crate::state::{Grid, Place, SeededHash, State, StateError, counters};
+use crate::state::{Grid, Hashed, SeededHash, State, StateError, counters};
 
-pub use count::Count;
-use count::{Claim, count, look};
+pub use admission::Admission;
+use count::{count, look};
 use gcra::Gcra;
+use receipt::Owed;
 pub use subject::{Caller, host_of};
+pub use together::{CountersOfOne, routes_together};
 use upkeep::Upkeep;
-
-/// So many counters of a client on routes lie in one cell with its others.
-const MOST_TOGETHER: usize = 16;
+use weigh::Claim;
 
 /// All limits of a configuration, ready to decide by.
 #[derive(Debug)]
@@ -70,100 +79,40 @@ struct Rule {
     salt: u64,
 }
 
+/// How much a request takes, of each thing that limits count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amounts {
+    /// As how many requests it counts.
+    pub requests: u64,
+}
+
+impl Amounts {
+    /// What nearly every request takes.
+    pub const ONE_REQUEST: Self = Self { requests: 1 };
+    /// Nothing of anything.
+    pub const NOTHING: Self = Self { requests: 0 };
+
+    /// How much of what this limit counts.
+    fn of(&self, _: &Rule) -> u64 {
+        self.requests
+    }
+}
+
 /// Which cell a limit is counted in.
 #[derive(Debug)]
 enum Home {
     /// Always the same one.
-    Fixed(Place),
+    Fixed(Hashed),
     /// The caller's.
     Caller,
     /// The caller's on this route.
     CallerOnRoute(Box<[u8]>),
 }
 
-/// The caller of a request, and its cell once that was needed.
+/// The caller of a request, and its hash once that was needed.
 struct Subject<'a> {
     caller: Caller<'a>,
-    place: OnceCell<Place>,
-}
-
-/// The names of the routes whose counters shall lie with the others of their client: the first ones, as far as there is
-/// room. All of many routes would fill a cell.
-#[must_use]
-pub fn routes_together(policy: &Policy) -> Vec<&str> {
-    let mut room = MOST_TOGETHER;
-    let mut names = Vec::new();
-    for route in &policy.routes {
-        let counters = counters_on_route(policy, &route.limits);
-        if counters > 0 && counters <= room && !names.contains(&route.name.as_str()) {
-            room -= counters;
-            names.push(route.name.as_str());
-        }
-    }
-    names
-}
-
-/// How many counters a caller has that meets all its limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CountersOfOne {
-    /// In the cell that holds most of them.
-    pub in_one_cell: usize,
-    /// In all.
-    pub in_all: usize,
-}
-
-impl CountersOfOne {
-    /// A client with the limits of this policy.
-    #[must_use]
-    pub fn client(policy: &Policy) -> Self {
-        let plans = policy.plans.iter().map(|plan| plan.limits.len());
-        let everywhere = plans.max().unwrap_or(0) + limits_of(policy, Each::Client);
-        Self::with_routes(policy, everywhere, |_| true)
-    }
-
-    /// A caller that is known only by its address.
-    #[must_use]
-    pub fn address(policy: &Policy) -> Self {
-        let open = |route: &Route| !route.auth_required;
-        let mut everywhere = limits_of(policy, Each::Address);
-        if policy.routes.iter().any(open) {
-            everywhere += limits_of(policy, Each::Client);
-        }
-        Self::with_routes(policy, everywhere, open)
-    }
-
-    fn with_routes(policy: &Policy, everywhere: usize, goes: impl Fn(&Route) -> bool) -> Self {
-        let together = routes_together(policy);
-        let (mut at_home, mut elsewhere, mut all_elsewhere) = (everywhere, 0, 0);
-        let mut seen = FxHashSet::default();
-        for route in policy.routes.iter().filter(|route| goes(route)) {
-            let counters = counters_on_route(policy, &route.limits);
-            if !seen.insert(route.name.as_str()) {
-                continue;
-            }
-            if together.contains(&route.name.as_str()) {
-                at_home += counters;
-            } else {
-                elsewhere = elsewhere.max(counters);
-                all_elsewhere += counters;
-            }
-        }
-        Self {
-            in_one_cell: at_home.max(elsewhere),
-            in_all: at_home + all_elsewhere,
-        }
-    }
-}
-
-fn limits_of(policy: &Policy, each: Each) -> usize {
-    let limits = policy.limits.iter();
-    limits.filter(|limit| limit.each == each).count()
-}
-
-/// How many counters a caller has for one route.
-fn counters_on_route(policy: &Policy, own: &[Limit]) -> usize {
-    let per_client = |limit: &&Limit| limit.each == Each::ClientRoute;
-    own.iter().chain(&policy.limits).filter(per_client).count()
+    hashed: OnceCell<Hashed>,
 }
 
 impl Limits {
@@ -247,11 +196,11 @@ impl Limits {
                 .is_some_and(|rules| rules.iter().any(per_client))
     }
 
-    /// True if [`Self::chores`] may have something to do: a request's limits may lie in several cells.
+    /// True if [`Self::chores`] may have something to do: a request may have to give back what it took.
     #[must_use]
     pub fn have_chores(&self) -> bool {
-        let elsewhere = |rule: &Rc<Rule>| !matches!(rule.home, Home::Caller);
-        !self.everyone.is_empty() || self.routes.iter().flatten().any(elsewhere)
+        let mut limited = self.plans.iter().chain(&self.routes);
+        !self.everyone.is_empty() || !self.clients.is_empty() || limited.any(|it| !it.is_empty())
     }
 
     /// What could not be done while a request was decided on. To be called now and then.
@@ -259,16 +208,17 @@ impl Limits {
         self.upkeep.chores(host);
     }
 
-    /// Counts a request at the gate, per address.
+    /// Counts a request at the gate, per address. That count stays, whatever becomes of the request.
     ///
     /// # Errors
     /// When the shared state cannot be changed. Nothing was taken then.
-    pub fn gate<H: Host>(&self, host: &H, address: &[u8]) -> Result<Count, StateError> {
-        let claims = self.claims(Caller::Address(address), self.gate.iter());
-        count(host, &self.upkeep, &claims)
+    pub fn gate<H: Host>(&self, host: &H, address: &[u8]) -> Result<Admission, StateError> {
+        let (caller, amounts) = (Caller::Address(address), Amounts::ONE_REQUEST);
+        let claims = self.claims(caller, self.gate.iter(), amounts);
+        count(host, &self.upkeep, &claims).map(Admission::kept)
     }
 
-    /// Counts a request against all limits but the gate's.
+    /// Counts a request against all limits but the gate's: all of them let it take what it asks for, or it takes nothing.
     ///
     /// # Errors
     /// When the shared state cannot be changed. Nothing was taken then, or it is given back as soon as that is possible.
@@ -278,8 +228,9 @@ impl Limits {
         caller: Caller<'_>,
         plan: Option<PlanId>,
         route: RouteId,
-    ) -> Result<Count, StateError> {
-        let claims = self.claims(caller, self.of_admit(plan, route));
+        amounts: Amounts,
+    ) -> Result<Admission, StateError> {
+        let claims = self.claims(caller, self.of_admit(plan, route), amounts);
         count(host, &self.upkeep, &claims)
     }
 
@@ -293,8 +244,48 @@ impl Limits {
         caller: Caller<'_>,
         plan: Option<PlanId>,
         route: RouteId,
-    ) -> Result<Count, StateError> {
-        look(host, &self.claims(caller, self.of_admit(plan, route)))
+    ) -> Result<Admission, StateError> {
+        let amounts = Amounts::ONE_REQUEST;
+        let claims = self.claims(caller, self.of_admit(plan, route), amounts);
+        look(host, &claims)
+    }
+
+    /// Gives back what a request has taken, as far as it has not drained yet: it did not run. What comes back tells how the
+    /// limits stand then, and is no receipt any more. What cannot be given back now is on a later tick, see
+    /// [`Self::chores`].
+    #[must_use]
+    pub fn release<H: Host>(&self, host: &H, admission: Admission) -> Admission {
+        self.settle(host, admission, Amounts::NOTHING)
+    }
+
+    /// Has a request pay for what it used in place of what it took: what it did not use is given back as by
+    /// [`Self::release`], and what it used beyond is taken, even where a bucket goes below empty. That is never forgiven.
+    #[must_use]
+    pub fn settle<H: Host>(&self, host: &H, admission: Admission, used: Amounts) -> Admission {
+        let mut admission = admission;
+        for standings in admission
+            .standings
+            .chunk_by_mut(|one, other| one.cell == other.cell)
+        {
+            let cell = standings.first().map(|standing| standing.cell);
+            let taken = standings.iter().filter(|standing| standing.taken);
+            let Some(owed) = cell.map(|cell| Owed::but(taken, cell, |rule| used.of(rule))) else {
+                continue;
+            };
+            if owed.is_nothing() {
+                continue;
+            }
+            let Some(corrected) = self.upkeep.correct(host, owed) else {
+                continue;
+            };
+            let by_address = cell.is_some_and(|cell| self.address_counters.holds(cell));
+            self.upkeep.forgotten(host, corrected.forgotten, by_address);
+            let taken = standings.iter_mut().filter(|standing| standing.taken);
+            for (standing, debt) in taken.zip(corrected.debts) {
+                (standing.now, standing.debt) = (corrected.now, debt);
+            }
+        }
+        admission.kept()
     }
 
     /// All limits of a request but the gate's.
@@ -313,23 +304,26 @@ impl Limits {
         &self,
         caller: Caller<'_>,
         rules: impl Iterator<Item = &'a Rc<Rule>>,
+        amounts: Amounts,
     ) -> Vec<Claim<'a>> {
         let subject = Subject {
             caller,
-            place: OnceCell::new(),
+            hashed: OnceCell::new(),
         };
-        rules.map(|rule| self.claim(rule, &subject)).collect()
+        rules
+            .map(|rule| self.claim(rule, &subject, amounts))
+            .collect()
     }
 
     /// The record that a rule decides on. The subject leads to the cell; the rule's salt tells its records apart.
-    fn claim<'a>(&self, rule: &'a Rc<Rule>, subject: &Subject<'_>) -> Claim<'a> {
+    fn claim<'a>(&self, rule: &'a Rc<Rule>, subject: &Subject<'_>, amounts: Amounts) -> Claim<'a> {
         let (kind, name) = subject.caller.subject();
         let fixed = matches!(rule.home, Home::Fixed(_));
         let by_address = !fixed && matches!(subject.caller, Caller::Address(_));
-        let place = match &rule.home {
-            Home::Fixed(place) => *place,
-            Home::Caller => *subject.place.get_or_init(|| self.hash.place(&[kind, name])),
-            Home::CallerOnRoute(route) => self.hash.place(&[kind, name, route]),
+        let hashed = match &rule.home {
+            Home::Fixed(hashed) => *hashed,
+            Home::Caller => *subject.hashed.get_or_init(|| self.hash.of(&[kind, name])),
+            Home::CallerOnRoute(route) => self.hash.of(&[kind, name, route]),
         };
         let grid = if by_address {
             &self.address_counters
@@ -338,9 +332,10 @@ impl Limits {
         };
         Claim {
             rule,
-            cell: grid.locate(place.cell),
+            cell: grid.locate(hashed.cell),
             by_address,
-            tag: counters::tag(rule.salt, place.tag),
+            tag: counters::tag(rule.salt, hashed.tag),
+            amount: amounts.of(rule),
         }
     }
 }
@@ -367,12 +362,12 @@ impl Rule {
             policy: headers::policy(name, rate),
             each: *each,
             home: match each {
-                Each::Route => Home::Fixed(hash.place(&[b"route", route])),
-                Each::All => Home::Fixed(hash.place(&[b"all"])),
+                Each::Route => Home::Fixed(hash.of(&[b"route", route])),
+                Each::All => Home::Fixed(hash.of(&[b"all"])),
                 Each::ClientRoute if apart => Home::CallerOnRoute(route.into()),
                 Each::Address | Each::Client | Each::ClientRoute => Home::Caller,
             },
-            salt: hash.place(&parts).tag,
+            salt: hash.of(&parts).tag,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What outlives a decision: requests that are still to be given back to a limit, and what an operator is told of records
+//! What outlives a decision: what is still to be put right with a limit, and what an operator is told of that and of records
 //! that were forgotten.
 
 use std::cell::{Cell, RefCell};
@@ -6,9 +6,9 @@ use std::fmt;
 
 use log::Level;
 
-use crate::host::{CellName, Host, MetricId, Throttle, Timestamp};
-use crate::state::counters::{Record, Records};
-use crate::state::{Decision, Grid, StateError};
+use super::receipt::{Corrected, Owed};
+use crate::host::{Host, MetricId, Throttle};
+use crate::state::StateError;
 
 /// So many failures are remembered. A host that refuses its memory that often has other troubles.
 const MOST_OWED: usize = 1024;
@@ -21,25 +21,6 @@ pub(super) struct Upkeep {
     failures: Tally,
     forgotten: Tally,
     forgotten_of_addresses: Tally,
-}
-
-/// Requests that were taken from the limits of one cell, and are to be given back.
-#[derive(Debug, Clone)]
-pub(super) struct Owed {
-    pub(super) cell: CellName,
-    pub(super) takings: Vec<Taking>,
-    /// When they were taken.
-    pub(super) at: Timestamp,
-}
-
-/// One request that was taken from a limit.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Taking {
-    pub(super) tag: u64,
-    /// What it owes.
-    pub(super) unit: u64,
-    /// The bucket's moment after it was taken.
-    pub(super) moment: Timestamp,
 }
 
 impl Default for Upkeep {
@@ -55,14 +36,25 @@ impl Default for Upkeep {
 }
 
 impl Upkeep {
-    /// Gives back what a request has taken, now or else at a later tick.
-    pub(super) fn give_back<H: Host>(&self, host: &H, owed: Owed) {
-        if let Err(error) = owed.give_back(host) {
-            self.failed(host, error);
-            let mut all = self.owed.borrow_mut();
-            if all.len() < MOST_OWED {
-                all.push(owed);
+    /// Puts a cell's limits right, now or else on a later tick. `None`: not now, or not all of them.
+    pub(super) fn correct<H: Host>(&self, host: &H, owed: Owed) -> Option<Corrected> {
+        match owed.write(host) {
+            Ok(mut corrected) => match owed.rest(&mut corrected) {
+                None => return Some(corrected),
+                Some(rest) => self.remember(rest),
+            },
+            Err(error) => {
+                self.failed(host, error);
+                self.remember(owed);
             }
+        }
+        None
+    }
+
+    fn remember(&self, owed: Owed) {
+        let mut all = self.owed.borrow_mut();
+        if all.len() < MOST_OWED {
+            all.push(owed);
         }
     }
 
@@ -75,7 +67,7 @@ impl Upkeep {
         let now = host.now();
         // What has drained meanwhile need not be given back.
         for owed in all.into_iter().filter(|owed| !owed.has_drained(now)) {
-            self.give_back(host, owed);
+            self.correct(host, owed);
         }
     }
 
@@ -96,58 +88,9 @@ impl Upkeep {
     fn failed<H: Host>(&self, host: &H, error: StateError) {
         self.failures.add(host, &self.log, 1, |number| {
             format!(
-                "limits: what a request had taken could not be given back, and is tried again (failures: {number}): {error}"
+                "limits: what a request had taken could not be put right, and is tried again (failures: {number}): {error}"
             )
         });
-    }
-}
-
-impl Owed {
-    /// Takes the debts off the records. What others have taken since is kept, and so is what would have been lost to a full
-    /// bucket: of a request that was taken a while ago only that part is given back that has not drained yet.
-    ///
-    /// In a full cell all stays: others may have started from these records. So it does when the clock was set back
-    /// meanwhile: nobody can tell then what has drained.
-    fn give_back<H: Host>(&self, host: &H) -> Result<(), StateError> {
-        Grid::update(host, self.cell, |value| {
-            let mut records = Records::read(value, host.now());
-            if records.room() == 0 {
-                return Decision::Keep(());
-            }
-            let now = records.now();
-            let mut given = records.set_back();
-            let takings = if now < self.at {
-                &[][..]
-            } else {
-                &self.takings
-            };
-            for Taking { tag, unit, moment } in takings {
-                // Under a lower limit the debt may have been cut to what its bucket holds; nobody can tell what is left
-                // of this request in it.
-                let lowered = |record: &Record| record.unit > *unit;
-                if let Some((slot, mut record)) =
-                    records.find(*tag).filter(|(_, record)| !lowered(record))
-                {
-                    let left = moment.0.saturating_sub(now.0).min(*unit);
-                    // In the unit in which another configuration may have counted it since.
-                    let left =
-                        u128::from(left) * u128::from(record.unit) / u128::from(*unit).max(1);
-                    let left = u64::try_from(left).unwrap_or(0);
-                    record.moment = Timestamp(record.moment.0.saturating_sub(left));
-                    records.set(slot, record);
-                    given = true;
-                }
-            }
-            if given {
-                Decision::Replace(records.take_bytes(), ())
-            } else {
-                Decision::Keep(())
-            }
-        })
-    }
-
-    fn has_drained(&self, now: Timestamp) -> bool {
-        self.takings.iter().all(|taking| taking.moment <= now)
     }
 }
 

@@ -1,13 +1,19 @@
 //! Records of counters, and the cells that hold them.
 //!
-//! A record is a tag, the moment that GCRA keeps, and the unit in which the debt up to that moment is counted. Before the
-//! records a cell holds the time of its last change, by which workers whose clocks differ agree on one time. A record
-//! whose moment has passed says nothing any more and gives its slot free.
+//! A record is a tag, the moment from which nothing is owed any more, and three words of the limit's own. A token bucket
+//! keeps in them the unit in which it counts, how much of what is owed lies in the bucket (what is beyond it is overdrawn),
+//! and what was given back. A limit that counts in another way keeps there what it needs, a window its two counts; its
+//! records bear other tags, so that none is read as another's. A record whose moment has passed says nothing any more and
+//! gives its slot free.
+//!
+//! Before the records a cell holds the time of its last change, by which workers whose clocks differ agree on one time,
+//! and two numbers by which receipts are checked (see `limits/receipt.rs`): the era, which begins anew whenever debts
+//! change otherwise than by requests and by time, and how much was given back of one record at most.
 //!
 //! A cell grows with its records up to a bound that a table of the documented size does not reach (see [`super::room`]).
 //! At the bound a newcomer takes over the record of its own limit that owes least, with what it owes; if there is none, it
 //! takes the slot of the record that would have been free first. What a limit of seconds meets never depends on a limit
-//! of days.
+//! of days. An overdrawn record goes to nobody: what was drawn too much is paid by whoever drew it.
 
 use super::SET_BACK;
 use crate::host::Timestamp;
@@ -18,15 +24,20 @@ pub const USUAL_RECORDS_PER_CELL: u32 = 32;
 /// How many records a cell holds at most. Eight times the usual: cells fill unevenly, and a client's records lie together.
 pub const MOST_RECORDS_PER_CELL: u32 = 256;
 
-/// The bytes of one record: tag, moment, unit.
-pub const RECORD_BYTES: u32 = 24;
+/// The bytes of one record: tag, moment, and the three words of a limit.
+pub const RECORD_BYTES: u32 = 40;
 
-/// The bytes before a cell's records: the time of its last change.
-pub const HEAD_BYTES: u32 = 8;
+/// The bytes before a cell's records: the time of its last change, the era, and what was given back.
+pub const HEAD_BYTES: u32 = 24;
 
 const MOST: usize = MOST_RECORDS_PER_CELL as usize;
 const RECORD: usize = RECORD_BYTES as usize;
 const HEAD: usize = HEAD_BYTES as usize;
+
+/// The words of a cell's head.
+const LAST: usize = 0;
+const ERA: usize = 1;
+const RETURNED: usize = 2;
 
 /// The bits of a tag that name the limit. The others name the limit and whom it is counted for.
 const LIMIT_BITS: u64 = 0xffff << 48;
@@ -46,6 +57,20 @@ pub struct Record {
     pub moment: Timestamp,
     /// The nanoseconds that one request owes.
     pub unit: u64,
+    /// How much of what is owed lies in the bucket, in nanoseconds. What is owed beyond that is overdrawn.
+    pub within: u64,
+    /// What was given back so far from before others, in nanoseconds. It wraps.
+    pub returned: u64,
+}
+
+/// What a bucket owes, in nanoseconds: so long it takes to be full again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Debt {
+    /// All of it.
+    pub owed: u64,
+    /// The part of it that lies below empty, which drains first. Only what a request has used beyond what it took
+    /// leads there, and it is never forgiven.
+    pub overdrawn: u64,
 }
 
 /// Where a record lies in its cell.
@@ -78,14 +103,11 @@ impl Records {
     /// time stands still.
     #[must_use]
     pub fn read(mut bytes: Vec<u8>, clock: Timestamp) -> Self {
-        let last = match bytes.first_chunk() {
-            Some(last) => Timestamp(u64::from_le_bytes(*last)),
-            None => {
-                bytes.clear();
-                bytes.resize(HEAD, 0);
-                Timestamp(0)
-            }
-        };
+        if bytes.len() < HEAD {
+            bytes.clear();
+            bytes.resize(HEAD, 0);
+        }
+        let last = Timestamp(word(&bytes, LAST));
         let behind = last.since(clock);
         let set_back = behind >= SET_BACK && clock.0 != 0;
         let mut records = Self {
@@ -96,6 +118,7 @@ impl Records {
         if set_back {
             let behind = u64::try_from(behind.as_nanos()).unwrap_or(u64::MAX);
             records.move_back(behind);
+            records.begin_era();
         }
         records.drop_the_past();
         records
@@ -114,10 +137,32 @@ impl Records {
         self.set_back
     }
 
+    /// In which era the cell is. Receipts of an earlier one are not honoured.
+    #[must_use]
+    pub fn era(&self) -> u64 {
+        word(&self.bytes, ERA)
+    }
+
+    /// Debts change otherwise than by requests and by time: nobody can tell any more what is left of what was taken before.
+    pub fn begin_era(&mut self) {
+        self.set_word(ERA, self.era().wrapping_add(1));
+    }
+
+    /// What a new record begins to count from what is given back: no less than any record before it had counted.
+    #[must_use]
+    pub fn returned(&self) -> u64 {
+        word(&self.bytes, RETURNED)
+    }
+
     /// How many more records there is room for.
     #[must_use]
     pub fn room(&self) -> usize {
         MOST.saturating_sub(self.bytes.len().saturating_sub(HEAD) / RECORD)
+    }
+
+    /// All records.
+    pub fn all(&self) -> impl Iterator<Item = Record> {
+        self.raw().iter().map(Record::decode)
     }
 
     /// The record kept under `tag`.
@@ -128,6 +173,24 @@ impl Records {
             .iter()
             .position(|record| record.starts_with(&tag))
             .and_then(|index| self.get(Slot(index)).map(|record| (Slot(index), record)))
+    }
+
+    /// Gives so much back of a record that is there. `behind`: others have taken of it since, and their receipts must
+    /// know.
+    pub fn give_back(&mut self, slot: Slot, mut record: Record, nanoseconds: u64, behind: bool) {
+        record.moment = Timestamp(record.moment.0.saturating_sub(nanoseconds));
+        record.within = match record.within {
+            Record::ALL => Record::ALL,
+            within => within.saturating_sub(nanoseconds),
+        };
+        if behind {
+            record.returned = record.returned.wrapping_add(nanoseconds);
+            let ahead = record.returned.wrapping_sub(self.returned());
+            if ahead < u64::MAX / 2 {
+                self.set_word(RETURNED, record.returned);
+            }
+        }
+        self.set(slot, record);
     }
 
     /// Puts a record in place of the one in `slot`.
@@ -151,13 +214,13 @@ impl Records {
         &self,
         tag: u64,
         owes: impl Fn(&Record) -> Timestamp,
-        stays: impl Fn(Slot, u64) -> bool,
+        stays: impl Fn(Slot, &Record) -> bool,
     ) -> Option<Outgoing> {
         let others = || {
             let records = self.raw().iter().map(Record::decode).enumerate();
             records
                 .map(|(index, record)| (Slot(index), record))
-                .filter(|(slot, record)| !stays(*slot, record.tag))
+                .filter(|(slot, record)| !stays(*slot, record))
         };
         let of_the_limit = |record: &Record| record.tag & LIMIT_BITS == tag & LIMIT_BITS;
         let own = others()
@@ -179,10 +242,15 @@ impl Records {
     /// The cell's value, as changed now. No records are left here.
     #[must_use]
     pub fn take_bytes(&mut self) -> Vec<u8> {
-        if let Some(last) = self.bytes.first_chunk_mut() {
-            *last = self.now.0.to_le_bytes();
-        }
+        self.set_word(LAST, self.now.0);
         std::mem::take(&mut self.bytes)
+    }
+
+    fn set_word(&mut self, index: usize, value: u64) {
+        let words = self.bytes.as_chunks_mut().0;
+        if let Some(word) = words.get_mut(index) {
+            *word = value.to_le_bytes();
+        }
     }
 
     fn get(&self, slot: Slot) -> Option<Record> {
@@ -224,25 +292,59 @@ impl Records {
 }
 
 impl Record {
+    /// In [`Self::within`]: nothing is overdrawn, whatever is owed.
+    pub const ALL: u64 = u64::MAX;
+
+    /// A record of a bucket that owes `debt` at `now`.
+    #[must_use]
+    pub fn of(tag: u64, unit: u64, debt: Debt, now: Timestamp, returned: u64) -> Self {
+        Self {
+            tag,
+            moment: Timestamp(now.0.saturating_add(debt.owed)),
+            unit,
+            within: match debt.overdrawn {
+                0 => Self::ALL,
+                overdrawn => debt.owed.saturating_sub(overdrawn),
+            },
+            returned,
+        }
+    }
+
+    /// What is owed at `now`.
+    #[must_use]
+    pub fn debt(&self, now: Timestamp) -> Debt {
+        let owed = self.moment.0.saturating_sub(now.0);
+        Debt {
+            owed,
+            overdrawn: owed.saturating_sub(self.within),
+        }
+    }
+
     fn encode(self) -> [u8; RECORD] {
         let mut raw = [0; RECORD];
-        if let ([tag, moment, unit], _) = raw.as_chunks_mut() {
+        if let ([tag, moment, unit, within, returned], _) = raw.as_chunks_mut() {
             *tag = self.tag.to_le_bytes();
             *moment = self.moment.0.to_le_bytes();
             *unit = self.unit.to_le_bytes();
+            *within = self.within.to_le_bytes();
+            *returned = self.returned.to_le_bytes();
         }
         raw
     }
 
     fn decode(raw: &[u8; RECORD]) -> Self {
-        let number = |start: usize| {
-            let bytes = raw.get(start..).and_then(|rest| rest.first_chunk());
-            u64::from_le_bytes(bytes.copied().unwrap_or_default())
-        };
         Self {
-            tag: number(0),
-            moment: Timestamp(number(8)),
-            unit: number(16),
+            tag: word(raw, 0),
+            moment: Timestamp(word(raw, 1)),
+            unit: word(raw, 2),
+            within: word(raw, 3),
+            returned: word(raw, 4),
         }
     }
+}
+
+/// A word of a cell or of a record.
+fn word(bytes: &[u8], index: usize) -> u64 {
+    let words: &[[u8; 8]] = bytes.as_chunks().0;
+    words.get(index).copied().map_or(0, u64::from_le_bytes)
 }

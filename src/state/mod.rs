@@ -33,10 +33,10 @@ const ATTEMPTS: usize = 1_000;
 
 /// How records are laid out. It stands in the names of all cells: whoever changes the layout changes this, and no module
 /// reads records that it does not understand.
-const LAYOUT: u8 = b'2';
+const LAYOUT: u8 = b'3';
 
 /// The layouts before it. The first one's names had a slash here.
-const EARLIER_LAYOUTS: [u8; 1] = [b'/'];
+const EARLIER_LAYOUTS: [u8; 2] = [b'/', b'2'];
 
 /// At most so many names of routes are kept with the tables.
 const MOST_TOGETHER: usize = 64;
@@ -271,6 +271,12 @@ impl Grid {
         self.cell(u32::try_from(number).unwrap_or(0))
     }
 
+    /// True if the cell is one of this table.
+    #[must_use]
+    pub fn holds(&self, cell: CellName) -> bool {
+        self.table == cell.table
+    }
+
     /// How many cells there are.
     #[must_use]
     pub fn cells(&self) -> u32 {
@@ -360,9 +366,9 @@ pub struct SeededHash {
     seed: [u8; 16],
 }
 
-/// Where a record lives, and what tells it from its neighbours: two independent halves of one hash.
+/// A hash in two independent halves: one leads to a cell, the other tells a record from its neighbours there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct Hashed {
     /// Leads to the cell, see [`Grid::locate`].
     pub cell: u64,
     /// Tells records of a cell apart.
@@ -378,12 +384,12 @@ impl SeededHash {
 
     /// A route, by its name.
     fn route(&self, name: &str) -> u64 {
-        self.place(&[b"route", name.as_bytes()]).tag
+        self.of(&[b"route", name.as_bytes()]).tag
     }
 
-    /// The place of what these parts name together. Where one part ends and the next begins counts.
+    /// The hash of what these parts name together. Where one part ends and the next begins counts.
     #[must_use]
-    pub fn place(&self, parts: &[&[u8]]) -> Place {
+    pub fn of(&self, parts: &[&[u8]]) -> Hashed {
         use std::hash::Hasher;
         let mut hasher = SipHasher13::new_with_key(&self.seed);
         for part in parts {
@@ -391,7 +397,7 @@ impl SeededHash {
             hasher.write(part);
         }
         let hash = hasher.finish128();
-        Place {
+        Hashed {
             cell: hash.h1,
             tag: hash.h2,
         }

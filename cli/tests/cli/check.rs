@@ -121,8 +121,8 @@ FILE:1: good
   0 listed keys, others asked of auth
   memory in each Envoy process, whatever the traffic:
     65536 keys in 8192 cells, at most 32.0 MiB; room for 16144 in use
-    262144 counters in 8192 cells, usually 6.1 MiB, at most 48.1 MiB
-    65536 address counters in 2048 cells, usually 1.5 MiB, at most 12.0 MiB
+    262144 counters in 8192 cells, usually 10.2 MiB, at most 80.2 MiB
+    65536 address counters in 2048 cells, usually 2.5 MiB, at most 20.0 MiB
 "
     );
 }
@@ -161,8 +161,8 @@ tables: {keys: 1024, counters: 65536, address_counters: 1024}
     assert_good(&run);
     let told = "
     1024 keys in 128 cells, at most 512.0 KiB; room for 252 in use
-    65536 counters in 2048 cells, usually 1.5 MiB, at most 12.0 MiB; room for 145802 clients with 2 each
-    1024 address counters in 32 cells, usually 24.2 KiB, at most 192.2 KiB; room for 5742 addresses with 1 each
+    65536 counters in 2048 cells, usually 2.5 MiB, at most 20.0 MiB; room for 145802 clients with 2 each
+    1024 address counters in 32 cells, usually 40.8 KiB, at most 320.8 KiB; room for 5742 addresses with 1 each
 ";
     assert!(run.output.ends_with(told), "{}", run.output);
 }

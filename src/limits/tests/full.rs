@@ -139,9 +139,12 @@ proptest! {
         for (client, gap) in requests {
             world.process.pass(Duration::from_nanos(gap));
             if worker.passes(&clients[client]) {
-                let taken = gcra.take(exact.get(&client).copied(), world.process.now());
+                let now = world.process.now();
+                let until = exact.get(&client).copied().unwrap_or(now);
+                let owed = until.0.saturating_sub(now.0);
+                let taken = gcra.take(counters::Debt { owed, overdrawn: 0 }, 1);
                 prop_assert!(taken.is_ok(), "client {client} got too much");
-                exact.insert(client, taken.unwrap().0);
+                exact.insert(client, Timestamp(now.0 + taken.unwrap().owed));
             }
         }
     }

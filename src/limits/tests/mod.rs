@@ -57,13 +57,18 @@ struct Worker {
 }
 
 impl Worker {
-    fn try_admit(&self, client: &str, route: usize) -> Result<Count, StateError> {
-        let plan = Some(PlanId(0));
-        self.limits
-            .admit(&self.host, Caller::Client(client), plan, RouteId(route))
+    fn try_admit(&self, client: &str, route: usize) -> Result<Admission, StateError> {
+        self.try_take(client, route, 1)
     }
 
-    fn admit(&self, client: &str, route: usize) -> Count {
+    fn try_take(&self, client: &str, route: usize, requests: u64) -> Result<Admission, StateError> {
+        let (caller, plan) = (Caller::Client(client), Some(PlanId(0)));
+        let amounts = Amounts { requests };
+        self.limits
+            .admit(&self.host, caller, plan, RouteId(route), amounts)
+    }
+
+    fn admit(&self, client: &str, route: usize) -> Admission {
         self.try_admit(client, route).unwrap()
     }
 
@@ -82,13 +87,17 @@ impl Worker {
         fields[3].1.parse().unwrap()
     }
 
-    /// The cell of a client's limits.
-    fn cell(&self, client: &str) -> CellName {
+    fn claim<'a>(&self, rule: &'a Rc<Rule>, client: &str) -> Claim<'a> {
         let subject = Subject {
             caller: Caller::Client(client),
-            place: OnceCell::new(),
+            hashed: OnceCell::new(),
         };
-        self.limits.claim(&self.limits.plans[0][0], &subject).cell
+        self.limits.claim(rule, &subject, Amounts::ONE_REQUEST)
+    }
+
+    /// The cell of a client's limits.
+    fn cell(&self, client: &str) -> CellName {
+        self.claim(&self.limits.plans[0][0], client).cell
     }
 
     /// As many clients whose limits lie in one cell.
@@ -213,7 +222,10 @@ fn clients_and_addresses_do_not_count_for_each_other() {
     assert!(!worker.admit("other", 0).is_refused());
     let anonymous = |name: &'static [u8]| {
         let caller = Caller::Address(name);
-        let count = worker.limits.admit(&worker.host, caller, None, RouteId(0));
+        let one = Amounts::ONE_REQUEST;
+        let count = worker
+            .limits
+            .admit(&worker.host, caller, None, RouteId(0), one);
         count.unwrap().is_refused()
     };
     assert!(!anonymous(b"acme"));
@@ -232,9 +244,13 @@ fn callers_without_a_name_have_a_table_of_their_own() {
         .before_swap(move |cell| seen.borrow_mut().push(char::from(cell.table)));
     worker.limits.gate(&worker.host, b"192.0.2.1").unwrap();
     let anonymous = Caller::Address(b"192.0.2.1");
-    let count = worker
-        .limits
-        .admit(&worker.host, anonymous, None, RouteId(0));
+    let count = worker.limits.admit(
+        &worker.host,
+        anonymous,
+        None,
+        RouteId(0),
+        Amounts::ONE_REQUEST,
+    );
     assert!(!count.unwrap().is_refused());
     assert!(worker.passes("acme"));
     assert_eq!(*tables.borrow(), ['a', 'a', 'c']);
@@ -270,7 +286,9 @@ fn no_configuration_has_more_counters_of_one_caller_than_fit_a_cell() {
             let value = crate::state::read(&worker.host, worker.cell("acme"))
                 .unwrap()
                 .0;
-            let bytes = |counters: usize| 8 + counters * counters::RECORD_BYTES as usize;
+            let bytes = |number: usize| {
+                counters::HEAD_BYTES as usize + number * counters::RECORD_BYTES as usize
+            };
             assert!(value.len() >= bytes(clients) && value.len() < bytes(most));
         }
     }

@@ -1,0 +1,94 @@
+//! What counting a request came to.
+
+use super::gcra::Refused;
+use super::headers;
+use super::standing::Standing;
+use crate::host::{Timestamp, seconds_up};
+
+/// What counting a request came to: how its limits stand, and a receipt for what it took of each.
+///
+/// Whoever drops it leaves everything taken: a request that ran counts. [`Limits::release`](super::Limits::release) and
+/// [`Limits::settle`](super::Limits::settle) use the receipt up, so that nothing is given back twice.
+#[derive(Debug, Default)]
+pub struct Admission {
+    pub(super) standings: Vec<Standing>,
+    refused: bool,
+}
+
+impl Admission {
+    /// Of a request that is refused, the levels without it are told.
+    pub(super) fn new(mut standings: Vec<Standing>, refused: bool) -> Self {
+        if refused {
+            for standing in &mut standings {
+                standing.take_nothing();
+            }
+        }
+        Self { standings, refused }
+    }
+
+    /// How limits stand of which nothing was asked.
+    pub(super) fn looked_at(standings: Vec<Standing>) -> Self {
+        Self {
+            refused: false,
+            ..Self::new(standings, true)
+        }
+    }
+
+    /// True if a limit is full; nothing was taken then.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// The names of the limits that do not let the request through.
+    pub fn full(&self) -> impl Iterator<Item = &str> {
+        let refusing = |standing: &&Standing| standing.refused.is_some();
+        let standings = self.standings.iter().filter(refusing);
+        standings.map(|standing| standing.rule.name.as_str())
+    }
+
+    /// The names of the limits that never let such a request through: it asks for more than their burst. There is no wait
+    /// to be told of them.
+    pub fn too_small(&self) -> impl Iterator<Item = &str> {
+        let never = |standing: &&Standing| standing.refused == Some(Refused::TooLarge);
+        let standings = self.standings.iter().filter(never);
+        standings.map(|standing| standing.rule.name.as_str())
+    }
+
+    /// The fields that tell the caller; none if nothing was counted.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, String)> {
+        headers::fields(&self.standings)
+    }
+
+    /// The moment from which all limits let one more such request through, those included that this one has just emptied.
+    /// `None`: they do already.
+    #[must_use]
+    pub fn opens(&self) -> Option<Timestamp> {
+        self.standings.iter().filter_map(Standing::opens).max()
+    }
+
+    /// Whole seconds from `now` until all limits let one more such request through; 0 if they do.
+    #[must_use]
+    pub fn wait(&self, now: impl FnOnce() -> Timestamp) -> u64 {
+        self.opens()
+            .map_or(0, |opens| seconds_up(opens.since(now())))
+    }
+
+    /// What was taken is not given back, whatever becomes of the request.
+    #[must_use]
+    pub fn kept(mut self) -> Self {
+        for standing in &mut self.standings {
+            standing.taken = false;
+        }
+        self
+    }
+
+    /// This one, and behind it what another one found.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.standings.extend(other.standings);
+        self.refused |= other.refused;
+        self
+    }
+}

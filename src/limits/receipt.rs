@@ -1,0 +1,191 @@
+//! Receipts: what a request has taken of a limit, and how it is put right when it used less of it, nothing, or more.
+//!
+//! What is given back is never more than what is certainly still owed of it, however many others took and gave back
+//! meanwhile, so nobody gains. A bucket's debt drains in the order in which it was taken. So a receipt knows two bounds: what
+//! it took, less the time that has passed since; and where its part ended in the queue, less the time, and less all that
+//! was given back meanwhile, as if that had stood in front of it. Both are right, and the larger one counts. When debts
+//! of the cell changed in any other way (the clock was set back, a record was put out, another configuration counted
+//! in another unit or in a smaller bucket), a new era has begun, and nothing is given back.
+//!
+//! What was used beyond what was taken is owed in any case, be it below empty.
+
+use std::rc::Rc;
+
+use super::Rule;
+use super::standing::{Seat, Standing};
+use super::weigh::newcomer;
+use crate::host::{CellName, Host, Timestamp};
+use crate::state::counters::{Debt, Record, Records};
+use crate::state::{Decision, Grid, StateError};
+
+/// What is to be put right in one cell.
+#[derive(Debug)]
+pub(super) struct Owed {
+    pub(super) cell: CellName,
+    corrections: Vec<Correction>,
+}
+
+/// What is to be put right with one limit.
+#[derive(Debug, Clone)]
+struct Correction {
+    rule: Rc<Rule>,
+    tag: u64,
+    /// How much was taken, and how much was used in the end.
+    taken: u64,
+    used: u64,
+    /// When it was taken, and from when on the bucket had then owed nothing.
+    at: Timestamp,
+    moment: Timestamp,
+    /// What had been given back of the record by then, and in which era.
+    returned: u64,
+    era: u64,
+}
+
+/// How a cell's limits stand when they were put right.
+pub(super) struct Corrected {
+    pub(super) now: Timestamp,
+    /// What each bucket owes, in the order of the corrections.
+    pub(super) debts: Vec<Debt>,
+    /// What could not be written down, since the cell is full of those who have overdrawn.
+    left: Vec<Correction>,
+    /// How many records were put out.
+    pub(super) forgotten: u64,
+}
+
+impl Owed {
+    /// All of what was taken in a cell is to be given back.
+    pub(super) fn all(standings: &[Standing], cell: CellName) -> Self {
+        Self::but(standings.iter(), cell, |_| 0)
+    }
+
+    /// All of what was taken in a cell is to be given back but what was used.
+    pub(super) fn but<'s>(
+        standings: impl Iterator<Item = &'s Standing>,
+        cell: CellName,
+        used: impl Fn(&Rule) -> u64,
+    ) -> Self {
+        let correction = |standing: &Standing| Correction {
+            rule: Rc::clone(&standing.rule),
+            tag: standing.tag,
+            taken: standing.amount,
+            used: used(&standing.rule),
+            at: standing.now,
+            moment: Timestamp(standing.now.0.saturating_add(standing.debt.owed)),
+            returned: standing.returned,
+            era: standing.era,
+        };
+        Self {
+            cell,
+            corrections: standings.map(correction).collect(),
+        }
+    }
+
+    /// True if everything is as it should be.
+    pub(super) fn is_nothing(&self) -> bool {
+        let right = |correction: &Correction| correction.taken == correction.used;
+        self.corrections.iter().all(right)
+    }
+
+    /// True if all that was to be given back has drained meanwhile, and nothing else is owed.
+    pub(super) fn has_drained(&self, now: Timestamp) -> bool {
+        let drained = |correction: &Correction| {
+            correction.used <= correction.taken && correction.moment <= now
+        };
+        self.corrections.iter().all(drained)
+    }
+
+    /// Puts the records right.
+    pub(super) fn write<H: Host>(&self, host: &H) -> Result<Corrected, StateError> {
+        Grid::update(host, self.cell, |value| {
+            let mut records = Records::read(value, host.now());
+            let mut corrected = Corrected {
+                now: records.now(),
+                debts: Vec::with_capacity(self.corrections.len()),
+                left: Vec::new(),
+                forgotten: 0,
+            };
+            let mut changed = records.set_back();
+            for correction in &self.corrections {
+                if correction.used <= correction.taken {
+                    changed |= correction.give_back(&mut records);
+                } else if correction.take_more(&mut records, &mut corrected.forgotten) {
+                    changed = true;
+                } else {
+                    corrected.left.push(correction.clone());
+                }
+                corrected.debts.push(correction.debt(&records));
+            }
+            if changed {
+                Decision::Replace(records.take_bytes(), corrected)
+            } else {
+                Decision::Keep(corrected)
+            }
+        })
+    }
+
+    /// What is still to be put right then.
+    pub(super) fn rest(&self, corrected: &mut Corrected) -> Option<Self> {
+        let corrections = std::mem::take(&mut corrected.left);
+        let cell = self.cell;
+        (!corrections.is_empty()).then_some(Self { cell, corrections })
+    }
+}
+
+impl Correction {
+    /// Gives back what was not used, as far as it has certainly not drained yet. False: all has.
+    fn give_back(&self, records: &mut Records) -> bool {
+        let Some((slot, record)) = records.find(self.tag) else {
+            return false;
+        };
+        let (gcra, now) = (&self.rule.gcra, records.now());
+        if self.era != records.era() || record.unit != gcra.unit() || now < self.at {
+            return false;
+        }
+        let taken = gcra.worth(self.taken);
+        let unused = taken.saturating_sub(gcra.worth(self.used));
+        let owed = record.debt(now).owed;
+        let by_time = taken.saturating_sub(now.0 - self.at.0);
+        let since = record.returned.wrapping_sub(self.returned);
+        let by_place = self.moment.0.saturating_sub(now.0).saturating_sub(since);
+        let still_owed = unused.min(by_time.max(by_place)).min(owed);
+        if still_owed > 0 {
+            records.give_back(slot, record, still_owed, by_place < owed);
+        }
+        still_owed > 0
+    }
+
+    /// Takes what was used beyond what had been taken. False: there is no place to write it down.
+    fn take_more(&self, records: &mut Records, forgotten: &mut u64) -> bool {
+        let (gcra, now) = (&self.rule.gcra, records.now());
+        let more = self.used.saturating_sub(self.taken);
+        if let Some((slot, record)) = records.find(self.tag) {
+            let Record { unit, returned, .. } = record;
+            let debt = gcra.overdraw(record.debt(now), unit, more);
+            records.set(slot, Record::of(self.tag, unit, debt, now, returned));
+            return true;
+        }
+        let found = newcomer(records, &self.rule, self.tag, records.room(), |_, _| false);
+        let debt = gcra.overdraw(found.debt, gcra.unit(), more);
+        let record = Record::of(self.tag, gcra.unit(), debt, now, found.returned);
+        match found.seat {
+            Seat::Own(slot) | Seat::TakenOver { slot, .. } => {
+                records.set(slot, record);
+                records.begin_era();
+                *forgotten += 1;
+            }
+            Seat::Free => records.push(record),
+            Seat::Nowhere => return false,
+        }
+        true
+    }
+
+    /// What the bucket owes, in the limit's own unit.
+    fn debt(&self, records: &Records) -> Debt {
+        let gcra = &self.rule.gcra;
+        records
+            .find(self.tag)
+            .map_or_else(Debt::default, |(_, record)| {
+                gcra.carried_over(record.debt(records.now()), record.unit)
+            })
+    }
+}

@@ -1,0 +1,68 @@
+//! How one limit stands after a decision, and what a request took of it.
+
+use std::rc::Rc;
+
+use super::Rule;
+use super::gcra::{Level, Refused};
+use crate::host::{CellName, Timestamp};
+use crate::state::counters::{Debt, Slot};
+
+/// How a limit stands after a decision.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) rule: Rc<Rule>,
+    /// Where its record lies, and under which tag.
+    pub(super) cell: CellName,
+    pub(super) tag: u64,
+    /// How much the request asked for.
+    pub(super) amount: u64,
+    /// Why it did not get it.
+    pub(super) refused: Option<Refused>,
+    /// It took it, and may give it back.
+    pub(super) taken: bool,
+    /// By which time it was decided.
+    pub(super) now: Timestamp,
+    /// What the bucket owed without the request.
+    pub(super) before: Debt,
+    /// What the bucket owes.
+    pub(super) debt: Debt,
+    /// What had been given back of its record by then, and in which era.
+    pub(super) returned: u64,
+    pub(super) era: u64,
+    pub(super) seat: Seat,
+}
+
+/// Where a limit's record lies in its cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seat {
+    /// It is there.
+    Own(Slot),
+    /// There is none, but room for it.
+    Free,
+    /// There is none, and another has to go. `inherited`: that one is of the same limit, and what it owes goes over.
+    TakenOver { slot: Slot, inherited: bool },
+    /// There is none, and no other can go.
+    Nowhere,
+}
+
+impl Standing {
+    /// What the bucket holds.
+    pub(super) fn level(&self) -> Level {
+        self.rule.gcra.level(self.debt)
+    }
+
+    /// The moment from which the limit lets one more such request through. `None`: it does already, or never will.
+    pub(super) fn opens(&self) -> Option<Timestamp> {
+        if self.refused == Some(Refused::TooLarge) {
+            return None;
+        }
+        let wait = self.rule.gcra.wait(self.debt, self.amount);
+        (!wait.is_zero()).then(|| self.now.after(wait))
+    }
+
+    /// The request is refused, by this limit or by another one: nothing was taken.
+    pub(super) fn take_nothing(&mut self) {
+        self.debt = self.before;
+        self.taken = false;
+    }
+}

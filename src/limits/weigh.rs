@@ -1,0 +1,196 @@
+//! The claims of one cell, weighed: what would become of them, as a pure function of the cell's value and of the clock.
+
+use std::rc::Rc;
+
+use super::Rule;
+use super::standing::{Seat, Standing};
+use crate::host::{CellName, Timestamp};
+use crate::state::counters::{Debt, Record, Records, Slot};
+
+/// A limit, the record that it decides on, and how much is asked of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub(super) rule: &'a Rc<Rule>,
+    pub(super) cell: CellName,
+    /// The cell is one of the callers that are known only by their address.
+    pub(super) by_address: bool,
+    pub(super) tag: u64,
+    pub(super) amount: u64,
+}
+
+/// The claims of one cell, weighed.
+pub(super) struct Weighed {
+    records: Records,
+    pub(super) standings: Vec<Standing>,
+    /// One of the claims is refused.
+    pub(super) refused: bool,
+    /// The records have changed though nothing was taken: the clock was set back, or a debt was carried over from another
+    /// configuration. That is to be written, or it would be reckoned anew each time, and never grow less.
+    changed: bool,
+    /// How many records were put out.
+    pub(super) forgotten: u64,
+}
+
+impl Weighed {
+    /// Weighs the claims against a cell's value. `clock` was read after the cell was.
+    pub(super) fn new(value: Vec<u8>, clock: Timestamp, claims: &[Claim<'_>]) -> Self {
+        let records = Records::read(value, clock);
+        let mut weighed = Self {
+            changed: records.set_back(),
+            records,
+            standings: Vec::with_capacity(claims.len()),
+            refused: false,
+            forgotten: 0,
+        };
+        let mut room = weighed.records.room();
+        for claim in claims {
+            weighed.weigh(claim, claims, &mut room);
+        }
+        weighed
+    }
+
+    fn weigh(&mut self, claim: &Claim<'_>, claims: &[Claim<'_>], room: &mut usize) {
+        let found = self.find(claim, claims, room);
+        let taken = claim.rule.gcra.take(found.debt, claim.amount);
+        self.refused |= taken.is_err();
+        self.standings.push(Standing {
+            rule: Rc::clone(claim.rule),
+            cell: claim.cell,
+            tag: claim.tag,
+            amount: claim.amount,
+            refused: taken.err(),
+            taken: taken.is_ok(),
+            now: self.records.now(),
+            before: found.debt,
+            debt: taken.unwrap_or(found.debt),
+            returned: found.returned,
+            era: 0,
+            seat: found.seat,
+        });
+    }
+
+    /// Where a claim's record lies, and its debt as the claim's limit counts.
+    fn find(&mut self, claim: &Claim<'_>, claims: &[Claim<'_>], room: &mut usize) -> Found {
+        let gcra = &claim.rule.gcra;
+        let now = self.records.now();
+        let Some((slot, record)) = self.records.find(claim.tag) else {
+            let stays = |slot: Slot, record: &Record| {
+                claims.iter().any(|claim| claim.tag == record.tag)
+                    || self.standings.iter().any(|standing| {
+                        matches!(standing.seat, Seat::TakenOver { slot: taken, .. } if taken == slot)
+                    })
+            };
+            let found = newcomer(&self.records, claim.rule, claim.tag, *room, stays);
+            *room = room.saturating_sub(1);
+            return found;
+        };
+        let before = record.debt(now);
+        let debt = gcra.carried_over(before, record.unit);
+        if debt != before || record.unit != gcra.unit() {
+            self.records
+                .set(slot, claim.record(debt, now, record.returned));
+            self.records.begin_era();
+            self.changed = true;
+        }
+        Found {
+            debt,
+            seat: Seat::Own(slot),
+            returned: record.returned,
+        }
+    }
+
+    /// The cell's value with the request taken.
+    pub(super) fn taken(&mut self, claims: &[Claim<'_>]) -> Vec<u8> {
+        let now = self.records.now();
+        let takes_over = |standing: &Standing| matches!(standing.seat, Seat::TakenOver { .. });
+        if self.standings.iter().any(takes_over) {
+            self.records.begin_era();
+        }
+        let era = self.records.era();
+        for (claim, standing) in claims.iter().zip(&mut self.standings) {
+            standing.era = era;
+            let record = claim.record(standing.debt, now, standing.returned);
+            match standing.seat {
+                Seat::Own(slot) => self.records.set(slot, record),
+                Seat::Free => self.records.push(record),
+                Seat::TakenOver { slot, .. } => {
+                    self.records.set(slot, record);
+                    self.forgotten += 1;
+                }
+                // Such a claim is refused.
+                Seat::Nowhere => {}
+            }
+        }
+        self.records.take_bytes()
+    }
+
+    /// The cell's value without the request, if it has to be written all the same. Whoever is refused for what it has
+    /// inherited is written down too: what it is told of when to come back is then its own.
+    pub(super) fn without(&mut self, claims: &[Claim<'_>]) -> Option<Vec<u8>> {
+        let now = self.records.now();
+        for (claim, standing) in claims.iter().zip(&self.standings) {
+            if standing.refused.is_some()
+                && let Seat::TakenOver {
+                    slot,
+                    inherited: true,
+                } = standing.seat
+            {
+                let record = claim.record(standing.before, now, standing.returned);
+                self.records.set(slot, record);
+                self.records.begin_era();
+                self.changed = true;
+                self.forgotten += 1;
+            }
+        }
+        self.changed.then(|| self.records.take_bytes())
+    }
+}
+
+/// Where a limit's record lies or is to lie, and what it starts from.
+pub(super) struct Found {
+    pub(super) debt: Debt,
+    pub(super) seat: Seat,
+    pub(super) returned: u64,
+}
+
+/// Where a limit is written down that has no record in a cell with room for so many more. Those that `stays` says do not go
+/// for it, nor does who has overdrawn: that is never forgiven. If none goes, nothing can be taken before one may.
+pub(super) fn newcomer(
+    records: &Records,
+    rule: &Rule,
+    tag: u64,
+    room: usize,
+    stays: impl Fn(Slot, &Record) -> bool,
+) -> Found {
+    let (gcra, now) = (&rule.gcra, records.now());
+    let overdrawn = |record: &Record| record.debt(now).overdrawn;
+    let found = |debt: Debt, seat: Seat| Found {
+        debt,
+        seat,
+        returned: records.returned(),
+    };
+    if room > 0 {
+        return found(Debt::default(), Seat::Free);
+    }
+    let debt = |record: &Record| gcra.carried_over(record.debt(now), record.unit);
+    let owes = |record: &Record| Timestamp(debt(record).owed);
+    let stays = |slot: Slot, record: &Record| overdrawn(record) > 0 || stays(slot, record);
+    match records.outgoing(tag, owes, stays) {
+        Some(outgoing) => {
+            let (slot, inherited) = (outgoing.slot, outgoing.inherited.is_some());
+            let debt = outgoing.inherited.as_ref().map(debt).unwrap_or_default();
+            found(debt, Seat::TakenOver { slot, inherited })
+        }
+        None => {
+            let first = records.all().map(|record| overdrawn(&record)).min();
+            found(gcra.empty_for(first.unwrap_or(0)), Seat::Nowhere)
+        }
+    }
+}
+
+impl Claim<'_> {
+    /// The limit's record with this debt.
+    fn record(&self, debt: Debt, now: Timestamp, returned: u64) -> Record {
+        Record::of(self.tag, self.rule.gcra.unit(), debt, now, returned)
+    }
+}
