@@ -210,6 +210,49 @@ fn refusals_come_in_their_order() {
 }
 
 #[test]
+fn a_request_that_says_it_is_too_large_takes_nothing_from_its_limits() {
+    let mut world = World::with(|document| {
+        document["limits"] = serde_json::json!([
+            { "name": "address", "each": "address", "requests": "9/hour" },
+            { "name": "everyone", "each": [], "requests": "5/hour" },
+        ]);
+    });
+    let told = |world: &World, id: StreamId| {
+        let reply = world.stream(id).reply.unwrap();
+        let field = |name: &str| {
+            let mut headers = reply.headers.iter();
+            headers.find(|(other, _)| *other == name).unwrap().1.clone()
+        };
+        [field("ratelimit-policy"), field("ratelimit")]
+    };
+    let policies = r#""plan";q=3;w=3600, "everyone";q=5;w=3600, "address";q=9;w=3600"#;
+    for number in 1..=5 {
+        let id = StreamId(number);
+        world.validated(id, "POST", "/chat", &[("content-length", "11")]);
+        assert_eq!(world.refusal(id).as_deref(), Some("body_too_large"));
+        assert_eq!(told(&world, id), [policies, r#""plan";r=3;t=0"#]);
+    }
+    // They count at the gate, where three are left.
+    for number in 6..=8 {
+        let id = StreamId(number);
+        world.validated(id, "POST", "/chat", &[("content-length", "10")]);
+        assert_eq!(world.refusal(id), None, "{number}");
+    }
+    // One that is too large by the bytes that have passed counts.
+    world.validated(StreamId(9), "POST", "/chat", &[]);
+    assert_eq!(
+        world.refusal(StreamId(9)).as_deref(),
+        Some("rate_limited")
+    );
+    world.process.pass(Duration::from_secs(1200));
+    let id = StreamId(10);
+    world.validated(id, "POST", "/chat", &[]);
+    world.gateway.on_request_body(id, &world.host.io(id), 11);
+    assert_eq!(world.refusal(id).as_deref(), Some("body_too_large"));
+    assert_eq!(told(&world, id), [policies, r#""plan";r=0;t=1200"#]);
+}
+
+#[test]
 fn a_request_without_a_key_is_refused_unless_its_route_is_open() {
     let mut world = World::new();
     assert_eq!(world.request(STREAM, "POST", "/chat", &[]), Flow::Hold);

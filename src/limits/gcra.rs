@@ -106,16 +106,16 @@ impl Gcra {
     }
 
     /// The debt, counted in `unit`, when so much more of this rate's requests was used, whether it was there or not. What
-    /// is owed beyond the bucket then is overdrawn.
+    /// of it lies beyond the bucket is overdrawn.
     #[must_use]
     pub fn overdraw(&self, debt: Debt, unit: u64, amount: u64) -> Debt {
         let used = rescaled(self.worth(amount), self.interval, unit);
         let owed = debt.owed.saturating_add(used);
         let bucket = rescaled(self.capacity, self.interval, unit);
-        let most = debt.overdrawn.saturating_add(used);
+        let below_empty = owed.saturating_sub(bucket).min(used);
         Debt {
             owed,
-            overdrawn: owed.saturating_sub(bucket).clamp(debt.overdrawn, most),
+            overdrawn: debt.overdrawn.saturating_add(below_empty).min(owed),
         }
     }
 

@@ -221,6 +221,41 @@ async fn a_request_refused_before_its_limits_takes_nothing_from_them() {
 }
 
 #[tokio::test]
+async fn a_request_that_says_it_is_too_large_leaves_its_limits_as_they_were() {
+    let world = World::with(|draft| {
+        draft.configuration()["plans"]["premium"] = json!({"requests": "5/hour"});
+        let route = draft.route("/api/v1/memory");
+        route["max_body"] = json!("16B");
+    })
+    .await;
+    let notes = |length: usize| {
+        world
+            .request("POST", NOTES)
+            .key("demo-premium")
+            .body("x".repeat(length))
+            .send()
+    };
+    let remaining = |answer: &Answer| {
+        let told = answer.header("ratelimit").expect("the limits' fields");
+        assert!(told.starts_with(r#""plan";r="#), "{told}");
+        told.split(';').nth(1).map(str::to_owned)
+    };
+
+    let served = notes(16).await;
+    assert_eq!(served.status, 200, "{}", served.text());
+    assert_eq!(remaining(&served).as_deref(), Some("r=4"));
+    for _ in 0..20 {
+        let refused = notes(17).await;
+        assert_eq!(refused.status, 413);
+        assert_eq!(remaining(&refused).as_deref(), Some("r=4"));
+    }
+    for left in ["r=3", "r=2", "r=1", "r=0"] {
+        assert_eq!(remaining(&notes(16).await).as_deref(), Some(left));
+    }
+    assert_eq!(notes(17).await.status, 429);
+}
+
+#[tokio::test]
 async fn a_body_that_grows_too_large_on_the_way_is_refused() {
     let world = strict_world().await;
     let chunked = "POST /strict HTTP/1.1\r\nhost: a\r\nx-api-key: demo-admin\r\nx-agent: memory\r\n\

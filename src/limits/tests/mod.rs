@@ -4,6 +4,7 @@ mod changed;
 mod clocks;
 mod errors;
 mod full;
+mod receipts;
 
 use serde_json::{Value, json};
 use std::time::Duration;
