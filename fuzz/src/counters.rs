@@ -1,6 +1,7 @@
 //! Counters: several workers count over the same cells, under any interleaving, with clocks that differ or are set
 //! back, calls that fail, and cells that are full. Never does more pass than an exact bucket lets through; where the clocks
-//! agree, exactly that; and an error leaves nothing taken.
+//! agree, exactly that; and an error leaves nothing taken. Beside requests, which take one each, amounts are taken, and
+//! released or settled for what was used: nobody gains by it, and nothing of it is forgiven.
 //!
 //! The first byte of an input chooses the limits, the second what goes wrong with the clocks. Then follow steps: one byte says
 //! which, the next ones what it needs.
@@ -14,10 +15,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use waykeeper::config::Policy;
 use waykeeper::host::StreamId;
+use waykeeper::limits::Admission;
 
 use crate::host::{Plan, Trouble};
 use crate::input::Input;
 use crate::model::{Bucket, Rate};
+use crate::receipts::{Asked, Counter};
 use crate::worker::{Outcome, Worker, World, headers, policy};
 
 const WORKERS: usize = 3;
@@ -162,6 +165,13 @@ struct Made {
     retry_after: Option<i128>,
 }
 
+/// An amount that was taken, and of which nobody knows yet how much will be used.
+struct Open {
+    admission: Admission,
+    /// Where each bucket has noted it.
+    noted: Vec<(String, Rate, usize)>,
+}
+
 type Workers = Rc<Vec<RefCell<Worker>>>;
 
 /// The workers, and what they should have counted.
@@ -170,6 +180,8 @@ struct Run {
     mode: Mode,
     world: World,
     workers: Workers,
+    counters: Vec<Counter>,
+    open: Vec<Open>,
     buckets: BTreeMap<String, Bucket>,
     /// By how much the clock was set back in all.
     set_back: u64,
@@ -197,7 +209,7 @@ pub fn check(data: &[u8]) {
         if input.is_empty() {
             break;
         }
-        match input.below(8) {
+        match input.below(12) {
             0..=2 => {
                 let request = run.choose(&mut input);
                 run.request(request, std::mem::take(&mut meanwhile));
@@ -207,7 +219,13 @@ pub fn check(data: &[u8]) {
             5 => run.plan(&mut input),
             // Comes into the next request, when that has looked at so many cells.
             6 => meanwhile.push((input.below(6), run.choose(&mut input))),
-            _ => run.heal(),
+            7 => run.heal(),
+            8 | 9 => {
+                let request = run.choose(&mut input);
+                run.take_amount(request, input.below(12) as u64);
+            }
+            10 => run.settle(&mut input, false),
+            _ => run.settle(&mut input, true),
         }
     }
     run.conclude();
@@ -216,14 +234,18 @@ pub fn check(data: &[u8]) {
 impl Run {
     fn new(limits: usize, mode: Mode) -> Self {
         let world = World::new();
-        let worker = |policies: &[[Policy; 2]; LIMITS.len()]| {
-            RefCell::new(world.worker(&policies[limits][usize::from(mode == Mode::Crowded)]))
-        };
-        let workers = POLICIES.with(|policies| (0..WORKERS).map(|_| worker(policies)).collect());
+        let policy =
+            POLICIES.with(|policies| policies[limits][usize::from(mode == Mode::Crowded)].clone());
+        let worker = |_| RefCell::new(world.worker(&policy));
+        let workers: Vec<_> = (0..WORKERS).map(worker).collect();
+        let counter = |worker: &RefCell<Worker>| Counter::new(&worker.borrow().host, &policy);
+        let counters = workers.iter().map(counter).collect();
         Self {
             limits: &LIMITS[limits],
             mode,
             workers: Rc::new(workers),
+            counters,
+            open: Vec::new(),
             world,
             buckets: BTreeMap::new(),
             set_back: 0,
@@ -287,6 +309,68 @@ impl Run {
         });
     }
 
+    /// Several requests' worth at once, of which it is not known yet how much will be used.
+    fn take_amount(&mut self, request: Request, amount: u64) {
+        let Request {
+            worker,
+            client,
+            route,
+            ..
+        } = request;
+        let host = Rc::clone(&self.workers[worker].borrow().host);
+        let asked = self.counters[worker].take(&host, client, route, amount);
+        let (now, read) = (self.now(), self.read(request));
+        self.latest = self.latest.max(read);
+        let subjects = self.subjects(request, false);
+        let fits = subjects
+            .iter()
+            .all(|(name, rate)| self.bucket(name, *rate).wait(now, amount) == Some(0));
+        let exact = self.is_exact();
+        match asked {
+            Asked::Taken(admission) => {
+                self.tell(format_args!("{request:?} takes {amount}"));
+                assert!(!exact || fits, "more is taken than is left\n{}", self.story);
+                let mut noted = Vec::new();
+                for (name, rate) in subjects {
+                    noted.push((name.clone(), rate, self.take_one(&name, rate, read, amount)));
+                }
+                self.open.push(Open { admission, noted });
+            }
+            Asked::Refused => {
+                self.tell(format_args!("{request:?} may not take {amount}"));
+                let is_exact = |(name, rate): &(String, Rate)| self.bucket(name, *rate).is_exact();
+                let exact = subjects.iter().all(is_exact) && exact;
+                assert!(
+                    !exact || !fits,
+                    "less is taken than is left\n{}",
+                    self.story
+                );
+            }
+            Asked::Failed => assert!(self.troubled, "nothing was wrong\n{}", self.story),
+        }
+    }
+
+    /// Somebody knows now how much was used: nothing, or any amount.
+    fn settle(&mut self, input: &mut Input<'_>, anything: bool) {
+        let worker = input.below(WORKERS);
+        let which = input.below(256);
+        let used = if anything { input.below(24) as u64 } else { 0 };
+        if self.open.is_empty() {
+            return;
+        }
+        let which = which % self.open.len();
+        let Open { admission, noted } = self.open.swap_remove(which);
+        self.tell(format_args!(
+            "worker {worker}: of {noted:?} {used} were used"
+        ));
+        let host = Rc::clone(&self.workers[worker].borrow().host);
+        self.counters[worker].settle(&host, admission, used);
+        let now = self.now();
+        for (name, rate, noted) in noted {
+            self.bucket(&name, rate).settle(noted, now, used);
+        }
+    }
+
     fn pass(&mut self, time: u64) {
         self.tell(format_args!("{time} ns pass"));
         self.world.pass(time);
@@ -335,6 +419,9 @@ impl Run {
             worker.host.heal();
             worker.tick();
         }
+        for (worker, counter) in self.workers.iter().zip(&self.counters) {
+            counter.tick(&worker.borrow().host);
+        }
         self.troubled = false;
     }
 
@@ -356,11 +443,9 @@ impl Run {
         let (now, read) = (self.now(), self.read(request));
         let gate = self.subjects(request, true);
         let admit = self.subjects(request, false);
-        let exact = alone
-            && !self.troubled
-            && !self.late
-            && [Mode::Calm, Mode::SetBack].contains(&self.mode)
-            && self.set_back == 0;
+        let exact = alone && self.is_exact();
+        let exactly = |(name, rate): &(String, Rate)| self.bucket(name, *rate).is_exact();
+        let less_exact = exact && [&gate, &admit].into_iter().flatten().all(exactly);
         let refused = self.is_empty(&gate, now) || self.is_empty(&admit, now);
         match &made.outcome {
             Outcome::Forwarded => {
@@ -374,7 +459,7 @@ impl Run {
             }
             Outcome::Refused(code) if code == "rate_limited" => {
                 assert!(
-                    !exact || refused,
+                    !less_exact || refused,
                     "less passes than is left\n{}",
                     self.story
                 );
@@ -382,7 +467,7 @@ impl Run {
                 if made.admit {
                     self.take(&gate, read);
                 }
-                if exact {
+                if less_exact {
                     let known = if made.admit {
                         [gate, admit].concat()
                     } else {
@@ -390,7 +475,7 @@ impl Run {
                     };
                     let wait = known
                         .iter()
-                        .map(|(name, rate)| self.bucket(name, *rate).wait(now))
+                        .map(|(name, rate)| self.bucket(name, *rate).wait(now, 1).unwrap_or(0))
                         .max()
                         .unwrap_or(0);
                     let seconds = wait.div_euclid(SECOND.into())
@@ -413,24 +498,35 @@ impl Run {
         }
     }
 
+    /// True if a calm clock and a host without faults leave no doubt of what is left.
+    fn is_exact(&self) -> bool {
+        let calm = [Mode::Calm, Mode::SetBack].contains(&self.mode) && self.set_back == 0;
+        calm && !self.troubled && !self.late
+    }
+
     fn is_empty(&mut self, subjects: &[(String, Rate)], now: i128) -> bool {
         subjects
             .iter()
-            .any(|(name, rate)| self.bucket(name, *rate).wait(now) > 0)
+            .any(|(name, rate)| self.bucket(name, *rate).wait(now, 1) != Some(0))
     }
 
     fn take(&mut self, subjects: &[(String, Rate)], read: i128) {
-        let (now, latest) = (self.now(), self.latest);
         for (name, rate) in subjects {
-            let bucket = self.bucket(name, *rate);
-            bucket.take(now);
-            let fits = bucket.passes(read, latest);
-            assert!(
-                fits,
-                "{name}: more passes than the rate and the clocks allow\n{}",
-                self.story
-            );
+            self.take_one(name, *rate, read, 1);
         }
+    }
+
+    fn take_one(&mut self, name: &str, rate: Rate, read: i128, amount: u64) -> usize {
+        let (now, latest) = (self.now(), self.latest);
+        let bucket = self.bucket(name, rate);
+        let noted = bucket.take(now, amount);
+        let fits = bucket.passes(read, latest, amount);
+        assert!(
+            fits,
+            "{name}: more passes than the rate and the clocks allow\n{}",
+            self.story
+        );
+        noted
     }
 
     fn bucket(&mut self, name: &str, rate: Rate) -> &mut Bucket {
@@ -485,9 +581,13 @@ impl Run {
         }
         // A cell notices that the clock was set back when it next counts, and a request that is refused on the way
         // comes to no further cell.
+        self.open.clear();
+        let now = self.now();
+        let overdrawn = self.buckets.values().map(|bucket| bucket.fills_in(now));
         let longest = self
             .all_rates()
             .map(|rate| rate.capacity())
+            .chain(overdrawn)
             .max()
             .unwrap_or(0);
         for _ in 0..=self.all_rates().count() {

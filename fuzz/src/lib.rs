@@ -14,5 +14,6 @@ mod input;
 mod journal;
 mod json;
 mod model;
+mod receipts;
 mod spelling;
 mod worker;

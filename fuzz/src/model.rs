@@ -37,8 +37,12 @@ impl Rate {
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
     rate: Rate,
-    /// When it will be full, if every clock is right.
+    /// What was taken, and when, if every clock is right.
+    taken: Vec<(i128, i128)>,
+    /// When it will be full then.
     full_at: i128,
+    /// How much emptier it may be, since nobody knows how much of what is given back has drained.
+    late: i128,
     /// How many requests have passed.
     passed: i128,
     /// The least of `passed × interval − time` when each passed.
@@ -51,35 +55,71 @@ impl Bucket {
     pub(crate) fn new(rate: Rate) -> Self {
         Self {
             rate,
+            taken: Vec::new(),
             full_at: i128::MIN,
+            late: 0,
             passed: 0,
             least: i128::MAX,
             latest: i128::MIN,
         }
     }
 
-    /// How long until one more request fits; zero if it does now.
-    pub(crate) fn wait(&self, now: i128) -> i128 {
-        (self.full_at.max(now) + self.rate.interval() - self.rate.capacity() - now).max(0)
+    /// How long until so many requests fit; zero if they do now. `None`: they never will.
+    pub(crate) fn wait(&self, now: i128, amount: u64) -> Option<i128> {
+        let needs = self.rate.interval() * i128::from(amount);
+        let wait = self.full_at.max(now) + needs - self.rate.capacity() - now;
+        (needs <= self.rate.capacity()).then_some(wait.max(0))
+    }
+
+    /// True if it is exactly as full as this one.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.late == 0
+    }
+
+    /// How long until it is full, also if it is as empty as it may be.
+    pub(crate) fn fills_in(&self, now: i128) -> i128 {
+        self.full_at.max(now) - now + self.late
     }
 
     pub(crate) fn is_full(&self, now: i128) -> bool {
         self.full_at <= now
     }
 
-    /// A request passes at `now`.
-    pub(crate) fn take(&mut self, now: i128) {
-        self.full_at = self.full_at.max(now) + self.rate.interval();
+    /// So many requests pass at `now`. What comes back says where they are noted.
+    pub(crate) fn take(&mut self, now: i128, amount: u64) -> usize {
+        self.taken.push((now, amount.into()));
+        self.reckon();
+        self.taken.len() - 1
     }
 
-    /// A request has passed on a worker whose clock says `read`, when no clock has said anything later than `latest`.
-    /// False: that is one too many, whatever of these clocks counts.
-    pub(crate) fn passes(&mut self, read: i128, latest: i128) -> bool {
+    /// Of what is noted there, so much was used.
+    pub(crate) fn settle(&mut self, noted: usize, now: i128, used: u64) {
+        let used = i128::from(used);
+        let (at, amount) = self.taken[noted];
+        let unused = (amount - used).max(0);
+        self.late += (now - at).min(unused * self.rate.interval());
+        self.passed -= unused;
+        self.taken[noted] = (at, used.min(amount));
+        self.taken.push((now, (used - amount).max(0)));
+        self.reckon();
+    }
+
+    fn reckon(&mut self) {
+        let interval = self.rate.interval();
+        let taken = self.taken.iter().filter(|(_, amount)| *amount > 0);
+        self.full_at = taken.fold(i128::MIN, |full_at, (at, amount)| {
+            full_at.max(*at) + amount * interval
+        });
+    }
+
+    /// So many requests have passed on a worker whose clock says `read`, when no clock has said anything later than
+    /// `latest`. False: that is too many, whatever of these clocks counts.
+    pub(crate) fn passes(&mut self, read: i128, latest: i128, amount: u64) -> bool {
         let interval = self.rate.interval();
         // Where a clock lags, the latest time that counted is taken instead.
         self.latest = self.latest.max(read);
         self.least = self.least.min(self.passed * interval - self.latest);
-        self.passed += 1;
+        self.passed += i128::from(amount);
         self.passed * interval - self.rate.capacity() - latest <= self.least
     }
 }
@@ -94,21 +134,34 @@ mod tests {
     fn the_bound_holds_for_what_a_bucket_lets_through_and_for_not_one_more() {
         let mut bucket = Bucket::new(Rate::new(10, "second", 3));
         for _ in 0..3 {
-            assert!(bucket.passes(SECOND, SECOND));
+            assert!(bucket.passes(SECOND, SECOND, 1));
         }
-        assert!(!bucket.clone().passes(SECOND, SECOND));
+        assert!(!bucket.clone().passes(SECOND, SECOND, 1));
         assert!(
             !bucket
                 .clone()
-                .passes(SECOND * 11 / 10 - 1, SECOND * 11 / 10 - 1)
+                .passes(SECOND * 11 / 10 - 1, SECOND * 11 / 10 - 1, 1)
         );
-        assert!(bucket.passes(SECOND * 11 / 10, SECOND * 11 / 10));
+        assert!(bucket.passes(SECOND * 11 / 10, SECOND * 11 / 10, 1));
     }
 
     #[test]
     fn a_clock_that_lags_lets_nothing_more_through() {
         let mut bucket = Bucket::new(Rate::new(1000, "second", 1));
-        assert!(bucket.passes(SECOND, SECOND));
-        assert!(!bucket.passes(SECOND - SECOND / 1000, SECOND));
+        assert!(bucket.passes(SECOND, SECOND, 1));
+        assert!(!bucket.passes(SECOND - SECOND / 1000, SECOND, 1));
+    }
+
+    #[test]
+    fn what_is_settled_was_taken_when_it_was_taken_and_the_rest_later() {
+        let mut bucket = Bucket::new(Rate::new(1, "second", 3));
+        let noted = bucket.take(0, 3);
+        assert_eq!(bucket.wait(0, 1), Some(SECOND));
+        assert_eq!(bucket.wait(0, 4), None);
+        bucket.settle(noted, 2 * SECOND, 1);
+        assert!(bucket.is_full(2 * SECOND) && !bucket.is_exact());
+        let noted = bucket.take(2 * SECOND, 1);
+        bucket.settle(noted, 2 * SECOND, 5);
+        assert_eq!(bucket.wait(2 * SECOND, 1), Some(3 * SECOND));
     }
 }
