@@ -240,10 +240,7 @@ fn a_request_that_says_it_is_too_large_takes_nothing_from_its_limits() {
     }
     // One that is too large by the bytes that have passed counts.
     world.validated(StreamId(9), "POST", "/chat", &[]);
-    assert_eq!(
-        world.refusal(StreamId(9)).as_deref(),
-        Some("rate_limited")
-    );
+    assert_eq!(world.refusal(StreamId(9)).as_deref(), Some("rate_limited"));
     world.process.pass(Duration::from_secs(1200));
     let id = StreamId(10);
     world.validated(id, "POST", "/chat", &[]);
