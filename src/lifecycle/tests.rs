@@ -244,7 +244,9 @@ fn a_request_that_says_it_is_too_large_takes_nothing_from_its_limits() {
     world.process.pass(Duration::from_secs(1200));
     let id = StreamId(10);
     world.validated(id, "POST", "/chat", &[]);
-    world.gateway.on_request_body(id, &world.host.io(id), 11);
+    world
+        .gateway
+        .on_request_body(id, &world.host.io(id), 11, false);
     assert_eq!(world.refusal(id).as_deref(), Some("body_too_large"));
     assert_eq!(told(&world, id), [policies, r#""plan";r=0;t=1200"#]);
 }
