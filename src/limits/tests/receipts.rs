@@ -629,10 +629,8 @@ proptest! {
                     }
                 }
             }
-            if let Some((client, beyond, written)) = finished {
-                if written {
-                    overdrawn[client].owed += beyond;
-                }
+            if let Some((client, beyond, true)) = finished {
+                overdrawn[client].owed += beyond;
             }
             for (client, overdraft) in overdrawn.iter().enumerate().filter(|(_, it)| it.owed > 0.0) {
                 let (debt, unit) = workers[0].debt(&clients[client]);
