@@ -368,6 +368,28 @@ fn who_was_put_out_neither_gains_by_giving_back_nor_loses_what_it_overdraws() {
     assert_eq!(worker.owes(put_out), (9, 4));
 }
 
+#[test]
+fn who_makes_room_for_what_was_used_beyond_finds_no_less_than_it_owed() {
+    let world = of_ten(5);
+    let worker = world.worker();
+    let clients = worker.neighbours(counters::MOST_RECORDS_PER_CELL as usize + 1);
+    let (late, others) = clients.split_first().unwrap();
+    let admission = worker.take(late, 1);
+    world.process.pass(seconds(1));
+    let taken: Vec<_> = others.iter().map(|client| worker.take(client, 2)).collect();
+    // It takes over a record that owes two, and two more.
+    worker.settle(admission, 3);
+    assert_eq!(worker.owes(late), (4, 0));
+    for (client, admission) in others.iter().zip(taken) {
+        let before = worker.owes(client);
+        worker.release(admission);
+        assert_eq!(worker.owes(client), before);
+    }
+    for client in others {
+        assert!(worker.passing(client, 5) <= 3, "{client}");
+    }
+}
+
 // === any interleaving ===
 
 /// What a request took, and what became of it.
