@@ -30,8 +30,10 @@ PIP    := python3 -m pip --disable-pip-version-check
 # The filter with ways to make it trap and send callouts, for the tests of what happens then.
 PROBE_FILTER := target/waykeeper-probe.wasm
 
-# The least that a module must do to do the filter's work, which the benchmark measures it against.
-FLOOR := target/waykeeper-bench-floor.wasm
+# The least that a module must do to do the filter's work, and the same by hand: what the benchmark measures the filter
+# against.
+FLOOR       := target/waykeeper-bench-floor.wasm
+EQUAL_FLOOR := target/waykeeper-bench-floor-equal.wasm
 
 # What is fuzzed is a workspace of its own; without libFuzzer it is a crate like others, and its corpus a test. It is built in a
 # directory of its own as well: two workspaces in one overwrite each other's crates.
@@ -72,6 +74,7 @@ check: rust-tools ## Check format, lints (native and Wasm) and documentation
 	cargo clippy $(FUZZ_CRATE) --all-targets -- -D warnings
 	cargo clippy -p waykeeper -p waykeeper-bench-floor --lib --target $(WASM_TARGET) -- -D warnings
 	cargo clippy -p waykeeper --lib --target $(WASM_TARGET) --features probe --target-dir target/probe -- -D warnings
+	cargo clippy -p waykeeper-bench-floor --features equal --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 compose-test: ## Run the stack in containers and test it there (needs a Docker engine)
@@ -85,7 +88,7 @@ bench-quick: bench-build ## The same in under two minutes, with fewer rounds
 
 bench-instructions: bench-build ## Count the instructions of each contender and of each hostcall, which no noise touches (some minutes)
 	@$(call system,valgrind,valgrind)
-	@exec target/debug/waykeeper-bench run --only instructions,calls --report target/bench/instructions.json $(ARGS)
+	@exec target/debug/waykeeper-bench run --only instructions,settings,calls --report target/bench/instructions.json $(ARGS)
 
 bench-chart: bench-build ## Draw docs/benchmark.svg from the last measurement
 	@exec target/debug/waykeeper-bench chart $(ARGS)
@@ -133,6 +136,8 @@ bench-tools: tools $(FASTAPI)
 	@ln -sfn $(FASTAPI:$(TOOLS)/%=%) $(TOOLS)/fastapi
 	@cargo build --release -p waykeeper-bench-floor --target $(WASM_TARGET)
 	@cp target/$(WASM_TARGET)/release/waykeeper_bench_floor.wasm $(FLOOR).new && mv $(FLOOR).new $(FLOOR)
+	@cargo build --release -p waykeeper-bench-floor --features equal --target $(WASM_TARGET)
+	@cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/release/waykeeper_bench_floor.wasm $(EQUAL_FLOOR)
 	@$(call system,h2load,nghttp2-client)
 
 bench-build: build bench-tools

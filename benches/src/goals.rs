@@ -46,6 +46,9 @@ pub fn goals(report: &Report) -> Vec<Goal> {
     let (direct, upstream) = (report.view("direct"), report.view("upstream"));
     let clients = report.view("clients");
     let memory = report.view("memory");
+    let (instructions, settings) = (report.view("instructions"), report.view("settings"));
+    let added_by_setting =
+        |column: &str| settings.ratio_of_added(column, "waykeeper", "bare", Metric::Instructions);
     let few_and_many = |view: &View<'_>| {
         let mut numbers: Vec<u64> = view
             .columns()
@@ -69,6 +72,18 @@ pub fn goals(report: &Report) -> Vec<Goal> {
         decimals,
     };
     vec![
+        goal(
+            "instructions that Waykeeper adds, in times of the floor of equal work",
+            Bound::AtMost(1.1),
+            instructions.ratio_of_added("waykeeper", "floor-equal", "bare", Metric::Instructions),
+            2,
+        ),
+        goal(
+            "instructions added with three limits of one client, in times of one limit",
+            Bound::AtMost(1.25),
+            added_by_setting("three-of-client"),
+            2,
+        ),
         goal(
             "CPU that Waykeeper adds, in times of what the floor adds",
             Bound::AtMost(1.15),

@@ -8,10 +8,11 @@ use crate::report::{Metric, Report, View};
 use crate::statistics::Estimate;
 
 /// Contenders in the order in which they are listed, each with what it is.
-pub const CONTENDERS: [(&str, &str); 11] = [
+pub const CONTENDERS: [(&str, &str); 12] = [
     ("bare", "bare Envoy"),
     ("empty", "empty Wasm module"),
     ("floor", "floor: the least Wasm for the work"),
+    ("floor-equal", "floor: equal work, by hand"),
     ("native", "api_key_auth + local_ratelimit"),
     ("lua", "Lua"),
     ("ext_authz", "ext_authz over HTTP"),
@@ -20,6 +21,14 @@ pub const CONTENDERS: [(&str, &str); 11] = [
     ("waykeeper-large", "Waykeeper, 3 limits, 200 routes"),
     ("waykeeper-other", "Waykeeper, the other build"),
     ("tutorial", "FastAPI + httpx"),
+];
+
+/// Settings of Waykeeper in the order in which they are listed, each with what it is.
+const SETTINGS: [(&str, &str); 4] = [
+    ("bare", "bare Envoy"),
+    ("waykeeper", "Waykeeper, one limit"),
+    ("three-of-client", "three limits of the client"),
+    ("three", "limits of address, client and route"),
 ];
 
 /// The whole report, in lines.
@@ -51,7 +60,20 @@ pub fn show(report: &Report) -> String {
     memory(&mut text, &report.view("memory"));
     events(&mut text, &report.view("events"));
     start(&mut text, &report.view("start"));
-    instructions(&mut text, &report.view("instructions"));
+    instructions(
+        &mut text,
+        "Instructions of Envoy for a request",
+        &report.view("instructions"),
+        &CONTENDERS,
+        &[("floor", "/floor"), ("floor-equal", "/equal")],
+    );
+    instructions(
+        &mut text,
+        "Instructions of Envoy for a request, by Waykeeper's settings",
+        &report.view("settings"),
+        &SETTINGS,
+        &[("waykeeper", "/one")],
+    );
     calls(&mut text, &report.view("calls"));
     standings(&mut text, report);
     text
@@ -164,10 +186,18 @@ fn comparison(text: &mut String, title: &str, view: &View<'_>) {
 }
 
 /// The contenders that a measurement has, in order.
-fn rows<'a>(view: &View<'_>) -> Vec<(&'a str, &'a str)> {
+fn rows(view: &View<'_>) -> Vec<(&'static str, &'static str)> {
+    labelled(view, &CONTENDERS)
+}
+
+/// What a measurement has of these, in order.
+fn labelled(
+    view: &View<'_>,
+    labels: &[(&'static str, &'static str)],
+) -> Vec<(&'static str, &'static str)> {
     let columns = view.columns();
-    let there = |(name, _): &(&str, &str)| columns.contains(name);
-    CONTENDERS.into_iter().filter(there).collect()
+    let labels = labels.iter().copied();
+    labels.filter(|(name, _)| columns.contains(name)).collect()
 }
 
 fn latency(text: &mut String, view: &View<'_>) {
@@ -340,26 +370,38 @@ fn start(text: &mut String, view: &View<'_>) {
     }
 }
 
-fn instructions(text: &mut String, view: &View<'_>) {
+/// `bases`: what others are compared with, by name, and how their column is headed.
+fn instructions(
+    text: &mut String,
+    title: &str,
+    view: &View<'_>,
+    labels: &[(&'static str, &'static str)],
+    bases: &[(&str, &str)],
+) {
     if view.is_empty() {
         return;
     }
-    heading(text, "Instructions of Envoy for a request", view);
+    heading(text, title, view);
+    let heads = bases.iter().map(|(_, head)| format!("{head:>8}"));
+    let heads: String = heads.collect();
     line(
         text,
-        format_args!("{:36}{:>8}{:>8}{:>8}", "", "all", "added", "/floor"),
+        format_args!("{:36}{:>8}{:>8}{heads}", "", "all", "added"),
     );
-    for (name, label) in rows(view) {
+    for (name, label) in labelled(view, labels) {
         let others = |estimate: Option<Estimate>| estimate.filter(|_| name != "bare");
         let added = others(view.added(name, "bare", Metric::Instructions));
-        let floor = others(view.ratio_of_added(name, "floor", "bare", Metric::Instructions));
+        let ratio = |base| view.ratio_of_added(name, base, "bare", Metric::Instructions);
+        let ratios = bases
+            .iter()
+            .map(|(base, _)| format!("{:>8}", value(others(ratio(base)), 2)));
+        let ratios: String = ratios.collect();
         line(
             text,
             format_args!(
-                "{label:36}{:>8}{:>8}{:>8}",
+                "{label:36}{:>8}{:>8}{ratios}",
                 number(view.median(name, Metric::Instructions), 0),
                 value(added, 0),
-                value(floor, 2),
             ),
         );
     }

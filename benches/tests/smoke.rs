@@ -179,6 +179,78 @@ fn the_floor_identifies_limits_and_counts() {
 }
 
 #[test]
+fn the_equal_floor_identifies_limits_and_counts() {
+    let world = guards(&Contender::EqualFloor);
+    let counted = |name: &str| {
+        let told = world.statistic(name);
+        told.rsplit(": ")
+            .next()
+            .and_then(|number| number.parse().ok())
+    };
+    assert_eq!(counted("equal_requests_total"), Some(2 * LIMIT));
+    // All that came with a good key.
+    let with_key = 1 + 2 * 3 * LIMIT;
+    assert_eq!(counted("equal_remembered_keys_total"), Some(with_key));
+    bears_load(&Contender::EqualFloor, false);
+}
+
+/// What is measured against it is compared with the same work: all headers on both sides, names and values.
+#[test]
+fn the_equal_floor_changes_the_same_headers_as_waykeeper() {
+    // Each world's own, or the time of day.
+    const OWN: [&str; 6] = [
+        "content-length",
+        "date",
+        "host",
+        "server",
+        "x-request-id",
+        "x-envoy-upstream-service-time",
+    ];
+    let headers = |contender: &Contender| {
+        let world = World::start(contender, Limit::AnHour(LIMIT), true);
+        let mut sent = client_headers(&key(7));
+        for name in [
+            "x-waykeeper-team",
+            "x_waykeeper_client",
+            "x-envoy-original-path",
+        ] {
+            sent.push((name.to_owned(), "forged".to_owned()));
+        }
+        let answer = get(world.address(), ECHO, &sent).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(answer.status, 200, "{contender:?}");
+        let lines = answer.body.lines().filter_map(|line| line.split_once(": "));
+        let told = answer
+            .headers
+            .iter()
+            .map(|(name, value)| (&**name, &**value));
+        let sorted = |all: &mut dyn Iterator<Item = (&str, &str)>| {
+            let mut all: Vec<_> = all
+                .filter(|(name, _)| !OWN.contains(name))
+                .map(|(name, value)| format!("{name}: {value}"))
+                .collect();
+            all.sort();
+            all
+        };
+        (
+            sorted(&mut lines.into_iter()),
+            sorted(&mut told.into_iter()),
+        )
+    };
+    let (to_agent, to_caller) = headers(&Contender::EqualFloor);
+    let (wanted_to_agent, wanted_to_caller) = headers(&Contender::waykeeper());
+    assert_eq!(to_agent, wanted_to_agent);
+    assert_eq!(to_caller, wanted_to_caller);
+    assert!(
+        to_agent.contains(&"x-waykeeper-client: client-7".to_owned()),
+        "{to_agent:?}"
+    );
+    assert!(
+        to_caller.contains(&"ratelimit: \"plan\";r=19;t=180".to_owned()),
+        "{to_caller:?}"
+    );
+}
+
+#[test]
 fn envoys_own_filters_identify_and_limit() {
     guards(&Contender::Native);
     bears_load(&Contender::Native, false);
@@ -257,7 +329,9 @@ fn a_run_leaves_numbers_of_which_everything_is_said() {
         requests: 64,
         clients: vec![2, 20],
         keys: 20,
-        contenders: ["bare", "floor", "waykeeper"].map(str::to_owned).to_vec(),
+        contenders: ["bare", "floor", "floor-equal", "waykeeper"]
+            .map(str::to_owned)
+            .to_vec(),
         ..Plan::quick()
     };
     let machine = Machine::this(&tools, cores.all.len());

@@ -31,11 +31,12 @@ pub(super) fn wasm(module: &Path, configuration: &str) -> Value {
     })
 }
 
-/// The floor, which is told nanoseconds for one request and how many may come at once.
+/// The floor in either form, which is told nanoseconds for one request, how many may come at once, and in how many seconds as
+/// many flow in again.
 pub(super) fn floor(module: &Path, limit: Limit) -> Value {
     let (requests, seconds) = limit.quantity();
     let interval = u64::from(seconds) * 1_000_000_000 / u64::from(requests);
-    wasm(module, &format!("{interval} {requests}"))
+    wasm(module, &format!("{interval} {requests} {seconds}"))
 }
 
 /// Keys that Envoy is told beforehand.

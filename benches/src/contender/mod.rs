@@ -39,6 +39,8 @@ pub enum Contender {
     Empty,
     /// The least that a Wasm module must do to do the work.
     Floor,
+    /// All that Waykeeper does for a request by contract, by hand.
+    EqualFloor,
     /// Envoy's own `api_key_auth` and `local_ratelimit`.
     Native,
     /// A Lua filter.
@@ -174,7 +176,10 @@ impl Site<'_> {
     pub fn launch(&self, contender: &Contender, port: u16) -> Result<Starting, Error> {
         let directory = run_directory()?;
         let filters = self.filters(contender, directory.path())?;
-        let steered = matches!(contender, Contender::Floor | Contender::Waykeeper(_));
+        let steered = matches!(
+            contender,
+            Contender::Floor | Contender::EqualFloor | Contender::Waykeeper(_)
+        );
         envoy::start(self, filters, steered, port, directory)
     }
 
@@ -189,6 +194,9 @@ impl Site<'_> {
                 vec![filters::wasm(&self.tools.empty_module(directory)?, "")]
             }
             Contender::Floor => vec![filters::floor(&self.tools.floor()?, self.limit)],
+            Contender::EqualFloor => {
+                vec![filters::floor(&self.tools.equal_floor()?, self.limit)]
+            }
             Contender::Native => vec![filters::api_keys(), filters::local_limit(self.limit)],
             Contender::Lua => vec![filters::lua(&self.tools.read("gateway.lua")?, self.limit)],
             Contender::Authorizer => vec![filters::authorizer()],

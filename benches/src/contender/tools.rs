@@ -62,6 +62,17 @@ impl Tools {
         self.needed("target/waykeeper-bench-floor.wasm", "make bench-tools")
     }
 
+    /// The equal floor's module.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub fn equal_floor(&self) -> Result<PathBuf, Error> {
+        self.needed(
+            "target/waykeeper-bench-floor-equal.wasm",
+            "make bench-tools",
+        )
+    }
+
     /// The directory of the Python packages that the tutorial's gateway stands on.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ pub struct Settings {
     pub plan: Option<Value>,
     /// The sizes of the tables; without, the filter's own.
     pub tables: Option<Value>,
+    /// Further fields at the top level.
+    pub more: Option<Value>,
     /// Another build of the filter than the one under test.
     pub module: Option<std::path::PathBuf>,
 }
@@ -27,6 +29,8 @@ pub struct Settings {
 pub enum Limits {
     /// The plan's, for each client.
     One,
+    /// The plan's, another one for each client, and one for each client on the route: all of one client.
+    ThreeOfClient,
     /// The plan's, one for each address, and one for each client on the route.
     Three,
 }
@@ -38,6 +42,7 @@ impl Default for Settings {
             routes: 1,
             plan: None,
             tables: None,
+            more: None,
             module: None,
         }
     }
@@ -65,7 +70,11 @@ fn configuration(settings: &Settings, limit: Limit) -> Value {
     let (requests, seconds) = limit.quantity();
     let unit = if seconds == 86_400 { "day" } else { "hour" };
     let rate = json!({"requests": format!("{requests}/{unit}")});
-    let three = settings.limits == Limits::Three;
+    let of_whom = match settings.limits {
+        Limits::One => None,
+        Limits::ThreeOfClient => Some("client"),
+        Limits::Three => Some("address"),
+    };
     let mut document = json!({
         "clients": {
             "key_sources": [
@@ -85,17 +94,20 @@ fn configuration(settings: &Settings, limit: Limit) -> Value {
         },
         "plans": {"standard": settings.plan.clone().unwrap_or_else(|| rate.clone())},
         "agents": {"demo": {"cluster": AGENT}},
-        "routes": routes(settings.routes, three.then_some(&rate)),
+        "routes": routes(settings.routes, of_whom.map(|_| &rate)),
     });
-    if three {
+    if let Some(each) = of_whom {
         document["limits"] = json!([{
-            "name": "per-address",
-            "each": "address",
+            "name": format!("per-{each}"),
+            "each": each,
             "requests": rate["requests"],
         }]);
     }
     if let Some(tables) = &settings.tables {
         document["tables"] = tables.clone();
+    }
+    for (field, value) in settings.more.iter().filter_map(Value::as_object).flatten() {
+        document[field] = value.clone();
     }
     document
 }

@@ -2,7 +2,7 @@
 
 use super::{Bench, Lane};
 use crate::Error;
-use crate::contender::{Contender, Gateway, Settings, Target};
+use crate::contender::{Contender, Gateway, Limits, Settings, Target};
 use crate::h2load::Load;
 use crate::report::Measurement;
 
@@ -15,6 +15,7 @@ pub(super) fn contenders(bench: &Bench) -> Vec<(&'static str, Contender)> {
         ("bare", Contender::Bare),
         ("empty", Contender::Empty),
         ("floor", Contender::Floor),
+        ("floor-equal", Contender::EqualFloor),
         ("native", Contender::Native),
         ("lua", Contender::Lua),
         ("ext_authz", Contender::Authorizer),
@@ -23,8 +24,7 @@ pub(super) fn contenders(bench: &Bench) -> Vec<(&'static str, Contender)> {
         ("waykeeper-large", Contender::waykeeper_large()),
         ("tutorial", Contender::Tutorial),
     ];
-    let wanted = &bench.plan.contenders;
-    all.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|other| other == name));
+    retain_wanted(bench, &mut all);
     if let Some(module) = &bench.plan.against {
         let settings = Settings {
             module: Some(module.clone()),
@@ -33,6 +33,25 @@ pub(super) fn contenders(bench: &Bench) -> Vec<(&'static str, Contender)> {
         all.push(("waykeeper-other", Contender::Waykeeper(settings)));
     }
     all
+}
+
+/// Keeps those that were asked for; all, if none was.
+pub(super) fn retain_wanted<T>(bench: &Bench, all: &mut Vec<(&str, T)>) {
+    let wanted = &bench.plan.contenders;
+    all.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|other| other == name));
+}
+
+/// Waykeeper in one configuration after the other, each with one thing changed, by name.
+pub(super) fn settings() -> Vec<(&'static str, Settings)> {
+    let with_limits = |limits| Settings {
+        limits,
+        ..Settings::default()
+    };
+    vec![
+        ("waykeeper", Settings::default()),
+        ("three-of-client", with_limits(Limits::ThreeOfClient)),
+        ("three", with_limits(Limits::Three)),
+    ]
 }
 
 /// Against a response that Envoy gives itself: nothing but the contender takes time.
@@ -61,7 +80,16 @@ pub(super) fn posted(bench: &Bench) -> Result<Measurement, Error> {
         ..bench.load()
     };
     let mut contenders = contenders(bench);
-    contenders.retain(|(name, _)| ["bare", "floor", "waykeeper", "waykeeper-other"].contains(name));
+    contenders.retain(|(name, _)| {
+        [
+            "bare",
+            "floor",
+            "floor-equal",
+            "waykeeper",
+            "waykeeper-other",
+        ]
+        .contains(name)
+    });
     compare(bench, &contenders, bench.behind(), &load)
 }
 

@@ -21,6 +21,18 @@ pub(super) fn of_contenders(bench: &Bench) -> Result<Measurement, Error> {
     count(bench, &contenders)
 }
 
+/// What settings of Waykeeper cost or save.
+pub(super) fn of_settings(bench: &Bench) -> Result<Measurement, Error> {
+    let mut contenders = vec![("bare", Contender::Bare)];
+    contenders.extend(
+        compare::settings()
+            .into_iter()
+            .map(|(name, settings)| (name, Contender::Waykeeper(settings))),
+    );
+    compare::retain_wanted(bench, &mut contenders);
+    count(bench, &contenders)
+}
+
 /// What each call between Envoy and a module costs.
 pub(super) fn of_calls(bench: &Bench) -> Result<Measurement, Error> {
     let mut contenders = vec![("bare", Contender::Bare), ("empty", Contender::Empty)];

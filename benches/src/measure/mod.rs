@@ -73,8 +73,9 @@ pub const ALL: [Named; 10] = [
 ];
 
 /// Measurements that are only made when they are asked for.
-pub const MORE: [Named; 2] = [
+pub const MORE: [Named; 3] = [
     ("instructions", instructions::of_contenders),
+    ("settings", instructions::of_settings),
     ("calls", instructions::of_calls),
 ];
 
