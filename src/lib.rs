@@ -38,6 +38,8 @@ pub mod host;
 pub mod identity;
 pub mod lifecycle;
 pub mod limits;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod memory;
 pub mod reply;
 pub mod routing;
 pub mod state;

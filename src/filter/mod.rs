@@ -5,7 +5,6 @@
 //! context is no panic, and a request that waits can be held with its body stopped at the sender.
 
 mod entry;
-mod memory;
 #[cfg(feature = "probe")]
 mod probe;
 
@@ -17,7 +16,11 @@ use crate::config;
 use crate::host::envoy::{Envoy, EnvoyStream, woken};
 use crate::host::{CalloutAnswer, CalloutId, StreamId, StreamIo};
 use crate::lifecycle::{Flow, Gateway, MAX_ANSWER_BYTES};
+use crate::memory::Memory;
 use crate::reply::{Refusal, ReplyTo, local_reply};
+
+#[global_allocator]
+static MEMORY: Memory = Memory::new();
 
 /// What lives in one VM: a gateway for each configuration that is in use. A new configuration comes as a new root
 /// context in the same VM, while streams of the old one still run.

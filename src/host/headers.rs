@@ -31,6 +31,8 @@ impl<T> Deref for Sensitive<T> {
 pub struct HeaderBlock {
     bytes: Vec<u8>,
     spans: Vec<Span>,
+    /// Which names may be among these: a bit for each, which some of them share. Most that are asked for are not there.
+    names: u64,
 }
 
 /// The buffer does not hold what its lengths promise.
@@ -52,10 +54,13 @@ impl HeaderBlock {
             .ok_or(HeaderBlockError)?;
         let mut start = 4 + lengths.len();
         let mut spans = Vec::with_capacity(count);
+        let mut names = 0;
         for &[a, b, c, d, e, f, g, h] in lengths.as_chunks::<8>().0 {
             let [name, value] =
                 [[a, b, c, d], [e, f, g, h]].map(|bytes| u32::from_le_bytes(bytes) as usize);
             spans.push(Span { start, name, value });
+            let behind = start.saturating_add(name);
+            names |= bit_of(name, bytes.get(behind.wrapping_sub(1)));
             start = [name, 1, value, 1]
                 .into_iter()
                 .try_fold(start, usize::checked_add)
@@ -64,7 +69,11 @@ impl HeaderBlock {
         if start > bytes.len() {
             return Err(HeaderBlockError);
         }
-        Ok(Self { bytes, spans })
+        Ok(Self {
+            bytes,
+            spans,
+            names,
+        })
     }
 
     /// A block of single headers.
@@ -92,8 +101,17 @@ impl HeaderBlock {
     }
 
     /// All values of a header, in order. Names of another length are passed over unread.
-    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        self.spans
+    pub fn get_all<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + Clone {
+        let may_be_there = self.names & bit_of(name.len(), name.as_bytes().last()) != 0;
+        let spans = if may_be_there {
+            self.spans.as_slice()
+        } else {
+            &[]
+        };
+        spans
             .iter()
             .filter(move |span| span.name == name.len() && self.name(span) == Some(name.as_bytes()))
             .filter_map(|span| self.value(span))
@@ -143,6 +161,12 @@ struct Span {
     start: usize,
     name: usize,
     value: usize,
+}
+
+/// The bit of a name among 64: by its length and its last letter, in which names differ most.
+fn bit_of(length: usize, last: Option<&u8>) -> u64 {
+    let last = last.map_or(0, |last| usize::from(*last));
+    1 << (length.wrapping_mul(5).wrapping_add(last) % 64)
 }
 
 fn number_at(bytes: &[u8], start: usize) -> Option<usize> {

@@ -41,7 +41,7 @@ impl Recent {
 
     /// What stands for the key here.
     pub(super) fn place(&self, secret: &str) -> Hashed {
-        self.hash.of(&[b"recent key", secret.as_bytes()])
+        self.hash.of(&[secret.as_bytes()])
     }
 
     /// The client that the key proved a moment ago.

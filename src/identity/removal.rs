@@ -26,6 +26,9 @@ pub fn without_key<'a>(sources: &'a [KeySource], request: Presented<'_>) -> Vec<
         let KeySource::Header { name, .. } = source else {
             continue;
         };
+        if request.headers.get(name).is_none() {
+            continue;
+        }
         let earlier = sources.iter().take(index);
         if !schemes_of(earlier, name).any(|_| true) {
             removals.extend(without_schemes(sources, request.headers, name));
@@ -37,7 +40,8 @@ pub fn without_key<'a>(sources: &'a [KeySource], request: Presented<'_>) -> Vec<
             .iter()
             .any(|source| matches!(source, KeySource::Query { name, .. } if parameter == name.as_bytes()))
     };
-    if query(request.path).any(|(name, _)| named(name)) {
+    let has_query = request.path.contains(&b'?');
+    if has_query && query(request.path).any(|(name, _)| named(name)) {
         removals.push(Removal::Path(Sensitive(path_without(request.path, named))));
     }
     removals
