@@ -85,6 +85,12 @@ pub fn goals(report: &Report) -> Vec<Goal> {
             2,
         ),
         goal(
+            "the same with limits of address, client and route, the address from a header",
+            Bound::AtMost(1.25),
+            added_by_setting("three-forwarded"),
+            2,
+        ),
+        goal(
             "CPU that Waykeeper adds, in times of what the floor adds",
             Bound::AtMost(1.15),
             added("waykeeper", "floor"),

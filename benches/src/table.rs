@@ -24,11 +24,18 @@ pub const CONTENDERS: [(&str, &str); 12] = [
 ];
 
 /// Settings of Waykeeper in the order in which they are listed, each with what it is.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 11] = [
     ("bare", "bare Envoy"),
     ("waykeeper", "Waykeeper, one limit"),
+    ("tell-ratelimit", "tell: [ratelimit]"),
+    ("tell-openai", "tell: [openai]"),
+    ("tell-nothing", "tell: []"),
+    ("see-client", "agents_see: [client]"),
+    ("see-nothing", "agents_see: []"),
+    ("neither", "tell: [], agents_see: []"),
     ("three-of-client", "three limits of the client"),
     ("three", "limits of address, client and route"),
+    ("three-forwarded", "the same, from: x-forwarded-for"),
 ];
 
 /// The whole report, in lines.
@@ -72,7 +79,7 @@ pub fn show(report: &Report) -> String {
         "Instructions of Envoy for a request, by Waykeeper's settings",
         &report.view("settings"),
         &SETTINGS,
-        &[("waykeeper", "/one")],
+        &[("waykeeper", "/1st")],
     );
     calls(&mut text, &report.view("calls"));
     standings(&mut text, report);
@@ -408,7 +415,7 @@ fn instructions(
 }
 
 /// What one call costs: each with the probe that makes all but this call.
-const CALLS: [(&str, &str, &str, usize); 14] = [
+const CALLS: [(&str, &str, &str, usize); 15] = [
     ("a module without callbacks", "empty", "bare", 1),
     (
         "callback: request headers, the first",
@@ -475,6 +482,12 @@ const CALLS: [(&str, &str, &str, usize); 14] = [
     (
         "the caller's address, a property",
         "property",
+        "request headers",
+        TIMES,
+    ),
+    (
+        "a note for the access log, a property",
+        "set property",
         "request headers",
         TIMES,
     ),

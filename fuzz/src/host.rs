@@ -346,6 +346,8 @@ impl StreamIo for FuzzIo {
         });
     }
 
+    fn note(&self, _name: &str, _value: &[u8]) {}
+
     fn caller_address(&self) -> Option<Vec<u8>> {
         if self.host.is_due(Trouble::NoAddress) {
             return None;

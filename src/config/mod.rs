@@ -20,6 +20,7 @@ pub mod policy;
 mod reader;
 mod routes;
 mod schema;
+mod switches;
 mod time;
 mod units;
 
@@ -35,7 +36,17 @@ use fault::Log;
 use policy::Tables;
 use reader::Spot;
 
-const FIELDS: &[&str] = &["clients", "plans", "limits", "agents", "routes", "tables"];
+const FIELDS: &[&str] = &[
+    "clients",
+    "plans",
+    "limits",
+    "agents",
+    "routes",
+    "tell",
+    "agents_see",
+    "address",
+    "tables",
+];
 const TABLES_FIELDS: &[&str] = &["keys", "counters", "address_counters"];
 
 /// A table of fewer records is of no use; one of more does not fit into a process.
@@ -85,6 +96,9 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         .is_some_and(|clients| clients.has("keys") || clients.has("validator"));
     let routes = routes::routes(fields.need("routes").as_ref(), &agents, keys_known);
     let limits = limits::limits(fields.get("limits").as_ref());
+    let tell = switches::tell(fields.get("tell").as_ref());
+    let agents_see = switches::agents_see(fields.get("agents_see").as_ref());
+    let address = switches::address(fields.get("address").as_ref());
     let tables = tables(fields.get("tables").as_ref());
     Some(Policy {
         clients,
@@ -92,6 +106,9 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         limits,
         agents,
         routes,
+        tell,
+        agents_see,
+        address,
         tables,
     })
 }

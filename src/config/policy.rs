@@ -18,6 +18,12 @@ pub struct Policy {
     pub agents: Vec<Agent>,
     /// The routes, in the order of the document. [`RouteId`] points into it.
     pub routes: Vec<Route>,
+    /// Which of its limits a caller is told.
+    pub tell: Tell,
+    /// Which of the names that a request goes by its agent is told.
+    pub agents_see: AgentsSee,
+    /// Where the caller's address is read.
+    pub address: AddressSource,
     /// How much state is kept.
     pub tables: Tables,
 }
@@ -288,6 +294,56 @@ pub enum EncodedSlashes {
     Keep,
     /// In any part behind the prefix.
     KeepAnywhere,
+}
+
+/// The fields of a response that tell the caller of its limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tell {
+    /// `RateLimit-Policy` and `RateLimit`.
+    pub ratelimit: bool,
+    /// The three `x-ratelimit-*-requests` that OpenAI's clients know.
+    pub openai: bool,
+}
+
+impl Tell {
+    /// All of them.
+    pub const ALL: Self = Self {
+        ratelimit: true,
+        openai: true,
+    };
+}
+
+/// Which `x-waykeeper-*` headers agents are sent. The others are noted for the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each stands for a name of its own"
+)]
+pub struct AgentsSee {
+    /// `x-waykeeper-client`.
+    pub client: bool,
+    /// `x-waykeeper-plan`.
+    pub plan: bool,
+    /// `x-waykeeper-team`.
+    pub team: bool,
+    /// `x-waykeeper-roles`.
+    pub roles: bool,
+    /// `x-waykeeper-agent`.
+    pub agent: bool,
+    /// `x-waykeeper-route`.
+    pub route: bool,
+}
+
+/// Where the address of a caller is read, for limits that count by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressSource {
+    /// The host says it.
+    Host,
+    /// `x-forwarded-for`, of which the last entry and `trusted_hops` more are believed.
+    ForwardedFor {
+        /// How many proxies stand before the host.
+        trusted_hops: usize,
+    },
 }
 
 /// How much state is kept, in records.

@@ -44,6 +44,18 @@ pub fn schema() -> Value {
                 "maxItems": 4096,
                 "items": {"$ref": "#/$defs/route"},
             },
+            "tell": {
+                "description": "Which fields tell callers of their limits: ratelimit (RateLimit-Policy, RateLimit) and \
+                                openai (x-ratelimit-*-requests). Both unless written; [] tells none.",
+                "type": "array", "uniqueItems": true, "maxItems": 2,
+                "items": {"enum": ["ratelimit", "openai"]},
+            },
+            "agents_see": {
+                "description": "Which x-waykeeper-* headers agents get. All unless written; the others are noted for the access log.",
+                "type": "array", "uniqueItems": true, "maxItems": 6,
+                "items": {"enum": ["client", "plan", "team", "roles", "agent", "route"]},
+            },
+            "address": {"$ref": "#/$defs/address"},
             "tables": {"$ref": "#/$defs/tables"},
         },
         "$defs": definitions(),
@@ -110,6 +122,7 @@ fn definitions() -> Value {
                 "items": {"type": "integer", "minimum": 400, "maximum": 599},
             },
         })),
+        "address": address(),
         "tables": object(&[], json!({
             "keys": records(
                 "How many keys are remembered at most; nearly all are, up to a quarter of it. 65536 unless written.",
@@ -131,6 +144,29 @@ fn definitions() -> Value {
             "items": {"$ref": "#/$defs/name"},
         },
     })
+}
+
+fn address() -> Value {
+    let properties = json!({
+        "from": {
+            "description": "envoy: as Envoy understands it. x-forwarded-for: out of that header, which costs less.",
+            "enum": ["envoy", "x-forwarded-for"],
+        },
+        "trusted_hops": {
+            "description": "How many proxies stand before Envoy, as in its xff_num_trusted_hops. 0 unless written.",
+            "type": "integer", "minimum": 0, "maximum": 32,
+        },
+    });
+    let mut address = object(&["from"], properties);
+    merge(
+        &mut address,
+        json!({
+            "description": "Where the caller's address is read, for limits that count by it.",
+            "if": {"properties": {"from": {"const": "envoy"}}, "required": ["from"]},
+            "then": {"not": {"required": ["trusted_hops"]}},
+        }),
+    );
+    address
 }
 
 fn clients() -> Value {

@@ -156,6 +156,9 @@ pub trait StreamIo: Clone + 'static {
     /// Puts one value in place of all that the response's header has.
     fn set_response_header(&self, name: &str, value: &[u8]);
 
+    /// Notes something for the access log, which nobody else is told. A name is written again over what it was.
+    fn note(&self, name: &str, value: &[u8]);
+
     /// The address of the caller with its port, as the host's listener understands it (trusted proxies regarded).
     fn caller_address(&self) -> Option<Vec<u8>>;
 

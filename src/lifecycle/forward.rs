@@ -3,6 +3,7 @@
 use super::compiled::Compiled;
 use super::stream::Facts;
 use super::telemetry::Telemetry;
+use crate::config::policy::Tell;
 use crate::host::{HeaderBlock, Host, StreamIo, Timestamp};
 use crate::reply::{Refusal, retry_after};
 use crate::routing::CLUSTER;
@@ -21,45 +22,101 @@ pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Fact
     if let Some(path) = &facts.rewritten_path {
         stream.set_request_header(":path", path);
     }
-    name_who(stream, compiled, facts);
+    let mut names = Names::new(stream);
+    names.tell_all_of(compiled, facts);
     if let Some(client) = &facts.client {
-        if let Some(team) = &client.team {
-            stream.set_request_header("x-waykeeper-team", team.as_bytes());
-        }
+        let sees = compiled.policy.agents_see;
+        names.tell(&TEAM, sees.team, client.team.as_deref());
         if !client.roles.is_empty() {
-            stream.set_request_header("x-waykeeper-roles", client.roles.join(",").as_bytes());
+            names.tell(&ROLES, sees.roles, Some(&client.roles.join(",")));
         }
     }
+    names.finish();
     stream.set_request_header(CLUSTER, agent.cluster.as_bytes());
     for (name, value) in compiled.steering.get(route.0).into_iter().flatten() {
         stream.set_request_header(name, value.as_bytes());
     }
 }
 
-/// Writes who calls, and where to, into the request as far as it is known. Agents read it, and so does the access log,
-/// also of requests that are refused.
-fn name_who<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
-    let client = facts.client.as_ref();
-    let plan = client
-        .and_then(|client| client.plan)
-        .and_then(|plan| compiled.policy.plans.get(plan.0));
-    let (route, agent) = compiled.names(facts.route, facts.agent);
-    for (name, value) in [
-        (
-            "x-waykeeper-client",
+/// What one of the names of a request is called in a header, which its agent gets and the access log can read, and in the
+/// note, which only the access log can.
+struct Name {
+    header: &'static str,
+    noted: &'static str,
+}
+
+const CLIENT: Name = Name::new("x-waykeeper-client", "client");
+const PLAN: Name = Name::new("x-waykeeper-plan", "plan");
+const TEAM: Name = Name::new("x-waykeeper-team", "team");
+const ROLES: Name = Name::new("x-waykeeper-roles", "roles");
+const AGENT: Name = Name::new("x-waykeeper-agent", "agent");
+const ROUTE: Name = Name::new("x-waykeeper-route", "route");
+
+/// The note that holds all names which the agent does not see: one costs as much as one header.
+const NOTE: &str = "waykeeper";
+
+impl Name {
+    const fn new(header: &'static str, noted: &'static str) -> Self {
+        Self { header, noted }
+    }
+}
+
+/// Tells who calls, and where to.
+struct Names<'s, S> {
+    stream: &'s S,
+    /// What is noted so far, as a JSON object without its end.
+    note: String,
+}
+
+impl<'s, S: StreamIo> Names<'s, S> {
+    fn new(stream: &'s S) -> Self {
+        let note = String::new();
+        Self { stream, note }
+    }
+
+    /// What every request is told by, as far as it is known.
+    fn tell_all_of(&mut self, compiled: &Compiled, facts: &Facts) {
+        let client = facts.client.as_ref();
+        let plan = client
+            .and_then(|client| client.plan)
+            .and_then(|plan| compiled.policy.plans.get(plan.0));
+        let (route, agent) = compiled.names(facts.route, facts.agent);
+        let sees = compiled.policy.agents_see;
+        self.tell(
+            &CLIENT,
+            sees.client,
             client.map(|client| client.id.as_str()),
-        ),
-        ("x-waykeeper-plan", plan.map(|plan| plan.name.as_str())),
-        ("x-waykeeper-agent", agent),
-        ("x-waykeeper-route", route),
-    ] {
-        if let Some(value) = value {
-            stream.set_request_header(name, value.as_bytes());
+        );
+        self.tell(&PLAN, sees.plan, plan.map(|plan| plan.name.as_str()));
+        self.tell(&AGENT, sees.agent, agent);
+        self.tell(&ROUTE, sees.route, route);
+    }
+
+    fn tell(&mut self, name: &Name, agents_see_it: bool, value: Option<&str>) {
+        match value {
+            Some(value) if agents_see_it => {
+                self.stream
+                    .set_request_header(name.header, value.as_bytes());
+            }
+            Some(value) => {
+                let before = if self.note.is_empty() { "{\"" } else { ",\"" };
+                // None of these names holds what JSON would have escaped.
+                self.note.extend([before, name.noted, "\":\"", value, "\""]);
+            }
+            None => {}
+        }
+    }
+
+    /// Leaves the note, if there is something to note.
+    fn finish(mut self) {
+        if !self.note.is_empty() {
+            self.note.push('}');
+            self.stream.note(NOTE, self.note.as_bytes());
         }
     }
 }
 
-/// Writes into a request that is refused what the access log reads there, and lets a refusal's `upgrade` through to the
+/// Tells the access log of a request that is refused what it would have been told of it, and lets a refusal's `upgrade` through to the
 /// caller: Envoy takes it out of answers to requests that ask for none.
 pub(super) fn refuse<S: StreamIo>(
     stream: &S,
@@ -67,7 +124,9 @@ pub(super) fn refuse<S: StreamIo>(
     facts: &Facts,
     refusal: &Refusal,
 ) {
-    name_who(stream, compiled, facts);
+    let mut names = Names::new(stream);
+    names.tell_all_of(compiled, facts);
+    names.finish();
     if *refusal == Refusal::UpgradeRequired {
         stream.set_request_header("connection", b"upgrade");
         stream.set_request_header("upgrade", b"websocket");
@@ -79,11 +138,12 @@ pub(super) fn tell_caller<H: Host>(
     host: &H,
     stream: &H::Stream,
     telemetry: &Telemetry,
+    tell: Tell,
     facts: &mut Facts,
 ) {
-    for (name, value) in facts.rate_limit_headers() {
+    facts.each_rate_limit_header(tell, |name, value| {
         stream.set_response_header(name, value.as_bytes());
-    }
+    });
     let wait = facts.wait(|| host.now());
     let protocol = facts.protocol.take();
     // To read what nearly no response needs would cost each of them.

@@ -149,12 +149,16 @@ impl<H: Host> Gateway<H> {
             stream.active(self.shared.ticks.get());
             stream.answered = true;
             let Shared {
-                host, telemetry, ..
+                host,
+                compiled,
+                telemetry,
+                ..
             } = &*self.shared;
             forward::tell_caller(
                 &**host,
                 io,
                 telemetry,
+                compiled.policy.tell,
                 &mut stream.common.facts.borrow_mut(),
             );
         }
@@ -365,7 +369,11 @@ impl<H: Host> Shared<H> {
     fn reply(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, refusal: &Refusal) {
         let facts = stream.common.facts.borrow();
         let to = facts.reply_to(|| self.host.now());
-        let reply = local_reply(refusal, to, facts.rate_limit_headers());
+        let reply = local_reply(
+            refusal,
+            to,
+            facts.rate_limit_headers(self.compiled.policy.tell),
+        );
         drop(facts);
         stream.phase = Phase::Ended(refusal.code());
         io.reply(&reply);

@@ -1,9 +1,12 @@
 //! A request's headers as they arrived, and the same request, trailers included, cleansed of what must not travel on.
 
+use std::net::IpAddr;
+
 use super::compiled::Compiled;
 use crate::config::policy::{KeySource, Protocol};
 use crate::host::{HeaderBlock, HostError, Sensitive, StreamIo};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
+use crate::limits::ip_of;
 use crate::reply::Refusal;
 use crate::routing::Path;
 use crate::text::headers::is_reserved;
@@ -84,6 +87,19 @@ impl Request {
         self.headers
             .get("content-type")
             .is_some_and(|value| value.starts_with(b"application/grpc"))
+    }
+
+    /// The address that the farthest trusted proxy saw, by `x-forwarded-for`: each appends whom it was called by, the last one
+    /// Envoy. What stands to the left of it is the caller's own word, and never read. `None`: too few have written there, or
+    /// something that is no address.
+    #[inline(never)]
+    pub(super) fn forwarded_address(&self, trusted_hops: usize) -> Option<IpAddr> {
+        let lines = self.headers.get_all("x-forwarded-for");
+        let entry = lines
+            .rev()
+            .flat_map(|line| line.rsplit(|byte| *byte == b','))
+            .nth(trusted_hops)?;
+        ip_of(entry.trim_ascii())
     }
 
     /// The values of `x-agent`.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::body::Body;
 use super::hold::Held;
 use super::idle::Ticks;
-use crate::config::policy::{AgentId, RouteId};
+use crate::config::policy::{AgentId, RouteId, Tell};
 use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::Client;
 use crate::limits::{Admission, Limits};
@@ -193,9 +193,14 @@ impl Facts {
         self.admission.wait(now)
     }
 
-    /// The fields that tell the caller of its limits.
-    pub(super) fn rate_limit_headers(&self) -> Vec<(&'static str, String)> {
-        self.admission.fields()
+    /// The fields of `tell` that tell the caller of its limits.
+    pub(super) fn rate_limit_headers(&self, tell: Tell) -> Vec<(&'static str, String)> {
+        self.admission.fields(tell)
+    }
+
+    /// Tells each of [`Self::rate_limit_headers`] on its own.
+    pub(super) fn each_rate_limit_header(&self, tell: Tell, told: impl FnMut(&'static str, &str)) {
+        self.admission.each_field(tell, told);
     }
 
     pub(super) fn reply_to(&self, now: impl FnOnce() -> Timestamp) -> ReplyTo<'_> {

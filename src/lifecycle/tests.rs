@@ -1,9 +1,12 @@
+mod addresses;
 mod log;
+mod switches;
 
 use std::time::Duration;
 
 use super::*;
 use crate::config;
+use crate::config::policy::Tell;
 use crate::host::LocalReply;
 use crate::host::simulated::{Process, SimulatedHost, SimulatedStream};
 
@@ -1190,7 +1193,7 @@ fn what_a_refused_request_took_is_given_back_on_a_tick() {
     world.validated(STREAM, "POST", "/chat", &[]);
     let remaining = |world: &World, id: StreamId| {
         let facts = world.gateway.streams[&id].common.facts.borrow();
-        let rate = facts.rate_limit_headers();
+        let rate = facts.rate_limit_headers(Tell::ALL);
         rate[3].1.clone()
     };
     assert_eq!(remaining(&world, STREAM), "2");

@@ -16,10 +16,10 @@ use super::forward::forward;
 use super::request::Request;
 use super::shared::Shared;
 use super::stream::Common;
-use crate::config::policy::{AgentId, PlanId, Route, RouteId};
+use crate::config::policy::{AddressSource, AgentId, PlanId, Route, RouteId};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
-use crate::limits::{Admission, Amounts, Caller, Limits, host_of};
+use crate::limits::{Admission, Amounts, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
 use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent};
 use crate::state::StateError;
@@ -43,14 +43,14 @@ impl<H: Host> Walk<H> {
         let request = self.read()?;
         let matched = self.match_route(&request);
         // Every request is counted there, whatever becomes of it.
-        let passed = self.gate();
+        let passed = self.gate(&request);
         let (id, route) = matched?;
         passed?;
         let client = self.identify(&request, route).await?;
         self.authorize(client, route)?;
         self.collect(&request, route).await?;
         self.choose(&request, id, route)?;
-        self.admit(id)?;
+        self.admit(&request, id)?;
         self.forward(&request, route)
             .inspect_err(|_| self.release())
     }
@@ -106,12 +106,12 @@ impl<H: Host> Walk<H> {
     }
 
     /// Counts the request for its address.
-    fn gate(&self) -> Result<(), Refusal> {
+    fn gate(&self, request: &Request) -> Result<(), Refusal> {
         let limits = &self.shared.compiled.limits;
         if !limits.has_gate() {
             return Ok(());
         }
-        let address = self.address()?;
+        let address = self.address(request)?;
         self.counted(limits.gate(&*self.shared.host, &address))
     }
 
@@ -188,7 +188,7 @@ impl<H: Host> Walk<H> {
     fn choose(&self, request: &Request, id: RouteId, route: &Route) -> Result<(), Refusal> {
         let agent = self.agent(request, route).inspect_err(|refusal| {
             if refusal.is_for_now() {
-                self.look(id);
+                self.look(request, id);
             }
         })?;
         self.common.facts.borrow_mut().agent = Some(agent);
@@ -205,8 +205,8 @@ impl<H: Host> Walk<H> {
     }
 
     /// Counts the request against all limits but the gate's.
-    fn admit(&self, route: RouteId) -> Result<(), Refusal> {
-        let count = self.with_caller(route, |limits, caller, plan| {
+    fn admit(&self, request: &Request, route: RouteId) -> Result<(), Refusal> {
+        let count = self.with_caller(request, route, |limits, caller, plan| {
             limits.admit(
                 &*self.shared.host,
                 caller,
@@ -220,8 +220,8 @@ impl<H: Host> Walk<H> {
 
     /// Looks at the limits of a request that is refused before it is counted, so that the caller is told of a wait that
     /// is long enough for them too.
-    fn look(&self, route: RouteId) {
-        let count = self.with_caller(route, |limits, caller, plan| {
+    fn look(&self, request: &Request, route: RouteId) {
+        let count = self.with_caller(request, route, |limits, caller, plan| {
             limits.look(&*self.shared.host, caller, plan, route)
         });
         if let Ok(Ok(count)) = count {
@@ -232,6 +232,7 @@ impl<H: Host> Walk<H> {
     /// Asks the limits with whom the request is counted for.
     fn with_caller<T>(
         &self,
+        request: &Request,
         route: RouteId,
         ask: impl FnOnce(&Limits, Caller<'_>, Option<PlanId>) -> T,
     ) -> Result<T, Refusal> {
@@ -240,7 +241,7 @@ impl<H: Host> Walk<H> {
             Some(client) => ask(limits, Caller::Client(&client.id), client.plan),
             None => {
                 let address = if limits.counts_anonymous(route) {
-                    self.address()?
+                    self.address(request)?
                 } else {
                     Vec::new()
                 };
@@ -261,7 +262,13 @@ impl<H: Host> Walk<H> {
         facts.counted(count, || self.shared.host.now())
     }
 
-    fn address(&self) -> Result<Vec<u8>, Refusal> {
+    /// The caller's address, as limits count by it: that of the header which the operator trusts, else Envoy's word.
+    fn address(&self, request: &Request) -> Result<Vec<u8>, Refusal> {
+        if let AddressSource::ForwardedFor { trusted_hops } = self.shared.compiled.policy.address
+            && let Some(address) = request.forwarded_address(trusted_hops)
+        {
+            return Ok(network_of(address));
+        }
         let peer = self.with_stream(StreamIo::caller_address)?;
         let peer = peer.ok_or_else(|| self.failed(Failure::NoAddress))?;
         Ok(host_of(&peer))

@@ -3,6 +3,7 @@
 use super::gcra::Refused;
 use super::headers;
 use super::standing::Standing;
+use crate::config::policy::Tell;
 use crate::host::{Timestamp, seconds_up};
 
 /// What counting a request came to: how its limits stand, and a receipt for what it took of each.
@@ -55,10 +56,17 @@ impl Admission {
         standings.map(|standing| standing.rule.name.as_str())
     }
 
-    /// The fields that tell the caller; none if nothing was counted.
+    /// The fields of `tell` that tell the caller; none if nothing was counted.
     #[must_use]
-    pub fn fields(&self) -> Vec<(&'static str, String)> {
-        headers::fields(&self.standings)
+    pub fn fields(&self, tell: Tell) -> Vec<(&'static str, String)> {
+        let mut fields = Vec::new();
+        self.each_field(tell, |name, value| fields.push((name, value.to_owned())));
+        fields
+    }
+
+    /// Tells each of [`Self::fields`] on its own.
+    pub fn each_field(&self, tell: Tell, told: impl FnMut(&'static str, &str)) {
+        headers::each_field(&self.standings, tell, told);
     }
 
     /// The moment from which all limits let one more such request through, those included that this one has just emptied.

@@ -5,18 +5,46 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::standing::Standing;
-use crate::config::policy::Rate;
+use crate::config::policy::{Rate, Tell};
 use crate::host::seconds_up;
 
-/// Every field, name and value: all policies, and the state of the tightest.
-pub(super) fn fields(standings: &[Standing]) -> Vec<(&'static str, String)> {
+/// Tells each field of `tell`, name and value: all policies, and the state of the tightest.
+pub(super) fn each_field(
+    standings: &[Standing],
+    tell: Tell,
+    mut told: impl FnMut(&'static str, &str),
+) {
     let tightest = standings
         .iter()
         .map(|standing| (&standing.rule, standing.level()))
         .min_by_key(|(_, level)| (level.remaining, Reverse(level.next)));
     let Some((rule, level)) = tightest else {
-        return Vec::new();
+        return;
     };
+    let mut numbers = itoa::Buffer::new();
+    let remaining = numbers.format(level.remaining);
+    let mut text = String::new();
+    if tell.ratelimit {
+        match standings {
+            [one] => told("ratelimit-policy", &one.rule.policy),
+            _ => told("ratelimit-policy", &policies(standings)),
+        }
+        let mut numbers = itoa::Buffer::new();
+        let wait = numbers.format(seconds_up(level.next));
+        text.reserve(rule.name.len() + remaining.len() + wait.len() + 8);
+        text.extend(["\"", &rule.name, "\";r=", remaining, ";t=", wait]);
+        told("ratelimit", &text);
+    }
+    if tell.openai {
+        told("x-ratelimit-limit-requests", &rule.quantity);
+        told("x-ratelimit-remaining-requests", remaining);
+        text.clear();
+        write_compact(level.full, &mut text);
+        told("x-ratelimit-reset-requests", &text);
+    }
+}
+
+fn policies(standings: &[Standing]) -> String {
     let mut policies = String::new();
     for standing in standings {
         if !policies.is_empty() {
@@ -24,19 +52,7 @@ pub(super) fn fields(standings: &[Standing]) -> Vec<(&'static str, String)> {
         }
         policies.push_str(&standing.rule.policy);
     }
-    let (mut numbers, mut others) = (itoa::Buffer::new(), itoa::Buffer::new());
-    let remaining = numbers.format(level.remaining);
-    let wait = others.format(seconds_up(level.next));
-    vec![
-        ("ratelimit-policy", policies),
-        (
-            "ratelimit",
-            ["\"", &rule.name, "\";r=", remaining, ";t=", wait].concat(),
-        ),
-        ("x-ratelimit-limit-requests", rule.quantity.clone()),
-        ("x-ratelimit-remaining-requests", remaining.to_owned()),
-        ("x-ratelimit-reset-requests", compact(level.full)),
-    ]
+    policies
 }
 
 /// A limit as `RateLimit-Policy` names it. The names are checked with the configuration: they need no escape.
@@ -44,23 +60,18 @@ pub(super) fn policy(name: &str, rate: &Rate) -> String {
     format!("\"{name}\";q={};w={}", rate.quantity, rate.period.as_secs())
 }
 
-/// A duration as OpenAI writes it: `40ms`, `1s`, `6m0s`, `1h0m12s`. Rounded up, to the second from one second on.
-fn compact(time: Duration) -> String {
-    if time < Duration::from_secs(1) {
-        let milliseconds = time.subsec_nanos().div_ceil(1_000_000);
-        return if milliseconds < 1000 {
-            [itoa::Buffer::new().format(milliseconds), "ms"].concat()
-        } else {
-            "1s".to_owned()
-        };
-    }
-    let seconds = seconds_up(time);
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let mut text = String::new();
+/// Writes a duration as OpenAI does: `40ms`, `1s`, `6m0s`, `1h0m12s`. Rounded up, to the second from one second on.
+fn write_compact(time: Duration, text: &mut String) {
     let mut write = |number: u64, unit: &str| {
         text.push_str(itoa::Buffer::new().format(number));
         text.push_str(unit);
     };
+    let milliseconds = time.subsec_nanos().div_ceil(1_000_000);
+    if time < Duration::from_secs(1) && milliseconds < 1000 {
+        return write(milliseconds.into(), "ms");
+    }
+    let seconds = seconds_up(time);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 {
         write(hours, "h");
     }
@@ -68,12 +79,17 @@ fn compact(time: Duration) -> String {
         write(minutes, "m");
     }
     write(seconds, "s");
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compact(time: Duration) -> String {
+        let mut text = String::new();
+        write_compact(time, &mut text);
+        text
+    }
 
     #[test]
     fn durations_are_written_as_openai_writes_them() {

@@ -42,7 +42,7 @@ pub use admission::Admission;
 use count::{count, look};
 use gcra::Gcra;
 use receipt::Owed;
-pub use subject::{Caller, host_of};
+pub use subject::{Caller, host_of, ip_of, network_of};
 pub use together::{CountersOfOne, routes_together};
 use upkeep::Upkeep;
 use weigh::Claim;

@@ -1,6 +1,6 @@
 //! Whom a limit is counted for.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 
 /// Whom a request's limits are counted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,26 +25,30 @@ impl<'a> Caller<'a> {
 /// many addresses; without the port. What is no address (a socket's path) counts as it stands.
 #[must_use]
 pub fn host_of(peer: &[u8]) -> Vec<u8> {
-    match std::str::from_utf8(peer).ok().and_then(ip_of) {
-        Some(IpAddr::V4(address)) => address.octets().to_vec(),
-        Some(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
-            Some(mapped) => mapped.octets().to_vec(),
-            None => network_of(address),
-        },
-        None => peer.to_vec(),
+    ip_of(peer).map_or_else(|| peer.to_vec(), network_of)
+}
+
+/// The part of an address that is counted, as [`host_of`] gives it.
+#[must_use]
+pub fn network_of(address: IpAddr) -> Vec<u8> {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().into_iter().take(8).collect(),
     }
 }
 
-/// The address of `1.2.3.4:5`, `[::1]:5`, `1.2.3.4` or `::1`.
-fn ip_of(peer: &str) -> Option<IpAddr> {
-    if let Ok(address) = peer.parse::<std::net::SocketAddr>() {
+/// The address of `1.2.3.4:5`, `[::1]:5`, `1.2.3.4`, `[::1]` or `::1`.
+#[must_use]
+pub fn ip_of(peer: &[u8]) -> Option<IpAddr> {
+    let peer = std::str::from_utf8(peer).ok()?;
+    if let Ok(address) = peer.parse() {
+        return Some(address);
+    }
+    if let Ok(address) = peer.parse::<SocketAddr>() {
         return Some(address.ip());
     }
-    peer.parse().ok()
-}
-
-fn network_of(address: Ipv6Addr) -> Vec<u8> {
-    address.octets().into_iter().take(8).collect()
+    let address = peer.strip_prefix('[')?.strip_suffix(']')?;
+    address.parse().ok().map(IpAddr::V6)
 }
 
 #[cfg(test)]

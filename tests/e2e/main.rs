@@ -24,6 +24,7 @@ mod retries;
 mod routing;
 mod spoofing;
 mod streaming;
+mod switches;
 mod traps;
 mod waiting;
 mod websocket;

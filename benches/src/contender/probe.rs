@@ -31,6 +31,8 @@ pub enum Probe {
     SetResponseHeader,
     /// It asks for the caller's address, a property.
     Property,
+    /// It writes a note for the access log, a property.
+    SetProperty,
     /// It reads 16 bytes of shared data.
     ReadSharedData,
     /// It writes them.
@@ -41,7 +43,7 @@ pub enum Probe {
 
 impl Probe {
     /// Every probe.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RequestHeaders,
         Self::ResponseHeaders,
         Self::Streams,
@@ -52,6 +54,7 @@ impl Probe {
         Self::RemoveRequestHeader,
         Self::SetResponseHeader,
         Self::Property,
+        Self::SetProperty,
         Self::ReadSharedData,
         Self::WriteSharedData,
         Self::Counter,
@@ -71,6 +74,7 @@ impl Probe {
             Self::RemoveRequestHeader => "remove request header",
             Self::SetResponseHeader => "set response header",
             Self::Property => "property",
+            Self::SetProperty => "set property",
             Self::ReadSharedData => "read shared data",
             Self::WriteSharedData => "write shared data",
             Self::Counter => "counter",
@@ -126,6 +130,7 @@ impl Probe {
                 "i32.const 512 i32.const 14 i32.const 0 i32.const 4 call $property call $check"
                     .to_owned()
             }
+            Self::SetProperty => format!("{name} {name} call $note call $check"),
             Self::ReadSharedData => {
                 format!("{name} i32.const 0 i32.const 4 i32.const 8 call $read call $check")
             }
@@ -166,6 +171,7 @@ impl Probe {
             (import "env" "proxy_replace_header_map_value" (func $set (param i32 i32 i32 i32 i32) (result i32)))
             (import "env" "proxy_remove_header_map_value" (func $remove (param i32 i32 i32) (result i32)))
             (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
+            (import "env" "proxy_set_property" (func $note (param i32 i32 i32 i32) (result i32)))
             (import "env" "proxy_get_shared_data" (func $read (param i32 i32 i32 i32 i32) (result i32)))
             (import "env" "proxy_set_shared_data" (func $write (param i32 i32 i32 i32 i32) (result i32)))
             (import "env" "proxy_define_metric" (func $define (param i32 i32 i32 i32) (result i32)))

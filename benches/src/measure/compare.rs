@@ -1,5 +1,7 @@
 //! All contenders side by side.
 
+use serde_json::json;
+
 use super::{Bench, Lane};
 use crate::Error;
 use crate::contender::{Contender, Gateway, Limits, Settings, Target};
@@ -47,10 +49,28 @@ pub(super) fn settings() -> Vec<(&'static str, Settings)> {
         limits,
         ..Settings::default()
     };
+    let with = |more| Settings {
+        more: Some(more),
+        ..Settings::default()
+    };
+    let forwarded = json!({"address": {"from": "x-forwarded-for"}});
     vec![
         ("waykeeper", Settings::default()),
+        ("tell-ratelimit", with(json!({"tell": ["ratelimit"]}))),
+        ("tell-openai", with(json!({"tell": ["openai"]}))),
+        ("tell-nothing", with(json!({"tell": []}))),
+        ("see-client", with(json!({"agents_see": ["client"]}))),
+        ("see-nothing", with(json!({"agents_see": []}))),
+        ("neither", with(json!({"tell": [], "agents_see": []}))),
         ("three-of-client", with_limits(Limits::ThreeOfClient)),
         ("three", with_limits(Limits::Three)),
+        (
+            "three-forwarded",
+            Settings {
+                more: Some(forwarded),
+                ..with_limits(Limits::Three)
+            },
+        ),
     ]
 }
 

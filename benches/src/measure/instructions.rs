@@ -37,6 +37,7 @@ pub(super) fn of_settings(bench: &Bench) -> Result<Measurement, Error> {
 pub(super) fn of_calls(bench: &Bench) -> Result<Measurement, Error> {
     let mut contenders = vec![("bare", Contender::Bare), ("empty", Contender::Empty)];
     contenders.extend(Probe::ALL.map(|probe| (probe.name(), Contender::Probe(probe))));
+    compare::retain_wanted(bench, &mut contenders);
     count(bench, &contenders)
 }
 

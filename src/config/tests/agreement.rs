@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::{FIELDS, TABLES_FIELDS, clients, limits, routes, schema};
+use super::super::{FIELDS, TABLES_FIELDS, clients, limits, routes, schema, switches};
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-const OBJECTS: [(&str, &[&str], &str); 14] = [
+const OBJECTS: [(&str, &[&str], &str); 15] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -38,6 +38,7 @@ const OBJECTS: [(&str, &[&str], &str); 14] = [
         limits::RATE_LIMIT_FIELDS,
         "/routes/5/rate_limit",
     ),
+    ("/$defs/address", switches::ADDRESS_FIELDS, "/address"),
     ("/$defs/tables", TABLES_FIELDS, "/tables"),
 ];
 
@@ -86,9 +87,10 @@ fn no_object_of_the_schema_is_left_out_here() {
 /// A list of a list is what no field wants, so a field that does not mind it is never read.
 #[test]
 fn every_known_field_is_read() {
+    let whole = with(reference(), "/address", json!({"from": "x-forwarded-for"}));
     for (_, fields, place) in OBJECTS {
         for field in fields {
-            let document = with(reference(), &format!("{place}/{field}"), json!([[]]));
+            let document = with(whole.clone(), &format!("{place}/{field}"), json!([[]]));
             assert!(!faults(&document).is_empty(), "{place}/{field}");
         }
     }

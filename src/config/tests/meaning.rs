@@ -195,3 +195,54 @@ fn get_implies_head() {
         ["GET", "POST", "HEAD"]
     );
 }
+
+#[test]
+fn what_is_not_written_is_told_and_seen_and_asked_of_the_host() {
+    let policy = accepted(&small());
+    assert_eq!(policy.tell, Tell::ALL);
+    let AgentsSee {
+        client,
+        plan,
+        team,
+        roles,
+        agent,
+        route,
+    } = policy.agents_see;
+    assert!(
+        [client, plan, team, roles, agent, route]
+            .iter()
+            .all(|seen| *seen)
+    );
+    assert_eq!(policy.address, AddressSource::Host);
+}
+
+#[test]
+fn switches_mean_the_words_that_are_written() {
+    let tell = |words| accepted(&with(small(), "/tell", words)).tell;
+    assert_eq!(
+        (tell(json!([])).ratelimit, tell(json!([])).openai),
+        (false, false)
+    );
+    let openai = tell(json!(["openai"]));
+    assert_eq!((openai.ratelimit, openai.openai), (false, true));
+
+    let seen = accepted(&with(small(), "/agents_see", json!(["team", "client"]))).agents_see;
+    let all = [
+        seen.client,
+        seen.plan,
+        seen.team,
+        seen.roles,
+        seen.agent,
+        seen.route,
+    ];
+    assert_eq!(all, [true, false, true, false, false, false]);
+
+    let address = |value| accepted(&with(small(), "/address", value)).address;
+    let forwarded = |trusted_hops| AddressSource::ForwardedFor { trusted_hops };
+    assert_eq!(address(json!({"from": "envoy"})), AddressSource::Host);
+    assert_eq!(address(json!({"from": "x-forwarded-for"})), forwarded(0));
+    assert_eq!(
+        address(json!({"from": "x-forwarded-for", "trusted_hops": 2})),
+        forwarded(2)
+    );
+}

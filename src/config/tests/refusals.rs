@@ -1034,3 +1034,82 @@ fn a_fault_never_shows_control_characters_or_endless_text() {
         "{fault:?}"
     );
 }
+
+#[test]
+fn switches_are_lists_of_known_words_each_once() {
+    check(&[
+        (
+            "/tell",
+            json!(["ratelimit", "open-ai"]),
+            r#"tell[1]: expected ratelimit or openai, found "open-ai"; did you mean "openai"?"#,
+        ),
+        (
+            "/tell",
+            json!(["openai", "openai"]),
+            "tell[1]: stands here twice; once is enough",
+        ),
+        (
+            "/tell",
+            json!("openai"),
+            r#"tell: expected a list, found "openai""#,
+        ),
+        (
+            "/tell",
+            json!(null),
+            "tell: is empty; write a list, or leave the field out",
+        ),
+        (
+            "/agents_see",
+            json!(["role"]),
+            "agents_see[0]: expected client or plan or team or roles or agent or route, found \"role\"; did you mean \"roles\"?",
+        ),
+        (
+            "/agents_see",
+            json!({"client": true}),
+            "agents_see: expected a list, found a mapping",
+        ),
+        (
+            "/agent_sees",
+            json!([]),
+            r#"agent_sees: unknown field; did you mean "agents_see"?"#,
+        ),
+    ]);
+}
+
+#[test]
+fn an_address_comes_from_one_place() {
+    let whole = "expected a whole number from 0 to 32";
+    check(&[
+        (
+            "/address",
+            json!({"from": "x-forwarded-fro"}),
+            r#"address.from: expected envoy or x-forwarded-for, found "x-forwarded-fro"; did you mean "x-forwarded-for"?"#,
+        ),
+        ("/address", json!({}), "address.from: is missing"),
+        (
+            "/address",
+            json!({"trusted_hops": 1}),
+            "address.from: is missing",
+        ),
+        (
+            "/address",
+            json!({"from": "envoy", "trusted_hops": 1}),
+            "address.trusted_hops: has no meaning with from: envoy; set Envoy's xff_num_trusted_hops instead",
+        ),
+        (
+            "/address",
+            json!({"from": "x-forwarded-for", "trusted_hops": -1}),
+            &format!("address.trusted_hops: {whole}, found the number -1"),
+        ),
+        (
+            "/address",
+            json!({"from": "x-forwarded-for", "trusted_hops": 33}),
+            &format!("address.trusted_hops: {whole}, found the number 33"),
+        ),
+        (
+            "/address",
+            json!({"from": "x-forwarded-for", "hops": 1}),
+            "address.hops: unknown field",
+        ),
+    ]);
+}

@@ -63,6 +63,12 @@ mod raw {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        pub(super) fn proxy_set_property(
+            path: *const u8,
+            path_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
         pub(super) fn proxy_get_shared_data(
             key: *const u8,
             key_size: usize,
@@ -218,6 +224,13 @@ pub(super) fn property(path: &[u8]) -> Result<Vec<u8>> {
         raw::proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size)
     })?;
     Ok(take_over(data, size))
+}
+
+/// Envoy keeps it as filter state, under `wasm.` and the path.
+pub(super) fn set_property(path: &[u8], value: &[u8]) -> Result<()> {
+    check("a change of a property", unsafe {
+        raw::proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len())
+    })
 }
 
 /// A value of shared data and its version.

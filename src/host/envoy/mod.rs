@@ -265,6 +265,11 @@ impl StreamIo for EnvoyStream {
         ));
     }
 
+    fn note(&self, name: &str, value: &[u8]) {
+        self.vm
+            .tell(hostcalls::set_property(name.as_bytes(), value));
+    }
+
     fn caller_address(&self) -> Option<Vec<u8>> {
         hostcalls::property(hostcalls::SOURCE_ADDRESS).ok()
     }

@@ -19,6 +19,8 @@ pub struct SimulatedStream {
     pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The response's headers as they stand.
     pub response: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What was noted for the access log.
+    pub notes: Vec<(Vec<u8>, Vec<u8>)>,
     /// The filter's own answer.
     pub reply: Option<LocalReply>,
     /// A waiting request was let go on.
@@ -189,6 +191,10 @@ impl StreamIo for SimulatedIo {
 
     fn set_response_header(&self, name: &str, value: &[u8]) {
         self.with(|stream| replace(&mut stream.response, name.as_bytes(), value));
+    }
+
+    fn note(&self, name: &str, value: &[u8]) {
+        self.with(|stream| replace(&mut stream.notes, name.as_bytes(), value));
     }
 
     fn caller_address(&self) -> Option<Vec<u8>> {

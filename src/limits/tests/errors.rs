@@ -94,7 +94,7 @@ fn the_gate_keeps_its_count_whatever_becomes_of_the_request() {
     let worker = world.worker();
     let gate = |expected: &str| {
         let count = worker.limits.gate(&worker.host, b"192.0.2.1").unwrap();
-        assert_eq!(count.fields()[3].1, expected);
+        assert_eq!(count.fields(Tell::ALL)[3].1, expected);
     };
     gate("8");
     worker.host.refuse(|_, cell| cell.table == b'c');

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config;
+use crate::config::policy::Tell;
 use crate::host::CellName;
 use crate::host::simulated::{Process, SimulatedHost};
 
@@ -84,7 +85,7 @@ impl Worker {
     }
 
     fn remaining(&self, client: &str, route: usize) -> u64 {
-        let fields = self.admit(client, route).fields();
+        let fields = self.admit(client, route).fields(Tell::ALL);
         fields[3].1.parse().unwrap()
     }
 
@@ -167,13 +168,15 @@ fn limits_in_several_cells_are_all_left_alone_when_one_is_full() {
     assert!(!worker.admit("acme", 0).is_refused());
     let refused = worker.admit("other", 0);
     assert_eq!(refused.full().collect::<Vec<_>>(), ["everyone"]);
-    let fields = refused.fields();
+    let fields = refused.fields(Tell::ALL);
     assert_eq!(
         fields[0].1,
         "\"plan\";q=10;w=3600, \"per-route\";q=5;w=3600, \"everyone\";q=1;w=3600"
     );
     assert_eq!(fields[1].1, "\"everyone\";r=0;t=3600");
-    let levels: Vec<_> = (0..3).map(|_| worker.admit("other", 0).fields()).collect();
+    let levels: Vec<_> = (0..3)
+        .map(|_| worker.admit("other", 0).fields(Tell::ALL))
+        .collect();
     assert!(levels.iter().all(|level| level == &levels[0]), "{levels:?}");
 }
 

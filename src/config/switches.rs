@@ -1,0 +1,86 @@
+//! What operators can do without: fields that tell callers, headers that tell agents, and the question for an address.
+
+use super::policy::{AddressSource, AgentsSee, Tell};
+use super::reader::Spot;
+
+/// Words of a list, each with its place in what [`chosen`] answers.
+type Words = [(&'static str, usize)];
+
+const TELL: &Words = &[("ratelimit", 0), ("openai", 1)];
+
+const SEEN: &Words = &[
+    ("client", 0),
+    ("plan", 1),
+    ("team", 2),
+    ("roles", 3),
+    ("agent", 4),
+    ("route", 5),
+];
+
+const MOST_WORDS: usize = 6;
+
+const FROM: [(&str, bool); 2] = [("envoy", false), ("x-forwarded-for", true)];
+
+/// Addresses that are added by more proxies than this are nobody's any more.
+const HOPS: std::ops::RangeInclusive<u32> = 0..=32;
+
+pub(super) const ADDRESS_FIELDS: &[&str] = &["from", "trusted_hops"];
+
+/// What callers are told of their limits: all, unless it is written.
+pub(super) fn tell(spot: Option<&Spot<'_>>) -> Tell {
+    let [ratelimit, openai, ..] = chosen(spot, TELL);
+    Tell { ratelimit, openai }
+}
+
+/// What agents are told of a request: all, unless it is written.
+pub(super) fn agents_see(spot: Option<&Spot<'_>>) -> AgentsSee {
+    let [client, plan, team, roles, agent, route] = chosen(spot, SEEN);
+    AgentsSee {
+        client,
+        plan,
+        team,
+        roles,
+        agent,
+        route,
+    }
+}
+
+/// Where addresses are read: from the host, unless it is written.
+#[inline(never)]
+pub(super) fn address(spot: Option<&Spot<'_>>) -> AddressSource {
+    let Some(fields) = spot.and_then(|spot| spot.fields(ADDRESS_FIELDS)) else {
+        return AddressSource::Host;
+    };
+    let forwarded = fields.need("from").and_then(|from| from.choice(&FROM));
+    let hops = fields.get("trusted_hops");
+    if let (Some(false), Some(hops)) = (forwarded, &hops) {
+        hops.fault("has no meaning with from: envoy; set Envoy's xff_num_trusted_hops instead");
+        return AddressSource::Host;
+    }
+    let trusted_hops = hops.and_then(|hops| hops.whole_u32(HOPS)).unwrap_or(0);
+    match forwarded {
+        Some(true) => AddressSource::ForwardedFor {
+            trusted_hops: usize::try_from(trusted_hops).unwrap_or(0),
+        },
+        _ => AddressSource::Host,
+    }
+}
+
+/// Which words stand in a list, each at most once; all, if no list is written.
+#[inline(never)]
+fn chosen(spot: Option<&Spot<'_>>, words: &Words) -> [bool; MOST_WORDS] {
+    let Some(items) = spot.and_then(|spot| spot.list(words.len())) else {
+        return [true; MOST_WORDS];
+    };
+    let mut chosen = [false; MOST_WORDS];
+    for item in items {
+        let word = item.choice(words);
+        if let Some(chosen) = word.and_then(|word| chosen.get_mut(word)) {
+            if *chosen {
+                item.fault("stands here twice; once is enough");
+            }
+            *chosen = true;
+        }
+    }
+    chosen
+}
