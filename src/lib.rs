@@ -17,6 +17,7 @@
 //! | [`config`] | each field of the configuration: what it means, its default and its bounds; how faults are told |
 //! | [`state`] | how records lie in shared memory, how it is changed by many workers, and what goes when it is full |
 //! | [`host`] | what is asked of Envoy; time; headers as bytes; how often one line is logged |
+//! | `sort` | how the few are sorted |
 //! | [`text`] | what names, tokens, escapes and reserved headers are, wherever they stand |
 
 #![cfg_attr(
@@ -42,5 +43,6 @@ pub mod limits;
 mod memory;
 pub mod reply;
 pub mod routing;
+mod sort;
 pub mod state;
 pub mod text;

@@ -10,6 +10,7 @@ use super::policy::{
 };
 use super::reader::Spot;
 use super::{names, paths, time};
+use crate::sort::sort_by;
 use crate::text::hex;
 
 const MOST_KEY_SOURCES: usize = 16;
@@ -375,6 +376,6 @@ fn callout_headers(spot: &Spot<'_>) -> Vec<(String, String)> {
         }
     }
     // The order of names, since a Struct does not keep that of the document.
-    headers.sort();
+    sort_by(&mut headers, Ord::cmp);
     headers
 }

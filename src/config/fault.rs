@@ -1,6 +1,7 @@
 //! What is wrong with a document and where: faults are collected while it is read, and told all at once in the order
 //! of the document.
 
+use crate::sort::sort_by;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
@@ -231,7 +232,9 @@ impl Log {
         if faults.is_empty() {
             return None;
         }
-        faults.sort_by(|left, right| left.positions.cmp(&right.positions));
+        sort_by(&mut faults, |left, right| {
+            left.positions.cmp(&right.positions)
+        });
         Some(Faults {
             told: faults,
             untold: self.untold.get(),

@@ -7,6 +7,7 @@ use super::document::shown;
 use super::names;
 use super::policy::{Each, Limit, Plan, PlanId, Rate};
 use super::reader::{Fields, Spot};
+use crate::sort::sort_by;
 
 /// The name under which callers are told of a plan's requests.
 const OF_PLAN: &str = "plan";
@@ -53,7 +54,7 @@ pub(super) fn plans(spot: Option<&Spot<'_>>) -> Vec<Plan> {
             }
         })
         .collect();
-    plans.sort_by(|left, right| left.name.cmp(&right.name));
+    sort_by(&mut plans, |left, right| left.name.cmp(&right.name));
     plans
 }
 

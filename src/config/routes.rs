@@ -11,6 +11,7 @@ use super::policy::{
 };
 use super::reader::{Fields, Spot};
 use super::{names, paths};
+use crate::sort::sort_by;
 use crate::text::escapes::canonical;
 
 const MOST_AGENTS: usize = 1024;
@@ -79,7 +80,7 @@ pub(super) fn agents(spot: Option<&Spot<'_>>) -> Vec<Agent> {
     if agents.is_empty() {
         spot.fault("there must be at least one agent");
     }
-    agents.sort_by(|left, right| left.name.cmp(&right.name));
+    sort_by(&mut agents, |left, right| left.name.cmp(&right.name));
     agents
 }
 

@@ -11,6 +11,7 @@ use super::receipt::Owed;
 use super::upkeep::Upkeep;
 use super::weigh::{Claim, Weighed};
 use crate::host::{CellName, Host, Swap, Version};
+use crate::sort::sort_by_key;
 use crate::state::{self, Decision, Grid, StateError};
 
 /// Counts a request against all claims, or against none of them. What comes back is in the claims' order.
@@ -31,7 +32,7 @@ pub(super) fn count<H: Host>(
 /// How the limits stand without a request that is refused for another reason. Nothing is taken.
 pub(super) fn look<H: Host>(host: &H, claims: &[Claim<'_>]) -> Result<Admission, StateError> {
     let mut sorted = claims.to_vec();
-    sorted.sort_by_key(|claim| claim.cell);
+    sort_by_key(&mut sorted, |claim| claim.cell);
     let cells = LookedAt::all(host, &sorted)?;
     let standings = cells.into_iter().flat_map(|cell| cell.weighed.standings);
     Ok(Admission::looked_at(standings.collect()))
@@ -57,7 +58,7 @@ fn in_several_cells<H: Host>(
     claims: &[Claim<'_>],
 ) -> Result<Admission, StateError> {
     let mut sorted: Vec<(usize, Claim<'_>)> = claims.iter().copied().enumerate().collect();
-    sorted.sort_by_key(|(_, claim)| claim.cell);
+    sort_by_key(&mut sorted, |(_, claim)| claim.cell);
     let (order, sorted): (Vec<usize>, Vec<Claim<'_>>) = sorted.into_iter().unzip();
     let mut cells = LookedAt::all(host, &sorted)?;
     let full_at_once = cells.iter().any(|cell| cell.weighed.refused);
@@ -83,7 +84,7 @@ fn in_several_cells<H: Host>(
     }
     let standings = cells.into_iter().flat_map(|cell| cell.weighed.standings);
     let mut standings: Vec<_> = order.into_iter().zip(standings).collect();
-    standings.sort_by_key(|(place, _)| *place);
+    sort_by_key(&mut standings, |(place, _)| *place);
     let standings = standings.into_iter().map(|(_, standing)| standing);
     Ok(Admission::new(standings.collect(), refused))
 }

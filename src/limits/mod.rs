@@ -36,6 +36,7 @@ use rustc_hash::FxHashMap;
 
 use crate::config::policy::{Each, Limit, PlanId, Policy, RouteId};
 use crate::host::Host;
+use crate::sort::sort_by;
 use crate::state::{Grid, Hashed, SeededHash, State, StateError, counters};
 
 pub use admission::Admission;
@@ -147,7 +148,7 @@ impl Limits {
                 let methods = match first_of_name.get(name) {
                     Some(first) if *first != route.limits => {
                         let mut methods = route.methods.clone().unwrap_or_default();
-                        methods.sort_unstable();
+                        sort_by(&mut methods, Ord::cmp);
                         methods
                     }
                     _ => Vec::new(),

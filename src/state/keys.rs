@@ -5,6 +5,7 @@
 
 use super::SET_BACK;
 use crate::host::Timestamp;
+use crate::sort::sort_by_key;
 
 /// How many records a cell holds at most.
 pub const RECORDS_PER_CELL: u32 = 8;
@@ -65,7 +66,9 @@ pub fn insert(value: &[u8], new: &Record, now: Timestamp) -> Option<Vec<u8>> {
         .filter(|old| old.counts(now) && !(old.hash == &new.hash && old.realm == new.realm))
         .collect();
     // What is worth most stands first, so that what has to go goes from the end.
-    kept.sort_by_key(|record| std::cmp::Reverse((record.answer.is_some(), record.expires)));
+    sort_by_key(&mut kept, |record| {
+        std::cmp::Reverse((record.answer.is_some(), record.expires))
+    });
     let new = View::of(new);
     let fits = |kept: &[View<'_>]| {
         kept.len() < RECORDS_PER_CELL as usize
