@@ -163,6 +163,12 @@ extern "C" fn proxy_on_tick(_root: u32) {}
 extern "C" fn proxy_on_http_call_response(_: u32, _: u32, _: usize, _: usize, _: usize) {}
 
 #[unsafe(no_mangle)]
+extern "C" fn proxy_on_grpc_receive(_root: u32, _token: u32, _size: usize) {}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_grpc_close(_root: u32, _token: u32, _status: u32) {}
+
+#[unsafe(no_mangle)]
 extern "C" fn proxy_on_queue_ready(_root: u32, _queue: u32) {}
 
 #[unsafe(no_mangle)]
