@@ -7,29 +7,30 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | this one | how tables are made and found again, and how a cell is changed by many workers |
+//! | this one | how tables are made and found again |
+//! | `grid.rs` | how a cell is changed by many workers |
+//! | `hash.rs` | how records find their cells, which no caller can foresee |
 //! | `keys.rs` | how a remembered key is laid out, and which goes when a cell is full |
 //! | `counters.rs` | the same for counters |
 //! | `room.rs` | for how many keys and clients a table has room |
 
 pub mod counters;
+mod grid;
+mod hash;
 pub mod keys;
 pub mod room;
 
 use std::fmt;
 use std::time::Duration;
 
-use siphasher::sip128::{Hasher128, SipHasher13};
-
 use crate::config::policy::Tables;
-use crate::host::{CellName, Host, HostError, Swap, Version};
+use crate::host::{CellName, Host, HostError};
+
+pub use grid::{Decision, Grid, StateError, read};
+pub use hash::{Hashed, SeededHash};
 
 /// By less than this, clocks of cores differ or are slewed; a clock that is behind by more was set back.
 const SET_BACK: Duration = Duration::from_secs(1);
-
-/// How often a change of one cell is tried again before it is given up. Some worker makes progress at each try, so
-/// this is only reached when a cell is fought over by far more workers than a machine has.
-const ATTEMPTS: usize = 1_000;
 
 /// How records are laid out. It stands in the names of all cells: whoever changes the layout changes this, and no module
 /// reads records that it does not understand.
@@ -38,8 +39,8 @@ const LAYOUT: u8 = b'3';
 /// The layouts before it. The first one's names had a slash here.
 const EARLIER_LAYOUTS: [u8; 2] = [b'/', b'2'];
 
-/// At most so many names of routes are kept with the tables.
-const MOST_TOGETHER: usize = 64;
+/// The hashes of at most so many routes' names are kept with the tables.
+const MOST_ROUTES_KEPT: usize = 64;
 
 /// The tables of one gateway.
 #[derive(Debug)]
@@ -151,7 +152,7 @@ impl State {
         }
         let seed = host.seed()?;
         let hash = SeededHash::new(seed);
-        let together = together.iter().take(MOST_TOGETHER);
+        let together = together.iter().take(MOST_ROUTES_KEPT);
         let foundation_laid = Foundation {
             tables: wanted,
             seed,
@@ -241,166 +242,6 @@ impl Foundation {
             seed: *seed,
             together: together.iter().copied().map(u64::from_le_bytes).collect(),
         })
-    }
-}
-
-/// A fixed number of shared cells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Grid {
-    table: u8,
-    cells: u32,
-}
-
-impl Grid {
-    fn new(table: u8, cells: u32) -> Self {
-        Self {
-            table,
-            cells: cells.max(1),
-        }
-    }
-
-    fn create<H: Host>(&self, host: &H) -> Result<(), HostError> {
-        (0..self.cells).try_for_each(|number| host.create_cell(self.cell(number), &[]))
-    }
-
-    /// The cell where a record with this hash lives.
-    #[must_use]
-    pub fn locate(&self, hash: u64) -> CellName {
-        // The upper half of the product spreads the hash over the cells without a division.
-        let number = ((hash >> 32) * u64::from(self.cells)) >> 32;
-        self.cell(u32::try_from(number).unwrap_or(0))
-    }
-
-    /// True if the cell is one of this table.
-    #[must_use]
-    pub fn holds(&self, cell: CellName) -> bool {
-        self.table == cell.table
-    }
-
-    /// How many cells there are.
-    #[must_use]
-    pub fn cells(&self) -> u32 {
-        self.cells
-    }
-
-    fn cell(&self, number: u32) -> CellName {
-        CellName {
-            layout: LAYOUT,
-            table: self.table,
-            number,
-        }
-    }
-
-    /// Changes a cell by a pure function of its value (and of the time, if it reads the clock then: a time read before
-    /// the cell is not one to decide by, since a faster worker may have written a later one), tried again as long as other
-    /// workers are faster.
-    ///
-    /// # Errors
-    /// When the cell does not exist, the host refuses, or the cell is fought over beyond reason. Nothing was changed
-    /// then.
-    pub fn update<H: Host, T>(
-        host: &H,
-        cell: CellName,
-        mut decide: impl FnMut(Vec<u8>) -> Decision<T>,
-    ) -> Result<T, StateError> {
-        for _ in 0..ATTEMPTS {
-            let (value, version) = read(host, cell)?;
-            match decide(value) {
-                Decision::Keep(outcome) => return Ok(outcome),
-                Decision::Replace(value, outcome) => match host.swap_cell(cell, &value, version) {
-                    Swap::Done => return Ok(outcome),
-                    Swap::Changed => {}
-                    Swap::Failed => return Err(StateError::Refused),
-                },
-            }
-        }
-        Err(StateError::Contended)
-    }
-}
-
-/// A cell that must be there.
-///
-/// # Errors
-/// When it is not, or the host refuses.
-pub fn read<H: Host>(host: &H, cell: CellName) -> Result<(Vec<u8>, Version), StateError> {
-    let value = host.read_cell(cell).map_err(|_| StateError::Refused)?;
-    value.ok_or(StateError::NoCell)
-}
-
-/// What to do with a cell's value, and what came of it.
-#[derive(Debug)]
-pub enum Decision<T> {
-    /// Leave it.
-    Keep(T),
-    /// Put this in its place.
-    Replace(Vec<u8>, T),
-}
-
-/// Shared state could not be changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StateError {
-    /// The cell was not created at the start.
-    NoCell,
-    /// The host refuses to read or change it.
-    Refused,
-    /// Too many workers change it at once.
-    Contended,
-}
-
-impl fmt::Display for StateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoCell => "the shared cell does not exist",
-            Self::Refused => "the host refuses the shared cell",
-            Self::Contended => "too many workers change the shared cell at once",
-        })
-    }
-}
-
-impl std::error::Error for StateError {}
-
-/// A hash that nobody outside can predict: its seed is drawn once per process, so that no caller can choose
-/// names that fall into one cell.
-#[derive(Debug, Clone, Copy)]
-pub struct SeededHash {
-    seed: [u8; 16],
-}
-
-/// A hash in two independent halves: one leads to a cell, the other tells a record from its neighbours there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Hashed {
-    /// Leads to the cell, see [`Grid::locate`].
-    pub cell: u64,
-    /// Tells records of a cell apart.
-    pub tag: u64,
-}
-
-impl SeededHash {
-    /// A hash with this seed.
-    #[must_use]
-    pub fn new(seed: [u8; 16]) -> Self {
-        Self { seed }
-    }
-
-    /// A route, by its name.
-    fn route(&self, name: &str) -> u64 {
-        self.of(&[b"route", name.as_bytes()]).tag
-    }
-
-    /// The hash of what these parts name together. Where one part ends and the next begins counts.
-    #[must_use]
-    pub fn of(&self, parts: &[&[u8]]) -> Hashed {
-        use std::hash::Hasher;
-        let mut hasher = SipHasher13::new_with_key(&self.seed);
-        for part in parts {
-            hasher.write_u64(part.len() as u64);
-            hasher.write(part);
-        }
-        let hash = hasher.finish128();
-        Hashed {
-            cell: hash.h1,
-            tag: hash.h2,
-        }
     }
 }
 
