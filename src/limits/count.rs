@@ -1,8 +1,8 @@
 //! The decision on several limits at once: all of them take the request, or none does.
 //!
 //! Limits in one cell are decided by one compare-and-swap. Several cells are all looked at first, then taken in the order
-//! of their names, the same in every worker, and given back if one has filled up meanwhile or cannot be reached. In that
-//! moment another request may find them fuller than a strictly serial order would have had them; never emptier.
+//! of their names, the same in every worker, and given back if a limit has filled up meanwhile or a cell cannot be reached.
+//! In that moment another request may find a bucket emptier than a strictly serial order would have left it; never fuller.
 //!
 //! What is decided is a pure function of a cell's value and of the time, which is read after it (see `weigh`).
 
@@ -23,7 +23,7 @@ pub(super) fn count<H: Host>(
     match claims {
         [] => Ok(Admission::default()),
         [first, others @ ..] if others.iter().all(|other| other.cell == first.cell) => {
-            in_one_cell(host, upkeep, *first, claims)
+            in_one_cell(host, upkeep, first.cell, claims)
         }
         _ => in_several_cells(host, upkeep, claims),
     }
@@ -43,11 +43,11 @@ pub(super) fn look<H: Host>(host: &H, claims: &[Claim<'_>]) -> Result<Admission,
 fn in_one_cell<H: Host>(
     host: &H,
     upkeep: &Upkeep,
-    first: Claim<'_>,
+    cell: CellName,
     claims: &[Claim<'_>],
 ) -> Result<Admission, StateError> {
-    let decided = update(host, first.cell, claims)?;
-    upkeep.forgotten(host, decided.forgotten, first.by_address);
+    let decided = update(host, cell, claims)?;
+    upkeep.forgotten(host, cell, decided.forgotten);
     Ok(Admission::new(decided.standings, decided.refused))
 }
 
@@ -71,9 +71,9 @@ fn in_several_cells<H: Host>(
         taken += usize::from(came == Ok(true));
     }
     for cell in cells.iter().take(taken) {
-        upkeep.forgotten(host, cell.weighed.forgotten, cell.first.by_address);
+        upkeep.forgotten(host, cell.name, cell.weighed.forgotten);
         if came != Ok(true) {
-            upkeep.correct(host, Owed::all(&cell.weighed.standings, cell.first.cell));
+            upkeep.correct(host, Owed::all(&cell.weighed.standings, cell.name));
         }
     }
     let refused = !came?;
@@ -107,7 +107,7 @@ fn update<H: Host>(host: &H, cell: CellName, claims: &[Claim<'_>]) -> Result<Wei
 
 /// A cell that was looked at before anything is taken.
 struct LookedAt<'c, 'a> {
-    first: Claim<'a>,
+    name: CellName,
     claims: &'c [Claim<'a>],
     version: Version,
     weighed: Weighed,
@@ -118,14 +118,14 @@ impl<'c, 'a> LookedAt<'c, 'a> {
     fn all<H: Host>(host: &H, claims: &'c [Claim<'a>]) -> Result<Vec<Self>, StateError> {
         let mut values = Vec::new();
         for claims in claims.chunk_by(|one, other| one.cell == other.cell) {
-            let first = *claims.first().ok_or(StateError::NoCell)?;
-            values.push((first, claims, state::read(host, first.cell)?));
+            let name = claims.first().ok_or(StateError::NoCell)?.cell;
+            values.push((name, claims, state::read(host, name)?));
         }
         let clock = host.now();
         let cells = values
             .into_iter()
-            .map(|(first, claims, (value, version))| Self {
-                first,
+            .map(|(name, claims, (value, version))| Self {
+                name,
                 claims,
                 version,
                 weighed: Weighed::new(value, clock, claims),
@@ -137,21 +137,21 @@ impl<'c, 'a> LookedAt<'c, 'a> {
     /// meanwhile, and nothing was taken.
     fn take<H: Host>(&mut self, host: &H) -> Result<bool, StateError> {
         let taken = self.weighed.taken(self.claims);
-        match host.swap_cell(self.first.cell, &taken, self.version) {
+        match host.swap_cell(self.name, &taken, self.version) {
             Swap::Done => return Ok(true),
             Swap::Failed => return Err(StateError::Refused),
             Swap::Changed => {}
         }
-        self.weighed = update(host, self.first.cell, self.claims)?;
+        self.weighed = update(host, self.name, self.claims)?;
         Ok(!self.weighed.refused)
     }
 
     /// Writes down what holds though the request is refused. Should another worker have been faster, the next request will.
     fn leave<H: Host>(&mut self, host: &H, upkeep: &Upkeep) {
         if let Some(value) = self.weighed.without(self.claims)
-            && host.swap_cell(self.first.cell, &value, self.version) == Swap::Done
+            && host.swap_cell(self.name, &value, self.version) == Swap::Done
         {
-            upkeep.forgotten(host, self.weighed.forgotten, self.first.by_address);
+            upkeep.forgotten(host, self.name, self.weighed.forgotten);
         }
     }
 }

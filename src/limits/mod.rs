@@ -176,7 +176,7 @@ impl Limits {
             routes,
             clients: rules(&named(Each::Client), &[], false),
             everyone: rules(&named(Each::All), &[], false),
-            upkeep: Upkeep::default(),
+            upkeep: Upkeep::new(state.address_counters),
         }
     }
 
@@ -279,8 +279,6 @@ impl Limits {
             let Some(corrected) = self.upkeep.correct(host, owed) else {
                 continue;
             };
-            let by_address = cell.is_some_and(|cell| self.address_counters.holds(cell));
-            self.upkeep.forgotten(host, corrected.forgotten, by_address);
             let taken = standings.iter_mut().filter(|standing| standing.taken);
             for (standing, debt) in taken.zip(corrected.debts) {
                 (standing.now, standing.debt) = (corrected.now, debt);
@@ -319,22 +317,21 @@ impl Limits {
     /// The record that a rule decides on. The subject leads to the cell; the rule's salt tells its records apart.
     fn claim<'a>(&self, rule: &'a Rc<Rule>, subject: &Subject<'_>, amounts: Amounts) -> Claim<'a> {
         let (kind, name) = subject.caller.subject();
-        let fixed = matches!(rule.home, Home::Fixed(_));
-        let by_address = !fixed && matches!(subject.caller, Caller::Address(_));
-        let hashed = match &rule.home {
-            Home::Fixed(hashed) => *hashed,
-            Home::Caller => *subject.hashed.get_or_init(|| self.hash.of(&[kind, name])),
-            Home::CallerOnRoute(route) => self.hash.of(&[kind, name, route]),
+        let of_caller = match subject.caller {
+            Caller::Client(_) => &self.counters,
+            Caller::Address(_) => &self.address_counters,
         };
-        let grid = if by_address {
-            &self.address_counters
-        } else {
-            &self.counters
+        let (grid, hashed) = match &rule.home {
+            Home::Fixed(hashed) => (&self.counters, *hashed),
+            Home::Caller => {
+                let hashed = subject.hashed.get_or_init(|| self.hash.of(&[kind, name]));
+                (of_caller, *hashed)
+            }
+            Home::CallerOnRoute(route) => (of_caller, self.hash.of(&[kind, name, route])),
         };
         Claim {
             rule,
             cell: grid.locate(hashed.cell),
-            by_address,
             tag: counters::tag(rule.salt, hashed.tag),
             amount: amounts.of(rule),
         }

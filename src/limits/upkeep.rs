@@ -7,8 +7,8 @@ use std::fmt;
 use log::Level;
 
 use super::receipt::{Corrected, Owed};
-use crate::host::{Host, MetricId, Throttle};
-use crate::state::StateError;
+use crate::host::{CellName, Host, MetricId, Throttle};
+use crate::state::{Grid, StateError};
 
 /// So many failures are remembered. A host that refuses its memory that often has other troubles.
 const MOST_OWED: usize = 1024;
@@ -16,6 +16,7 @@ const MOST_OWED: usize = 1024;
 /// What a gateway keeps between decisions.
 #[derive(Debug)]
 pub(super) struct Upkeep {
+    address_counters: Grid,
     owed: RefCell<Vec<Owed>>,
     log: Throttle,
     failures: Tally,
@@ -23,9 +24,10 @@ pub(super) struct Upkeep {
     forgotten_of_addresses: Tally,
 }
 
-impl Default for Upkeep {
-    fn default() -> Self {
+impl Upkeep {
+    pub(super) fn new(address_counters: Grid) -> Self {
         Self {
+            address_counters,
             owed: RefCell::default(),
             log: Throttle::default(),
             failures: Tally::new("waykeeper_limits_give_back_failures_total"),
@@ -33,16 +35,17 @@ impl Default for Upkeep {
             forgotten_of_addresses: Tally::new("waykeeper_address_counters_forgotten_total"),
         }
     }
-}
 
-impl Upkeep {
     /// Puts a cell's limits right, now or else on a later tick. `None`: not now, or not all of them.
     pub(super) fn correct<H: Host>(&self, host: &H, owed: Owed) -> Option<Corrected> {
         match owed.write(host) {
-            Ok(mut corrected) => match owed.rest(&mut corrected) {
-                None => return Some(corrected),
-                Some(rest) => self.remember(rest),
-            },
+            Ok(mut corrected) => {
+                self.forgotten(host, owed.cell, corrected.forgotten);
+                match owed.rest(&mut corrected) {
+                    None => return Some(corrected),
+                    Some(rest) => self.remember(rest),
+                }
+            }
             Err(error) => {
                 self.failed(host, error);
                 self.remember(owed);
@@ -71,9 +74,9 @@ impl Upkeep {
         }
     }
 
-    /// So many records were put out of a full cell. `of_addresses` says of which table.
-    pub(super) fn forgotten<H: Host>(&self, host: &H, records: u64, of_addresses: bool) {
-        let (tally, table) = if of_addresses {
+    /// So many records were put out of this cell, which was full.
+    pub(super) fn forgotten<H: Host>(&self, host: &H, cell: CellName, records: u64) {
+        let (tally, table) = if self.address_counters.holds(cell) {
             (&self.forgotten_of_addresses, "address_counters")
         } else {
             (&self.forgotten, "counters")

@@ -12,8 +12,6 @@ use crate::state::counters::{Debt, Record, Records, Slot};
 pub(super) struct Claim<'a> {
     pub(super) rule: &'a Rc<Rule>,
     pub(super) cell: CellName,
-    /// The cell is one of the callers that are known only by their address.
-    pub(super) by_address: bool,
     pub(super) tag: u64,
     pub(super) amount: u64,
 }

@@ -7,8 +7,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::host::Timestamp;
 
-const FORGOTTEN: &str = "waykeeper_counters_forgotten_total";
-
 #[test]
 fn a_client_with_many_limits_of_days_keeps_its_limit_of_seconds() {
     let days = (0..32).map(

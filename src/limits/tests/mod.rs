@@ -18,6 +18,8 @@ use crate::host::simulated::{Process, SimulatedHost};
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
+const FORGOTTEN: &str = "waykeeper_counters_forgotten_total";
+
 /// Limits over a process, as `document` says.
 struct World {
     process: Process,

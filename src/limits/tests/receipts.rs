@@ -337,10 +337,12 @@ fn what_finds_no_place_is_owed_as_soon_as_there_is_one() {
     assert_eq!(worker.owes(&clients[0]), (0, 0));
     worker.limits.chores(&worker.host);
     assert_eq!(worker.owes(&clients[0]), (0, 0));
+    assert_eq!(worker.host.metric(FORGOTTEN), 0);
     world.process.pass(seconds(5));
     worker.limits.chores(&worker.host);
     // It takes over a record that owes a second, and three more are used.
     assert_eq!(worker.owes(&clients[0]), (4, 3));
+    assert_eq!(worker.host.metric(FORGOTTEN), 1);
 }
 
 #[test]
