@@ -33,6 +33,9 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         limits: _,
         agents: _,
         routes,
+        tell: _,
+        agents_see: _,
+        address: _,
         tables: _,
     } = policy;
     let mut needs = Vec::new();
