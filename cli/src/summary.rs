@@ -96,7 +96,7 @@ impl fmt::Display for Summary<'_> {
         let asked = match &policy.clients.validator {
             Some(validator) => {
                 let cluster = &validator.cluster;
-                match validator.generation {
+                match validator.remember.generation {
                     1 => format!("others asked of {cluster}"),
                     raised => format!("others asked of {cluster}, generation {raised}"),
                 }

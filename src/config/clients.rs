@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::document::shown;
 use super::policy::{
-    Clients, Hold, KeySource, ListedClient, ListedKey, PlanId, UnknownPlan, Validator,
+    Clients, Hold, KeySource, ListedClient, ListedKey, PlanId, Remember, UnknownPlan, Validator,
 };
 use super::reader::Spot;
 use super::{names, paths, time};
@@ -18,8 +18,6 @@ const MOST_KEYS: usize = 100_000;
 const MOST_HEADERS: usize = 32;
 /// The most roles that a client may have, and a route ask for. They travel in one header, and are remembered with the key.
 pub const MOST_ROLES: usize = 16;
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// Room for a number that was counted up, and for one made of a date or a time. Beyond it a double skips numbers, so
 /// two generations could be one.
@@ -330,32 +328,40 @@ fn validator(spot: &Spot<'_>) -> Option<Validator> {
         .get("headers")
         .map(|headers| callout_headers(&headers))
         .unwrap_or_default();
-    let remember = fields.get("remember");
-    let remember = remember
-        .as_ref()
-        .and_then(|remember| remember.fields(REMEMBER_FIELDS));
-    let remembered = |name: &str, default: u64| {
-        remember
-            .as_ref()
-            .and_then(|remember| remember.get(name))
-            .and_then(|spot| spot.duration(Duration::ZERO..=DAY))
-            .unwrap_or(Duration::from_secs(default))
-    };
-    let generation = remember
-        .as_ref()
-        .and_then(|remember| remember.get("generation"))
-        .and_then(|spot| spot.whole(GENERATIONS))
-        .unwrap_or(1);
+    let remember = fields
+        .get("remember")
+        .map_or(Remember::DEFAULT, |spot| remember(&spot));
     Some(Validator {
         cluster: cluster?.to_owned(),
         path: path?.to_owned(),
         timeout,
         max_pending,
         headers,
-        remember_valid: remembered("valid", 300),
-        remember_invalid: remembered("invalid", 10),
-        generation,
+        remember,
     })
+}
+
+fn remember(spot: &Spot<'_>) -> Remember {
+    let default = Remember::DEFAULT;
+    let Some(fields) = spot.fields(REMEMBER_FIELDS) else {
+        return default;
+    };
+    let time = |name: &str, default| {
+        let written = fields.get(name);
+        let time = written.and_then(|spot| spot.duration(Duration::ZERO..=Remember::LONGEST));
+        time.unwrap_or(default)
+    };
+    let (valid, invalid) = (
+        time("valid", default.valid),
+        time("invalid", default.invalid),
+    );
+    let generation = fields.get("generation");
+    let generation = generation.and_then(|spot| spot.whole(GENERATIONS));
+    Remember {
+        valid,
+        invalid,
+        generation: generation.unwrap_or(default.generation),
+    }
 }
 
 fn callout_headers(spot: &Spot<'_>) -> Vec<(String, String)> {

@@ -3,8 +3,9 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | `policy.rs` | what each field means once it is checked |
+//! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
 //! | `clients.rs`, `limits.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
+//! | `switches.rs` | the same of `tell`, `agents_see` and `address` |
 //! | `names.rs`, `paths.rs` | which names, headers and paths may stand there |
 //! | `units.rs`, `time.rs` | how durations, sizes, rates and points in time are written |
 //! | `document.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |

@@ -136,12 +136,38 @@ pub struct Validator {
     pub max_pending: usize,
     /// Sent with each callout; names in lower case.
     pub headers: Vec<(String, String)>,
-    /// How long a valid key is remembered, unless its answer says otherwise; 300 s unless written.
-    pub remember_valid: Duration,
-    /// How long an invalid key is remembered; 10 s unless written.
-    pub remember_invalid: Duration,
+    /// How long its answers are remembered.
+    pub remember: Remember,
+}
+
+/// How long the validator's answers are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remember {
+    /// One that a key is valid, if it has no `ttl`.
+    pub valid: Duration,
+    /// One that a key is invalid.
+    pub invalid: Duration,
     /// What was remembered under another number is not believed under this one. At least one.
     pub generation: u64,
+}
+
+impl Remember {
+    /// Unless something else is written.
+    pub const DEFAULT: Self = Self {
+        valid: Duration::from_secs(300),
+        invalid: Duration::from_secs(10),
+        generation: 1,
+    };
+
+    /// Nothing is remembered for longer, whatever is written and whatever a `ttl` says.
+    pub const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// How long an answer that a key is valid is remembered. `ttl` is its own word, in seconds.
+    #[must_use]
+    pub fn valid_for(&self, ttl: Option<u64>) -> Duration {
+        let wanted = ttl.map_or(self.valid, Duration::from_secs);
+        wanted.min(Self::LONGEST)
+    }
 }
 
 /// What the validator demands may be a secret, and so may its path be.
@@ -151,8 +177,7 @@ impl fmt::Debug for Validator {
             .field("cluster", &self.cluster)
             .field("timeout", &self.timeout)
             .field("max_pending", &self.max_pending)
-            .field("remember_valid", &self.remember_valid)
-            .field("remember_invalid", &self.remember_invalid)
+            .field("remember", &self.remember)
             .finish_non_exhaustive()
     }
 }

@@ -17,7 +17,7 @@ const SEEN: &Words = &[
     ("route", 5),
 ];
 
-const MOST_WORDS: usize = 6;
+const MOST_WORDS: usize = SEEN.len();
 
 const FROM: [(&str, bool); 2] = [("envoy", false), ("x-forwarded-for", true)];
 

@@ -12,7 +12,8 @@
 //! | `schemes.rs` | how a header with several credentials is taken apart |
 //! | `removal.rs` | how keys are taken out of headers and the query |
 //! | `subprotocols.rs` | keys in WebSocket subprotocols, and which subprotocol the caller is told |
-//! | `validator.rs` | what the validator is asked, which answers mean yes or no, and how long each is remembered |
+//! | `validator.rs` | what the validator is asked, and which answers mean yes or no |
+//! | `config/policy.rs` | how long each answer is remembered (`Remember`) |
 //! | `answer.rs` | the document in which it says yes |
 //! | `client.rs` | a client, and how it is remembered |
 //! | `recent.rs` | how long a worker trusts what it has just looked up |
@@ -300,7 +301,7 @@ impl Memory {
 /// Tells the records of one validator from those of another, under which they are not believed: in a second gateway of the
 /// same process, after a new configuration that asks elsewhere, and after one of another generation.
 fn realm(hash: &SeededHash, validator: &Validator) -> u64 {
-    let generation = validator.generation.to_le_bytes();
+    let generation = validator.remember.generation.to_le_bytes();
     let mut parts = vec![
         validator.cluster.as_bytes(),
         validator.path.as_bytes(),

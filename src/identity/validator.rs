@@ -1,4 +1,5 @@
-//! What the validator is asked, what its answer means, and how long that is remembered.
+//! What the validator is asked, and what its answer means. How long that is remembered says the configuration's
+//! [`Remember`](crate::config::policy::Remember).
 
 use std::fmt;
 use std::time::Duration;
@@ -12,9 +13,6 @@ use crate::host::{Callout, CalloutAnswer, CalloutRequest};
 
 /// Larger answers count as failure.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
-
-/// No answer is remembered for longer, whatever its `ttl` says.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the validator said of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +105,7 @@ impl Verdict {
                 .map(|answer| Self::valid(validator, answer))
                 .map_err(Failure::Answer),
             401 | 403 | 404 => Ok(Self::Invalid {
-                lasts: validator.remember_invalid,
+                lasts: validator.remember.invalid,
             }),
             status => Err(Failure::Status(*status)),
         }
@@ -122,10 +120,7 @@ impl Verdict {
                 team: answer.team,
                 roles: answer.roles,
             },
-            lasts: answer
-                .ttl
-                .map_or(validator.remember_valid, Duration::from_secs)
-                .min(LONGEST),
+            lasts: validator.remember.valid_for(answer.ttl),
         }
     }
 }

@@ -57,7 +57,7 @@ fn the_reference_means_what_its_page_says() {
         validator.headers,
         [("x-gateway".to_owned(), "waykeeper".to_owned())]
     );
-    assert_eq!(validator.remember_valid, Duration::from_secs(300));
+    assert_eq!(validator.remember.valid, Duration::from_secs(300));
 
     let chat = &policy.routes[0];
     assert_eq!(chat.name, "/v1/chat/completions");
@@ -131,12 +131,12 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(validator.timeout, Duration::from_secs(1));
     assert_eq!(
         (
-            validator.remember_valid.as_secs(),
-            validator.remember_invalid.as_secs()
+            validator.remember.valid.as_secs(),
+            validator.remember.invalid.as_secs()
         ),
         (300, 10)
     );
-    assert_eq!(validator.generation, 1);
+    assert_eq!(validator.remember.generation, 1);
     assert_eq!(validator.max_pending, 1024);
     let hold = policy.clients.hold;
     assert_eq!((hold.request, hold.worker), (4 << 20, 128 << 20));
@@ -179,7 +179,7 @@ fn a_whole_number_may_be_written_in_any_way() {
     ] {
         let policy = load(document(written).as_bytes()).unwrap();
         assert_eq!(
-            policy.clients.validator.unwrap().generation,
+            policy.clients.validator.unwrap().remember.generation,
             generation,
             "{written}"
         );
