@@ -3,7 +3,7 @@
 use super::policy::{AddressSource, AgentsSee, Tell};
 use super::reader::Spot;
 
-/// Words of a list, each with its place in what [`chosen`] answers.
+/// Words of a list, each with its place in the answer of [`chosen`].
 type Words = [(&'static str, usize)];
 
 const TELL: &Words = &[("ratelimit", 0), ("openai", 1)];
@@ -21,7 +21,7 @@ const MOST_WORDS: usize = SEEN.len();
 
 const FROM: [(&str, bool); 2] = [("envoy", false), ("x-forwarded-for", true)];
 
-/// Addresses that are added by more proxies than this are nobody's any more.
+/// How many proxies may stand before the host. Nobody has more.
 const HOPS: std::ops::RangeInclusive<u32> = 0..=32;
 
 pub(super) const ADDRESS_FIELDS: &[&str] = &["from", "trusted_hops"];

@@ -71,8 +71,8 @@ impl From<Flow> for TrailersStatus {
 }
 
 /// Runs `f` on the VM. No hostcall that `f` makes calls back into it, so it is never borrowed twice: what Envoy has to tell
-/// at once, as that a callout has failed, it tells after the callback. Were it otherwise, `otherwise` would stand, and not
-/// a trap.
+/// at once, as that a callout has failed, it tells after the callback. If it were, `otherwise` would be the answer,
+/// and not a trap.
 fn vm<T>(otherwise: T, f: impl FnOnce(&mut Vm) -> T) -> T {
     VM.with(|vm| match vm.try_borrow_mut() {
         Ok(mut vm) => f(&mut vm),

@@ -76,8 +76,8 @@ pub const STATUS_TEXT_BYTES: usize = 256;
 const UNKNOWN: u8 = 2;
 
 impl CalloutAnswer {
-    /// A status of gRPC's other than OK, as a host reports it. A number that gRPC does not know means "unknown", by its rules; and
-    /// so does OK where there is no message.
+    /// A status of gRPC's other than OK, as a host reports it. A number that gRPC does not know means "unknown", by its
+    /// rules; and so does OK where there is no message.
     #[must_use]
     pub fn status(status: u32, text: &[u8]) -> Self {
         let status = u8::try_from(status).ok();

@@ -40,14 +40,16 @@ pub use time::{Timestamp, seconds_up};
 /// # What a host promises
 /// The gateway relies on this; another host must keep to it.
 ///
-/// - **It never calls back during a call.** While the gateway is in a callback, the host does not call it again, whatever was
-///   asked for: an answer that is there at once, the end of a stream that was reset, an event by [`Self::wake`] come in
+/// - **It never calls back during a call.** While the gateway is in a callback, the host does not call it again, whatever
+///   was asked for: an answer that is there at once, the end of a stream that was reset, an event by [`Self::wake`] come in
 ///   a later callback. A gateway belongs to one thread.
-/// - **Each stream has its order.** Its request's headers come first and its end comes last, once; no callback of it follows. The host
-///   lends [`Self::Stream`] in the stream's own callbacks only, and whatever happens to a stream is asked for there.
-/// - **Answers go to the gateway**, in any order, each with its [`CalloutId`] and at most once. An answer may get lost, for example
-///   where the host gives it to the stream that was at hand, and that stream is gone: the gateway gives up by its own clock.
-///   Callouts under way are lost with the gateway. An answer to a callout that was refused, or that nobody sent, does no harm.
+/// - **Each stream has its order.** Its request's headers come first and its end comes last; no callback of it follows, but
+///   for its end once more. The host lends [`Self::Stream`] in the stream's own callbacks only, and whatever happens to a
+///   stream is asked for there.
+/// - **Answers go to the gateway**, in any order, each with its [`CalloutId`] and at most once. An answer may get lost, for
+///   example where the host gives it to the stream that was at hand, and that stream is gone: the gateway gives up by its own
+///   clock. Callouts under way are lost with the gateway. An answer to a callout that was refused, or that nobody sent, does
+///   no harm.
 /// - **What fails says so.** The gateway waits for an answer or an event only after an `Ok`.
 pub trait Host: 'static {
     /// How a stream is reached.
@@ -90,8 +92,8 @@ pub trait Host: 'static {
     /// When the host has no such event to give.
     fn wake(&self, stream: StreamId) -> Result<(), HostError>;
 
-    /// Sends a request of the filter's own. The answer comes in a later callback, whatever stream is at hand when it is sent,
-    /// or none.
+    /// Sends a request of the filter's own. The answer comes in a later callback, whatever stream is at hand when it is
+    /// sent, or none.
     ///
     /// # Errors
     /// When it cannot be sent: no such cluster, none of its hosts is there, or too many are under way.
@@ -113,8 +115,8 @@ pub trait Host: 'static {
 /// What the filter asks of its host about one stream.
 ///
 /// The host lends it for the time of one of that stream's own callbacks, in which alone a stream can be reached; nothing
-/// keeps it for longer. What is asked of it that the host cannot do, as a change of headers that have gone on, changes nothing.
-/// After [`Self::reply`] or [`Self::reset`] the gateway asks no more of a stream but its end.
+/// keeps it for longer. What the host cannot do any more, such as a change of headers that have gone on, changes nothing. After
+/// [`Self::reply`] or [`Self::reset`] the gateway asks no more of a stream but its end.
 pub trait StreamIo: Clone + 'static {
     /// All headers of the request, in one pass.
     ///
@@ -128,8 +130,8 @@ pub trait StreamIo: Clone + 'static {
     /// Removes the request's header, all its values.
     fn remove_request_header(&self, name: &[u8]);
 
-    /// The bytes of the request's body from `start` on, `most` at most. Only while a piece of it arrives, and only of what is
-    /// at hand then: the new piece, or all that was collected.
+    /// The bytes of the request's body from `start` on, `most` at most. Only while a piece of it arrives, and only of what
+    /// is at hand then: the new piece, or all that was collected.
     ///
     /// # Errors
     /// When the host does not give them.

@@ -38,8 +38,8 @@ pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Fact
     }
 }
 
-/// What one of the names of a request is called in a header, which its agent gets and the access log can read, and in the
-/// note, which only the access log can.
+/// One of the names that a request goes by: what it is called in a header, which the agent gets and the access log reads, and
+/// in the note, which the access log alone reads.
 struct Name {
     header: &'static str,
     noted: &'static str,
@@ -74,7 +74,7 @@ impl<'s, S: StreamIo> Names<'s, S> {
         Self { stream, note }
     }
 
-    /// What every request is told by, as far as it is known.
+    /// Tells the four names that the access log has of every request, as far as they are known.
     fn tell_all_of(&mut self, compiled: &Compiled, facts: &Facts) {
         let client = facts.client.as_ref();
         let plan = client
@@ -116,8 +116,8 @@ impl<'s, S: StreamIo> Names<'s, S> {
     }
 }
 
-/// Tells the access log of a request that is refused what it would have been told of it, and lets a refusal's `upgrade` through to the
-/// caller: Envoy takes it out of answers to requests that ask for none.
+/// Tells the access log of a request that is refused: in headers or in the note, as of one that goes on. And it lets a
+/// refusal's `upgrade` through to the caller, which Envoy takes out of answers to requests that ask for none.
 pub(super) fn refuse<S: StreamIo>(
     stream: &S,
     compiled: &Compiled,

@@ -1,15 +1,15 @@
 //! How much callers have the gateway hold before anybody knows who they are.
 //!
 //! Such a request waits with its headers and what has come of its body, for the validator or for the rest of the body. What
-//! one of them may have held is bounded, and so is what all of them may in one worker: else whoever sends keys that nobody
-//! knows could fill the memory.
+//! one of them may have held is bounded, and so is what all of them may in one worker; otherwise callers with made-up keys could
+//! fill the memory.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::config::policy::Hold;
 
-/// What is held in this worker for callers whom nobody knows yet.
+/// What is held in this worker for callers that nobody knows yet.
 #[derive(Debug)]
 pub(super) struct Holds {
     bounds: Hold,

@@ -8,11 +8,12 @@
 //! |---|---|
 //! | `walk.rs` | the stages in their order, and with which refusal each may end the walk |
 //! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
-//! | `request.rs` | what is taken out of a request; when an upgrade is refused |
-//! | `forward.rs` | headers for the agent; what is added to its answer: limits, a longer `Retry-After`, a subprotocol |
-//! | `stream.rs` | what is known of a request; when its stream is silent for too long |
+//! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
+//! | `forward.rs` | headers for the agent, and notes of the names that it does not see; what is added to its answer: limits, a longer `Retry-After`, a subprotocol |
+//! | `stream.rs`, `idle.rs` | what is known of a request; when its stream is silent for too long |
 //! | `body.rs` | how much of a request's body has come, and when it is too large |
 //! | `hold.rs` | how much callers have the gateway hold before anybody knows who they are |
+//! | `shared.rs`, `compiled.rs` | what requests share: a configuration made ready, its host, questions and counts |
 //! | `questions.rs` | who waits for which answer, and when a lost one is given up |
 //! | `failure.rs` | what becomes of a request when a stage cannot do its work |
 //! | `telemetry.rs` | every metric, and every line of the log that traffic can cause |
@@ -326,7 +327,7 @@ impl<H: Host> Shared<H> {
         }
     }
 
-    /// Keeps what has come of a request that waits. What is kept for callers whom nobody knows is bounded.
+    /// Keeps what has come of a request that waits. What is kept for callers that nobody knows is bounded.
     fn hold(&self, stream: &mut Stream<H::Stream>) -> Result<Flow, Refusal> {
         let mut facts = stream.common.facts.borrow_mut();
         let collects = facts

@@ -89,8 +89,8 @@ impl Request {
             .is_some_and(|value| value.starts_with(b"application/grpc"))
     }
 
-    /// The address that the farthest trusted proxy saw, by `x-forwarded-for`: each appends whom it was called by, the last one
-    /// Envoy. What stands to the left of it is the caller's own word, and never read. `None`: too few have written there, or
+    /// The address that the farthest trusted proxy saw, by `x-forwarded-for`: each proxy appends its caller's, and Envoy comes
+    /// last. What stands to the left of it is the caller's own word, and never read. `None`: too few have written there, or
     /// something that is no address.
     #[inline(never)]
     pub(super) fn forwarded_address(&self, trusted_hops: usize) -> Option<IpAddr> {

@@ -56,7 +56,7 @@ impl Telemetry {
         }
     }
 
-    /// Shared memory was asked for a key.
+    /// A key was looked up. `hit`: it is known without asking.
     pub(super) fn remembered<H: Host>(&self, host: &H, hit: bool) {
         let [miss_metric, hit_metric] = &self.remembered;
         let (cell, outcome) = if hit {

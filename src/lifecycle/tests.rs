@@ -826,7 +826,7 @@ fn a_body_that_grows_beyond_its_bound_is_refused() {
 
 // === bodies ===
 
-/// A world with a route whose agent gets whole bodies only, and little room for callers whom nobody knows.
+/// A world with a route whose agent gets whole bodies only, and little room for callers that nobody knows.
 fn collecting() -> World {
     World::with(|document| {
         document["routes"].as_array_mut().unwrap().extend([
@@ -843,7 +843,7 @@ impl World {
             .on_request_body(id, &self.host.io(id), size, end)
     }
 
-    /// What is held for callers whom nobody knows.
+    /// What is held for callers that nobody knows.
     fn held(&self) -> u64 {
         let held = |stream: &Stream<_>| stream.held.as_ref().map_or(0, hold::Held::bytes);
         self.gateway.streams.values().map(held).sum()

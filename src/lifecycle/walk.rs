@@ -229,7 +229,7 @@ impl<H: Host> Walk<H> {
         }
     }
 
-    /// Asks the limits with whom the request is counted for.
+    /// Asks the limits about the caller that the request is counted for, and its plan.
     fn with_caller<T>(
         &self,
         request: &Request,

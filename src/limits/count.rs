@@ -146,7 +146,7 @@ impl<'c, 'a> LookedAt<'c, 'a> {
         Ok(!self.weighed.refused)
     }
 
-    /// Writes down what holds though the request is refused. Should another worker have been faster, the next request will.
+    /// Writes down what holds though the request is refused. If another worker was faster, the next request will.
     fn leave<H: Host>(&mut self, host: &H, upkeep: &Upkeep) {
         if let Some(value) = self.weighed.without(self.claims)
             && host.swap_cell(self.name, &value, self.version) == Swap::Done

@@ -7,14 +7,14 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | this one | which limits a request counts against, and in which cell each is counted |
+//! | this one | which limits a request counts against, and in which cell each is counted; what `release` and `settle` promise |
 //! | `together.rs` | which counters of a client lie in one cell |
-//! | `gcra.rs` | when a bucket is full, and what a limit that was changed makes of it |
+//! | `gcra.rs` | when a bucket holds enough, and what a limit that was changed makes of it |
 //! | `count.rs` | the decision on several limits, over several cells |
 //! | `weigh.rs` | the decision in one cell, and who makes room in a full one |
 //! | `admission.rs`, `standing.rs` | what the decision came to, and the time until the next request fits |
 //! | `receipt.rs` | what is given back of what was taken, and what is taken beyond it |
-//! | `headers.rs` | the fields by which the caller is told |
+//! | `headers.rs` | the fields by which the caller is told, as far as the configuration wants them |
 //! | `subject.rs` | whom a limit is counted for, and which addresses are one |
 //! | `upkeep.rs` | what is given back later, and what is said of forgotten counters |
 

@@ -7,7 +7,7 @@
 //! of the cell changed in any other way (the clock was set back, a record was put out, another configuration counted
 //! in another unit or in a smaller bucket), a new era has begun, and nothing is given back.
 //!
-//! What was used beyond what was taken is owed in any case, be it below empty.
+//! What was used beyond what was taken is owed in any case, even below empty.
 
 use std::rc::Rc;
 
