@@ -7,7 +7,7 @@
 //! What is decided is a pure function of a cell's value and of the time, which is read after it (see `weigh`).
 
 use super::admission::Admission;
-use super::receipt::Owed;
+use super::receipt::Corrections;
 use super::upkeep::Upkeep;
 use super::weigh::{Claim, Weighed};
 use crate::host::{CellName, Host, Swap, Version};
@@ -73,7 +73,8 @@ fn in_several_cells<H: Host>(
     for cell in cells.iter().take(taken) {
         upkeep.forgotten(host, cell.name, cell.weighed.forgotten);
         if came != Ok(true) {
-            upkeep.correct(host, Owed::all(&cell.weighed.standings, cell.name));
+            let corrections = Corrections::to_nothing(&cell.weighed.standings, cell.name);
+            upkeep.correct(host, corrections);
         }
     }
     let refused = !came?;

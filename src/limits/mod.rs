@@ -42,7 +42,7 @@ use crate::state::{Grid, Hashed, SeededHash, State, StateError, counters};
 pub use admission::Admission;
 use count::{count, look};
 use gcra::Gcra;
-use receipt::Owed;
+use receipt::Corrections;
 pub use subject::{Caller, host_of, ip_of, network_of};
 pub use together::{CountersOfOne, routes_together};
 use upkeep::Upkeep;
@@ -270,13 +270,11 @@ impl Limits {
         {
             let cell = standings.first().map(|standing| standing.cell);
             let taken = standings.iter().filter(|standing| standing.taken);
-            let Some(owed) = cell.map(|cell| Owed::but(taken, cell, |rule| used.of(rule))) else {
+            let to_used = |cell| Corrections::to_used(taken, cell, |rule| used.of(rule));
+            let Some(corrections) = cell.map(to_used).filter(Corrections::are_needed) else {
                 continue;
             };
-            if owed.is_nothing() {
-                continue;
-            }
-            let Some(corrected) = self.upkeep.correct(host, owed) else {
+            let Some(corrected) = self.upkeep.correct(host, corrections) else {
                 continue;
             };
             let taken = standings.iter_mut().filter(|standing| standing.taken);

@@ -20,9 +20,9 @@ use crate::state::{Decision, Grid, StateError};
 
 /// What is to be put right in one cell.
 #[derive(Debug)]
-pub(super) struct Owed {
+pub(super) struct Corrections {
     pub(super) cell: CellName,
-    corrections: Vec<Correction>,
+    all: Vec<Correction>,
 }
 
 /// What is to be put right with one limit.
@@ -52,14 +52,14 @@ pub(super) struct Corrected {
     pub(super) forgotten: u64,
 }
 
-impl Owed {
-    /// All of what was taken in a cell is to be given back.
-    pub(super) fn all(standings: &[Standing], cell: CellName) -> Self {
-        Self::but(standings.iter(), cell, |_| 0)
+impl Corrections {
+    /// All that was taken in a cell is to be given back.
+    pub(super) fn to_nothing(standings: &[Standing], cell: CellName) -> Self {
+        Self::to_used(standings.iter(), cell, |_| 0)
     }
 
-    /// All of what was taken in a cell is to be given back but what was used.
-    pub(super) fn but<'s>(
+    /// What was used is to stand in place of what was taken in a cell.
+    pub(super) fn to_used<'s>(
         standings: impl Iterator<Item = &'s Standing>,
         cell: CellName,
         used: impl Fn(&Rule) -> u64,
@@ -76,22 +76,22 @@ impl Owed {
         };
         Self {
             cell,
-            corrections: standings.map(correction).collect(),
+            all: standings.map(correction).collect(),
         }
     }
 
-    /// True if everything is as it should be.
-    pub(super) fn is_nothing(&self) -> bool {
-        let right = |correction: &Correction| correction.taken == correction.used;
-        self.corrections.iter().all(right)
+    /// False if everything is as it should be.
+    pub(super) fn are_needed(&self) -> bool {
+        let wrong = |correction: &Correction| correction.taken != correction.used;
+        self.all.iter().any(wrong)
     }
 
     /// True if all that was to be given back has drained meanwhile, and nothing else is owed.
-    pub(super) fn has_drained(&self, now: Timestamp) -> bool {
+    pub(super) fn have_drained(&self, now: Timestamp) -> bool {
         let drained = |correction: &Correction| {
             correction.used <= correction.taken && correction.moment <= now
         };
-        self.corrections.iter().all(drained)
+        self.all.iter().all(drained)
     }
 
     /// Puts the records right.
@@ -100,12 +100,12 @@ impl Owed {
             let mut records = Records::read(value, host.now());
             let mut corrected = Corrected {
                 now: records.now(),
-                debts: Vec::with_capacity(self.corrections.len()),
+                debts: Vec::with_capacity(self.all.len()),
                 left: Vec::new(),
                 forgotten: 0,
             };
             let mut changed = records.set_back();
-            for correction in &self.corrections {
+            for correction in &self.all {
                 if correction.used <= correction.taken {
                     changed |= correction.give_back(&mut records);
                 } else if correction.take_more(&mut records, &mut corrected.forgotten) {
@@ -125,9 +125,9 @@ impl Owed {
 
     /// What is still to be put right then.
     pub(super) fn rest(&self, corrected: &mut Corrected) -> Option<Self> {
-        let corrections = std::mem::take(&mut corrected.left);
+        let all = std::mem::take(&mut corrected.left);
         let cell = self.cell;
-        (!corrections.is_empty()).then_some(Self { cell, corrections })
+        (!all.is_empty()).then_some(Self { cell, all })
     }
 }
 

@@ -6,18 +6,18 @@ use std::fmt;
 
 use log::Level;
 
-use super::receipt::{Corrected, Owed};
+use super::receipt::{Corrected, Corrections};
 use crate::host::{CellName, Host, MetricId, Throttle};
 use crate::state::{Grid, StateError};
 
 /// So many failures are remembered. A host that refuses its memory that often has other troubles.
-const MOST_OWED: usize = 1024;
+const MOST_DUE: usize = 1024;
 
 /// What a gateway keeps between decisions.
 #[derive(Debug)]
 pub(super) struct Upkeep {
     address_counters: Grid,
-    owed: RefCell<Vec<Owed>>,
+    due: RefCell<Vec<Corrections>>,
     log: Throttle,
     failures: Tally,
     forgotten: Tally,
@@ -28,7 +28,7 @@ impl Upkeep {
     pub(super) fn new(address_counters: Grid) -> Self {
         Self {
             address_counters,
-            owed: RefCell::default(),
+            due: RefCell::default(),
             log: Throttle::default(),
             failures: Tally::new("waykeeper_limits_give_back_failures_total"),
             forgotten: Tally::new("waykeeper_counters_forgotten_total"),
@@ -37,40 +37,40 @@ impl Upkeep {
     }
 
     /// Puts a cell's limits right, now or else on a later tick. `None`: not now, or not all of them.
-    pub(super) fn correct<H: Host>(&self, host: &H, owed: Owed) -> Option<Corrected> {
-        match owed.write(host) {
+    pub(super) fn correct<H: Host>(&self, host: &H, corrections: Corrections) -> Option<Corrected> {
+        match corrections.write(host) {
             Ok(mut corrected) => {
-                self.forgotten(host, owed.cell, corrected.forgotten);
-                match owed.rest(&mut corrected) {
+                self.forgotten(host, corrections.cell, corrected.forgotten);
+                match corrections.rest(&mut corrected) {
                     None => return Some(corrected),
                     Some(rest) => self.remember(rest),
                 }
             }
             Err(error) => {
                 self.failed(host, error);
-                self.remember(owed);
+                self.remember(corrections);
             }
         }
         None
     }
 
-    fn remember(&self, owed: Owed) {
-        let mut all = self.owed.borrow_mut();
-        if all.len() < MOST_OWED {
-            all.push(owed);
+    fn remember(&self, corrections: Corrections) {
+        let mut all = self.due.borrow_mut();
+        if all.len() < MOST_DUE {
+            all.push(corrections);
         }
     }
 
     /// Tries again what has failed.
     pub(super) fn chores<H: Host>(&self, host: &H) {
-        if self.owed.borrow().is_empty() {
+        if self.due.borrow().is_empty() {
             return;
         }
-        let all = self.owed.take();
+        let all = self.due.take();
         let now = host.now();
         // What has drained meanwhile need not be given back.
-        for owed in all.into_iter().filter(|owed| !owed.has_drained(now)) {
-            self.correct(host, owed);
+        for corrections in all.into_iter().filter(|it| !it.have_drained(now)) {
+            self.correct(host, corrections);
         }
     }
 
