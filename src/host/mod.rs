@@ -14,7 +14,7 @@
 //! | `grpc_service.rs` | how Envoy is told a gRPC callout's cluster |
 //! | `metrics.rs` | labels in the names of metrics |
 //! | `envoy/` | Envoy's hostcalls, its callouts, and how streams are woken |
-//! | `simulated.rs` | the host of the tests |
+//! | `simulated.rs`, `simulated/` | the host of the tests |
 
 mod callout;
 #[cfg(target_arch = "wasm32")]
