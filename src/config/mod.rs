@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
 //! | `clients.rs`, `limits.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
+//! | `overlap.rs` | when two routes take the same requests |
 //! | `switches.rs` | the same of `tell`, `agents_see` and `address` |
 //! | `names.rs`, `paths.rs` | which names, headers and paths may stand there |
 //! | `units.rs`, `time.rs` | how durations, sizes, rates and points in time are written |
@@ -16,6 +17,7 @@ mod document;
 mod fault;
 mod limits;
 mod names;
+mod overlap;
 mod paths;
 pub mod policy;
 mod reader;

@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::clients::roles;
-use super::document::shown;
 use super::limits::rate_limit;
+use super::overlap::Earlier;
 use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
 use super::{names, paths};
 use crate::sort::sort_by;
-use crate::text::escapes::canonical;
 
 const MOST_AGENTS: usize = 1024;
 const MOST_ROUTES: usize = 4096;
@@ -95,7 +94,7 @@ pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool
         .enumerate()
         .map(|(index, agent)| (agent.name.as_str(), AgentId(index)))
         .collect();
-    let mut seen = Seen::default();
+    let (mut earlier, mut told_of_keys) = (Earlier::default(), false);
     let mut routes: Vec<Route> = Vec::new();
     let Some(spot) = spot else { return routes };
     for item in spot.nonempty_list(MOST_ROUTES).into_iter().flatten() {
@@ -105,13 +104,13 @@ pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool
         let Some(route) = route(&fields, agents, &by_name) else {
             continue;
         };
-        if route.auth_required && !keys_known && !std::mem::replace(&mut seen.told_of_keys, true) {
+        if route.auth_required && !keys_known && !std::mem::replace(&mut told_of_keys, true) {
             item.fault(
                 "needs a key, but no key can be valid: there are neither clients.keys nor a clients.validator \
                  (auth_required: false lets callers pass without one)",
             );
         }
-        seen.check(&item, &fields, &route);
+        earlier.check(&item, &fields, &route);
         routes.push(route);
     }
     routes
@@ -315,90 +314,4 @@ fn retry(spot: &Spot<'_>) -> Option<Retry> {
         max_attempts,
         retry_on,
     })
-}
-
-/// What earlier routes have taken.
-#[derive(Default)]
-struct Seen {
-    told_of_keys: bool,
-    /// Names, and the prefix and the place of the first route that has each.
-    names: HashMap<String, (String, String)>,
-    /// By their canonical spelling, in which paths are compared with them.
-    prefixes: HashMap<Vec<u8>, Vec<Taken>>,
-}
-
-/// What a route has taken of its prefix.
-struct Taken {
-    prefix: String,
-    /// `None`: all.
-    methods: Option<Vec<String>>,
-    by: String,
-}
-
-impl Seen {
-    fn check(&mut self, item: &Spot<'_>, fields: &Fields<'_>, route: &Route) {
-        let place = item.place().to_string();
-        let earlier = self
-            .prefixes
-            .entry(canonical(route.prefix.as_bytes()))
-            .or_default();
-        for taken in earlier.iter() {
-            if taken.prefix != route.prefix {
-                fields.get("prefix").unwrap_or(*item).fault(format!(
-                    "{} and {} of {} are one to requests; write them the same",
-                    shown(&route.prefix),
-                    shown(&taken.prefix),
-                    taken.by
-                ));
-                break;
-            }
-            if let Some(overlap) = overlap(taken.methods.as_deref(), route.methods.as_deref()) {
-                item.fault(format!(
-                    "{overlap} {} already belongs to {} (GET implies HEAD)",
-                    shown(&route.prefix),
-                    taken.by
-                ));
-                break;
-            }
-        }
-        earlier.push(Taken {
-            prefix: route.prefix.clone(),
-            methods: route.methods.clone(),
-            by: place.clone(),
-        });
-
-        match self.names.get(&route.name) {
-            // Routes of one prefix without names of their own share the prefix as their name.
-            Some((prefix, earlier_place))
-                if fields.get("name").is_some() || *prefix != route.prefix =>
-            {
-                let at = fields.get("name").unwrap_or(*item);
-                at.fault(format!(
-                    "{earlier_place} is already named {}",
-                    shown(&route.name)
-                ));
-            }
-            Some(_) => {}
-            None => {
-                self.names
-                    .insert(route.name.clone(), (route.prefix.clone(), place));
-            }
-        }
-    }
-}
-
-/// What two lists of methods have in common, in words; `None` where they have nothing.
-fn overlap(one: Option<&[String]>, other: Option<&[String]>) -> Option<String> {
-    match (one, other) {
-        (None, None) => Some("every method of".to_owned()),
-        (None, Some(methods)) | (Some(methods), None) => Some(methods.join(", ")),
-        (Some(one), Some(other)) => {
-            let common: Vec<&str> = one
-                .iter()
-                .filter(|method| other.contains(method))
-                .map(String::as_str)
-                .collect();
-            (!common.is_empty()).then(|| common.join(", "))
-        }
-    }
 }
