@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use waykeeper::config::policy::Route;
-use waykeeper::config::{self, Faults, Policy};
+use waykeeper::config::{self, Faults, Node, Policy};
 
 use crate::Outcome;
 use crate::find::{self, Configuration};
@@ -111,6 +111,19 @@ fn line_of(configuration: &Configuration<'_>, path: &[&str]) -> usize {
     }
 }
 
+/// The lines of all plugins in Envoy's words whose bodies Envoy keeps to itself.
+fn blind_plugins(value: &Value) -> Vec<usize> {
+    let shows = || {
+        let flag = value.get("allow_on_headers_stop_iteration");
+        matches!(flag.map(Value::node), Some(Node::Bool(true)))
+    };
+    let mut lines: Vec<_> = value.parts().flat_map(blind_plugins).collect();
+    if let Some(vm) = value.get("vm_config").filter(|_| !shows()) {
+        lines.push(vm.line);
+    }
+    lines
+}
+
 // === impl Report ===
 
 impl<'f> Report<'f> {
@@ -176,6 +189,7 @@ impl<'f> Report<'f> {
             if let Some(policy) = self.check_configuration(configuration, envoy, target)? {
                 let file = self.file;
                 self.check_waits(&policy, &undecided, file, configuration)?;
+                self.check_bodies(&policy, documents)?;
             }
         }
         Ok(if self.faults > 0 {
@@ -183,6 +197,25 @@ impl<'f> Report<'f> {
         } else {
             Outcome::Good
         })
+    }
+
+    /// Looks whether Envoy shows bodies to the filter, where a route collects them: else each request with a body waits for
+    /// an end that never comes.
+    fn check_bodies(&mut self, policy: &Policy, documents: &[Value]) -> io::Result<()> {
+        let Some(route) = policy.routes.iter().find(|route| route.collect_body) else {
+            return Ok(());
+        };
+        for line in documents.iter().flat_map(blind_plugins) {
+            self.fault(
+                line,
+                format_args!(
+                    "the route {:?} collects bodies, which Envoy shows the filter only with allow_on_headers_stop_iteration: \
+                     true beside vm_config",
+                    route.name
+                ),
+            )?;
+        }
+        Ok(())
     }
 
     /// Looks at Envoy's routes, where a file has some.

@@ -9,6 +9,7 @@ use super::policy::{
     Clients, Hold, KeySource, ListedClient, ListedKey, PlanId, Remember, UnknownPlan, Validator,
 };
 use super::reader::Spot;
+use super::units::show_size;
 use super::{names, paths, time};
 use crate::sort::sort_by;
 use crate::text::hex;
@@ -34,6 +35,7 @@ const HOLD_OF_WORKER: RangeInclusive<u64> = 1 << 20..=1 << 36;
 const DEFAULT_HOLD: Hold = Hold {
     request: 4 << 20,
     worker: 128 << 20,
+    collected: 512 << 20,
 };
 
 pub(super) const FIELDS: &[&str] = &[
@@ -44,7 +46,7 @@ pub(super) const FIELDS: &[&str] = &[
     "hold",
     "validator",
 ];
-pub(super) const HOLD_FIELDS: &[&str] = &["request", "worker"];
+pub(super) const HOLD_FIELDS: &[&str] = &["request", "worker", "collected"];
 pub(super) const KEY_SOURCE_FIELDS: &[&str] = &[
     "header",
     "scheme",
@@ -300,9 +302,14 @@ fn hold(spot: &Spot<'_>) -> Hold {
     let hold = Hold {
         request: size("request", HOLD_OF_REQUEST, DEFAULT_HOLD.request),
         worker: size("worker", HOLD_OF_WORKER, DEFAULT_HOLD.worker),
+        collected: size("collected", HOLD_OF_WORKER, DEFAULT_HOLD.collected),
     };
     if hold.request > hold.worker {
-        spot.fault("request can never be reached: worker is smaller");
+        spot.fault(format!(
+            "request ({}) can never be reached: worker ({}) is smaller",
+            show_size(hold.request),
+            show_size(hold.worker)
+        ));
     }
     hold
 }

@@ -51,7 +51,7 @@ pub struct Clients {
     pub default_plan: Option<PlanId>,
     /// What to do with a plan that the configuration does not know.
     pub unknown_plan: UnknownPlan,
-    /// How much is held of requests whose client is not known yet.
+    /// How much is held of requests that wait.
     pub hold: Hold,
     /// Who to ask about any other key. Without it, such keys are invalid.
     pub validator: Option<Validator>,
@@ -114,13 +114,15 @@ pub enum UnknownPlan {
     UseDefault,
 }
 
-/// How much is held of requests whose client is not known yet, headers and body, in bytes.
+/// How much is held of requests that wait, headers and body, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
-    /// Of one request.
+    /// Of one request that waits for the validator.
     pub request: u64,
-    /// Of all in one worker. Not below `request`.
+    /// Of all such requests in one worker. Not below `request`.
     pub worker: u64,
+    /// Of all requests in one worker that wait for the rest of their body.
+    pub collected: u64,
 }
 
 /// The service that knows keys.

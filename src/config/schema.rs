@@ -68,8 +68,9 @@ fn definitions() -> Value {
         "key_source": key_source(),
         "key": key(),
         "hold": object(&[], json!({
-            "request": described("size", "Of one request. 4MiB unless written."),
-            "worker": described("size", "Of all in each worker. 128MiB unless written."),
+            "request": described("size", "Of one request that waits for the validator. 4MiB unless written."),
+            "worker": described("size", "Of all such requests in each worker. 128MiB unless written."),
+            "collected": described("size", "Of all requests in each worker whose bodies are collected. 512MiB unless written."),
         })),
         "validator": validator(),
         "remember": object(&[], json!({

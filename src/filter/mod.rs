@@ -192,9 +192,7 @@ impl Vm {
 
     /// The access log is about to be written. Over HTTP/3 that may be after the stream is deleted.
     fn on_log(&mut self, stream: u32) {
-        if let Some(gateway) = self.gateway(stream) {
-            gateway.on_end(StreamId(stream));
-        }
+        self.at_stream(stream, Gateway::on_log);
     }
 
     fn on_delete(&mut self, context: u32) {

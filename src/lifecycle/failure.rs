@@ -14,7 +14,7 @@ pub(super) enum Failure {
     Unread(HostError),
     /// The stream is not at hand: the walk goes on outside its turn.
     NotLent,
-    /// The request cannot be held until it is known who calls.
+    /// The request would have too much held.
     NotHeld(TooMuch),
     /// The host does not know where the caller calls from, and a limit counts by that.
     NoAddress,
@@ -45,7 +45,11 @@ pub(super) fn refusal<H: Host>(host: &H, telemetry: &Telemetry, failure: Failure
         Failure::NotLent => Refusal::GatewayUnavailable,
         Failure::NotHeld(TooMuch::Request(most)) => Refusal::HeldTooLarge(most),
         Failure::NotHeld(TooMuch::Worker(most)) => {
-            telemetry.holds_too_much(host, most);
+            telemetry.holds_too_much(host, most, "requests that wait for the validator", "worker");
+            Refusal::GatewayUnavailable
+        }
+        Failure::NotHeld(TooMuch::Collected(most)) => {
+            telemetry.holds_too_much(host, most, "bodies that are collected", "collected");
             Refusal::GatewayUnavailable
         }
         Failure::NoAddress => Refusal::LimitsUnavailable,

@@ -22,16 +22,7 @@ pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Fact
     if let Some(path) = &facts.rewritten_path {
         stream.set_request_header(":path", path);
     }
-    let mut names = Names::new(stream);
-    names.tell_all_of(compiled, facts);
-    if let Some(client) = &facts.client {
-        let sees = compiled.policy.agents_see;
-        names.tell(&TEAM, sees.team, client.team.as_deref());
-        if !client.roles.is_empty() {
-            names.tell(&ROLES, sees.roles, Some(&client.roles.join(",")));
-        }
-    }
-    names.finish();
+    name_all(stream, compiled, facts);
     stream.set_request_header(CLUSTER, agent.cluster.as_bytes());
     for (name, value) in compiled.steering.get(route.0).into_iter().flatten() {
         stream.set_request_header(name, value.as_bytes());
@@ -68,30 +59,32 @@ struct Names<'s, S> {
     note: String,
 }
 
-impl<'s, S: StreamIo> Names<'s, S> {
-    fn new(stream: &'s S) -> Self {
-        let note = String::new();
-        Self { stream, note }
-    }
-
-    /// Tells the four names that the access log has of every request, as far as they are known.
-    fn tell_all_of(&mut self, compiled: &Compiled, facts: &Facts) {
-        let client = facts.client.as_ref();
+/// Tells all names of a request, as far as they are known: where it goes on to an agent, where it is refused, and where it
+/// ends while it waits. The access log has them of each.
+pub(super) fn name_all<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
+    let sees = compiled.policy.agents_see;
+    let (route, agent) = compiled.names(facts.route, facts.agent);
+    let mut names = Names {
+        stream,
+        note: String::new(),
+    };
+    if let Some(client) = &facts.client {
         let plan = client
-            .and_then(|client| client.plan)
+            .plan
             .and_then(|plan| compiled.policy.plans.get(plan.0));
-        let (route, agent) = compiled.names(facts.route, facts.agent);
-        let sees = compiled.policy.agents_see;
-        self.tell(
-            &CLIENT,
-            sees.client,
-            client.map(|client| client.id.as_str()),
-        );
-        self.tell(&PLAN, sees.plan, plan.map(|plan| plan.name.as_str()));
-        self.tell(&AGENT, sees.agent, agent);
-        self.tell(&ROUTE, sees.route, route);
+        names.tell(&CLIENT, sees.client, Some(&client.id));
+        names.tell(&PLAN, sees.plan, plan.map(|plan| plan.name.as_str()));
+        names.tell(&TEAM, sees.team, client.team.as_deref());
+        if !client.roles.is_empty() {
+            names.tell(&ROLES, sees.roles, Some(&client.roles.join(",")));
+        }
     }
+    names.tell(&AGENT, sees.agent, agent);
+    names.tell(&ROUTE, sees.route, route);
+    names.finish();
+}
 
+impl<S: StreamIo> Names<'_, S> {
     fn tell(&mut self, name: &Name, agents_see_it: bool, value: Option<&str>) {
         match value {
             Some(value) if agents_see_it => {
@@ -124,9 +117,7 @@ pub(super) fn refuse<S: StreamIo>(
     facts: &Facts,
     refusal: &Refusal,
 ) {
-    let mut names = Names::new(stream);
-    names.tell_all_of(compiled, facts);
-    names.finish();
+    name_all(stream, compiled, facts);
     if *refusal == Refusal::UpgradeRequired {
         stream.set_request_header("connection", b"upgrade");
         stream.set_request_header("upgrade", b"websocket");

@@ -1,19 +1,21 @@
-//! How much callers have the gateway hold before anybody knows who they are.
+//! How much callers have the gateway hold.
 //!
-//! Such a request waits with its headers and what has come of its body, for the validator or for the rest of the body. What
-//! one of them may have held is bounded, and so is what all of them may in one worker; otherwise callers with made-up keys could
-//! fill the memory.
+//! A request waits with its headers and what has arrived of its body. Those that wait for the validator may be anybody's: what
+//! one of them may have held is bounded, and so is what all of them may in one worker; else whoever sends keys that nobody
+//! knows could fill the memory. Those that wait for the rest of their body have passed all stages. What they have held is
+//! bounded apart, so that nobody who sends slowly shuts out new keys.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::config::policy::Hold;
 
-/// What is held in this worker for callers that nobody knows yet.
+/// What is held in this worker, in bytes.
 #[derive(Debug)]
 pub(super) struct Holds {
     bounds: Hold,
-    all: Rc<Cell<u64>>,
+    undecided: Rc<Cell<u64>>,
+    collected: Rc<Cell<u64>>,
 }
 
 /// What is held for one request. It is given back when this is dropped.
@@ -28,36 +30,61 @@ pub(super) struct Held {
 pub(super) enum TooMuch {
     /// It alone would have more held than this.
     Request(u64),
-    /// All together would have more held than this.
+    /// All that wait for the validator would have more held together than this.
     Worker(u64),
+    /// All whose bodies are collected would have more held together than this.
+    Collected(u64),
 }
 
 impl Holds {
     pub(super) fn new(bounds: Hold) -> Self {
         Self {
             bounds,
-            all: Rc::default(),
+            undecided: Rc::default(),
+            collected: Rc::default(),
         }
     }
 
-    /// Holds so many bytes for a request, in place of what was `held` for it.
-    pub(super) fn hold(&self, held: &mut Option<Held>, bytes: u64) -> Result<(), TooMuch> {
+    /// Holds so many bytes for a request, in place of what was `held` for it. `admitted`: only its body is waited for.
+    pub(super) fn hold(
+        &self,
+        held: &mut Option<Held>,
+        bytes: u64,
+        admitted: bool,
+    ) -> Result<(), TooMuch> {
+        let Hold {
+            request, worker, ..
+        } = self.bounds;
+        if !admitted && bytes > request {
+            return Err(TooMuch::Request(request));
+        }
+        let (all, most) = if admitted {
+            (&self.collected, self.bounds.collected)
+        } else {
+            (&self.undecided, worker)
+        };
+        // It waited for the validator before.
+        if held
+            .as_ref()
+            .is_some_and(|held| !Rc::ptr_eq(&held.all, all))
+        {
+            *held = None;
+        }
         let before = held.as_ref().map_or(0, |held| held.bytes);
-        let all = self.all.get().saturating_sub(before).saturating_add(bytes);
-        if bytes > self.bounds.request {
-            return Err(TooMuch::Request(self.bounds.request));
-        }
+        let sum = all.get().saturating_sub(before).saturating_add(bytes);
         // What is given back is never too much.
-        if all > self.bounds.worker && bytes > before {
-            return Err(TooMuch::Worker(self.bounds.worker));
+        if sum > most && bytes > before {
+            return Err(if admitted {
+                TooMuch::Collected(most)
+            } else {
+                TooMuch::Worker(most)
+            });
         }
-        self.all.set(all);
+        all.set(sum);
+        let all = Rc::clone(all);
         match held {
             Some(held) => held.bytes = bytes,
-            None => {
-                let all = Rc::clone(&self.all);
-                *held = Some(Held { bytes, all });
-            }
+            None => *held = Some(Held { bytes, all }),
         }
         Ok(())
     }
@@ -80,24 +107,40 @@ impl Drop for Held {
 mod tests {
     use super::*;
 
+    const BOUNDS: Hold = Hold {
+        request: 10,
+        worker: 15,
+        collected: 20,
+    };
+
     #[test]
     fn one_request_and_all_together_are_bounded_and_what_is_dropped_makes_room() {
-        let holds = Holds::new(Hold {
-            request: 10,
-            worker: 15,
-        });
+        let holds = Holds::new(BOUNDS);
         let (mut one, mut other) = (None, None);
-        holds.hold(&mut one, 4).unwrap();
-        holds.hold(&mut one, 10).unwrap();
-        assert_eq!(holds.hold(&mut one, 11), Err(TooMuch::Request(10)));
-        holds.hold(&mut other, 5).unwrap();
-        assert_eq!(holds.hold(&mut other, 6), Err(TooMuch::Worker(15)));
+        holds.hold(&mut one, 4, false).unwrap();
+        holds.hold(&mut one, 10, false).unwrap();
+        assert_eq!(holds.hold(&mut one, 11, false), Err(TooMuch::Request(10)));
+        holds.hold(&mut other, 5, false).unwrap();
+        assert_eq!(holds.hold(&mut other, 6, false), Err(TooMuch::Worker(15)));
         // Nothing was taken by what failed.
-        assert_eq!(holds.all.get(), 15);
+        assert_eq!(holds.undecided.get(), 15);
         drop(one);
-        holds.hold(&mut other, 6).unwrap();
-        assert_eq!(holds.all.get(), 6);
+        holds.hold(&mut other, 6, false).unwrap();
+        assert_eq!(holds.undecided.get(), 6);
         drop(other);
-        assert_eq!(holds.all.get(), 0);
+        assert_eq!(holds.undecided.get(), 0);
+    }
+
+    #[test]
+    fn who_is_admitted_is_counted_with_those_whose_bodies_are_collected() {
+        let holds = Holds::new(BOUNDS);
+        let mut held = None;
+        holds.hold(&mut held, 8, false).unwrap();
+        holds.hold(&mut held, 18, true).unwrap();
+        assert_eq!((holds.undecided.get(), holds.collected.get()), (0, 18));
+        let mut other = None;
+        assert_eq!(holds.hold(&mut other, 3, true), Err(TooMuch::Collected(20)));
+        drop(held);
+        assert_eq!(holds.collected.get(), 0);
     }
 }

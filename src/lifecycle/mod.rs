@@ -269,6 +269,17 @@ impl<H: Host> Gateway<H> {
         }
     }
 
+    /// The access log is about to be written: a request that ends while it waits is named there too. Then it is over.
+    pub fn on_log(&mut self, id: StreamId, io: &H::Stream) {
+        if let Some(stream) = self.streams.get(&id)
+            && matches!(stream.phase, Phase::Walking(_))
+        {
+            let facts = stream.common.facts.borrow();
+            forward::name_all(io, &self.shared.compiled, &facts);
+        }
+        self.on_end(id);
+    }
+
     /// The stream is over. Every stream leaves here and nowhere else: it is counted by what became of it, and whatever its
     /// walk still holds or waits for is dropped with it. What the access log tells of it is settled then. The host may say
     /// so again.
@@ -334,9 +345,8 @@ impl<H: Host> Shared<H> {
             .route
             .is_some_and(|route| self.compiled.collects(route));
         facts.body.collect(collects);
-        if facts.client.is_some() {
-            stream.held = None;
-        } else if let Err(too_much) = self.holds.hold(&mut stream.held, facts.bytes()) {
+        let (bytes, admitted) = (facts.bytes(), facts.admitted);
+        if let Err(too_much) = self.holds.hold(&mut stream.held, bytes, admitted) {
             return Err(failure::refusal(
                 &*self.host,
                 &self.telemetry,

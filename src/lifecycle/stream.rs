@@ -20,7 +20,7 @@ use crate::reply::{Refusal, ReplyTo};
 pub(super) struct Stream<S> {
     pub(super) phase: Phase,
     pub(super) common: Rc<Common<S>>,
-    /// What it has the gateway hold, as long as nobody knows who calls.
+    /// What it has the gateway hold while it waits.
     pub(super) held: Option<Held>,
     /// The response's headers have arrived.
     pub(super) answered: bool,
@@ -61,6 +61,8 @@ pub(super) struct Facts {
     pub(super) protocol: Option<Sensitive<Vec<u8>>>,
     /// The size of the request's headers.
     pub(super) header_bytes: u64,
+    /// Its limits have let it pass.
+    pub(super) admitted: bool,
     pub(super) body: Body,
     /// The length of a body that was sent without one, and is here now.
     pub(super) new_length: Option<u64>,

@@ -161,14 +161,20 @@ impl Telemetry {
         );
     }
 
-    /// A request could not be held until it is known who calls.
-    pub(super) fn holds_too_much<H: Host>(&self, host: &H, most: u64) {
+    /// A request would have had too much held: of what, and by the bound of which name.
+    pub(super) fn holds_too_much<H: Host>(
+        &self,
+        host: &H,
+        most: u64,
+        what: &str,
+        bound: &'static str,
+    ) {
         self.log.log(
             Level::Warn,
-            "hold",
+            bound,
             host.now(),
             format_args!(
-                "a request is not held: {most} bytes are, of callers who are not known yet (hold.worker)"
+                "a request was refused with 503: with it, more than {most} bytes would be held of {what} (clients.hold.{bound})"
             ),
         );
     }

@@ -833,7 +833,9 @@ fn collecting() -> World {
             serde_json::json!({ "prefix": "/whole", "agents": ["one"], "max_body": "10B", "collect_body": true }),
             serde_json::json!({ "prefix": "/anyone", "agents": ["one"], "max_body": "1MiB", "collect_body": true, "auth_required": false }),
         ]);
-        document["clients"]["hold"] = serde_json::json!({ "request": "64KiB", "worker": "1MiB" });
+        document["clients"]["hold"] =
+            serde_json::json!({ "request": "64KiB", "worker": "1MiB", "collected": "1MiB" });
+        document["plans"]["standard"]["requests"] = serde_json::json!("99/hour");
     })
 }
 
@@ -970,16 +972,29 @@ fn callers_whom_nobody_knows_have_only_so_much_held() {
     world.answer(200, ACME);
     assert_eq!(world.held(), 0);
 
-    // Who needs no key is never known.
-    let id = StreamId(20);
-    assert_eq!(world.request(id, "POST", "/anyone", &[]), Flow::Collect);
-    assert_eq!(world.body(id, 60_000, false), Flow::Collect);
-    assert_eq!(world.body(id, 66_000, false), Flow::Hold);
-    assert_eq!(world.refusal(id).as_deref(), Some("body_too_large"));
+    // Who waits for his own body, with a key or where none is needed, shuts none of these out, but is bounded too.
+    for id in [StreamId(20), StreamId(21)] {
+        assert_eq!(world.request(id, "POST", "/anyone", &[]), Flow::Collect);
+        assert_eq!(
+            world.body(id, 600_000, false),
+            if id.0 == 20 {
+                Flow::Collect
+            } else {
+                Flow::Hold
+            }
+        );
+    }
+    assert_eq!(
+        world.refusal(StreamId(21)).as_deref(),
+        Some("gateway_unavailable")
+    );
+    world.request(StreamId(22), "POST", "/chat", &[("x-api-key", "new")]);
+    world.body(StreamId(22), 20_000, false);
+    assert_eq!(world.refusal(StreamId(22)), None);
 }
 
 #[test]
-fn a_caller_who_is_known_is_not_bound_by_what_strangers_may_have_held() {
+fn a_body_that_is_collected_is_not_bound_by_what_one_stranger_may_have_held() {
     let mut world = World::with(|document| {
         document["routes"][0]["max_body"] = serde_json::json!("1MiB");
         document["routes"][0]["collect_body"] = serde_json::json!(true);

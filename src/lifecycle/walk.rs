@@ -1,7 +1,7 @@
 //! The walk of a request through the stages, in their order:
 //!
 //! ```text
-//! match ─► gate ─► identify ─► collect ─► choose ─► admit ─► forward
+//! match ─► gate ─► identify ─► choose ─► admit ─► collect ─► forward
 //! ```
 //!
 //! Each stage goes on with what it found, or ends the walk with a refusal. What must be waited for is awaited: the driver
@@ -48,9 +48,11 @@ impl<H: Host> Walk<H> {
         passed?;
         let client = self.identify(&request, route).await?;
         self.authorize(client, route)?;
-        self.collect(&request, route).await?;
         self.choose(&request, id, route)?;
         self.admit(&request, id)?;
+        self.bound(&request, route)
+            .inspect_err(|_| self.release())?;
+        self.collect(route).await;
         self.forward(&request, route)
             .inspect_err(|_| self.release())
     }
@@ -171,20 +173,6 @@ impl<H: Host> Walk<H> {
         }
     }
 
-    /// Has all of the request arrive before an agent hears of it, where the route says so.
-    async fn collect(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
-        if route.collect_body {
-            let length = request.content_length();
-            self.common
-                .facts
-                .borrow_mut()
-                .body
-                .bound(route.max_body, length)?;
-            self.common.until_body(Body::has_ended).await;
-        }
-        Ok(())
-    }
-
     fn choose(&self, request: &Request, id: RouteId, route: &Route) -> Result<(), Refusal> {
         let agent = self.agent(request, route).inspect_err(|refusal| {
             if refusal.is_for_now() {
@@ -274,13 +262,25 @@ impl<H: Host> Walk<H> {
         Ok(host_of(&peer))
     }
 
-    /// Bounds what may still come, and hands the request over.
+    /// Bounds the body, by what the request says of its length at once.
+    fn bound(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
+        let mut facts = self.common.facts.borrow_mut();
+        facts.body.bound(route.max_body, request.content_length())
+    }
+
+    /// Has all of the request arrive before an agent hears of it, where the route says so.
+    async fn collect(&self, route: &Route) {
+        if route.collect_body {
+            self.common.facts.borrow_mut().admitted = true;
+            self.common.until_body(Body::has_ended).await;
+        }
+    }
+
+    /// Hands the request over.
     fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
         let compiled = &self.shared.compiled;
         let mut facts = self.common.facts.borrow_mut();
-        let length = request.content_length();
-        facts.body.bound(route.max_body, length)?;
-        if route.collect_body && length.is_none() {
+        if route.collect_body && request.content_length().is_none() {
             facts.new_length = facts.body.length();
         }
         facts.bound_silence(route.idle_timeout);

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -156,6 +156,8 @@ async fn a_body_that_is_collected_is_bounded_by_its_route_and_by_envoys_buffer()
 #[tokio::test]
 async fn a_caller_who_leaves_a_body_unfinished_is_counted_and_forgotten() {
     let world = World::with(routes).await;
+    // Once, so that the key is known.
+    assert_eq!(post(&world, FILES).send().await.status, 200);
     let before = received(&world).await;
     let mut caller = TcpStream::connect(world.address()).await.expect("connect");
     let head =
@@ -177,7 +179,21 @@ async fn a_caller_who_leaves_a_body_unfinished_is_counted_and_forgotten() {
         (metrics.sum("waykeeper_requests_total", &left) > 0.0).then_some(())
     })
     .await;
-    assert_eq!(world.agent("memory").stats().total, 0);
+    let line = eventually("its line in the access log", || async {
+        let log = world.gateway().access_log();
+        let mut lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.find(|line| line["path"] == WHOLE)
+    })
+    .await;
+    let names = ["client", "plan", "route", "agent"].map(|name| line[name].as_str());
+    assert_eq!(
+        names,
+        [Some("globex"), Some("premium"), Some(WHOLE), Some("memory")],
+        "{line}"
+    );
+    assert_eq!(world.agent("memory").stats().total, 1);
 }
 
 #[tokio::test]
@@ -234,6 +250,38 @@ async fn strangers_have_only_so_much_held() {
     let again = tokio::spawn(again.body(body(60_000)).send());
     validator.accept().await.write(VALID).await;
     assert_eq!(again.await.expect("the sender").status, 200);
+}
+
+/// A route that collects has bodies held for callers who are known as well: one client with a small plan must not be able to
+/// fill the memory with uploads that it never ends.
+#[tokio::test]
+async fn one_client_has_only_so_much_collected() {
+    let world = World::with(|draft| {
+        routes(draft);
+        let configuration = draft.configuration();
+        configuration["clients"]["hold"] = json!({"request": "256KiB", "worker": "1MiB"});
+        configuration["plans"]["premium"] = json!({"requests": "5/minute"});
+        // A pause ends none of them.
+        let undecided = draft.setup.bootstrap.route_mut("not-decided");
+        undecided.expect("the route")["route"]["idle_timeout"] = json!("60s");
+    })
+    .await;
+    // Once, so that the key is known.
+    assert_eq!(post(&world, FILES).send().await.status, 200);
+
+    // Six mebibytes, where two workers may hold two, of a client that may send four more requests.
+    let mut uploads = Vec::new();
+    for _ in 0..60 {
+        let mut upload = post(&world, WHOLE).upload();
+        upload.write(body(100_000)).await;
+        uploads.push(upload);
+    }
+    eventually("a refusal", || async {
+        let refused = stat(&world, "http.gateway.downstream_rq_4xx").await
+            + stat(&world, "http.gateway.downstream_rq_5xx").await;
+        (refused > 0).then_some(())
+    })
+    .await;
 }
 
 /// Nothing in the filter reads bodies by itself, so a build of it does that reads what a request asks for.

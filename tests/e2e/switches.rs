@@ -8,9 +8,10 @@ const NOTES: &str = "/api/v1/memory/notes";
 const TOOLS: &str = "/api/v1/tools/list";
 
 /// What the filter knows of a request that a client of the plan `premium` makes at [`NOTES`], as the access log names it.
-const KNOWN: [(&str, &str); 4] = [
+const KNOWN: [(&str, &str); 5] = [
     ("client", "globex"),
     ("plan", "premium"),
+    ("team", "search"),
     ("route", "/api/v1/memory"),
     ("agent", "memory"),
 ];
@@ -73,7 +74,6 @@ async fn agents_see_what_is_chosen_and_the_access_log_all_of_it() {
     let names = |names: &[&str]| -> Vec<(String, String)> {
         let mut all: Vec<_> = KNOWN
             .iter()
-            .chain(&[("team", "search")])
             .filter(|(name, _)| names.contains(name))
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
@@ -107,6 +107,7 @@ async fn the_access_log_names_who_was_refused_though_agents_would_not_see_it() {
     let known = [
         ("client", "globex"),
         ("plan", "premium"),
+        ("team", "search"),
         ("route", "/api/v1/tools"),
     ];
     logged(&world, &forbidden, &known).await;

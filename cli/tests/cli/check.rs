@@ -713,6 +713,23 @@ routes: [{prefix: /a, agents: [chat], auth_required: false, max_body: 1MiB, coll
 }
 
 #[test]
+fn bodies_are_not_collected_where_envoy_does_not_show_them() {
+    let reference = std::fs::read_to_string(repository("envoy/waykeeper.yaml")).unwrap();
+    let collecting = reference.replace(
+        "prefix: /v1/chat/completions,",
+        "prefix: /v1/chat/completions, max_body: 1MiB, collect_body: true,",
+    );
+    assert_ne!(collecting, reference);
+    let blind = collecting.replace("allow_on_headers_stop_iteration: true", "");
+    assert_ne!(blind, collecting);
+    let files = Files::new(&[("collecting.yaml", &collecting), ("blind.yaml", &blind)]);
+    let status = |file: &str| waykeeper(&["check", &files.path(file)], b"").status;
+    assert_eq!(status("collecting.yaml"), 0);
+    // Envoy would wait for a body that it never shows: every request with one ends with 504.
+    assert_eq!(status("blind.yaml"), 1);
+}
+
+#[test]
 fn routes_of_envoys_that_do_not_fit_are_warned_of() {
     let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
     let own = repository("envoy/waykeeper.yaml");

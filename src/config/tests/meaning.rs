@@ -139,7 +139,10 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(validator.remember.generation, 1);
     assert_eq!(validator.max_pending, 1024);
     let hold = policy.clients.hold;
-    assert_eq!((hold.request, hold.worker), (4 << 20, 128 << 20));
+    assert_eq!(
+        (hold.request, hold.worker, hold.collected),
+        (4 << 20, 128 << 20, 512 << 20)
+    );
     let route = &policy.routes[0];
     assert!(route.auth_required);
     assert_eq!(

@@ -319,7 +319,7 @@ fn what_is_held_for_strangers_is_bounded_within_reason() {
         ),
         (
             json!({"request": "2MiB", "worker": "1MiB"}),
-            ": request can never be reached: worker is smaller".to_owned(),
+            ": request (2MiB) can never be reached: worker (1MiB) is smaller".to_owned(),
         ),
     ] {
         let document = with(small(), "/clients/hold", hold);
