@@ -257,6 +257,7 @@ impl<'f> Report<'f> {
             self.check_clusters(&policy, envoy, configuration)?;
             self.check_waits(&policy, &envoy.undecided, &envoy.file, configuration)?;
             self.check_pauses(&policy, &envoy.undecided, &envoy.file, configuration)?;
+            self.check_buffers(&policy, &envoy.undecided, &envoy.file, configuration)?;
         }
         for message in summary::doubts(&policy) {
             self.warning(configuration.line(), &message)?;
@@ -299,6 +300,47 @@ impl<'f> Report<'f> {
                     config::show_duration(PAUSE),
                 ),
             )?;
+        }
+        Ok(())
+    }
+
+    /// Compares what may be held of a request with what Envoy holds before it makes the sender wait, or refuses the body.
+    fn check_buffers(
+        &mut self,
+        policy: &Policy,
+        undecided: &[Undecided],
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let buffers = undecided.iter().filter_map(|route| route.buffer);
+        for (buffer, line) in buffers {
+            let place = Line(file, line);
+            let shown = config::show_size(buffer);
+            let held = policy.clients.hold.request;
+            if policy.clients.validator.is_some() && held < buffer.saturating_mul(2) {
+                self.warning(
+                    line_of(configuration, &["clients", "hold", "request"]),
+                    format_args!(
+                        "clients.hold.request: {} is less than twice the request_body_buffer_limit {shown} at {place}: larger \
+                         bodies are refused with 413 while the validator is asked, in place of waiting",
+                        config::show_size(held),
+                    ),
+                )?;
+            }
+            let collected = policy.routes.iter().filter(|route| route.collect_body);
+            for route in collected {
+                if let Some(most) = route.max_body.filter(|most| *most > buffer) {
+                    self.warning(
+                        configuration.line(),
+                        format_args!(
+                            "the route {:?} collects bodies of up to {}, of which Envoy refuses those beyond the \
+                             request_body_buffer_limit {shown} at {place}",
+                            route.name,
+                            config::show_size(most),
+                        ),
+                    )?;
+                }
+            }
         }
         Ok(())
     }

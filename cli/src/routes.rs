@@ -50,6 +50,8 @@ pub(crate) struct Undecided {
     pub(crate) line: usize,
     /// What ends requests that wait when the filter has trapped meanwhile.
     pub(crate) idle_timeout: Option<Duration>,
+    /// What Envoy holds of a body meanwhile, in bytes, and the line that says so.
+    pub(crate) buffer: Option<(u64, usize)>,
 }
 
 /// The routes for requests that the filter has not decided on: those of that name, and those behind a route for decided
@@ -68,7 +70,12 @@ fn collect_undecided(value: &Value, left_over: bool, found: &mut Vec<Undecided>)
         && (left_over || text(value, "name") == Some("not-decided"))
     {
         let idle_timeout = action.get("idle_timeout");
+        let buffer = value.get("request_body_buffer_limit").and_then(|limit| {
+            let bytes = limit.node().whole()?;
+            Some((bytes, limit.line))
+        });
         found.push(Undecided {
+            buffer,
             line: idle_timeout.unwrap_or(value).line,
             idle_timeout: idle_timeout.and_then(Value::text).and_then(duration),
         });

@@ -33,7 +33,7 @@ pub use fault::{Fault, Faults, Segment};
 pub use policy::Policy;
 pub use reader::did_you_mean;
 pub use schema::schema;
-pub use units::{duration, show_duration};
+pub use units::{duration, show_duration, show_size};
 
 use fault::Log;
 use policy::Tables;

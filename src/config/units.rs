@@ -53,7 +53,8 @@ pub fn show_duration(duration: Duration) -> String {
 }
 
 /// A size in the largest unit that holds it whole.
-pub(super) fn show_size(bytes: u64) -> String {
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
     show(bytes, &SIZES)
 }
 

@@ -713,6 +713,38 @@ routes: [{prefix: /a, agents: [chat], auth_required: false, max_body: 1MiB, coll
 }
 
 #[test]
+fn what_is_held_is_compared_with_envoys_buffer() {
+    let envoy = repository("envoy/envoy.yaml");
+    let check = |hold: &str, most: &str| {
+        let own = format!(
+            "clients: {{hold: {{{hold}}}, validator: {{cluster: auth-service, path: /a}}}}
+agents: {{chat: {{cluster: chat-gpu}}}}
+routes: [{{prefix: /a, agents: [chat], max_body: {most}, collect_body: true}}]
+"
+        );
+        let files = Files::new(&[("own.yaml", &own)]);
+        let own = files.path("own.yaml");
+        let run = waykeeper(&["check", &own, "--envoy", envoy.to_str().unwrap()], b"");
+        assert_eq!(run.status, 0, "{}", run.errors);
+        // That pauses are short is told always.
+        run.errors
+            .lines()
+            .filter(|line| !line.contains("idle_timeout"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    assert_eq!(check("request: 2MiB", "1MiB"), "");
+    let small = check("request: 1MiB", "1MiB");
+    let told =
+        "clients.hold.request: 1MiB is less than twice the request_body_buffer_limit 1MiB at ";
+    assert!(small.contains(told), "{small}");
+    let large = check("request: 2MiB", "5MiB");
+    let told = "the route \"/a\" collects bodies of up to 5MiB, of which Envoy refuses those beyond the request_body_buffer_limit 1MiB";
+    assert!(large.contains(told), "{large}");
+}
+
+#[test]
 fn bodies_are_not_collected_where_envoy_does_not_show_them() {
     let reference = std::fs::read_to_string(repository("envoy/waykeeper.yaml")).unwrap();
     let collecting = reference.replace(
