@@ -260,6 +260,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::NoAgent
         | Refusal::BodyTooLarge(_)
         | Refusal::HeldTooLarge(_)
+        | Refusal::RequestTimeout
         | Refusal::AgentTimeout => {}
     }
     vec![
@@ -281,6 +282,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::NoAgent,
         Refusal::BodyTooLarge(1),
         Refusal::HeldTooLarge(1),
+        Refusal::RequestTimeout,
         Refusal::AgentTimeout,
     ]
 }

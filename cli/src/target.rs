@@ -55,6 +55,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             prefix_rewrite: _,
             max_body: _,
             collect_body,
+            body_timeout: _,
             encoded_slashes: _,
             limits: _,
         } = route;

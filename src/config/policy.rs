@@ -277,6 +277,8 @@ pub struct Route {
     pub max_body: Option<u64>,
     /// Agents get whole bodies only. Where it is set, so is `max_body`.
     pub collect_body: bool,
+    /// For how long at most it is collected, in whole seconds.
+    pub body_timeout: Duration,
     /// Where `%2f` may stand in the path.
     pub encoded_slashes: EncodedSlashes,
     /// The route's own limits (`rate_limit`), per client and route; named `route`.

@@ -20,6 +20,8 @@ const MOST_AGENTS_OF_ROUTE: usize = 64;
 const MOST_WEIGHT: u32 = 1_000_000;
 const LARGEST_BODY: u64 = 1 << 40;
 
+const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -47,6 +49,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "prefix_rewrite",
     "max_body",
     "collect_body",
+    "body_timeout",
     "encoded_slashes",
     "rate_limit",
 ];
@@ -182,6 +185,12 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
         }
         Some(collects)
     });
+    let body_timeout = fields.get("body_timeout").and_then(|spot| {
+        if collect_body != Some(true) {
+            spot.fault("has no meaning without collect_body: true");
+        }
+        whole_seconds(&spot)
+    });
     let limit = fields.get("rate_limit").and_then(|spot| rate_limit(&spot));
     Some(Route {
         name: name?.to_owned(),
@@ -198,8 +207,18 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
         prefix_rewrite: prefix_rewrite.map(str::to_owned),
         max_body,
         collect_body: collect_body.unwrap_or(false),
+        body_timeout: body_timeout.unwrap_or(DEFAULT_BODY_TIMEOUT),
         encoded_slashes: slashes.unwrap_or(EncodedSlashes::Refuse),
         limits: limit.into_iter().collect(),
+    })
+}
+
+/// A time that is kept by ticks.
+fn whole_seconds(spot: &Spot<'_>) -> Option<Duration> {
+    spot.duration(SECOND..=DAY).inspect(|time| {
+        if time.subsec_nanos() != 0 {
+            spot.fault("is kept to the second; write whole seconds");
+        }
     })
 }
 
@@ -223,11 +242,7 @@ fn times(fields: &Fields<'_>, protocol: Protocol) -> Times {
         Some(first_byte)
     });
     let idle = match fields.get("idle_timeout") {
-        Some(spot) => spot.duration(SECOND..=DAY).inspect(|idle| {
-            if idle.subsec_nanos() != 0 {
-                spot.fault("is kept to the second; write whole seconds");
-            }
-        }),
+        Some(spot) => whole_seconds(&spot),
         None => streams.then_some(DEFAULT_TIMEOUT),
     };
     Times {

@@ -323,6 +323,7 @@ fn route() -> Value {
             "description": "Agents get whole bodies only. Needs max_body. false unless written.",
             "type": "boolean",
         },
+        "body_timeout": described("duration", "With collect_body: for how long the body may take to arrive, in whole seconds. 60s unless written."),
         "encoded_slashes": {
             "description": "Where %2f may stand behind the prefix: nowhere, in the last part, or in any. refuse unless written.",
             "enum": ["refuse", "keep", "keep_anywhere"],

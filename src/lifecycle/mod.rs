@@ -199,7 +199,7 @@ impl<H: Host> Gateway<H> {
         let mut routes = compiled.policy.routes.iter();
         keys.is_some()
             || compiled.limits.have_chores()
-            || routes.any(|route| route.idle_timeout.is_some())
+            || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
     }
 
     /// A second has passed.
@@ -215,7 +215,7 @@ impl<H: Host> Gateway<H> {
         let mut due = std::mem::take(&mut self.unwoken);
         self.give_up_lost_questions(&mut due);
         self.shared.compiled.limits.chores(&*self.shared.host);
-        self.find_silent_streams(&mut due);
+        self.find_due_streams(&mut due);
         for id in due {
             self.wake(id);
         }
@@ -233,10 +233,11 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    fn find_silent_streams(&self, due: &mut Vec<StreamId>) {
+    /// Those that have waited or been silent for as long as they may.
+    fn find_due_streams(&self, due: &mut Vec<StreamId>) {
         let now = self.shared.ticks.get();
         for (id, stream) in &self.streams {
-            if stream.is_silent(now) {
+            if stream.is_silent(now) || stream.is_due(now) {
                 due.push(*id);
             }
         }

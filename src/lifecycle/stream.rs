@@ -63,6 +63,8 @@ pub(super) struct Facts {
     pub(super) header_bytes: u64,
     /// Its limits have let it pass.
     pub(super) admitted: bool,
+    /// The walk is to have its turn by then, whatever it waits for.
+    pub(super) due: Option<Ticks>,
     pub(super) body: Body,
     /// The length of a body that was sent without one, and is here now.
     pub(super) new_length: Option<u64>,
@@ -110,16 +112,27 @@ impl<S: Clone> Common<S> {
 }
 
 impl<S> Common<S> {
-    /// Waits until so much of the request's body has arrived as is enough.
-    pub(super) async fn until_body(&self, enough: impl Fn(&Body) -> bool) {
-        poll_fn(|_| {
+    /// Waits until so much of the request's body has arrived as is enough. False: the time `due` has come before; `now` is
+    /// read whenever the walk has its turn.
+    pub(super) async fn until_body(
+        &self,
+        enough: impl Fn(&Body) -> bool,
+        now: impl Fn() -> Ticks,
+        due: Ticks,
+    ) -> bool {
+        self.facts.borrow_mut().due = Some(due);
+        let arrived = poll_fn(|_| {
             if enough(&self.facts.borrow().body) {
-                Poll::Ready(())
+                Poll::Ready(true)
+            } else if now() >= due {
+                Poll::Ready(false)
             } else {
                 Poll::Pending
             }
         })
         .await;
+        self.facts.borrow_mut().due = None;
+        arrived
     }
 }
 
@@ -150,6 +163,12 @@ impl<S> Stream<S> {
     /// The stream has given a sign of life.
     pub(super) fn active(&self, now: Ticks) {
         self.common.facts.borrow_mut().active(now);
+    }
+
+    /// True if it waits, and its time has come.
+    pub(super) fn is_due(&self, now: Ticks) -> bool {
+        let due = |it: &Self| it.common.facts.borrow().due.is_some_and(|due| due <= now);
+        matches!(self.phase, Phase::Walking(_)) && due(self)
     }
 
     /// True if the stream was handed over and has been silent for longer than it may.

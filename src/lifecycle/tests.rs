@@ -910,6 +910,37 @@ fn an_agent_gets_a_whole_body_or_nothing() {
 }
 
 #[test]
+fn a_body_that_does_not_end_in_time_is_given_up_whatever_still_comes() {
+    let mut world = World::with(|document| {
+        let route = &mut document["routes"][0];
+        route["collect_body"] = serde_json::json!(true);
+        route["body_timeout"] = serde_json::json!("2s");
+    });
+    world.validated(STREAM, "POST", "/chat", &[]);
+    for sent in 1..=2 {
+        world.tick();
+        assert_eq!(world.body(STREAM, sent, false), Flow::Collect);
+    }
+    // Two ticks may be little more than a second.
+    assert_eq!(world.refusal(STREAM), None);
+    world.tick();
+    assert_eq!(world.refusal(STREAM).as_deref(), Some("request_timeout"));
+    assert_eq!(world.body(STREAM, 3, true), Flow::Hold);
+    assert!(!world.stream(STREAM).resumed);
+    assert_eq!(world.held(), 0);
+
+    // One that ends in time goes on, and nothing comes of its time any more.
+    let id = StreamId(2);
+    world.request(id, "POST", "/chat", &[("x-api-key", "secret")]);
+    assert_eq!(world.body(id, 3, true), Flow::Continue);
+    for _ in 0..5 {
+        world.tick();
+    }
+    assert_eq!(world.refusal(id), None);
+    assert!(!world.stream(id).reset);
+}
+
+#[test]
 fn a_body_may_end_before_or_after_the_validator_s_answer() {
     let mut world = collecting();
     let key = [("x-api-key", "secret")];

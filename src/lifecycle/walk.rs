@@ -52,7 +52,7 @@ impl<H: Host> Walk<H> {
         self.admit(&request, id)?;
         self.bound(&request, route)
             .inspect_err(|_| self.release())?;
-        self.collect(route).await;
+        self.collect(route).await?;
         self.forward(&request, route)
             .inspect_err(|_| self.release())
     }
@@ -269,10 +269,17 @@ impl<H: Host> Walk<H> {
     }
 
     /// Has all of the request arrive before an agent hears of it, where the route says so.
-    async fn collect(&self, route: &Route) {
-        if route.collect_body {
-            self.common.facts.borrow_mut().admitted = true;
-            self.common.until_body(Body::has_ended).await;
+    async fn collect(&self, route: &Route) -> Result<(), Refusal> {
+        if !route.collect_body {
+            return Ok(());
+        }
+        self.common.facts.borrow_mut().admitted = true;
+        let now = || self.shared.ticks.get();
+        let due = now().after(route.body_timeout.as_secs());
+        if self.common.until_body(Body::has_ended, now, due).await {
+            Ok(())
+        } else {
+            Err(Refusal::RequestTimeout)
         }
     }
 

@@ -39,6 +39,8 @@ pub enum Refusal {
     NoAgent,
     /// The body is larger than the route allows: more than so many bytes.
     BodyTooLarge(u64),
+    /// The body did not arrive in time.
+    RequestTimeout,
     /// The request is larger than may be held until it is known who calls: more than so many bytes.
     HeldTooLarge(u64),
     /// The agent was silent for too long.
@@ -139,6 +141,13 @@ impl Refusal {
             Self::BodyTooLarge(_) | Self::HeldTooLarge(_) => {
                 terms("body_too_large", 413, "Body too large", INVALID_REQUEST, 8)
             }
+            Self::RequestTimeout => terms(
+                "request_timeout",
+                408,
+                "Request Timeout",
+                INVALID_REQUEST,
+                4,
+            ),
             Self::AgentTimeout => terms("agent_timeout", 504, "Agent timed out", "api_error", 4),
         }
     }
@@ -189,6 +198,7 @@ impl Refusal {
                 )
                 .into();
             }
+            Self::RequestTimeout => "The request's body did not arrive in time.",
             Self::AgentTimeout => "The agent was silent for too long.",
         })
     }

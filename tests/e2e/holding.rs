@@ -197,6 +197,27 @@ async fn a_caller_who_leaves_a_body_unfinished_is_counted_and_forgotten() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_arrive_in_time_is_given_up() {
+    let world = World::with(|draft| {
+        routes(draft);
+        draft.route(WHOLE)["body_timeout"] = json!("1s");
+        let undecided = draft.setup.bootstrap.route_mut("not-decided");
+        undecided.expect("the route")["route"]["idle_timeout"] = json!("60s");
+    })
+    .await;
+    for request in [post(&world, WHOLE), post(&world, WHOLE).http2()] {
+        let mut upload = request.upload();
+        assert!(upload.write("the beginning").await);
+        let refused = upload.answer().await;
+        assert_eq!(refused.refused(), (408, "request_timeout".to_owned()));
+        let line = world.access_log(&refused).await;
+        assert_eq!(line["details"], "waykeeper_request_timeout", "{line}");
+        assert_eq!(line["client"], "globex", "{line}");
+    }
+    assert_eq!(world.agent("memory").stats().total, 0);
+}
+
+#[tokio::test]
 async fn strangers_have_only_so_much_held() {
     let validator = Puppet::listen().await;
     let world = World::with(|draft| {

@@ -154,6 +154,7 @@ fn what_is_not_written_has_its_default() {
         (None, None, None)
     );
     assert!(!route.collect_body);
+    assert_eq!(route.body_timeout, Duration::from_secs(60));
     assert_eq!(
         policy.tables,
         Tables {

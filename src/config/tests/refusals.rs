@@ -345,6 +345,14 @@ fn a_body_that_is_collected_has_a_bound_and_an_end() {
     );
     assert!(route(json!({"collect_body": true, "max_body": "1MiB"})).is_empty());
     assert!(route(json!({"collect_body": false})).is_empty());
+    assert_eq!(
+        route(json!({"body_timeout": "1m"})),
+        ["routes[0].body_timeout: has no meaning without collect_body: true"]
+    );
+    assert_eq!(
+        route(json!({"collect_body": true, "max_body": "1MiB", "body_timeout": "1500ms"})),
+        ["routes[0].body_timeout: is kept to the second; write whole seconds"]
+    );
 }
 
 #[test]

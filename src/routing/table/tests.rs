@@ -25,6 +25,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
         prefix_rewrite: None,
         max_body: None,
         collect_body: false,
+        body_timeout: std::time::Duration::from_secs(60),
         encoded_slashes: EncodedSlashes::Refuse,
         limits: Vec::new(),
     }
