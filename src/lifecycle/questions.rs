@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 use super::idle::Ticks;
-use crate::host::{CalloutId, StreamId, Timestamp};
+use crate::host::{CalloutId, StreamId, Timestamp, seconds_up};
 
 /// All questions of one kind that are under way: `T` is what they are about, `A` what is answered.
 pub(super) struct Questions<T, A> {
@@ -122,10 +122,8 @@ impl<T: Eq + Hash + Clone, A: Clone> Questions<T, A> {
 
     /// The questions whose answers are lost. They are no longer under way.
     pub(super) fn take_lost(&self, now: Ticks) -> Vec<Closed<T, A>> {
-        // Between `n` ticks lie `n - 1` seconds at least.
-        let seconds = self.patience.as_secs() + u64::from(self.patience.subsec_nanos() > 0);
-        let is_lost =
-            |question: &Question<A>| now.since(question.tick) >= seconds.saturating_add(2);
+        let seconds = seconds_up(self.patience).saturating_add(1);
+        let is_lost = |question: &Question<A>| now >= question.tick.after(seconds);
         let mut lost = Vec::new();
         for question in self.state.borrow().by_topic.values() {
             if is_lost(question) {
