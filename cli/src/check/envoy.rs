@@ -1,0 +1,196 @@
+//! What is compared with Envoy's own configuration: clusters, routes, and how long and how much Envoy holds.
+
+use std::io;
+use std::time::Duration;
+
+use waykeeper::config::policy::Route;
+use waykeeper::config::{self, Node, Policy};
+
+use super::{Envoy, Line, Report, line_of};
+use crate::find::Configuration;
+use crate::routes::Undecided;
+use crate::yaml::Value;
+
+/// For so long a sender may pause in a body without anything being wrong.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// The lines of all plugins in Envoy's words whose bodies Envoy keeps to itself.
+fn blind_plugins(value: &Value) -> Vec<usize> {
+    let shows = || {
+        let flag = value.get("allow_on_headers_stop_iteration");
+        matches!(flag.map(Value::node), Some(Node::Bool(true)))
+    };
+    let mut lines: Vec<_> = value.parts().flat_map(blind_plugins).collect();
+    if let Some(vm) = value.get("vm_config").filter(|_| !shows()) {
+        lines.push(vm.line);
+    }
+    lines
+}
+
+impl Report<'_> {
+    /// Looks whether Envoy shows bodies to the filter, where a route collects them: else each request with a body waits for
+    /// an end that never comes.
+    pub(super) fn check_bodies(&mut self, policy: &Policy, documents: &[Value]) -> io::Result<()> {
+        let Some(route) = policy.routes.iter().find(|route| route.collect_body) else {
+            return Ok(());
+        };
+        for line in documents.iter().flat_map(blind_plugins) {
+            self.fault(
+                line,
+                format_args!(
+                    "the route {:?} collects bodies, which Envoy shows the filter only with allow_on_headers_stop_iteration: \
+                     true beside vm_config",
+                    route.name
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Compares how long a sender may pause in a body that is collected with what Envoy does about requests that wait.
+    pub(super) fn check_pauses(
+        &mut self,
+        policy: &Policy,
+        undecided: &[Undecided],
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let collecting = |route: &&Route| route.collect_body;
+        let Some(route) = policy.routes.iter().find(collecting) else {
+            return Ok(());
+        };
+        for undecided in undecided {
+            let place = Line(file, undecided.line);
+            let Some(idle) = undecided.idle_timeout.filter(|idle| *idle < PAUSE) else {
+                continue;
+            };
+            self.warning(
+                configuration.line(),
+                format_args!(
+                    "the route {:?} collects bodies, and the idle_timeout {} at {place} ends senders that pause for as long; \
+                     write {} or more",
+                    route.name,
+                    config::show_duration(idle),
+                    config::show_duration(PAUSE),
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Compares what may be held of a request with what Envoy holds before it makes the sender wait, or refuses the body.
+    pub(super) fn check_buffers(
+        &mut self,
+        policy: &Policy,
+        undecided: &[Undecided],
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let buffers = undecided.iter().filter_map(|route| route.buffer);
+        for (buffer, line) in buffers {
+            let place = Line(file, line);
+            let shown = config::show_size(buffer);
+            let held = policy.clients.hold.request;
+            if policy.clients.validator.is_some() && held < buffer.saturating_mul(2) {
+                self.warning(
+                    line_of(configuration, &["clients", "hold", "request"]),
+                    format_args!(
+                        "clients.hold.request: {} is less than twice the request_body_buffer_limit {shown} at {place}: larger \
+                         bodies are refused with 413 while the validator is asked, in place of waiting",
+                        config::show_size(held),
+                    ),
+                )?;
+            }
+            let collected = policy.routes.iter().filter(|route| route.collect_body);
+            for route in collected {
+                if let Some(most) = route.max_body.filter(|most| *most > buffer) {
+                    self.warning(
+                        configuration.line(),
+                        format_args!(
+                            "the route {:?} collects bodies of up to {}, of which Envoy refuses those beyond the \
+                             request_body_buffer_limit {shown} at {place}",
+                            route.name,
+                            config::show_size(most),
+                        ),
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares how long a request may wait for the validator with what Envoy does about requests that wait.
+    pub(super) fn check_waits(
+        &mut self,
+        policy: &Policy,
+        undecided: &[Undecided],
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let Some(validator) = &policy.clients.validator else {
+            return Ok(());
+        };
+        let path = ["clients", "validator", "timeout"];
+        let line = line_of(configuration, &path);
+        for route in undecided {
+            let place = Line(file, route.line);
+            match route.idle_timeout {
+                None => self.warning(
+                    line,
+                    format_args!("{place}: without an idle_timeout, requests that wait for the validator when the filter traps wait on"),
+                )?,
+                Some(idle) if idle <= validator.timeout => self.fault(
+                    line,
+                    format_args!(
+                        "{}: {} is not shorter than the idle_timeout {} at {place}, which would end requests that wait",
+                        path.join("."),
+                        config::show_duration(validator.timeout),
+                        config::show_duration(idle),
+                    ),
+                )?,
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for every cluster that a policy names.
+    pub(super) fn check_clusters(
+        &mut self,
+        policy: &Policy,
+        envoy: &Envoy,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let validator = policy.clients.validator.iter();
+        let of_validator = validator
+            .map(|validator| (vec!["clients", "validator", "cluster"], &validator.cluster));
+        let agents = policy.agents.iter();
+        let of_agents =
+            agents.map(|agent| (vec!["agents", &agent.name, "cluster"], &agent.cluster));
+        let mut missing: Vec<(usize, String)> = of_validator
+            .chain(of_agents)
+            .filter(|(_, cluster)| !envoy.clusters.contains(cluster))
+            .map(|(path, cluster)| {
+                let near = config::did_you_mean(cluster, envoy.clusters.iter().map(String::as_str));
+                let line = line_of(configuration, &path);
+                (
+                    line,
+                    format!(
+                        "{}: {} has no cluster named {cluster:?}{near}",
+                        path.join("."),
+                        envoy.file
+                    ),
+                )
+            })
+            .collect();
+        missing.sort();
+        for (line, message) in missing {
+            if envoy.dynamic {
+                self.warning(line, message)?;
+            } else {
+                self.fault(line, message)?;
+            }
+        }
+        Ok(())
+    }
+}
