@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn only_what_the_host_needs_stays() {
         let mut names = EXPORTS.to_vec();
-        names.extend(["proxy_on_log", "proxy_on_grpc_receive_initial_metadata"]);
+        names.extend(["proxy_on_done", "proxy_on_grpc_receive_initial_metadata"]);
         let whole = module(&names);
         let finished = finish(&whole).unwrap();
         let mut left = exports(&finished);
