@@ -305,6 +305,45 @@ async fn one_client_has_only_so_much_collected() {
     .await;
 }
 
+#[tokio::test]
+async fn all_that_is_collected_is_bounded_and_what_ends_makes_room() {
+    let world = World::with(|draft| {
+        routes(draft);
+        let configuration = draft.configuration();
+        configuration["clients"]["hold"] = json!({"collected": "1MiB"});
+        configuration["plans"]["premium"] = json!({});
+        let undecided = draft.setup.bootstrap.route_mut("not-decided");
+        undecided.expect("the route")["route"]["idle_timeout"] = json!("60s");
+    })
+    .await;
+    // Once, so that the key is known.
+    assert_eq!(post(&world, FILES).send().await.status, 200);
+
+    // Ten of 100,000 bytes and their headers fit into a mebibyte, and no more.
+    let mut uploads = Vec::new();
+    for _ in 0..10 {
+        let before = received(&world).await;
+        let mut upload = post(&world, WHOLE).upload();
+        assert!(upload.write(body(100_000)).await);
+        eventually("the body", || async {
+            (received(&world).await >= before + 100_000).then_some(())
+        })
+        .await;
+        uploads.push(upload);
+    }
+    let mut eleventh = post(&world, WHOLE).upload();
+    eleventh.write(body(100_000)).await;
+    let refused = eleventh.answer().await;
+    assert_eq!(refused.refused(), (503, "gateway_unavailable".to_owned()));
+
+    for mut upload in uploads {
+        upload.end();
+        assert_eq!(upload.answer().await.echo().body_sha256, sha256(100_000));
+    }
+    let again = post(&world, WHOLE).body(body(LARGEST)).send().await;
+    assert_eq!(again.status, 200, "{}", again.text());
+}
+
 /// Nothing in the filter reads bodies by itself, so a build of it does that reads what a request asks for.
 #[tokio::test]
 async fn a_part_of_a_body_can_be_read_while_it_is_collected() {
