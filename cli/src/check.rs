@@ -172,7 +172,7 @@ impl<'f> Report<'f> {
         for configuration in &found.configurations {
             if let Some(policy) = self.check_configuration(configuration, envoy, target)? {
                 let file = self.file;
-                self.check_waits(&policy, &undecided, file, configuration)?;
+                self.check_undecided(&policy, &undecided, file, configuration)?;
                 self.check_bodies(&policy, documents)?;
             }
         }
@@ -220,9 +220,7 @@ impl<'f> Report<'f> {
         }
         if let Some(envoy) = envoy {
             self.check_clusters(&policy, envoy, configuration)?;
-            self.check_waits(&policy, &envoy.undecided, &envoy.file, configuration)?;
-            self.check_pauses(&policy, &envoy.undecided, &envoy.file, configuration)?;
-            self.check_buffers(&policy, &envoy.undecided, &envoy.file, configuration)?;
+            self.check_undecided(&policy, &envoy.undecided, &envoy.file, configuration)?;
         }
         for message in summary::doubts(&policy) {
             self.warning(configuration.line(), &message)?;

@@ -16,9 +16,6 @@ pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Fact
     let Some(agent) = compiled.policy.agents.get(agent.0) else {
         return;
     };
-    if let Some(length) = facts.new_length {
-        stream.set_request_header("content-length", length.to_string().as_bytes());
-    }
     if let Some(path) = &facts.rewritten_path {
         stream.set_request_header(":path", path);
     }

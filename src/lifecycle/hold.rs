@@ -53,15 +53,17 @@ impl Holds {
         admitted: bool,
     ) -> Result<(), TooMuch> {
         let Hold {
-            request, worker, ..
+            request,
+            worker,
+            collected,
         } = self.bounds;
         if !admitted && bytes > request {
             return Err(TooMuch::Request(request));
         }
-        let (all, most) = if admitted {
-            (&self.collected, self.bounds.collected)
+        let (all, most, too_much): (_, _, fn(u64) -> TooMuch) = if admitted {
+            (&self.collected, collected, TooMuch::Collected)
         } else {
-            (&self.undecided, worker)
+            (&self.undecided, worker, TooMuch::Worker)
         };
         // It waited for the validator before.
         if held
@@ -74,11 +76,7 @@ impl Holds {
         let sum = all.get().saturating_sub(before).saturating_add(bytes);
         // What is given back is never too much.
         if sum > most && bytes > before {
-            return Err(if admitted {
-                TooMuch::Collected(most)
-            } else {
-                TooMuch::Worker(most)
-            });
+            return Err(too_much(most));
         }
         all.set(sum);
         let all = Rc::clone(all);

@@ -339,7 +339,7 @@ impl<H: Host> Shared<H> {
         }
     }
 
-    /// Keeps what has come of a request that waits. What is kept for callers that nobody knows is bounded.
+    /// Keeps what has come of a request that waits, within bounds.
     fn hold(&self, stream: &mut Stream<H::Stream>) -> Result<Flow, Refusal> {
         let mut facts = stream.common.facts.borrow_mut();
         let collects = facts

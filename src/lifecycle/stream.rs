@@ -66,8 +66,6 @@ pub(super) struct Facts {
     /// The walk is to have its turn by then, whatever it waits for.
     pub(super) due: Option<Ticks>,
     pub(super) body: Body,
-    /// The length of a body that was sent without one, and is here now.
-    pub(super) new_length: Option<u64>,
     admission: Admission,
     silence: Option<SilenceBound>,
 }

@@ -287,12 +287,17 @@ impl<H: Host> Walk<H> {
     fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
         let compiled = &self.shared.compiled;
         let mut facts = self.common.facts.borrow_mut();
-        if route.collect_body && request.content_length().is_none() {
-            facts.new_length = facts.body.length();
-        }
+        // A body that came without its length, and is here now.
+        let untold = route.collect_body && request.content_length().is_none();
+        let length = facts.body.length().filter(|_| untold);
         facts.bound_silence(route.idle_timeout);
         facts.protocol = request.protocol_for_caller(compiled);
-        self.with_stream(|stream| forward(stream, compiled, &facts))
+        self.with_stream(|stream| {
+            if let Some(length) = length {
+                stream.set_request_header("content-length", length.to_string().as_bytes());
+            }
+            forward(stream, compiled, &facts);
+        })
     }
 
     fn with_stream<T>(&self, f: impl FnOnce(&H::Stream) -> T) -> Result<T, Refusal> {

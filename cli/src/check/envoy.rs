@@ -27,11 +27,16 @@ fn blind_plugins(value: &Value) -> Vec<usize> {
     lines
 }
 
+/// The routes whose agents get whole bodies only.
+fn collecting(policy: &Policy) -> impl Iterator<Item = &Route> {
+    policy.routes.iter().filter(|route| route.collect_body)
+}
+
 impl Report<'_> {
     /// Looks whether Envoy shows bodies to the filter, where a route collects them: else each request with a body waits for
     /// an end that never comes.
     pub(super) fn check_bodies(&mut self, policy: &Policy, documents: &[Value]) -> io::Result<()> {
-        let Some(route) = policy.routes.iter().find(|route| route.collect_body) else {
+        let Some(route) = collecting(policy).next() else {
             return Ok(());
         };
         for line in documents.iter().flat_map(blind_plugins) {
@@ -47,83 +52,27 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// Compares how long a sender may pause in a body that is collected with what Envoy does about requests that wait.
-    pub(super) fn check_pauses(
+    /// Compares how long and how much requests may wait with what Envoy does about those that nobody has decided on.
+    pub(super) fn check_undecided(
         &mut self,
         policy: &Policy,
         undecided: &[Undecided],
         file: &str,
         configuration: &Configuration<'_>,
     ) -> io::Result<()> {
-        let collecting = |route: &&Route| route.collect_body;
-        let Some(route) = policy.routes.iter().find(collecting) else {
-            return Ok(());
-        };
-        for undecided in undecided {
-            let place = Line(file, undecided.line);
-            let Some(idle) = undecided.idle_timeout.filter(|idle| *idle < PAUSE) else {
-                continue;
-            };
-            self.warning(
-                configuration.line(),
-                format_args!(
-                    "the route {:?} collects bodies, and the idle_timeout {} at {place} ends senders that pause for as long; \
-                     write {} or more",
-                    route.name,
-                    config::show_duration(idle),
-                    config::show_duration(PAUSE),
-                ),
-            )?;
+        for route in undecided {
+            self.check_wait(policy, route, file, configuration)?;
+            self.check_pause(policy, route, file, configuration)?;
+            self.check_buffer(policy, route, file, configuration)?;
         }
         Ok(())
     }
 
-    /// Compares what may be held of a request with what Envoy holds before it makes the sender wait, or refuses the body.
-    pub(super) fn check_buffers(
+    /// How long a request may wait for the validator.
+    fn check_wait(
         &mut self,
         policy: &Policy,
-        undecided: &[Undecided],
-        file: &str,
-        configuration: &Configuration<'_>,
-    ) -> io::Result<()> {
-        let buffers = undecided.iter().filter_map(|route| route.buffer);
-        for (buffer, line) in buffers {
-            let place = Line(file, line);
-            let shown = config::show_size(buffer);
-            let held = policy.clients.hold.request;
-            if policy.clients.validator.is_some() && held < buffer.saturating_mul(2) {
-                self.warning(
-                    line_of(configuration, &["clients", "hold", "request"]),
-                    format_args!(
-                        "clients.hold.request: {} is less than twice the request_body_buffer_limit {shown} at {place}: larger \
-                         bodies are refused with 413 while the validator is asked, in place of waiting",
-                        config::show_size(held),
-                    ),
-                )?;
-            }
-            let collected = policy.routes.iter().filter(|route| route.collect_body);
-            for route in collected {
-                if let Some(most) = route.max_body.filter(|most| *most > buffer) {
-                    self.warning(
-                        configuration.line(),
-                        format_args!(
-                            "the route {:?} collects bodies of up to {}, of which Envoy refuses those beyond the \
-                             request_body_buffer_limit {shown} at {place}",
-                            route.name,
-                            config::show_size(most),
-                        ),
-                    )?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Compares how long a request may wait for the validator with what Envoy does about requests that wait.
-    pub(super) fn check_waits(
-        &mut self,
-        policy: &Policy,
-        undecided: &[Undecided],
+        undecided: &Undecided,
         file: &str,
         configuration: &Configuration<'_>,
     ) -> io::Result<()> {
@@ -132,23 +81,85 @@ impl Report<'_> {
         };
         let path = ["clients", "validator", "timeout"];
         let line = line_of(configuration, &path);
-        for route in undecided {
-            let place = Line(file, route.line);
-            match route.idle_timeout {
-                None => self.warning(
-                    line,
-                    format_args!("{place}: without an idle_timeout, requests that wait for the validator when the filter traps wait on"),
-                )?,
-                Some(idle) if idle <= validator.timeout => self.fault(
-                    line,
+        let place = Line(file, undecided.line);
+        match undecided.idle_timeout {
+            None => self.warning(
+                line,
+                format_args!("{place}: without an idle_timeout, requests that wait for the validator when the filter traps wait on"),
+            ),
+            Some(idle) if idle <= validator.timeout => self.fault(
+                line,
+                format_args!(
+                    "{}: {} is not shorter than the idle_timeout {} at {place}, which would end requests that wait",
+                    path.join("."),
+                    config::show_duration(validator.timeout),
+                    config::show_duration(idle),
+                ),
+            ),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// How long a sender may pause in a body that is collected.
+    fn check_pause(
+        &mut self,
+        policy: &Policy,
+        undecided: &Undecided,
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let idle = undecided.idle_timeout.filter(|idle| *idle < PAUSE);
+        let (Some(route), Some(idle)) = (collecting(policy).next(), idle) else {
+            return Ok(());
+        };
+        let place = Line(file, undecided.line);
+        self.warning(
+            configuration.line(),
+            format_args!(
+                "the route {:?} collects bodies, and the idle_timeout {} at {place} ends senders that pause for as long; \
+                 write {} or more",
+                route.name,
+                config::show_duration(idle),
+                config::show_duration(PAUSE),
+            ),
+        )
+    }
+
+    /// How much of a request Envoy holds before it makes the sender wait, or refuses the body.
+    fn check_buffer(
+        &mut self,
+        policy: &Policy,
+        undecided: &Undecided,
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let Some((buffer, line)) = undecided.buffer else {
+            return Ok(());
+        };
+        let place = Line(file, line);
+        let shown = config::show_size(buffer);
+        let held = policy.clients.hold.request;
+        if policy.clients.validator.is_some() && held < buffer.saturating_mul(2) {
+            self.warning(
+                line_of(configuration, &["clients", "hold", "request"]),
+                format_args!(
+                    "clients.hold.request: {} is less than twice the request_body_buffer_limit {shown} at {place}: larger \
+                     bodies are refused with 413 while the validator is asked, in place of waiting",
+                    config::show_size(held),
+                ),
+            )?;
+        }
+        for route in collecting(policy) {
+            if let Some(most) = route.max_body.filter(|most| *most > buffer) {
+                self.warning(
+                    configuration.line(),
                     format_args!(
-                        "{}: {} is not shorter than the idle_timeout {} at {place}, which would end requests that wait",
-                        path.join("."),
-                        config::show_duration(validator.timeout),
-                        config::show_duration(idle),
+                        "the route {:?} collects bodies of up to {}, of which Envoy refuses those beyond the \
+                         request_body_buffer_limit {shown} at {place}",
+                        route.name,
+                        config::show_size(most),
                     ),
-                )?,
-                Some(_) => {}
+                )?;
             }
         }
         Ok(())
