@@ -7,6 +7,9 @@ use crate::host::LocalReply;
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
+/// Where Anthropic's clients read a request's id. `x-request-id` is Envoy's to set.
+const REQUEST_ID: &str = "request-id";
+
 /// What a reply must know of the request that it goes to.
 #[derive(Clone, Copy, Default)]
 pub struct ReplyTo<'a> {
@@ -25,7 +28,7 @@ struct Problem<'a> {
     status: u16,
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    instance: Option<String>,
+    instance: Option<&'a str>,
     #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
     violated_policies: Option<&'a [String]>,
     error: ErrorMember<'a>,
@@ -52,6 +55,7 @@ pub fn local_reply(
         Refusal::RateLimited(limits, _) => Some(limits.as_slice()),
         _ => None,
     };
+    let id = to.request_id.map(String::from_utf8_lossy);
     let problem = Problem {
         r#type: match violated_policies {
             Some(_) => QUOTA_EXCEEDED.to_owned(),
@@ -60,9 +64,7 @@ pub fn local_reply(
         title: terms.title,
         status: terms.status,
         detail: &detail,
-        instance: to
-            .request_id
-            .map(|id| String::from_utf8_lossy(id).into_owned()),
+        instance: id.as_deref(),
         violated_policies,
         error: ErrorMember {
             message: &detail,
@@ -90,6 +92,9 @@ pub fn local_reply(
     if refusal.is_for_now() {
         let seconds = refusal.retry_after().max(to.wait);
         all.push(("retry-after", seconds.to_string()));
+    }
+    if let Some(id) = &id {
+        all.push((REQUEST_ID, id.to_string()));
     }
     all.extend(headers);
     LocalReply {
@@ -127,6 +132,7 @@ mod tests {
         );
         assert_eq!((reply.status, reply.grpc_status), (429, None));
         assert!(reply.headers.contains(&("retry-after", "2".to_owned())));
+        assert!(reply.headers.contains(&(REQUEST_ID, "id\"".to_owned())));
         assert_eq!(
             body(&reply),
             serde_json::json!({

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use waykeeper_demo::gateway::Discovery;
 
-use crate::harness::{Answer, World, eventually, needed};
+use crate::harness::{Answer, Puppet, World, eventually, needed};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -178,6 +178,59 @@ async fn every_response_carries_a_request_id_that_is_not_the_callers() {
         let id = answer.header("x-request-id");
         assert!(id.is_some_and(|id| id.len() == 36), "{what}: {answer:?}");
     }
+}
+
+/// Anthropic's clients read `request-id`.
+#[tokio::test]
+async fn refusals_carry_their_id_for_anthropic_s_clients_too_and_answers_only_the_agent_s_own() {
+    let agent = Puppet::listen().await;
+    let world = World::with(|draft| {
+        let bootstrap = &mut draft.setup.bootstrap;
+        bootstrap
+            .set_endpoints("rag-retrieval", &[agent.address()])
+            .expect("the cluster");
+        draft.cluster("rag-retrieval")["health_checks"] = json!([]);
+        draft.route("/api/v1/memory")["timeout"] = json!("100ms");
+    })
+    .await;
+    let notes = || world.get(NOTES).key("demo-premium");
+    let late = || notes().header("x-demo-delay", "1h");
+    let grpc = ("content-type", "application/grpc");
+
+    for (what, request) in [
+        ("the filter", world.get(NOTES)),
+        (
+            "the filter, to gRPC",
+            world.get(NOTES).header(grpc.0, grpc.1),
+        ),
+        ("Envoy", late()),
+        ("Envoy, to gRPC", late().header(grpc.0, grpc.1)),
+        ("Envoy, over HTTP/2", late().http2()),
+    ] {
+        let refused = request.send().await;
+        assert_ne!(refused.header("grpc-status"), Some("0"), "{what}");
+        let id = refused.header("x-request-id");
+        assert!(id.is_some_and(|id| id.len() == 36), "{what}: {refused:?}");
+        assert_eq!(refused.header("request-id"), id, "{what}");
+    }
+
+    for plain in [notes(), world.get("/healthz")] {
+        let served = plain.send().await;
+        assert_eq!(served.status, 200);
+        assert_eq!(served.header("request-id"), None);
+    }
+    // Also with an error, which is the agent's own.
+    let search = world.post("/api/v1/search").key("demo-premium");
+    let search = tokio::spawn(search.send());
+    let mut exchange = agent.accept().await;
+    exchange.read_until("\r\n\r\n").await;
+    let failed = "HTTP/1.1 500 Sorry\r\nrequest-id: req_1\r\ncontent-length: 0\r\n\r\n";
+    exchange.write(failed).await;
+    let failed = search.await.expect("the exchange");
+    assert_eq!(
+        (failed.status, failed.header("request-id")),
+        (500, Some("req_1"))
+    );
 }
 
 #[tokio::test]

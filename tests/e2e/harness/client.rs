@@ -247,6 +247,14 @@ impl Answer {
             self.header("x-request-id"),
             "{what}"
         );
+        let code = problem["error"]["code"].as_str();
+        let code = code.unwrap_or_else(|| panic!("no code: {what}")).to_owned();
+        // Envoy may refuse a request before it has an id that can be told twice.
+        let early = ["bad_request", "headers_too_large"].contains(&&*code);
+        let id_for_anthropic = self.header("request-id");
+        if !early || id_for_anthropic.is_some() {
+            assert_eq!(id_for_anthropic, self.header("x-request-id"), "{what}");
+        }
         for field in [
             "/type",
             "/title",
@@ -258,8 +266,7 @@ impl Answer {
             assert!(text.is_some_and(|text| !text.is_empty()), "{field}: {what}");
         }
         assert!(problem["error"].get("param").is_some(), "{what}");
-        let code = problem["error"]["code"].as_str();
-        code.unwrap_or_else(|| panic!("no code: {what}")).to_owned()
+        code
     }
 
     /// Status and refusal in one, to be compared with a row of the contract's table.
