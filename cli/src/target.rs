@@ -48,6 +48,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             roles: _,
             auth_required: _,
             protocol: _,
+            streams: _,
             timeout: _,
             first_byte_timeout: _,
             idle_timeout: _,

@@ -265,9 +265,11 @@ pub struct Route {
     pub protocol: Protocol,
     /// Bounds the whole answer, over all tries. `None`: no bound.
     pub timeout: Option<Duration>,
+    /// Answers may be streams, which `idle_timeout` bounds in place of `timeout`. Only of `http` routes.
+    pub streams: bool,
     /// Bounds each try up to the response headers.
     pub first_byte_timeout: Option<Duration>,
-    /// Bounds the silence on a stream, to the second. `None` on `http` routes that do not name one.
+    /// Bounds the silence on a stream, to the second. `None` on `http` routes that do not name one and have no `streams`.
     pub idle_timeout: Option<Duration>,
     /// When to try again.
     pub retry: Option<Retry>,

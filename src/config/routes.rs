@@ -42,6 +42,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "roles",
     "auth_required",
     "protocol",
+    "streams",
     "timeout",
     "first_byte_timeout",
     "idle_timeout",
@@ -158,7 +159,15 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
         }
         roles(&spot)
     });
-    let times = times(fields, protocol);
+    let streams = fields.get("streams").and_then(|spot| {
+        let streams = spot.flag()?;
+        if streams && protocol != Protocol::Http {
+            spot.fault("is for routes of http: on this one all answers are streams");
+        }
+        Some(streams)
+    });
+    let streams = streams.unwrap_or(false);
+    let times = times(fields, protocol, streams);
     let prefix_rewrite = fields
         .get("prefix_rewrite")
         .and_then(|prefix| prefix.checked(paths::beginning));
@@ -201,6 +210,7 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
         auth_required,
         protocol,
         timeout: times.timeout,
+        streams,
         first_byte_timeout: times.first_byte,
         idle_timeout: times.idle,
         retry,
@@ -228,11 +238,11 @@ struct Times {
     idle: Option<Duration>,
 }
 
-fn times(fields: &Fields<'_>, protocol: Protocol) -> Times {
-    let streams = protocol != Protocol::Http;
+fn times(fields: &Fields<'_>, protocol: Protocol, streams: bool) -> Times {
+    let http = protocol == Protocol::Http;
     let timeout = match fields.get("timeout") {
         Some(spot) => spot.duration(MILLISECOND..=DAY),
-        None => (!streams).then_some(DEFAULT_TIMEOUT),
+        None => http.then_some(DEFAULT_TIMEOUT),
     };
     let first_byte = fields.get("first_byte_timeout").and_then(|spot| {
         let first_byte = spot.duration(MILLISECOND..=DAY)?;
@@ -243,7 +253,7 @@ fn times(fields: &Fields<'_>, protocol: Protocol) -> Times {
     });
     let idle = match fields.get("idle_timeout") {
         Some(spot) => whole_seconds(&spot),
-        None => streams.then_some(DEFAULT_TIMEOUT),
+        None => (streams || !http).then_some(DEFAULT_TIMEOUT),
     };
     Times {
         timeout,

@@ -313,9 +313,13 @@ fn route() -> Value {
             "description": "Which kind of stream it carries. http unless written.",
             "enum": ["http", "sse", "websocket"],
         },
+        "streams": {
+            "description": "Whether answers may be event streams, which idle_timeout bounds in place of timeout. For http. false unless written.",
+            "type": "boolean",
+        },
         "timeout": described("duration", "Bounds the whole answer. Unless written 5m for http, none for sse and websocket."),
         "first_byte_timeout": described("duration", "Bounds each try up to the response headers."),
-        "idle_timeout": described("duration", "Bounds the silence on a stream, in whole seconds. 5m for sse and websocket unless written."),
+        "idle_timeout": described("duration", "Bounds the silence on a stream, in whole seconds. 5m for sse, websocket and streams unless written."),
         "retry": {"description": "When to try again.", "$ref": "#/$defs/retry"},
         "prefix_rewrite": described("prefix", "Put in place of the matched prefix."),
         "max_body": described("size", "Larger requests are refused."),
@@ -336,10 +340,16 @@ fn route() -> Value {
         json!({
             "if": {"properties": {"auth_required": {"const": false}}, "required": ["auth_required"]},
             "then": {"not": {"required": ["roles"]}},
-            "allOf": [{
-                "if": {"properties": {"collect_body": {"const": true}}, "required": ["collect_body"]},
-                "then": {"required": ["max_body"]},
-            }],
+            "allOf": [
+                {
+                    "if": {"properties": {"collect_body": {"const": true}}, "required": ["collect_body"]},
+                    "then": {"required": ["max_body"]},
+                },
+                {
+                    "if": {"properties": {"streams": {"const": true}}, "required": ["streams"]},
+                    "then": {"properties": {"protocol": {"const": "http"}}},
+                },
+            ],
         }),
     );
     route

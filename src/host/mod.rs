@@ -149,6 +149,12 @@ pub trait StreamIo: Clone + 'static {
     /// Removes the request's trailer, all its values.
     fn remove_request_trailer(&self, name: &[u8]);
 
+    /// The answer that has arrived, if the host gives it itself in the agent's place. Only at its headers.
+    fn own_answer(&self) -> Option<OwnAnswer>;
+
+    /// The first value of the response's header.
+    fn response_header(&self, name: &str) -> Option<Vec<u8>>;
+
     /// All headers of the response.
     ///
     /// # Errors
@@ -207,6 +213,15 @@ pub struct StreamId(pub u32);
 /// A counter's or histogram's handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MetricId(pub u32);
+
+/// An answer that the host gives itself, since the agent gives none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnAnswer {
+    /// HTTP's status, also where the caller speaks gRPC and is sent another.
+    pub status: u16,
+    /// No host of the agent is known, healthy or free, or the connection to it failed.
+    pub unreached: bool,
+}
 
 /// A finished answer of the filter itself.
 #[derive(Clone, PartialEq, Eq)]

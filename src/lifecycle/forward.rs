@@ -1,12 +1,11 @@
-//! Handing a request over to Envoy's router, and telling the caller of its limits on the way back.
+//! Handing a request over to Envoy's router, and telling the access log of it.
 
 use super::compiled::Compiled;
 use super::stream::Facts;
-use super::telemetry::Telemetry;
-use crate::config::policy::Tell;
-use crate::host::{HeaderBlock, Host, StreamIo, Timestamp};
-use crate::reply::{Refusal, retry_after};
+use crate::host::StreamIo;
+use crate::reply::Refusal;
 use crate::routing::CLUSTER;
+use crate::text::paths::split_query;
 
 /// Sets what the agent is told and what steers Envoy's router.
 pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
@@ -16,8 +15,11 @@ pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Fact
     let Some(agent) = compiled.policy.agents.get(agent.0) else {
         return;
     };
-    if let Some(path) = &facts.rewritten_path {
-        stream.set_request_header(":path", path);
+    if let Some(path) = &facts.rewritten {
+        stream.set_request_header(":path", &path.to);
+        for (note, path) in [(CALLER_PATH, &path.from), (AGENT_PATH, &path.to)] {
+            stream.note(note, split_query(path).0);
+        }
     }
     name_all(stream, compiled, facts);
     stream.set_request_header(CLUSTER, agent.cluster.as_bytes());
@@ -42,6 +44,10 @@ const ROUTE: Name = Name::new("x-waykeeper-route", "route");
 
 /// The note that holds all names which the agent does not see: one costs as much as one header.
 const NOTE: &str = "waykeeper";
+
+/// The notes of the path as the caller wrote it and as the agent has got it, without query, where these are two.
+const CALLER_PATH: &str = "waykeeper_path";
+const AGENT_PATH: &str = "waykeeper_agent_path";
 
 impl Name {
     const fn new(header: &'static str, noted: &'static str) -> Self {
@@ -118,53 +124,5 @@ pub(super) fn refuse<S: StreamIo>(
     if *refusal == Refusal::UpgradeRequired {
         stream.set_request_header("connection", b"upgrade");
         stream.set_request_header("upgrade", b"websocket");
-    }
-}
-
-/// Sets what the caller is told on a response that passes.
-pub(super) fn tell_caller<H: Host>(
-    host: &H,
-    stream: &H::Stream,
-    telemetry: &Telemetry,
-    tell: Tell,
-    facts: &mut Facts,
-) {
-    facts.each_rate_limit_header(tell, |name, value| {
-        stream.set_response_header(name, value.as_bytes());
-    });
-    let wait = facts.wait(|| host.now());
-    let protocol = facts.protocol.take();
-    // To read what nearly no response needs would cost each of them.
-    if wait == 0 && protocol.is_none() {
-        return;
-    }
-    match stream.response_headers() {
-        Ok(headers) => {
-            tell_to_wait(stream, host.now(), &headers, wait);
-            if let Some(protocol) = protocol {
-                name_protocol(stream, &headers, &protocol);
-            }
-        }
-        Err(error) => telemetry.host_failed(host, error),
-    }
-}
-
-/// An agent or Envoy has no place now: the caller must not come back before its limits let it through.
-fn tell_to_wait(stream: &impl StreamIo, now: Timestamp, response: &HeaderBlock, wait: u64) {
-    if wait == 0 || !matches!(response.get(":status"), Some(b"429" | b"503")) {
-        return;
-    }
-    let theirs = response.get_all("retry-after");
-    let theirs = theirs.filter_map(|value| retry_after::seconds(value, now));
-    if theirs.max().is_none_or(|theirs| theirs < wait) {
-        stream.set_response_header("retry-after", wait.to_string().as_bytes());
-    }
-}
-
-/// Names a subprotocol in a handshake's answer that names none.
-fn name_protocol(stream: &impl StreamIo, response: &HeaderBlock, protocol: &[u8]) {
-    let switched = response.get(":status") == Some(b"101");
-    if switched && response.get("sec-websocket-protocol").is_none() {
-        stream.set_response_header("sec-websocket-protocol", protocol);
     }
 }

@@ -9,8 +9,9 @@
 //! | `walk.rs` | the stages in their order, and with which refusal each may end the walk |
 //! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
-//! | `forward.rs` | headers for the agent, and notes of the names that it does not see; what is added to its answer: limits, a longer `Retry-After`, a subprotocol |
-//! | `stream.rs`, `idle.rs` | what is known of a request; when its stream is silent for too long |
+//! | `forward.rs` | headers for the agent, and notes for the access log of what it does not see |
+//! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
+//! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
 //! | `body.rs` | how much of a request's body has come, and when it is too large |
 //! | `hold.rs` | how much callers have the gateway hold before anybody knows who they are |
 //! | `shared.rs`, `compiled.rs` | what requests share: a configuration made ready, its host, questions and counts |
@@ -18,12 +19,13 @@
 //! | `failure.rs` | what becomes of a request when a stage cannot do its work |
 //! | `telemetry.rs` | every metric, and every line of the log that traffic can cause |
 
+mod answer;
 mod body;
+mod clock;
 mod compiled;
 mod failure;
 mod forward;
 mod hold;
-mod idle;
 mod questions;
 mod request;
 mod shared;
@@ -118,13 +120,10 @@ impl<H: Host> Gateway<H> {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Flow::Hold;
         };
-        stream.active(self.shared.ticks.get());
-        let arrived = stream
-            .common
-            .facts
-            .borrow_mut()
-            .body
-            .arrive(size, end_of_stream);
+        let mut facts = stream.common.facts.borrow_mut();
+        facts.bounds.active(self.shared.ticks.get());
+        let arrived = facts.body.arrive(size, end_of_stream);
+        drop(facts);
         self.shared.part_arrived(stream, io, arrived)
     }
 
@@ -145,23 +144,8 @@ impl<H: Host> Gateway<H> {
 
     /// The headers of the response have arrived, whoever gave it.
     pub fn on_response_headers(&mut self, id: StreamId, io: &H::Stream) {
-        let stream = self.streams.get_mut(&id);
-        if let Some(stream) = stream.filter(|stream| stream.is_forwarded()) {
-            stream.active(self.shared.ticks.get());
-            stream.answered = true;
-            let Shared {
-                host,
-                compiled,
-                telemetry,
-                ..
-            } = &*self.shared;
-            forward::tell_caller(
-                &**host,
-                io,
-                telemetry,
-                compiled.policy.tell,
-                &mut stream.common.facts.borrow_mut(),
-            );
+        if let Some(stream) = self.streams.get_mut(&id) {
+            self.shared.answered(stream, io);
         }
     }
 
@@ -199,7 +183,8 @@ impl<H: Host> Gateway<H> {
         let mut routes = compiled.policy.routes.iter();
         keys.is_some()
             || compiled.limits.have_chores()
-            || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
+            || routes
+                .any(|route| route.idle_timeout.is_some() || route.collect_body || route.streams)
     }
 
     /// A second has passed.
@@ -233,14 +218,11 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// Those that have waited or been silent for as long as they may.
+    /// Those that have waited, gone on or been silent for as long as they may.
     fn find_due_streams(&self, due: &mut Vec<StreamId>) {
         let now = self.shared.ticks.get();
-        for (id, stream) in &self.streams {
-            if stream.is_silent(now) || stream.is_due(now) {
-                due.push(*id);
-            }
-        }
+        let late = self.streams.iter().filter(|(_, stream)| stream.is_due(now));
+        due.extend(late.map(|(id, _)| *id));
     }
 
     /// Has a stream's turn come by an event of its own, see [`Host::wake`]; if there is none to be had, after the next tick.
@@ -264,9 +246,9 @@ impl<H: Host> Gateway<H> {
             if shared.go_on(stream, io) == Flow::Continue {
                 io.resume();
             }
-        } else if stream.is_silent(shared.ticks.get()) {
-            // It might have given a sign of life since the tick.
-            shared.end_silence(stream, io);
+        } else if stream.is_due(shared.ticks.get()) {
+            // It might have given a sign of life since the tick. Once the answer has begun, a reply cuts it off.
+            shared.reply(stream, io, &Refusal::AgentTimeout);
         }
     }
 
@@ -317,7 +299,6 @@ impl<H: Host> Shared<H> {
         match came {
             Ok(()) => {
                 stream.phase = Phase::Forwarded;
-                stream.active(self.ticks.get());
                 Flow::Continue
             }
             Err(refusal) => self.refuse(stream, io, &refusal),
@@ -334,7 +315,13 @@ impl<H: Host> Shared<H> {
         match (&stream.phase, arrived) {
             (Phase::Ended(_), _) => Flow::Hold,
             (_, Err(refusal)) => self.refuse(stream, io, &refusal),
-            (Phase::Forwarded, Ok(())) => Flow::Continue,
+            (Phase::Forwarded, Ok(())) => {
+                let mut facts = stream.common.facts.borrow_mut();
+                if facts.body.has_ended() {
+                    facts.bounds.request_ended(self.ticks.get());
+                }
+                Flow::Continue
+            }
             (Phase::Walking(_), Ok(())) => self.go_on(stream, io),
         }
     }
@@ -366,13 +353,17 @@ impl<H: Host> Shared<H> {
         Flow::Hold
     }
 
-    /// Ends a stream whose agent was silent for too long.
-    fn end_silence(&self, stream: &mut Stream<H::Stream>, io: &H::Stream) {
-        if stream.answered {
-            stream.phase = Phase::Ended(stream.outcome());
-            io.reset();
-        } else {
-            self.reply(stream, io, &Refusal::AgentTimeout);
+    /// The headers of an answer have arrived, whoever gave it, and go on to the caller.
+    fn answered(&self, stream: &mut Stream<H::Stream>, io: &H::Stream) {
+        let forwarded = stream.is_forwarded();
+        if matches!(stream.phase, Phase::Ended(_)) {
+            return;
+        }
+        stream.answered = answer::by_whom(io, forwarded);
+        if forwarded {
+            let mut facts = stream.common.facts.borrow_mut();
+            facts.bounds.active(self.ticks.get());
+            answer::pass_on(self, io, &mut facts);
         }
     }
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::idle::Ticks;
-use crate::host::{CalloutId, StreamId, Timestamp, seconds_up};
+use super::clock::Ticks;
+use crate::host::{CalloutId, StreamId, Timestamp};
 
 /// All questions of one kind that are under way: `T` is what they are about, `A` what is answered.
 pub(super) struct Questions<T, A> {
@@ -122,8 +122,8 @@ impl<T: Eq + Hash + Clone, A: Clone> Questions<T, A> {
 
     /// The questions whose answers are lost. They are no longer under way.
     pub(super) fn take_lost(&self, now: Ticks) -> Vec<Closed<T, A>> {
-        let seconds = seconds_up(self.patience).saturating_add(1);
-        let is_lost = |question: &Question<A>| now >= question.tick.after(seconds);
+        let patience = self.patience.saturating_add(Duration::from_secs(1));
+        let is_lost = |question: &Question<A>| now >= question.tick.after(patience);
         let mut lost = Vec::new();
         for question in self.state.borrow().by_topic.values() {
             if is_lost(question) {

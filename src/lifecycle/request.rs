@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::compiled::Compiled;
+use super::stream::Rewritten;
 use crate::config::policy::{KeySource, Protocol};
 use crate::host::{HeaderBlock, HostError, Sensitive, StreamIo};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
@@ -54,13 +55,27 @@ impl Request {
         }
     }
 
+    /// The path without keys, if there is one.
+    fn path(&self) -> Option<&[u8]> {
+        match &self.cleansed_path {
+            Some(path) => Some(path),
+            None => self.headers.get(":path"),
+        }
+    }
+
     /// The path, if it may be routed.
     pub(super) fn routable_path(&self) -> Option<Path<'_>> {
-        let path = match &self.cleansed_path {
-            Some(path) => path,
-            None => self.headers.get(":path")?,
-        };
-        Path::read(path).ok()
+        Path::read(self.path()?).ok()
+    }
+
+    /// The path that goes on in another spelling.
+    pub(super) fn rewritten(&self, to: Vec<u8>) -> Rewritten {
+        let owned = |value: Option<&[u8]>| Sensitive(value.unwrap_or_default().to_vec());
+        Rewritten {
+            from: owned(self.path()),
+            to: Sensitive(to),
+            authority: owned(self.headers.get(":authority")),
+        }
     }
 
     pub(super) fn method(&self) -> &[u8] {

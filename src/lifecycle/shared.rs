@@ -3,9 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use super::clock::Ticks;
 use super::compiled::Compiled;
 use super::hold::Holds;
-use super::idle::Ticks;
 use super::questions::Questions;
 use super::telemetry::Telemetry;
 use crate::identity::{KeyHash, Knowledge};

@@ -5,11 +5,10 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::body::Body;
+use super::clock::{Bounds, Ticks};
 use super::hold::Held;
-use super::idle::Ticks;
 use crate::config::policy::{AgentId, RouteId, Tell};
 use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::Client;
@@ -22,8 +21,18 @@ pub(super) struct Stream<S> {
     pub(super) common: Rc<Common<S>>,
     /// What it has the gateway hold while it waits.
     pub(super) held: Option<Held>,
-    /// The response's headers have arrived.
-    pub(super) answered: bool,
+    pub(super) answered: Answered,
+}
+
+/// Who has given the answer whose headers have arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// They have not.
+    Not,
+    /// The agent.
+    ByAgent,
+    /// The host in its place; under this code.
+    ByHost(&'static str),
 }
 
 /// How far the request has come.
@@ -53,8 +62,8 @@ pub(super) struct Facts {
     pub(super) request_id: Option<Sensitive<Vec<u8>>>,
     pub(super) grpc: bool,
     pub(super) route: Option<RouteId>,
-    /// The path as it goes on by the route, unless it goes on as it came.
-    pub(super) rewritten_path: Option<Sensitive<Vec<u8>>>,
+    /// What the route makes of the path, unless it goes on as it came.
+    pub(super) rewritten: Option<Rewritten>,
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
     /// The subprotocol to name in the handshake's answer if the agent names none.
@@ -66,14 +75,20 @@ pub(super) struct Facts {
     /// The walk is to have its turn by then, whatever it waits for.
     pub(super) due: Option<Ticks>,
     pub(super) body: Body,
+    /// For how long it may go on once it was handed over.
+    pub(super) bounds: Bounds,
     admission: Admission,
-    silence: Option<SilenceBound>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct SilenceBound {
-    seconds: u64,
-    last: Ticks,
+/// A path that goes on in another spelling than the caller's.
+#[derive(Debug)]
+pub(super) struct Rewritten {
+    /// As it came, without keys.
+    pub(super) from: Sensitive<Vec<u8>>,
+    /// As it goes on.
+    pub(super) to: Sensitive<Vec<u8>>,
+    /// The host that the caller has asked.
+    pub(super) authority: Sensitive<Vec<u8>>,
 }
 
 impl<S> std::fmt::Debug for Stream<S> {
@@ -141,16 +156,19 @@ impl<S> Stream<S> {
             phase: Phase::Walking(walk),
             common,
             held: None,
-            answered: false,
+            answered: Answered::Not,
         }
     }
 
     /// What is counted of it, if it ends now.
     pub(super) fn outcome(&self) -> &'static str {
-        match self.phase {
-            Phase::Walking(_) => "caller_left",
-            Phase::Forwarded => "allowed",
-            Phase::Ended(outcome) => outcome,
+        if let Phase::Ended(outcome) = self.phase {
+            return outcome;
+        }
+        match self.answered {
+            Answered::ByHost(code) => code,
+            Answered::ByAgent => "allowed",
+            Answered::Not => "caller_left",
         }
     }
 
@@ -160,18 +178,17 @@ impl<S> Stream<S> {
 
     /// The stream has given a sign of life.
     pub(super) fn active(&self, now: Ticks) {
-        self.common.facts.borrow_mut().active(now);
+        self.common.facts.borrow_mut().bounds.active(now);
     }
 
-    /// True if it waits, and its time has come.
+    /// True if it waits, or goes on, and may no longer.
     pub(super) fn is_due(&self, now: Ticks) -> bool {
-        let due = |it: &Self| it.common.facts.borrow().due.is_some_and(|due| due <= now);
-        matches!(self.phase, Phase::Walking(_)) && due(self)
-    }
-
-    /// True if the stream was handed over and has been silent for longer than it may.
-    pub(super) fn is_silent(&self, now: Ticks) -> bool {
-        self.is_forwarded() && self.common.facts.borrow().is_silent(now)
+        let facts = self.common.facts.borrow();
+        match self.phase {
+            Phase::Walking(_) => facts.due.is_some_and(|due| due <= now),
+            Phase::Forwarded => facts.bounds.are_over(now),
+            Phase::Ended(_) => false,
+        }
     }
 }
 
@@ -228,25 +245,6 @@ impl Facts {
             request_id: self.request_id.as_deref().map(Vec::as_slice),
             grpc: self.grpc,
         }
-    }
-
-    /// Bounds the silence on the stream, from the next sign of life on.
-    pub(super) fn bound_silence(&mut self, time: Option<Duration>) {
-        self.silence = time.map(|time| SilenceBound {
-            seconds: time.as_secs().max(1),
-            last: Ticks::default(),
-        });
-    }
-
-    fn active(&mut self, now: Ticks) {
-        if let Some(bound) = &mut self.silence {
-            bound.last = now;
-        }
-    }
-
-    fn is_silent(&self, now: Ticks) -> bool {
-        let too_long = |bound: SilenceBound| now.since(bound.last) > bound.seconds;
-        self.silence.is_some_and(too_long)
     }
 }
 

@@ -1,14 +1,15 @@
 mod addresses;
 mod log;
 mod switches;
+mod time;
 
 use std::time::Duration;
 
 use super::*;
 use crate::config;
 use crate::config::policy::Tell;
-use crate::host::LocalReply;
 use crate::host::simulated::{Process, SimulatedHost, SimulatedStream};
+use crate::host::{LocalReply, OwnAnswer};
 
 const STREAM: StreamId = StreamId(1);
 const ACME: &str = r#"{"client_id":"acme","plan":"standard","team":"blue","roles":["dev","ops"]}"#;
@@ -95,6 +96,19 @@ impl World {
     }
 
     /// A second passes.
+    /// The agent's answer has arrived.
+    fn answered(&mut self, id: StreamId, headers: &[(&str, &str)]) {
+        self.host.respond(id, headers);
+        self.gateway.on_response_headers(id, &self.host.io(id));
+    }
+
+    /// The host has answered itself.
+    fn answered_by_host(&mut self, id: StreamId, status: u16, unreached: bool) {
+        let answer = OwnAnswer { status, unreached };
+        self.host.respond_itself(id, answer);
+        self.gateway.on_response_headers(id, &self.host.io(id));
+    }
+
     fn tick(&mut self) {
         self.gateway.on_tick();
         self.turns();
@@ -680,22 +694,31 @@ fn each_request_counts_once_when_it_ends_by_what_became_of_it() {
             .host
             .metric(&format!("waykeeper_requests_total;{labels}"))
     };
-    // Allowed, then too large; allowed, then silent; allowed; broken off in the middle.
+    // Too large for the agent, after it had some of it; silent before an answer, and in one.
     world.validated(StreamId(1), "POST", "/chat", &[]);
     world
         .gateway
         .on_request_body(StreamId(1), &world.host.io(StreamId(1)), 11, false);
     world.validated(StreamId(2), "GET", "/events", &[]);
-    for id in [3, 4] {
+    world.validated(StreamId(3), "GET", "/events", &[]);
+    world.answered(StreamId(3), &[(":status", "200")]);
+    // Answered, by the agent and in its place; left before the answer.
+    for id in 4..=8 {
         world.request(StreamId(id), "GET", "/open", &[]);
     }
-    // Refused; left while the validator was asked.
-    world.request(StreamId(5), "POST", "/chat", &[]);
-    world.request(StreamId(6), "POST", "/chat", &[("x-api-key", "other")]);
+    world.answered(StreamId(4), &[(":status", "500")]);
+    world.answered(StreamId(5), &[(":status", "200")]);
+    world.answered_by_host(StreamId(6), 503, true);
+    world.answered_by_host(StreamId(7), 504, false);
+    // Refused; left while the validator was asked, and ended by the host then.
+    world.request(StreamId(9), "POST", "/chat", &[]);
+    world.request(StreamId(10), "POST", "/chat", &[("x-api-key", "other")]);
+    world.request(StreamId(11), "POST", "/chat", &[("x-api-key", "other")]);
+    world.answered_by_host(StreamId(11), 408, false);
     (0..4).for_each(|_| world.tick());
     assert_eq!(counted(&world, "/open", "one", "allowed"), 0);
 
-    for id in (1..=6).map(StreamId) {
+    for id in (1..=11).map(StreamId) {
         world.host.end(id);
         world.gateway.on_end(id);
         // It ends once.
@@ -705,11 +728,15 @@ fn each_request_counts_once_when_it_ends_by_what_became_of_it() {
     for (route, agent, outcome, number) in [
         ("/chat", "one", "body_too_large", 1),
         ("/chat", "one", "allowed", 0),
-        ("/events", "one", "agent_timeout", 1),
+        ("/events", "one", "agent_timeout", 2),
         ("/events", "one", "allowed", 0),
         ("/open", "one", "allowed", 2),
+        ("/open", "one", "agent_unreachable", 1),
+        ("/open", "one", "agent_timeout", 1),
+        ("/open", "one", "caller_left", 1),
         ("/chat", "none", "missing_key", 1),
         ("/chat", "none", "caller_left", 1),
+        ("/chat", "none", "request_timeout", 1),
     ] {
         let found = counted(&world, route, agent, outcome);
         assert_eq!(found, number, "{route} {agent} {outcome}");
@@ -1082,55 +1109,6 @@ fn an_unlimited_response_passes_as_the_agent_sent_it() {
         Some("7")
     );
     assert_eq!(response.0.len(), 2);
-}
-
-// === silence ===
-
-#[test]
-fn a_stream_that_falls_silent_is_ended_and_one_that_does_not_is_not() {
-    let mut world = World::new();
-    world.validated(STREAM, "GET", "/events", &[]);
-    world.validated(StreamId(2), "GET", "/events", &[]);
-    for id in [STREAM, StreamId(2)] {
-        world.host.respond(id, &[(":status", "200")]);
-        world.gateway.on_response_headers(id, &world.host.io(id));
-    }
-    for _ in 0..4 {
-        world.tick();
-        world.gateway.on_response_body(StreamId(2));
-    }
-    assert!(world.stream(STREAM).reset);
-    assert!(!world.stream(StreamId(2)).reset);
-}
-
-#[test]
-fn an_agent_that_never_begins_to_answer_is_told_of_as_a_timeout() {
-    let mut world = World::new();
-    world.validated(STREAM, "GET", "/events", &[]);
-    for _ in 0..3 {
-        world.tick();
-    }
-    assert_eq!(
-        world.refusal(STREAM),
-        None,
-        "three ticks may be little more than two seconds"
-    );
-    world.tick();
-    assert_eq!(world.refusal(STREAM).as_deref(), Some("agent_timeout"));
-    assert!(!world.stream(STREAM).reset);
-}
-
-#[test]
-fn waiting_for_the_validator_is_no_silence() {
-    let mut world = World::with(|document| {
-        document["clients"]["validator"]["timeout"] = serde_json::json!("10s");
-    });
-    world.request(STREAM, "GET", "/events", &[("x-api-key", "secret")]);
-    for _ in 0..10 {
-        world.tick();
-    }
-    world.answer(200, ACME);
-    assert!(world.stream(STREAM).resumed);
 }
 
 // === what must not be seen ===

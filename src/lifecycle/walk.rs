@@ -11,6 +11,7 @@
 use std::rc::Rc;
 
 use super::body::Body;
+use super::clock::Bounds;
 use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::request::Request;
@@ -80,7 +81,9 @@ impl<H: Host> Walk<H> {
                 let mut facts = self.common.facts.borrow_mut();
                 facts.route = Some(id);
                 let rewrite = route.prefix_rewrite.as_deref();
-                facts.rewritten_path = path.rewritten(&route.prefix, rewrite).map(Sensitive);
+                facts.rewritten = path
+                    .rewritten(&route.prefix, rewrite)
+                    .map(|to| request.rewritten(to));
                 request.check_upgrade(route.protocol)?;
                 Ok((id, route))
             }
@@ -275,7 +278,7 @@ impl<H: Host> Walk<H> {
         }
         self.common.facts.borrow_mut().admitted = true;
         let now = || self.shared.ticks.get();
-        let due = now().after(route.body_timeout.as_secs());
+        let due = now().after(route.body_timeout);
         if self.common.until_body(Body::has_ended, now, due).await {
             Ok(())
         } else {
@@ -290,7 +293,12 @@ impl<H: Host> Walk<H> {
         // A body that came without its length, and is here now.
         let untold = route.collect_body && request.content_length().is_none();
         let length = facts.body.length().filter(|_| untold);
-        facts.bound_silence(route.idle_timeout);
+        let now = self.shared.ticks.get();
+        let answer = route.timeout.filter(|_| route.streams);
+        facts.bounds = Bounds::new(route.idle_timeout, answer, now);
+        if facts.body.has_ended() {
+            facts.bounds.request_ended(now);
+        }
         facts.protocol = request.protocol_for_caller(compiled);
         self.with_stream(|stream| {
             if let Some(length) = length {

@@ -4,11 +4,14 @@
 //! |---|---|
 //! | `refusal.rs` | every reason to refuse, with its code, statuses and words |
 //! | `problem.rs` | the body and the headers of a reply, `Retry-After` and gRPC's form included |
+//! | `hosts.rs` | the codes of what the host answers itself |
 //! | `retry_after.rs` | how an agent's `Retry-After` is read |
 
+mod hosts;
 mod problem;
 mod refusal;
 pub mod retry_after;
 
+pub use hosts::code_of;
 pub use problem::{ReplyTo, local_reply};
 pub use refusal::Refusal;

@@ -43,7 +43,7 @@ pub enum Refusal {
     RequestTimeout,
     /// The request is larger than may be held until it is known who calls: more than so many bytes.
     HeldTooLarge(u64),
-    /// The agent was silent for too long.
+    /// The agent did not answer in time, or was silent for too long.
     AgentTimeout,
 }
 
@@ -199,7 +199,7 @@ impl Refusal {
                 .into();
             }
             Self::RequestTimeout => "The request's body did not arrive in time.",
-            Self::AgentTimeout => "The agent was silent for too long.",
+            Self::AgentTimeout => "The agent did not answer in time.",
         })
     }
 

@@ -5,14 +5,17 @@
 //! | `path.rs` | which paths are refused, and how the others are read and rewritten |
 //! | `table.rs` | which route takes a path and a method |
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
+//! | `location.rs` | where an agent's redirect leads, as the caller writes it |
 //! | `steer.rs` | the headers by which Envoy's router retries, times out and tells kinds of streams apart |
 
 mod agent;
+mod location;
 mod path;
 mod steer;
 mod table;
 
 pub use agent::{NoAgent, choose_agent};
+pub use location::location_for_caller;
 pub use path::{BadPath, Path};
 pub use steer::{CLUSTER, KIND, steering_headers};
 pub use table::{NoMatch, RouteTable};

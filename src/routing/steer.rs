@@ -25,15 +25,21 @@ pub fn steering_headers(route: &Route) -> Vec<(&'static str, String)> {
     let milliseconds = |time: Duration| time.as_millis().max(1).to_string();
     let mut headers = Vec::new();
     match route.protocol {
-        Protocol::Http => {}
-        Protocol::Sse => headers.push((KIND, "sse".to_owned())),
+        Protocol::Http if !route.streams => {}
+        Protocol::Http | Protocol::Sse => headers.push((KIND, "sse".to_owned())),
         Protocol::Websocket => headers.push((KIND, "websocket".to_owned())),
     }
-    if route.timeout != Some(DEFAULT_TIMEOUT) {
-        let time = route.timeout.map_or_else(|| "0".to_owned(), milliseconds);
+    // Envoy's bound on the whole answer would cut off a stream as well. Where an answer may be one, the filter keeps that bound, and
+    // Envoy the one on each try, which ends with the answer's headers.
+    let (whole, each_try) = match route.streams {
+        true => (None, route.first_byte_timeout.or(route.timeout)),
+        false => (route.timeout, route.first_byte_timeout),
+    };
+    if whole != Some(DEFAULT_TIMEOUT) {
+        let time = whole.map_or_else(|| "0".to_owned(), milliseconds);
         headers.push(("x-envoy-upstream-rq-timeout-ms", time));
     }
-    if let Some(time) = route.first_byte_timeout {
+    if let Some(time) = each_try {
         headers.push(("x-envoy-upstream-rq-per-try-timeout-ms", milliseconds(time)));
     }
     if let Some(retry) = &route.retry {

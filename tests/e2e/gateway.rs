@@ -1,14 +1,12 @@
 //! Envoy's own part: what it answers before the filter is asked, what it forwards to operators, and the shape of what
 //! it says when an agent fails.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::TcpListener;
 use waykeeper_demo::gateway::Discovery;
 
-use crate::harness::{Answer, Puppet, World, eventually, needed};
+use crate::harness::{Answer, Puppet, World, eventually, needed, unused_address};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -416,12 +414,6 @@ async fn requests_under_way_finish_before_the_gateway_ends() {
     world.drain(Duration::from_secs(10)).await;
 
     assert_eq!(answer.await.expect("the caller").status, 200);
-}
-
-/// An address on which nothing listens.
-async fn unused_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    listener.local_addr().expect("an address")
 }
 
 /// Whether a header that lists things, separated by commas, has this one among them.

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Draft, RawAnswer, World};
+use crate::harness::{Draft, Puppet, RawAnswer, World};
 
 /// Envoy hands every path on as it came.
 async fn unnormalised() -> World {
@@ -372,6 +372,55 @@ async fn a_rewritten_prefix_leaves_the_rest_and_the_query() {
     assert_eq!(echo.path, "/handle/notes/7");
     assert_eq!(echo.query.as_deref(), Some("x=%2F&y"));
     assert_eq!(bare.path, "/handle");
+}
+
+#[tokio::test]
+async fn an_agent_behind_a_rewritten_prefix_redirects_to_paths_that_callers_know() {
+    let agent = Puppet::listen().await;
+    let world = World::with(|draft| {
+        let bootstrap = &mut draft.setup.bootstrap;
+        bootstrap
+            .set_endpoints("memory-store", &[agent.address()])
+            .expect("the cluster");
+        draft.cluster("memory-store")["health_checks"] = json!([]);
+        let mut rewritten = draft.route("/api/v1/memory").clone();
+        rewritten["prefix_rewrite"] = json!("/handle");
+        rewritten["prefix"] = json!("/re/write");
+        draft.routes().push(rewritten);
+    })
+    .await;
+    let here = world.address();
+
+    for (path, location, expected) in [
+        ("/re/write/a?b", "/handle/a/?c", "/re/write/a/?c"),
+        ("/re/write", "http://HERE/handle/", "http://HERE/re/write/"),
+        (
+            "/re/write",
+            "https://elsewhere.example/handle/",
+            "https://elsewhere.example/handle/",
+        ),
+        ("/re/write", "next", "next"),
+        // Where nothing is rewritten, nothing comes back.
+        ("/api/v1/memory", "/handle/a", "/handle/a"),
+    ] {
+        let [location, expected] =
+            [location, expected].map(|it| it.replace("HERE", &here.to_string()));
+        for http2 in [false, true] {
+            let request = world.get(path).key("demo-premium");
+            let request = if http2 { request.http2() } else { request };
+            let asked = tokio::spawn(request.send());
+            let mut exchange = agent.accept().await;
+            exchange.read_until("\r\n\r\n").await;
+            let head = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {location}\r\n");
+            exchange
+                .write(&format!(
+                    "{head}connection: close\r\ncontent-length: 0\r\n\r\n"
+                ))
+                .await;
+            let answer = asked.await.expect("an answer");
+            assert_eq!(answer.header("location"), Some(&*expected), "{path}");
+        }
+    }
 }
 
 #[tokio::test]

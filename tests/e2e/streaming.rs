@@ -135,7 +135,7 @@ async fn a_stream_that_falls_silent_is_cut_off_after_its_idle_timeout() {
             assert_eq!(stream.status, 200);
             next_event(&mut stream).await.expect("an event");
             let silent = Instant::now();
-            cut_off(&mut stream).await;
+            stream.cut_off().await;
             after_a_second(silent);
         })
     });
@@ -162,7 +162,7 @@ async fn an_idle_timeout_is_kept_for_streams_of_the_configuration_before() {
         .await;
 
     let silent = Instant::now();
-    cut_off(&mut stream).await;
+    stream.cut_off().await;
     assert!(silent.elapsed() < Duration::from_secs(5), "{silent:?}");
 }
 
@@ -191,7 +191,7 @@ async fn the_timeout_of_a_route_bounds_its_whole_answer() {
     let mut answer = slow.begin().await;
 
     assert_eq!(answer.status, 200);
-    cut_off(&mut answer).await;
+    answer.cut_off().await;
     after_a_second(begun);
 }
 
@@ -297,17 +297,6 @@ fn after_a_second(earlier: Instant) {
     let passed = earlier.elapsed();
     let expected = Duration::from_secs(1)..Duration::from_secs(5);
     assert!(expected.contains(&passed), "{passed:?}");
-}
-
-/// Waits until the response breaks off, and not as one that is over.
-async fn cut_off(answer: &mut Arriving) {
-    loop {
-        match answer.chunk().await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("an end that looks like a good one"),
-            Err(_) => return,
-        }
-    }
 }
 
 /// The next event's data; none at the end and for `[DONE]`. Each arrives as one piece.

@@ -76,8 +76,8 @@ fn the_reference_means_what_its_page_says() {
         ]
     );
     assert_eq!(
-        (chat.timeout, chat.idle_timeout),
-        (Some(Duration::from_secs(120)), None)
+        (chat.streams, chat.timeout, chat.idle_timeout),
+        (true, Some(2 * MINUTE), Some(5 * MINUTE))
     );
     let stream = &policy.routes[1];
     assert_eq!((stream.timeout, stream.idle_timeout), (None, Some(MINUTE)));

@@ -356,6 +356,23 @@ fn a_body_that_is_collected_has_a_bound_and_an_end() {
 }
 
 #[test]
+fn only_of_http_may_answers_be_streams_or_not() {
+    for (protocol, fault) in [("http", false), ("sse", true), ("websocket", true)] {
+        for streams in [false, true] {
+            let route = with(small(), "/routes/0/protocol", json!(protocol));
+            let told = faults(&with(route, "/routes/0/streams", json!(streams)));
+            let expected: &[&str] = match fault && streams {
+                true => &[
+                    "routes[0].streams: is for routes of http: on this one all answers are streams",
+                ],
+                false => &[],
+            };
+            assert_eq!(told, expected, "{protocol}");
+        }
+    }
+}
+
+#[test]
 fn rates_that_cannot_be_kept_are_refused() {
     check(&[
         (

@@ -127,6 +127,15 @@ type Result<T> = std::result::Result<T, HostError>;
 /// The property of the caller's address, as path segments behind each other.
 pub(super) const SOURCE_ADDRESS: &[u8] = b"source\0address";
 
+/// Who gave the answer, or what was wrong.
+pub(super) const CODE_DETAILS: &[u8] = b"response\0code_details";
+
+/// The answer's status: eight bytes, as all numbers.
+pub(super) const RESPONSE_CODE: &[u8] = b"response\0code";
+
+/// What Envoy notes of the answer: a bit each.
+pub(super) const RESPONSE_FLAGS: &[u8] = b"response\0flags";
+
 fn check(call: &'static str, status: u32) -> Result<()> {
     if status == Status::Ok as u32 {
         Ok(())

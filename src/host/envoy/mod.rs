@@ -14,8 +14,8 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, Strea
 
 use super::metrics::named;
 use super::{
-    Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, StreamId,
-    StreamIo, Swap, Throttle, Timestamp, Version, encode,
+    Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, OwnAnswer,
+    StreamId, StreamIo, Swap, Throttle, Timestamp, Version, encode,
 };
 pub(crate) use wakes::woken;
 
@@ -253,6 +253,17 @@ impl StreamIo for EnvoyStream {
             .tell(hostcalls::remove_header(MapType::HttpRequestTrailers, name));
     }
 
+    /// Envoy's `local_reply_config` gives each of its own answers a `request-id`. Few agents send one, and to find that it is
+    /// not there costs a fifth of what it costs to ask who has answered.
+    fn own_answer(&self) -> Option<OwnAnswer> {
+        self.response_header("request-id")?;
+        own_answer()
+    }
+
+    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        hostcalls::header(MapType::HttpResponseHeaders, name.as_bytes()).ok()
+    }
+
     fn response_headers(&self) -> Result<HeaderBlock, HostError> {
         headers(MapType::HttpResponseHeaders)
     }
@@ -303,6 +314,31 @@ fn key(cell: CellName) -> [u8; 15] {
     let [a, b, c, d] = cell.number.to_le_bytes();
     place.copy_from_slice(&[cell.layout, cell.table, a, b, c, d]);
     key
+}
+
+/// What Envoy calls an answer that came from an agent.
+const BY_AGENT: &[u8] = b"via_upstream";
+
+/// The flags of Envoy's answers where no host of the agent could be reached, by their bits in `response.flags`: UH, LR, UR, UF, UC,
+/// UO, URX, NC, DF.
+const UNREACHED: u64 =
+    1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 15 | 1 << 24 | 1 << 26;
+
+/// The answer at hand, if Envoy gives it itself.
+#[cold]
+fn own_answer() -> Option<OwnAnswer> {
+    if hostcalls::property(hostcalls::CODE_DETAILS).ok()? == BY_AGENT {
+        return None;
+    }
+    let number = |path| {
+        let bytes = hostcalls::property(path).ok()?;
+        Some(u64::from_le_bytes(bytes.try_into().ok()?))
+    };
+    let status = number(hostcalls::RESPONSE_CODE)?;
+    Some(OwnAnswer {
+        status: u16::try_from(status).ok()?,
+        unreached: number(hostcalls::RESPONSE_FLAGS).unwrap_or(0) & UNREACHED != 0,
+    })
 }
 
 fn headers(kind: MapType) -> Result<HeaderBlock, HostError> {

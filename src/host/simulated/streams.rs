@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::SimulatedHost;
-use crate::host::{HeaderBlock, HostError, LocalReply, StreamId, StreamIo};
+use crate::host::{HeaderBlock, HostError, LocalReply, OwnAnswer, StreamId, StreamIo};
 
 /// What became of a simulated stream.
 #[derive(Clone, Default)]
@@ -19,6 +19,8 @@ pub struct SimulatedStream {
     pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The response's headers as they stand.
     pub response: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The response, if the host gives it itself.
+    pub own_answer: Option<OwnAnswer>,
     /// What was noted for the access log.
     pub notes: Vec<(Vec<u8>, Vec<u8>)>,
     /// The filter's own answer.
@@ -96,6 +98,12 @@ impl SimulatedHost {
     /// Gives the stream a response.
     pub fn respond(&self, id: StreamId, headers: &[(&str, &str)]) {
         self.io(id).with(|stream| stream.response = owned(headers));
+    }
+
+    /// Gives the stream a response of the host's own.
+    pub fn respond_itself(&self, id: StreamId, answer: OwnAnswer) {
+        self.respond(id, &[(":status", &answer.status.to_string())]);
+        self.io(id).with(|stream| stream.own_answer = Some(answer));
     }
 
     /// Ends a stream: nothing can be done with it any more.
@@ -183,6 +191,15 @@ impl StreamIo for SimulatedIo {
 
     fn remove_request_trailer(&self, name: &[u8]) {
         self.with(|stream| stream.trailers.retain(|(other, _)| other != name));
+    }
+
+    fn own_answer(&self) -> Option<OwnAnswer> {
+        self.with(|stream| stream.own_answer)
+    }
+
+    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        let headers = self.response_headers().ok()?;
+        headers.get(name).map(<[u8]>::to_vec)
     }
 
     fn response_headers(&self) -> Result<HeaderBlock, HostError> {

@@ -19,6 +19,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
         auth_required: true,
         protocol: Protocol::Http,
         timeout: None,
+        streams: false,
         first_byte_timeout: None,
         idle_timeout: None,
         retry: None,

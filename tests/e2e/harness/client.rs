@@ -307,6 +307,17 @@ impl Arriving {
             }
         }
     }
+
+    /// Waits until the response breaks off, and not as one that is over.
+    pub(crate) async fn cut_off(&mut self) {
+        loop {
+            match self.chunk().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("an end that looks like a good one"),
+                Err(_) => return,
+            }
+        }
+    }
 }
 
 // === impl RawAnswer ===

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use waykeeper_demo::agent::Agent;
 use waykeeper_demo::auth::{Auth, Keys};
@@ -146,12 +147,17 @@ impl World {
     /// The access log's line about a request, by the id that its response carries, once it is written.
     pub(crate) async fn access_log(&self, answer: &Answer) -> Value {
         let id = answer.header("x-request-id").expect("no x-request-id");
+        self.access_log_of(id).await
+    }
+
+    /// As [`Self::access_log`], by the id.
+    pub(crate) async fn access_log_of(&self, id: &str) -> Value {
         let line = || {
             self.gateway
                 .access_log()
                 .lines()
                 .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .find(|line| line["request_id"] == *id)
+                .find(|line| line["request_id"] == id)
         };
         eventually("the access log's line", || async { line() }).await
     }
@@ -256,6 +262,12 @@ impl Draft {
     pub(crate) fn workers(&mut self, number: u32) {
         self.setup.concurrency = number;
     }
+}
+
+/// Where nobody listens.
+pub(crate) async fn unused_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    listener.local_addr().expect("an address")
 }
 
 /// Waits until `look` finds something.

@@ -1,0 +1,105 @@
+//! An answer on its way back: who has given it, whether it is a stream, and what the caller is told in its headers.
+
+use super::shared::Shared;
+use super::stream::{Answered, Facts};
+use crate::host::{HeaderBlock, Host, StreamIo, Timestamp};
+use crate::reply::{code_of, retry_after};
+use crate::routing::location_for_caller;
+use crate::text::paths::split_once;
+
+/// Who has given the answer that is at hand. Where the request has not been `forwarded`, no agent has.
+pub(super) fn by_whom(stream: &impl StreamIo, forwarded: bool) -> Answered {
+    match stream.own_answer() {
+        Some(own) => Answered::ByHost(code_of(&own)),
+        None if forwarded => Answered::ByAgent,
+        None => Answered::Not,
+    }
+}
+
+/// Lets an answer go on to the caller: sets what the caller is told, and lifts the bound on its time if it is a stream.
+pub(super) fn pass_on<H: Host>(shared: &Shared<H>, stream: &H::Stream, facts: &mut Facts) {
+    let Shared {
+        host,
+        compiled,
+        telemetry,
+        ..
+    } = shared;
+    facts.each_rate_limit_header(compiled.policy.tell, |name, value| {
+        stream.set_response_header(name, value.as_bytes());
+    });
+    let route = facts.route.and_then(|id| compiled.route(id));
+    if route.is_some_and(|route| route.streams) && is_stream(stream) {
+        facts.bounds.answer_is_stream();
+    }
+    if let Some(rewrite) = route.and_then(|route| route.prefix_rewrite.as_deref()) {
+        keep_location(
+            stream,
+            facts,
+            route.map_or("/", |route| &route.prefix),
+            rewrite,
+        );
+    }
+    let wait = facts.wait(|| host.now());
+    let protocol = facts.protocol.take();
+    // To read what nearly no response needs would cost each of them.
+    if wait == 0 && protocol.is_none() {
+        return;
+    }
+    match stream.response_headers() {
+        Ok(headers) => {
+            tell_to_wait(stream, host.now(), &headers, wait);
+            if let Some(protocol) = protocol {
+                name_protocol(stream, &headers, &protocol);
+            }
+        }
+        Err(error) => telemetry.host_failed(&**host, error),
+    }
+}
+
+/// What an answer's `content-type` says if it comes piece by piece, for as long as the agent has something to say: events,
+/// lines of JSON, or Amazon's frames.
+const STREAMS: [&[u8]; 3] = [
+    b"text/event-stream",
+    b"application/x-ndjson",
+    b"application/vnd.amazon.eventstream",
+];
+
+fn is_stream(stream: &impl StreamIo) -> bool {
+    let Some(value) = stream.response_header("content-type") else {
+        return false;
+    };
+    let (kind, _) = split_once(&value, b';');
+    let kind = kind.trim_ascii();
+    STREAMS.iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// An agent that redirects within the paths that it knows means those that the caller knows.
+fn keep_location(stream: &impl StreamIo, facts: &Facts, prefix: &str, rewrite: &str) {
+    let (Some(path), Some(location)) = (&facts.rewritten, stream.response_header("location"))
+    else {
+        return;
+    };
+    if let Some(location) = location_for_caller(&location, &path.authority, prefix, rewrite) {
+        stream.set_response_header("location", &location);
+    }
+}
+
+/// An agent or Envoy has no place now: the caller must not come back before its limits let it through.
+fn tell_to_wait(stream: &impl StreamIo, now: Timestamp, response: &HeaderBlock, wait: u64) {
+    if wait == 0 || !matches!(response.get(":status"), Some(b"429" | b"503")) {
+        return;
+    }
+    let theirs = response.get_all("retry-after");
+    let theirs = theirs.filter_map(|value| retry_after::seconds(value, now));
+    if theirs.max().is_none_or(|theirs| theirs < wait) {
+        stream.set_response_header("retry-after", wait.to_string().as_bytes());
+    }
+}
+
+/// Names a subprotocol in a handshake's answer that names none.
+fn name_protocol(stream: &impl StreamIo, response: &HeaderBlock, protocol: &[u8]) {
+    let switched = response.get(":status") == Some(b"101");
+    if switched && response.get("sec-websocket-protocol").is_none() {
+        stream.set_response_header("sec-websocket-protocol", protocol);
+    }
+}

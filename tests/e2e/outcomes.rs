@@ -1,0 +1,251 @@
+//! What became of a request, as operators read it in the metrics and in the access log: also where Envoy answers in an agent's
+//! place, where a caller leaves, and where an answer is cut off in the middle.
+
+use serde_json::{Value, json};
+use waykeeper_demo::auth::Fault;
+
+use crate::harness::{Puppet, Request, World, eventually, unused_address};
+
+const NOTES: &str = "/api/v1/memory/notes";
+const SEARCH: &str = "/api/v1/search";
+const STREAM: &str = "/api/v1/chat/stream";
+
+#[tokio::test]
+async fn what_envoy_answers_in_an_agents_place_counts_under_the_code_that_the_caller_is_told() {
+    let nonsense = Puppet::listen().await;
+    let closed = unused_address().await;
+    let world = World::with(|draft| {
+        draft.workers(2);
+        for (cluster, address) in [("rag-retrieval", nonsense.address()), ("chat-cpu", closed)] {
+            let bootstrap = &mut draft.setup.bootstrap;
+            bootstrap.set_endpoints(cluster, &[address]).expect("the cluster");
+            draft.cluster(cluster)["health_checks"] = json!([]);
+        }
+        draft.configuration()["agents"]["unknown"] = json!({"cluster": "none-of-envoys"});
+        *draft.routes() = vec![
+            json!({"prefix": "/closed", "agents": ["chat-cpu"]}),
+            json!({"prefix": "/unknown", "agents": ["unknown"]}),
+            json!({"prefix": "/late", "agents": ["memory"], "timeout": "100ms"}),
+            json!({"prefix": "/late-stream", "agents": ["memory"], "timeout": "100ms", "streams": true}),
+            json!({"prefix": "/nonsense", "agents": ["rag"]}),
+        ];
+    })
+    .await;
+    let get = |path: &str| world.get(path).key("demo-premium");
+    let late = |path: &str| get(path).header("x-demo-delay", "1h");
+    let puppet = tokio::spawn(async move {
+        let mut exchange = nonsense.accept().await;
+        exchange.read_until("\r\n\r\n").await;
+        exchange.write("HTTP/1.1 nonsense\r\n\r\n").await;
+        exchange
+    });
+
+    for (route, agent, request, code) in [
+        ("/closed", "chat-cpu", get("/closed"), "agent_unreachable"),
+        ("/unknown", "unknown", get("/unknown"), "agent_unreachable"),
+        ("/late", "memory", late("/late"), "agent_timeout"),
+        ("/late", "memory", late("/late").http2(), "agent_timeout"),
+        (
+            "/late-stream",
+            "memory",
+            late("/late-stream"),
+            "agent_timeout",
+        ),
+        ("/nonsense", "rag", get("/nonsense"), "bad_answer"),
+    ] {
+        let before = counted(&world, route, agent, code).await;
+        let refused = request.send().await;
+        assert_eq!(refused.refused().1, code, "{route}");
+        counts(&world, route, agent, code, before + 1.0).await;
+    }
+    puppet.await.expect("the puppet");
+
+    // To gRPC Envoy answers 200; it counts as what it is.
+    let grpc = get("/closed")
+        .header("content-type", "application/grpc")
+        .send()
+        .await;
+    assert_eq!((grpc.status, grpc.header("grpc-status")), (200, Some("14")));
+    counts(&world, "/closed", "chat-cpu", "agent_unreachable", 2.0).await;
+
+    assert_eq!(outcomes(&world, "allowed").await, 0.0);
+    assert_eq!(outcomes(&world, "caller_left").await, 0.0);
+}
+
+/// An agent's own errors are its answers, also if they look like Envoy's.
+#[tokio::test]
+async fn what_an_agent_answers_counts_as_allowed_whatever_it_says() {
+    let agent = Puppet::listen().await;
+    let world = to_puppet(&agent).await;
+
+    for head in [
+        "503 Service Unavailable\r\nrequest-id: req_1\r\nserver: envoy",
+        "504 Gateway Timeout\r\nrequest-id: req_1",
+        "200 OK\r\nrequest-id:",
+    ] {
+        let asked = tokio::spawn(search(&world).send());
+        let mut exchange = agent.accept().await;
+        exchange.read_until("\r\n\r\n").await;
+        let answer = format!("HTTP/1.1 {head}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        exchange.write(&answer).await;
+        let answer = asked.await.expect("an answer");
+        assert_eq!(answer.status.to_string(), head[..3]);
+    }
+
+    counts(&world, SEARCH, "rag", "allowed", 3.0).await;
+    assert_eq!(all(&world).await, 3.0);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_has_left_until_the_answer_begins() {
+    let agent = Puppet::listen().await;
+    let world = to_puppet(&agent).await;
+
+    // Before the answer.
+    let leaver = tokio::spawn(search(&world).send());
+    let mut exchange = agent.accept().await;
+    exchange.read_until("\r\n\r\n").await;
+    leaver.abort();
+    counts(&world, SEARCH, "rag", "caller_left", 1.0).await;
+
+    // In the middle of it.
+    let begun = tokio::spawn(search(&world).begin());
+    let mut exchange = agent.accept().await;
+    exchange.read_until("\r\n\r\n").await;
+    exchange
+        .write("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+        .await;
+    let mut answer = begun.await.expect("an answer");
+    answer.chunk().await.expect("half of it");
+    drop(answer);
+    counts(&world, SEARCH, "rag", "allowed", 1.0).await;
+
+    // While the validator is asked.
+    world.auth().set_fault(Fault::hang());
+    let leaver = tokio::spawn(world.get(NOTES).key("unheard-of").send());
+    eventually("the question", || async {
+        (world.auth().stats().calls_about("unheard-of") > 0).then_some(())
+    })
+    .await;
+    leaver.abort();
+    counts(&world, "/api/v1/memory", "none", "caller_left", 1.0).await;
+    assert_eq!(all(&world).await, 3.0);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_off_for_its_silence_leaves_a_trace() {
+    let world = World::with(|draft| {
+        draft.route(STREAM)["idle_timeout"] = json!("1s");
+    })
+    .await;
+    let ask = || {
+        let ask = world.post(STREAM).key("demo-premium");
+        ask.header("x-demo-interval", "1h")
+    };
+
+    for (number, request) in (1_u8..).zip([ask(), ask().http2()]) {
+        let mut stream = request.begin().await;
+        assert_eq!(stream.status, 200);
+        let id = stream.headers["x-request-id"]
+            .to_str()
+            .expect("an id")
+            .to_owned();
+        stream.cut_off().await;
+
+        let logged = world.access_log_of(&id).await;
+        assert_eq!(
+            (&logged["status"], &logged["details"]),
+            (&json!(200), &json!("waykeeper_agent_timeout"))
+        );
+        counts(&world, STREAM, "chat-gpu", "agent_timeout", number.into()).await;
+    }
+    assert_eq!(all(&world).await, 2.0);
+}
+
+/// Both are told: what the caller has asked for, and what the agent was asked.
+#[tokio::test]
+async fn the_log_tells_the_caller_s_path_and_beside_it_the_agent_s_where_that_is_another() {
+    let world = World::with(|draft| {
+        draft.route("/api/v1/memory")["prefix_rewrite"] = json!("/handle");
+        draft.route("/api/v1/memory")["max_body"] = json!("10B");
+        draft.route("/api/v1/memory")["timeout"] = json!("100ms");
+    })
+    .await;
+    let notes = |path: &str| world.get(path).key("demo-premium");
+    let too_large = world
+        .request("POST", NOTES)
+        .key("demo-premium")
+        .body("eleven bytes");
+    for (request, path, agents) in [
+        (
+            notes("/api/v1/memory/notes?x=1"),
+            NOTES,
+            json!("/handle/notes"),
+        ),
+        (
+            notes(NOTES).header("x-demo-delay", "1h").http2(),
+            NOTES,
+            json!("/handle/notes"),
+        ),
+        (world.get(NOTES), NOTES, Value::Null),
+        (too_large, NOTES, Value::Null),
+        (
+            world.post("/api/v1/%73earch").key("demo-premium"),
+            SEARCH,
+            Value::Null,
+        ),
+        (world.get("/nowhere?x"), "/nowhere", Value::Null),
+    ] {
+        let logged = world.access_log(&request.send().await).await;
+        assert_eq!(
+            (&logged["path"], &logged["agent_path"]),
+            (&json!(path), &agents),
+            "{logged}"
+        );
+    }
+}
+
+/// Sends a search to the agent whose part the test plays.
+fn search(world: &World) -> Request {
+    world.post(SEARCH).key("demo-premium")
+}
+
+async fn to_puppet(agent: &Puppet) -> World {
+    World::with(|draft| {
+        let bootstrap = &mut draft.setup.bootstrap;
+        bootstrap
+            .set_endpoints("rag-retrieval", &[agent.address()])
+            .expect("the cluster");
+        draft.cluster("rag-retrieval")["health_checks"] = json!([]);
+        draft.configuration()["clients"]["validator"]["timeout"] = json!("2s");
+    })
+    .await
+}
+
+/// Waits until so many requests of a route and an agent have ended so.
+async fn counts(world: &World, route: &str, agent: &str, outcome: &str, number: f64) {
+    let what = format!("{number} × {outcome} of {route}");
+    eventually(&what, || async {
+        (counted(world, route, agent, outcome).await == number).then_some(())
+    })
+    .await;
+}
+
+async fn counted(world: &World, route: &str, agent: &str, outcome: &str) -> f64 {
+    let labels = [("route", route), ("agent", agent), ("outcome", outcome)];
+    world
+        .metrics()
+        .await
+        .sum("waykeeper_requests_total", &labels)
+}
+
+async fn outcomes(world: &World, outcome: &str) -> f64 {
+    world
+        .metrics()
+        .await
+        .sum("waykeeper_requests_total", &[("outcome", outcome)])
+}
+
+async fn all(world: &World) -> f64 {
+    world.metrics().await.sum("waykeeper_requests_total", &[])
+}
