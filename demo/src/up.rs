@@ -185,12 +185,14 @@ fn print_guide(options: &Options, gateway: &Gateway) {
     let admin = options.admin;
     let operations = gateway.operations();
     let access_log = gateway.access_log_path();
+    let envoy_log = gateway.envoy_log_path();
     let configuration = options.configuration.join("waykeeper.yaml");
     println!(
         r#"
 Gateway     http://{at}
 Admin       http://{admin}       (metrics also on http://{operations}/stats/prometheus)
 Access log  {access_log}
+Envoy's log {envoy_log}
 Change      {configuration}, and it is live
 
 Keys        demo-standard   plan standard, 50 requests a minute
@@ -216,6 +218,7 @@ Try
 
 Ctrl-C ends it all."#,
         access_log = access_log.display(),
+        envoy_log = envoy_log.display(),
         configuration = configuration.display(),
     );
 }
