@@ -12,7 +12,7 @@ use waykeeper::host::simulated::SentCallout;
 use waykeeper::host::{CalloutAnswer, StreamId};
 use waykeeper::lifecycle::{Flow, Gateway};
 
-use crate::host::{FuzzHost, Plan, Trouble};
+use crate::host::{FuzzHost, OWN, Plan, Trouble};
 use crate::input::Input;
 use crate::worker::{Outcome, Worker, World, gateway, header, headers, policy};
 
@@ -49,6 +49,15 @@ const ANSWERS: [(u16, &str); 6] = [
     (200, "nonsense"),
     (503, "no healthy upstream"),
     (200, r#"{"client_id":"acme","plan":"gold"}"#),
+];
+/// What agents answer, and what the host does in their place.
+const RESPONSES: [&[(&str, &str)]; 6] = [
+    &[(":status", "200")],
+    &[(":status", "101")],
+    &[(":status", "503")],
+    &[(":status", "200"), ("content-type", "text/event-stream")],
+    &[(":status", "302"), ("location", "/handle/x")],
+    &[(":status", "504"), (OWN, "")],
 ];
 /// What a caller writes where only the gateway may.
 const SPOOFED: &[u8] = b"cluster-spoofed";
@@ -144,8 +153,8 @@ impl Run {
                 run.only_if_forwarded(id, flow, "trailers");
             }),
             4 => self.on_stream(input, |run, id, input| {
-                let status = *input.one_of(&["200", "101", "503"]);
-                run.worker.host.respond(id, headers(&[(":status", status)]));
+                let response = *input.one_of(&RESPONSES);
+                run.worker.host.respond(id, headers(response));
                 let io = run.worker.host.io(id);
                 run.of(id).on_response_headers(id, &io);
             }),
@@ -491,7 +500,8 @@ fn document(limits: &Value) -> Value {
             { "prefix": "/events", "agents": ["one"], "protocol": "sse", "idle_timeout": "3s" },
             { "prefix": "/ws", "agents": ["one"], "protocol": "websocket" },
             { "prefix": COLLECTING, "agents": ["one"], "max_body": "99B", "collect_body": true },
-            { "prefix": "/open", "agents": ["one"], "auth_required": false, "rate_limit": { "requests": "4/minute" } },
+            { "prefix": "/open", "agents": ["one"], "auth_required": false, "rate_limit": { "requests": "4/minute" },
+              "streams": true, "timeout": "2s", "idle_timeout": "4s", "prefix_rewrite": "/handle" },
         ],
         "tables": { "keys": 1024, "counters": 1024 },
     });

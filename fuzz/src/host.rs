@@ -7,12 +7,15 @@ use std::rc::Rc;
 
 use waykeeper::host::simulated::{Process, SentCallout, SimulatedHost};
 use waykeeper::host::{
-    Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, StreamId,
-    StreamIo, Swap, Timestamp, Version,
+    Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, OwnAnswer,
+    StreamId, StreamIo, Swap, Timestamp, Version,
 };
 
 /// Headers as they stand, names and values.
 pub(crate) type Headers = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A response with this header is the host's own.
+pub(crate) const OWN: &str = "own";
 
 /// What became of a stream.
 #[derive(Debug, Clone, Default)]
@@ -186,6 +189,11 @@ impl FuzzHost {
     }
 }
 
+fn first(headers: &Headers, name: &str) -> Option<Vec<u8>> {
+    let mut found = headers.iter().filter(|(other, _)| other == name.as_bytes());
+    found.next().map(|(_, value)| value.clone())
+}
+
 fn replace(headers: &mut Headers, name: &[u8], value: &[u8]) {
     match headers.iter().position(|(other, _)| other == name) {
         Some(first) => {
@@ -332,6 +340,23 @@ impl StreamIo for FuzzIo {
         self.host.seen_mut(self.id, |seen| {
             seen.trailers.retain(|(other, _)| other != name)
         });
+    }
+
+    fn own_answer(&self) -> Option<OwnAnswer> {
+        let (status, own) = self.host.seen_mut(self.id, |seen| {
+            let status = first(&seen.response, ":status");
+            (status, first(&seen.response, OWN).is_some())
+        });
+        let status = str::from_utf8(&status?).ok()?.parse().ok()?;
+        own.then_some(OwnAnswer {
+            status,
+            unreached: false,
+        })
+    }
+
+    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        self.host
+            .seen_mut(self.id, |seen| first(&seen.response, name))
     }
 
     fn response_headers(&self) -> Result<HeaderBlock, HostError> {
