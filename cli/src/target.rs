@@ -36,6 +36,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         tell: _,
         agents_see: _,
         address: _,
+        proof: _,
         tables: _,
     } = policy;
     let mut needs = Vec::new();

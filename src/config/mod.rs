@@ -35,6 +35,7 @@ pub use reader::did_you_mean;
 pub use schema::schema;
 pub use units::{duration, show_duration, show_size};
 
+use crate::host::Sensitive;
 use fault::Log;
 use policy::Tables;
 use reader::Spot;
@@ -48,9 +49,12 @@ const FIELDS: &[&str] = &[
     "tell",
     "agents_see",
     "address",
+    "proof",
     "tables",
 ];
 const TABLES_FIELDS: &[&str] = &["keys", "counters", "address_counters"];
+
+const EXPECTED_PROOF: &str = "expected a secret of 16 to 256 visible ASCII characters, in quotes; `openssl rand -hex 32` makes one";
 
 /// A table of fewer records is of no use; one of more does not fit into a process.
 const RECORDS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 24;
@@ -102,6 +106,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
     let tell = switches::tell(fields.get("tell").as_ref());
     let agents_see = switches::agents_see(fields.get("agents_see").as_ref());
     let address = switches::address(fields.get("address").as_ref());
+    let proof = fields.get("proof").and_then(|spot| proof(&spot));
     let tables = tables(fields.get("tables").as_ref());
     Some(Policy {
         clients,
@@ -112,8 +117,19 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         tell,
         agents_see,
         address,
+        proof,
         tables,
     })
+}
+
+/// What Envoy's routes demand of requests. Whatever stands there, a fault shows nothing of it.
+fn proof(spot: &Spot<'_>) -> Option<Sensitive<String>> {
+    let secret = spot.is_text().then(|| spot.text()).flatten();
+    let secret = secret.filter(|secret| names::is_proof(secret));
+    if secret.is_none() {
+        spot.fault(EXPECTED_PROOF);
+    }
+    secret.map(|secret| Sensitive(secret.to_owned()))
 }
 
 fn tables(spot: Option<&Spot<'_>>) -> Tables {

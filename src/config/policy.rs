@@ -5,6 +5,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::host::Sensitive;
+
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -24,6 +26,8 @@ pub struct Policy {
     pub agents_see: AgentsSee,
     /// Where the caller's address is read.
     pub address: AddressSource,
+    /// What proves to Envoy's routes that this filter has decided. `None`: nothing is sent.
+    pub proof: Option<Sensitive<String>>,
     /// How much state is kept.
     pub tables: Tables,
 }

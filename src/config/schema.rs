@@ -56,6 +56,11 @@ pub fn schema() -> Value {
                 "items": {"enum": ["client", "plan", "team", "roles", "agent", "route"]},
             },
             "address": {"$ref": "#/$defs/address"},
+            "proof": {
+                "description": "A secret that goes with every request in x-waykeeper-proof, for Envoy's routes to demand and remove. \
+                                None unless written.",
+                "type": "string", "minLength": 16, "maxLength": 256, "pattern": "^[!-~][ -~]*[!-~]$",
+            },
             "tables": {"$ref": "#/$defs/tables"},
         },
         "$defs": definitions(),

@@ -4,7 +4,7 @@ use super::compiled::Compiled;
 use super::stream::Facts;
 use crate::host::StreamIo;
 use crate::reply::Refusal;
-use crate::routing::CLUSTER;
+use crate::routing::{CLUSTER, PROOF};
 use crate::text::paths::split_query;
 
 /// Sets what the agent is told and what steers Envoy's router.
@@ -23,6 +23,9 @@ pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Fact
     }
     name_all(stream, compiled, facts);
     stream.set_request_header(CLUSTER, agent.cluster.as_bytes());
+    if let Some(proof) = &compiled.policy.proof {
+        stream.set_request_header(PROOF, proof.as_bytes());
+    }
     for (name, value) in compiled.steering.get(route.0).into_iter().flatten() {
         stream.set_request_header(name, value.as_bytes());
     }

@@ -17,5 +17,5 @@ mod table;
 pub use agent::{NoAgent, choose_agent};
 pub use location::location_for_caller;
 pub use path::{BadPath, Path};
-pub use steer::{CLUSTER, KIND, steering_headers};
+pub use steer::{CLUSTER, KIND, PROOF, steering_headers};
 pub use table::{NoMatch, RouteTable};

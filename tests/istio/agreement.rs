@@ -235,6 +235,11 @@ fn the_validator_s_cluster_is_the_same() {
 #[test]
 fn waykeeper_s_configuration_is_the_same_but_for_names_of_clusters() {
     let without_clusters = |mut document: Value| {
+        // Only a plugin needs one.
+        document
+            .as_object_mut()
+            .expect("a document")
+            .remove("proof");
         let agents = document["agents"].as_object_mut().expect("agents");
         for agent in agents.values_mut() {
             agent["cluster"].take();
@@ -279,7 +284,7 @@ fn the_filter_takes_every_configuration() {
         "EXTENSION_CONFIG",
     ));
     let sidecar = only(patches(&sidecar_filter(), "EXTENSION_CONFIG"));
-    let plugin = Manifests::of("wasm-plugin")
+    let plugin = Manifests::of_plugin("a-proof-of-the-tests")
         .get("WasmPlugin", "waykeeper")
         .clone();
     for document in [
@@ -342,6 +347,35 @@ fn every_agent_has_its_service_its_balancing_and_its_route() {
             cluster
         );
         assert_eq!(route["route"][0]["destination"]["port"]["number"], 8080);
+    }
+}
+
+/// A proof that everybody reads in the manifests proves nothing: the filter must not take it.
+#[test]
+fn the_proof_that_is_shipped_is_refused_and_the_operator_s_gets_into_every_route() {
+    let shipped = Manifests::of("wasm-plugin");
+    let plugin = shipped.get("WasmPlugin", "waykeeper");
+    let refused = config::read(at(plugin, "/spec/pluginConfig")).expect_err("no secret");
+    let faults: Vec<_> = refused.iter().map(ToString::to_string).collect();
+    assert!(
+        matches!(faults.as_slice(), [one] if one.starts_with("proof: expected a secret")),
+        "{faults:?}"
+    );
+
+    let proof = "a-proof-of-the-tests";
+    let manifests = Manifests::of_plugin(proof);
+    let routes = at(manifests.get("VirtualService", "waykeeper"), "/spec/http");
+    let to_agents = |route: &&Value| route.get("route").is_some();
+    for route in routes.as_array().expect("routes").iter().filter(to_agents) {
+        let matches = route["match"].as_array().expect("matches");
+        for one in matches {
+            assert_eq!(one["headers"]["x-waykeeper-proof"], json!({"exact": proof}));
+        }
+        let removed = route["headers"]["request"]["remove"].as_array();
+        assert!(
+            removed.is_some_and(|names| names.contains(&json!("x-waykeeper-proof"))),
+            "{route}"
+        );
     }
 }
 

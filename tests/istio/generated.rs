@@ -18,7 +18,7 @@ pub(crate) const GATEWAY_LISTENER: &str = "0.0.0.0_8080";
 /// For the gateway's pods: the listener of its plain HTTP server, and the virtual host of its `VirtualService`.
 pub(crate) fn gateway(manifests: &Manifests) -> Generated {
     let gateway = manifests.get("Gateway", "waykeeper");
-    let virtual_service = manifests.get("VirtualService", "waykeeper");
+    let virtual_services = manifests.of_kind("VirtualService");
     let service = manifests.get("Service", "waykeeper-gateway");
     let pods = &manifests.get("Deployment", "waykeeper-gateway")["spec"]["template"];
 
@@ -28,11 +28,13 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
         *selector, pods["metadata"]["labels"]["istio"],
         "the Gateway selects the pods"
     );
-    assert_eq!(
-        virtual_service["spec"]["gateways"],
-        json!([gateway["metadata"]["name"]])
-    );
-    assert_eq!(virtual_service["spec"]["hosts"], server["hosts"]);
+    for virtual_service in &virtual_services {
+        assert_eq!(
+            virtual_service["spec"]["gateways"],
+            json!([gateway["metadata"]["name"]])
+        );
+        assert_eq!(virtual_service["spec"]["hosts"], server["hosts"]);
+    }
 
     // Istio binds the port that the Service sends to.
     let port = number(&server["port"]["number"]);
@@ -76,9 +78,16 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "request_id_extension": request_id(),
     });
-    let routes = virtual_service["spec"]["http"]
-        .as_array()
-        .expect("a VirtualService has routes");
+    // Without any there is a virtual host all the same, which answers 404 to everything.
+    let routes: Vec<_> = virtual_services
+        .iter()
+        .flat_map(|it| {
+            it["spec"]["http"]
+                .as_array()
+                .expect("a VirtualService has routes")
+        })
+        .flat_map(routes_of)
+        .collect();
     Generated {
         context: Context::Gateway,
         namespace: text(&pods_namespace(manifests)),
@@ -101,7 +110,7 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
                 "name": format!("{host}:{port}"),
                 "domains": [host],
                 "include_request_attempt_count": true,
-                "routes": routes.iter().map(route).collect::<Vec<_>>(),
+                "routes": routes,
             }],
             "validate_clusters": false,
             "ignore_port_in_host_matching": true,
@@ -330,11 +339,17 @@ fn extension(plugin: &Value) -> Value {
     })
 }
 
-/// A route of a `VirtualService`.
-fn route(from: &Value) -> Value {
+/// What becomes of a route of a `VirtualService`: one for each of its matches.
+fn routes_of(from: &Value) -> Vec<Value> {
+    match from["match"].as_array() {
+        Some(matches) => matches.iter().map(|one| route(from, one)).collect(),
+        None => vec![route(from, &Value::Null)],
+    }
+}
+
+fn route(from: &Value, matched: &Value) -> Value {
     let mut route = json!({"name": from["name"], "match": {"prefix": "/"}});
-    let headers = from["match"][0]["headers"].as_object();
-    if let Some(headers) = headers {
+    if let Some(headers) = matched["headers"].as_object() {
         let matches = headers
             .iter()
             .map(|(name, value)| json!({"name": name, "string_match": value}));

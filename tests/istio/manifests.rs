@@ -10,9 +10,60 @@ pub(crate) struct Manifests(Vec<Value>);
 impl Manifests {
     /// Those of a kustomization in `istio/`: the full way in `.`, others in their folders.
     pub(crate) fn of(kustomization: &str) -> Self {
+        Self::edited(kustomization, |_| ())
+    }
+
+    /// Those of a kustomization whose files somebody has edited.
+    fn edited(kustomization: &str, edit: impl FnOnce(&mut Self)) -> Self {
+        let folder = folder().join(kustomization);
         let mut documents = Vec::new();
-        collect(&folder().join(kustomization), &mut documents);
-        Self(documents)
+        collect(&folder, &mut documents);
+        let mut manifests = Self(documents);
+        edit(&mut manifests);
+        manifests.replace(&folder);
+        manifests
+    }
+
+    /// The `WasmPlugin`'s way, with a proof where the README says to write one.
+    pub(crate) fn of_plugin(proof: &str) -> Self {
+        Self::edited("wasm-plugin", |manifests| {
+            let plugin = manifests.get_mut("WasmPlugin", "waykeeper");
+            plugin["spec"]["pluginConfig"]["proof"] = json!(proof);
+        })
+    }
+
+    /// Without those of a kind: somebody has deleted them, or they have not come yet.
+    pub(crate) fn without(mut self, kind: &str) -> Self {
+        self.0.retain(|it| it["kind"] != kind);
+        self
+    }
+
+    /// What the kustomization writes from one manifest into others.
+    fn replace(&mut self, folder: &Path) {
+        let kustomization = read(&folder.join("kustomization.yaml")).remove(0);
+        for replacement in list(&kustomization["replacements"]) {
+            let source = &replacement["source"];
+            let pointer = format!("/{}", text(&source["fieldPath"]).replace('.', "/"));
+            let value = self
+                .get(text(&source["kind"]), text(&source["name"]))
+                .pointer(&pointer)
+                .expect("the source has the field")
+                .clone();
+            for target in list(&replacement["targets"]) {
+                let select = &target["select"];
+                let manifest = self.get_mut(text(&select["kind"]), text(&select["name"]));
+                for path in list(&target["fieldPaths"]) {
+                    let steps: Vec<_> = text(path).split('.').collect();
+                    put(manifest, &steps, &value);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, kind: &str, name: &str) -> &mut Value {
+        let is_it = |it: &&mut Value| it["kind"] == kind && it["metadata"]["name"] == name;
+        let found = self.0.iter_mut().find(is_it);
+        found.unwrap_or_else(|| panic!("no manifest is the {kind} {name}"))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Value> {
@@ -70,6 +121,37 @@ pub(crate) fn files() -> Vec<PathBuf> {
     walk(&folder(), &mut files);
     files.sort();
     files
+}
+
+/// Writes a value into every place that a path of kustomize names: `*` stands for each item of a list, a number for one.
+fn put(at: &mut Value, path: &[&str], value: &Value) {
+    match (path, at) {
+        ([], at) => *at = value.clone(),
+        (["*", rest @ ..], Value::Array(items)) => {
+            items.iter_mut().for_each(|item| put(item, rest, value));
+        }
+        ([index, rest @ ..], Value::Array(items)) => {
+            let index: usize = index.parse().expect("the place of an item");
+            items
+                .get_mut(index)
+                .into_iter()
+                .for_each(|item| put(item, rest, value));
+        }
+        ([name, rest @ ..], Value::Object(fields)) => {
+            if let Some(field) = fields.get_mut(*name) {
+                put(field, rest, value);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("it is text")
 }
 
 fn collect(folder: &Path, documents: &mut Vec<Value>) {
@@ -148,6 +230,43 @@ fn kustomize_sees_the_manifests_that_the_tests_see() {
             }
             assert_eq!(manifest, expected);
         }
+    }
+}
+
+/// The proof is written once, and kustomize brings it where it must be the same.
+#[test]
+fn kustomize_writes_the_operator_s_proof_into_every_route() {
+    const PROOF: &str = "a-proof-of-the-tests";
+    let copy = tempfile::tempdir().expect("a folder for a kustomization");
+    for file in files() {
+        let place = file.strip_prefix(folder()).expect("a file of istio/");
+        let target = copy.path().join(place);
+        std::fs::create_dir_all(target.parent().expect("a folder")).expect("folders");
+        let text = std::fs::read_to_string(&file).expect("a file of istio/");
+        let plugin = place.ends_with("wasm-plugin.yaml");
+        let text = if plugin {
+            text.replace("REPLACE-ME", PROOF)
+        } else {
+            text
+        };
+        std::fs::write(target, text).expect("the folder can be written");
+    }
+    let built = std::process::Command::new("kubectl")
+        .arg("kustomize")
+        .arg(copy.path().join("wasm-plugin"))
+        .output();
+    let Ok(output) = built else {
+        println!("the routes were not built: kubectl cannot be run");
+        return;
+    };
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    let text = String::from_utf8(output.stdout).expect("YAML is UTF-8");
+    assert!(!text.contains("REPLACE-ME"));
+    let built = Manifests(serde_saphyr::from_multiple(&text).expect("kustomize writes YAML"));
+    let ours = Manifests::of_plugin(PROOF);
+    for kind in ["WasmPlugin", "VirtualService"] {
+        assert_eq!(built.get(kind, "waykeeper"), ours.get(kind, "waykeeper"));
     }
 }
 

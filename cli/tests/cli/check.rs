@@ -180,11 +180,6 @@ fn the_repository_s_own_files_are_good() {
         ],
         b"",
     ));
-    let plugin = path("istio/wasm-plugin/wasm-plugin.yaml");
-    assert_good(&waykeeper(
-        &["check", "--target", "wasmplugin", &plugin],
-        b"",
-    ));
 }
 
 #[test]

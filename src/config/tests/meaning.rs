@@ -218,6 +218,20 @@ fn what_is_not_written_is_told_and_seen_and_asked_of_the_host() {
             .all(|seen| *seen)
     );
     assert_eq!(policy.address, AddressSource::Host);
+    assert_eq!(policy.proof, None);
+}
+
+#[test]
+fn a_proof_is_what_is_written_and_nobody_is_shown_it() {
+    for proof in [
+        "0123456789abcdef".to_owned(),
+        "a blank is fine inside".to_owned(),
+        "~".repeat(256),
+    ] {
+        let policy = accepted(&with(small(), "/proof", json!(proof)));
+        assert_eq!(policy.proof.as_ref().map(|it| it.as_str()), Some(&*proof));
+        assert!(!format!("{policy:#?}").contains(&proof));
+    }
 }
 
 #[test]

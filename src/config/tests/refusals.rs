@@ -1101,6 +1101,31 @@ fn switches_are_lists_of_known_words_each_once() {
     ]);
 }
 
+/// What stands there may be a secret all the same.
+#[test]
+fn a_proof_is_a_long_secret_and_no_fault_shows_it() {
+    for bad in [
+        json!("REPLACE-ME"),
+        json!("fifteen-letters"),
+        json!("s".repeat(257)),
+        json!(" blanks-at-the-ends "),
+        json!("a\ttab-in-the-middle"),
+        json!("sch\u{f6}nes-geheimnis"),
+        json!(12_345_678_901_234_567_u64),
+        json!(["sixteen-letters-x"]),
+        json!({"sixteen-letters-x": "sixteen-letters-x"}),
+        json!(true),
+        json!(null),
+        json!(""),
+    ] {
+        check(&[(
+            "/proof",
+            bad,
+            "proof: expected a secret of 16 to 256 visible ASCII characters, in quotes; `openssl rand -hex 32` makes one",
+        )]);
+    }
+}
+
 #[test]
 fn an_address_comes_from_one_place() {
     let whole = "expected a whole number from 0 to 32";

@@ -125,6 +125,30 @@ fn the_access_log_is_told_who_was_refused_and_where_to() {
     assert_eq!(world.note(StreamId(2), "route").as_deref(), Some("/chat"));
 }
 
+/// Nobody who waits or is refused may be taken by an open route of Envoy's for one who is let in.
+#[test]
+fn only_what_goes_on_to_an_agent_has_the_proof_and_a_caller_s_own_is_none() {
+    let mut world = World::with(|document| document["proof"] = json!("a-long-enough-secret"));
+    let forged = [
+        ("x-api-key", "secret"),
+        ("x-waykeeper-proof", "forged"),
+        ("x_waykeeper_proof", "forged"),
+    ];
+    world.request(STREAM, "POST", "/chat", &forged);
+    assert_eq!(world.header(STREAM, "proof"), None, "while it waits");
+    world.answer(200, ACME);
+    assert_eq!(
+        world.header(STREAM, "proof").as_deref(),
+        Some("a-long-enough-secret")
+    );
+    assert_eq!(world.upstream(STREAM, "x_waykeeper_proof"), None);
+
+    let refused = StreamId(2);
+    world.validated(refused, "GET", "/admin", &forged[1..]);
+    assert_eq!(world.refusal(refused).as_deref(), Some("forbidden"));
+    assert_eq!(world.header(refused, "proof"), None);
+}
+
 #[test]
 fn callers_are_told_what_is_chosen_and_keep_what_the_agent_says_of_the_rest() {
     for (tell, ours) in [
