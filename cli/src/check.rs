@@ -12,6 +12,7 @@ use waykeeper::config::{self, Faults, Policy};
 
 use crate::Outcome;
 use crate::find::{self, Configuration};
+use crate::proof::Services;
 use crate::routes::{self, Undecided};
 use crate::summary::{self, Summary};
 use crate::target::{self, Target};
@@ -71,14 +72,28 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             }
         }
     };
+    let mut files = Vec::new();
     for file in &arguments.files {
         let name = name_of(file);
         let mut report = Report::of(&name, &mut output, &mut errors);
-        let of_file = match report.documents(file)? {
-            Ok(documents) => report.check(&documents, envoy.as_ref(), arguments.target)?,
-            Err(bad) => bad,
-        };
-        outcome = outcome.max(of_file);
+        match report.documents(file)? {
+            Ok(documents) => files.push((name, documents)),
+            Err(bad) => outcome = outcome.max(bad),
+        }
+    }
+    let services = Services::of(&files, arguments.target);
+    for (name, documents) in &files {
+        let mut report = Report::of(name, &mut output, &mut errors);
+        let routes = services.routes(documents);
+        // A file of nothing but these routes, beside the one of their configuration.
+        if routes.is_empty() || !find::configurations(documents).configurations.is_empty() {
+            let of_file = report.check(documents, envoy.as_ref(), arguments.target)?;
+            outcome = outcome.max(of_file);
+        }
+        for (line, message) in services.faults(&routes) {
+            report.fault(line, message)?;
+            outcome = outcome.max(Outcome::Faulty);
+        }
     }
     Ok(outcome)
 }
@@ -203,8 +218,15 @@ impl<'f> Report<'f> {
             Configuration::Json(text, _) => config::load(text.as_bytes()),
         };
         if let Configuration::Fields(value) = configuration {
+            let proof = value.get("proof").filter(|proof| proof.doubt.is_some());
             for (line, doubt) in value.doubts() {
-                self.warning(line, doubt)?;
+                // A doubt shows what it is about.
+                match proof {
+                    Some(proof) if proof.line == line => {
+                        self.warning(line, "some readers of YAML take the proof for something else; put it in quotes")?;
+                    }
+                    _ => self.warning(line, doubt)?,
+                }
             }
         }
         let policy = match read {

@@ -5,6 +5,7 @@ mod check;
 mod find;
 mod hash_key;
 mod probe;
+mod proof;
 mod routes;
 mod summary;
 mod target;

@@ -1,4 +1,4 @@
-//! What a way of installing the filter cannot carry.
+//! What a way of installing the filter cannot carry, and what it demands.
 
 use waykeeper::config::Policy;
 use waykeeper::config::policy::Route;
@@ -12,14 +12,21 @@ pub(crate) enum Target {
     Wasmplugin,
 }
 
+/// Without it the routes of a WasmPlugin's VirtualService cannot tell the filter from a caller.
+const NO_PROOF: &str = "proof is missing: once the plugin is gone, the VirtualService's routes would believe a caller's \
+                        x-waykeeper-cluster; write a secret, and have each of them demand it in x-waykeeper-proof";
+
 /// Faults of a policy that this target cannot carry, as lines without a place in the file.
 pub(crate) fn faults(target: Target, policy: &Policy) -> Vec<String> {
     match target {
         Target::Envoy => Vec::new(),
-        Target::Wasmplugin => needs_held_body(policy)
-            .into_iter()
-            .map(|what| format!("{what} needs to see the body before the agent does, which a WasmPlugin cannot; use an EnvoyFilter"))
-            .collect(),
+        Target::Wasmplugin => {
+            let bodies = needs_held_body(policy)
+                .into_iter()
+                .map(|what| format!("{what} needs to see the body before the agent does, which a WasmPlugin cannot; use an EnvoyFilter"));
+            let unproven = policy.proof.is_none().then(|| NO_PROOF.to_owned());
+            bodies.chain(unproven).collect()
+        }
     }
 }
 

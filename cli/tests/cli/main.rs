@@ -3,6 +3,7 @@
 mod check;
 mod hash_key;
 mod probe;
+mod proof;
 mod schema;
 
 use std::io::Write;

@@ -1,0 +1,155 @@
+//! `waykeeper check` on a WasmPlugin and the VirtualService that has its routes: do they believe the filter alone?
+
+use std::fs;
+
+use crate::{Run, repository, waykeeper};
+
+const PROOF: &str = "6d1f-a-proof-of-the-tests";
+
+/// The two manifests, the same proof put into both, as kustomize does.
+fn manifests() -> [String; 2] {
+    ["wasm-plugin.yaml", "virtual-service.yaml"].map(|name| {
+        let file = repository("istio/wasm-plugin").join(name);
+        fs::read_to_string(file)
+            .unwrap()
+            .replace("REPLACE-ME", PROOF)
+    })
+}
+
+/// Checks both, each in a file of its own. Whatever is said, no proof is shown.
+fn check([plugin, service]: &[String; 2]) -> Run {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (plugin, service) = (file("plugin", plugin), file("service", service));
+    let mut run = waykeeper(&["check", "--target", "wasmplugin", &service, &plugin], b"");
+    let folder = format!("{}/", directory.path().display());
+    run.errors = run.errors.replace(&folder, "");
+    assert!(!(run.output.clone() + &run.errors).contains("-proof-of-"));
+    run
+}
+
+/// What is said, without the lines.
+fn told(run: &Run) -> Vec<String> {
+    let lines = run.errors.lines();
+    let mut told: Vec<_> = lines
+        .map(|line| {
+            let (file, rest) = line.split_once(':').unwrap();
+            format!(
+                "{file}{}",
+                rest.trim_start_matches(|it: char| it.is_ascii_digit())
+            )
+        })
+        .collect();
+    told.dedup();
+    told
+}
+
+#[test]
+fn what_kustomize_makes_of_both_is_good_in_two_files_and_in_one() {
+    let manifests = manifests();
+    let run = check(&manifests);
+    assert_eq!((run.status, &*run.errors), (0, ""));
+    assert!(run.output.contains("plugin:19: good"), "{}", run.output);
+
+    let whole = manifests.join("---\n");
+    let run = waykeeper(&["check", "--target", "wasmplugin", "-"], whole.as_bytes());
+    assert_eq!((run.status, &*run.errors), (0, ""));
+}
+
+#[test]
+fn the_manifests_as_they_are_shipped_are_no_configuration_yet() {
+    let [plugin, service] = manifests().map(|text| text.replace(PROOF, "REPLACE-ME"));
+    let run = check(&[plugin, service]);
+    assert_eq!(run.status, 1);
+    assert_eq!(
+        told(&run),
+        [
+            "service: what x-waykeeper-proof must be is too short for a secret; check what `kubectl kustomize` makes of \
+             the files",
+            "plugin: proof: expected a secret of 16 to 256 visible ASCII characters, in quotes; `openssl rand -hex 32` \
+             makes one",
+        ]
+    );
+}
+
+#[test]
+fn a_plugin_needs_a_proof_and_an_envoy_filter_none() {
+    let [plugin, _] = manifests();
+    let without = plugin.replace("    proof: ", "    # ");
+    let run = check(&[without.clone(), String::from("{}")]);
+    assert_eq!(run.status, 1);
+    assert!(
+        run.errors
+            .contains("plugin:19: proof is missing: once the plugin is gone, "),
+        "{}",
+        run.errors
+    );
+    let run = waykeeper(&["check", "-"], without.as_bytes());
+    assert_eq!((run.status, &*run.errors), (0, ""));
+}
+
+#[test]
+fn each_route_must_demand_the_proof_and_take_it_away() {
+    let [plugin, service] = manifests();
+    let check = |service: String| told(&check(&[plugin.clone(), service]));
+    let demand = format!("            x-waykeeper-proof: {{exact: {PROOF}}}\n");
+    assert_eq!(
+        check(service.replacen(&demand, "", 1)),
+        [
+            "service: whoever writes x-waykeeper-cluster takes this route once the filter is not there: demand \
+             x-waykeeper-proof beside it, exact and as the configuration's proof is written"
+        ]
+    );
+    // A pattern is no secret.
+    let pattern = demand.replace("exact: ", "prefix: ");
+    assert_eq!(check(service.replacen(&demand, &pattern, 1)).len(), 1);
+    assert_eq!(
+        check(service.replacen(PROOF, "another-proof-of-the-tests", 1)),
+        [
+            "service: no request takes this route: x-waykeeper-proof must be another than the configuration's proof"
+        ]
+    );
+    let kept = service.replacen(
+        "x-waykeeper-cluster, x-waykeeper-proof]",
+        "x-waykeeper-cluster]",
+        1,
+    );
+    assert_eq!(
+        check(kept),
+        ["service: the agent is shown the proof: name x-waykeeper-proof in headers.request.remove"]
+    );
+}
+
+#[test]
+fn a_route_may_demand_the_old_proof_or_the_new_one_while_it_is_changed() {
+    let [plugin, service] = manifests();
+    let matched = service
+        .lines()
+        .skip_while(|line| !line.contains("- headers:"))
+        .take(3)
+        .collect::<Vec<_>>()
+        .join("\n");
+    let both = format!(
+        "{matched}\n{}",
+        matched.replace(PROOF, "another-proof-of-the-tests")
+    );
+    let run = check(&[plugin, service.replace(&matched, &both)]);
+    assert_eq!((run.status, &*run.errors), (0, ""));
+}
+
+#[test]
+fn a_proof_that_is_no_text_is_not_shown_either() {
+    for number in ["0123456701234567", "1_000_000_000_000_000"] {
+        let [plugin, service] = manifests();
+        let plugin = plugin.replace(&format!("\"{PROOF}\""), number);
+        let run = check(&[plugin, service.replace(PROOF, number)]);
+        let warning =
+            "warning: some readers of YAML take the proof for something else; put it in quotes";
+        assert!(run.errors.contains(warning), "{}", run.errors);
+        assert!(!(run.output + &run.errors).contains(number));
+    }
+}
