@@ -12,6 +12,7 @@ mod harness;
 mod agreement;
 mod gateway;
 mod generated;
+mod injection;
 mod manifests;
 mod merge;
 mod patch;

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::generated;
+use crate::harness::{World, eventually};
 use crate::manifests::Manifests;
 use crate::patch::{EnvoyFilter, Generated, apply};
 use crate::render;
@@ -58,4 +59,47 @@ async fn without_the_filter_s_decision_the_application_is_closed() {
     generated.extensions.clear();
     let world = render::start(&generated, None).await;
     assert_eq!(world.post("/v1/chat/completions").send().await.status, 503);
+}
+
+/// What a pod is like whose module was not there when its proxy started: closed, and seen to be so by whoever asks through
+/// the filter, as the README tells.
+#[tokio::test]
+async fn a_pod_without_its_module_answers_500_until_its_configuration_comes_again() {
+    let generated = patched();
+    let mut whole = None;
+    let world = World::try_with(|draft| {
+        let log = draft.connection_manager()["access_log"].clone();
+        render::install(draft, &generated, None);
+        draft.connection_manager()["access_log"] = log;
+        whole = Some(draft.setup.filter.clone());
+        let file = "/resources/0/typed_config/config/vm_config/code/local/filename";
+        let document = draft.setup.filter.document_mut();
+        *document.pointer_mut(file).expect("the module") =
+            json!("/var/lib/waykeeper/waykeeper.wasm");
+    })
+    .await
+    .expect("Envoy starts all the same");
+
+    let answer = world.post("/v1/chat/completions").key("demo-standard");
+    assert_eq!(answer.send().await.status, 500);
+    let health = world.get("/healthz").send().await;
+    assert_eq!(health.status, 500, "what a probe through the proxy sees");
+    assert_eq!(world.access_log(&health).await["flags"], "NFCF");
+    let failed = "extension_config_discovery.http_filter.waykeeper.config_fail";
+    let stats = world.gateway().admin().get("/stats").await.expect("stats");
+    assert!(stats.contains(&format!("{failed}: 1\n")), "{stats}");
+    let log = world.gateway().envoy_log();
+    let line = "Invalid path: /var/lib/waykeeper/waykeeper.wasm";
+    assert!(log.contains(line), "{log}");
+
+    world
+        .gateway()
+        .reconfigure(&whole.expect("the configuration"))
+        .expect("write");
+    eventually("the filter", || async {
+        (world.get("/healthz").send().await.status == 200).then_some(())
+    })
+    .await;
+    let answer = world.post("/v1/chat/completions").send().await;
+    assert_eq!(answer.refused(), (401, "missing_key".to_owned()));
 }
