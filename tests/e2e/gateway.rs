@@ -22,13 +22,24 @@ fn the_module_is_no_larger_than_it_may_be() {
 async fn health_needs_no_key_and_is_not_logged() {
     let world = World::start().await;
 
-    let healthy = world.get("/healthz").send().await;
+    for (method, path, status) in [
+        ("GET", "/healthz", 200),
+        ("HEAD", "/healthz", 200),
+        ("GET", "/healthz?", 200),
+        ("GET", "/healthz?from=balancer&t=1", 200),
+        ("GET", "/healthz/?x=1", 404),
+        ("GET", "/healthzz", 404),
+        ("POST", "/healthz?x=1", 404),
+    ] {
+        let answer = world.request(method, path).send().await;
+        assert_eq!(answer.status, status, "{method} {path}");
+    }
     let logged = world.get(NOTES).send().await;
 
-    assert_eq!(healthy.status, 200);
     assert_eq!(logged.status, 401);
     world.access_log(&logged).await;
-    assert!(!world.gateway().access_log().contains("/healthz"));
+    // The three that are no health checks.
+    assert_eq!(world.gateway().access_log().matches("/healthz").count(), 3);
 }
 
 #[tokio::test]

@@ -8,18 +8,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper::ext::Protocol;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use waykeeper_demo::agent::Seen;
@@ -363,35 +361,9 @@ async fn a_websocket_on_a_route_that_carries_none_is_refused() {
         let refused = request.send().await;
         assert_eq!(refused.refused(), (400, "upgrade_not_allowed".to_owned()));
     }
-    // The method comes first, and Envoy takes away what `connection` does not announce or what it does not know.
+    // The method comes first.
     let method = upgrade("GET", stream).send().await;
     assert_eq!(method.refused(), (405, "method_not_allowed".to_owned()));
-    for (connection, upgrade) in [
-        ("keep-alive", "websocket"),
-        ("upgrade", "h2c"),
-        ("upgrade", "connect-udp"),
-    ] {
-        let served = world
-            .get("/api/v1/memory/notes")
-            .key("demo-premium")
-            .header("connection", connection)
-            .header("upgrade", upgrade)
-            .send()
-            .await;
-        assert_eq!(served.echo().headers.get("upgrade"), None, "{upgrade}");
-    }
-    // Another protocol it refuses itself, and a tunnel has no path.
-    let other = world
-        .get("/api/v1/memory/notes")
-        .key("demo-premium")
-        .header("connection", "upgrade")
-        .header("upgrade", "foo");
-    let other = other.send().await;
-    assert_eq!(other.refused(), (403, "bad_request".to_owned()));
-    let tunnel = "CONNECT memory:443 HTTP/1.1\r\nhost: memory:443\r\nconnection: close\r\n\r\n";
-    let tunnel = world.raw(tunnel).await;
-    assert_eq!(tunnel.status(), Some(400), "{}", tunnel.text());
-    assert_eq!(tunnel.code().as_deref(), Some("bad_path"));
     assert_eq!(world.agent("chat-gpu").stats().total, 0);
 }
 
@@ -452,85 +424,6 @@ async fn a_connection_goes_on_in_http_after_it_was_told_to_upgrade() {
         assert_eq!(response.status(), status, "{path}");
         response.into_body().collect().await.expect("a body");
     }
-}
-
-#[tokio::test]
-async fn an_extended_connect_is_a_handshake_and_any_other_connect_is_refused() {
-    // Envoy would pass on all of them, and so would the route's methods.
-    let world = World::with(|draft| {
-        let memory = draft.route("/api/v1/memory").as_object_mut();
-        memory.expect("a mapping").remove("methods");
-        let manager = draft.connection_manager();
-        manager["http2_protocol_options"]["allow_connect"] = json!(true);
-        for other in ["CONNECT", "bytestream"] {
-            let upgrades = manager["upgrade_configs"].as_array_mut().expect("a list");
-            upgrades.push(json!({"upgrade_type": other}));
-        }
-    })
-    .await;
-
-    let opened = connect(&world, &format!("http://a{CHAT}"), Some("websocket")).await;
-    assert_eq!(opened.status(), 200);
-    let upgraded = hyper::upgrade::on(opened).await.expect("a stream");
-    let upgraded = TokioIo::new(upgraded);
-    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
-    let sent = timeout(PATIENCE, socket.send(Message::text("hello"))).await;
-    sent.expect("the socket is stuck").expect("an open socket");
-    let echo = timeout(PATIENCE, socket.next()).await.expect("no message");
-    let echo = echo.expect("an open socket").expect("a message");
-    assert_eq!(echo, Message::text("hello"));
-
-    for (target, protocol, code) in [
-        (
-            "http://a/api/v1/memory",
-            Some("websocket"),
-            "upgrade_not_allowed",
-        ),
-        (
-            "http://a/api/v1/memory",
-            Some("bytestream"),
-            "upgrade_not_allowed",
-        ),
-        ("a:80", None, "bad_path"),
-    ] {
-        let refused = connect(&world, target, protocol).await;
-        assert_eq!(refused.status(), 400, "{target} {protocol:?}: {refused:?}");
-        let body = refused.into_body().collect().await.expect("a body");
-        let problem: serde_json::Value = serde_json::from_slice(&body.to_bytes()).expect("JSON");
-        assert_eq!(problem["error"]["code"], code, "{target} {protocol:?}");
-    }
-    assert_eq!(world.agent("memory").stats().total, 0);
-}
-
-/// CONNECT over HTTP/2: extended by a protocol, or plain.
-async fn connect(
-    world: &World,
-    target: &str,
-    protocol: Option<&'static str>,
-) -> Response<Incoming> {
-    let exchange = async {
-        let stream = TcpStream::connect(world.address()).await.expect("connect");
-        let (mut sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        // With its first answer the server says that it takes an extended CONNECT.
-        let first = hyper::Request::get("http://a/nowhere").body(Empty::<Bytes>::new());
-        sender.send_request(first.expect("a request")).await?;
-        let request = hyper::Request::connect(target)
-            .header("x-api-key", "demo-premium")
-            .header("sec-websocket-version", "13")
-            // HTTP/2 needs none, but the agent speaks HTTP/1.1, and Envoy adds none.
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .body(Empty::new());
-        let mut request = request.expect("a request");
-        if let Some(protocol) = protocol {
-            let protocol = Protocol::from_static(protocol);
-            request.extensions_mut().insert(protocol);
-        }
-        sender.send_request(request).await
-    };
-    let response = timeout(PATIENCE, exchange).await.expect("no answer");
-    response.unwrap_or_else(|error| panic!("{target} {protocol:?}: {error:?}"))
 }
 
 /// Opens a WebSocket as a browser would: the answer must name a protocol exactly if some were offered, and one of them.

@@ -325,7 +325,8 @@ impl Arriving {
 impl RawAnswer {
     /// The status of the first response, none if the connection just ended.
     pub(crate) fn status(&self) -> Option<u16> {
-        let line = self.0.strip_prefix(b"HTTP/1.1 ")?;
+        let version = |version: &[u8]| self.0.strip_prefix(version);
+        let line = version(b"HTTP/1.1 ").or_else(|| version(b"HTTP/1.0 "))?;
         let status = StatusCode::from_bytes(line.get(..3)?).ok()?;
         Some(status.as_u16())
     }

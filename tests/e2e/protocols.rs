@@ -1,0 +1,179 @@
+//! What callers speak beside plain HTTP/1.1 and HTTP/2: HTTP/1.0, which old proxies put in front, and requests that would
+//! like to go on in another protocol.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::harness::{PATIENCE, Puppet, World};
+
+const NOTES: &str = "/api/v1/memory/notes";
+
+#[tokio::test]
+async fn http_1_0_is_served_with_a_host_and_without() {
+    let world = World::start().await;
+    let ask = |headers: &str| {
+        let request = format!("GET {NOTES}?x=1 HTTP/1.0\r\n{headers}\r\n");
+        let world = &world;
+        async move { world.raw(request).await }
+    };
+    let key = "x-api-key: demo-premium\r\n";
+
+    let named = ask(&format!("host: shop.example\r\n{key}")).await;
+    let unnamed = ask(key).await;
+    let refused = ask("").await;
+
+    for (answer, host) in [(&named, "shop.example"), (&unnamed, "waykeeper")] {
+        let text = answer.text();
+        assert_eq!(answer.status(), Some(200), "{text}");
+        assert!(text.starts_with("HTTP/1.0 "), "{text}");
+        assert!(!text.contains("transfer-encoding"), "{text}");
+        let echo = answer.echo();
+        assert_eq!(echo.headers.get("host"), Some(host));
+        assert_eq!(echo.headers.get("x-waykeeper-client"), Some("globex"));
+        assert_eq!(echo.headers.get("x-api-key"), None);
+    }
+    assert_eq!(refused.status(), Some(401));
+    assert_eq!(refused.code().as_deref(), Some("missing_key"));
+    // HTTP/1.1 still has to name a host.
+    let request = format!("GET {NOTES} HTTP/1.1\r\n{key}\r\n");
+    assert_eq!(world.raw(request).await.status(), Some(400));
+}
+
+#[tokio::test]
+async fn a_connection_of_http_1_0_is_kept_where_both_ends_can_tell_the_end_of_an_answer() {
+    let world = World::start().await;
+    let request =
+        |connection: &str| format!("GET {NOTES} HTTP/1.0\r\nconnection: {connection}\r\n\r\n");
+
+    let both = request("keep-alive") + &request("close");
+    let answers = until_closed(&world, &both).await;
+
+    assert_eq!(answers.matches("HTTP/1.0 401 ").count(), 2, "{answers}");
+    assert_eq!(answers.matches("connection: keep-alive").count(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_over_http_1_0_comes_piece_by_piece_and_ends_with_the_connection() {
+    let agent = Puppet::listen().await;
+    let world = World::with(|draft| {
+        let bootstrap = &mut draft.setup.bootstrap;
+        bootstrap
+            .set_endpoints("chat-gpu", &[agent.address()])
+            .expect("the cluster");
+        draft.cluster("chat-gpu")["health_checks"] = json!([]);
+    })
+    .await;
+    let mut caller = TcpStream::connect(world.address()).await.expect("connect");
+    let request = "POST /api/v1/chat/stream HTTP/1.0\r\nx-api-key: demo-premium\r\nconnection: keep-alive\r\n\
+                   content-length: 2\r\n\r\n{}";
+    caller.write_all(request.as_bytes()).await.expect("write");
+    let mut exchange = agent.accept().await;
+    exchange.read_until("\r\n\r\n{}").await;
+
+    exchange
+        .write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    exchange.write("9\r\ndata: 1\n\n\r\n").await;
+    let mut head = read_until(&mut caller, "data: 1\n\n").await;
+    exchange.write("9\r\ndata: 2\n\n\r\n").await;
+    read_until(&mut caller, "data: 2\n\n").await;
+    exchange.write("0\r\n\r\n").await;
+    let rest = read_to_end(&mut caller).await;
+
+    head.make_ascii_lowercase();
+    assert!(head.starts_with("http/1.0 200 "), "{head}");
+    assert!(head.ends_with("\r\n\r\ndata: 1\n\n"), "{head}");
+    // No length and no chunks: the end of the connection is the end of the stream.
+    assert!(head.contains("connection: close\r\n"), "{head}");
+    assert!(!head.contains("transfer-encoding"), "{head}");
+    assert_eq!(rest, "");
+}
+
+/// Apache's client asks every server for TLS, Java's for HTTP/2.
+#[tokio::test]
+async fn a_request_that_would_like_another_protocol_goes_on_in_http() {
+    let world = World::start().await;
+    let ask = |method: &str, connection: &str, upgrade: &[&str]| {
+        let request = world
+            .request(method, NOTES)
+            .key("demo-premium")
+            .header("connection", connection)
+            .body("hello");
+        let add = |request: crate::harness::Request, it: &&str| request.header("upgrade", it);
+        upgrade.iter().fold(request, add).send()
+    };
+
+    for (connection, upgrade) in [
+        ("upgrade", &["TLS/1.2"][..]),
+        ("Upgrade", &["tls/1.0, HTTP/2.0"]),
+        ("Upgrade, HTTP2-Settings", &["h2c"]),
+        ("upgrade", &["h2c, TLS/1.2"]),
+        ("upgrade", &["TLS/1.3", "h2c"]),
+        ("upgrade", &["connect-UDP"]),
+        ("upgrade", &["w"]),
+        ("upgrade", &["web,websockets,websocket/13"]),
+        ("upgrade", &["foo,, bar"]),
+        ("upgrade", &[""]),
+        // Not meant for this connection, as long as `connection` does not say so.
+        ("keep-alive", &["websocket"]),
+    ] {
+        for method in ["GET", "POST"] {
+            let what = format!("{method} {connection} {upgrade:?}");
+            let served = ask(method, connection, upgrade).await;
+            assert_eq!(served.status, 200, "{what}: {}", served.text());
+            let echo = served.echo();
+            assert_eq!(echo.body_bytes, 5, "{what}");
+            for name in ["upgrade", "connection", "http2-settings"] {
+                assert_eq!(echo.headers.get(name), None, "{what}");
+            }
+        }
+    }
+    // A WebSocket among them is one.
+    for upgrade in [&["TLS/1.2, WebSocket"][..], &["websocket", "h2c"]] {
+        let refused = ask("GET", "upgrade", upgrade).await;
+        let code = "upgrade_not_allowed".to_owned();
+        assert_eq!(refused.refused(), (400, code), "{upgrade:?}");
+    }
+    let tunnel = "CONNECT memory:443 HTTP/1.1\r\nhost: memory:443\r\nconnection: close\r\n\r\n";
+    let tunnel = world.raw(tunnel).await;
+    assert_eq!(tunnel.status(), Some(400), "{}", tunnel.text());
+    assert_eq!(tunnel.code().as_deref(), Some("bad_path"));
+
+    // What follows on the connection is a request again.
+    let upgrade = format!(
+        "POST {NOTES} HTTP/1.1\r\nhost: a\r\nx-api-key: demo-premium\r\nconnection: upgrade\r\nupgrade: TLS/1.2\r\ncontent-length: 2\r\n\r\n{{}}\
+         GET /nowhere HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+    );
+    let answers = until_closed(&world, &upgrade).await;
+    let statuses = ["HTTP/1.1 200 ", "HTTP/1.1 404 "].map(|it| answers.matches(it).count());
+    assert_eq!(statuses, [1, 1], "{answers}");
+}
+
+/// Sends bytes as they are, and takes all that comes until the gateway closes the connection.
+async fn until_closed(world: &World, bytes: &str) -> String {
+    let mut caller = TcpStream::connect(world.address()).await.expect("connect");
+    caller.write_all(bytes.as_bytes()).await.expect("write");
+    read_to_end(&mut caller).await
+}
+
+async fn read_to_end(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let read = timeout(PATIENCE, stream.read_to_string(&mut text)).await;
+    read.expect("the connection stays open").expect("read");
+    text
+}
+
+async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut read = Vec::new();
+    let reading = async {
+        while !read.ends_with(end.as_bytes()) {
+            let count = stream.read_buf(&mut read).await.expect("read");
+            assert!(count > 0, "the connection ended before {end:?}");
+        }
+    };
+    let done = timeout(PATIENCE, reading).await;
+    done.unwrap_or_else(|_| panic!("{end:?} does not arrive"));
+    String::from_utf8_lossy(&read).into_owned()
+}
