@@ -11,6 +11,7 @@ use clap::Args;
 use waykeeper::config::{self, Faults, Policy};
 
 use crate::Outcome;
+use crate::clusters::Clusters;
 use crate::find::{self, Configuration};
 use crate::proof::Services;
 use crate::routes::{self, Undecided};
@@ -38,11 +39,8 @@ pub(crate) struct Arguments {
 
 /// What the file of Envoy's configuration holds.
 struct Envoy {
-    /// The names of its clusters.
-    clusters: Vec<String>,
+    clusters: Clusters,
     undecided: Vec<Undecided>,
-    /// More may come while Envoy runs, so one that is not there may yet come.
-    dynamic: bool,
     file: String,
 }
 
@@ -159,11 +157,9 @@ impl<'f> Report<'f> {
     /// What Envoy's configuration holds; warns of its routes.
     fn envoy(&mut self, documents: &[Value]) -> io::Result<Envoy> {
         self.check_routes(documents)?;
-        let (clusters, dynamic) = find::clusters(documents);
         Ok(Envoy {
-            clusters,
+            clusters: Clusters::of(documents),
             undecided: routes::undecided(documents),
-            dynamic,
             file: self.file.to_owned(),
         })
     }
@@ -242,6 +238,7 @@ impl<'f> Report<'f> {
         }
         if let Some(envoy) = envoy {
             self.check_clusters(&policy, envoy, configuration)?;
+            self.check_retries(&policy, envoy, configuration)?;
             self.check_undecided(&policy, &envoy.undecided, &envoy.file, configuration)?;
         }
         for message in summary::doubts(&policy) {

@@ -201,22 +201,3 @@ fn speaks_of_us(value: &Value) -> bool {
 fn is_ours(configuration: &Value) -> bool {
     configuration.get("routes").is_some() && configuration.get("agents").is_some()
 }
-
-/// The clusters that an Envoy configuration defines, and whether more may come while it runs.
-pub(crate) fn clusters(documents: &[Value]) -> (Vec<String>, bool) {
-    let mut names = Vec::new();
-    let mut dynamic = false;
-    for document in documents {
-        let clusters = document
-            .get("static_resources")
-            .and_then(|resources| resources.get("clusters"));
-        let named = clusters
-            .into_iter()
-            .flat_map(Value::items)
-            .filter_map(|cluster| cluster.get("name")?.text());
-        names.extend(named.map(str::to_owned));
-        let resources = document.get("dynamic_resources");
-        dynamic |= resources.is_some_and(|resources| resources.get("cds_config").is_some());
-    }
-    (names, dynamic)
-}

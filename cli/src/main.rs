@@ -2,6 +2,7 @@
 //! to editors, makes the hashes that stand in it, and tells containers whether a service is up.
 
 mod check;
+mod clusters;
 mod find;
 mod hash_key;
 mod probe;

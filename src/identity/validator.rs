@@ -14,6 +14,13 @@ use crate::host::{Callout, CalloutAnswer, CalloutRequest};
 /// Larger answers count as failure.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
+/// To Envoy: a question that meets a connection which its other end is closing, or none at all, is asked again, within its
+/// time. It changes nothing, so that is safe. What was answered, and what is late, is not asked again.
+const ASKED_AGAIN: [(&str, &str); 2] = [
+    ("x-envoy-retry-on", "reset,connect-failure,refused-stream"),
+    ("x-envoy-max-retries", "2"),
+];
+
 /// What the validator said of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -64,6 +71,7 @@ impl<'a> Question<'a> {
             ("content-type", "application/json"),
             ("accept", "application/json"),
         ];
+        headers.extend(ASKED_AGAIN);
         headers.extend(
             validator
                 .headers

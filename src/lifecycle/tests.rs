@@ -209,6 +209,16 @@ fn the_validator_is_told_the_key_and_nothing_else_is() {
     assert_eq!(callouts[0].body(), br#"{"api_key":"sec\"ret"}"#);
     assert_eq!(callouts[0].cluster, "auth");
     assert_eq!(callouts[0].timeout, Duration::from_secs(1));
+    // Where nobody answered it may be asked again, and only there: "5xx" would be more.
+    let header = |name: &str| {
+        let mut headers = callouts[0].headers().iter();
+        headers.find_map(|(written, value)| (written == name).then_some(value.as_str()))
+    };
+    assert_eq!(
+        header("x-envoy-retry-on"),
+        Some("reset,connect-failure,refused-stream")
+    );
+    assert_eq!(header("x-envoy-max-retries"), Some("2"));
 }
 
 #[test]

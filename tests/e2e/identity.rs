@@ -230,8 +230,13 @@ async fn nobody_gets_in_because_the_validator_fails_and_nothing_is_remembered_of
     ];
     for (what, fault) in faults {
         world.auth().set_fault(fault);
+        let before = world.auth().stats().total;
 
         let refused = world.get(NOTES).key("demo-premium").send().await;
+
+        // Only what nobody has answered is asked again; what is late is not.
+        let asked = world.auth().stats().total - before;
+        assert_eq!(asked, if what == "hang up" { 3 } else { 1 }, "{what}");
 
         assert_eq!(
             refused.refused(),

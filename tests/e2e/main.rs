@@ -29,6 +29,7 @@ mod streaming;
 mod streams;
 mod switches;
 mod traps;
+mod validator;
 mod waiting;
 mod websocket;
 mod websocket_http2;

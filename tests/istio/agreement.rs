@@ -313,8 +313,7 @@ fn every_agent_has_its_service_its_balancing_and_its_route() {
 
     let referenced = &filter["metadata"]["annotations"]["envoyfilter.istio.io/referenced-services"];
     let referenced: Vec<_> = referenced.as_str().expect("text").split(',').collect();
-    let balanced: Vec<_> = manifests
-        .of_kind("DestinationRule")
+    let balanced: Vec<_> = balancing(&manifests)
         .iter()
         .map(|rule| rule["spec"]["host"].clone())
         .collect();
@@ -347,6 +346,52 @@ fn every_agent_has_its_service_its_balancing_and_its_route() {
             cluster
         );
         assert_eq!(route["route"][0]["destination"]["port"]["number"], 8080);
+    }
+}
+
+/// The rules for agents.
+fn balancing(manifests: &Manifests) -> Vec<&Value> {
+    let mut rules = manifests.of_kind("DestinationRule");
+    rules.retain(|rule| rule["metadata"]["name"] != "auth-service");
+    rules
+}
+
+/// Where the validator's cluster is Istio's own, its bounds are the same as those of ours.
+#[test]
+fn the_validator_s_rule_says_what_its_cluster_says() {
+    let added = added_cluster(&envoy_filter(), "waykeeper-validator");
+    let address = at(
+        &added,
+        "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address",
+    );
+    for folder in [".", "wasm-plugin"] {
+        let manifests = Manifests::of(folder);
+        let rule = &manifests.get("DestinationRule", "auth-service")["spec"];
+        assert_eq!(rule["host"], *address);
+        assert_eq!(rule["exportTo"], json!(["."]));
+        let policy = &rule["trafficPolicy"];
+        assert_eq!(policy["loadBalancer"]["simple"], added["lb_policy"]);
+        let pool = &policy["connectionPool"];
+        assert_eq!(pool["tcp"]["connectTimeout"], added["connect_timeout"]);
+        let bounds = at(&added, "/circuit_breakers/thresholds/0");
+        for (ours, theirs) in [
+            (&pool["tcp"]["maxConnections"], "max_connections"),
+            (
+                &pool["http"]["http1MaxPendingRequests"],
+                "max_pending_requests",
+            ),
+            (&pool["http"]["http2MaxRequests"], "max_requests"),
+            (&pool["http"]["maxRetries"], "max_retries"),
+        ] {
+            assert_eq!(*ours, bounds[theirs], "{theirs}");
+        }
+        assert_eq!(bounds["max_retries"], bounds["max_requests"]);
+        let options = at(&added, "/typed_extension_protocol_options");
+        let options = &options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"];
+        assert_eq!(
+            pool["http"]["idleTimeout"],
+            options["common_http_protocol_options"]["idle_timeout"]
+        );
     }
 }
 
@@ -383,7 +428,7 @@ fn the_proof_that_is_shipped_is_refused_and_the_operator_s_gets_into_every_route
 #[test]
 fn agents_are_balanced_alike() {
     let manifests = Manifests::of(".");
-    let rules = manifests.of_kind("DestinationRule");
+    let rules = balancing(&manifests);
     let policy = &rules[0]["spec"]["trafficPolicy"];
     for rule in &rules {
         assert_eq!(rule["spec"]["trafficPolicy"], *policy);

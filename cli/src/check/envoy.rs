@@ -180,9 +180,9 @@ impl Report<'_> {
             agents.map(|agent| (vec!["agents", &agent.name, "cluster"], &agent.cluster));
         let mut missing: Vec<(usize, String)> = of_validator
             .chain(of_agents)
-            .filter(|(_, cluster)| !envoy.clusters.contains(cluster))
+            .filter(|(_, cluster)| envoy.clusters.get(cluster).is_none())
             .map(|(path, cluster)| {
-                let near = config::did_you_mean(cluster, envoy.clusters.iter().map(String::as_str));
+                let near = config::did_you_mean(cluster, envoy.clusters.names());
                 let line = line_of(configuration, &path);
                 (
                     line,
@@ -196,12 +196,40 @@ impl Report<'_> {
             .collect();
         missing.sort();
         for (line, message) in missing {
-            if envoy.dynamic {
+            if envoy.clusters.dynamic {
                 self.warning(line, message)?;
             } else {
                 self.fault(line, message)?;
             }
         }
         Ok(())
+    }
+    /// Looks whether Envoy would ask the validator again as often as it asks. When a validator closes its connections, all
+    /// questions that are on their way meet that at once.
+    pub(super) fn check_retries(
+        &mut self,
+        policy: &Policy,
+        envoy: &Envoy,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let asked = policy.clients.validator.as_ref();
+        let cluster = asked.and_then(|validator| envoy.clusters.get(&validator.cluster));
+        let Some(cluster) = cluster.filter(|cluster| cluster.retries < cluster.requests) else {
+            return Ok(());
+        };
+        let path = ["clients", "validator", "cluster"];
+        self.warning(
+            line_of(configuration, &path),
+            format_args!(
+                "{}: {}: of {} requests that {:?} takes at a time only {} may be retries: when the validator closes \
+                 connections, more questions than that fail; write max_retries: {} into the circuit_breakers",
+                path.join("."),
+                Line(&envoy.file, cluster.line),
+                cluster.requests,
+                cluster.name,
+                cluster.retries,
+                cluster.requests,
+            ),
+        )
     }
 }

@@ -17,6 +17,9 @@ routes:
     agents: [chat]
 ";
 
+/// The cluster of its validator, as Envoy should have it.
+const AUTH: &str = "{name: auth, circuit_breakers: {thresholds: [{max_retries: 1024}]}}";
+
 /// Files in a directory that is gone after the test.
 struct Files(TempDir);
 
@@ -597,15 +600,17 @@ fn clusters_that_envoy_does_not_have_are_faults() {
         ("waykeeper.yaml", BARE),
         (
             "whole.yaml",
-            "static_resources: {clusters: [{name: chat}, {name: auth}]}\n",
+            &format!("static_resources: {{clusters: [{{name: chat}}, {AUTH}]}}\n"),
         ),
         (
             "lacking.yaml",
-            "static_resources: {clusters: [{name: chta}, {name: auth}]}\n",
+            &format!("static_resources: {{clusters: [{{name: chta}}, {AUTH}]}}\n"),
         ),
         (
             "dynamic.yaml",
-            "static_resources: {clusters: [{name: auth}]}\ndynamic_resources: {cds_config: {ads: {}}}\n",
+            &format!(
+                "static_resources: {{clusters: [{AUTH}]}}\ndynamic_resources: {{cds_config: {{ads: {{}}}}}}\n"
+            ),
         ),
         ("broken.yaml", "static_resources: [\n"),
     ]);
@@ -638,6 +643,49 @@ fn clusters_that_envoy_does_not_have_are_faults() {
     );
     assert_eq!(check("broken.yaml").0, 1);
     assert_eq!(check("none.yaml").0, 2);
+}
+
+#[test]
+fn a_validators_cluster_that_asks_too_few_questions_again_is_warned_of() {
+    let check = |breakers: &str| {
+        let envoy = format!(
+            "static_resources:\n  clusters:\n    - {{name: chat}}\n    - name: auth\n{breakers}"
+        );
+        let files = Files::new(&[("waykeeper.yaml", BARE), ("envoy.yaml", &envoy)]);
+        let (own, envoy) = (files.path("waykeeper.yaml"), files.path("envoy.yaml"));
+        let run = waykeeper(&["check", &own, "--envoy", &envoy], b"");
+        assert_eq!(run.status, 0, "{}", run.errors);
+        run.errors.replace(files.0.path().to_str().unwrap(), "DIR")
+    };
+    let breakers = |default: &str| {
+        format!("      circuit_breakers:\n        thresholds:\n          - {{{default}}}\n")
+    };
+    let warning = |line: u32, requests: u32, retries: u32| {
+        format!(
+            "DIR/waykeeper.yaml:2: warning: clients.validator.cluster: DIR/envoy.yaml:{line}: of {requests} requests that \
+             \"auth\" takes at a time only {retries} may be retries: when the validator closes connections, more questions than \
+             that fail; write max_retries: {requests} into the circuit_breakers\n"
+        )
+    };
+    assert_eq!(check(""), warning(4, 1024, 3));
+    assert_eq!(check(&breakers("max_requests: 2")), "");
+    assert_eq!(check(&breakers("max_requests: 50")), warning(7, 50, 3));
+    assert_eq!(
+        check(&breakers("max_requests: 50, max_retries: 49")),
+        warning(7, 50, 49)
+    );
+    assert_eq!(check(&breakers("max_requests: 50, max_retries: 50")), "");
+    assert_eq!(check(&breakers("max_retries: 1024")), "");
+    // Those of another priority are not the validator's.
+    assert_eq!(
+        check(&breakers("priority: HIGH, max_retries: 1024")),
+        warning(4, 1024, 3)
+    );
+    // A budget takes the place of the number.
+    let budget = |budget: &str| breakers(&format!("max_retries: 1024, retry_budget: {{{budget}}}"));
+    assert_eq!(check(&budget("")), warning(7, 1024, 204));
+    assert_eq!(check(&budget("budget_percent: {value: 100}")), "");
+    assert_eq!(check(&budget("min_retry_concurrency: 1024")), "");
 }
 
 #[test]
