@@ -95,10 +95,11 @@ impl fmt::Display for Summary<'_> {
         )?;
         let asked = match &policy.clients.validator {
             Some(validator) => {
-                let cluster = &validator.cluster;
+                let (cluster, host) = (&validator.cluster, &validator.host);
+                let asked = format!("others asked of {cluster} as host {host}");
                 match validator.remember.generation {
-                    1 => format!("others asked of {cluster}"),
-                    raised => format!("others asked of {cluster}, generation {raised}"),
+                    1 => asked,
+                    raised => format!("{asked}, generation {raised}"),
                 }
             }
             None => "no validator".to_owned(),

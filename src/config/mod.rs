@@ -4,10 +4,10 @@
 //! | file | what it says |
 //! |---|---|
 //! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
-//! | `clients.rs`, `limits.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
+//! | `clients.rs`, `validator.rs`, `limits.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
 //! | `overlap.rs` | when two routes take the same requests |
 //! | `switches.rs` | the same of `tell`, `agents_see` and `address` |
-//! | `names.rs`, `paths.rs` | which names, headers and paths may stand there |
+//! | `names.rs`, `hosts.rs`, `paths.rs` | which names, headers, hosts and paths may stand there |
 //! | `units.rs`, `time.rs` | how durations, sizes, rates and points in time are written |
 //! | `document.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |
 //! | `schema.rs` | the same for editors, as a JSON Schema |
@@ -15,6 +15,7 @@
 mod clients;
 mod document;
 mod fault;
+mod hosts;
 mod limits;
 mod names;
 mod overlap;
@@ -26,6 +27,7 @@ mod schema;
 mod switches;
 mod time;
 mod units;
+mod validator;
 
 pub use clients::MOST_ROLES;
 pub use document::Node;

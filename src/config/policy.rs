@@ -134,6 +134,8 @@ pub struct Hold {
 pub struct Validator {
     /// Envoy's cluster.
     pub cluster: String,
+    /// What it is called in questions: a host, with its port where there is one.
+    pub host: String,
     /// Begins with `/`.
     pub path: String,
     /// At least a millisecond.
@@ -181,6 +183,7 @@ impl fmt::Debug for Validator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Validator")
             .field("cluster", &self.cluster)
+            .field("host", &self.host)
             .field("timeout", &self.timeout)
             .field("max_pending", &self.max_pending)
             .field("remember", &self.remember)

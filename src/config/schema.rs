@@ -264,6 +264,12 @@ fn key() -> Value {
 fn validator() -> Value {
     let properties = json!({
         "cluster": described("cluster", "Envoy's cluster."),
+        "host": {
+            "description": "What the validator is called in questions (Host, :authority), with a port if need be. Unless written, \
+                            what the cluster's name tells.",
+            "type": "string", "maxLength": 260,
+            "pattern": "^([A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?$",
+        },
         "path": {
             "description": "Where keys are asked about, by POST.",
             "type": "string", "maxLength": 1024, "pattern": "^/[!\"$-~]*$",

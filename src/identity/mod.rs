@@ -299,11 +299,13 @@ impl Memory {
 }
 
 /// Tells the records of one validator from those of another, under which they are not believed: in a second gateway of the
-/// same process, after a new configuration that asks elsewhere, and after one of another generation.
+/// same process, after a new configuration that asks elsewhere, and after one of another generation. Another host asks elsewhere
+/// too: behind one cluster several may answer.
 fn realm(hash: &SeededHash, validator: &Validator) -> u64 {
     let generation = validator.remember.generation.to_le_bytes();
     let mut parts = vec![
         validator.cluster.as_bytes(),
+        validator.host.as_bytes(),
         validator.path.as_bytes(),
         &generation,
     ];

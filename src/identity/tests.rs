@@ -658,6 +658,21 @@ fn another_generation_knows_nothing_of_what_was_remembered_under_the_last_whatev
 }
 
 #[test]
+fn what_was_said_under_one_host_is_not_believed_under_another() {
+    let host = Process::default().worker();
+    let validator = |name: &str| {
+        let validator = serde_json::json!({ "cluster": "auth", "path": "/validate", "host": name });
+        identity(&host, serde_json::json!({ "validator": validator })).0
+    };
+    learn(&host, &validator("auth"), b"k", valid(None, 300));
+    let known = |identity: Identity| known(&identity, &host, "k") != Knowledge::Unknown;
+
+    let unwritten = serde_json::json!({"validator": {"cluster": "auth", "path": "/validate"}});
+    assert!(known(identity(&host, unwritten).0));
+    assert!(!known(validator("auth.example.com")));
+}
+
+#[test]
 fn a_key_just_seen_is_not_taken_for_another_on_the_same_slot() {
     let host = Process::default().worker();
     let (identity, _) = identity(&host, serde_json::json!({}));

@@ -67,7 +67,7 @@ impl<'a> Question<'a> {
         let mut headers = vec![
             (":method", "POST"),
             (":path", validator.path.as_str()),
-            (":authority", validator.cluster.as_str()),
+            (":authority", validator.host.as_str()),
             ("content-type", "application/json"),
             ("accept", "application/json"),
         ];

@@ -219,6 +219,7 @@ fn the_validator_is_told_the_key_and_nothing_else_is() {
         Some("reset,connect-failure,refused-stream")
     );
     assert_eq!(header("x-envoy-max-retries"), Some("2"));
+    assert_eq!(header(":authority"), Some("auth"));
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! What the validator is to Envoy: a server like any other, that closes connections when it likes. (`waiting` shows who waits
-//! for it, `identity` what is believed of its answers.)
+//! What the validator is to Envoy: a server like any other, that closes connections when it likes and listens to its own name
+//! only. (`waiting` shows who waits for it, `identity` what is believed of its answers.)
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use waykeeper_demo::auth::Client;
 use waykeeper_demo::stack::AUTH_CLUSTER;
 
 use crate::harness::{Answer, Exchange, Puppet, World, eventually};
@@ -72,6 +73,112 @@ async fn a_question_on_a_connection_that_closes_is_asked_again() {
     all_served(new).await;
     assert_eq!(asked.len(), CALLERS);
     assert!(asked.values().all(|times| *times == 2), "{asked:?}");
+}
+
+/// Servers refuse a request that calls them by what is no host: Envoy, and so any sidecar, and most that speak HTTP/2.
+#[tokio::test]
+async fn the_validator_is_called_by_a_name_that_servers_take() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("sidecar");
+    let [by_sidecar, by_http2, other_mesh] = [
+        "outbound|8080||auth-service.agents.svc.cluster.local",
+        "outbound|8080|h2|auth-service.agents.svc.cluster.local",
+        "default/auth-service/8080",
+    ];
+    let mut world = World::with(|draft| {
+        let auth = draft.services.auth().address();
+        let bootstrap = &mut draft.setup.bootstrap;
+        for cluster in [by_sidecar, by_http2, other_mesh] {
+            bootstrap
+                .add_cluster(cluster, AUTH_CLUSTER, &[auth])
+                .expect("a cluster");
+        }
+        draft.cluster(by_http2)["typed_extension_protocol_options"] = http2();
+        let sidecar = json!({"address": {"pipe": {"path": socket}}});
+        for cluster in [by_sidecar, other_mesh] {
+            let cluster = draft.cluster(cluster);
+            cluster["type"] = json!("STATIC");
+            cluster["load_assignment"]["endpoints"] =
+                json!([{"lb_endpoints": [{"endpoint": sidecar}]}]);
+        }
+        let document = draft.setup.bootstrap.document_mut();
+        let listeners = document["static_resources"]["listeners"].as_array_mut();
+        let mut listener = sidecar.clone();
+        listener["name"] = json!("sidecar");
+        listener["filter_chains"] = json!([{"filters": [forwarding_to(AUTH_CLUSTER)]}]);
+        listeners.expect("listeners").push(listener);
+        draft.configuration()["clients"]["validator"]["cluster"] = json!(by_sidecar);
+    })
+    .await;
+
+    let in_mesh = "auth-service.agents.svc.cluster.local:8080";
+    for (number, (cluster, written, called)) in [
+        (by_sidecar, None, in_mesh),
+        (by_http2, None, in_mesh),
+        (other_mesh, None, "validator"),
+        (other_mesh, Some("keys_1.example:81"), "keys_1.example:81"),
+        (AUTH_CLUSTER, None, AUTH_CLUSTER),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = format!("key-{number}");
+        world.auth().insert_key(&key, Client::named("client"));
+        world
+            .reconfigure(|now| {
+                let validator = &mut now["clients"]["validator"];
+                validator["cluster"] = json!(cluster);
+                validator["host"] = json!(written);
+                if written.is_none() {
+                    validator.as_object_mut().expect("fields").remove("host");
+                }
+                validator["path"] = json!(format!("/validate?{number}"));
+            })
+            .await;
+        // The worker may take it a moment later.
+        let asked = eventually(cluster, || async {
+            let _ = world
+                .get(NOTES)
+                .key(&format!("stranger-{number}"))
+                .send()
+                .await;
+            let asked = world.auth().stats().last;
+            let path = format!("/validate?{number}");
+            asked.into_iter().rev().find(|call| call.path == path)
+        })
+        .await;
+        assert_eq!(asked.headers.get("host"), Some(called), "{cluster}");
+        let served = world.get(NOTES).key(&key).send().await;
+        assert_eq!(served.status, 200, "{cluster}: {}", served.text());
+    }
+}
+
+/// Options of a cluster that is spoken to over HTTP/2.
+fn http2() -> Value {
+    json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http2_protocol_options": {}},
+    }})
+}
+
+/// What a sidecar does with a request that it takes.
+fn forwarding_to(cluster: &str) -> Value {
+    json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "sidecar",
+            "http_filters": [{
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+            }],
+            "route_config": {"virtual_hosts": [{
+                "name": "all",
+                "domains": ["*"],
+                "routes": [{"match": {"prefix": "/"}, "route": {"cluster": cluster}}],
+            }]},
+        },
+    })
 }
 
 /// Reads a question from each connection, and counts how often each is asked.

@@ -121,7 +121,7 @@ fn a_good_document_is_summed_up() {
         "\
 FILE:1: good
   1 route, 1 agent, 0 plans, 0 limits
-  0 listed keys, others asked of auth
+  0 listed keys, others asked of auth as host auth
   memory in each Envoy process, whatever the traffic:
     65536 keys in 8192 cells, at most 32.0 MiB; room for 16144 in use
     262144 counters in 8192 cells, usually 10.2 MiB, at most 80.2 MiB
@@ -141,7 +141,7 @@ fn a_raised_generation_is_told_and_one_that_is_none_is_a_fault() {
     let none = check(&document("0"), &[]);
 
     assert_good(&raised);
-    let told = "  0 listed keys, others asked of auth, generation 2\n";
+    let told = "  0 listed keys, others asked of auth as host auth, generation 2\n";
     assert!(raised.output.contains(told), "{}", raised.output);
     let told = "FILE:2: clients.validator.remember.generation: expected a whole number from 1 to ";
     assert_eq!(none.status, 1);

@@ -20,6 +20,7 @@ fn reference() -> Value {
 fn full() -> Value {
     let mut document = reference();
     document["clients"]["unknown_plan"] = json!("default");
+    document["clients"]["validator"]["host"] = json!("[2001:db8::1]:8080");
     document["clients"]["keys"][0]["team"] = json!("red");
     document["clients"]["keys"][0]["expires"] = json!("2027-01-31T00:00:00Z");
     document["clients"]["key_sources"][2]["any_request"] = json!(true);
@@ -130,6 +131,8 @@ fn what_a_schema_can_know_is_faulty_to_both() {
         ("/clients/keys/0/roles", json!(["a", "a"])),
         ("/clients/keys/0/client_id", json!("a=b")),
         ("/clients/unknown_plan", json!("ignore")),
+        ("/clients/validator/host", json!("http://auth")),
+        ("/clients/validator/host", json!("outbound|80||auth")),
         ("/clients/validator/path", json!("validate")),
         ("/clients/validator/headers", json!({"a b": "c"})),
         ("/clients/validator/headers", json!({"a": " c"})),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::{FIELDS, TABLES_FIELDS, clients, limits, routes, schema, switches};
+use super::super::{FIELDS, TABLES_FIELDS, clients, limits, routes, schema, switches, validator};
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
@@ -18,14 +18,10 @@ const OBJECTS: [(&str, &[&str], &str); 15] = [
     ),
     ("/$defs/key", clients::KEY_FIELDS, "/clients/keys/0"),
     ("/$defs/hold", clients::HOLD_FIELDS, "/clients/hold"),
-    (
-        "/$defs/validator",
-        clients::VALIDATOR_FIELDS,
-        "/clients/validator",
-    ),
+    ("/$defs/validator", validator::FIELDS, "/clients/validator"),
     (
         "/$defs/remember",
-        clients::REMEMBER_FIELDS,
+        validator::REMEMBER_FIELDS,
         "/clients/validator/remember",
     ),
     ("/$defs/plan", limits::PLAN_FIELDS, "/plans/standard"),

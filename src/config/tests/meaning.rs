@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::policy::*;
 use super::{accepted, load, reference, small, with};
@@ -128,6 +128,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(policy.clients.default_plan, None);
     assert_eq!(policy.clients.unknown_plan, UnknownPlan::Refuse);
     let validator = policy.clients.validator.as_ref().unwrap();
+    assert_eq!(validator.host, "auth");
     assert_eq!(validator.timeout, Duration::from_secs(1));
     assert_eq!(
         (
@@ -163,6 +164,20 @@ fn what_is_not_written_has_its_default() {
             address_counters: 65_536,
         }
     );
+}
+
+#[test]
+fn the_validator_is_called_as_written_else_as_its_clusters_name_tells() {
+    let istio = "outbound|8080||auth-service.agents.svc.cluster.local";
+    let document = with(small(), "/clients/validator/cluster", json!(istio));
+    let host = |document: &Value| accepted(document).clients.validator.unwrap().host;
+
+    assert_eq!(
+        host(&document),
+        "auth-service.agents.svc.cluster.local:8080"
+    );
+    let written = with(document, "/clients/validator/host", json!("Auth_1:9"));
+    assert_eq!(host(&written), "Auth_1:9");
 }
 
 #[test]

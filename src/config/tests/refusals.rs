@@ -687,6 +687,12 @@ fn an_unknown_plan_cannot_become_a_default_that_is_not_there() {
 fn the_validator_is_checked() {
     check(&[
         (
+            "/clients/validator/host",
+            json!("http://auth/"),
+            "clients.validator.host: \"http://auth/\" is no host; write its name or address, with a port if it is not the usual \
+             one, such as \"auth.example.com\" or \"auth:8080\"",
+        ),
+        (
             "/clients/validator/path",
             json!("validate"),
             r#"clients.validator.path: "validate" must begin with /"#,
