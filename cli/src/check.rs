@@ -2,13 +2,14 @@
 
 mod envoy;
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use waykeeper::config::{self, Faults, Policy};
+use waykeeper::config::{self, Faults, Node, Policy};
 
 use crate::Outcome;
 use crate::clusters::Clusters;
@@ -121,6 +122,18 @@ fn line_of(configuration: &Configuration<'_>, path: &[&str]) -> usize {
     }
 }
 
+/// A configuration as it is written; nothing, if it is JSON that is none.
+fn written<'v>(configuration: &Configuration<'v>) -> Cow<'v, Value> {
+    match configuration {
+        Configuration::Fields(value) => Cow::Borrowed(value),
+        Configuration::Json(text, _) => {
+            let mut documents = yaml::parse(text).unwrap_or_default();
+            let document = documents.pop().unwrap_or_else(|| Node::Null.into());
+            Cow::Owned(document)
+        }
+    }
+}
+
 // === impl Report ===
 
 impl<'f> Report<'f> {
@@ -225,19 +238,21 @@ impl<'f> Report<'f> {
                 }
             }
         }
-        let policy = match read {
-            Ok(policy) => policy,
-            Err(faults) => {
-                self.tell(&faults, configuration)?;
-                return Ok(None);
-            }
-        };
         let before = self.faults;
+        if let Err(faults) = &read {
+            self.tell(faults, configuration)?;
+        }
+        if let Some(envoy) = envoy {
+            let written = written(configuration);
+            self.check_clusters(&written, read.as_ref().err(), envoy, configuration)?;
+        }
+        let Ok(policy) = read else {
+            return Ok(None);
+        };
         for message in target::faults(target, &policy) {
             self.fault(configuration.line(), &message)?;
         }
         if let Some(envoy) = envoy {
-            self.check_clusters(&policy, envoy, configuration)?;
             self.check_retries(&policy, envoy, configuration)?;
             self.check_undecided(&policy, &envoy.undecided, &envoy.file, configuration)?;
         }

@@ -118,12 +118,15 @@ fn key_sources(spot: &Spot<'_>) -> Vec<KeySource> {
 
 fn key_source(spot: &Spot<'_>) -> Option<KeySource> {
     let fields = spot.fields(KEY_SOURCE_FIELDS)?;
-    let (header, query, protocol) = (
-        fields.get("header"),
-        fields.get("query"),
-        fields.get("websocket_protocol"),
-    );
-    if [&header, &query, &protocol].into_iter().flatten().count() != 1 {
+    let read = |field: &str, check: fn(&str) -> Result<(), String>| {
+        fields.get(field).map(|spot| spot.checked(check))
+    };
+    let header = read("header", names::key_header);
+    let scheme = read("scheme", names::scheme);
+    let query = read("query", names::parameter);
+    let protocol = read("websocket_protocol", names::protocol_prefix);
+    let any_request = fields.get("any_request").and_then(|flag| flag.flag());
+    if [header, query, protocol].into_iter().flatten().count() != 1 {
         fields.fault("must have exactly one of header, query and websocket_protocol");
         return None;
     }
@@ -135,23 +138,23 @@ fn key_source(spot: &Spot<'_>) -> Option<KeySource> {
     only_with("scheme", "header", header.is_some());
     only_with("any_request", "query", query.is_some());
     if let Some(header) = header {
-        let name = header.checked(names::key_header)?.to_ascii_lowercase();
-        let scheme = match fields.get("scheme") {
-            Some(scheme) => Some(scheme.checked(names::scheme)?.to_owned()),
+        let scheme = match scheme {
+            Some(scheme) => Some(scheme?.to_owned()),
             None => None,
         };
-        return Some(KeySource::Header { name, scheme });
+        return Some(KeySource::Header {
+            name: header?.to_ascii_lowercase(),
+            scheme,
+        });
     }
     if let Some(query) = query {
-        let name = query.checked(names::parameter)?.to_owned();
-        let any_request = fields
-            .get("any_request")
-            .and_then(|flag| flag.flag())
-            .unwrap_or(false);
-        return Some(KeySource::Query { name, any_request });
+        return Some(KeySource::Query {
+            name: query?.to_owned(),
+            any_request: any_request.unwrap_or(false),
+        });
     }
     Some(KeySource::WebsocketProtocol {
-        prefix: protocol?.checked(names::protocol_prefix)?.to_owned(),
+        prefix: protocol??.to_owned(),
     })
 }
 

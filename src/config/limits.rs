@@ -80,7 +80,7 @@ pub(super) fn limits(spot: Option<&Spot<'_>>) -> Vec<Limit> {
                 .need("name")
                 .and_then(|name| limit_name(&name, &mut taken));
             let each = fields.need("each").and_then(|each| self::each(&each));
-            let rate = fields.need("requests").and_then(|_| optional_rate(&fields));
+            let rate = needed_rate(&fields);
             Some(Limit {
                 name: name?,
                 each: each?,
@@ -93,11 +93,10 @@ pub(super) fn limits(spot: Option<&Spot<'_>>) -> Vec<Limit> {
 /// A route's own limit.
 pub(super) fn rate_limit(spot: &Spot<'_>) -> Option<Limit> {
     let fields = spot.fields(RATE_LIMIT_FIELDS)?;
-    fields.need("requests")?;
     Some(Limit {
         name: OF_ROUTE.to_owned(),
         each: Each::ClientRoute,
-        rate: optional_rate(&fields)?,
+        rate: needed_rate(&fields)?,
     })
 }
 
@@ -127,10 +126,12 @@ fn each(spot: &Spot<'_>) -> Option<Each> {
         ("client", Each::Client),
         ("route", Each::Route),
     ];
-    let mut parts = Vec::new();
-    for item in spot.list(words.len())? {
-        parts.push(item.choice(&words)?);
-    }
+    // Read to the end, so that each word that is none is told.
+    let parts: Vec<_> = spot
+        .list(words.len())?
+        .map(|item| item.choice(&words))
+        .collect();
+    let parts = parts.into_iter().collect::<Option<Vec<_>>>()?;
     match parts.as_slice() {
         [] => Some(Each::All),
         [one] => Some(*one),
@@ -144,13 +145,32 @@ fn each(spot: &Spot<'_>) -> Option<Each> {
 
 /// The rate that `requests` and `burst` make, if `requests` is written.
 fn optional_rate(fields: &Fields<'_>) -> Option<Rate> {
-    let burst = fields.get("burst");
+    let burst = burst(fields);
     let Some(requests) = fields.get("requests") else {
-        if let Some(burst) = burst {
+        if let Some((burst, _)) = burst {
             burst.fault("has no meaning without requests");
         }
         return None;
     };
+    rate(&requests, burst)
+}
+
+/// The rate that `requests` and `burst` make; `requests` must be there.
+fn needed_rate(fields: &Fields<'_>) -> Option<Rate> {
+    let (requests, burst) = (fields.need("requests"), burst(fields));
+    rate(&requests?, burst)
+}
+
+/// A burst as it is written.
+type Burst<'a> = (Spot<'a>, Option<u64>);
+
+fn burst<'a>(fields: &Fields<'a>) -> Option<Burst<'a>> {
+    let spot = fields.get("burst")?;
+    let burst = spot.whole(1..=u64::MAX >> 11);
+    Some((spot, burst))
+}
+
+fn rate(requests: &Spot<'_>, burst: Option<Burst<'_>>) -> Option<Rate> {
     let (quantity, period) = requests.rate()?;
     if quantity == 0 {
         requests.fault("a rate of 0 lets nothing pass; write at least 1");
@@ -160,7 +180,7 @@ fn optional_rate(fields: &Fields<'_>) -> Option<Rate> {
         requests.fault("more than 1000000 a second; write a smaller rate");
         return None;
     }
-    let Some(burst_spot) = burst else {
+    let Some((burst_spot, burst)) = burst else {
         return Some(Rate {
             quantity,
             period,
@@ -172,7 +192,7 @@ fn optional_rate(fields: &Fields<'_>) -> Option<Rate> {
         .saturating_mul(u128::from(quantity))
         / period.as_nanos().max(1);
     let most = u64::try_from(most).unwrap_or(u64::MAX).clamp(1, 1 << 50);
-    let burst = burst_spot.whole(1..=u64::MAX >> 11)?;
+    let burst = burst?;
     if burst > most {
         burst_spot.fault(format!(
             "would take more than 30 days to refill at this rate; at most {most} is allowed"

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use waykeeper::config::policy::Route;
-use waykeeper::config::{self, Node, Policy};
+use waykeeper::config::{self, Fault, Faults, Node, Policy, Segment};
 
 use super::{Envoy, Line, Report, line_of};
 use crate::find::Configuration;
@@ -25,6 +25,32 @@ fn blind_plugins(value: &Value) -> Vec<usize> {
         lines.push(vm.line);
     }
     lines
+}
+
+/// The clusters that a document names, and where.
+fn clusters_of(document: &Value) -> Vec<(Vec<&str>, &str)> {
+    let validator = document
+        .get("clients")
+        .and_then(|clients| clients.get("validator")?.get("cluster")?.text());
+    let of_validator = validator.map(|cluster| (vec!["clients", "validator", "cluster"], cluster));
+    let agents = document.get("agents").map(Value::entries);
+    let of_agents = agents.into_iter().flatten().filter_map(|agent| {
+        let cluster = agent.value.get("cluster")?.text()?;
+        Some((vec!["agents", agent.name.as_str(), "cluster"], cluster))
+    });
+    of_validator.into_iter().chain(of_agents).collect()
+}
+
+/// Whether something is said of this field already.
+fn is_told(faults: Option<&Faults>, path: &[&str]) -> bool {
+    let at = |fault: &Fault| {
+        let named = fault.path.iter().map(|segment| match segment {
+            Segment::Field(name) => Some(name.as_str()),
+            Segment::Item(_) => None,
+        });
+        named.eq(path.iter().map(|name| Some(*name)))
+    };
+    faults.is_some_and(|faults| faults.iter().any(at))
 }
 
 /// The routes whose agents get whole bodies only.
@@ -165,22 +191,20 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// Looks for every cluster that a policy names.
+    /// Looks for every cluster that a document names, whatever else is wrong with it; where `faults` say that a name is none,
+    /// that is enough.
     pub(super) fn check_clusters(
         &mut self,
-        policy: &Policy,
+        document: &Value,
+        faults: Option<&Faults>,
         envoy: &Envoy,
         configuration: &Configuration<'_>,
     ) -> io::Result<()> {
-        let validator = policy.clients.validator.iter();
-        let of_validator = validator
-            .map(|validator| (vec!["clients", "validator", "cluster"], &validator.cluster));
-        let agents = policy.agents.iter();
-        let of_agents =
-            agents.map(|agent| (vec!["agents", &agent.name, "cluster"], &agent.cluster));
-        let mut missing: Vec<(usize, String)> = of_validator
-            .chain(of_agents)
-            .filter(|(_, cluster)| envoy.clusters.get(cluster).is_none())
+        let mut missing: Vec<(usize, String)> = clusters_of(document)
+            .into_iter()
+            .filter(|(path, cluster)| {
+                envoy.clusters.get(cluster).is_none() && !is_told(faults, path)
+            })
             .map(|(path, cluster)| {
                 let near = config::did_you_mean(cluster, envoy.clusters.names());
                 let line = line_of(configuration, &path);
@@ -204,6 +228,7 @@ impl Report<'_> {
         }
         Ok(())
     }
+
     /// Looks whether Envoy would ask the validator again as often as it asks. When a validator closes its connections, all
     /// questions that are on their way meet that at once.
     pub(super) fn check_retries(

@@ -646,6 +646,41 @@ fn clusters_that_envoy_does_not_have_are_faults() {
 }
 
 #[test]
+fn an_unknown_cluster_is_told_beside_all_other_faults() {
+    let envoy = "static_resources: {clusters: [{name: chat}, {name: keys}]}\n";
+    let check = |document: &str| {
+        let files = Files::new(&[("own.yaml", document), ("envoy.yaml", envoy)]);
+        let (own, envoy) = (files.path("own.yaml"), files.path("envoy.yaml"));
+        let run = waykeeper(&["check", &own, "--envoy", &envoy], b"");
+        assert_eq!((run.status, run.output.as_str()), (1, ""));
+        run.errors.replace(files.0.path().to_str().unwrap(), "DIR")
+    };
+    let bad = BARE
+        .replace("/validate", "validate, headers: {Host: a}")
+        .replace("cluster: chat", "cluster: \"\"");
+    let path = "clients.validator.path: \"validate\" must begin with /\n";
+    let header = "clients.validator.headers.Host: the header \"Host\" has a meaning of its own and cannot be used here\n";
+    let agent =
+        "agents.chat.cluster: \"\" is no cluster's name; it is 1 to 512 visible ASCII characters\n";
+    let cluster = "clients.validator.cluster: DIR/envoy.yaml has no cluster named \"auth\"\n";
+    assert_eq!(
+        check(&bad),
+        format!(
+            "DIR/own.yaml:2: {path}DIR/own.yaml:2: {header}DIR/own.yaml:4: {agent}DIR/own.yaml:2: {cluster}"
+        )
+    );
+    // The same as JSON in a string, where lines are not known.
+    let json = r#"{"clients": {"validator": {"cluster": "auth", "path": "validate"}}, "agents": {"chat": {"cluster": "chat"}},
+        "routes": [{"prefix": "/chat", "agents": ["chat"]}]}"#;
+    let string = format!(
+        "\"@type\": type.googleapis.com/google.protobuf.StringValue\nvalue: |\n{}",
+        indented(json, 2)
+    );
+    let told = check(&filter(&string));
+    assert!(told.contains(path) && told.contains(cluster), "{told}");
+}
+
+#[test]
 fn a_validators_cluster_that_asks_too_few_questions_again_is_warned_of() {
     let check = |breakers: &str| {
         let envoy = format!(

@@ -8,7 +8,7 @@ use super::super::{FIELDS, TABLES_FIELDS, clients, limits, routes, schema, switc
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-const OBJECTS: [(&str, &[&str], &str); 15] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 15] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (

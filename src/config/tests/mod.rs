@@ -2,6 +2,7 @@
 
 mod agreement;
 mod meaning;
+mod pairs;
 mod random;
 mod refusals;
 mod wire;

@@ -52,7 +52,7 @@ fn anything() -> impl Strategy<Value = Value> {
 }
 
 /// Where values stand in a document, as JSON pointers.
-fn places(document: &Value) -> Vec<String> {
+pub(super) fn places(document: &Value) -> Vec<String> {
     let mut places = Vec::new();
     let mut open = vec![(String::new(), document)];
     while let Some((place, value)) = open.pop() {
