@@ -12,8 +12,11 @@ pub fn location_for_caller(
     let path = path_here(location, authority)?;
     let origin = location.strip_suffix(path)?;
     let rest = path.strip_prefix(rewrite.trim_end_matches('/').as_bytes())?;
-    if !matches!(rest, [] | [b'/' | b'?' | b'#', ..]) {
-        return None;
+    match rest {
+        // Without what stood before it, this would name another host to browsers.
+        [b'/', b'/' | b'\\', ..] => return None,
+        [] | [b'/' | b'?' | b'#', ..] => {}
+        _ => return None,
     }
     let prefix = prefix.trim_end_matches('/');
     let slash = if prefix.is_empty() && !rest.starts_with(b"/") {
@@ -109,6 +112,13 @@ mod tests {
         ] {
             assert_eq!(
                 located(location, "/tools", "/handle"),
+                "as it stands",
+                "{location}"
+            );
+        }
+        for location in ["/handle//elsewhere.example", "/handle/\\elsewhere.example"] {
+            assert_eq!(
+                located(location, "/", "/handle"),
                 "as it stands",
                 "{location}"
             );
