@@ -24,7 +24,7 @@ pub const CONTENDERS: [(&str, &str); 12] = [
 ];
 
 /// Settings of Waykeeper in the order in which they are listed, each with what it is.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("bare", "bare Envoy"),
     ("waykeeper", "Waykeeper, one limit"),
     ("tell-ratelimit", "tell: [ratelimit]"),
@@ -33,6 +33,7 @@ const SETTINGS: [(&str, &str); 11] = [
     ("see-client", "agents_see: [client]"),
     ("see-nothing", "agents_see: []"),
     ("neither", "tell: [], agents_see: []"),
+    ("streams", "streams: true on the route"),
     ("three-of-client", "three limits of the client"),
     ("three", "limits of address, client and route"),
     ("three-forwarded", "the same, from: x-forwarded-for"),

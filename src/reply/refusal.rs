@@ -138,9 +138,13 @@ impl Refusal {
                 "overloaded_error",
                 14,
             ),
-            Self::BodyTooLarge(_) | Self::HeldTooLarge(_) => {
-                terms("body_too_large", 413, "Body too large", INVALID_REQUEST, 8)
-            }
+            Self::BodyTooLarge(_) | Self::HeldTooLarge(_) => terms(
+                "body_too_large",
+                413,
+                "Content Too Large",
+                INVALID_REQUEST,
+                8,
+            ),
             Self::RequestTimeout => terms(
                 "request_timeout",
                 408,
@@ -148,7 +152,7 @@ impl Refusal {
                 INVALID_REQUEST,
                 4,
             ),
-            Self::AgentTimeout => terms("agent_timeout", 504, "Agent timed out", "api_error", 4),
+            Self::AgentTimeout => terms("agent_timeout", 504, "Gateway Timeout", "api_error", 4),
         }
     }
 

@@ -77,6 +77,7 @@ async fn a_stream_outlives_the_timeout_of_its_route_and_anything_else_does_not()
         in_time(begun);
         let logged = world.access_log(&refused).await;
         assert_eq!(logged["flags"], "UT", "{logged}");
+        refused.json()
     };
     // One try after the other, each in time.
     let retried = async {
@@ -91,8 +92,14 @@ async fn a_stream_outlives_the_timeout_of_its_route_and_anything_else_does_not()
         let logged = world.access_log(&refused).await;
         assert_eq!(logged["details"], "waykeeper_agent_timeout");
         assert!(logged["attempts"].as_u64() > Some(1), "{logged}");
+        refused.json()
     };
-    tokio::join!(whole, silent, long, late, retried);
+    let ((), (), (), by_envoy, by_filter) = tokio::join!(whole, silent, long, late, retried);
+
+    // Whoever keeps the time, callers are told the same.
+    for field in ["type", "title", "detail"] {
+        assert_eq!(by_envoy[field], by_filter[field], "{field}");
+    }
 }
 
 /// The time begins when the request is there: a slow caller takes none of the agent's.

@@ -54,6 +54,7 @@ pub(super) fn settings() -> Vec<(&'static str, Settings)> {
         ..Settings::default()
     };
     let forwarded = json!({"address": {"from": "x-forwarded-for"}});
+    let streams = json!({"routes": [{"prefix": "/v1", "agents": ["demo"], "streams": true}]});
     vec![
         ("waykeeper", Settings::default()),
         ("tell-ratelimit", with(json!({"tell": ["ratelimit"]}))),
@@ -62,6 +63,7 @@ pub(super) fn settings() -> Vec<(&'static str, Settings)> {
         ("see-client", with(json!({"agents_see": ["client"]}))),
         ("see-nothing", with(json!({"agents_see": []}))),
         ("neither", with(json!({"tell": [], "agents_see": []}))),
+        ("streams", with(streams)),
         ("three-of-client", with_limits(Limits::ThreeOfClient)),
         ("three", with_limits(Limits::Three)),
         (
