@@ -138,7 +138,13 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
 /// For the pods of the agent `chat-gpu`: the inbound listener of their sidecar, with a filter chain for port 8080 and
 /// one for another port.
 pub(crate) fn sidecar() -> Generated {
-    let chain = |port: u16| {
+    sidecar_of(&[8080, 9090])
+}
+
+/// The same, with these ports.
+pub(crate) fn sidecar_of(ports: &[u64]) -> Generated {
+    let each = |make: fn(u64) -> Value| ports.iter().map(|port| make(*port)).collect::<Vec<_>>();
+    let chain = |port: u64| {
         let cluster = format!("inbound|{port}||");
         let manager = json!({
             "@type": format!("{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
@@ -163,7 +169,7 @@ pub(crate) fn sidecar() -> Generated {
             "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}],
         })
     };
-    let routes = |port: u16| {
+    let routes = |port: u64| {
         let cluster = format!("inbound|{port}||");
         json!({
             "name": cluster,
@@ -194,10 +200,10 @@ pub(crate) fn sidecar() -> Generated {
             "traffic_direction": "INBOUND",
             "address": {"socket_address": {"address": "0.0.0.0", "port_value": 15006}},
             "use_original_dst": true,
-            "filter_chains": [chain(8080), chain(9090)],
+            "filter_chains": each(chain),
         })],
-        routes: vec![routes(8080), routes(9090)],
-        clusters: vec![cluster("inbound|8080||"), cluster("inbound|9090||")],
+        routes: each(routes),
+        clusters: each(|port| cluster(&format!("inbound|{port}||"))),
         extensions: Vec::new(),
     }
 }

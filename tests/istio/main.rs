@@ -10,6 +10,7 @@
 mod harness;
 
 mod agreement;
+mod behind_gateway;
 mod gateway;
 mod generated;
 mod injection;

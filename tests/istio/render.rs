@@ -81,7 +81,7 @@ fn connect(draft: &mut Draft, generated: &Generated) {
         ));
     }
     // In a sidecar the application is the agent itself, `chat-gpu`.
-    for port in [8080, 9090] {
+    for port in [8080, 8081, 9090] {
         hosts.push((
             format!("inbound|{port}||"),
             draft.services.agents()[0].address(),

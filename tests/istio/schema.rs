@@ -7,6 +7,7 @@ use serde_json::Value;
 use k8s_openapi::api::{apps, autoscaling, core, policy, rbac};
 use kcr_extensions_istio_io::v1alpha1 as extensions;
 use kcr_networking_istio_io::{v1, v1alpha3};
+use kcr_security_istio_io::v1 as security;
 
 /// Checks one manifest.
 ///
@@ -31,6 +32,10 @@ pub(crate) fn check(manifest: &Value) -> Result<(), String> {
         ("networking.istio.io/v1", "VirtualService") => fits::<v1::virtualservices::VirtualService>,
         ("networking.istio.io/v1", "DestinationRule") => {
             fits::<v1::destinationrules::DestinationRule>
+        }
+        ("networking.istio.io/v1", "Sidecar") => fits::<v1::sidecars::Sidecar>,
+        ("security.istio.io/v1", "AuthorizationPolicy") => {
+            fits::<security::authorizationpolicies::AuthorizationPolicy>
         }
         ("networking.istio.io/v1alpha3", "EnvoyFilter") => {
             fits::<v1alpha3::envoyfilters::EnvoyFilter>

@@ -48,6 +48,12 @@ async fn the_application_answers_who_has_a_key() {
         .await;
     assert_eq!(underscore.refused(), (400, "bad_request".to_owned()));
     assert_eq!(world.get("/healthz").send().await.status, 200);
+    // Whom a gateway before it has let in, without the key that it took: see behind-gateway.yaml.
+    let handed_on = world.post(chat).header("x-waykeeper-client", "acme");
+    assert_eq!(
+        handed_on.send().await.refused(),
+        (401, "missing_key".to_owned())
+    );
 }
 
 #[tokio::test]
