@@ -374,6 +374,54 @@ async fn without_the_filter_nobody_gets_in() {
     refused(spoofed.send().await);
 }
 
+/// Of patches that are deleted Envoy hears listener first and routes a moment later: as long, the routes stand alone. Who
+/// fears that moment lets them demand a proof.
+#[tokio::test]
+async fn routes_that_demand_a_proof_believe_no_caller_when_they_stand_alone() {
+    const PROOF: &str = "a-proof-of-the-tests";
+    let proven = || {
+        let (mut generated, _) = patched();
+        let host = &mut generated.routes[0]["virtual_hosts"][0];
+        let removed = host["request_headers_to_remove"].as_array_mut();
+        removed.expect("names").push(json!("x-waykeeper-proof"));
+        for route in host["routes"].as_array_mut().expect("routes") {
+            if let Some(headers) = route["match"]["headers"].as_array_mut() {
+                headers
+                    .push(json!({"name": "x-waykeeper-proof", "string_match": {"exact": PROOF}}));
+            }
+        }
+        let document = "/typed_config/config/configuration/value";
+        let document = generated.extensions[0].pointer_mut(document);
+        document.expect("the configuration")["proof"] = json!(PROOF);
+        generated
+    };
+    let world = render::start(&proven(), None).await;
+    let echo = world.get(NOTES).key("demo-standard").send().await.echo();
+    assert_eq!(echo.agent, "memory");
+    assert_eq!(echo.headers.get("x-waykeeper-proof"), None);
+
+    let mut alone = proven();
+    let manager = manager(&mut alone);
+    manager["early_header_mutation_extensions"] = json!([]);
+    let filters = manager["http_filters"].as_array_mut().expect("filters");
+    filters.retain(|filter| filter["name"] != "waykeeper");
+    alone.extensions.clear();
+    let world = render::start(&alone, None).await;
+    let forged = || {
+        let cluster = "outbound|8080||memory-store.agents.svc.cluster.local";
+        world.get(NOTES).header("x-waykeeper-cluster", cluster)
+    };
+    for request in [
+        forged(),
+        forged().header("x-waykeeper-kind", "sse"),
+        forged().header("x-waykeeper-proof", "wrong"),
+    ] {
+        assert_eq!(request.send().await.status, 503);
+    }
+    let known = forged().header("x-waykeeper-proof", PROOF).send().await;
+    assert_eq!(known.echo().agent, "memory", "nothing but the proof holds");
+}
+
 /// What the autoscaler's metrics are made of, through Istio's choice of statistics and the labels of its bootstrap.
 #[tokio::test]
 async fn the_counters_for_the_autoscaler_and_the_filter_s_labels_are_there() {
