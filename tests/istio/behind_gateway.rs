@@ -118,6 +118,22 @@ fn the_manifests_are_valid_and_speak_of_the_same_pods_and_of_the_gateway() {
     );
 }
 
+/// What the README shows for agents that are reached through the gateway only.
+#[test]
+fn the_readme_s_policy_is_valid_and_lets_in_the_gateway() {
+    let readme = std::fs::read_to_string(folder().join("README.md")).expect("the README");
+    let shown = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("    apiVersion: security.istio.io/v1"))
+        .take_while(|line| !line.is_empty());
+    let shown = shown.collect::<Vec<_>>().join("\n");
+    let policy: Value = serde_saphyr::from_str(&shown).expect("YAML");
+    schema::check(&policy).expect("as its schema says");
+    let source = &policy["spec"]["rules"][0]["from"][0]["source"];
+    assert_eq!(*source, json!({"principals": [GATEWAY]}));
+    assert_eq!(policy["spec"]["action"], "ALLOW");
+}
+
 #[tokio::test]
 async fn the_gateway_alone_comes_by_its_port_and_tells_the_agent_who_called() {
     let mut generated = patched();
