@@ -36,7 +36,7 @@ pub(super) fn each_field(
         told("ratelimit", &text);
     }
     if tell.openai {
-        told("x-ratelimit-limit-requests", &rule.quantity);
+        told("x-ratelimit-limit-requests", &rule.most);
         told("x-ratelimit-remaining-requests", remaining);
         text.clear();
         write_compact(level.full, &mut text);
@@ -58,6 +58,12 @@ fn policies(standings: &[Standing]) -> String {
 /// A limit as `RateLimit-Policy` names it. The names are checked with the configuration: they need no escape.
 pub(super) fn policy(name: &str, rate: &Rate) -> String {
     format!("\"{name}\";q={};w={}", rate.quantity, rate.period.as_secs())
+}
+
+/// What `x-ratelimit-limit-requests` says of a limit: no less than can ever remain, since clients reckon with the share that
+/// is left.
+pub(super) fn most(rate: &Rate) -> u64 {
+    rate.quantity.max(rate.burst)
 }
 
 /// Writes a duration as OpenAI does: `40ms`, `1s`, `6m0s`, `1h0m12s`. Rounded up, to the second from one second on.

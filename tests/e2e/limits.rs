@@ -615,7 +615,7 @@ async fn whoever_is_refused_is_told_to_wait_for_every_limit_that_is_empty() {
 
 #[tokio::test]
 async fn a_burst_goes_at_once_and_no_more() {
-    let world = World::with(|draft| {
+    let mut world = World::with(|draft| {
         draft.configuration()["plans"]["standard"] = json!({"requests": "60/hour", "burst": 3});
     })
     .await;
@@ -634,6 +634,24 @@ async fn a_burst_goes_at_once_and_no_more() {
     let refused = ask().await;
     assert_eq!(refused.status, 429);
     assert!(Standing::of(&refused).next <= 60);
+
+    // The limit that is told is no smaller than what remains.
+    for (burst, limit) in [(3, 60), (100, 100)] {
+        world
+            .reconfigure(|now| {
+                now["plans"]["premium"] = json!({"requests": "60/hour", "burst": burst});
+            })
+            .await;
+        let served = eventually("the burst", || async {
+            let served = world.get(NOTES).key("demo-premium").send().await;
+            let told = served.header("x-ratelimit-limit-requests");
+            (told == Some(&*limit.to_string())).then_some(served)
+        })
+        .await;
+        let policies = served.header("ratelimit-policy");
+        assert!(policies.is_some_and(|it| it.starts_with(r#""plan";q=60;w=3600"#)));
+        assert!(Standing::of(&served).remaining < burst.min(limit));
+    }
 }
 
 #[tokio::test]
