@@ -32,6 +32,7 @@ mod validator;
 pub use clients::MOST_ROLES;
 pub use document::Node;
 pub use fault::{Fault, Faults, Segment};
+pub use names::NONE;
 pub use policy::Policy;
 pub use reader::did_you_mean;
 pub use schema::schema;

@@ -42,7 +42,10 @@ const NOT_FOR_CALLOUTS: [&str; 9] = [
     "upgrade",
 ];
 
-/// A client, plan, team, role, agent or limit.
+/// What metrics say in place of a route or an agent that a request has not got to.
+pub const NONE: &str = "none";
+
+/// A client, plan, team, role or limit.
 pub(super) fn name(text: &str) -> Result<(), String> {
     if is_name(text) {
         Ok(())
@@ -51,8 +54,25 @@ pub(super) fn name(text: &str) -> Result<(), String> {
     }
 }
 
+/// An agent: a name that metrics can tell from none.
+pub(super) fn agent(text: &str) -> Result<(), String> {
+    some(text)?;
+    name(text)
+}
+
+fn some(text: &str) -> Result<(), String> {
+    if text == NONE {
+        return Err(format!(
+            "{} is what metrics say of requests that have none; choose another name",
+            shown(text)
+        ));
+    }
+    Ok(())
+}
+
 /// A route: it may be called by its prefix, so more is allowed than in other names.
 pub(super) fn route(text: &str) -> Result<(), String> {
+    some(text)?;
     let legal = |byte: u8| byte.is_ascii_graphic() && !b";=\"\\,".contains(&byte);
     if (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(legal) {
         Ok(())

@@ -64,7 +64,7 @@ pub(super) fn agents(spot: Option<&Spot<'_>>) -> Vec<Agent> {
     let mut agents: Vec<Agent> = named
         .iter()
         .map(|(name, agent)| {
-            if let Err(fault) = names::name(name) {
+            if let Err(fault) = names::agent(name) {
                 agent.fault(fault);
             }
             let fields = agent.fields(AGENT_FIELDS);

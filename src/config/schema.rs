@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::names::NONE;
 use crate::text::headers::TOKEN_MARKS;
 use crate::text::names::{LONGEST_NAME, NAME_MARKS};
 
@@ -34,7 +35,7 @@ pub fn schema() -> Value {
                 "type": "object",
                 "minProperties": 1,
                 "maxProperties": 1024,
-                "propertyNames": {"$ref": "#/$defs/name"},
+                "propertyNames": {"allOf": [{"$ref": "#/$defs/name"}, {"not": {"const": NONE}}]},
                 "additionalProperties": {"$ref": "#/$defs/agent"},
             },
             "routes": {
@@ -299,6 +300,7 @@ fn route() -> Value {
     let properties = json!({
         "name": {
             "description": "In metrics and headers; the prefix unless written.",
+            "not": {"const": NONE},
             "type": "string", "pattern": format!("^[!#-+\\--:<>-\\[\\]-~]{{1,{LONGEST_NAME}}}$"),
         },
         "prefix": {

@@ -14,8 +14,8 @@ use crate::host::{Host, HostError, MetricId, Throttle};
 use crate::identity::{Failure, Heard, Knowledge};
 use crate::state::StateError;
 
-/// Stands for a route or an agent that was not reached.
-const NONE: &str = "none";
+/// Stands for a route or an agent that was not reached. None is called so.
+const NONE: &str = crate::config::NONE;
 
 /// How a request ended: its route and agent, as far as it came, and its outcome.
 type End = (Option<RouteId>, Option<AgentId>, &'static str);

@@ -131,6 +131,8 @@ fn what_a_schema_can_know_is_faulty_to_both() {
         ("/clients/keys/0/roles", json!(["a", "a"])),
         ("/clients/keys/0/client_id", json!("a=b")),
         ("/clients/unknown_plan", json!("ignore")),
+        ("/agents/none", json!({"cluster": "a"})),
+        ("/routes/0/name", json!("none")),
         ("/clients/validator/host", json!("http://auth")),
         ("/clients/validator/host", json!("outbound|80||auth")),
         ("/clients/validator/path", json!("validate")),

@@ -1029,6 +1029,17 @@ fn tables_and_agents_have_bounds() {
             json!({"cluster": "a"}),
             r#"agents."a b": "a b" is no name; a name is 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -"#,
         ),
+        // Metrics could not tell it from an agent that no request got to.
+        (
+            "/agents/none",
+            json!({"cluster": "a"}),
+            r#"agents.none: "none" is what metrics say of requests that have none; choose another name"#,
+        ),
+        (
+            "/routes/0/name",
+            json!("none"),
+            r#"routes[0].name: "none" is what metrics say of requests that have none; choose another name"#,
+        ),
     ]);
     let empty = faults(&with(small(), "/agents", json!({})));
     assert!(
