@@ -10,7 +10,7 @@ use waykeeper_demo::auth::{self, Keys};
 use waykeeper_demo::gateway::{Discovery, StartError};
 use waykeeper_demo::stack::AUTH_CLUSTER;
 
-use crate::harness::{Draft, Puppet, Request, World, eventually};
+use crate::harness::{Draft, Metrics, Puppet, Request, World, eventually, repository};
 
 const NOTES: &str = "/api/v1/memory/notes";
 const SEARCH: &str = "/api/v1/search";
@@ -451,6 +451,114 @@ async fn tables_of_another_size_wait_for_the_next_start() {
     assert_eq!(world.auth().stats().total, 1);
 }
 
+// ---------------------------------------------------------------------------------------------------------- the alarm
+
+/// A way to spoil the file that Envoy watches, and the counter that tells of it beside the one that tells of all.
+type Mistake = (&'static str, fn(&mut Value), &'static str);
+
+const FILTER: &str = "/resources/0/typed_config";
+const MODULE: &str = "/resources/0/typed_config/config/vm_config/code/local/filename";
+
+const MISTAKES: [Mistake; 7] = [
+    ("no YAML", |file| *file = Value::Null, "update_failure"),
+    (
+        "a message that Envoy does not know",
+        |file| {
+            put(
+                file,
+                FILTER,
+                json!({"@type": "type.googleapis.com/nothing"}),
+            )
+        },
+        "update_failure",
+    ),
+    (
+        "another filter",
+        |file| {
+            let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+            put(file, FILTER, json!({"@type": router}));
+        },
+        "update_rejected",
+    ),
+    (
+        "refused by the filter",
+        |file| {
+            let value = "/resources/0/typed_config/config/configuration/value/tables";
+            put(file, value, json!({"keys": 1}));
+        },
+        "update_rejected",
+    ),
+    (
+        "no module",
+        |file| put(file, MODULE, json!("/nowhere.wasm")),
+        "update_rejected",
+    ),
+    (
+        "a module that is none",
+        |file| put(file, MODULE, json!(repository("README.md"))),
+        "update_rejected",
+    ),
+    // Envoy takes what is left: nothing is wrong with it but that the field does nothing.
+    (
+        "a field that Envoy does not know",
+        |file| file["resources"][0]["typed_config"]["config"]["failure_polcy"] = json!("x"),
+        "update_success",
+    ),
+];
+
+#[tokio::test]
+async fn whatever_keeps_a_configuration_from_being_in_force_raises_the_alarm() {
+    let mut world = start(|_| ()).await;
+    let page = std::fs::read_to_string(repository("docs/metrics.md")).expect("the page");
+    let alarm = page.split("```promql").nth(1).expect("an expression");
+    let alarm = alarm.split("```").next().expect("an expression");
+    let counters: Vec<_> = alarm
+        .split("increase(")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once('[')?.0))
+        .collect();
+    assert!(counters.len() >= 2, "{alarm}");
+    let raised = |metrics: &Metrics| counters.iter().map(|name| metrics.sum(name, &[])).sum();
+    let discovery = "envoy_extension_config_discovery_http_filter_waykeeper_";
+    let quiet = world.metrics().await;
+    for name in &counters {
+        assert!(quiet.has(name), "{name}");
+    }
+    assert_eq!(raised(&quiet), 0.0);
+
+    for (times, (what, spoil, told)) in (1_u8..).zip(MISTAKES) {
+        let mut file = world.filter().clone();
+        let file = file.document_mut();
+        spoil(file);
+        let text = if file.is_null() {
+            "resources: [".to_owned()
+        } else {
+            file.to_string()
+        };
+        let told = format!("{discovery}{told}");
+        let before = world.metrics().await.sum(&told, &[]);
+        world.gateway().reconfigure_with(&text).expect("write");
+
+        eventually(what, || async {
+            let metrics = world.metrics().await;
+            let alarm: f64 = raised(&metrics);
+            (alarm == f64::from(times) && metrics.sum(&told, &[]) == before + 1.0).then_some(())
+        })
+        .await;
+        assert_eq!(world.post(SEARCH).send().await.status, 200, "{what}");
+    }
+
+    // A good one leaves it as it is.
+    let before = world.metrics().await;
+    world.reconfigure(|now| name_search(now, "good")).await;
+    in_force(&world, "good").await;
+    assert_eq!(raised(&world.metrics().await), raised(&before));
+}
+
+fn put(file: &mut Value, place: &str, value: Value) {
+    *file.pointer_mut(place).expect("a place") = value;
+}
+
 // -------------------------------------------------------------------------------------------------------- at the start
 
 #[tokio::test]
@@ -489,6 +597,10 @@ async fn a_good_configuration_mends_a_bad_first_one() {
         500
     );
     assert!(world.gateway().envoy_log().contains(said));
+    // The alarm for that: counters that were never at 0 do not grow.
+    let taken = "envoy_extension_config_discovery_http_filter_waykeeper_update_success";
+    let metrics = world.metrics().await;
+    assert!(metrics.has(taken) && metrics.sum(taken, &[]) == 0.0);
 
     world
         .reconfigure(|now| now["routes"][0]["agents"][0] = json!("chat-gpu"))

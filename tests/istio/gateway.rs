@@ -466,8 +466,15 @@ async fn the_counters_for_the_autoscaler_and_the_filter_s_labels_are_there() {
         validator.is_some(),
         "nothing of the validator's cluster in\n{metrics}"
     );
-    let refused = "envoy_extension_config_discovery_http_filter_waykeeper_config_fail";
-    assert!(line(refused, "").is_some(), "no {refused} in\n{metrics}");
+    // What the alarm about configurations asks for.
+    let discovery = "envoy_extension_config_discovery_http_filter_waykeeper";
+    for name in [
+        &*format!("{discovery}_config_fail"),
+        &*format!("{discovery}_update_success"),
+        "envoy_server_dynamic_unknown_fields",
+    ] {
+        assert!(line(name, "").is_some(), "no {name} in\n{metrics}");
+    }
     // pilot-agent counts connections by these to know when it may end Envoy.
     let admin = world
         .gateway()

@@ -278,6 +278,15 @@ impl Gateway {
         filter.write_into(&discovery).map(|_| ())
     }
 
+    /// The same with any text in place of a file that has a configuration.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn reconfigure_with(&self, text: &str) -> std::io::Result<()> {
+        let discovery = self.directory.path().join(DISCOVERY);
+        FilterFile::write_text_into(text, &discovery).map(|_| ())
+    }
+
     /// Ends when Envoy does.
     pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
         self.process.wait().await

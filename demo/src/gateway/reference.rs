@@ -254,9 +254,14 @@ impl FilterFile {
 
     /// Writes the file into a directory by renaming, since Envoy sees nothing else, and says where it lies.
     pub(super) fn write_into(&self, directory: &Path) -> std::io::Result<PathBuf> {
+        Self::write_text_into(&self.document.to_string(), directory)
+    }
+
+    /// The same with any text in the file's place.
+    pub(super) fn write_text_into(text: &str, directory: &Path) -> std::io::Result<PathBuf> {
         let path = directory.join("waykeeper.json");
         let beside = directory.join("waykeeper.json.new");
-        std::fs::write(&beside, self.document.to_string())?;
+        std::fs::write(&beside, text)?;
         std::fs::rename(&beside, &path)?;
         Ok(path)
     }

@@ -186,6 +186,11 @@ impl World {
         taken
     }
 
+    /// The file by which Envoy was given the filter's configuration last.
+    pub(crate) fn filter(&self) -> &FilterFile {
+        &self.filter
+    }
+
     async fn reloads(&self) -> Reloads {
         self.gateway.admin().reloads().await.expect("reloads")
     }
