@@ -611,6 +611,13 @@ async fn whoever_is_refused_is_told_to_wait_for_every_limit_that_is_empty() {
     let other = from("192.0.2.6", world.post("/api/v1/search"));
     let envoys = other.key("demo-premium").send().await;
     assert_eq!(wait(&envoys), 1);
+    // An agent's own answer passes as it is.
+    for (address, status) in [("192.0.2.7", "429"), ("192.0.2.8", "503")] {
+        let own = from(address, world.post("/api/v1/chat")).key("demo-premium");
+        let agents = own.header("x-demo-status", status).send().await;
+        assert_eq!(agents.status.to_string(), status);
+        assert_eq!(agents.header("retry-after"), None, "{status}");
+    }
 }
 
 #[tokio::test]

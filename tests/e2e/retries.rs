@@ -1,12 +1,13 @@
 //! Second attempts: what never reached an agent is tried at another host, and what failed, where the route says so.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::harness::{Draft, World};
+use crate::harness::{Draft, Puppet, World};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -209,4 +210,79 @@ async fn a_host_that_refuses_costs_no_upload_and_no_stream() {
     let refused = "cluster.memory-store.upstream_cx_connect_fail";
     let refused = world.gateway().admin().stat(refused).await;
     assert_ne!(refused.expect("a statistic"), 0);
+}
+
+/// The draw knows nothing of health, and no attempt goes to another agent.
+#[tokio::test]
+async fn an_agent_is_drawn_once_whatever_its_health() {
+    let refusing = refusing().await;
+    let world = World::with(|draft| {
+        let bootstrap = &mut draft.setup.bootstrap;
+        bootstrap
+            .set_endpoints("chat-gpu", &[refusing])
+            .expect("the cluster");
+        for agent in ["chat-gpu", "chat-cpu"] {
+            draft.configuration()["agents"][agent]["weight"] = json!(1);
+        }
+    })
+    .await;
+
+    let mut served = 0;
+    for _ in 0..60 {
+        let answer = world.post("/api/v1/chat").key("demo-premium").send().await;
+        match answer.status {
+            200 => served += 1,
+            _ => assert_eq!(answer.refused(), (503, "agent_unreachable".to_owned())),
+        }
+    }
+
+    // Half of them, give or take what happens less than once in a million times.
+    assert!((10..=50).contains(&served), "{served}");
+}
+
+#[tokio::test]
+async fn an_agents_wait_is_waited_for_where_envoys_route_says_so_and_else_not() {
+    let agent = Puppet::listen().await;
+    let world = World::with(|draft| {
+        let bootstrap = &mut draft.setup.bootstrap;
+        bootstrap
+            .set_endpoints("memory-store", &[agent.address()])
+            .expect("the cluster");
+        draft.cluster("memory-store")["health_checks"] = json!([]);
+        let retry = json!({"max_attempts": 2, "retry_on": [429]});
+        draft.route("/api/v1/memory")["retry"] = retry.clone();
+        draft.routes().push(
+            json!({"prefix": "/events", "agents": ["memory"], "protocol": "sse", "retry": retry}),
+        );
+        let hosts = &mut draft.connection_manager()["route_config"]["virtual_hosts"];
+        let routes = hosts[0]["routes"].as_array_mut().expect("routes");
+        let http = routes.iter_mut().find(|route| route["name"] == "http");
+        http.expect("the route")["route"]["retry_policy"]["rate_limited_retry_back_off"] =
+            json!({"reset_headers": [{"name": "retry-after", "format": "SECONDS"}]});
+    })
+    .await;
+
+    // An hour is longer than this test.
+    for (path, wait, least) in [
+        ("/events", 3600, Duration::ZERO),
+        (NOTES, 1, Duration::from_secs(1)),
+    ] {
+        let caller = tokio::spawn(world.get(path).key("demo-premium").send());
+        let mut exchange = agent.accept().await;
+        exchange.read_until("\r\n\r\n").await;
+        let refused = Instant::now();
+        exchange
+            .write(&format!(
+                "HTTP/1.1 429 Too Many Requests\r\nretry-after: {wait}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            ))
+            .await;
+        drop(exchange);
+        let mut exchange = agent.accept().await;
+        exchange.read_until("\r\n\r\n").await;
+        assert!(refused.elapsed() >= least, "{path}");
+        exchange
+            .write("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n")
+            .await;
+        assert_eq!(caller.await.expect("the caller").status, 204);
+    }
 }

@@ -257,7 +257,7 @@ async fn no_caller_gets_another_bucket_by_writing_addresses() {
 
 #[tokio::test]
 async fn behind_a_trusted_proxy_its_callers_are_counted_and_not_what_they_write() {
-    let world = World::with(|draft| {
+    let mut world = World::with(|draft| {
         three_for_each_address(1)(draft);
         draft.connection_manager()["xff_num_trusted_hops"] = json!(1);
     })
@@ -283,4 +283,24 @@ async fn behind_a_trusted_proxy_its_callers_are_counted_and_not_what_they_write(
     }
     assert!(!passes(&world, &[]).await);
     assert!(!passes(&world, &["nonsense"]).await);
+
+    // Envoy reads no entry with a port: asked for the address, it names the proxy's, which has no request left.
+    world
+        .reconfigure(|now| {
+            now["address"] = json!({"from": "envoy"});
+            now["tell"] = json!([]);
+        })
+        .await;
+    eventually("the next configuration", || async {
+        let request = world.get(NOTES).header("x-forwarded-for", "203.0.113.9");
+        told(&request.send().await).is_empty().then_some(())
+    })
+    .await;
+    for (entry, passed) in [
+        ("203.0.113.10", true),
+        ("203.0.113.11:4711", false),
+        ("[2001:db8::11]:4711", false),
+    ] {
+        assert_eq!(passes(&world, &[entry]).await, passed, "{entry}");
+    }
 }
