@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use waykeeper::config;
-use waykeeper::reply::{Refusal, ReplyTo, local_reply};
+use waykeeper::reply::{Form, Refusal, ReplyTo, local_reply};
 use waykeeper::state::room;
 
 const README: &str = "README.md";
@@ -82,7 +82,7 @@ fn every_refusal_stands_in_the_table_as_it_goes_over_the_wire() {
     let page = read(REFUSALS);
     for refusal in refusals() {
         let to = ReplyTo {
-            grpc: true,
+            form: Form::Grpc,
             ..ReplyTo::default()
         };
         let grpc = local_reply(&refusal, to, Vec::new());

@@ -8,7 +8,7 @@ use crate::config::policy::{KeySource, Protocol};
 use crate::host::{HeaderBlock, HostError, Sensitive, StreamIo};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
 use crate::limits::ip_of;
-use crate::reply::Refusal;
+use crate::reply::{Form, Refusal};
 use crate::routing::Path;
 use crate::text::headers::is_reserved;
 
@@ -98,10 +98,10 @@ impl Request {
         self.headers.get("x-request-id")
     }
 
-    pub(super) fn is_grpc(&self) -> bool {
-        self.headers
-            .get("content-type")
-            .is_some_and(|value| value.starts_with(b"application/grpc"))
+    /// In which form its caller reads a refusal.
+    pub(super) fn form(&self) -> Form {
+        let content_type = self.headers.get("content-type");
+        content_type.map_or(Form::Problem, Form::of)
     }
 
     /// The address that the farthest trusted proxy saw, by `x-forwarded-for`: each proxy appends its caller's, and Envoy comes

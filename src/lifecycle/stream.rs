@@ -13,7 +13,7 @@ use crate::config::policy::{AgentId, RouteId, Tell};
 use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::Client;
 use crate::limits::{Admission, Limits};
-use crate::reply::{Refusal, ReplyTo};
+use crate::reply::{Form, Refusal, ReplyTo};
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -60,7 +60,7 @@ pub(super) type Walking = Pin<Box<dyn Future<Output = Result<(), Refusal>>>>;
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) request_id: Option<Sensitive<Vec<u8>>>,
-    pub(super) grpc: bool,
+    pub(super) form: Form,
     pub(super) route: Option<RouteId>,
     /// What the route makes of the path, unless it goes on as it came.
     pub(super) rewritten: Option<Rewritten>,
@@ -243,7 +243,7 @@ impl Facts {
         ReplyTo {
             wait: self.wait(now),
             request_id: self.request_id.as_deref().map(Vec::as_slice),
-            grpc: self.grpc,
+            form: self.form,
         }
     }
 }

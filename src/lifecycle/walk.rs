@@ -66,7 +66,7 @@ impl<H: Host> Walk<H> {
             .map_err(|error| self.failed(Failure::Unread(error)))?;
         let mut facts = self.common.facts.borrow_mut();
         facts.request_id = request.id().map(|id| Sensitive(id.to_vec()));
-        facts.grpc = request.is_grpc();
+        facts.form = request.form();
         facts.header_bytes = request.size();
         Ok(request)
     }

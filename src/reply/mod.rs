@@ -3,15 +3,18 @@
 //! | file | what it says |
 //! |---|---|
 //! | `refusal.rs` | every reason to refuse, with its code, statuses and words |
-//! | `problem.rs` | the body and the headers of a reply, `Retry-After` and gRPC's form included |
+//! | `form.rs` | whether a caller reads HTTP, gRPC or gRPC-Web |
+//! | `problem.rs` | the body and the headers of a reply, `Retry-After` included |
 //! | `hosts.rs` | the codes of what the host answers itself |
 //! | `retry_after.rs` | how an agent's `Retry-After` is read |
 
+mod form;
 mod hosts;
 mod problem;
 mod refusal;
 pub mod retry_after;
 
+pub use form::Form;
 pub use hosts::code_of;
 pub use problem::{ReplyTo, local_reply};
 pub use refusal::Refusal;

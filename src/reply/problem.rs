@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Refusal;
+use super::form::{Form, grpc_web_body};
 use crate::host::LocalReply;
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -15,8 +16,8 @@ const REQUEST_ID: &str = "request-id";
 pub struct ReplyTo<'a> {
     /// `x-request-id`.
     pub request_id: Option<&'a [u8]>,
-    /// The request's `content-type` is gRPC's.
-    pub grpc: bool,
+    /// In which form the caller reads it.
+    pub form: Form,
     /// Whole seconds until its limits would let it through; 0 if they do.
     pub wait: u64,
 }
@@ -73,7 +74,12 @@ pub fn local_reply(
             code: terms.code,
         },
     };
-    let mut all = vec![("content-type", "application/problem+json".to_owned())];
+    // Envoy puts its own in place of gRPC's.
+    let (status, content_type) = match to.form {
+        Form::Problem | Form::Grpc => (terms.status, "application/problem+json"),
+        Form::GrpcWeb(content_type) => (200, content_type),
+    };
+    let mut all = vec![("content-type", content_type.to_owned())];
     match refusal {
         Refusal::MethodNotAllowed(methods) => all.push(("allow", methods.join(", "))),
         Refusal::UpgradeRequired => all.extend([
@@ -98,14 +104,14 @@ pub fn local_reply(
     }
     all.extend(headers);
     LocalReply {
-        status: terms.status,
-        grpc_status: to.grpc.then_some(terms.grpc),
+        status,
+        grpc_status: (to.form == Form::Grpc).then_some(terms.grpc),
         headers: all,
-        // For gRPC's callers the body becomes the status message, which is for people.
-        body: if to.grpc {
-            detail.as_bytes().to_vec()
-        } else {
-            serde_json::to_vec(&problem).unwrap_or_default()
+        body: match to.form {
+            Form::Problem => serde_json::to_vec(&problem).unwrap_or_default(),
+            // It becomes the status message, which is for people.
+            Form::Grpc => detail.as_bytes().to_vec(),
+            Form::GrpcWeb(content_type) => grpc_web_body(content_type, terms.grpc, &detail),
         },
         details: format!("waykeeper_{}", terms.code),
     }
@@ -166,7 +172,7 @@ mod tests {
             local_reply(
                 &refusal,
                 ReplyTo {
-                    grpc: true,
+                    form: Form::Grpc,
                     ..ReplyTo::default()
                 },
                 Vec::new(),

@@ -9,6 +9,7 @@ mod configuration;
 mod crowds;
 mod gateway;
 mod grpc_callouts;
+mod grpc_web;
 mod holding;
 mod identity;
 mod keys;
