@@ -133,6 +133,27 @@ async fn a_caller_who_leaves_has_left_until_the_answer_begins() {
 }
 
 #[tokio::test]
+async fn a_request_that_turns_out_to_be_no_http_is_no_answer_of_an_agent() {
+    let agent = Puppet::listen().await;
+    let world = to_puppet(&agent).await;
+    let head = format!("POST {SEARCH} HTTP/1.1\r\nhost: a\r\nx-api-key: demo-premium\r\n");
+
+    // While the validator is asked, and when the agent has some of it.
+    for (agent, outcomes) in [("none", 1.0), ("rag", 2.0)] {
+        let body = "transfer-encoding: chunked\r\n\r\n1\r\na\r\nno chunk\r\n\r\n";
+        let refused = world.raw(format!("{head}{body}")).await;
+        assert_eq!(refused.status(), Some(400), "{}", refused.text());
+        counts(&world, SEARCH, agent, "bad_request", 1.0).await;
+        assert_eq!(all(&world).await, outcomes);
+        eventually("the key to be known", || async {
+            let metrics = world.metrics().await;
+            (metrics.sum("waykeeper_validator_calls_total", &[]) > 0.0).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_is_cut_off_for_its_silence_leaves_a_trace() {
     let world = World::with(|draft| {
         draft.route(STREAM)["idle_timeout"] = json!("1s");
