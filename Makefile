@@ -7,6 +7,7 @@ SHELL := /bin/bash
 # Pinned: what the tests ran against is what you run.
 ENVOY_VERSION  := 1.40.0
 OPENAI_VERSION := 3.52.0
+ANTHROPIC_VERSION := 2.14.0
 PROMETHEUS_VERSION := 0.26.0
 # The gateway that the benchmark compares with.
 FASTAPI_VERSION := 0.165.0
@@ -20,6 +21,7 @@ WASM_TARGET    := wasm32-wasip1
 TOOLS  := .tools
 ENVOY  := $(TOOLS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
 OPENAI := $(TOOLS)/openai-$(OPENAI_VERSION)
+ANTHROPIC := $(TOOLS)/anthropic-$(ANTHROPIC_VERSION)
 PROMETHEUS := $(TOOLS)/prometheus-client-$(PROMETHEUS_VERSION)
 CARGO_FUZZ := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 FASTAPI := $(TOOLS)/fastapi-$(FASTAPI_VERSION)-httpx-$(HTTPX_VERSION)-uvicorn-$(UVICORN_VERSION)
@@ -125,9 +127,10 @@ probe-filter: rust-tools
 debootstrap:
 	@$(call system,debootstrap,debootstrap)
 
-# What only the tests need: a browser, OpenAI's client, Prometheus' parser.
-test-tools: tools $(OPENAI) $(PROMETHEUS)
+# What only the tests need: a browser, OpenAI's and Anthropic's clients, Prometheus' parser.
+test-tools: tools $(OPENAI) $(ANTHROPIC) $(PROMETHEUS)
 	@ln -sfn $(OPENAI:$(TOOLS)/%=%) $(TOOLS)/openai
+	@ln -sfn $(ANTHROPIC:$(TOOLS)/%=%) $(TOOLS)/anthropic
 	@ln -sfn $(PROMETHEUS:$(TOOLS)/%=%) $(TOOLS)/prometheus-client
 	@$(call system,chromium,chromium)
 
@@ -149,6 +152,9 @@ $(ENVOY):
 
 $(OPENAI):
 	@$(call install,openai==$(OPENAI_VERSION),$(OPENAI),)
+
+$(ANTHROPIC):
+	@$(call install,anthropic==$(ANTHROPIC_VERSION),$(ANTHROPIC),)
 
 $(PROMETHEUS):
 	@$(call install,prometheus-client==$(PROMETHEUS_VERSION),$(PROMETHEUS),--no-deps)

@@ -93,6 +93,10 @@ fn tell_to_wait(stream: &impl StreamIo, now: Timestamp, response: &HeaderBlock, 
     let theirs = theirs.filter_map(|value| retry_after::seconds(value, now));
     if theirs.max().is_none_or(|theirs| theirs < wait) {
         stream.set_response_header("retry-after", wait.to_string().as_bytes());
+        if retry_after::is_too_long_to_sleep(wait) {
+            let not_again = retry_after::NOT_AGAIN.as_bytes();
+            stream.set_response_header(retry_after::SHOULD_RETRY, not_again);
+        }
     }
 }
 

@@ -393,7 +393,13 @@ fn an_agent_without_a_place_does_not_call_back_a_caller_whom_its_limits_refuse()
         world
             .gateway
             .on_response_headers(STREAM, &world.host.io(STREAM));
-        ResponseHeaders(world.stream(STREAM).response).get("retry-after")
+        let told = ResponseHeaders(world.stream(STREAM).response);
+        let retry_after = told.get("retry-after");
+        // Only what was lengthened, and is long then.
+        let not_again = retry_after.as_deref() == Some("3590");
+        let should_retry = not_again.then(|| "false".to_owned());
+        assert_eq!(told.get("x-should-retry"), should_retry);
+        retry_after
     };
     let text = |text: &str| Some(text.to_owned());
     let later = ("retry-after", "7200");

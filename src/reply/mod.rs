@@ -6,7 +6,7 @@
 //! | `form.rs` | whether a caller reads HTTP, gRPC or gRPC-Web |
 //! | `problem.rs` | the body and the headers of a reply, `Retry-After` included |
 //! | `hosts.rs` | the codes of what the host answers itself |
-//! | `retry_after.rs` | how an agent's `Retry-After` is read |
+//! | `retry_after.rs` | how an agent's `Retry-After` is read, and which waits are too long to be slept through |
 
 mod form;
 mod hosts;

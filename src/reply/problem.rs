@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::Refusal;
 use super::form::{Form, grpc_web_body};
+use super::{Refusal, retry_after};
 use crate::host::LocalReply;
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
@@ -98,6 +98,9 @@ pub fn local_reply(
     if refusal.is_for_now() {
         let seconds = refusal.retry_after().max(to.wait);
         all.push(("retry-after", seconds.to_string()));
+        if retry_after::is_too_long_to_sleep(seconds) {
+            all.push((retry_after::SHOULD_RETRY, retry_after::NOT_AGAIN.to_owned()));
+        }
     }
     if let Some(id) = &id {
         all.push((REQUEST_ID, id.to_string()));
@@ -156,6 +159,23 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[test]
+    fn a_wait_of_more_than_a_minute_is_not_to_be_slept_through() {
+        let not_again = |seconds, wait| {
+            let refusal = Refusal::RateLimited(Vec::new(), seconds);
+            let to = ReplyTo {
+                wait,
+                ..ReplyTo::default()
+            };
+            let reply = local_reply(&refusal, to, Vec::new());
+            let header = (retry_after::SHOULD_RETRY, "false".to_owned());
+            reply.headers.contains(&header)
+        };
+        assert!(!not_again(60, 0));
+        assert!(not_again(61, 0));
+        assert!(not_again(1, 61));
     }
 
     #[test]

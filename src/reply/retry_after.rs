@@ -1,8 +1,25 @@
-//! `Retry-After` (RFC 9110, section 10.2.3) as others write it: whole seconds, or a date.
+//! `Retry-After` (RFC 9110, section 10.2.3) as others write it, whole seconds or a date; and when it is too long to be
+//! waited for in silence.
 
 use std::time::UNIX_EPOCH;
 
 use crate::host::{Timestamp, seconds_up};
+
+/// Has clients of OpenAI's and Anthropic's interfaces give up at once, by its value [`NOT_AGAIN`].
+pub const SHOULD_RETRY: &str = "x-should-retry";
+
+/// See [`SHOULD_RETRY`].
+pub const NOT_AGAIN: &str = "false";
+
+/// The seconds that such a client may be left to sleep: it does so without a word, and then tries again. Who is to wait for
+/// longer is better told at once.
+const LONGEST_SLEEP: u64 = 60;
+
+/// True if a wait of so many seconds is better told than slept through: then [`SHOULD_RETRY`] stands beside it.
+#[must_use]
+pub fn is_too_long_to_sleep(seconds: u64) -> bool {
+    seconds > LONGEST_SLEEP
+}
 
 /// The seconds that a value asks to wait from `now` on, rounded up. `None`: it is neither seconds nor a date.
 #[must_use]

@@ -606,6 +606,7 @@ async fn whoever_is_refused_is_told_to_wait_for_every_limit_that_is_empty() {
     assert_eq!(envoys.refused(), (503, "agent_unreachable".to_owned()));
     for answer in [unknown, agents, envoys] {
         assert!(hour.contains(&wait(&answer)), "{answer:?}");
+        assert_eq!(answer.header("x-should-retry"), Some("false"), "{answer:?}");
     }
     // Who may come back is not kept away.
     let other = from("192.0.2.6", world.post("/api/v1/search"));

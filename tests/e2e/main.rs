@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod anthropic;
 mod bodies;
 mod browser;
 mod configuration;

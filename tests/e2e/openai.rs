@@ -2,10 +2,8 @@
 //! refusals as the errors that it knows.
 
 use serde_json::{Value, json};
-use tokio::process::Command;
-use tokio::time::timeout;
 
-use crate::harness::{PATIENCE, World, needed, repository};
+use crate::harness::{World, python};
 
 #[tokio::test]
 async fn the_client_gets_its_answers_whole_and_streamed() {
@@ -87,21 +85,26 @@ async fn the_client_waits_as_long_as_it_is_told() {
     assert_eq!(outcomes, [2.0, 1.0]);
 }
 
+/// The longest wait that the client would sleep through by itself is two minutes.
+#[tokio::test]
+async fn the_client_does_not_sleep_through_a_wait_of_more_than_a_minute() {
+    let world = World::with(|draft| {
+        draft.configuration()["plans"]["standard"] = json!({"requests": "40/hour", "burst": 1});
+    })
+    .await;
+
+    let error = run(&world, "long_wait").await;
+
+    assert_eq!(error["class"], "RateLimitError", "{error}");
+    let told = ["89", "90"].map(|seconds| format!("Try again in {seconds} seconds."));
+    let message = error["message"].as_str().expect("a message");
+    assert!(told.iter().any(|told| message.contains(told)), "{error}");
+    let metrics = world.metrics().await;
+    let refused = [("outcome", "rate_limited")];
+    assert_eq!(metrics.sum("waykeeper_requests_total", &refused), 1.0);
+}
+
 /// Has the client do a case of `openai_client.py`, and takes what it saw.
 async fn run(world: &World, case: &str) -> Value {
-    let client = Command::new("python3")
-        .arg(repository("tests/e2e/openai_client.py"))
-        .arg(format!("http://{}/v1", world.address()))
-        .arg(case)
-        .env("PYTHONPATH", needed(".tools/openai", "make test-tools"))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(3 * PATIENCE, client)
-        .await
-        .expect("the client is not done");
-    let output = output.expect("python3");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    serde_json::from_slice(&output.stdout).expect("JSON")
+    python("openai", &format!("http://{}/v1", world.address()), case).await
 }

@@ -62,9 +62,46 @@ def limit():
     return error(lambda: ask(standard))
 
 
+def long_wait():
+    standard = client("demo-standard", max_retries=2)
+    ask(standard)
+    return error(lambda: ask(standard))
+
+
+def headers():
+    """Has the client send all headers that it knows, to whatever answers."""
+    own = openai.OpenAI(base_url=base_url, api_key="demo-premium", organization="o", project="p", max_retries=0)
+    ask(own)
+    ask(own, timeout=20)
+    list(ask(own, stream=True))
+    own.chat.completions.with_raw_response.create(model="demo", messages=MESSAGES)
+    with own.chat.completions.with_streaming_response.create(model="demo", messages=MESSAGES):
+        pass
+    with own.chat.completions.stream(model="demo", messages=MESSAGES) as stream:
+        list(stream)
+    azure = openai.AzureOpenAI(
+        azure_endpoint=base_url.removesuffix("/v1"), api_version="v", api_key="demo-premium", max_retries=0
+    )
+    ask(azure)
+    # What comes back is none of their answers.
+    for attempt in [
+        lambda: own.beta.assistants.list(),
+        lambda: own.beta.threads.runs.poll("r", thread_id="t"),
+        lambda: own.beta.threads.runs.poll("r", thread_id="t", poll_interval_ms=1),
+        lambda: own.beta.threads.runs.stream(thread_id="t", assistant_id="a").__enter__(),
+        lambda: own.vector_stores.files.poll("f", vector_store_id="v"),
+        lambda: own.videos.poll("v"),
+    ]:
+        try:
+            attempt()
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+
+
 def patience():
     premium = client("demo-premium", max_retries=1)
     return [ask(premium).choices[0].finish_reason for _ in range(2)]
 
 
-print(json.dumps({"answers": answers, "bad_key": bad_key, "limit": limit, "patience": patience}[case]()))
+cases = [answers, bad_key, limit, long_wait, headers, patience]
+print(json.dumps({each.__name__: each for each in cases}[case]()))

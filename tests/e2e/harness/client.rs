@@ -266,6 +266,10 @@ impl Answer {
             assert!(text.is_some_and(|text| !text.is_empty()), "{field}: {what}");
         }
         assert!(problem["error"].get("param").is_some(), "{what}");
+        let wait = self.header("retry-after");
+        let wait: u64 = wait.map_or(0, |wait| wait.parse().expect("seconds"));
+        let retry = (wait > 60).then_some("false");
+        assert_eq!(self.header("x-should-retry"), retry, "{what}");
         code
     }
 

@@ -14,6 +14,7 @@ mod grpc;
 mod memory;
 mod metrics;
 mod puppet;
+mod python;
 
 pub(crate) use client::{Answer, Arriving, RawAnswer, Request, Upload};
 pub(crate) use crowd::{Arrived, Crowd, allow_connections, now};
@@ -21,6 +22,7 @@ pub(crate) use grpc::{GrpcCall, GrpcReply, GrpcServer};
 pub(crate) use memory::{holders, linear_memories};
 pub(crate) use metrics::Metrics;
 pub(crate) use puppet::{Exchange, Puppet};
+pub(crate) use python::python;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,52 @@
+//! Anthropic's own Python client, unchanged but for its base URL: it gets its answers, whole and streamed, and sees our
+//! refusals as the errors that it knows.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Draft, World, python};
+
+#[tokio::test]
+async fn the_client_gets_its_answers_and_sees_a_bad_key_as_its_own_error() {
+    let world = World::with(messages).await;
+
+    let seen = run(&world, "answers").await;
+    let error = run(&world, "bad_key").await;
+
+    let text = "This is chat-gpu You said: Hello there";
+    assert_eq!(seen, json!({"whole": text, "streamed": text}));
+    assert_eq!(error["class"], "AuthenticationError", "{error}");
+    assert_eq!(error["status"], 401);
+    assert!(error["request_id"].is_string(), "{error}");
+    assert_eq!(error["request_id"], error["x_request_id"]);
+}
+
+/// By itself the client sleeps for as long as it is told, each time that it tries again, and says nothing.
+#[tokio::test]
+async fn the_client_does_not_sleep_through_a_wait_of_more_than_a_minute() {
+    let world = World::with(|draft| {
+        messages(draft);
+        draft.configuration()["plans"]["standard"] = json!({"requests": "40/hour", "burst": 1});
+    })
+    .await;
+
+    let error = run(&world, "long_wait").await;
+
+    assert_eq!(error["class"], "RateLimitError", "{error}");
+    let wait = error["retry_after"].as_str().expect("a time");
+    assert!(["89", "90"].contains(&wait), "{error}");
+    let told = format!("The limit \\\"plan\\\" is reached. Try again in {wait} seconds.");
+    assert!(error["message"].to_string().contains(&told), "{error}");
+    let metrics = world.metrics().await;
+    let refused = [("outcome", "rate_limited")];
+    assert_eq!(metrics.sum("waykeeper_requests_total", &refused), 1.0);
+}
+
+fn messages(draft: &mut Draft) {
+    let route = json!({"prefix": "/v1/messages", "agents": ["chat-gpu"], "methods": ["POST"]});
+    draft.routes().push(route);
+}
+
+/// Has the client do a case of `anthropic_client.py`, and takes what it saw.
+async fn run(world: &World, case: &str) -> Value {
+    python("anthropic", &format!("http://{}", world.address()), case).await
+}
