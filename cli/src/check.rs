@@ -14,6 +14,7 @@ use waykeeper::config::{self, Faults, Node, Policy};
 use crate::Outcome;
 use crate::clusters::Clusters;
 use crate::find::{self, Configuration};
+use crate::managers::{self, Manager};
 use crate::proof::Services;
 use crate::routes::{self, Undecided};
 use crate::summary::{self, Summary};
@@ -42,6 +43,7 @@ pub(crate) struct Arguments {
 struct Envoy {
     clusters: Clusters,
     undecided: Vec<Undecided>,
+    managers: Vec<Manager>,
     file: String,
 }
 
@@ -173,6 +175,7 @@ impl<'f> Report<'f> {
         Ok(Envoy {
             clusters: Clusters::of(documents),
             undecided: routes::undecided(documents),
+            managers: managers::managers(documents),
             file: self.file.to_owned(),
         })
     }
@@ -193,10 +196,12 @@ impl<'f> Report<'f> {
         }
         self.check_routes(documents)?;
         let undecided = routes::undecided(documents);
+        let managers = managers::managers(documents);
         for configuration in &found.configurations {
             if let Some(policy) = self.check_configuration(configuration, envoy, target)? {
                 let file = self.file;
                 self.check_undecided(&policy, &undecided, file, configuration)?;
+                self.check_addresses(&policy, &managers, file, configuration)?;
                 self.check_bodies(&policy, documents)?;
             }
         }
@@ -255,6 +260,7 @@ impl<'f> Report<'f> {
         if let Some(envoy) = envoy {
             self.check_retries(&policy, envoy, configuration)?;
             self.check_undecided(&policy, &envoy.undecided, &envoy.file, configuration)?;
+            self.check_addresses(&policy, &envoy.managers, &envoy.file, configuration)?;
         }
         for message in summary::doubts(&policy) {
             self.warning(configuration.line(), &message)?;

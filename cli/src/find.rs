@@ -187,7 +187,7 @@ fn type_of(value: &Value) -> Option<&str> {
 }
 
 /// Whether a name, or any text in it, is about Waykeeper.
-fn speaks_of_us(value: &Value) -> bool {
+pub(crate) fn speaks_of_us(value: &Value) -> bool {
     value
         .text()
         .is_some_and(|text| text.to_ascii_lowercase().contains("waykeeper"))

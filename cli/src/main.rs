@@ -5,6 +5,7 @@ mod check;
 mod clusters;
 mod find;
 mod hash_key;
+mod managers;
 mod probe;
 mod proof;
 mod routes;

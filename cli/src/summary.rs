@@ -1,4 +1,4 @@
-//! What a good configuration amounts to, in a few lines: its parts, and the memory its tables may take.
+//! What a good configuration amounts to, in a few lines: its parts, and the memory that its tables and what waits may take.
 
 use std::fmt;
 
@@ -15,6 +15,9 @@ struct OfCounters {
     each: CountersOfOne,
     whose: &'static str,
 }
+
+/// What requests that wait under a policy can have held.
+struct Waiting<'p>(&'p Policy);
 
 /// A policy, in a few lines.
 pub(crate) struct Summary<'p>(pub(crate) &'p Policy);
@@ -135,7 +138,42 @@ impl fmt::Display for Summary<'_> {
             formatter,
             "    {} address counters {counters}",
             tables.address_counters
-        )
+        )?;
+        write!(formatter, "{}", Waiting(policy))
+    }
+}
+
+// === impl Waiting ===
+
+impl fmt::Display for Waiting<'_> {
+    /// What requests that wait can have held, where any do.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Waiting(policy) = self;
+        let hold = policy.clients.hold;
+        let asks = policy.clients.validator.is_some();
+        let collects = policy.routes.iter().any(|route| route.collect_body);
+        if asks || collects {
+            write!(
+                formatter,
+                "\n  and in each of its workers, for requests that wait:"
+            )?;
+        }
+        if asks {
+            write!(
+                formatter,
+                "\n    at most {} for the validator, {} of each",
+                memory(hold.worker),
+                memory(hold.request)
+            )?;
+        }
+        if collects {
+            write!(
+                formatter,
+                "\n    at most {} for the rest of their bodies",
+                memory(hold.collected)
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -1,13 +1,14 @@
-//! What is compared with Envoy's own configuration: clusters, routes, and how long and how much Envoy holds.
+//! What is compared with Envoy's own configuration: clusters, routes, addresses, and how long and how much Envoy holds.
 
 use std::io;
 use std::time::Duration;
 
-use waykeeper::config::policy::Route;
+use waykeeper::config::policy::{AddressSource, Route};
 use waykeeper::config::{self, Fault, Faults, Node, Policy, Segment};
 
 use super::{Envoy, Line, Report, line_of};
 use crate::find::Configuration;
+use crate::managers::Manager;
 use crate::routes::Undecided;
 use crate::yaml::Value;
 
@@ -256,5 +257,40 @@ impl Report<'_> {
                 cluster.requests,
             ),
         )
+    }
+    /// Compares where callers' addresses are read with where Envoy reads them, and with what Envoy writes there.
+    pub(super) fn check_addresses(
+        &mut self,
+        policy: &Policy,
+        managers: &[Manager],
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let AddressSource::ForwardedFor { trusted_hops } = policy.address else {
+            return Ok(());
+        };
+        for manager in managers {
+            let place = Line(file, manager.line);
+            let other = |hops: &u64| usize::try_from(*hops) != Ok(trusted_hops);
+            if let Some(hops) = manager.hops.filter(other) {
+                self.warning(
+                    line_of(configuration, &["address", "trusted_hops"]),
+                    format_args!(
+                        "address.trusted_hops: {trusted_hops} is not the xff_num_trusted_hops {hops} at {place}: limits count by \
+                         another entry of x-forwarded-for than Envoy takes for the caller"
+                    ),
+                )?;
+            }
+            if !manager.appends {
+                self.warning(
+                    line_of(configuration, &["address", "from"]),
+                    format_args!(
+                        "address.from: at {place} Envoy appends nothing to x-forwarded-for (use_remote_address: true without \
+                         skip_xff_append does): callers whose own entry is the last choose by what they are counted"
+                    ),
+                )?;
+            }
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,48 @@
+//! Envoy's connection managers that the filter stands in: what they make of the caller's address.
+
+use crate::find::speaks_of_us;
+use crate::yaml::{Kind, Value};
+
+/// A connection manager.
+pub(crate) struct Manager {
+    /// How many entries of x-forwarded-for it trusts beside the connection's own address; none where an extension decides.
+    pub(crate) hops: Option<u64>,
+    /// Where that is written, or the manager begins.
+    pub(crate) line: usize,
+    /// Whether it appends the connection's address to x-forwarded-for.
+    pub(crate) appends: bool,
+}
+
+/// All of them in a file.
+pub(crate) fn managers(documents: &[Value]) -> Vec<Manager> {
+    let mut found = Vec::new();
+    for document in documents {
+        look_into(document, &mut found);
+    }
+    found
+}
+
+fn look_into(value: &Value, found: &mut Vec<Manager>) {
+    let filters = value.get("http_filters").map(Value::items);
+    if filters.is_some_and(|filters| filters.iter().any(speaks_of_us)) {
+        found.push(Manager::read(value));
+    }
+    value.parts().for_each(|part| look_into(part, found));
+}
+
+impl Manager {
+    fn read(manager: &Value) -> Self {
+        let is_true = |name: &str| {
+            let flag = manager.get(name);
+            flag.is_some_and(|flag| flag.kind == Kind::Bool(true))
+        };
+        let hops = manager.get("xff_num_trusted_hops");
+        let extended = manager.get("original_ip_detection_extensions").is_some();
+        let number = || hops.map_or(Some(0), |hops| hops.node().whole());
+        Self {
+            hops: number().filter(|_| !extended),
+            line: hops.unwrap_or(manager).line,
+            appends: is_true("use_remote_address") && !is_true("skip_xff_append"),
+        }
+    }
+}
