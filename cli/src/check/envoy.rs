@@ -258,6 +258,7 @@ impl Report<'_> {
             ),
         )
     }
+
     /// Compares where callers' addresses are read with where Envoy reads them, and with what Envoy writes there.
     pub(super) fn check_addresses(
         &mut self,
