@@ -16,14 +16,13 @@ const NOTES: &str = "/api/v1/memory/notes";
 async fn the_agent_is_told_who_calls_and_never_the_key() {
     let world = World::start().await;
 
-    let by_header = world.get(NOTES).key("demo-admin").send().await;
-    let by_scheme = world
-        .get(NOTES)
-        .header("authorization", "bearer demo-admin")
-        .send()
-        .await;
-
-    for answer in [by_header, by_scheme] {
+    for (name, value) in [
+        ("x-api-key", "demo-admin"),
+        ("authorization", "bearer demo-admin"),
+        ("api-key", "demo-admin"),
+        ("x-goog-api-key", "demo-admin"),
+    ] {
+        let answer = world.get(NOTES).header(name, value).send().await;
         let headers = answer.echo().headers;
         for (name, value) in [
             ("x-waykeeper-client", "operations"),
@@ -38,6 +37,8 @@ async fn the_agent_is_told_who_calls_and_never_the_key() {
         for name in [
             "x-api-key",
             "authorization",
+            "api-key",
+            "x-goog-api-key",
             "x-waykeeper-cluster",
             "x-waykeeper-kind",
         ] {
@@ -91,7 +92,7 @@ async fn another_scheme_is_no_key_and_stays_the_agents() {
 async fn the_query_counts_on_handshakes_only_unless_the_operator_says_otherwise() {
     let narrow = World::start().await;
     let wide = World::with(|draft| {
-        draft.configuration()["clients"]["key_sources"][2] =
+        draft.configuration()["clients"]["key_sources"][4] =
             json!({"query": "api_key", "any_request": true});
     })
     .await;

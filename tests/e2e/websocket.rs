@@ -90,13 +90,22 @@ async fn a_key_may_stand_wherever_a_handshake_has_a_place_and_goes_no_further() 
     let base64 = format!("waykeeper.key64.{}", encoded(AWKWARD));
     let in_query = format!("{CHAT}?x=1&api_key=demo-premium&y=2");
     let escaped = format!("{CHAT}?api%5Fkey=demo%2Dpremium");
-    let cases: [(&str, Headers<'_>, &str); 6] = [
+    let openai64 = format!("openai-insecure-api-key64.{}", encoded(AWKWARD));
+    let cases: [(&str, Headers<'_>, &str); 10] = [
         (CHAT, &[("x-api-key", "demo-premium")], "globex"),
+        (CHAT, &[("api-key", "demo-premium")], "globex"),
+        (CHAT, &[("x-goog-api-key", "demo-premium")], "globex"),
         (CHAT, &[("authorization", "Bearer demo-premium")], "globex"),
         (&in_query, &[], "globex"),
         (&escaped, &[], "globex"),
         (CHAT, &[(PROTOCOLS, "waykeeper.key.demo-premium")], "globex"),
         (CHAT, &[(PROTOCOLS, &base64)], "awkward"),
+        (
+            CHAT,
+            &[(PROTOCOLS, "openai-insecure-api-key.demo-premium")],
+            "globex",
+        ),
+        (CHAT, &[(PROTOCOLS, &openai64)], "awkward"),
     ];
     for (path, headers, client) in cases {
         let (mut socket, _) = open(&world, path, headers).await;
@@ -111,7 +120,8 @@ async fn a_key_may_stand_wherever_a_handshake_has_a_place_and_goes_no_further() 
             Some(client),
             "{what}"
         );
-        for name in ["x-api-key", "authorization", PROTOCOLS] {
+        let places = ["x-api-key", "authorization", "api-key", "x-goog-api-key"];
+        for name in places.into_iter().chain([PROTOCOLS]) {
             assert_eq!(seen.headers.get(name), None, "{what}");
         }
         let query = if path == in_query { "?x=1&y=2" } else { "" };
@@ -130,7 +140,7 @@ async fn a_key_may_stand_wherever_a_handshake_has_a_place_and_goes_no_further() 
 async fn the_answer_names_a_protocol_that_was_offered_and_the_keys_only_for_want_of_another() {
     let world = World::start().await;
     let key = "waykeeper.key.demo-premium";
-    let cases: [(&[&str], Option<&str>, Option<&str>); 6] = [
+    let cases: [(&[&str], Option<&str>, Option<&str>); 8] = [
         // What the client offers, what reaches the agent, what comes back.
         (&[key], None, Some(key)),
         (
@@ -148,12 +158,24 @@ async fn the_answer_names_a_protocol_that_was_offered_and_the_keys_only_for_want
             Some("chat.v2, chat.v1"),
             Some("chat.v2"),
         ),
+        // What OpenAI's client offers in browsers.
+        (
+            &["realtime, openai-insecure-api-key.demo-premium, openai-beta.realtime-v1"],
+            Some("realtime, openai-beta.realtime-v1"),
+            Some("realtime"),
+        ),
+        // A key in two forms is one.
+        (
+            &["openai-insecure-api-key.demo-premium", "realtime", key],
+            Some("realtime"),
+            Some("realtime"),
+        ),
         // Where no key was offered, the names are between the client and the agent.
         (&["chat.v1"], Some("chat.v1"), None),
         (&[], None, None),
     ];
     for (offered, reaching, named) in cases {
-        let carried = offered.iter().any(|protocol| protocol.contains(key));
+        let carried = offered.iter().any(|it| it.contains("demo-premium"));
         let mut headers: Vec<_> = offered.iter().map(|list| (PROTOCOLS, *list)).collect();
         if !carried {
             headers.push(("x-api-key", "demo-premium"));
