@@ -7,6 +7,7 @@ mod anthropic;
 mod bodies;
 mod browser;
 mod configuration;
+mod cors;
 mod crowds;
 mod gateway;
 mod grpc_callouts;

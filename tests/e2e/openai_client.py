@@ -86,11 +86,9 @@ def headers():
     # What comes back is none of their answers.
     for attempt in [
         lambda: own.beta.assistants.list(),
-        lambda: own.beta.threads.runs.poll("r", thread_id="t"),
-        lambda: own.beta.threads.runs.poll("r", thread_id="t", poll_interval_ms=1),
         lambda: own.beta.threads.runs.stream(thread_id="t", assistant_id="a").__enter__(),
         lambda: own.vector_stores.files.poll("f", vector_store_id="v"),
-        lambda: own.videos.poll("v"),
+        lambda: own.vector_stores.files.poll("f", vector_store_id="v", poll_interval_ms=1),
     ]:
         try:
             attempt()
