@@ -334,16 +334,33 @@ async fn what_envoy_refuses_has_the_same_shape() {
     let world = World::start().await;
     let large = "x".repeat(70 * 1024);
 
-    let too_large = world.get(NOTES).header("x-large", large).send().await;
-    let underscore = world
-        .get(NOTES)
-        .header("x_waykeeper_client", "root")
-        .send()
-        .await;
+    let notes = || world.get(NOTES).header("origin", "http://localhost:3000");
+    let too_large = || notes().header("x-large", &large);
+    let too_many = || {
+        (0..110).fold(notes(), |request, number| {
+            request.header(&format!("x-{number}"), "1")
+        })
+    };
+    let underscore = || notes().header("x_waykeeper_client", "root");
+
+    // Over HTTP/2 Envoy answers nothing, and resets the stream.
+    for silent in [too_large(), too_many(), underscore()] {
+        let cut = silent.http2().try_send().await;
+        assert!(cut.is_err(), "{cut:?}");
+    }
+    let too_large = too_large().send().await;
+    let too_many = too_many().send().await;
+    let underscore = underscore().send().await;
     let null = world.get("/api/v1/memory/%00").send().await;
 
-    assert_eq!(too_large.refused(), (431, "headers_too_large".to_owned()));
+    for refused in [&too_large, &too_many] {
+        assert_eq!(refused.refused(), (431, "headers_too_large".to_owned()));
+    }
     assert_eq!(underscore.refused(), (400, "bad_request".to_owned()));
+    // No filter has seen them, so no page may read them.
+    for refused in [&too_large, &underscore] {
+        assert_eq!(refused.header("access-control-allow-origin"), None);
+    }
     assert_eq!(null.status, 400);
     null.refusal();
 }
