@@ -149,6 +149,10 @@ async fn the_reference_settles_what_has_one_meaning_and_routes_by_it() {
         ("/api/v1/memory\\notes", "/api/v1/memory/notes"),
         ("/api/v1/tools/..;x/memory/notes", "/api/v1/memory/notes"),
         ("/api/v1/memory/notes%2e", "/api/v1/memory/notes."),
+        (
+            "/api/v1/memory/\"<>^`{|}",
+            "/api/v1/memory/%22%3C%3E%5E%60%7B%7C%7D",
+        ),
     ];
     for (sent, arrived) in settled {
         let served = get(&world, sent).await;

@@ -91,6 +91,27 @@ async fn a_stream_over_http_1_0_comes_piece_by_piece_and_ends_with_the_connectio
     assert_eq!(rest, "");
 }
 
+#[tokio::test]
+async fn whoever_expects_to_be_told_to_go_on_is_told_so_by_envoy_whatever_becomes_of_it() {
+    let world = World::start().await;
+    let ask = |key: &str, body: &str| {
+        format!(
+            "POST {NOTES} HTTP/1.1\r\nhost: a\r\n{key}expect: 100-continue\r\nconnection: close\r\n\
+             content-length: 5\r\n\r\n{body}"
+        )
+    };
+
+    let refused = until_closed(&world, &ask("", "")).await;
+    let served = until_closed(&world, &ask("x-api-key: demo-premium\r\n", "hello")).await;
+
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+    let refusal = refused.strip_prefix(go_on).expect("to be told to go on");
+    assert!(refusal.starts_with("HTTP/1.1 401 "), "{refused}");
+    let answer = served.strip_prefix(go_on).expect("to be told to go on");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{served}");
+    assert!(!answer.contains("\"expect\""), "{served}");
+}
+
 /// Apache's client asks every server for TLS, Java's for HTTP/2.
 #[tokio::test]
 async fn a_request_that_would_like_another_protocol_goes_on_in_http() {
