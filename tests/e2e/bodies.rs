@@ -30,11 +30,7 @@ async fn fifty_megabytes_go_up_in_flat_memory() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
         files(draft);
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("memory-store", &[agent.address()])
-            .expect("the cluster");
-        draft.cluster("memory-store")["health_checks"] = json!([]);
+        draft.lead("memory-store", &[agent.address()]);
     })
     .await;
     let before = memory(&world);
@@ -249,11 +245,7 @@ async fn a_body_that_grows_too_large_while_the_answer_comes_ends_both() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
         bounded(draft);
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("memory-store", &[agent.address()])
-            .expect("the cluster");
-        draft.cluster("memory-store")["health_checks"] = json!([]);
+        draft.lead("memory-store", &[agent.address()]);
     })
     .await;
     for request in [post(&world), post(&world).http2()] {

@@ -194,11 +194,7 @@ async fn every_response_carries_a_request_id_that_is_not_the_callers() {
 async fn refusals_carry_their_id_for_anthropic_s_clients_too_and_answers_only_the_agent_s_own() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("rag-retrieval", &[agent.address()])
-            .expect("the cluster");
-        draft.cluster("rag-retrieval")["health_checks"] = json!([]);
+        draft.lead("rag-retrieval", &[agent.address()]);
         draft.route("/api/v1/memory")["timeout"] = json!("100ms");
     })
     .await;
@@ -246,11 +242,7 @@ async fn refusals_carry_their_id_for_anthropic_s_clients_too_and_answers_only_th
 async fn an_agent_that_nobody_listens_for_is_503_and_worth_another_try() {
     let nobody = unused_address().await;
     let world = World::with(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("memory-store", &[nobody])
-            .expect("the cluster");
-        draft.cluster("memory-store")["health_checks"] = json!([]);
+        draft.lead("memory-store", &[nobody]);
     })
     .await;
 

@@ -407,11 +407,7 @@ async fn in_two(mut upload: Upload, body: Bytes) -> Answer {
 /// A world whose validator is `puppet`, with time to answer.
 fn asks(draft: &mut Draft, puppet: &Puppet) {
     routes(draft);
-    let bootstrap = &mut draft.setup.bootstrap;
-    bootstrap
-        .set_endpoints("auth-service", &[puppet.address()])
-        .expect("the cluster");
-    draft.cluster("auth-service")["health_checks"] = json!([]);
+    draft.lead("auth-service", &[puppet.address()]);
     let undecided = draft.setup.bootstrap.route_mut("not-decided");
     undecided.expect("the route")["route"]["idle_timeout"] = json!("30s");
     let clients = &mut draft.configuration()["clients"];

@@ -17,9 +17,7 @@ async fn what_envoy_answers_in_an_agents_place_counts_under_the_code_that_the_ca
     let world = World::with(|draft| {
         draft.workers(2);
         for (cluster, address) in [("rag-retrieval", nonsense.address()), ("chat-cpu", closed)] {
-            let bootstrap = &mut draft.setup.bootstrap;
-            bootstrap.set_endpoints(cluster, &[address]).expect("the cluster");
-            draft.cluster(cluster)["health_checks"] = json!([]);
+            draft.lead(cluster, &[address]);
         }
         draft.configuration()["agents"]["unknown"] = json!({"cluster": "none-of-envoys"});
         *draft.routes() = vec![
@@ -233,11 +231,7 @@ fn search(world: &World) -> Request {
 
 async fn to_puppet(agent: &Puppet) -> World {
     World::with(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("rag-retrieval", &[agent.address()])
-            .expect("the cluster");
-        draft.cluster("rag-retrieval")["health_checks"] = json!([]);
+        draft.lead("rag-retrieval", &[agent.address()]);
         draft.configuration()["clients"]["validator"]["timeout"] = json!("2s");
     })
     .await

@@ -1,7 +1,6 @@
 //! What callers speak beside plain HTTP/1.1 and HTTP/2: HTTP/1.0, which old proxies put in front, and requests that would
 //! like to go on in another protocol.
 
-use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -58,11 +57,7 @@ async fn a_connection_of_http_1_0_is_kept_where_both_ends_can_tell_the_end_of_an
 async fn a_stream_over_http_1_0_comes_piece_by_piece_and_ends_with_the_connection() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("chat-gpu", &[agent.address()])
-            .expect("the cluster");
-        draft.cluster("chat-gpu")["health_checks"] = json!([]);
+        draft.lead("chat-gpu", &[agent.address()]);
     })
     .await;
     let mut caller = TcpStream::connect(world.address()).await.expect("connect");

@@ -72,7 +72,7 @@ async fn configurations_change_under_load_and_no_request_fails() {
 #[tokio::test]
 async fn a_stream_under_way_goes_on_under_the_configuration_it_began_with() {
     let agent = Puppet::listen().await;
-    let mut world = start(|draft| connect(draft, "chat-gpu", &agent)).await;
+    let mut world = start(|draft| draft.lead("chat-gpu", &[agent.address()])).await;
     let stream = world.post("/api/v1/chat/stream").key("demo-premium");
     let stream = tokio::spawn(stream.begin());
     let mut exchange = agent.accept().await;
@@ -107,7 +107,7 @@ async fn a_stream_under_way_goes_on_under_the_configuration_it_began_with() {
 async fn a_request_that_waits_for_the_validator_goes_on_as_well() {
     let validator = Puppet::listen().await;
     let mut world = start(|draft| {
-        connect(draft, AUTH_CLUSTER, &validator);
+        draft.lead(AUTH_CLUSTER, &[validator.address()]);
         draft.configuration()["clients"]["validator"]["timeout"] = json!("30s");
     })
     .await;
@@ -716,15 +716,6 @@ async fn in_force(world: &World, name: &str) {
         (search(world).await == name).then_some(())
     })
     .await;
-}
-
-/// Puts a puppet in a cluster's place.
-fn connect(draft: &mut Draft, cluster: &str, puppet: &Puppet) {
-    let bootstrap = &mut draft.setup.bootstrap;
-    bootstrap
-        .set_endpoints(cluster, &[puppet.address()])
-        .expect("the cluster");
-    draft.cluster(cluster)["health_checks"] = json!([]);
 }
 
 /// Envoy looks at its configuration, and ends.

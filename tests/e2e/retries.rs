@@ -4,35 +4,24 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::harness::{Draft, Puppet, World};
+use crate::harness::{Draft, Puppet, World, unused_address};
 
 const NOTES: &str = "/api/v1/memory/notes";
-
-/// An address that refuses connections for as long as the test holds the port without listening on it.
-async fn refusing() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    listener.local_addr().expect("an address")
-}
 
 /// The memory has two hosts, of which one refuses, and nobody has noticed yet.
 fn half_refusing(draft: &mut Draft, refusing: SocketAddr) {
     let memory = draft.services.agent("memory").expect("the agent").address();
-    let bootstrap = &mut draft.setup.bootstrap;
-    bootstrap
-        .set_endpoints("memory-store", &[memory, refusing])
-        .expect("the cluster");
+    draft.lead("memory-store", &[memory, refusing]);
     let cluster = draft.cluster("memory-store");
-    cluster["health_checks"] = json!([]);
     cluster["outlier_detection"] = json!({"enforcing_consecutive_local_origin_failure": 0});
     cluster["lb_policy"] = json!("ROUND_ROBIN");
 }
 
 #[tokio::test]
 async fn a_host_that_refuses_is_passed_over() {
-    let refusing = refusing().await;
+    let refusing = unused_address().await;
     let world = World::with(|draft| half_refusing(draft, refusing)).await;
 
     let mut attempts = 0;
@@ -49,7 +38,7 @@ async fn a_host_that_refuses_is_passed_over() {
 
 #[tokio::test]
 async fn a_host_that_refuses_is_left_out_once_noticed() {
-    let refusing = refusing().await;
+    let refusing = unused_address().await;
     let world = World::with(|draft| {
         let health_checks = draft.cluster("memory-store")["health_checks"].clone();
         half_refusing(draft, refusing);
@@ -186,7 +175,7 @@ async fn a_body_is_sent_again_as_far_as_envoy_keeps_it() {
 
 #[tokio::test]
 async fn a_host_that_refuses_costs_no_upload_and_no_stream() {
-    let refusing = refusing().await;
+    let refusing = unused_address().await;
     let world = World::with(|draft| {
         half_refusing(draft, refusing);
         draft.workers(2);
@@ -215,7 +204,7 @@ async fn a_host_that_refuses_costs_no_upload_and_no_stream() {
 /// The draw knows nothing of health, and no attempt goes to another agent.
 #[tokio::test]
 async fn an_agent_is_drawn_once_whatever_its_health() {
-    let refusing = refusing().await;
+    let refusing = unused_address().await;
     let world = World::with(|draft| {
         let bootstrap = &mut draft.setup.bootstrap;
         bootstrap
@@ -244,11 +233,7 @@ async fn an_agent_is_drawn_once_whatever_its_health() {
 async fn an_agents_wait_is_waited_for_where_envoys_route_says_so_and_else_not() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("memory-store", &[agent.address()])
-            .expect("the cluster");
-        draft.cluster("memory-store")["health_checks"] = json!([]);
+        draft.lead("memory-store", &[agent.address()]);
         let retry = json!({"max_attempts": 2, "retry_on": [429]});
         draft.route("/api/v1/memory")["retry"] = retry.clone();
         draft.routes().push(

@@ -34,11 +34,7 @@ async fn nothing_is_held_back_in_either_direction() {
     let puppet = Puppet::listen().await;
     let world = World::with(|draft| {
         for cluster in ["chat-gpu", "chat-cpu"] {
-            let bootstrap = &mut draft.setup.bootstrap;
-            bootstrap
-                .set_endpoints(cluster, &[puppet.address()])
-                .expect("the cluster");
-            draft.cluster(cluster)["health_checks"] = json!([]);
+            draft.lead(cluster, &[puppet.address()]);
         }
     })
     .await;
@@ -257,12 +253,7 @@ async fn a_host_whose_first_byte_is_late_is_passed_over() {
     let silent = Puppet::listen().await;
     let world = World::with(|draft| {
         let agent = draft.services.agent("memory").expect("the agent").address();
-        draft
-            .setup
-            .bootstrap
-            .set_endpoints("memory-store", &[silent.address(), agent])
-            .expect("the cluster");
-        draft.cluster("memory-store")["health_checks"] = json!([]);
+        draft.lead("memory-store", &[silent.address(), agent]);
         draft.route("/api/v1/memory")["first_byte_timeout"] = json!("200ms");
         draft.route("/api/v1/memory")["retry"] = json!({"max_attempts": 2});
     })

@@ -264,11 +264,7 @@ async fn an_agent_that_wants_no_socket_says_so_itself() {
     };
     let world = World::start().await;
     let without = World::with(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("chat-gpu", &[nobody])
-            .expect("the cluster");
-        draft.cluster("chat-gpu")["health_checks"] = json!([]);
+        draft.lead("chat-gpu", &[nobody]);
     })
     .await;
     let key = ("x-api-key", "demo-premium");

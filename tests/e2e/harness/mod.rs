@@ -265,6 +265,14 @@ impl Draft {
         self.setup.bootstrap.cluster_mut(name).expect("the cluster")
     }
 
+    /// Has a cluster of Envoy's lead to whatever listens at these addresses, healthy or not.
+    pub(crate) fn lead(&mut self, cluster: &str, addresses: &[SocketAddr]) {
+        let bootstrap = &mut self.setup.bootstrap;
+        let led = bootstrap.set_endpoints(cluster, addresses);
+        led.expect("the cluster");
+        self.cluster(cluster)["health_checks"] = json!([]);
+    }
+
     /// How many worker threads Envoy has; one unless said.
     pub(crate) fn workers(&mut self, number: u32) {
         self.setup.concurrency = number;
