@@ -214,7 +214,7 @@ pub struct StreamId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MetricId(pub u32);
 
-/// An answer that the host gives itself, since the agent gives none.
+/// An answer that the host gives itself, since the agent gives none: what Envoy calls a local reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OwnAnswer {
     /// HTTP's status, also where the caller speaks gRPC and is sent another.

@@ -27,17 +27,13 @@ pub(super) fn pass_on<H: Host>(shared: &Shared<H>, stream: &H::Stream, facts: &m
     facts.each_rate_limit_header(compiled.policy.tell, |name, value| {
         stream.set_response_header(name, value.as_bytes());
     });
-    let route = facts.route.and_then(|id| compiled.route(id));
-    if route.is_some_and(|route| route.streams) && is_stream(stream) {
-        facts.bounds.answer_is_stream();
-    }
-    if let Some(rewrite) = route.and_then(|route| route.prefix_rewrite.as_deref()) {
-        keep_location(
-            stream,
-            facts,
-            route.map_or("/", |route| &route.prefix),
-            rewrite,
-        );
+    if let Some(route) = facts.route.and_then(|id| compiled.route(id)) {
+        if route.streams && is_stream(stream) {
+            facts.bounds.answer_is_stream();
+        }
+        if let (Some(authority), Some(rewrite)) = (&facts.authority, &route.prefix_rewrite) {
+            rewrite_location(stream, authority, &route.prefix, rewrite);
+        }
     }
     let wait = facts.wait(|| host.now());
     let protocol = facts.protocol.take();
@@ -74,12 +70,11 @@ fn is_stream(stream: &impl StreamIo) -> bool {
 }
 
 /// An agent that redirects within the paths that it knows means those that the caller knows.
-fn keep_location(stream: &impl StreamIo, facts: &Facts, prefix: &str, rewrite: &str) {
-    let (Some(path), Some(location)) = (&facts.rewritten, stream.response_header("location"))
-    else {
-        return;
-    };
-    if let Some(location) = location_for_caller(&location, &path.authority, prefix, rewrite) {
+fn rewrite_location(stream: &impl StreamIo, authority: &[u8], prefix: &str, rewrite: &str) {
+    let location = stream.response_header("location");
+    let location =
+        location.and_then(|location| location_for_caller(&location, authority, prefix, rewrite));
+    if let Some(location) = location {
         stream.set_response_header("location", &location);
     }
 }
@@ -92,10 +87,8 @@ fn tell_to_wait(stream: &impl StreamIo, now: Timestamp, response: &HeaderBlock, 
     let theirs = response.get_all("retry-after");
     let theirs = theirs.filter_map(|value| retry_after::seconds(value, now));
     if theirs.max().is_none_or(|theirs| theirs < wait) {
-        stream.set_response_header("retry-after", wait.to_string().as_bytes());
-        if retry_after::is_too_long_to_sleep(wait) {
-            let not_again = retry_after::NOT_AGAIN.as_bytes();
-            stream.set_response_header(retry_after::SHOULD_RETRY, not_again);
+        for (name, value) in retry_after::headers(wait) {
+            stream.set_response_header(name, value.as_bytes());
         }
     }
 }

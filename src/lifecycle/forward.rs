@@ -7,19 +7,23 @@ use crate::reply::Refusal;
 use crate::routing::{CLUSTER, PROOF};
 use crate::text::paths::split_query;
 
-/// Sets what the agent is told and what steers Envoy's router.
-pub(super) fn forward<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
+/// Sets what the agent is told and what steers Envoy's router. The request came with this `path`.
+pub(super) fn forward<S: StreamIo>(
+    stream: &S,
+    compiled: &Compiled,
+    facts: &Facts,
+    path: Option<&[u8]>,
+) {
     let (Some(route), Some(agent)) = (facts.route, facts.agent) else {
         return;
     };
     let Some(agent) = compiled.policy.agents.get(agent.0) else {
         return;
     };
-    if let Some(path) = &facts.rewritten {
-        stream.set_request_header(":path", &path.to);
-        for (note, path) in [(CALLER_PATH, &path.from), (AGENT_PATH, &path.to)] {
-            stream.note(note, split_query(path).0);
-        }
+    if let (Some(from), Some(to)) = (path, &facts.rewritten_path) {
+        stream.set_request_header(":path", to);
+        stream.note(CALLER_PATH, split_query(from).0);
+        stream.note(AGENT_PATH, split_query(to).0);
     }
     name_all(stream, compiled, facts);
     stream.set_request_header(CLUSTER, agent.cluster.as_bytes());

@@ -183,8 +183,7 @@ impl<H: Host> Gateway<H> {
         let mut routes = compiled.policy.routes.iter();
         keys.is_some()
             || compiled.limits.have_chores()
-            || routes
-                .any(|route| route.idle_timeout.is_some() || route.collect_body || route.streams)
+            || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
     }
 
     /// A second has passed.

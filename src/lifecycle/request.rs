@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use super::compiled::Compiled;
-use super::stream::Rewritten;
 use crate::config::policy::{KeySource, Protocol};
 use crate::host::{HeaderBlock, HostError, Sensitive, StreamIo};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
@@ -56,7 +55,7 @@ impl Request {
     }
 
     /// The path without keys, if there is one.
-    fn path(&self) -> Option<&[u8]> {
+    pub(super) fn path(&self) -> Option<&[u8]> {
         match &self.cleansed_path {
             Some(path) => Some(path),
             None => self.headers.get(":path"),
@@ -68,14 +67,9 @@ impl Request {
         Path::read(self.path()?).ok()
     }
 
-    /// The path that goes on in another spelling.
-    pub(super) fn rewritten(&self, to: Vec<u8>) -> Rewritten {
-        let owned = |value: Option<&[u8]>| Sensitive(value.unwrap_or_default().to_vec());
-        Rewritten {
-            from: owned(self.path()),
-            to: Sensitive(to),
-            authority: owned(self.headers.get(":authority")),
-        }
+    /// The host that the caller has asked.
+    pub(super) fn authority(&self) -> Option<&[u8]> {
+        self.headers.get(":authority")
     }
 
     pub(super) fn method(&self) -> &[u8] {

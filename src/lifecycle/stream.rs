@@ -62,8 +62,10 @@ pub(super) struct Facts {
     pub(super) request_id: Option<Sensitive<Vec<u8>>>,
     pub(super) form: Form,
     pub(super) route: Option<RouteId>,
-    /// What the route makes of the path, unless it goes on as it came.
-    pub(super) rewritten: Option<Rewritten>,
+    /// The path as it goes on by the route, unless it goes on as it came.
+    pub(super) rewritten_path: Option<Sensitive<Vec<u8>>>,
+    /// The host that the caller has asked, where redirects to it are rewritten.
+    pub(super) authority: Option<Sensitive<Vec<u8>>>,
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
     /// The subprotocol to name in the handshake's answer if the agent names none.
@@ -78,17 +80,6 @@ pub(super) struct Facts {
     /// For how long it may go on once it was handed over.
     pub(super) bounds: Bounds,
     admission: Admission,
-}
-
-/// A path that goes on in another spelling than the caller's.
-#[derive(Debug)]
-pub(super) struct Rewritten {
-    /// As it came, without keys.
-    pub(super) from: Sensitive<Vec<u8>>,
-    /// As it goes on.
-    pub(super) to: Sensitive<Vec<u8>>,
-    /// The host that the caller has asked.
-    pub(super) authority: Sensitive<Vec<u8>>,
 }
 
 impl<S> std::fmt::Debug for Stream<S> {

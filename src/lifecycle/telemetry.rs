@@ -9,13 +9,11 @@ use rustc_hash::FxHashMap;
 
 use super::compiled::Compiled;
 use super::stream::Facts;
+use crate::config::NONE;
 use crate::config::policy::{AgentId, RouteId};
 use crate::host::{Host, HostError, MetricId, Throttle};
 use crate::identity::{Failure, Heard, Knowledge};
 use crate::state::StateError;
-
-/// Stands for a route or an agent that was not reached. None is called so.
-const NONE: &str = crate::config::NONE;
 
 /// How a request ended: its route and agent, as far as it came, and its outcome.
 type End = (Option<RouteId>, Option<AgentId>, &'static str);

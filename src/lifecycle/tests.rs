@@ -95,7 +95,6 @@ impl World {
         self.turns();
     }
 
-    /// A second passes.
     /// The agent's answer has arrived.
     fn answered(&mut self, id: StreamId, headers: &[(&str, &str)]) {
         self.host.respond(id, headers);
@@ -109,6 +108,7 @@ impl World {
         self.gateway.on_response_headers(id, &self.host.io(id));
     }
 
+    /// A second passes.
     fn tick(&mut self) {
         self.gateway.on_tick();
         self.turns();

@@ -81,9 +81,7 @@ impl<H: Host> Walk<H> {
                 let mut facts = self.common.facts.borrow_mut();
                 facts.route = Some(id);
                 let rewrite = route.prefix_rewrite.as_deref();
-                facts.rewritten = path
-                    .rewritten(&route.prefix, rewrite)
-                    .map(|to| request.rewritten(to));
+                facts.rewritten_path = path.rewritten(&route.prefix, rewrite).map(Sensitive);
                 request.check_upgrade(route.protocol)?;
                 Ok((id, route))
             }
@@ -300,11 +298,15 @@ impl<H: Host> Walk<H> {
             facts.bounds.request_ended(now);
         }
         facts.protocol = request.protocol_for_caller(compiled);
+        let redirected = request
+            .authority()
+            .filter(|_| route.prefix_rewrite.is_some());
+        facts.authority = redirected.map(|authority| Sensitive(authority.to_vec()));
         self.with_stream(|stream| {
             if let Some(length) = length {
                 stream.set_request_header("content-length", length.to_string().as_bytes());
             }
-            forward(stream, compiled, &facts);
+            forward(stream, compiled, &facts, request.path());
         })
     }
 

@@ -96,11 +96,7 @@ pub fn local_reply(
         _ => {}
     }
     if refusal.is_for_now() {
-        let seconds = refusal.retry_after().max(to.wait);
-        all.push(("retry-after", seconds.to_string()));
-        if retry_after::is_too_long_to_sleep(seconds) {
-            all.push((retry_after::SHOULD_RETRY, retry_after::NOT_AGAIN.to_owned()));
-        }
+        all.extend(retry_after::headers(refusal.retry_after().max(to.wait)));
     }
     if let Some(id) = &id {
         all.push((REQUEST_ID, id.to_string()));
@@ -170,7 +166,7 @@ mod tests {
                 ..ReplyTo::default()
             };
             let reply = local_reply(&refusal, to, Vec::new());
-            let header = (retry_after::SHOULD_RETRY, "false".to_owned());
+            let header = ("x-should-retry", "false".to_owned());
             reply.headers.contains(&header)
         };
         assert!(!not_again(60, 0));

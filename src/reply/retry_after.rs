@@ -1,24 +1,20 @@
-//! `Retry-After` (RFC 9110, section 10.2.3) as others write it, whole seconds or a date; and when it is too long to be
-//! waited for in silence.
+//! `Retry-After` (RFC 9110, section 10.2.3): how we write it, and how it is read as others do, as whole seconds or a date.
 
 use std::time::UNIX_EPOCH;
 
 use crate::host::{Timestamp, seconds_up};
 
-/// Has clients of OpenAI's and Anthropic's interfaces give up at once, by its value [`NOT_AGAIN`].
-pub const SHOULD_RETRY: &str = "x-should-retry";
-
-/// See [`SHOULD_RETRY`].
-pub const NOT_AGAIN: &str = "false";
-
-/// The seconds that such a client may be left to sleep: it does so without a word, and then tries again. Who is to wait for
-/// longer is better told at once.
+/// The seconds that a client of OpenAI's or Anthropic's interfaces may be left to sleep: it does so without a word, and then tries
+/// again. Who is to wait for longer is better told at once.
 const LONGEST_SLEEP: u64 = 60;
 
-/// True if a wait of so many seconds is better told than slept through: then [`SHOULD_RETRY`] stands beside it.
-#[must_use]
-pub fn is_too_long_to_sleep(seconds: u64) -> bool {
-    seconds > LONGEST_SLEEP
+/// The headers that tell a caller to come back after so many seconds. Beyond a minute they say to those clients that they are not
+/// to try again by themselves.
+pub fn headers(seconds: u64) -> impl Iterator<Item = (&'static str, String)> {
+    let not_again = (seconds > LONGEST_SLEEP).then(|| ("x-should-retry", "false".to_owned()));
+    [("retry-after", seconds.to_string())]
+        .into_iter()
+        .chain(not_again)
 }
 
 /// The seconds that a value asks to wait from `now` on, rounded up. `None`: it is neither seconds nor a date.

@@ -9,16 +9,25 @@ pub fn location_for_caller(
     prefix: &str,
     rewrite: &str,
 ) -> Option<Vec<u8>> {
+    // Browsers take blanks and tabs out of it, and may read what is left another way.
+    if location
+        .iter()
+        .any(|byte| !byte.is_ascii_graphic() && byte.is_ascii())
+    {
+        return None;
+    }
     let path = path_here(location, authority)?;
     let origin = location.strip_suffix(path)?;
     let rest = path.strip_prefix(rewrite.trim_end_matches('/').as_bytes())?;
-    match rest {
-        // Without what stood before it, this would name another host to browsers.
-        [b'/', b'/' | b'\\', ..] => return None,
-        [] | [b'/' | b'?' | b'#', ..] => {}
-        _ => return None,
+    if !matches!(rest, [] | [b'/' | b'?' | b'#', ..]) {
+        return None;
     }
     let prefix = prefix.trim_end_matches('/');
+    // With nothing before it, this would name another host.
+    let alone = origin.is_empty() && prefix.is_empty();
+    if alone && matches!(rest, [b'/', b'/' | b'\\', ..]) {
+        return None;
+    }
     let slash = if prefix.is_empty() && !rest.starts_with(b"/") {
         "/"
     } else {
@@ -85,6 +94,7 @@ mod tests {
                 "{location}"
             );
         }
+        assert_eq!(located("/handle//a", "/tools", "/handle"), "/tools//a");
         assert_eq!(located("/a", "/tools", "/"), "/tools/a");
         assert_eq!(located("/", "/tools", "/"), "/tools/");
         assert_eq!(located("/handle/a", "/", "/handle"), "/a");
@@ -116,7 +126,12 @@ mod tests {
                 "{location}"
             );
         }
-        for location in ["/handle//elsewhere.example", "/handle/\\elsewhere.example"] {
+        for location in [
+            "/handle//elsewhere.example",
+            "/handle/\\elsewhere.example",
+            "/handle/\t/elsewhere.example",
+            " /handle/a",
+        ] {
             assert_eq!(
                 located(location, "/", "/handle"),
                 "as it stands",

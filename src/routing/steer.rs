@@ -34,7 +34,7 @@ pub fn steering_headers(route: &Route) -> Vec<(&'static str, String)> {
     }
     // Envoy's bound on the whole answer would cut off a stream as well. Where an answer may be one, the filter keeps that bound, and
     // Envoy the one on each try, which ends with the answer's headers.
-    let (whole, each_try) = match route.streams {
+    let (whole, per_try) = match route.streams {
         true => (None, route.first_byte_timeout.or(route.timeout)),
         false => (route.timeout, route.first_byte_timeout),
     };
@@ -42,7 +42,7 @@ pub fn steering_headers(route: &Route) -> Vec<(&'static str, String)> {
         let time = whole.map_or_else(|| "0".to_owned(), milliseconds);
         headers.push(("x-envoy-upstream-rq-timeout-ms", time));
     }
-    if let Some(time) = each_try {
+    if let Some(time) = per_try {
         headers.push(("x-envoy-upstream-rq-per-try-timeout-ms", milliseconds(time)));
     }
     if let Some(retry) = &route.retry {

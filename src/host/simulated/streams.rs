@@ -25,6 +25,8 @@ pub struct SimulatedStream {
     pub notes: Vec<(Vec<u8>, Vec<u8>)>,
     /// The filter's own answer.
     pub reply: Option<LocalReply>,
+    /// That answer came when the response had begun, and broke it off.
+    pub cut_off: bool,
     /// A waiting request was let go on.
     pub resumed: bool,
     /// The stream was broken off.
@@ -58,6 +60,7 @@ impl fmt::Debug for SimulatedStream {
             .field("trailers", &HeaderBlock::from_pairs(&self.trailers))
             .field("response", &HeaderBlock::from_pairs(&self.response))
             .field("reply", &self.reply)
+            .field("cut_off", &self.cut_off)
             .field("resumed", &self.resumed)
             .field("reset", &self.reset)
             .finish()
@@ -219,7 +222,10 @@ impl StreamIo for SimulatedIo {
     }
 
     fn reply(&self, reply: &LocalReply) {
-        self.with(|stream| stream.reply = Some(reply.clone()));
+        self.with(|stream| {
+            stream.reply = Some(reply.clone());
+            stream.cut_off = !stream.response.is_empty();
+        });
     }
 
     fn resume(&self) {

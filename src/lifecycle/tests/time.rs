@@ -15,6 +15,7 @@ fn a_stream_that_falls_silent_is_ended_and_one_that_does_not_is_not() {
         world.gateway.on_response_body(StreamId(2));
     }
     assert_eq!(world.refusal(STREAM).as_deref(), Some("agent_timeout"));
+    assert!(world.stream(STREAM).cut_off);
     assert_eq!(world.refusal(StreamId(2)), None);
 }
 
@@ -32,6 +33,7 @@ fn an_agent_that_never_begins_to_answer_is_told_of_as_a_timeout() {
     );
     world.tick();
     assert_eq!(world.refusal(STREAM).as_deref(), Some("agent_timeout"));
+    assert!(!world.stream(STREAM).cut_off);
 }
 
 #[test]
