@@ -11,6 +11,7 @@
 //! | `time.rs` | moments, and seconds rounded up |
 //! | `throttle.rs` | how often a line may be logged |
 //! | `callout.rs` | what is sent by HTTP or gRPC, and what comes back |
+//! | `flags.rs` | by which of its flags Envoy says that an agent was not reached |
 //! | `grpc_service.rs` | how Envoy is told a gRPC callout's cluster |
 //! | `metrics.rs` | labels in the names of metrics |
 //! | `envoy/` | Envoy's hostcalls, its callouts, and how streams are woken |
@@ -19,6 +20,8 @@
 mod callout;
 #[cfg(target_arch = "wasm32")]
 pub mod envoy;
+#[cfg(any(target_arch = "wasm32", test))]
+mod flags;
 #[cfg(any(target_arch = "wasm32", test))]
 mod grpc_service;
 mod headers;

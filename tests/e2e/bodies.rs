@@ -30,7 +30,7 @@ async fn fifty_megabytes_go_up_in_flat_memory() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
         files(draft);
-        draft.lead("memory-store", &[agent.address()]);
+        draft.connect("memory-store", &[agent.address()]);
     })
     .await;
     let before = memory(&world);
@@ -245,7 +245,7 @@ async fn a_body_that_grows_too_large_while_the_answer_comes_ends_both() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
         bounded(draft);
-        draft.lead("memory-store", &[agent.address()]);
+        draft.connect("memory-store", &[agent.address()]);
     })
     .await;
     for request in [post(&world), post(&world).http2()] {

@@ -194,7 +194,7 @@ async fn every_response_carries_a_request_id_that_is_not_the_callers() {
 async fn refusals_carry_their_id_for_anthropic_s_clients_too_and_answers_only_the_agent_s_own() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
-        draft.lead("rag-retrieval", &[agent.address()]);
+        draft.connect("rag-retrieval", &[agent.address()]);
         draft.route("/api/v1/memory")["timeout"] = json!("100ms");
     })
     .await;
@@ -242,7 +242,7 @@ async fn refusals_carry_their_id_for_anthropic_s_clients_too_and_answers_only_th
 async fn an_agent_that_nobody_listens_for_is_503_and_worth_another_try() {
     let nobody = unused_address().await;
     let world = World::with(|draft| {
-        draft.lead("memory-store", &[nobody]);
+        draft.connect("memory-store", &[nobody]);
     })
     .await;
 

@@ -407,7 +407,7 @@ async fn in_two(mut upload: Upload, body: Bytes) -> Answer {
 /// A world whose validator is `puppet`, with time to answer.
 fn asks(draft: &mut Draft, puppet: &Puppet) {
     routes(draft);
-    draft.lead("auth-service", &[puppet.address()]);
+    draft.connect("auth-service", &[puppet.address()]);
     let undecided = draft.setup.bootstrap.route_mut("not-decided");
     undecided.expect("the route")["route"]["idle_timeout"] = json!("30s");
     let clients = &mut draft.configuration()["clients"];

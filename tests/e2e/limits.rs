@@ -356,7 +356,7 @@ async fn an_agents_own_limits_give_way_on_limited_routes_only() {
         draft.configuration()["plans"] = json!({"standard": {}, "premium": {}});
         draft.route(SEARCH)["rate_limit"] = json!({"requests": "5/hour"});
         for cluster in ["memory-store", "rag-retrieval"] {
-            draft.lead(cluster, &[puppet.address()]);
+            draft.connect(cluster, &[puppet.address()]);
         }
     })
     .await;

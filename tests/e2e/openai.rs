@@ -96,9 +96,9 @@ async fn the_client_does_not_sleep_through_a_wait_of_more_than_a_minute() {
     let error = run(&world, "long_wait").await;
 
     assert_eq!(error["class"], "RateLimitError", "{error}");
-    let told = ["89", "90"].map(|seconds| format!("Try again in {seconds} seconds."));
     let message = error["message"].as_str().expect("a message");
-    assert!(told.iter().any(|told| message.contains(told)), "{error}");
+    let mut told = (61..=90).map(|seconds| format!("Try again in {seconds} seconds."));
+    assert!(told.any(|told| message.contains(&told)), "{error}");
     let metrics = world.metrics().await;
     let refused = [("outcome", "rate_limited")];
     assert_eq!(metrics.sum("waykeeper_requests_total", &refused), 1.0);

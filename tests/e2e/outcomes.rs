@@ -2,6 +2,8 @@
 //! place, where a caller leaves, and where an answer is cut off in the middle.
 
 use serde_json::{Value, json};
+use waykeeper::host::OwnAnswer;
+use waykeeper::reply::code_of;
 use waykeeper_demo::auth::Fault;
 
 use crate::harness::{Puppet, Request, World, eventually, unused_address};
@@ -12,62 +14,152 @@ const STREAM: &str = "/api/v1/chat/stream";
 
 #[tokio::test]
 async fn what_envoy_answers_in_an_agents_place_counts_under_the_code_that_the_caller_is_told() {
-    let nonsense = Puppet::listen().await;
+    let (nonsense, closing) = (Puppet::listen().await, Puppet::listen().await);
     let closed = unused_address().await;
     let world = World::with(|draft| {
         draft.workers(2);
-        for (cluster, address) in [("rag-retrieval", nonsense.address()), ("chat-cpu", closed)] {
-            draft.lead(cluster, &[address]);
+        draft.connect("rag-retrieval", &[nonsense.address()]);
+        draft.connect("chat-gpu", &[closing.address()]);
+        draft.connect("chat-cpu", &[closed]);
+        let full = json!({"thresholds": [{"max_requests": 0, "max_pending_requests": 0}]});
+        draft.cluster("tool-execution")["circuit_breakers"] = full;
+        for cluster in ["none-of-envoys", "nobody"] {
+            draft.configuration()["agents"][cluster] = json!({"cluster": cluster});
         }
-        draft.configuration()["agents"]["unknown"] = json!({"cluster": "none-of-envoys"});
-        *draft.routes() = vec![
-            json!({"prefix": "/closed", "agents": ["chat-cpu"]}),
-            json!({"prefix": "/unknown", "agents": ["unknown"]}),
-            json!({"prefix": "/late", "agents": ["memory"], "timeout": "100ms"}),
-            json!({"prefix": "/late-stream", "agents": ["memory"], "timeout": "100ms", "streams": true}),
-            json!({"prefix": "/nonsense", "agents": ["rag"]}),
-        ];
+        *draft.routes() = [
+            ("/closed", "chat-cpu"),
+            ("/closing", "chat-gpu"),
+            ("/unknown", "none-of-envoys"),
+            ("/without-hosts", "nobody"),
+            ("/full", "tools"),
+            ("/late", "memory"),
+            ("/late-stream", "memory"),
+            ("/nonsense", "rag"),
+        ]
+        .map(|(prefix, agent)| json!({"prefix": prefix, "agents": [agent]}))
+        .to_vec();
+        for late in ["/late", "/late-stream"] {
+            draft.route(late)["timeout"] = json!("100ms");
+        }
+        draft.route("/late-stream")["streams"] = json!(true);
     })
     .await;
     let get = |path: &str| world.get(path).key("demo-premium");
     let late = |path: &str| get(path).header("x-demo-delay", "1h");
-    let puppet = tokio::spawn(async move {
+    let agents = tokio::spawn(async move {
+        closing.accept().await.read_until("\r\n\r\n").await;
         let mut exchange = nonsense.accept().await;
         exchange.read_until("\r\n\r\n").await;
         exchange.write("HTTP/1.1 nonsense\r\n\r\n").await;
         exchange
     });
 
-    for (route, agent, request, code) in [
-        ("/closed", "chat-cpu", get("/closed"), "agent_unreachable"),
-        ("/unknown", "unknown", get("/unknown"), "agent_unreachable"),
-        ("/late", "memory", late("/late"), "agent_timeout"),
-        ("/late", "memory", late("/late").http2(), "agent_timeout"),
-        (
-            "/late-stream",
-            "memory",
-            late("/late-stream"),
-            "agent_timeout",
-        ),
-        ("/nonsense", "rag", get("/nonsense"), "bad_answer"),
+    for (agent, request, flag, code) in [
+        ("chat-cpu", get("/closed"), "UF", "agent_unreachable"),
+        ("chat-gpu", get("/closing"), "UC", "agent_unreachable"),
+        ("none-of-envoys", get("/unknown"), "NC", "agent_unreachable"),
+        ("nobody", get("/without-hosts"), "UH", "agent_unreachable"),
+        ("tools", get("/full"), "UO", "agent_unreachable"),
+        ("memory", late("/late"), "UT", "agent_timeout"),
+        ("memory", late("/late").http2(), "UT", "agent_timeout"),
+        ("memory", late("/late-stream"), "UT", "agent_timeout"),
+        ("rag", get("/nonsense"), "UPE", "bad_answer"),
     ] {
-        let before = counted(&world, route, agent, code).await;
+        let before = counted(&world, None, agent, code).await;
         let refused = request.send().await;
-        assert_eq!(refused.refused().1, code, "{route}");
-        counts(&world, route, agent, code, before + 1.0).await;
+        assert_eq!(refused.refused().1, code, "{agent}");
+        let logged = world.access_log(&refused).await;
+        let flags = logged["flags"].as_str().expect("flags");
+        assert!(flags.split(',').any(|it| it == flag), "{logged}");
+        counts(&world, None, agent, code, before + 1.0).await;
     }
-    puppet.await.expect("the puppet");
+    agents.await.expect("the agents");
 
     // To gRPC Envoy answers 200; it counts as what it is.
-    let grpc = get("/closed")
-        .header("content-type", "application/grpc")
-        .send()
-        .await;
+    let grpc = get("/closed").header("content-type", "application/grpc");
+    let grpc = grpc.send().await;
     assert_eq!((grpc.status, grpc.header("grpc-status")), (200, Some("14")));
-    counts(&world, "/closed", "chat-cpu", "agent_unreachable", 2.0).await;
+    counts(
+        &world,
+        Some("/closed"),
+        "chat-cpu",
+        "agent_unreachable",
+        2.0,
+    )
+    .await;
 
     assert_eq!(outcomes(&world, "allowed").await, 0.0);
     assert_eq!(outcomes(&world, "caller_left").await, 0.0);
+}
+
+/// The codes that Envoy's configuration writes into its answers are those that they are counted under.
+#[tokio::test]
+async fn each_answer_of_envoys_has_one_code() {
+    let mut mappers = Vec::new();
+    let world = World::try_with(|draft| {
+        let replies = &draft.connection_manager()["local_reply_config"];
+        mappers = replies["mappers"].as_array().expect("mappers").clone();
+        // Nobody is asked anything.
+        draft.setup.program = "/bin/false".into();
+    });
+    assert!(world.await.is_err());
+
+    let codes: Vec<_> = mappers.iter().filter_map(Mapper::read).collect();
+    assert_eq!(codes.len(), 9);
+    for status in [
+        400, 403, 404, 408, 413, 426, 431, 500, 501, 502, 503, 504, 505,
+    ] {
+        for unreached in [false, true] {
+            let mut all = codes.iter();
+            let told = all.find(|mapper| mapper.takes(status, unreached));
+            let told = told.map(|mapper| &*mapper.code);
+            let answer = OwnAnswer { status, unreached };
+            assert_eq!(Some(code_of(&answer)), told, "{answer:?}");
+        }
+    }
+}
+
+/// What Envoy says of some of its own answers.
+struct Mapper {
+    status: u16,
+    or_above: bool,
+    unreached: bool,
+    code: String,
+}
+
+impl Mapper {
+    /// `None`: it is for another protocol, or for the filter's answers.
+    fn read(mapper: &Value) -> Option<Self> {
+        let filter = &mapper["filter"];
+        let parts = match filter["and_filter"]["filters"].as_array() {
+            Some(parts) => parts.clone(),
+            None => vec![filter.clone()],
+        };
+        if parts.iter().any(|part| part.get("header_filter").is_some()) {
+            return None;
+        }
+        let mut comparisons = parts
+            .iter()
+            .map(|part| &part["status_code_filter"]["comparison"]);
+        let comparison = comparisons.find(|comparison| !comparison.is_null())?;
+        let text =
+            mapper["body_format_override"]["text_format_source"]["inline_string"].as_str()?;
+        let (_, code) = text.split_once(r#""code":""#)?;
+        let status = comparison["value"]["default_value"].as_u64()?;
+        Some(Self {
+            status: u16::try_from(status).ok()?,
+            or_above: comparison["op"] == "GE",
+            unreached: parts
+                .iter()
+                .any(|part| part.get("response_flag_filter").is_some()),
+            code: code.split('"').next()?.to_owned(),
+        })
+    }
+
+    fn takes(&self, status: u16, unreached: bool) -> bool {
+        let status = self.status == status || (self.or_above && self.status < status);
+        status && (unreached || !self.unreached)
+    }
 }
 
 /// An agent's own errors are its answers, also if they look like Envoy's.
@@ -90,7 +182,7 @@ async fn what_an_agent_answers_counts_as_allowed_whatever_it_says() {
         assert_eq!(answer.status.to_string(), head[..3]);
     }
 
-    counts(&world, SEARCH, "rag", "allowed", 3.0).await;
+    counts(&world, Some(SEARCH), "rag", "allowed", 3.0).await;
     assert_eq!(all(&world).await, 3.0);
 }
 
@@ -104,7 +196,7 @@ async fn a_caller_who_leaves_has_left_until_the_answer_begins() {
     let mut exchange = agent.accept().await;
     exchange.read_until("\r\n\r\n").await;
     leaver.abort();
-    counts(&world, SEARCH, "rag", "caller_left", 1.0).await;
+    counts(&world, Some(SEARCH), "rag", "caller_left", 1.0).await;
 
     // In the middle of it.
     let begun = tokio::spawn(search(&world).begin());
@@ -116,7 +208,7 @@ async fn a_caller_who_leaves_has_left_until_the_answer_begins() {
     let mut answer = begun.await.expect("an answer");
     answer.chunk().await.expect("half of it");
     drop(answer);
-    counts(&world, SEARCH, "rag", "allowed", 1.0).await;
+    counts(&world, Some(SEARCH), "rag", "allowed", 1.0).await;
 
     // While the validator is asked.
     world.auth().set_fault(Fault::hang());
@@ -126,7 +218,7 @@ async fn a_caller_who_leaves_has_left_until_the_answer_begins() {
     })
     .await;
     leaver.abort();
-    counts(&world, "/api/v1/memory", "none", "caller_left", 1.0).await;
+    counts(&world, Some("/api/v1/memory"), "none", "caller_left", 1.0).await;
     assert_eq!(all(&world).await, 3.0);
 }
 
@@ -141,7 +233,7 @@ async fn a_request_that_turns_out_to_be_no_http_is_no_answer_of_an_agent() {
         let body = "transfer-encoding: chunked\r\n\r\n1\r\na\r\nno chunk\r\n\r\n";
         let refused = world.raw(format!("{head}{body}")).await;
         assert_eq!(refused.status(), Some(400), "{}", refused.text());
-        counts(&world, SEARCH, agent, "bad_request", 1.0).await;
+        counts(&world, Some(SEARCH), agent, "bad_request", 1.0).await;
         assert_eq!(all(&world).await, outcomes);
         eventually("the key to be known", || async {
             let metrics = world.metrics().await;
@@ -165,10 +257,7 @@ async fn an_answer_that_is_cut_off_for_its_silence_leaves_a_trace() {
     for (number, request) in (1_u8..).zip([ask(), ask().http2()]) {
         let mut stream = request.begin().await;
         assert_eq!(stream.status, 200);
-        let id = stream.headers["x-request-id"]
-            .to_str()
-            .expect("an id")
-            .to_owned();
+        let id = stream.header("x-request-id").expect("an id").to_owned();
         stream.cut_off().await;
 
         let logged = world.access_log_of(&id).await;
@@ -176,7 +265,14 @@ async fn an_answer_that_is_cut_off_for_its_silence_leaves_a_trace() {
             (&logged["status"], &logged["details"]),
             (&json!(200), &json!("waykeeper_agent_timeout"))
         );
-        counts(&world, STREAM, "chat-gpu", "agent_timeout", number.into()).await;
+        counts(
+            &world,
+            Some(STREAM),
+            "chat-gpu",
+            "agent_timeout",
+            number.into(),
+        )
+        .await;
     }
     assert_eq!(all(&world).await, 2.0);
 }
@@ -231,23 +327,24 @@ fn search(world: &World) -> Request {
 
 async fn to_puppet(agent: &Puppet) -> World {
     World::with(|draft| {
-        draft.lead("rag-retrieval", &[agent.address()]);
+        draft.connect("rag-retrieval", &[agent.address()]);
         draft.configuration()["clients"]["validator"]["timeout"] = json!("2s");
     })
     .await
 }
 
 /// Waits until so many requests of a route and an agent have ended so.
-async fn counts(world: &World, route: &str, agent: &str, outcome: &str, number: f64) {
-    let what = format!("{number} × {outcome} of {route}");
+async fn counts(world: &World, route: Option<&str>, agent: &str, outcome: &str, number: f64) {
+    let what = format!("{number} × {outcome} of {agent}");
     eventually(&what, || async {
         (counted(world, route, agent, outcome).await == number).then_some(())
     })
     .await;
 }
 
-async fn counted(world: &World, route: &str, agent: &str, outcome: &str) -> f64 {
-    let labels = [("route", route), ("agent", agent), ("outcome", outcome)];
+async fn counted(world: &World, route: Option<&str>, agent: &str, outcome: &str) -> f64 {
+    let mut labels = vec![("agent", agent), ("outcome", outcome)];
+    labels.extend(route.map(|route| ("route", route)));
     world
         .metrics()
         .await

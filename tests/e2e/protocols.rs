@@ -57,7 +57,7 @@ async fn a_connection_of_http_1_0_is_kept_where_both_ends_can_tell_the_end_of_an
 async fn a_stream_over_http_1_0_comes_piece_by_piece_and_ends_with_the_connection() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
-        draft.lead("chat-gpu", &[agent.address()]);
+        draft.connect("chat-gpu", &[agent.address()]);
     })
     .await;
     let mut caller = TcpStream::connect(world.address()).await.expect("connect");

@@ -72,7 +72,7 @@ async fn configurations_change_under_load_and_no_request_fails() {
 #[tokio::test]
 async fn a_stream_under_way_goes_on_under_the_configuration_it_began_with() {
     let agent = Puppet::listen().await;
-    let mut world = start(|draft| draft.lead("chat-gpu", &[agent.address()])).await;
+    let mut world = start(|draft| draft.connect("chat-gpu", &[agent.address()])).await;
     let stream = world.post("/api/v1/chat/stream").key("demo-premium");
     let stream = tokio::spawn(stream.begin());
     let mut exchange = agent.accept().await;
@@ -107,7 +107,7 @@ async fn a_stream_under_way_goes_on_under_the_configuration_it_began_with() {
 async fn a_request_that_waits_for_the_validator_goes_on_as_well() {
     let validator = Puppet::listen().await;
     let mut world = start(|draft| {
-        draft.lead(AUTH_CLUSTER, &[validator.address()]);
+        draft.connect(AUTH_CLUSTER, &[validator.address()]);
         draft.configuration()["clients"]["validator"]["timeout"] = json!("30s");
     })
     .await;

@@ -13,7 +13,7 @@ const NOTES: &str = "/api/v1/memory/notes";
 /// The memory has two hosts, of which one refuses, and nobody has noticed yet.
 fn half_refusing(draft: &mut Draft, refusing: SocketAddr) {
     let memory = draft.services.agent("memory").expect("the agent").address();
-    draft.lead("memory-store", &[memory, refusing]);
+    draft.connect("memory-store", &[memory, refusing]);
     let cluster = draft.cluster("memory-store");
     cluster["outlier_detection"] = json!({"enforcing_consecutive_local_origin_failure": 0});
     cluster["lb_policy"] = json!("ROUND_ROBIN");
@@ -233,7 +233,7 @@ async fn an_agent_is_drawn_once_whatever_its_health() {
 async fn an_agents_wait_is_waited_for_where_envoys_route_says_so_and_else_not() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
-        draft.lead("memory-store", &[agent.address()]);
+        draft.connect("memory-store", &[agent.address()]);
         let retry = json!({"max_attempts": 2, "retry_on": [429]});
         draft.route("/api/v1/memory")["retry"] = retry.clone();
         draft.routes().push(

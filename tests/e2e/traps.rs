@@ -149,7 +149,7 @@ async fn a_stream_that_the_module_leaves_behind_is_cut_off_and_does_not_hang() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
         trapping(draft);
-        draft.lead("chat-gpu", &[agent.address()]);
+        draft.connect("chat-gpu", &[agent.address()]);
     })
     .await;
     let stream = world.post("/api/v1/chat/stream").key("demo-premium");

@@ -264,7 +264,7 @@ async fn an_agent_that_wants_no_socket_says_so_itself() {
     };
     let world = World::start().await;
     let without = World::with(|draft| {
-        draft.lead("chat-gpu", &[nobody]);
+        draft.connect("chat-gpu", &[nobody]);
     })
     .await;
     let key = ("x-api-key", "demo-premium");

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use log::Level;
 use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
+use super::flags;
 use super::metrics::named;
 use super::{
     Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, OwnAnswer,
@@ -319,11 +320,6 @@ fn key(cell: CellName) -> [u8; 15] {
 /// What Envoy calls an answer that came from an agent.
 const BY_AGENT: &[u8] = b"via_upstream";
 
-/// The flags of Envoy's answers where no host of the agent could be reached, by their bits in `response.flags`: UH, LR, UR, UF, UC,
-/// UO, URX, NC, DF.
-const UNREACHED: u64 =
-    1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 15 | 1 << 24 | 1 << 26;
-
 /// The answer at hand, if Envoy gives it itself.
 #[cold]
 fn own_answer() -> Option<OwnAnswer> {
@@ -337,7 +333,7 @@ fn own_answer() -> Option<OwnAnswer> {
     let status = number(hostcalls::RESPONSE_CODE)?;
     Some(OwnAnswer {
         status: u16::try_from(status).ok()?,
-        unreached: number(hostcalls::RESPONSE_FLAGS).unwrap_or(0) & UNREACHED != 0,
+        unreached: number(hostcalls::RESPONSE_FLAGS).is_some_and(flags::is_unreached),
     })
 }
 

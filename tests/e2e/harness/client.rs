@@ -204,15 +204,19 @@ impl Upload {
     }
 }
 
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().expect("visible ASCII");
+    assert!(values.next().is_none(), "{name} stands there twice");
+    Some(value)
+}
+
 // === impl Answer ===
 
 impl Answer {
     /// A header's value, if it is there once.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.get_all(name).iter();
-        let value = values.next()?.to_str().expect("visible ASCII");
-        assert!(values.next().is_none(), "{name} stands there twice");
-        Some(value)
+        single(&self.headers, name)
     }
 
     /// The body as text.
@@ -310,6 +314,11 @@ impl Arriving {
                 }
             }
         }
+    }
+
+    /// A header's value, if it is there once.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        single(&self.headers, name)
     }
 
     /// Waits until the response breaks off, and not as one that is over.

@@ -266,7 +266,7 @@ impl Draft {
     }
 
     /// Has a cluster of Envoy's lead to whatever listens at these addresses, healthy or not.
-    pub(crate) fn lead(&mut self, cluster: &str, addresses: &[SocketAddr]) {
+    pub(crate) fn connect(&mut self, cluster: &str, addresses: &[SocketAddr]) {
         let bootstrap = &mut self.setup.bootstrap;
         let led = bootstrap.set_endpoints(cluster, addresses);
         led.expect("the cluster");
