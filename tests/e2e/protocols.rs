@@ -1,11 +1,7 @@
 //! What callers speak beside plain HTTP/1.1 and HTTP/2: HTTP/1.0, which old proxies put in front, and requests that would
 //! like to go on in another protocol.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-
-use crate::harness::{PATIENCE, Puppet, World};
+use crate::harness::{Exchange, Puppet, Request, World};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -60,10 +56,10 @@ async fn a_stream_over_http_1_0_comes_piece_by_piece_and_ends_with_the_connectio
         draft.connect("chat-gpu", &[agent.address()]);
     })
     .await;
-    let mut caller = TcpStream::connect(world.address()).await.expect("connect");
+    let mut caller = Exchange::open(world.address()).await;
     let request = "POST /api/v1/chat/stream HTTP/1.0\r\nx-api-key: demo-premium\r\nconnection: keep-alive\r\n\
                    content-length: 2\r\n\r\n{}";
-    caller.write_all(request.as_bytes()).await.expect("write");
+    caller.write(request).await;
     let mut exchange = agent.accept().await;
     exchange.read_until("\r\n\r\n{}").await;
 
@@ -71,11 +67,11 @@ async fn a_stream_over_http_1_0_comes_piece_by_piece_and_ends_with_the_connectio
         .write("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
     exchange.write("9\r\ndata: 1\n\n\r\n").await;
-    let mut head = read_until(&mut caller, "data: 1\n\n").await;
+    let mut head = caller.read_until("data: 1\n\n").await;
     exchange.write("9\r\ndata: 2\n\n\r\n").await;
-    read_until(&mut caller, "data: 2\n\n").await;
+    caller.read_until("data: 2\n\n").await;
     exchange.write("0\r\n\r\n").await;
-    let rest = read_to_end(&mut caller).await;
+    let rest = caller.read_to_end().await;
 
     head.make_ascii_lowercase();
     assert!(head.starts_with("http/1.0 200 "), "{head}");
@@ -117,7 +113,7 @@ async fn a_request_that_would_like_another_protocol_goes_on_in_http() {
             .key("demo-premium")
             .header("connection", connection)
             .body("hello");
-        let add = |request: crate::harness::Request, it: &&str| request.header("upgrade", it);
+        let add = |request: Request, it: &&str| request.header("upgrade", it);
         upgrade.iter().fold(request, add).send()
     };
 
@@ -169,27 +165,7 @@ async fn a_request_that_would_like_another_protocol_goes_on_in_http() {
 
 /// Sends bytes as they are, and takes all that comes until the gateway closes the connection.
 async fn until_closed(world: &World, bytes: &str) -> String {
-    let mut caller = TcpStream::connect(world.address()).await.expect("connect");
-    caller.write_all(bytes.as_bytes()).await.expect("write");
-    read_to_end(&mut caller).await
-}
-
-async fn read_to_end(stream: &mut TcpStream) -> String {
-    let mut text = String::new();
-    let read = timeout(PATIENCE, stream.read_to_string(&mut text)).await;
-    read.expect("the connection stays open").expect("read");
-    text
-}
-
-async fn read_until(stream: &mut TcpStream, end: &str) -> String {
-    let mut read = Vec::new();
-    let reading = async {
-        while !read.ends_with(end.as_bytes()) {
-            let count = stream.read_buf(&mut read).await.expect("read");
-            assert!(count > 0, "the connection ended before {end:?}");
-        }
-    };
-    let done = timeout(PATIENCE, reading).await;
-    done.unwrap_or_else(|_| panic!("{end:?} does not arrive"));
-    String::from_utf8_lossy(&read).into_owned()
+    let mut caller = Exchange::open(world.address()).await;
+    caller.write(bytes).await;
+    caller.read_to_end().await
 }

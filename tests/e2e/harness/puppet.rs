@@ -14,7 +14,7 @@ pub(crate) struct Puppet {
     listener: TcpListener,
 }
 
-/// A connection that the gateway has opened to it.
+/// A connection, byte for byte: one that the gateway has opened to it, or a caller's to the gateway.
 pub(crate) struct Exchange {
     stream: TcpStream,
     /// What arrived and was not looked at yet.
@@ -38,17 +38,31 @@ impl Puppet {
         let accepted = timeout(PATIENCE, self.listener.accept());
         let accepted = accepted.await.expect("nothing reached the agent");
         let (stream, _) = accepted.expect("accept");
-        stream.set_nodelay(true).expect("a socket option");
-        Exchange {
-            stream,
-            read: Vec::new(),
-        }
+        Exchange::over(stream)
     }
 }
 
 // === impl Exchange ===
 
 impl Exchange {
+    /// A caller's connection.
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).await.expect("connect"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
+        stream.set_nodelay(true).expect("a socket option");
+        let read = Vec::new();
+        Self { stream, read }
+    }
+
+    /// All that arrives until the other end closes the connection.
+    pub(crate) async fn read_to_end(mut self) -> String {
+        let read = timeout(PATIENCE, self.stream.read_to_end(&mut self.read)).await;
+        read.expect("the connection stays open").expect("read");
+        String::from_utf8_lossy(&self.read).into_owned()
+    }
+
     /// What arrives up to and including `end`.
     pub(crate) async fn read_until(&mut self, end: &str) -> String {
         let reading = async {
