@@ -255,7 +255,7 @@ impl StreamIo for EnvoyStream {
     }
 
     /// Envoy's `local_reply_config` gives each of its own answers a `request-id`. Few agents send one, and to find that it is
-    /// not there costs a fifth of what it costs to ask who has answered.
+    /// not there costs less than a tenth of what it costs to ask who has answered.
     fn own_answer(&self) -> Option<OwnAnswer> {
         self.response_header("request-id")?;
         own_answer()
