@@ -247,7 +247,7 @@ impl<H: Host> Gateway<H> {
             }
         } else if stream.is_due(shared.ticks.get()) {
             // It might have given a sign of life since the tick. Once the answer has begun, a reply cuts it off.
-            shared.reply(stream, io, &Refusal::AgentTimeout);
+            shared.reply(stream, io, &stream.lateness(&shared.compiled));
         }
     }
 

@@ -8,8 +8,9 @@ use std::task::Poll;
 
 use super::body::Body;
 use super::clock::{Bounds, Ticks};
+use super::compiled::Compiled;
 use super::hold::Held;
-use crate::config::policy::{AgentId, RouteId, Tell};
+use crate::config::policy::{AgentId, Protocol, RouteId, Tell};
 use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::Client;
 use crate::limits::{Admission, Limits};
@@ -170,6 +171,19 @@ impl<S> Stream<S> {
     /// The stream has given a sign of life.
     pub(super) fn active(&self, now: Ticks) {
         self.common.facts.borrow_mut().bounds.active(now);
+    }
+
+    /// Why it may no longer go on: its caller does not say all of what it asks, or its agent does not answer.
+    pub(super) fn lateness(&self, compiled: &Compiled) -> Refusal {
+        let facts = self.common.facts.borrow();
+        let route = facts.route.and_then(|id| compiled.route(id));
+        // The request of a WebSocket never ends.
+        let ends = route.is_some_and(|route| route.protocol != Protocol::Websocket);
+        if ends && self.answered == Answered::Not && !facts.body.has_ended() {
+            Refusal::RequestTimeout
+        } else {
+            Refusal::AgentTimeout
+        }
     }
 
     /// True if it waits, or goes on, and may no longer.

@@ -717,6 +717,7 @@ fn each_request_counts_once_when_it_ends_by_what_became_of_it() {
         .gateway
         .on_request_body(StreamId(1), &world.host.io(StreamId(1)), 11, false);
     world.validated(StreamId(2), "GET", "/events", &[]);
+    world.body(StreamId(2), 0, true);
     world.validated(StreamId(3), "GET", "/events", &[]);
     world.answered(StreamId(3), &[(":status", "200")]);
     // Answered, by the agent and in its place; left before the answer.

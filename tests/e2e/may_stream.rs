@@ -99,6 +99,20 @@ async fn a_stream_outlives_the_timeout_of_its_route_and_anything_else_does_not()
     }
 }
 
+/// A caller that stops in the middle of its question is told so, and no agent is blamed.
+#[tokio::test]
+async fn a_question_that_stops_is_the_caller_s_fault() {
+    let world = world().await;
+    let mut upload = world.request("POST", NOTES).key("demo-premium").upload();
+    assert!(upload.write("half").await);
+
+    let refused = upload.answer().await;
+
+    assert_eq!(refused.refused(), (408, "request_timeout".to_owned()));
+    let logged = world.access_log(&refused).await;
+    assert_eq!(logged["details"], "waykeeper_request_timeout");
+}
+
 /// The time begins when the request is there: a slow caller takes none of the agent's.
 #[tokio::test]
 async fn a_caller_may_take_longer_for_its_question_than_the_agent_may_for_its_answer() {

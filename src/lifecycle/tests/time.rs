@@ -23,6 +23,7 @@ fn a_stream_that_falls_silent_is_ended_and_one_that_does_not_is_not() {
 fn an_agent_that_never_begins_to_answer_is_told_of_as_a_timeout() {
     let mut world = World::new();
     world.validated(STREAM, "GET", "/events", &[]);
+    world.body(STREAM, 0, true);
     for _ in 0..3 {
         world.tick();
     }
@@ -121,7 +122,10 @@ fn the_time_for_an_answer_begins_when_the_request_is_there() {
     (0..2).for_each(|_| world.tick());
     // A caller who stops in the middle of it is silent.
     assert_eq!(world.refusal(STREAM), None);
-    assert_eq!(world.refusal(StreamId(2)).as_deref(), Some("agent_timeout"));
+    assert_eq!(
+        world.refusal(StreamId(2)).as_deref(),
+        Some("request_timeout")
+    );
     world.tick();
     assert_eq!(world.refusal(STREAM).as_deref(), Some("agent_timeout"));
 }
