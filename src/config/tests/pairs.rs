@@ -33,9 +33,25 @@ fn named(place: &str) -> String {
         })
 }
 
+/// Whether a fault is told of a place, or of what is in it.
+fn is_of(fault: &str, place: &str) -> bool {
+    let rest = fault.strip_prefix(place);
+    rest.is_some_and(|rest| rest.starts_with(['.', '[', ':']))
+}
+
 /// What no field wants: a text that is no name, time, path or rate.
 fn wrong() -> Value {
     json!("\u{1}")
+}
+
+#[test]
+fn a_fault_is_of_a_place_and_not_of_one_whose_name_is_longer() {
+    for fault in ["agents: no", "agents.chat: no", "agents[0]: no"] {
+        assert!(is_of(fault, "agents"), "{fault}");
+    }
+    for fault in ["agents_see: no", "agents", "routes[1].agents: no"] {
+        assert!(!is_of(fault, "agents"), "{fault}");
+    }
 }
 
 #[test]
@@ -51,9 +67,9 @@ fn of_two_faults_none_hides_the_other() {
             }
             let told = faults(&with(once.clone(), other, wrong()));
             for place in [one, other] {
-                let begin = named(place);
-                if !told.iter().any(|fault| fault.starts_with(&begin)) {
-                    hidden.push(format!("{begin}: with {one} and {other}: {told:?}"));
+                let place = named(place);
+                if !told.iter().any(|fault| is_of(fault, &place)) {
+                    hidden.push(format!("{place}: with {one} and {other}: {told:?}"));
                 }
             }
         }
@@ -81,9 +97,9 @@ fn all_that_is_wrong_in_a_list_is_told() {
     ] {
         let told = faults(&with(reference(), place, two.clone()));
         for item in ["[0]", "[1]"] {
-            let begin = named(place) + item;
-            let is_told = told.iter().any(|fault| fault.starts_with(&begin));
-            assert!(is_told, "{begin}: {told:?}");
+            let item = named(place) + item;
+            let is_told = told.iter().any(|fault| is_of(fault, &item));
+            assert!(is_told, "{item}: {told:?}");
         }
     }
 }
