@@ -32,7 +32,7 @@ mod validator;
 pub use clients::MOST_ROLES;
 pub use document::Node;
 pub use fault::{Fault, Faults, Segment};
-pub use names::NONE;
+pub use names::{NONE, PROOF_LENGTHS};
 pub use policy::Policy;
 pub use reader::did_you_mean;
 pub use schema::schema;
@@ -56,8 +56,6 @@ const FIELDS: &[&str] = &[
     "tables",
 ];
 const TABLES_FIELDS: &[&str] = &["keys", "counters", "address_counters"];
-
-const EXPECTED_PROOF: &str = "expected a secret of 16 to 256 visible ASCII characters, in quotes; `openssl rand -hex 32` makes one";
 
 /// A table of fewer records is of no use; one of more does not fit into a process.
 const RECORDS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 24;
@@ -130,7 +128,10 @@ fn proof(spot: &Spot<'_>) -> Option<Sensitive<String>> {
     let secret = spot.is_text().then(|| spot.text()).flatten();
     let secret = secret.filter(|secret| names::is_proof(secret));
     if secret.is_none() {
-        spot.fault(EXPECTED_PROOF);
+        let (least, most) = (PROOF_LENGTHS.start(), PROOF_LENGTHS.end());
+        spot.fault(format!(
+            "expected a secret of {least} to {most} visible ASCII characters, in quotes; `openssl rand -hex 32` makes one"
+        ));
     }
     secret.map(|secret| Sensitive(secret.to_owned()))
 }

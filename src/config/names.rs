@@ -42,6 +42,9 @@ const NOT_FOR_CALLOUTS: [&str; 9] = [
     "upgrade",
 ];
 
+/// How many characters a proof has. What is shorter is no secret.
+pub const PROOF_LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
+
 /// What metrics say in place of a route or an agent that a request has not got to.
 pub const NONE: &str = "none";
 
@@ -56,11 +59,11 @@ pub(super) fn name(text: &str) -> Result<(), String> {
 
 /// An agent: a name that metrics can tell from none.
 pub(super) fn agent(text: &str) -> Result<(), String> {
-    some(text)?;
+    not_none(text)?;
     name(text)
 }
 
-fn some(text: &str) -> Result<(), String> {
+fn not_none(text: &str) -> Result<(), String> {
     if text == NONE {
         return Err(format!(
             "{} is what metrics say of requests that have none; choose another name",
@@ -72,7 +75,7 @@ fn some(text: &str) -> Result<(), String> {
 
 /// A route: it may be called by its prefix, so more is allowed than in other names.
 pub(super) fn route(text: &str) -> Result<(), String> {
-    some(text)?;
+    not_none(text)?;
     let legal = |byte: u8| byte.is_ascii_graphic() && !b";=\"\\,".contains(&byte);
     if (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(legal) {
         Ok(())
@@ -168,7 +171,7 @@ pub(super) fn header_value(text: &str) -> Result<(), String> {
 
 /// A secret that stands in a header: as long as nobody guesses, and what Envoy and YAML leave as it is.
 pub(super) fn is_proof(text: &str) -> bool {
-    (16..=256).contains(&text.len()) && header_value(text).is_ok()
+    PROOF_LENGTHS.contains(&text.len()) && header_value(text).is_ok()
 }
 
 /// The scheme of credentials, such as `Bearer`.

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::names::NONE;
+use super::names::{NONE, PROOF_LENGTHS};
 use crate::text::headers::TOKEN_MARKS;
 use crate::text::names::{LONGEST_NAME, NAME_MARKS};
 
@@ -60,7 +60,7 @@ pub fn schema() -> Value {
             "proof": {
                 "description": "A secret that goes with every request in x-waykeeper-proof, for Envoy's routes to demand and remove. \
                                 None unless written.",
-                "type": "string", "minLength": 16, "maxLength": 256, "pattern": "^[!-~][ -~]*[!-~]$",
+                "type": "string", "minLength": PROOF_LENGTHS.start(), "maxLength": PROOF_LENGTHS.end(), "pattern": "^[!-~][ -~]*[!-~]$",
             },
             "tables": {"$ref": "#/$defs/tables"},
         },

@@ -36,7 +36,7 @@ pub(super) fn each_field(
         told("ratelimit", &text);
     }
     if tell.openai {
-        told("x-ratelimit-limit-requests", &rule.most);
+        told("x-ratelimit-limit-requests", &rule.limit);
         told("x-ratelimit-remaining-requests", remaining);
         text.clear();
         write_compact(level.full, &mut text);
@@ -62,7 +62,7 @@ pub(super) fn policy(name: &str, rate: &Rate) -> String {
 
 /// What `x-ratelimit-limit-requests` says of a limit: no less than can ever remain, since clients reckon with the share that
 /// is left.
-pub(super) fn most(rate: &Rate) -> u64 {
+pub(super) fn limit(rate: &Rate) -> u64 {
     rate.quantity.max(rate.burst)
 }
 

@@ -71,7 +71,7 @@ struct Rule {
     name: String,
     gcra: Gcra,
     /// As the caller reads it in `x-ratelimit-limit-requests`.
-    most: String,
+    limit: String,
     /// As the caller reads it in `RateLimit-Policy`.
     policy: String,
     each: Each,
@@ -354,7 +354,7 @@ impl Rule {
         Self {
             name: name.clone(),
             gcra: Gcra::new(*rate),
-            most: headers::most(rate).to_string(),
+            limit: headers::limit(rate).to_string(),
             policy: headers::policy(name, rate),
             each: *each,
             home: match each {
