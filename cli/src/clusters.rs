@@ -17,7 +17,7 @@ pub(crate) struct Clusters {
 /// One of them.
 pub(crate) struct Cluster {
     pub(crate) name: String,
-    /// Of what bounds its retries, or of the cluster where nothing does.
+    /// The line of its thresholds, or of the cluster.
     pub(crate) line: usize,
     /// How many requests it takes at a time.
     pub(crate) requests: u64,

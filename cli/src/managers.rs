@@ -8,9 +8,11 @@ pub(crate) struct Manager {
     /// How many entries of x-forwarded-for it trusts beside the connection's own address; none where an extension decides.
     pub(crate) hops: Option<u64>,
     /// Where that is written, or the manager begins.
-    pub(crate) line: usize,
+    pub(crate) line_of_hops: usize,
     /// Whether it appends the connection's address to x-forwarded-for.
     pub(crate) appends: bool,
+    /// Where that is written, or the manager begins.
+    pub(crate) line_of_appends: usize,
 }
 
 /// All of them in a file.
@@ -32,17 +34,20 @@ fn look_into(value: &Value, found: &mut Vec<Manager>) {
 
 impl Manager {
     fn read(manager: &Value) -> Self {
-        let is_true = |name: &str| {
-            let flag = manager.get(name);
-            flag.is_some_and(|flag| flag.kind == Kind::Bool(true))
-        };
+        let (remote, skip) = (
+            manager.get("use_remote_address"),
+            manager.get("skip_xff_append"),
+        );
+        let is_true = |flag: &&Value| flag.kind == Kind::Bool(true);
+        let skips = skip.filter(is_true);
         let hops = manager.get("xff_num_trusted_hops");
         let extended = manager.get("original_ip_detection_extensions").is_some();
         let number = || hops.map_or(Some(0), |hops| hops.node().whole());
         Self {
             hops: number().filter(|_| !extended),
-            line: hops.unwrap_or(manager).line,
-            appends: is_true("use_remote_address") && !is_true("skip_xff_append"),
+            line_of_hops: hops.unwrap_or(manager).line,
+            appends: remote.filter(is_true).is_some() && skips.is_none(),
+            line_of_appends: skips.or(remote).unwrap_or(manager).line,
         }
     }
 }

@@ -99,7 +99,7 @@ impl fmt::Display for Summary<'_> {
         let asked = match &policy.clients.validator {
             Some(validator) => {
                 let (cluster, host) = (&validator.cluster, &validator.host);
-                let asked = format!("others asked of {cluster} as host {host}");
+                let asked = format!("others asked at cluster {cluster}, as host {host}");
                 match validator.remember.generation {
                     1 => asked,
                     raised => format!("{asked}, generation {raised}"),
@@ -169,7 +169,7 @@ impl fmt::Display for Waiting<'_> {
         if collects {
             write!(
                 formatter,
-                "\n    at most {} for the rest of their bodies",
+                "\n    at most {} by those that wait for their bodies",
                 memory(hold.collected)
             )?;
         }

@@ -271,14 +271,14 @@ impl Report<'_> {
             return Ok(());
         };
         for manager in managers {
-            let place = Line(file, manager.line);
             let other = |hops: &u64| usize::try_from(*hops) != Ok(trusted_hops);
             if let Some(hops) = manager.hops.filter(other) {
                 self.warning(
                     line_of(configuration, &["address", "trusted_hops"]),
                     format_args!(
-                        "address.trusted_hops: {trusted_hops} is not the xff_num_trusted_hops {hops} at {place}: limits count by \
-                         another entry of x-forwarded-for than Envoy takes for the caller"
+                        "address.trusted_hops: {trusted_hops} is not the xff_num_trusted_hops {hops} at {}: limits count by \
+                         another entry of x-forwarded-for than Envoy takes for the caller",
+                        Line(file, manager.line_of_hops),
                     ),
                 )?;
             }
@@ -286,8 +286,9 @@ impl Report<'_> {
                 self.warning(
                     line_of(configuration, &["address", "from"]),
                     format_args!(
-                        "address.from: at {place} Envoy appends nothing to x-forwarded-for (use_remote_address: true without \
-                         skip_xff_append does): callers whose own entry is the last choose by what they are counted"
+                        "address.from: at {} Envoy appends nothing to x-forwarded-for (use_remote_address: true without \
+                         skip_xff_append does): callers whose own entry is the last choose by what they are counted",
+                        Line(file, manager.line_of_appends),
                     ),
                 )?;
             }

@@ -121,7 +121,7 @@ fn a_good_document_is_summed_up() {
         "\
 FILE:1: good
   1 route, 1 agent, 0 plans, 0 limits
-  0 listed keys, others asked of auth as host auth
+  0 listed keys, others asked at cluster auth, as host auth
   memory in each Envoy process, whatever the traffic:
     65536 keys in 8192 cells, at most 32.0 MiB; room for 16144 in use
     262144 counters in 8192 cells, usually 10.2 MiB, at most 80.2 MiB
@@ -149,7 +149,7 @@ fn it_is_told_what_waiting_can_hold_where_anything_waits() {
     );
     assert_eq!(
         waiting(&collecting).as_deref(),
-        Some("    at most 1024.0 MiB for the rest of their bodies\n")
+        Some("    at most 1024.0 MiB by those that wait for their bodies\n")
     );
     let both = format!(
         "clients: {{hold: {{request: 64KiB, worker: 1MiB}}, validator: {{cluster: auth, path: /}}}}\n{rest}, collect_body: true}}]"
@@ -157,7 +157,7 @@ fn it_is_told_what_waiting_can_hold_where_anything_waits() {
     assert_eq!(
         waiting(&both).as_deref(),
         Some(
-            "    at most 1.0 MiB for the validator, 64.0 KiB of each\n    at most 512.0 MiB for the rest of their bodies\n"
+            "    at most 1.0 MiB for the validator, 64.0 KiB of each\n    at most 512.0 MiB by those that wait for their bodies\n"
         )
     );
 }
@@ -177,14 +177,20 @@ fn where_addresses_are_read_is_compared_with_envoys() {
         let (envoy, own) = (files.path("envoy.yaml"), files.path("own.yaml"));
         let run = waykeeper(&["check", &own, "--envoy", &envoy], b"");
         assert_eq!(run.status, 0, "{}", run.errors);
+        let text = std::fs::read_to_string(&envoy).unwrap();
         let told = run.errors.lines().filter_map(|line| {
             let (_, told) = line.split_once("warning: ")?;
-            Some(told.split(" at ").next()?.to_owned())
+            let (told, place) = told.split_once(&format!(" at {envoy}:"))?;
+            let number: String = place.chars().take_while(char::is_ascii_digit).collect();
+            let line = text.lines().nth(number.parse::<usize>().unwrap() - 1);
+            Some((told.to_owned(), line.unwrap().trim().to_owned()))
         });
         told.collect::<Vec<_>>()
     };
+    let at = |told: &str, line: &str| vec![(told.to_owned(), line.to_owned())];
     let forwarded = |hops: u32| format!("address: {{from: x-forwarded-for, trusted_hops: {hops}}}");
-    let none: [&str; 0] = [];
+    let none = Vec::new();
+    let begins = "\"@type\": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
     // Envoy is asked, or reads the same entry.
     assert_eq!(check(&reference, ""), none);
@@ -194,31 +200,41 @@ fn where_addresses_are_read_is_compared_with_envoys() {
     assert_eq!(check(&one, &forwarded(1)), none);
     assert_eq!(
         check(&reference, &forwarded(1)),
-        ["address.trusted_hops: 1 is not the xff_num_trusted_hops 0"]
+        at(
+            "address.trusted_hops: 1 is not the xff_num_trusted_hops 0",
+            hops
+        )
     );
     let unwritten = reference.replace(hops, "");
     assert_eq!(
         check(&unwritten, &forwarded(2)),
-        ["address.trusted_hops: 2 is not the xff_num_trusted_hops 0"]
+        at(
+            "address.trusted_hops: 2 is not the xff_num_trusted_hops 0",
+            begins
+        )
     );
     assert_eq!(
         check(&one, "address: {from: x-forwarded-for}"),
-        ["address.trusted_hops: 0 is not the xff_num_trusted_hops 1"]
+        at(
+            "address.trusted_hops: 0 is not the xff_num_trusted_hops 1",
+            "xff_num_trusted_hops: 1"
+        )
     );
     // An extension finds the address by rules of its own.
     let extended = reference.replace(hops, "original_ip_detection_extensions: []");
     assert_eq!(check(&extended, &forwarded(1)), none);
     // Nothing is appended.
-    for silent in ["", "skip_xff_append: true"] {
+    let skip = "skip_xff_append: true";
+    for (silent, line) in [
+        ("", begins),
+        (skip, skip),
+        ("use_remote_address: false", "use_remote_address: false"),
+    ] {
         let silent = reference.replace(remote, silent);
-        let told = check(&silent, &forwarded(0));
-        assert_eq!(told, ["address.from:"]);
+        assert_eq!(check(&silent, &forwarded(0)), at("address.from:", line));
     }
-    let both = reference.replace(
-        remote,
-        &format!("{remote}\n                skip_xff_append: true"),
-    );
-    assert_eq!(check(&both, &forwarded(0)), ["address.from:"]);
+    let both = reference.replace(remote, &format!("{remote}\n                {skip}"));
+    assert_eq!(check(&both, &forwarded(0)), at("address.from:", skip));
     assert_eq!(check(&both, "address: {from: envoy}"), none);
 }
 
@@ -233,7 +249,7 @@ fn a_raised_generation_is_told_and_one_that_is_none_is_a_fault() {
     let none = check(&document("0"), &[]);
 
     assert_good(&raised);
-    let told = "  0 listed keys, others asked of auth as host auth, generation 2\n";
+    let told = "  0 listed keys, others asked at cluster auth, as host auth, generation 2\n";
     assert!(raised.output.contains(told), "{}", raised.output);
     let told = "FILE:2: clients.validator.remember.generation: expected a whole number from 1 to ";
     assert_eq!(none.status, 1);
