@@ -2,20 +2,19 @@
 
 mod envoy;
 
-use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use waykeeper::config::{self, Faults, Node, Policy};
+use waykeeper::config::{Faults, Policy};
 
 use crate::Outcome;
 use crate::clusters::Clusters;
-use crate::find::{self, Configuration};
+use crate::find::{self, Configuration, Found};
 use crate::managers::{self, Manager};
-use crate::proof::Services;
+use crate::proof::Proofs;
 use crate::routes::{self, Undecided};
 use crate::summary::{self, Summary};
 use crate::target::{self, Target};
@@ -47,6 +46,15 @@ struct Envoy {
     file: String,
 }
 
+/// A file whose configurations are looked at.
+struct File<'d> {
+    name: &'d str,
+    documents: &'d [Value],
+    found: Found<'d>,
+    /// What the filter makes of each configuration that was found.
+    read: Vec<Result<Policy, Faults>>,
+}
+
 /// What is said of one file.
 struct Report<'f> {
     file: &'f str,
@@ -73,25 +81,30 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             }
         }
     };
-    let mut files = Vec::new();
+    let mut parsed = Vec::new();
     for file in &arguments.files {
         let name = name_of(file);
         let mut report = Report::of(&name, &mut output, &mut errors);
         match report.documents(file)? {
-            Ok(documents) => files.push((name, documents)),
+            Ok(documents) => parsed.push((name, documents)),
             Err(bad) => outcome = outcome.max(bad),
         }
     }
-    let services = Services::of(&files, arguments.target);
-    for (name, documents) in &files {
-        let mut report = Report::of(name, &mut output, &mut errors);
-        let routes = services.routes(documents);
+    let files = parsed
+        .iter()
+        .map(|(name, documents)| File::of(name, documents));
+    let files: Vec<_> = files.collect();
+    let read = files.iter().flat_map(|file| &file.read);
+    let proofs = Proofs::of(read, arguments.target);
+    for file in &files {
+        let mut report = Report::of(file.name, &mut output, &mut errors);
+        let routes = proofs.routes(file.documents);
         // A file of nothing but these routes, beside the one of their configuration.
-        if routes.is_empty() || !find::configurations(documents).configurations.is_empty() {
-            let of_file = report.check(documents, envoy.as_ref(), arguments.target)?;
+        if routes.is_empty() || !file.found.configurations.is_empty() {
+            let of_file = report.check(file, envoy.as_ref(), arguments.target)?;
             outcome = outcome.max(of_file);
         }
-        for (line, message) in services.faults(&routes) {
+        for (line, message) in proofs.faults(&routes) {
             report.fault(line, message)?;
             outcome = outcome.max(Outcome::Faulty);
         }
@@ -116,22 +129,17 @@ fn text_of(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Where a field of a configuration stands.
-fn line_of(configuration: &Configuration<'_>, path: &[&str]) -> usize {
-    match configuration {
-        Configuration::Fields(value) => value.line_of(path),
-        Configuration::Json(_, line) => *line,
-    }
-}
+// === impl File ===
 
-/// A configuration as it is written; nothing, if it is JSON that is none.
-fn written<'v>(configuration: &Configuration<'v>) -> Cow<'v, Value> {
-    match configuration {
-        Configuration::Fields(value) => Cow::Borrowed(value),
-        Configuration::Json(text, _) => {
-            let mut documents = yaml::parse(text).unwrap_or_default();
-            let document = documents.pop().unwrap_or_else(|| Node::Null.into());
-            Cow::Owned(document)
+impl<'d> File<'d> {
+    fn of(name: &'d str, documents: &'d [Value]) -> Self {
+        let found = find::configurations(documents);
+        let read = found.configurations.iter().map(Configuration::read);
+        Self {
+            name,
+            documents,
+            read: read.collect(),
+            found,
         }
     }
 }
@@ -183,11 +191,13 @@ impl<'f> Report<'f> {
     /// Checks all configurations of a file.
     fn check(
         &mut self,
-        documents: &[Value],
+        file: &File<'_>,
         envoy: Option<&Envoy>,
         target: Target,
     ) -> io::Result<Outcome> {
-        let found = find::configurations(documents);
+        let File {
+            documents, found, ..
+        } = file;
         for (line, message) in &found.faults {
             self.fault(*line, message)?;
         }
@@ -197,12 +207,12 @@ impl<'f> Report<'f> {
         self.check_routes(documents)?;
         let undecided = routes::undecided(documents);
         let managers = managers::managers(documents);
-        for configuration in &found.configurations {
-            if let Some(policy) = self.check_configuration(configuration, envoy, target)? {
-                let file = self.file;
-                self.check_undecided(&policy, &undecided, file, configuration)?;
-                self.check_addresses(&policy, &managers, file, configuration)?;
-                self.check_bodies(&policy, documents)?;
+        for (configuration, read) in found.configurations.iter().zip(&file.read) {
+            self.check_configuration(configuration, read.as_ref(), envoy, target)?;
+            if let Ok(policy) = read {
+                self.check_undecided(policy, &undecided, file.name, configuration)?;
+                self.check_addresses(policy, &managers, file.name, configuration)?;
+                self.check_bodies(policy, documents)?;
             }
         }
         Ok(if self.faults > 0 {
@@ -220,49 +230,44 @@ impl<'f> Report<'f> {
         Ok(())
     }
 
-    /// Checks one configuration; `None` if it has faults of its own.
+    /// Checks one configuration, and what the filter makes of it.
     fn check_configuration(
         &mut self,
         configuration: &Configuration<'_>,
+        read: Result<&Policy, &Faults>,
         envoy: Option<&Envoy>,
         target: Target,
-    ) -> io::Result<Option<Policy>> {
-        let read = match configuration {
-            Configuration::Fields(value) => config::read_node(&value.node()),
-            Configuration::Json(text, _) => config::load(text.as_bytes()),
-        };
+    ) -> io::Result<()> {
         if let Configuration::Fields(value) = configuration {
-            let proof = value.get("proof").filter(|proof| proof.doubt.is_some());
-            for (line, doubt) in value.doubts() {
+            for doubt in value.doubts() {
                 // A doubt shows what it is about.
-                match proof {
-                    Some(proof) if proof.line == line => {
-                        self.warning(line, "some readers of YAML take the proof for something else; put it in quotes")?;
-                    }
-                    _ => self.warning(line, doubt)?,
-                }
+                let text = if doubt.field == Some("proof") {
+                    "some readers of YAML take the proof for something else; put it in quotes"
+                } else {
+                    doubt.text
+                };
+                self.warning(doubt.line, text)?;
             }
         }
         let before = self.faults;
-        if let Err(faults) = &read {
+        if let Err(faults) = read {
             self.tell(faults, configuration)?;
         }
         if let Some(envoy) = envoy {
-            let written = written(configuration);
-            self.check_clusters(&written, read.as_ref().err(), envoy, configuration)?;
+            self.check_clusters(read.err(), envoy, configuration)?;
         }
         let Ok(policy) = read else {
-            return Ok(None);
+            return Ok(());
         };
-        for message in target::faults(target, &policy) {
+        for message in target::faults(target, policy) {
             self.fault(configuration.line(), &message)?;
         }
         if let Some(envoy) = envoy {
-            self.check_retries(&policy, envoy, configuration)?;
-            self.check_undecided(&policy, &envoy.undecided, &envoy.file, configuration)?;
-            self.check_addresses(&policy, &envoy.managers, &envoy.file, configuration)?;
+            self.check_retries(policy, envoy, configuration)?;
+            self.check_undecided(policy, &envoy.undecided, &envoy.file, configuration)?;
+            self.check_addresses(policy, &envoy.managers, &envoy.file, configuration)?;
         }
-        for message in summary::doubts(&policy) {
+        for message in summary::doubts(policy) {
             self.warning(configuration.line(), &message)?;
         }
         if self.faults == before {
@@ -270,10 +275,10 @@ impl<'f> Report<'f> {
                 self.output,
                 "{}: good\n{}",
                 Line(self.file, configuration.line()),
-                Summary(&policy)
+                Summary(policy)
             )?;
         }
-        Ok(Some(policy))
+        Ok(())
     }
 
     fn tell(&mut self, faults: &Faults, configuration: &Configuration<'_>) -> io::Result<()> {

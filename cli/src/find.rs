@@ -1,7 +1,11 @@
 //! Finding Waykeeper's configurations in a file: the bare document, or Envoy's and Istio's files that hold it. Other
 //! Wasm filters in the same file are none of our business and are left alone.
 
-use crate::yaml::{Kind, Value};
+use std::borrow::Cow;
+
+use waykeeper::config::{self, Faults, Node, Policy};
+
+use crate::yaml::{self, Kind, Value};
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -167,7 +171,35 @@ impl<'v> Found<'v> {
 
 // === impl Configuration ===
 
-impl Configuration<'_> {
+impl<'v> Configuration<'v> {
+    /// What the filter makes of it.
+    pub(crate) fn read(&self) -> Result<Policy, Faults> {
+        match self {
+            Configuration::Fields(value) => config::read_node(&value.node()),
+            Configuration::Json(text, _) => config::load(text.as_bytes()),
+        }
+    }
+
+    /// It as it is written; nothing, if it is JSON that is none.
+    pub(crate) fn written(&self) -> Cow<'v, Value> {
+        match self {
+            Configuration::Fields(value) => Cow::Borrowed(value),
+            Configuration::Json(text, _) => {
+                let mut documents = yaml::parse(text).unwrap_or_default();
+                let document = documents.pop().unwrap_or_else(|| Node::Null.into());
+                Cow::Owned(document)
+            }
+        }
+    }
+
+    /// Where a field of it stands.
+    pub(crate) fn line_of(&self, path: &[&str]) -> usize {
+        match self {
+            Configuration::Fields(value) => value.line_of(path),
+            Configuration::Json(_, line) => *line,
+        }
+    }
+
     /// Where it begins.
     pub(crate) fn line(&self) -> usize {
         match self {

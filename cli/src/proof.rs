@@ -2,37 +2,38 @@
 //! either may be there without the other: so a route that reads the agent out of a header demands the configuration's proof
 //! beside it. Nothing that is said here shows a proof.
 
-use waykeeper::config;
+use waykeeper::config::{Faults, PROOF_LENGTHS, Policy};
 use waykeeper::routing::{CLUSTER, PROOF};
 
-use crate::find::{self, Configuration};
 use crate::target::Target;
-use crate::yaml::Value;
+use crate::yaml::{Kind, Value};
 
-/// What is shorter than any proof is no secret.
-const SHORTEST: usize = 16;
-
-/// What the VirtualServices of all files are held against.
-pub(crate) struct Services {
+/// What the routes of all files are held against.
+pub(crate) struct Proofs {
     /// Those of all configurations.
-    proofs: Vec<String>,
-    /// Whether they are looked at: a WasmPlugin's routes stand there, and its configuration is among the files.
+    known: Vec<String>,
+    /// Whether routes are looked at: a WasmPlugin's stand in VirtualServices, and its configuration is among the files.
     wanted: bool,
 }
 
-impl Services {
-    pub(crate) fn of(files: &[(String, Vec<Value>)], target: Target) -> Self {
-        let found = files
-            .iter()
-            .flat_map(|(_, documents)| find::configurations(documents).configurations);
-        let configurations: Vec<_> = found.filter(|_| target == Target::Wasmplugin).collect();
+impl Proofs {
+    /// Those of all configurations, as the filter reads them.
+    pub(crate) fn of<'r>(
+        read: impl Iterator<Item = &'r Result<Policy, Faults>>,
+        target: Target,
+    ) -> Self {
+        let read: Vec<_> = read.filter(|_| target == Target::Wasmplugin).collect();
+        let known = read.iter().filter_map(|read| {
+            let proof = read.as_ref().ok()?.proof.as_ref();
+            proof.map(|proof| proof.0.clone())
+        });
         Self {
-            proofs: configurations.iter().filter_map(proof_of).collect(),
-            wanted: !configurations.is_empty(),
+            known: known.collect(),
+            wanted: !read.is_empty(),
         }
     }
 
-    /// The routes of a file that read the agent out of the filter's header.
+    /// The routes of a file that lead on, of VirtualServices in which one reads the agent out of the filter's header.
     pub(crate) fn routes<'v>(&self, documents: &'v [Value]) -> Vec<&'v Value> {
         let mut routes = Vec::new();
         for document in documents.iter().filter(|_| self.wanted) {
@@ -43,45 +44,68 @@ impl Services {
 
     /// What is wrong with such routes, with its line.
     pub(crate) fn faults(&self, routes: &[&Value]) -> Vec<(usize, String)> {
-        let faults = routes.iter().map(|route| faults_of(route, &self.proofs));
+        let faults = routes.iter().map(|route| faults_of(route, &self.known));
         faults.flatten().collect()
     }
-}
-
-fn proof_of(configuration: &Configuration<'_>) -> Option<String> {
-    let policy = match configuration {
-        Configuration::Fields(value) => config::read_node(&value.node()),
-        Configuration::Json(text, _) => config::load(text.as_bytes()),
-    };
-    policy.ok()?.proof.map(|proof| proof.0)
 }
 
 fn collect<'v>(value: &'v Value, routes: &mut Vec<&'v Value>) {
     if value.get("kind").and_then(Value::text) == Some("VirtualService") {
         let http = value.get("spec").and_then(|spec| spec.get("http"));
-        let of_us = |route: &&Value| matches(route).next().is_some();
-        routes.extend(http.into_iter().flat_map(Value::items).filter(of_us));
+        let http = http.map_or(&[][..], Value::items);
+        let of_us = |route: &Value| {
+            matches(route)
+                .iter()
+                .any(|it| header(it, CLUSTER).is_some())
+        };
+        if http.iter().any(of_us) {
+            routes.extend(http.iter().filter(|route| leads_on(route)));
+        }
     } else {
         value.parts().for_each(|part| collect(part, routes));
     }
 }
 
-/// The matches of a route that read the agent out of the filter's header. One of them is enough for a request.
-fn matches(route: &Value) -> impl Iterator<Item = &Value> {
-    let all = route.get("match").into_iter().flat_map(Value::items);
-    all.filter(|one| header(one, CLUSTER).is_some())
+/// Whether requests go on from a route to some destination, in place of being answered.
+fn leads_on(route: &Value) -> bool {
+    let written = |field: &&str| {
+        let value = route.get(field);
+        value.is_some_and(|value| value.kind != Kind::Null)
+    };
+    !["directResponse", "redirect"].iter().any(written)
 }
 
+/// One of them is enough for a request; where there is none, it takes every request.
+fn matches(route: &Value) -> &[Value] {
+    route.get("match").map_or(&[], Value::items)
+}
+
+/// A header's condition, in whatever case the name is written: Envoy makes it lower case.
 fn header<'v>(one: &'v Value, name: &str) -> Option<&'v Value> {
-    one.get("headers")?.get(name)
+    let mut headers = one.get("headers")?.entries().iter();
+    let found = headers.find(|entry| entry.name.eq_ignore_ascii_case(name));
+    found.map(|entry| &entry.value)
 }
 
 fn faults_of(route: &Value, proofs: &[String]) -> Vec<(usize, String)> {
     let mut faults = Vec::new();
     let mut current = proofs.is_empty();
+    if matches(route).is_empty() {
+        let what = format!(
+            "everybody takes this route once the filter is not there: demand {CLUSTER} and {PROOF}"
+        );
+        faults.push((route.line, what));
+    }
     for one in matches(route) {
         let demanded = header(one, PROOF).and_then(|it| it.get("exact")?.text());
         match demanded {
+            _ if header(one, CLUSTER).is_none() => faults.push((
+                one.line,
+                format!(
+                    "whoever meets this match takes the route once the filter is not there: demand {CLUSTER} and {PROOF} in \
+                     each match"
+                ),
+            )),
             None => faults.push((
                 one.line,
                 format!(
@@ -90,11 +114,10 @@ fn faults_of(route: &Value, proofs: &[String]) -> Vec<(usize, String)> {
                 ),
             )),
             Some(proof) if proofs.iter().any(|it| it == proof) => current = true,
-            Some(proof) if proof.len() < SHORTEST => faults.push((
+            Some(proof) if proof.len() < *PROOF_LENGTHS.start() => faults.push((
                 one.line,
-                format!(
-                    "what {PROOF} must be is too short for a secret; check what `kubectl kustomize` makes of the files"
-                ),
+                "the proof that this route demands is too short; check what `kubectl kustomize` makes of the files"
+                    .to_owned(),
             )),
             // An old or a coming one, while it is changed.
             Some(_) => {}
@@ -102,7 +125,7 @@ fn faults_of(route: &Value, proofs: &[String]) -> Vec<(usize, String)> {
     }
     if !current && faults.is_empty() {
         let what = format!(
-            "no request takes this route: {PROOF} must be another than the configuration's proof"
+            "no request takes this route: it demands another {PROOF} than the configuration sends"
         );
         faults.push((route.line, what));
     }
@@ -119,7 +142,10 @@ fn removes(route: &Value) -> bool {
         let request = part.get("headers").and_then(|it| it.get("request"));
         let removed = request.and_then(|it| it.get("remove"));
         let mut names = removed.into_iter().flat_map(Value::items);
-        names.any(|name| name.text() == Some(PROOF))
+        names.any(|name| {
+            name.text()
+                .is_some_and(|name| name.eq_ignore_ascii_case(PROOF))
+        })
     };
     let destinations = route.get("route").map_or(&[][..], Value::items);
     named(route) || (!destinations.is_empty() && destinations.iter().all(named))

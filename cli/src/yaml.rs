@@ -45,6 +45,15 @@ pub(crate) struct Entry {
     pub(crate) value: Value,
 }
 
+/// What other readers of YAML may take something in a value for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Doubt<'v> {
+    pub(crate) line: usize,
+    /// The field of that value in which it stands.
+    pub(crate) field: Option<&'v str>,
+    pub(crate) text: &'v str,
+}
+
 /// Why a file is no YAML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Broken {
@@ -214,6 +223,18 @@ fn size(value: &Value) -> usize {
     }
 }
 
+// === impl Doubt ===
+
+impl<'v> Doubt<'v> {
+    fn of(line: usize, text: Option<&'v str>) -> Option<Self> {
+        text.map(|text| Self {
+            line,
+            field: None,
+            text,
+        })
+    }
+}
+
 // === impl Value ===
 
 impl From<Node> for Value {
@@ -330,18 +351,21 @@ impl Value {
         line
     }
 
-    /// Every doubt in it, with its line.
-    pub(crate) fn doubts(&self) -> Vec<(usize, &str)> {
-        let mut doubts: Vec<_> = self
-            .doubt
-            .as_deref()
-            .map(|doubt| (self.line, doubt))
+    /// Every doubt in it.
+    pub(crate) fn doubts(&self) -> Vec<Doubt<'_>> {
+        let mut doubts: Vec<_> = Doubt::of(self.line, self.doubt.as_deref())
             .into_iter()
             .collect();
-        doubts.extend(self.items().iter().flat_map(Value::doubts));
+        let of_items = self.items().iter().flat_map(Value::doubts);
+        doubts.extend(of_items.map(|doubt| Doubt {
+            field: None,
+            ..doubt
+        }));
         for entry in self.entries() {
-            doubts.extend(entry.doubt.as_deref().map(|doubt| (entry.line, doubt)));
-            doubts.extend(entry.value.doubts());
+            doubts.extend(Doubt::of(entry.line, entry.doubt.as_deref()));
+            let field = Some(entry.name.as_str());
+            let inside = entry.value.doubts().into_iter();
+            doubts.extend(inside.map(|doubt| Doubt { field, ..doubt }));
         }
         doubts
     }

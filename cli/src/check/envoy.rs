@@ -6,7 +6,7 @@ use std::time::Duration;
 use waykeeper::config::policy::{AddressSource, Route};
 use waykeeper::config::{self, Fault, Faults, Node, Policy, Segment};
 
-use super::{Envoy, Line, Report, line_of};
+use super::{Envoy, Line, Report};
 use crate::find::Configuration;
 use crate::managers::Manager;
 use crate::routes::Undecided;
@@ -107,7 +107,7 @@ impl Report<'_> {
             return Ok(());
         };
         let path = ["clients", "validator", "timeout"];
-        let line = line_of(configuration, &path);
+        let line = configuration.line_of(&path);
         let place = Line(file, undecided.line);
         match undecided.idle_timeout {
             None => self.warning(
@@ -168,7 +168,7 @@ impl Report<'_> {
         let held = policy.clients.hold.request;
         if policy.clients.validator.is_some() && held < buffer.saturating_mul(2) {
             self.warning(
-                line_of(configuration, &["clients", "hold", "request"]),
+                configuration.line_of(&["clients", "hold", "request"]),
                 format_args!(
                     "clients.hold.request: {} is less than twice the request_body_buffer_limit {shown} at {place}: larger \
                      bodies are refused with 413 while the validator is asked, in place of waiting",
@@ -192,23 +192,23 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// Looks for every cluster that a document names, whatever else is wrong with it; where `faults` say that a name is none,
+    /// Looks for every cluster that a configuration names, whatever else is wrong with it; where `faults` say that a name is none,
     /// that is enough.
     pub(super) fn check_clusters(
         &mut self,
-        document: &Value,
         faults: Option<&Faults>,
         envoy: &Envoy,
         configuration: &Configuration<'_>,
     ) -> io::Result<()> {
-        let mut missing: Vec<(usize, String)> = clusters_of(document)
+        let document = configuration.written();
+        let mut missing: Vec<(usize, String)> = clusters_of(&document)
             .into_iter()
             .filter(|(path, cluster)| {
                 envoy.clusters.get(cluster).is_none() && !is_told(faults, path)
             })
             .map(|(path, cluster)| {
                 let near = config::did_you_mean(cluster, envoy.clusters.names());
-                let line = line_of(configuration, &path);
+                let line = configuration.line_of(&path);
                 (
                     line,
                     format!(
@@ -245,7 +245,7 @@ impl Report<'_> {
         };
         let path = ["clients", "validator", "cluster"];
         self.warning(
-            line_of(configuration, &path),
+            configuration.line_of(&path),
             format_args!(
                 "{}: {}: of {} requests that {:?} takes at a time only {} may be retries: when the validator closes \
                  connections, more questions than that fail; write max_retries: {} into the circuit_breakers",
@@ -274,7 +274,7 @@ impl Report<'_> {
             let other = |hops: &u64| usize::try_from(*hops) != Ok(trusted_hops);
             if let Some(hops) = manager.hops.filter(other) {
                 self.warning(
-                    line_of(configuration, &["address", "trusted_hops"]),
+                    configuration.line_of(&["address", "trusted_hops"]),
                     format_args!(
                         "address.trusted_hops: {trusted_hops} is not the xff_num_trusted_hops {hops} at {}: limits count by \
                          another entry of x-forwarded-for than Envoy takes for the caller",
@@ -284,7 +284,7 @@ impl Report<'_> {
             }
             if !manager.appends {
                 self.warning(
-                    line_of(configuration, &["address", "from"]),
+                    configuration.line_of(&["address", "from"]),
                     format_args!(
                         "address.from: at {} Envoy appends nothing to x-forwarded-for (use_remote_address: true without \
                          skip_xff_append does): callers whose own entry is the last choose by what they are counted",

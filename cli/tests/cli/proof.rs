@@ -68,8 +68,7 @@ fn the_manifests_as_they_are_shipped_are_no_configuration_yet() {
     assert_eq!(
         told(&run),
         [
-            "service: what x-waykeeper-proof must be is too short for a secret; check what `kubectl kustomize` makes of \
-             the files",
+            "service: the proof that this route demands is too short; check what `kubectl kustomize` makes of the files",
             "plugin: proof: expected a secret of 16 to 256 visible ASCII characters, in quotes; `openssl rand -hex 32` \
              makes one",
         ]
@@ -110,7 +109,7 @@ fn each_route_must_demand_the_proof_and_take_it_away() {
     assert_eq!(
         check(service.replacen(PROOF, "another-proof-of-the-tests", 1)),
         [
-            "service: no request takes this route: x-waykeeper-proof must be another than the configuration's proof"
+            "service: no request takes this route: it demands another x-waykeeper-proof than the configuration sends"
         ]
     );
     let kept = service.replacen(
@@ -122,6 +121,62 @@ fn each_route_must_demand_the_proof_and_take_it_away() {
         check(kept),
         ["service: the agent is shown the proof: name x-waykeeper-proof in headers.request.remove"]
     );
+}
+
+/// One match is enough for a request, and so is one route.
+#[test]
+fn no_other_match_and_no_other_route_leads_past_the_proof() {
+    let [plugin, service] = manifests();
+    let demand = format!("            x-waykeeper-proof: {{exact: {PROOF}}}\n");
+    let last = "    - name: not-decided\n";
+    assert!(service.contains(last));
+    let check = |service: String| {
+        let run = check(&[plugin.clone(), service]);
+        assert_eq!(run.status, i32::from(!run.errors.is_empty()));
+        told(&run)
+    };
+    let open = "service: whoever meets this match takes the route once the filter is not there: demand x-waykeeper-cluster \
+                and x-waykeeper-proof in each match";
+    for other in [
+        "{uri: {prefix: /x}}",
+        "{}",
+        "{headers: {x-waykeeper-kind: {exact: sse}}}",
+        &format!("{{headers: {{x-waykeeper-proof: {{exact: {PROOF}}}}}}}"),
+        &format!(
+            "{{withoutHeaders: {{x-waykeeper-cluster: {{exact: a}}, x-waykeeper-proof: {{exact: {PROOF}}}}}}}"
+        ),
+    ] {
+        let service = service.replacen(&demand, &format!("{demand}        - {other}\n"), 1);
+        assert_eq!(check(service), [open], "{other}");
+    }
+
+    let remove = "headers: {request: {remove: [x-waykeeper-proof]}}";
+    let leads = format!("route: [{{destination: {{host: chat-gpu}}}}], {remove}");
+    let with = |route: &str| check(service.replace(last, &format!("    - {{{route}}}\n{last}")));
+    let everybody = "service: everybody takes this route once the filter is not there: demand x-waykeeper-cluster and \
+                     x-waykeeper-proof";
+    assert_eq!(with(&leads), [everybody]);
+    assert_eq!(with(&format!("match: [], {leads}")), [everybody]);
+    let delegates = format!("delegate: {{name: chat-gpu}}, {remove}");
+    assert_eq!(with(&delegates), [everybody]);
+    assert_eq!(
+        with(&format!("match: [{{uri: {{exact: /x}}}}], {leads}")),
+        [open]
+    );
+    // What leads nowhere may be for all.
+    for answer in [
+        "directResponse: {status: 404}",
+        "redirect: {uri: /elsewhere}",
+    ] {
+        assert_eq!(
+            with(&format!("match: [{{uri: {{prefix: /x}}}}], {answer}")),
+            [""; 0]
+        );
+    }
+    // Names of headers are written in either case.
+    let capitals = service.replacen("x-waykeeper-cluster: ", "X-Waykeeper-Cluster: ", 1);
+    assert_eq!(check(capitals.replacen(&demand, "", 1)).len(), 1);
+    assert_eq!(check(capitals), [""; 0]);
 }
 
 #[test]
@@ -150,6 +205,40 @@ fn a_proof_that_is_no_text_is_not_shown_either() {
         let warning =
             "warning: some readers of YAML take the proof for something else; put it in quotes";
         assert!(run.errors.contains(warning), "{}", run.errors);
+        assert!(!(run.output + &run.errors).contains(number));
+    }
+}
+
+/// In flow style many values stand in one line.
+#[test]
+fn a_proof_in_doubt_hides_no_other_doubt() {
+    let number = "0123456701234567";
+    for (proof, warned) in [
+        (number, 1),
+        ("[0123456701234567]", 1),
+        ("0123456701234567, proof: 0123456701234567", 2),
+        ("{0123456701234567: yes}", 2),
+    ] {
+        let document = format!(
+            "{{clients: {{default_plan: no}}, plans: {{no: {{}}}}, proof: {proof}, agents: {{on: {{cluster: a}}}}, \
+             routes: [{{prefix: /, agents: [on], auth_required: off}}]}}"
+        );
+        let run = waykeeper(&["check", "-"], document.as_bytes());
+        let warnings: Vec<_> = run
+            .errors
+            .lines()
+            .filter_map(|line| line.strip_prefix("standard input:1: warning: "))
+            .collect();
+        let of_proof = "some readers of YAML take the proof for something else; put it in quotes";
+        let (of_proof, others): (Vec<&str>, Vec<&str>) =
+            warnings.iter().partition(|warning| **warning == of_proof);
+        assert_eq!(of_proof.len(), warned, "{}", run.errors);
+        for word in ["no", "on", "off"] {
+            let of_word = others
+                .iter()
+                .filter(|it| it.starts_with(&format!("`{word}` is ")));
+            assert!(of_word.count() > 0, "{word}: {}", run.errors);
+        }
         assert!(!(run.output + &run.errors).contains(number));
     }
 }
