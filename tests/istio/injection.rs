@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::manifests::{Manifests, folder, read};
+use crate::manifests::{Manifests, folder, list, read, text};
 
 const PROXY: &str = "istio-proxy";
 const NATIVE: &str = "sidecar.istio.io/nativeSidecar";
@@ -13,7 +13,10 @@ const NATIVE: &str = "sidecar.istio.io/nativeSidecar";
 /// The containers of a pod with those that the injector adds, each with whether others wait until it has ended.
 fn injected(template: &Value) -> Vec<(bool, Value)> {
     let (annotations, pod) = (&template["metadata"]["annotations"], &template["spec"]);
-    let (mut init, mut main) = (list(&pod["initContainers"]), list(&pod["containers"]));
+    let (mut init, mut main) = (
+        list(&pod["initContainers"]).to_vec(),
+        list(&pod["containers"]).to_vec(),
+    );
     // The pod's own words about istio-proxy go into the one that is injected.
     let place = main.iter().position(|it| it["name"] == PROXY);
     let mut proxy = place.map_or_else(|| json!({"name": PROXY}), |place| main.remove(place));
@@ -50,16 +53,17 @@ fn injected(template: &Value) -> Vec<(bool, Value)> {
 fn found_by_proxy(template: &Value) -> BTreeSet<String> {
     let volumes = list(&template["spec"]["volumes"]);
     // What is in a volume: nothing yet in an empty one.
-    let mut files: BTreeSet<(String, String)> = BTreeSet::new();
-    for volume in &volumes {
+    let mut files: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for volume in volumes {
         if !volume["configMap"].is_null() {
-            files.insert((text(&volume["name"]), "waykeeper.wasm".to_owned()));
+            files.insert((text(&volume["name"]), "waykeeper.wasm"));
         }
         if !volume["image"].is_null() {
-            files.insert((text(&volume["name"]), "plugin.wasm".to_owned()));
+            files.insert((text(&volume["name"]), "plugin.wasm"));
         }
     }
-    for (ends_first, container) in injected(template) {
+    let containers = injected(template);
+    for (ends_first, container) in &containers {
         for mount in list(&container["volumeMounts"]) {
             let (volume, path) = (text(&mount["name"]), text(&mount["mountPath"]));
             if container["name"] == PROXY {
@@ -69,11 +73,11 @@ fn found_by_proxy(template: &Value) -> BTreeSet<String> {
                     .collect();
             }
             let command = list(&container["command"]);
-            if let ([copy, _, target], true) = (command.as_slice(), ends_first)
+            if let ([copy, _, target], true) = (command, *ends_first)
                 && copy == "cp"
                 && let Some(file) = text(target).strip_prefix(&format!("{path}/"))
             {
-                files.insert((volume, file.to_owned()));
+                files.insert((volume, file));
             }
         }
     }
@@ -96,15 +100,8 @@ fn module(kustomization: &str, name: &str) -> String {
         .iter()
         .find(|it| it["applyTo"] == "EXTENSION_CONFIG");
     let value = &of_kind.expect("an extension configuration")["patch"]["value"];
-    text(&value["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"])
-}
-
-fn list(value: &Value) -> Vec<Value> {
-    value.as_array().cloned().unwrap_or_default()
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().expect("it is text").to_owned()
+    let code = &value["typed_config"]["config"]["vm_config"]["code"];
+    text(&code["local"]["filename"]).to_owned()
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::harness::needed;
+
 /// All manifests of one kustomization.
 pub(crate) struct Manifests(Vec<Value>);
 
@@ -13,14 +15,18 @@ impl Manifests {
         Self::edited(kustomization, |_| ())
     }
 
+    /// The same before anything is replaced: the files as they are, applied one by one.
+    pub(crate) fn as_shipped(kustomization: &str) -> Self {
+        let mut documents = Vec::new();
+        collect(&folder().join(kustomization), &mut documents);
+        Self(documents)
+    }
+
     /// Those of a kustomization whose files somebody has edited.
     fn edited(kustomization: &str, edit: impl FnOnce(&mut Self)) -> Self {
-        let folder = folder().join(kustomization);
-        let mut documents = Vec::new();
-        collect(&folder, &mut documents);
-        let mut manifests = Self(documents);
+        let mut manifests = Self::as_shipped(kustomization);
         edit(&mut manifests);
-        manifests.replace(&folder);
+        manifests.replace(&folder().join(kustomization));
         manifests
     }
 
@@ -146,12 +152,14 @@ fn put(at: &mut Value, path: &[&str], value: &Value) {
     }
 }
 
-fn list(value: &Value) -> &[Value] {
+/// The items of a list; none of anything else.
+pub(crate) fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().expect("it is text")
+pub(crate) fn text(value: &Value) -> &str {
+    let text = value.as_str();
+    text.unwrap_or_else(|| panic!("{value} is no text"))
 }
 
 fn collect(folder: &Path, documents: &mut Vec<Value>) {
@@ -196,33 +204,30 @@ fn every_file_belongs_to_a_kustomization_or_says_why_not() {
     }
 }
 
+/// What kustomize itself makes of a folder, without a word of warning.
+fn kustomize(folder: &Path) -> Manifests {
+    let output = std::process::Command::new(needed(".tools/kubectl", "make test-tools"))
+        .arg("kustomize")
+        .arg(folder)
+        .output()
+        .expect("kubectl can be run");
+    let log = String::from_utf8_lossy(&output.stderr);
+    let folder = folder.display();
+    assert!(output.status.success(), "{folder}: {log}");
+    assert_eq!(log, "", "{folder}: kustomize warns");
+    let text = String::from_utf8(output.stdout).expect("YAML is UTF-8");
+    Manifests(serde_saphyr::from_multiple(&text).expect("kustomize writes YAML"))
+}
+
 /// kustomize knows YAML's anchors, patches and images: what it makes of the files is what we read in them.
 #[test]
 fn kustomize_sees_the_manifests_that_the_tests_see() {
-    let kustomize = |folder: &Path| {
-        std::process::Command::new("kubectl")
-            .arg("kustomize")
-            .arg(folder)
-            .output()
-    };
-    if let Err(error) = kustomize(&folder()) {
-        println!("not compared with kustomize: kubectl cannot be run ({error})");
-        return;
-    }
     for name in [".", "gateway", "wasm-plugin", "sidecar"] {
-        let output = kustomize(&folder().join(name)).expect("kubectl ran a moment ago");
-        let log = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{name}: {log}");
-        assert_eq!(log, "", "{name}: kustomize warns");
-        let text = String::from_utf8(output.stdout).expect("YAML is UTF-8");
-        let built: Vec<Value> = serde_saphyr::from_multiple(&text).expect("kustomize writes YAML");
+        let built = kustomize(&folder().join(name));
         let ours = Manifests::of(name);
-        assert_eq!(built.len(), ours.0.len(), "{name}");
-        for mut manifest in built {
-            let kind = manifest["kind"].as_str().expect("a manifest has a kind");
-            let name = manifest["metadata"]["name"]
-                .as_str()
-                .expect("a manifest has a name");
+        assert_eq!(built.0.len(), ours.0.len(), "{name}");
+        for mut manifest in built.0 {
+            let (kind, name) = (text(&manifest["kind"]), text(&manifest["metadata"]["name"]));
             let expected = ours.get(kind, name).clone();
             if kind == "Deployment" {
                 let image = &mut manifest["spec"]["template"]["spec"]["initContainers"][0]["image"];
@@ -234,41 +239,41 @@ fn kustomize_sees_the_manifests_that_the_tests_see() {
     }
 }
 
-/// The proof is written once, and kustomize brings it where it must be the same.
+/// The proof is written once, by the README's command, and kustomize brings it where it must be the same.
 #[test]
 fn kustomize_writes_the_operator_s_proof_into_every_route() {
-    const PROOF: &str = "a-proof-of-the-tests";
     let copy = tempfile::tempdir().expect("a folder for a kustomization");
     for file in files() {
-        let place = file.strip_prefix(folder()).expect("a file of istio/");
+        let place = file.strip_prefix(repository()).expect("a file of istio/");
         let target = copy.path().join(place);
         std::fs::create_dir_all(target.parent().expect("a folder")).expect("folders");
-        let text = std::fs::read_to_string(&file).expect("a file of istio/");
-        let plugin = place.ends_with("wasm-plugin.yaml");
-        let text = if plugin {
-            text.replace("REPLACE-ME", PROOF)
-        } else {
-            text
-        };
-        std::fs::write(target, text).expect("the folder can be written");
+        std::fs::copy(&file, target).expect("the folder can be written");
     }
-    let built = std::process::Command::new("kubectl")
-        .arg("kustomize")
-        .arg(copy.path().join("wasm-plugin"))
-        .output();
-    let Ok(output) = built else {
-        println!("the routes were not built: kubectl cannot be run");
-        return;
-    };
-    let log = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{log}");
-    let text = String::from_utf8(output.stdout).expect("YAML is UTF-8");
-    assert!(!text.contains("REPLACE-ME"));
-    let built = Manifests(serde_saphyr::from_multiple(&text).expect("kustomize writes YAML"));
-    let ours = Manifests::of_plugin(PROOF);
+    let page = std::fs::read_to_string(folder().join("README.md")).expect("the page");
+    let mut lines = page.lines().map(str::trim);
+    let command = lines.find(|line| line.starts_with("sed -i \"s/REPLACE-ME"));
+    let status = std::process::Command::new("sh")
+        .args(["-c", command.expect("the README's command")])
+        .current_dir(copy.path())
+        .status();
+    assert!(status.expect("the command can be run").success());
+
+    let built = kustomize(&copy.path().join("istio/wasm-plugin"));
+    let plugin = built.get("WasmPlugin", "waykeeper");
+    let proof = text(&plugin["spec"]["pluginConfig"]["proof"]);
+    let hexadecimal = |it: char| it.is_ascii_hexdigit();
+    assert!(
+        proof.len() == 64 && proof.chars().all(hexadecimal),
+        "{proof:?}"
+    );
+    let ours = Manifests::of_plugin(proof);
     for kind in ["WasmPlugin", "VirtualService"] {
         assert_eq!(built.get(kind, "waykeeper"), ours.get(kind, "waykeeper"));
     }
+    let written = json!(built.0.iter().collect::<Vec<_>>()).to_string();
+    assert!(!written.contains("REPLACE-ME"));
+    // In the plugin, and in the route of each agent.
+    assert_eq!(written.matches(proof).count(), 6);
 }
 
 #[test]
@@ -283,26 +288,11 @@ fn the_component_for_tls_can_be_added() {
         kustomization,
     )
     .expect("the folder can be written");
-    let built = std::process::Command::new("kubectl")
-        .arg("kustomize")
-        .arg(folder_of_test.path())
-        .output();
-    let Ok(output) = built else {
-        println!("the component was not built: kubectl cannot be run");
-        return;
+    let built = kustomize(folder_of_test.path());
+    let [gateway] = *built.of_kind("Gateway") else {
+        panic!("one Gateway");
     };
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let text = String::from_utf8(output.stdout).expect("YAML is UTF-8");
-    let built: Vec<Value> = serde_saphyr::from_multiple(&text).expect("kustomize writes YAML");
-    let gateway = built
-        .iter()
-        .find(|it| it["kind"] == "Gateway")
-        .expect("a Gateway");
-    let servers = gateway["spec"]["servers"].as_array().expect("servers");
+    let servers = list(&gateway["spec"]["servers"]);
     assert_eq!(servers[0]["tls"], json!({"httpsRedirect": true}));
     assert_eq!(servers[1]["port"]["number"], 443);
     crate::schema::check(gateway).expect("the patched Gateway is valid");

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::manifests::list;
 use crate::merge::{merge, merge_any};
 
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
@@ -396,10 +397,6 @@ fn elements<'a>(message: &'a mut Value, field: &str) -> &'a mut Vec<Value> {
         message[field] = json!([]);
     }
     message[field].as_array_mut().expect("it is an array")
-}
-
-fn list(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 #[cfg(test)]
