@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::generated;
 use crate::harness::{Answer, Exchange, Puppet, Request, World};
-use crate::manifests::Manifests;
+use crate::manifests::{Manifests, text};
 use crate::render;
 
 const NOTES: &str = "/api/v1/memory/notes";
@@ -91,18 +91,53 @@ async fn without_the_plugin_nobody_gets_in() {
             .send()
             .await,
     );
-    for wrong in [
-        "",
-        "REPLACE-ME",
-        "3f0c",
-        &PROOF.to_uppercase(),
-        &format!("{PROOF},"),
-    ] {
+    for wrong in ["", "3f0c", &PROOF.to_uppercase(), &format!("{PROOF},")] {
         refused(forged(&world, wrong).send().await);
     }
     // It is the proof that holds them back, and nothing else: who had it would get in.
     let known = forged(&world, PROOF).send().await;
     assert_eq!(known.echo().agent, "memory");
+}
+
+/// Somebody applies the file as it is: what it demands stands in a public place.
+#[tokio::test]
+async fn the_routes_as_they_are_shipped_take_nobody() {
+    let shipped = Manifests::as_shipped("wasm-plugin").without("WasmPlugin");
+    // Nor does kustomize open them, if nobody has written a proof.
+    let service = |manifests: &Manifests| manifests.get("VirtualService", "waykeeper").clone();
+    assert_eq!(service(&shipped), service(&Manifests::of("wasm-plugin")));
+    let demanded = &service(&shipped)["spec"]["http"][0]["match"][0]["headers"];
+    let demanded = text(&demanded["x-waykeeper-proof"]["exact"]).to_owned();
+    let world = start_with(shipped).await;
+
+    for guess in [
+        "",
+        "REPLACE-ME",
+        "REPLACE-ME\\n",
+        "\"REPLACE-ME\\n\"",
+        "REPLACE-ME,",
+        demanded.trim(),
+    ] {
+        for request in [forged(&world, guess), forged(&world, guess).http2()] {
+            let answer = request.send().await;
+            assert_eq!(answer.status, 503, "{guess:?}: {}", answer.text());
+        }
+    }
+    // Nor with the newline itself, folded or not.
+    for guess in [
+        &*demanded,
+        "REPLACE-ME\r\n \r\n",
+        "REPLACE-ME\n ",
+        "REPLACE-ME\r",
+    ] {
+        let request = format!(
+            "GET {NOTES} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-waykeeper-cluster: {NOTES_CLUSTER}\r\n\
+             x-waykeeper-proof: {guess}\r\n\r\n"
+        );
+        let answer = world.raw(request).await;
+        let status = answer.status().expect("an answer");
+        assert!([400, 503].contains(&status), "{guess:?}: {}", answer.text());
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ fn manifests() -> [String; 2] {
         let file = repository("istio/wasm-plugin").join(name);
         fs::read_to_string(file)
             .unwrap()
-            .replace("REPLACE-ME", PROOF)
+            .replace("REPLACE-ME\\n", PROOF)
     })
 }
 
@@ -62,7 +62,7 @@ fn what_kustomize_makes_of_both_is_good_in_two_files_and_in_one() {
 
 #[test]
 fn the_manifests_as_they_are_shipped_are_no_configuration_yet() {
-    let [plugin, service] = manifests().map(|text| text.replace(PROOF, "REPLACE-ME"));
+    let [plugin, service] = manifests().map(|text| text.replace(PROOF, "REPLACE-ME\\n"));
     let run = check(&[plugin, service]);
     assert_eq!(run.status, 1);
     assert_eq!(
@@ -95,7 +95,7 @@ fn a_plugin_needs_a_proof_and_an_envoy_filter_none() {
 fn each_route_must_demand_the_proof_and_take_it_away() {
     let [plugin, service] = manifests();
     let check = |service: String| told(&check(&[plugin.clone(), service]));
-    let demand = format!("            x-waykeeper-proof: {{exact: {PROOF}}}\n");
+    let demand = format!("            x-waykeeper-proof: {{exact: \"{PROOF}\"}}\n");
     assert_eq!(
         check(service.replacen(&demand, "", 1)),
         [
@@ -127,7 +127,7 @@ fn each_route_must_demand_the_proof_and_take_it_away() {
 #[test]
 fn no_other_match_and_no_other_route_leads_past_the_proof() {
     let [plugin, service] = manifests();
-    let demand = format!("            x-waykeeper-proof: {{exact: {PROOF}}}\n");
+    let demand = format!("            x-waykeeper-proof: {{exact: \"{PROOF}\"}}\n");
     let last = "    - name: not-decided\n";
     assert!(service.contains(last));
     let check = |service: String| {
