@@ -53,7 +53,9 @@ struct AgentCommand {
 /// Run the whole stack: auth, five agents and Envoy with the filter, until Ctrl-C or SIGTERM.
 ///
 /// It serves once a first request came through: POST /v1/chat/completions with the key demo-admin. So a configuration of
-/// your own needs a route that takes it, and a validator or key file of your own must know that key.
+/// your own needs a route that takes it, and a validator or key file of your own must know that key. The clusters of the
+/// services that are started here (auth-service, chat-gpu and so on) must stay in its envoy.yaml; more may stand beside them.
+/// The logs lie in a temporary directory, which is gone when the stack ends.
 #[derive(Args, Debug)]
 struct UpCommand {
     /// Where the gateway listens.
