@@ -453,62 +453,112 @@ async fn tables_of_another_size_wait_for_the_next_start() {
 
 // ---------------------------------------------------------------------------------------------------------- the alarm
 
-/// A way to spoil the file that Envoy watches, and the counter that tells of it beside the one that tells of all.
-type Mistake = (&'static str, fn(&mut Value), &'static str);
+/// A mistake in the file that Envoy watches.
+struct Mistake {
+    what: &'static str,
+    /// The file with the mistake in it, made of a good one.
+    spoil: fn(Value) -> String,
+    /// The counter that tells of it, beside the one that tells of all.
+    told: &'static str,
+    /// What the log says of it.
+    logged: &'static str,
+    /// Whether the log shows the file as it stands.
+    shown: bool,
+}
 
 const FILTER: &str = "/resources/0/typed_config";
 const MODULE: &str = "/resources/0/typed_config/config/vm_config/code/local/filename";
+const UNREAD: &str = "Filesystem config update failure: ";
+const REJECTED: &str = "Filesystem config update rejected: ";
 
-const MISTAKES: [Mistake; 7] = [
-    ("no YAML", |file| *file = Value::Null, "update_failure"),
-    (
-        "a message that Envoy does not know",
-        |file| {
+/// Stands among the headers that the validator demands.
+const SECRET: &str = "a-secret-of-the-validator";
+
+const MISTAKES: [Mistake; 8] = [
+    Mistake {
+        what: "no JSON",
+        spoil: |file| format!("{file}]"),
+        told: "update_failure",
+        logged: UNREAD,
+        shown: true,
+    },
+    Mistake {
+        what: "another kind than Envoy expects",
+        spoil: |file| {
             put(
                 file,
-                FILTER,
-                json!({"@type": "type.googleapis.com/nothing"}),
+                "/resources/0/typed_config/config/name",
+                json!(["waykeeper"]),
             )
         },
-        "update_failure",
-    ),
-    (
-        "another filter",
-        |file| {
+        told: "update_failure",
+        logged: UNREAD,
+        shown: true,
+    },
+    Mistake {
+        what: "a message that Envoy does not know",
+        spoil: |file| {
+            put(
+                file,
+                "/resources/0/typed_config/@type",
+                json!("type.googleapis.com/nothing"),
+            )
+        },
+        told: "update_failure",
+        logged: UNREAD,
+        shown: true,
+    },
+    Mistake {
+        what: "another filter",
+        spoil: |file| {
             let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
-            put(file, FILTER, json!({"@type": router}));
+            put(file, FILTER, json!({"@type": router}))
         },
-        "update_rejected",
-    ),
-    (
-        "refused by the filter",
-        |file| {
+        told: "update_rejected",
+        logged: REJECTED,
+        shown: false,
+    },
+    Mistake {
+        what: "refused by the filter",
+        spoil: |file| {
             let value = "/resources/0/typed_config/config/configuration/value/tables";
-            put(file, value, json!({"keys": 1}));
+            put(file, value, json!({"keys": 1}))
         },
-        "update_rejected",
-    ),
-    (
-        "no module",
-        |file| put(file, MODULE, json!("/nowhere.wasm")),
-        "update_rejected",
-    ),
-    (
-        "a module that is none",
-        |file| put(file, MODULE, json!(repository("README.md"))),
-        "update_rejected",
-    ),
+        told: "update_rejected",
+        logged: "configuration refused: tables.keys: ",
+        shown: false,
+    },
+    Mistake {
+        what: "no module",
+        spoil: |file| put(file, MODULE, json!("/nowhere.wasm")),
+        told: "update_rejected",
+        logged: REJECTED,
+        shown: false,
+    },
+    Mistake {
+        what: "a module that is none",
+        spoil: |file| put(file, MODULE, json!(repository("README.md"))),
+        told: "update_rejected",
+        logged: REJECTED,
+        shown: false,
+    },
     // Envoy takes what is left: nothing is wrong with it but that the field does nothing.
-    (
-        "a field that Envoy does not know",
-        |file| file["resources"][0]["typed_config"]["config"]["failure_polcy"] = json!("x"),
-        "update_success",
-    ),
+    Mistake {
+        what: "a field that Envoy does not know",
+        spoil: misspelled,
+        told: "update_success",
+        logged: "Unknown field: ",
+        shown: false,
+    },
 ];
 
 #[tokio::test]
 async fn whatever_keeps_a_configuration_from_being_in_force_raises_the_alarm() {
-    let mut world = start(|_| ()).await;
+    let mut world = start(|draft| {
+        draft.configuration()["clients"]["validator"]["headers"] =
+            json!({"x-gateway": "waykeeper", "x-secret": SECRET});
+    })
+    .await;
     let page = std::fs::read_to_string(repository("docs/metrics.md")).expect("the page");
     let alarm = page.split("```promql").nth(1).expect("an expression");
     let alarm = alarm.split("```").next().expect("an expression");
@@ -526,15 +576,11 @@ async fn whatever_keeps_a_configuration_from_being_in_force_raises_the_alarm() {
     }
     assert_eq!(raised(&quiet), 0.0);
 
-    for (times, (what, spoil, told)) in (1_u8..).zip(MISTAKES) {
+    let mut read = world.gateway().envoy_log().len();
+    for (times, mistake) in (1_u8..).zip(MISTAKES) {
+        let Mistake { what, told, .. } = mistake;
         let mut file = world.filter().clone();
-        let file = file.document_mut();
-        spoil(file);
-        let text = if file.is_null() {
-            "resources: [".to_owned()
-        } else {
-            file.to_string()
-        };
+        let text = (mistake.spoil)(file.document_mut().take());
         let told = format!("{discovery}{told}");
         let before = world.metrics().await.sum(&told, &[]);
         world.gateway().reconfigure_with(&text).expect("write");
@@ -545,6 +591,14 @@ async fn whatever_keeps_a_configuration_from_being_in_force_raises_the_alarm() {
             (alarm == f64::from(times) && metrics.sum(&told, &[]) == before + 1.0).then_some(())
         })
         .await;
+        let log = eventually(mistake.logged, || async {
+            let log = world.gateway().envoy_log();
+            let log = log.get(read..).expect("a log grows").to_owned();
+            log.contains(mistake.logged).then_some(log)
+        })
+        .await;
+        read += log.len();
+        assert_eq!(log.contains(SECRET), mistake.shown, "{what}: {log}");
         assert_eq!(world.post(SEARCH).send().await.status, 200, "{what}");
     }
 
@@ -555,8 +609,40 @@ async fn whatever_keeps_a_configuration_from_being_in_force_raises_the_alarm() {
     assert_eq!(raised(&world.metrics().await), raised(&before));
 }
 
-fn put(file: &mut Value, place: &str, value: Value) {
+fn put(mut file: Value, place: &str, value: Value) -> String {
     *file.pointer_mut(place).expect("a place") = value;
+    file.to_string()
+}
+
+fn misspelled(mut file: Value) -> String {
+    file["resources"][0]["typed_config"]["config"]["failure_polcy"] = json!("x");
+    file.to_string()
+}
+
+/// Envoy can be told to be strict about what it does not know.
+#[tokio::test]
+async fn a_strict_envoy_refuses_a_field_that_it_does_not_know() {
+    let world = start(|draft| {
+        let strict = "--reject-unknown-dynamic-fields".to_owned();
+        draft.setup.arguments.push(strict);
+    })
+    .await;
+    let refused = "envoy_extension_config_discovery_http_filter_waykeeper_update_rejected";
+    assert_eq!(world.metrics().await.sum(refused, &[]), 0.0);
+
+    let text = misspelled(world.filter().clone().document_mut().take());
+    world.gateway().reconfigure_with(&text).expect("write");
+
+    eventually("a refusal", || async {
+        (world.metrics().await.sum(refused, &[]) == 1.0).then_some(())
+    })
+    .await;
+    let log = world.gateway().envoy_log();
+    let told = log
+        .lines()
+        .any(|line| line.contains(REJECTED) && line.contains("failure_polcy"));
+    assert!(told, "{log}");
+    assert_eq!(world.post(SEARCH).send().await.status, 200);
 }
 
 // -------------------------------------------------------------------------------------------------------- at the start
