@@ -1,6 +1,8 @@
 //! The other way, live: the filter as Istio's `WasmPlugin`, and a `VirtualService` with a route for each agent.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::generated;
 use crate::harness::{Answer, Exchange, Puppet, Request, World};
@@ -97,6 +99,7 @@ async fn without_the_plugin_nobody_gets_in() {
     // It is the proof that holds them back, and nothing else: who had it would get in.
     let known = forged(&world, PROOF).send().await;
     assert_eq!(known.echo().agent, "memory");
+    assert!(forged_in_frames(&world, PROOF).await);
 }
 
 /// Somebody applies the file as it is: what it demands stands in a public place.
@@ -137,6 +140,10 @@ async fn the_routes_as_they_are_shipped_take_nobody() {
         let answer = world.raw(request).await;
         let status = answer.status().expect("an answer");
         assert!([400, 503].contains(&status), "{guess:?}: {}", answer.text());
+    }
+    // HTTP/2 could carry one; Envoy does not take it.
+    for guess in [&*demanded, demanded.trim()] {
+        assert!(!forged_in_frames(&world, guess).await, "{guess:?}");
     }
 }
 
@@ -249,6 +256,56 @@ async fn an_agent_never_sees_the_proof() {
         )
         .await;
     assert_eq!(socket.await.expect("an answer").status, 101);
+}
+
+/// Sends a forged request in frames of HTTP/2, where a value may hold any byte, and says whether the agent has answered.
+async fn forged_in_frames(world: &World, proof: &str) -> bool {
+    let mut fields = Vec::new();
+    for (name, value) in [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", NOTES),
+        ("x-waykeeper-cluster", NOTES_CLUSTER),
+        ("x-waykeeper-proof", proof),
+    ] {
+        // Literally, with a new name, and in no table.
+        fields.push(0);
+        for text in [name, value] {
+            let length = u8::try_from(text.len()).expect("a short text");
+            assert!(length < 127, "{text} needs a longer length");
+            fields.push(length);
+            fields.extend(text.as_bytes());
+        }
+    }
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let [.., high, middle, low] = payload.len().to_be_bytes();
+        [&[high, middle, low, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let (settings, headers, end_of_both) = (4, 1, 0x5);
+    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    request.extend(frame(settings, 0, 0, &[]));
+    request.extend(frame(headers, end_of_both, 1, &fields));
+
+    let mut connection = TcpStream::connect(world.address()).await.expect("connect");
+    connection.write_all(&request).await.expect("write");
+    let (data, reset, away) = (0, 3, 7);
+    let mut answered = false;
+    loop {
+        let mut head = [0; 9];
+        if connection.read_exact(&mut head).await.is_err() {
+            return answered;
+        }
+        let [high, middle, low, kind, flags, ..] = head;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        let mut payload = vec![0; usize::try_from(length).expect("a length")];
+        connection.read_exact(&mut payload).await.expect("a frame");
+        answered |= kind == data && String::from_utf8_lossy(&payload).contains(r#""agent":"#);
+        let ends_stream = [data, headers].contains(&kind) && flags & 1 == 1;
+        if ends_stream || [reset, away].contains(&kind) {
+            return answered;
+        }
+    }
 }
 
 async fn assert_unproven(at_agent: &mut Exchange, begins: &str) {
