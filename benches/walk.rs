@@ -103,7 +103,7 @@ impl World {
                 },
                 |io| {
                     black_box(self.gateway.on_request_headers(STREAM, &io, true));
-                    self.gateway.on_response_headers(STREAM, &io);
+                    self.gateway.on_response_headers(STREAM, &io, false);
                     self.gateway.on_end(STREAM);
                 },
                 BatchSize::PerIteration,
@@ -203,7 +203,7 @@ fn bodies(criterion: &mut Criterion) {
         });
     });
     group.bench_function("of a response", |bencher| {
-        bencher.iter(|| world.gateway.on_response_body(black_box(STREAM)));
+        bencher.iter(|| world.gateway.on_response_body(black_box(STREAM), false));
     });
 }
 

@@ -156,9 +156,12 @@ impl Run {
                 let response = *input.one_of(&RESPONSES);
                 run.worker.host.respond(id, headers(response));
                 let io = run.worker.host.io(id);
-                run.of(id).on_response_headers(id, &io);
+                run.of(id).on_response_headers(id, &io, input.below(8) == 7);
             }),
-            5 => self.on_stream(input, |run, id, _| run.of(id).on_response_body(id)),
+            5 => self.on_stream(input, |run, id, input| {
+                let end = input.below(4) == 3;
+                run.of(id).on_response_body(id, end);
+            }),
             6 => self.on_stream(input, |run, id, _| {
                 run.of(id).on_end(id);
                 run.worker.host.end(id);

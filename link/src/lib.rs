@@ -5,7 +5,7 @@
 //! none of them reaches goes too, since Envoy compiles all that is there when it starts.
 
 /// What the host calls, and what it needs to load the module at all.
-pub const EXPORTS: [&str; 19] = [
+pub const EXPORTS: [&str; 20] = [
     "memory",
     "_initialize",
     "proxy_abi_version_0_2_1",
@@ -23,6 +23,7 @@ pub const EXPORTS: [&str; 19] = [
     "proxy_on_request_trailers",
     "proxy_on_response_headers",
     "proxy_on_response_body",
+    "proxy_on_response_trailers",
     "proxy_on_log",
     "proxy_on_delete",
 ];

@@ -372,6 +372,18 @@ pub struct AgentsSee {
     pub route: bool,
 }
 
+impl AgentsSee {
+    /// None of them.
+    pub const NOTHING: Self = Self {
+        client: false,
+        plan: false,
+        team: false,
+        roles: false,
+        agent: false,
+        route: false,
+    };
+}
+
 /// Where the address of a caller is read, for limits that count by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressSource {

@@ -170,30 +170,33 @@ extern "C" fn proxy_on_request_trailers(stream: u32, _trailers: usize) -> Traile
 extern "C" fn proxy_on_response_headers(
     stream: u32,
     _headers: usize,
-    _end_of_stream: bool,
+    end_of_stream: bool,
 ) -> HeadersStatus {
     vm((), |vm| {
-        vm.at_stream(stream, Gateway::on_response_headers);
+        vm.at_stream(stream, |gateway, id, io| {
+            gateway.on_response_headers(id, io, end_of_stream);
+        });
     });
     HeadersStatus::Continue
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_body(
-    stream: u32,
-    _size: usize,
-    _end_of_stream: bool,
-) -> DataStatus {
+extern "C" fn proxy_on_response_body(stream: u32, _size: usize, end_of_stream: bool) -> DataStatus {
     vm((), |vm| {
         if let Some(gateway) = vm.gateway(stream) {
-            gateway.on_response_body(StreamId(stream));
+            gateway.on_response_body(StreamId(stream), end_of_stream);
         }
     });
     DataStatus::Continue
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_trailers(_stream: u32, _trailers: usize) -> TrailersStatus {
+extern "C" fn proxy_on_response_trailers(stream: u32, _trailers: usize) -> TrailersStatus {
+    vm((), |vm| {
+        if let Some(gateway) = vm.gateway(stream) {
+            gateway.on_response_trailers(StreamId(stream));
+        }
+    });
     TrailersStatus::Continue
 }
 

@@ -2,6 +2,7 @@
 
 use super::compiled::Compiled;
 use super::stream::Facts;
+use crate::config::policy::AgentsSee;
 use crate::host::StreamIo;
 use crate::reply::Refusal;
 use crate::routing::{CLUSTER, PROOF};
@@ -25,7 +26,7 @@ pub(super) fn forward<S: StreamIo>(
         stream.note(CALLER_PATH, split_query(from).0);
         stream.note(AGENT_PATH, split_query(to).0);
     }
-    name_all(stream, compiled, facts);
+    name_all(stream, compiled, facts, compiled.policy.agents_see);
     stream.set_request_header(CLUSTER, agent.cluster.as_bytes());
     if let Some(proof) = &compiled.policy.proof {
         stream.set_request_header(PROOF, proof.as_bytes());
@@ -69,10 +70,14 @@ struct Names<'s, S> {
     note: String,
 }
 
-/// Tells all names of a request, as far as they are known: where it goes on to an agent, where it is refused, and where it
-/// ends while it waits. The access log has them of each.
-pub(super) fn name_all<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
-    let sees = compiled.policy.agents_see;
+/// Notes all names of a request that ends while it waits. Its headers are not to be changed any more.
+pub(super) fn note_all<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
+    name_all(stream, compiled, facts, AgentsSee::NOTHING);
+}
+
+/// Tells all names of a request, as far as they are known, where it goes on to an agent and where it is refused: in headers those
+/// that agents see. The access log has them all.
+fn name_all<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts, sees: AgentsSee) {
     let (route, agent) = compiled.names(facts.route, facts.agent);
     let mut names = Names {
         stream,
@@ -127,7 +132,7 @@ pub(super) fn refuse<S: StreamIo>(
     facts: &Facts,
     refusal: &Refusal,
 ) {
-    name_all(stream, compiled, facts);
+    name_all(stream, compiled, facts, compiled.policy.agents_see);
     if *refusal == Refusal::UpgradeRequired {
         stream.set_request_header("connection", b"upgrade");
         stream.set_request_header("upgrade", b"websocket");

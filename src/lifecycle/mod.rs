@@ -44,6 +44,7 @@ use crate::identity::Knowledge;
 use crate::reply::{Refusal, local_reply};
 use crate::state::{Notice, OpenError};
 
+use clock::Bounds;
 use compiled::Compiled;
 use shared::Shared;
 use stream::{Common, Phase, Stream};
@@ -143,17 +144,29 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The headers of the response have arrived, whoever gave it.
-    pub fn on_response_headers(&mut self, id: StreamId, io: &H::Stream) {
+    pub fn on_response_headers(&mut self, id: StreamId, io: &H::Stream, end_of_stream: bool) {
         if let Some(stream) = self.streams.get_mut(&id) {
             self.shared.answered(stream, io);
         }
+        if end_of_stream {
+            self.on_response_body(id, true);
+        }
     }
 
-    /// A piece of the response's body passes.
-    pub fn on_response_body(&mut self, id: StreamId) {
+    /// A piece of the response's body passes. Behind its last one only the caller takes time: the agent has answered.
+    pub fn on_response_body(&mut self, id: StreamId, end_of_stream: bool) {
         if let Some(stream) = self.streams.get(&id) {
-            stream.active(self.shared.ticks.get());
+            let mut facts = stream.common.facts.borrow_mut();
+            facts.bounds.active(self.shared.ticks.get());
+            if end_of_stream {
+                facts.bounds = Bounds::default();
+            }
         }
+    }
+
+    /// The response's trailers pass: it is whole.
+    pub fn on_response_trailers(&mut self, id: StreamId) {
+        self.on_response_body(id, true);
     }
 
     /// A callout was answered, or failed.
@@ -251,13 +264,13 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// The access log is about to be written: a request that ends while it waits is named there too. Then it is over.
+    /// The access log is about to be written: of a request that ends while it waits the names are noted for it. Then it is over.
     pub fn on_log(&mut self, id: StreamId, io: &H::Stream) {
         if let Some(stream) = self.streams.get(&id)
             && matches!(stream.phase, Phase::Walking(_))
         {
             let facts = stream.common.facts.borrow();
-            forward::name_all(io, &self.shared.compiled, &facts);
+            forward::note_all(io, &self.shared.compiled, &facts);
         }
         self.on_end(id);
     }

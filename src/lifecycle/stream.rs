@@ -168,11 +168,6 @@ impl<S> Stream<S> {
         matches!(self.phase, Phase::Forwarded)
     }
 
-    /// The stream has given a sign of life.
-    pub(super) fn active(&self, now: Ticks) {
-        self.common.facts.borrow_mut().bounds.active(now);
-    }
-
     /// Why it may no longer go on: its caller does not say all of what it asks, or its agent does not answer.
     pub(super) fn lateness(&self, compiled: &Compiled) -> Refusal {
         let facts = self.common.facts.borrow();

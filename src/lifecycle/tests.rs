@@ -98,14 +98,16 @@ impl World {
     /// The agent's answer has arrived.
     fn answered(&mut self, id: StreamId, headers: &[(&str, &str)]) {
         self.host.respond(id, headers);
-        self.gateway.on_response_headers(id, &self.host.io(id));
+        self.gateway
+            .on_response_headers(id, &self.host.io(id), false);
     }
 
     /// The host has answered itself.
     fn answered_by_host(&mut self, id: StreamId, status: u16, unreached: bool) {
         let answer = OwnAnswer { status, unreached };
         self.host.respond_itself(id, answer);
-        self.gateway.on_response_headers(id, &self.host.io(id));
+        self.gateway
+            .on_response_headers(id, &self.host.io(id), false);
     }
 
     /// A second passes.
@@ -392,7 +394,7 @@ fn an_agent_without_a_place_does_not_call_back_a_caller_whom_its_limits_refuse()
         world.host.respond(STREAM, response);
         world
             .gateway
-            .on_response_headers(STREAM, &world.host.io(STREAM));
+            .on_response_headers(STREAM, &world.host.io(STREAM), false);
         let told = ResponseHeaders(world.stream(STREAM).response);
         let retry_after = told.get("retry-after");
         // Only what was lengthened, and is long then.
@@ -491,11 +493,11 @@ fn a_stream_that_gives_a_sign_of_life_before_its_turn_is_not_ended() {
     world.host.respond(STREAM, &[(":status", "200")]);
     world
         .gateway
-        .on_response_headers(STREAM, &world.host.io(STREAM));
+        .on_response_headers(STREAM, &world.host.io(STREAM), false);
     for _ in 0..4 {
         world.gateway.on_tick();
     }
-    world.gateway.on_response_body(STREAM);
+    world.gateway.on_response_body(STREAM, false);
     world.turns();
     assert!(!world.stream(STREAM).reset);
 }
@@ -812,7 +814,7 @@ fn a_handshake_is_answered_with_a_protocol_that_was_offered() {
         world.host.respond(STREAM, &response);
         world
             .gateway
-            .on_response_headers(STREAM, &world.host.io(STREAM));
+            .on_response_headers(STREAM, &world.host.io(STREAM), false);
         let response = ResponseHeaders(world.stream(STREAM).response);
         (
             world.upstream(STREAM, "sec-websocket-protocol"),
@@ -1092,7 +1094,7 @@ fn the_callers_limits_stand_on_the_response_in_place_of_the_agents() {
     );
     world
         .gateway
-        .on_response_headers(STREAM, &world.host.io(STREAM));
+        .on_response_headers(STREAM, &world.host.io(STREAM), false);
     let response = ResponseHeaders(world.stream(STREAM).response);
     assert_eq!(
         response.get("ratelimit").as_deref(),
@@ -1120,7 +1122,7 @@ fn an_unlimited_response_passes_as_the_agent_sent_it() {
     world.host.respond(STREAM, &sent);
     world
         .gateway
-        .on_response_headers(STREAM, &world.host.io(STREAM));
+        .on_response_headers(STREAM, &world.host.io(STREAM), false);
     let response = ResponseHeaders(world.stream(STREAM).response);
     assert_eq!(
         response.get("x-ratelimit-limit-requests").as_deref(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use waykeeper_demo::gateway::Discovery;
 
 use crate::harness::{Answer, Puppet, World, eventually, needed, unused_address};
@@ -355,6 +355,40 @@ async fn what_envoy_refuses_has_the_same_shape() {
     }
     assert_eq!(null.status, 400);
     null.refusal();
+}
+
+/// What Envoy refuses before it makes an id has only the caller's own word for one.
+#[tokio::test]
+async fn an_id_that_a_caller_makes_up_stays_within_its_quotes() {
+    let world = World::start().await;
+    for (request, id) in [
+        (
+            "GET /x HTTP/1.1",
+            "a\",\"error\":null,\"x\":\"<b>".to_owned(),
+        ),
+        ("GET /x#y HTTP/1.1\r\nhost: a", "\"".to_owned()),
+        ("GET /x HTTP/1.1", "x".repeat(50_000)),
+    ] {
+        let answer = world
+            .raw(format!("{request}\r\nx-request-id: {id}\r\n\r\n"))
+            .await;
+        let text = answer.text();
+        assert_eq!(answer.status(), Some(400), "{text}");
+        let (_, body) = text.split_once("\r\n\r\n").expect("a body");
+        let problem: Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(problem["instance"], *id);
+        assert_eq!(problem["error"]["code"], "bad_request");
+        let line = eventually("its line in the log", || async {
+            let log = world.gateway().access_log();
+            let mut lines = log
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let beginning = &id[..id.len().min(64)];
+            lines.find(|line| line["request_id"] == beginning)
+        })
+        .await;
+        assert_eq!(line["status"], 400);
+    }
 }
 
 #[tokio::test]

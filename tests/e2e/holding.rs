@@ -154,7 +154,7 @@ async fn a_body_that_is_collected_is_bounded_by_its_route_and_by_envoys_buffer()
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_a_body_unfinished_is_counted_and_forgotten() {
+async fn a_caller_who_leaves_a_body_unfinished_is_counted_and_named_and_forgotten() {
     let world = World::with(routes).await;
     // Once, so that the key is known.
     assert_eq!(post(&world, FILES).send().await.status, 200);
@@ -187,13 +187,29 @@ async fn a_caller_who_leaves_a_body_unfinished_is_counted_and_forgotten() {
         lines.find(|line| line["path"] == WHOLE)
     })
     .await;
-    let names = ["client", "plan", "route", "agent"].map(|name| line[name].as_str());
+    let noted = line["noted"].as_str().expect("a note");
+    let noted: Value = serde_json::from_str(noted).expect("JSON");
+    let names = ["client", "plan", "route", "agent"].map(|name| noted[name].as_str());
     assert_eq!(
         names,
         [Some("globex"), Some("premium"), Some(WHOLE), Some("memory")],
         "{line}"
     );
     assert_eq!(world.agent("memory").stats().total, 1);
+
+    // Nor does the end of one that Envoy answers upset Envoy.
+    for chunks in ["1\r\na\r\n", "no chunk"] {
+        let head = "POST /whole HTTP/1.1\r\nhost: a\r\nx-api-key: demo-premium\r\n";
+        let request = format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}\r\n\r\n");
+        let refused = world.raw(request).await;
+        assert_eq!(refused.status(), Some(400), "{}", refused.text());
+    }
+    let bugs = world
+        .gateway()
+        .admin()
+        .stat("server.envoy_bug_failures")
+        .await;
+    assert_eq!(bugs.expect("a statistic"), 0);
 }
 
 #[tokio::test]

@@ -142,9 +142,7 @@ impl Mapper {
             .iter()
             .map(|part| &part["status_code_filter"]["comparison"]);
         let comparison = comparisons.find(|comparison| !comparison.is_null())?;
-        let text =
-            mapper["body_format_override"]["text_format_source"]["inline_string"].as_str()?;
-        let (_, code) = text.split_once(r#""code":""#)?;
+        let code = mapper["body_format_override"]["json_format"]["error"]["code"].as_str()?;
         let status = comparison["value"]["default_value"].as_u64()?;
         Some(Self {
             status: u16::try_from(status).ok()?,
@@ -152,7 +150,7 @@ impl Mapper {
             unreached: parts
                 .iter()
                 .any(|part| part.get("response_flag_filter").is_some()),
-            code: code.split('"').next()?.to_owned(),
+            code: code.to_owned(),
         })
     }
 
@@ -182,8 +180,22 @@ async fn what_an_agent_answers_counts_as_allowed_whatever_it_says() {
         assert_eq!(answer.status.to_string(), head[..3]);
     }
 
+    // One that takes no WebSockets, of which Envoy says more than that it has answered.
+    let handshake = world.get("/ws").key("demo-premium");
+    let handshake = handshake
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13");
+    let asked = tokio::spawn(handshake.send());
+    let mut exchange = agent.accept().await;
+    exchange.read_until("\r\n\r\n").await;
+    let answer = "HTTP/1.1 200 OK\r\nrequest-id: 1\r\ncontent-length: 0\r\n\r\n";
+    exchange.write(answer).await;
+    assert_eq!(asked.await.expect("an answer").status, 200);
+
     counts(&world, Some(SEARCH), "rag", "allowed", 3.0).await;
-    assert_eq!(all(&world).await, 3.0);
+    counts(&world, Some("/ws"), "rag", "allowed", 1.0).await;
+    assert_eq!(all(&world).await, 4.0);
 }
 
 #[tokio::test]
@@ -329,6 +341,8 @@ async fn to_puppet(agent: &Puppet) -> World {
     World::with(|draft| {
         draft.connect("rag-retrieval", &[agent.address()]);
         draft.configuration()["clients"]["validator"]["timeout"] = json!("2s");
+        let ws = json!({"prefix": "/ws", "agents": ["rag"], "protocol": "websocket"});
+        draft.routes().push(ws);
     })
     .await
 }

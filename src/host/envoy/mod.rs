@@ -330,9 +330,13 @@ fn own_answer() -> Option<OwnAnswer> {
         let bytes = hostcalls::property(path).ok()?;
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
     };
-    let status = number(hostcalls::RESPONSE_CODE)?;
+    let status = u16::try_from(number(hostcalls::RESPONSE_CODE)?).ok()?;
+    // Of an agent that takes no WebSocket Envoy says so in place of that.
+    if status < 400 {
+        return None;
+    }
     Some(OwnAnswer {
-        status: u16::try_from(status).ok()?,
+        status,
         unreached: number(hostcalls::RESPONSE_FLAGS).is_some_and(flags::is_unreached),
     })
 }

@@ -49,7 +49,8 @@ impl World {
     /// The agent answers, and this is what the caller gets.
     fn responded(&mut self, id: StreamId, response: &[(&str, &str)]) -> Vec<(String, String)> {
         self.host.respond(id, response);
-        self.gateway.on_response_headers(id, &self.host.io(id));
+        self.gateway
+            .on_response_headers(id, &self.host.io(id), false);
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let response = self.stream(id).response.into_iter();
         response

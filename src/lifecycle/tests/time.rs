@@ -12,7 +12,7 @@ fn a_stream_that_falls_silent_is_ended_and_one_that_does_not_is_not() {
     }
     for _ in 0..4 {
         world.tick();
-        world.gateway.on_response_body(StreamId(2));
+        world.gateway.on_response_body(StreamId(2), false);
     }
     assert_eq!(world.refusal(STREAM).as_deref(), Some("agent_timeout"));
     assert!(world.stream(STREAM).cut_off);
@@ -92,7 +92,7 @@ fn an_answer_that_may_be_a_stream_has_its_time_and_a_stream_as_much_as_it_uses()
     };
     for _ in 0..2 {
         world.tick();
-        (1..=8).for_each(|id| world.gateway.on_response_body(StreamId(id)));
+        (1..=8).for_each(|id| world.gateway.on_response_body(StreamId(id), false));
     }
     assert_eq!(over(&world), 0);
     // Whatever they say.
@@ -102,7 +102,7 @@ fn an_answer_that_may_be_a_stream_has_its_time_and_a_stream_as_much_as_it_uses()
     // From now on the streams are silent.
     (0..2).for_each(|_| world.tick());
     assert_eq!(over(&world), 4);
-    world.gateway.on_response_body(StreamId(8));
+    world.gateway.on_response_body(StreamId(8), false);
     (0..3).for_each(|_| world.tick());
     assert_eq!(over(&world), 7);
 }
@@ -145,4 +145,40 @@ fn where_answers_may_be_streams_the_host_bounds_each_try_and_not_the_whole() {
             "{name}"
         );
     }
+}
+
+/// Behind its last byte only the caller takes time, who may read slowly.
+#[test]
+fn an_answer_that_has_passed_is_never_late() {
+    let mut world = streams();
+    for (number, content_type) in (1..).zip(["application/json", "text/event-stream"]) {
+        for end in [End::Headers, End::Body, End::Trailers] {
+            let id = StreamId(number * 10 + end as u32);
+            world.request(id, "GET", "/either", &[]);
+            world.body(id, 0, true);
+            let headers = [(":status", "200"), ("content-type", content_type)];
+            world.host.respond(id, &headers);
+            let io = world.host.io(id);
+            let gateway = &mut world.gateway;
+            gateway.on_response_headers(id, &io, matches!(end, End::Headers));
+            match end {
+                End::Headers => {}
+                End::Body => gateway.on_response_body(id, true),
+                End::Trailers => gateway.on_response_trailers(id),
+            }
+        }
+    }
+    (0..20).for_each(|_| world.tick());
+    for id in (0..30).map(StreamId) {
+        assert_eq!(world.refusal(id), None, "{id:?}");
+    }
+    assert!(!world.gateway.streams.is_empty());
+}
+
+/// How an answer ends.
+#[derive(Clone, Copy)]
+enum End {
+    Headers,
+    Body,
+    Trailers,
 }
