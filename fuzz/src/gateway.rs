@@ -362,7 +362,11 @@ impl Run {
                 "{id:?} goes nowhere\n{story}"
             );
             if let Some(reply) = seen.replies.first() {
-                let late = ["waykeeper_agent_timeout", "waykeeper_body_too_large"];
+                let late = [
+                    "waykeeper_agent_timeout",
+                    "waykeeper_body_too_large",
+                    "waykeeper_request_timeout",
+                ];
                 assert!(
                     late.contains(&reply.details.as_str()),
                     "{id:?}: {reply:?} after it went on\n{story}"
