@@ -59,6 +59,8 @@ struct File<'d> {
 struct Report<'f> {
     file: &'f str,
     faults: usize,
+    /// Whether something is wrong around the configurations.
+    around: bool,
     output: &'f mut dyn Write,
     errors: &'f mut dyn Write,
 }
@@ -151,6 +153,7 @@ impl<'f> Report<'f> {
         Self {
             file,
             faults: 0,
+            around: false,
             output,
             errors,
         }
@@ -199,6 +202,7 @@ impl<'f> Report<'f> {
             documents, found, ..
         } = file;
         for (line, message) in &found.faults {
+            self.around = true;
             self.fault(*line, message)?;
         }
         for (line, message) in &found.warnings {
@@ -270,7 +274,8 @@ impl<'f> Report<'f> {
         for message in summary::doubts(policy) {
             self.warning(configuration.line(), &message)?;
         }
-        if self.faults == before {
+        // Whoever reads "good" reads no further, so what stands around it is good as well.
+        if self.faults == before && !self.around {
             writeln!(
                 self.output,
                 "{}: good\n{}",

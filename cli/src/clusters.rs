@@ -34,13 +34,13 @@ impl Clusters {
         };
         for document in documents {
             let written = document
-                .get("static_resources")
-                .and_then(|resources| resources.get("clusters"));
-            let written = written.into_iter().flat_map(Value::items);
-            clusters.named.extend(written.filter_map(Cluster::read));
-            let resources = document.get("dynamic_resources");
+                .field("static_resources")
+                .map_or(&[][..], |resources| resources.items_of("clusters"));
+            let written = written.iter().filter_map(Cluster::read);
+            clusters.named.extend(written);
+            let resources = document.field("dynamic_resources");
             clusters.dynamic |=
-                resources.is_some_and(|resources| resources.get("cds_config").is_some());
+                resources.is_some_and(|resources| resources.field("cds_config").is_some());
         }
         clusters
     }
@@ -58,24 +58,23 @@ impl Clusters {
 
 impl Cluster {
     fn read(cluster: &Value) -> Option<Self> {
-        let breakers = cluster.get("circuit_breakers");
-        let thresholds = breakers.and_then(|breakers| breakers.get("thresholds"));
-        let mut thresholds = thresholds.into_iter().flat_map(Value::items);
-        let default = thresholds.find(|threshold| {
-            let priority = threshold.get("priority").and_then(Value::text);
-            priority.is_none_or(|priority| priority == "DEFAULT")
+        let breakers = cluster.field("circuit_breakers");
+        let thresholds = breakers.map_or(&[][..], |breakers| breakers.items_of("thresholds"));
+        let default = thresholds.iter().find(|threshold| {
+            let priority = threshold.field("priority");
+            priority.is_none_or(|priority| priority.is_one("DEFAULT", 0))
         });
-        let field = |name: &str| default.and_then(|default| default.get(name));
-        let requests = field("max_requests").and_then(whole);
+        let field = |name: &str| default.and_then(|default| default.field(name));
+        let requests = field("max_requests").and_then(Value::whole);
         let requests = requests.unwrap_or(DEFAULT_REQUESTS);
         let retries = match field("retry_budget") {
             Some(budget) => share(budget, requests),
             None => field("max_retries")
-                .and_then(whole)
+                .and_then(Value::whole)
                 .unwrap_or(DEFAULT_RETRIES),
         };
         Some(Self {
-            name: cluster.get("name")?.text()?.to_owned(),
+            name: cluster.text_of("name")?.to_owned(),
             line: default.unwrap_or(cluster).line,
             requests,
             retries,
@@ -85,13 +84,9 @@ impl Cluster {
 
 /// How many retries a budget leaves, of so many requests.
 fn share(budget: &Value, requests: u64) -> u64 {
-    let field = |name: &str| budget.get(name);
-    let percent = field("budget_percent").and_then(|percent| whole(percent.get("value")?));
+    let field = |name: &str| budget.field(name);
+    let percent = field("budget_percent").and_then(|percent| percent.field("value")?.whole());
     let percent = percent.unwrap_or(DEFAULT_BUDGET_PERCENT);
-    let least = field("min_retry_concurrency").and_then(whole);
+    let least = field("min_retry_concurrency").and_then(Value::whole);
     (requests.saturating_mul(percent) / 100).max(least.unwrap_or(DEFAULT_RETRIES))
-}
-
-fn whole(value: &Value) -> Option<u64> {
-    value.node().whole()
 }

@@ -40,6 +40,29 @@ const AROUND: [&str; 10] = [
     "typed_config",
 ];
 
+/// All fields of Envoy's Wasm filter, of its `config`, and of the `vm_config` in that.
+const FILTER_FIELDS: &[&str] = &["config"];
+const CONFIG_FIELDS: &[&str] = &[
+    "name",
+    "root_id",
+    "vm_config",
+    "configuration",
+    "fail_open",
+    "failure_policy",
+    "reload_config",
+    "capability_restriction_config",
+    "allow_on_headers_stop_iteration",
+];
+const VM_CONFIG_FIELDS: &[&str] = &[
+    "vm_id",
+    "runtime",
+    "code",
+    "configuration",
+    "allow_precompiled",
+    "nack_on_code_cache_miss",
+    "environment_variables",
+];
+
 const WASM_FILTER: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
 
 /// Looks through all documents of a file.
@@ -50,7 +73,7 @@ pub(crate) fn configurations(documents: &[Value]) -> Found<'_> {
         let (configurations, faults) = (found.configurations.len(), found.faults.len());
         found.look_into(document);
         let nothing = found.configurations.len() == configurations && found.faults.len() == faults;
-        if nothing && AROUND.iter().any(|field| document.get(field).is_some()) {
+        if nothing && AROUND.iter().any(|field| document.field(field).is_some()) {
             around = true;
         } else if nothing {
             found.configurations.push(Configuration::Fields(document));
@@ -70,8 +93,8 @@ impl<'v> Found<'v> {
     fn look_into(&mut self, value: &'v Value) {
         if type_of(value) == Some(WASM_FILTER) {
             // Istio and others may wrap the filter's message once more.
-            let filter = if value.get("type_url").is_some() {
-                value.get("value")
+            let filter = if value.field("type_url").is_some() {
+                value.field("value")
             } else {
                 Some(value)
             };
@@ -85,19 +108,24 @@ impl<'v> Found<'v> {
 
     /// Envoy's Wasm filter.
     fn filter(&mut self, filter: &'v Value) {
-        let Some(config) = filter.get("config") else {
+        let Some(config) = filter.field("config") else {
             return;
         };
-        let configuration = config.get("configuration");
-        let written = configuration.and_then(|configuration| configuration.get("value"));
-        let code = config.get("vm_config").and_then(|vm| vm.get("code"));
-        let called = [config.get("name"), config.get("root_id"), code];
+        let configuration = config.field("configuration");
+        let written = configuration.and_then(|configuration| configuration.field("value"));
+        let code = config.field("vm_config").and_then(|vm| vm.field("code"));
+        let called = [config.field("name"), config.field("root_id"), code];
         if !called.into_iter().flatten().any(speaks_of_us) && !written.is_some_and(is_ours) {
             return;
         }
-        self.warn_of_open_doors(config, "fail_open", |value| value.kind == Kind::Bool(true));
-        self.warn_of_open_doors(config, "failure_policy", |value| {
-            value.text() == Some("FAIL_OPEN")
+        self.warn_of_unknown(filter, FILTER_FIELDS);
+        self.warn_of_unknown(config, CONFIG_FIELDS);
+        if let Some(vm) = config.field("vm_config") {
+            self.warn_of_unknown(vm, VM_CONFIG_FIELDS);
+        }
+        self.refuse_open_doors(config, "fail_open", Value::is_true);
+        self.refuse_open_doors(config, "failure_policy", |value| {
+            value.is_one("FAIL_OPEN", 3)
         });
         let Some(configuration) = configuration else {
             return self
@@ -141,9 +169,7 @@ impl<'v> Found<'v> {
         if !called.into_iter().flatten().any(speaks_of_us) && !configuration.is_some_and(is_ours) {
             return;
         }
-        self.warn_of_open_doors(spec, "failStrategy", |value| {
-            value.text() == Some("FAIL_OPEN")
-        });
+        self.refuse_open_doors(spec, "failStrategy", |value| value.is_one("FAIL_OPEN", 1));
         match configuration {
             Some(configuration) => match configuration.kind {
                 Kind::Map(_) => self
@@ -160,11 +186,23 @@ impl<'v> Found<'v> {
         }
     }
 
-    fn warn_of_open_doors(&mut self, around: &Value, field: &str, open: impl Fn(&Value) -> bool) {
-        if let Some(value) = around.get(field).filter(|value| open(value)) {
+    /// Envoy passes over what it does not know in a file that it watches, and so does without what was meant.
+    fn warn_of_unknown(&mut self, message: &Value, fields: &[&str]) {
+        for entry in message.entries() {
+            let known = || fields.iter().any(|field| entry.is_field(field));
+            if !entry.name.starts_with('@') && !known() {
+                let near = config::did_you_mean(&entry.name, fields.iter().copied());
+                let what = format!("{}: Envoy knows no such field here{near}", entry.name);
+                self.warnings.push((entry.line, what));
+            }
+        }
+    }
+
+    fn refuse_open_doors(&mut self, around: &Value, field: &str, open: impl Fn(&Value) -> bool) {
+        if let Some(value) = around.field(field).filter(|value| open(value)) {
             let what =
                 format!("{field} lets every request pass unchecked once the module has failed");
-            self.warnings.push((value.line, what));
+            self.faults.push((value.line, what));
         }
     }
 }
@@ -212,7 +250,7 @@ impl<'v> Configuration<'v> {
 /// The name of the message that `@type` (or `type_url`, within a message of any type) says this is.
 fn type_of(value: &Value) -> Option<&str> {
     let url = value
-        .get("type_url")
+        .field("type_url")
         .or_else(|| value.get("@type"))?
         .text()?;
     Some(url.rsplit_once('/').map_or(url, |(_, name)| name))

@@ -1,7 +1,7 @@
 //! Envoy's connection managers that the filter stands in: what they make of the caller's address.
 
 use crate::find::speaks_of_us;
-use crate::yaml::{Kind, Value};
+use crate::yaml::Value;
 
 /// A connection manager.
 pub(crate) struct Manager {
@@ -25,8 +25,7 @@ pub(crate) fn managers(documents: &[Value]) -> Vec<Manager> {
 }
 
 fn look_into(value: &Value, found: &mut Vec<Manager>) {
-    let filters = value.get("http_filters").map(Value::items);
-    if filters.is_some_and(|filters| filters.iter().any(speaks_of_us)) {
+    if value.items_of("http_filters").iter().any(speaks_of_us) {
         found.push(Manager::read(value));
     }
     value.parts().for_each(|part| look_into(part, found));
@@ -35,18 +34,17 @@ fn look_into(value: &Value, found: &mut Vec<Manager>) {
 impl Manager {
     fn read(manager: &Value) -> Self {
         let (remote, skip) = (
-            manager.get("use_remote_address"),
-            manager.get("skip_xff_append"),
+            manager.field("use_remote_address"),
+            manager.field("skip_xff_append"),
         );
-        let is_true = |flag: &&Value| flag.kind == Kind::Bool(true);
-        let skips = skip.filter(is_true);
-        let hops = manager.get("xff_num_trusted_hops");
-        let extended = manager.get("original_ip_detection_extensions").is_some();
-        let number = || hops.map_or(Some(0), |hops| hops.node().whole());
+        let skips = skip.filter(|flag| flag.is_true());
+        let hops = manager.field("xff_num_trusted_hops");
+        let extended = manager.field("original_ip_detection_extensions").is_some();
+        let number = || hops.map_or(Some(0), Value::whole);
         Self {
             hops: number().filter(|_| !extended),
             line_of_hops: hops.unwrap_or(manager).line,
-            appends: remote.filter(is_true).is_some() && skips.is_none(),
+            appends: remote.is_some_and(Value::is_true) && skips.is_none(),
             line_of_appends: skips.or(remote).unwrap_or(manager).line,
         }
     }

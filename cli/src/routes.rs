@@ -21,16 +21,16 @@ pub(crate) fn doubts(documents: &[Value]) -> Vec<(usize, String)> {
 fn look_into(value: &Value, doubts: &mut Vec<(usize, String)>) {
     // For this one the filter sends no header of its own.
     let timeout = format!("{}s", DEFAULT_TIMEOUT.as_secs());
-    if text(value, "cluster_header") == Some(CLUSTER) && text(value, "timeout") != Some(&timeout) {
-        let line = value.get("timeout").map_or(value.line, |time| time.line);
+    let time = value.field("timeout");
+    if leads_where_told(value) && time.and_then(Value::duration) != Some(DEFAULT_TIMEOUT) {
+        let line = time.map_or(value.line, |time| time.line);
         let what = format!(
             "the timeout is not {timeout}: for that time the filter sends none, so routes of its configuration that name \
              none get this one"
         );
         doubts.push((line, what));
     }
-    let exact = value.get("string_match").and_then(|it| text(it, "exact"));
-    if text(value, "name") == Some(KIND) && exact == Some("http") {
+    if is_about(value, KIND) && exact(value) == Some("http") {
         let what =
             format!("no request is of this kind: match those that have {CLUSTER} (present_match)");
         doubts.push((value.line, what));
@@ -65,19 +65,21 @@ pub(crate) fn undecided(documents: &[Value]) -> Vec<Undecided> {
 }
 
 fn collect_undecided(value: &Value, left_over: bool, found: &mut Vec<Undecided>) {
-    let action = value.get("route");
-    if let Some(action) = action.filter(|action| action.get("cluster").is_some())
-        && (left_over || text(value, "name") == Some("not-decided"))
+    let action = value.field("route");
+    if let Some(action) = action.filter(|action| action.field("cluster").is_some())
+        && (left_over || value.text_of("name") == Some("not-decided"))
     {
-        let idle_timeout = action.get("idle_timeout");
-        let buffer = value.get("request_body_buffer_limit").and_then(|limit| {
-            let bytes = limit.node().whole()?;
+        let idle_timeout = action.field("idle_timeout");
+        let buffer = value.field("request_body_buffer_limit").and_then(|limit| {
+            let bytes = limit.whole()?;
             Some((bytes, limit.line))
         });
+        // Zero means none.
+        let idle = idle_timeout.and_then(Value::duration);
         found.push(Undecided {
             buffer,
             line: idle_timeout.unwrap_or(value).line,
-            idle_timeout: idle_timeout.and_then(Value::text).and_then(duration),
+            idle_timeout: idle.filter(|time| !time.is_zero()),
         });
     }
     let mut decided_before = false;
@@ -87,21 +89,31 @@ fn collect_undecided(value: &Value, left_over: bool, found: &mut Vec<Undecided>)
     }
 }
 
-/// A duration as Envoy's files write it: `3s`, `0.5s`. Zero means none.
-fn duration(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|time| !time.is_zero())
-}
-
 /// Whether a route is for requests that have this header.
 fn matches(route: &Value, header: &str) -> bool {
-    let headers = route.get("match").and_then(|it| it.get("headers"));
-    let mut headers = headers.into_iter().flat_map(Value::items);
-    headers.any(|matcher| text(matcher, "name") == Some(header))
+    matchers(route).iter().any(|it| is_about(it, header))
 }
 
-fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
-    value.get(name)?.text()
+/// What a route demands of headers.
+fn matchers(route: &Value) -> &[Value] {
+    route
+        .field("match")
+        .map_or(&[], |it| it.items_of("headers"))
+}
+
+/// Whether a matcher looks at this header. Envoy makes names lower case.
+fn is_about(matcher: &Value, header: &str) -> bool {
+    let name = matcher.text_of("name");
+    name.is_some_and(|name| name.eq_ignore_ascii_case(header))
+}
+
+/// What a header must be, where a matcher names it.
+fn exact(matcher: &Value) -> Option<&str> {
+    matcher.field("string_match")?.text_of("exact")
+}
+
+/// Whether what a route does with requests is to send them to the cluster that the filter has chosen.
+fn leads_where_told(action: &Value) -> bool {
+    let header = action.text_of("cluster_header");
+    header.is_some_and(|header| header.eq_ignore_ascii_case(CLUSTER))
 }

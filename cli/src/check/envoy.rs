@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use waykeeper::config::policy::{AddressSource, Route};
-use waykeeper::config::{self, Fault, Faults, Node, Policy, Segment};
+use waykeeper::config::{self, Fault, Faults, Policy, Segment};
 
 use super::{Envoy, Line, Report};
 use crate::find::Configuration;
@@ -18,11 +18,11 @@ const PAUSE: Duration = Duration::from_secs(15);
 /// The lines of all plugins in Envoy's words whose bodies Envoy keeps to itself.
 fn blind_plugins(value: &Value) -> Vec<usize> {
     let shows = || {
-        let flag = value.get("allow_on_headers_stop_iteration");
-        matches!(flag.map(Value::node), Some(Node::Bool(true)))
+        let flag = value.field("allow_on_headers_stop_iteration");
+        flag.is_some_and(Value::is_true)
     };
     let mut lines: Vec<_> = value.parts().flat_map(blind_plugins).collect();
-    if let Some(vm) = value.get("vm_config").filter(|_| !shows()) {
+    if let Some(vm) = value.field("vm_config").filter(|_| !shows()) {
         lines.push(vm.line);
     }
     lines

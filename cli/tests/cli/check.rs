@@ -608,19 +608,220 @@ fn a_filter_without_a_readable_configuration_is_told() {
 }
 
 #[test]
-fn a_filter_that_fails_open_is_warned_of() {
-    let text = filter(&as_struct(BARE)).replace(
-        "  name: waykeeper\n",
-        "  name: waykeeper\n  failure_policy: FAIL_OPEN\n",
+fn a_filter_that_fails_open_is_refused() {
+    let plugin = format!(
+        "kind: WasmPlugin\nmetadata:\n  name: waykeeper\nspec:\n  pluginConfig:\n{}    proof: \"0123-a-proof-of-tests\"\n",
+        indented(BARE, 4)
     );
+    let filter = filter(&as_struct(BARE));
+    for (text, behind, field, written) in [
+        (
+            &filter,
+            "  name: waykeeper\n",
+            "failure_policy",
+            "failure_policy: FAIL_OPEN",
+        ),
+        (
+            &filter,
+            "  name: waykeeper\n",
+            "failure_policy",
+            "failurePolicy: 3",
+        ),
+        (
+            &filter,
+            "  name: waykeeper\n",
+            "fail_open",
+            "fail_open: true",
+        ),
+        (
+            &filter,
+            "  name: waykeeper\n",
+            "fail_open",
+            "failOpen: true",
+        ),
+        (
+            &filter,
+            "  name: waykeeper\n",
+            "fail_open",
+            "fail_open: yes",
+        ),
+        (
+            &plugin,
+            "spec:\n",
+            "failStrategy",
+            "failStrategy: FAIL_OPEN",
+        ),
+    ] {
+        assert_good(&check(text, &[]));
+        let text = text.replace(behind, &format!("{behind}  {written}\n"));
+        let line = 1 + text
+            .lines()
+            .position(|line| line.contains(written))
+            .unwrap();
 
+        let run = check(&text, &[]);
+
+        let fault = format!(
+            "FILE:{line}: {field} lets every request pass unchecked once the module has failed\n"
+        );
+        assert_eq!(
+            (run.status, run.errors, run.output),
+            (1, fault, String::new())
+        );
+    }
+    let closed = filter.replace(
+        "  name: waykeeper\n",
+        "  name: waykeeper\n  failurePolicy: FAIL_RELOAD\n  fail_open: false\n",
+    );
+    assert_good(&check(&closed, &[]));
+}
+
+#[test]
+fn what_envoy_does_not_know_around_the_configuration_is_warned_of() {
+    let text = discovered(&as_struct(BARE))
+        .replace(
+            "        name: waykeeper\n",
+            "        name: waykeeper
+        failure_polcy: FAIL_RELOAD
+        reloadConfig: {backoff: {}}
+        vm_config: {vm_id: a, run_time: envoy.wasm.runtime.v8, code: {}, nackOnCodeCacheMiss: true}
+",
+        )
+        .replace("      config:\n", "      configs: {}\n      config:\n");
     let run = check(&text, &[]);
 
     assert_eq!(run.status, 0);
     assert_eq!(
         run.errors,
-        "FILE:4: warning: failure_policy lets every request pass unchecked once the module has failed\n"
+        "\
+FILE:6: warning: configs: Envoy knows no such field here; did you mean \"config\"?
+FILE:9: warning: failure_polcy: Envoy knows no such field here; did you mean \"failure_policy\"?
+FILE:11: warning: run_time: Envoy knows no such field here; did you mean \"runtime\"?
+"
     );
+}
+
+/// Protobuf's JSON has each name in two spellings, and numbers in quotes too.
+#[test]
+fn envoys_own_fields_are_read_however_they_are_spelled() {
+    let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
+    let own = std::fs::read_to_string(repository("envoy/waykeeper.yaml")).unwrap();
+    let own = own.replace(
+        "            tables:",
+        "            address: {from: x-forwarded-for, trusted_hops: 1}\n            tables:",
+    );
+    let names = [
+        "static_resources",
+        "filter_chains",
+        "typed_config",
+        "http_filters",
+        "use_remote_address",
+        "skip_xff_append",
+        "xff_num_trusted_hops",
+        "idle_timeout",
+        "cluster_header",
+        "string_match",
+        "request_body_buffer_limit",
+        "circuit_breakers",
+        "max_requests",
+        "max_retries",
+        "retry_budget",
+        "budget_percent",
+        "min_retry_concurrency",
+        "request_headers_to_remove",
+        "virtual_hosts",
+        "route_config",
+    ];
+    let camel = |name: &str| {
+        let mut words = name.split('_');
+        let first = words.next().unwrap().to_owned();
+        words.fold(first, |spelled, word| {
+            spelled + &word[..1].to_uppercase() + &word[1..]
+        })
+    };
+    let quoted = |text: &str, name: &str, value: &str| {
+        let (plain, quoted) = (format!("{name}: {value}"), format!("{name}: \"{value}\""));
+        assert!(text.contains(&plain), "{plain}");
+        text.replace(&plain, &quoted)
+    };
+    // Something wrong of every kind.
+    let wrong = reference
+        .replace(
+            "use_remote_address: true",
+            "use_remote_address: true\n                skip_xff_append: true",
+        )
+        .replace(
+            "max_requests: 1024, max_retries: 1024",
+            "max_requests: 5000, max_retries: 49",
+        )
+        .replace("idle_timeout: 3s", "idle_timeout: 1s")
+        .replace(
+            "request_body_buffer_limit: 1048576",
+            "request_body_buffer_limit: 4194304",
+        )
+        .replace("timeout: 300s", "timeout: 15s");
+    let told = |envoy: &str, own: &str| {
+        let files = Files::new(&[("envoy.yaml", envoy), ("own.yaml", own)]);
+        let (envoy, own) = (files.path("envoy.yaml"), files.path("own.yaml"));
+        let run = waykeeper(&["check", &own, "--envoy", &envoy], b"");
+        run.errors.replace(files.0.path().to_str().unwrap(), "DIR")
+    };
+    let expected = told(&wrong, &own);
+    for part in [
+        "address.trusted_hops: 1 is not the xff_num_trusted_hops 0",
+        "address.from: ",
+        "of 5000 requests that \"auth-service\" takes at a time only 49 may be retries",
+        "is not shorter than the idle_timeout 1s",
+        "less than twice the request_body_buffer_limit 4MiB",
+        "the timeout is not 300s",
+    ] {
+        assert!(expected.contains(part), "{part}: {expected}");
+    }
+
+    let mut otherwise = wrong.clone();
+    for (name, value) in [
+        ("xff_num_trusted_hops", "0"),
+        ("max_requests", "5000"),
+        ("max_retries", "49"),
+        ("request_body_buffer_limit", "4194304"),
+    ] {
+        otherwise = quoted(&otherwise, name, value);
+    }
+    assert_eq!(told(&otherwise, &own), expected);
+    for name in names {
+        otherwise = otherwise.replace(&format!("{name}:"), &format!("{}:", camel(name)));
+    }
+    assert!(otherwise.contains("clusterHeader: ") && !otherwise.contains("cluster_header: "));
+    assert_eq!(told(&otherwise, &own), expected);
+    // Names of headers are written in either case.
+    let capitals = otherwise.replace("name: x-waykeeper-", "name: X-Waykeeper-");
+    let capitals = capitals.replace(
+        "clusterHeader: x-waykeeper-cluster",
+        "clusterHeader: X-Waykeeper-Cluster",
+    );
+    assert_ne!(capitals, otherwise);
+    assert_eq!(told(&capitals, &own), expected);
+    // And what is `null` is not written.
+    let null = wrong.replace("xff_num_trusted_hops: 0", "xff_num_trusted_hops: null");
+    assert!(told(&null, &own).contains("is not the xff_num_trusted_hops 0"));
+    // What stands around the filter's configuration as well.
+    let blind = own
+        .replace(
+            "prefix: /v1/chat/completions,",
+            "prefix: /v1/chat/completions, max_body: 1MiB, collect_body: true,",
+        )
+        .replace("allow_on_headers_stop_iteration: true", "")
+        .replace("vm_config:", "vmConfig:")
+        .replace("typed_config:", "typedConfig:")
+        .replace("root_id:", "rootId:");
+    assert!(
+        told(&reference, &blind).contains("allow_on_headers_stop_iteration: true beside vm_config")
+    );
+    let seeing = blind.replace(
+        "vmConfig:",
+        "allowOnHeadersStopIteration: true\n        vmConfig:",
+    );
+    assert!(!told(&reference, &seeing).contains("beside vm_config"));
 }
 
 #[test]
