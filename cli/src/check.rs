@@ -245,10 +245,14 @@ impl<'f> Report<'f> {
         if let Configuration::Fields(value) = configuration {
             for doubt in value.doubts() {
                 // A doubt shows what it is about.
-                let text = if doubt.field == Some("proof") {
-                    "some readers of YAML take the proof for something else; put it in quotes"
-                } else {
-                    doubt.text
+                let text = match *doubt.path {
+                    ["proof", ..] => {
+                        "some readers of YAML take the proof for something else; put it in quotes"
+                    }
+                    ["clients", "validator", "headers", ..] => {
+                        "some readers of YAML take this header for something else; put it in quotes"
+                    }
+                    _ => doubt.text,
                 };
                 self.warning(doubt.line, text)?;
             }

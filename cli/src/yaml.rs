@@ -48,11 +48,11 @@ pub(crate) struct Entry {
 }
 
 /// What other readers of YAML may take something in a value for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Doubt<'v> {
     pub(crate) line: usize,
-    /// The field of that value in which it stands.
-    pub(crate) field: Option<&'v str>,
+    /// The fields of that value in which it stands, from outside.
+    pub(crate) path: Vec<&'v str>,
     pub(crate) text: &'v str,
 }
 
@@ -231,7 +231,7 @@ impl<'v> Doubt<'v> {
     fn of(line: usize, text: Option<&'v str>) -> Option<Self> {
         text.map(|text| Self {
             line,
-            field: None,
+            path: Vec::new(),
             text,
         })
     }
@@ -358,16 +358,13 @@ impl Value {
         let mut doubts: Vec<_> = Doubt::of(self.line, self.doubt.as_deref())
             .into_iter()
             .collect();
-        let of_items = self.items().iter().flat_map(Value::doubts);
-        doubts.extend(of_items.map(|doubt| Doubt {
-            field: None,
-            ..doubt
-        }));
+        doubts.extend(self.items().iter().flat_map(Value::doubts));
         for entry in self.entries() {
             doubts.extend(Doubt::of(entry.line, entry.doubt.as_deref()));
-            let field = Some(entry.name.as_str());
-            let inside = entry.value.doubts().into_iter();
-            doubts.extend(inside.map(|doubt| Doubt { field, ..doubt }));
+            doubts.extend(entry.value.doubts().into_iter().map(|mut doubt| {
+                doubt.path.insert(0, &entry.name);
+                doubt
+            }));
         }
         doubts
     }

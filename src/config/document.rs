@@ -93,6 +93,24 @@ pub(super) fn shown(text: &str) -> String {
     }
 }
 
+/// What stands in a name before a colon, a blank or an equals sign, unless that comes first. Where names have none of these it
+/// is a value that was to follow, without the blank or the colon between: perhaps a secret, which is never shown.
+pub(super) fn before_value(name: &str) -> Option<&str> {
+    let (first, _) = name
+        .char_indices()
+        .skip(1)
+        .find(|(_, it)| matches!(it, ':' | '=') || it.is_whitespace())?;
+    name.get(..first)
+}
+
+/// A name that has none of these, as a fault shows it.
+pub(super) fn shown_to_value(name: &str) -> String {
+    match before_value(name) {
+        None => shown(name),
+        Some(before) => format!("{}…", shown(before).trim_end_matches('…')),
+    }
+}
+
 impl From<&serde_json::Value> for Node {
     fn from(value: &serde_json::Value) -> Self {
         use serde_json::Value;

@@ -1,6 +1,7 @@
 //! What is wrong with a document and where: faults are collected while it is read, and told all at once in the order
 //! of the document.
 
+use super::document::before_value;
 use crate::sort::sort_by;
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -48,6 +49,8 @@ enum Step<'a> {
     Root,
     /// A field's name and its place among the fields written.
     Field(&'a str, usize),
+    /// The same of a name of which only the beginning is shown.
+    Cut(&'a str, usize),
     Item(usize),
 }
 
@@ -154,6 +157,17 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// The same, where a value may have got into the name: only what stands before it is named.
+    pub(super) fn field_to_value(&'a self, name: &'a str, position: usize) -> Place<'a> {
+        Place {
+            outer: Some(self),
+            step: match before_value(name) {
+                None => Step::Field(name, position),
+                Some(before) => Step::Cut(before, position),
+            },
+        }
+    }
+
     pub(super) fn item(&'a self, index: usize) -> Place<'a> {
         Place {
             outer: Some(self),
@@ -167,6 +181,7 @@ impl<'a> Place<'a> {
         self.climb(|step| match step {
             Step::Root => {}
             Step::Field(name, _) => path.push(Segment::Field(name.to_owned())),
+            Step::Cut(name, _) => path.push(Segment::Field(format!("{name}…"))),
             Step::Item(index) => path.push(Segment::Item(index)),
         });
         path.reverse();
@@ -177,7 +192,9 @@ impl<'a> Place<'a> {
         let mut positions = Vec::new();
         self.climb(|step| match step {
             Step::Root => {}
-            Step::Field(_, position) | Step::Item(position) => positions.push(position),
+            Step::Field(_, position) | Step::Cut(_, position) | Step::Item(position) => {
+                positions.push(position);
+            }
         });
         positions.reverse();
         positions

@@ -1,7 +1,8 @@
 //! What names may look like. They travel in headers, in labels of metrics and in structured fields, so each kind holds
 //! only what all of its carriers take.
 
-use super::document::shown;
+use super::document::{before_value, shown, shown_to_value};
+use super::reader::APART;
 use crate::text::headers::{begins_with, is_reserved, is_same, is_token};
 use crate::text::names::{LONGEST_NAME, NAME, is_name};
 
@@ -119,6 +120,10 @@ pub(super) fn key_header(text: &str) -> Result<(), String> {
 
 /// A header that may be sent with a callout.
 pub(super) fn callout_header(text: &str) -> Result<(), String> {
+    if before_value(text).is_some() {
+        let name = shown_to_value(text);
+        return Err(format!("{name} is no header's name; {APART}"));
+    }
     header(text, &NOT_FOR_CALLOUTS)
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::document::{Node, shown};
+use super::document::{Node, before_value, shown, shown_to_value};
 use super::fault::{Log, Place};
 use super::units;
 
@@ -21,8 +21,13 @@ pub(super) struct Spot<'a> {
 pub(super) struct Fields<'a> {
     written: &'a [(String, Node)],
     place: &'a Place<'a>,
+    /// Whether the operator chooses their names, in which there may be colons.
+    chosen: bool,
     log: &'a Log,
 }
+
+/// Said of a name that a value has got into.
+pub(super) const APART: &str = "write a colon and a blank behind the name";
 
 // === impl Spot ===
 
@@ -55,14 +60,15 @@ impl<'a> Spot<'a> {
 
     /// A mapping with fields out of `known`; any other field is a fault, and so is one written twice.
     pub(super) fn fields<'s>(&'s self, known: &[&str]) -> Option<Fields<'s>> {
-        let fields = self.open("a mapping")?;
+        let fields = self.open("a mapping", false)?;
         for (position, (name, _)) in fields.written.iter().enumerate() {
             if !known.contains(&name.as_str()) {
-                let place = self.place.field(name, position);
-                self.log.add(
-                    &place,
-                    format!("unknown field{}", self.near(name, known.iter().copied())),
-                );
+                let near = match before_value(name) {
+                    None => self.near(name, known.iter().copied()),
+                    Some(_) => format!("; {APART}"),
+                };
+                let place = fields.place_of(name, false, position);
+                self.log.add(&place, format!("unknown field{near}"));
             }
         }
         Some(fields)
@@ -70,7 +76,16 @@ impl<'a> Spot<'a> {
 
     /// A mapping whose names the operator chooses, at most `most` of them.
     pub(super) fn named<'s>(&'s self, most: usize) -> Option<Fields<'s>> {
-        let fields = self.open("a mapping of names")?;
+        self.open_named(most, true)
+    }
+
+    /// The same of headers, whose names have no colons.
+    pub(super) fn headers<'s>(&'s self, most: usize) -> Option<Fields<'s>> {
+        self.open_named(most, false)
+    }
+
+    fn open_named<'s>(&'s self, most: usize, chosen: bool) -> Option<Fields<'s>> {
+        let fields = self.open("a mapping of names", chosen)?;
         self.bounded(fields.written.len(), most);
         Some(fields)
     }
@@ -85,13 +100,20 @@ impl<'a> Spot<'a> {
         ))
     }
 
-    fn open<'s>(&'s self, expected: &str) -> Option<Fields<'s>> {
-        let Node::Map(written) = self.node else {
-            return self.unexpected(expected);
+    fn open<'s>(&'s self, expected: &str, chosen: bool) -> Option<Fields<'s>> {
+        let written = match self.node {
+            Node::Map(written) => written,
+            Node::Text(text) if before_value(text).is_some() => {
+                let found = shown_to_value(text);
+                self.fault(format!("expected {expected}, found {found}; {APART}"));
+                return None;
+            }
+            _ => return self.unexpected(expected),
         };
         let fields = Fields {
             written,
             place: &self.place,
+            chosen,
             log: self.log,
         };
         fields.tell_doubles();
@@ -167,6 +189,15 @@ impl<'a> Spot<'a> {
                 None
             }
         }
+    }
+
+    /// The same of what may be a secret: no fault shows what is found here.
+    pub(super) fn secret(&self, check: impl FnOnce(&str) -> Result<(), String>) -> Option<&'a str> {
+        if self.is_text() {
+            return self.checked(check);
+        }
+        self.fault("expected a string (numbers, true and false need quotes to be text)");
+        None
     }
 
     /// `true` or `false`.
@@ -297,10 +328,10 @@ impl<'a> Spot<'a> {
 impl<'a> Fields<'a> {
     fn tell_doubles(&self) {
         let mut seen = HashMap::with_capacity(self.written.len());
-        for (position, (name, _)) in self.written.iter().enumerate() {
+        for (position, (name, value)) in self.written.iter().enumerate() {
             if seen.insert(name.as_str(), position).is_some() {
                 self.log.add(
-                    &self.place.field(name, position),
+                    &self.place_of(name, *value == Node::Null, position),
                     "written twice; only one can count".to_owned(),
                 );
             }
@@ -338,13 +369,22 @@ impl<'a> Fields<'a> {
         self.log.add(self.place, message.into());
     }
 
+    /// Where nothing is written behind a name, the value may have got into it.
+    fn place_of(&self, name: &'a str, empty: bool, position: usize) -> Place<'a> {
+        if self.chosen && !empty {
+            self.place.field(name, position)
+        } else {
+            self.place.field_to_value(name, position)
+        }
+    }
+
     fn at(&self, position: usize) -> Option<(&'a str, Spot<'a>)> {
         let (name, node) = self.written.get(position)?;
         Some((
             name,
             Spot {
                 node,
-                place: self.place.field(name, position),
+                place: self.place_of(name, *node == Node::Null, position),
                 log: self.log,
             },
         ))

@@ -93,7 +93,7 @@ fn remember(spot: &Spot<'_>) -> Remember {
 
 fn callout_headers(spot: &Spot<'_>) -> Vec<(String, String)> {
     let mut headers: Vec<(String, String)> = Vec::new();
-    let Some(named) = spot.named(MOST_HEADERS) else {
+    let Some(named) = spot.headers(MOST_HEADERS) else {
         return headers;
     };
     for (name, value) in named.iter() {
@@ -104,7 +104,7 @@ fn callout_headers(spot: &Spot<'_>) -> Vec<(String, String)> {
         if headers.iter().any(|(earlier, _)| *earlier == name) {
             value.fault("this header is already written, in other letters");
         }
-        if let Some(value) = value.checked(names::header_value) {
+        if let Some(value) = value.secret(names::header_value) {
             headers.push((name, value.to_owned()));
         }
     }

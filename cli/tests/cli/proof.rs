@@ -242,3 +242,39 @@ fn a_proof_in_doubt_hides_no_other_doubt() {
         assert!(!(run.output + &run.errors).contains(number));
     }
 }
+
+/// Without the blank behind a colon YAML takes a name and a secret for one name.
+#[test]
+fn a_secret_that_got_into_a_name_is_not_shown() {
+    let secret = "S3CR-abcdefghijklmnop";
+    let number = "0123456701234567";
+    let rest = "agents: {a: {cluster: a}}, routes: [{prefix: /, agents: [a]}]";
+    let validator = "cluster: a, path: /";
+    for (text, told) in [
+        (
+            format!("{{proof:{secret}, clients: {{validator: {{{validator}}}}}, {rest}}}"),
+            "\"proof…\": unknown field; write a colon and a blank behind the name\n",
+        ),
+        (
+            format!(
+                "{{clients: {{validator: {{{validator}, headers: {{x-secret:{secret}}}}}}}, {rest}}}"
+            ),
+            "\"x-secret\"… is no header's name; write a colon and a blank behind the name\n",
+        ),
+        (
+            format!(
+                "{{clients: {{validator: {{{validator}, headers: {{x-secret: {number}}}}}}}, {rest}}}"
+            ),
+            "warning: some readers of YAML take this header for something else; put it in quotes\n",
+        ),
+    ] {
+        let run = waykeeper(&["check", "-"], text.as_bytes());
+        assert_eq!(run.status, 1);
+        assert!(run.errors.contains(told), "{}", run.errors);
+        let shown = run.output + &run.errors;
+        assert!(
+            !shown.contains("S3CR") && !shown.contains(number),
+            "{shown}"
+        );
+    }
+}

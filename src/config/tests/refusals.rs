@@ -715,7 +715,92 @@ fn the_validator_is_checked() {
         (
             "/clients/validator/headers",
             json!({"x-a": 1}),
-            "clients.validator.headers.x-a: expected a string (numbers, true and false need quotes to be text), found the number 1",
+            "clients.validator.headers.x-a: expected a string (numbers, true and false need quotes to be text)",
+        ),
+    ]);
+}
+
+/// Without the blank behind a colon, and without the colon, YAML takes what follows for a part of the name.
+#[test]
+fn a_secret_that_got_into_a_name_is_not_shown() {
+    const SECRET: &str = "S3CR-abcdefghijklmnop";
+    let apart = "write a colon and a blank behind the name";
+    let twice = "written twice; only one can count";
+    for border in [":", " ", "=", ":=", "\u{a0}"] {
+        let name = |stem: &str| format!("{stem}{border}{SECRET}");
+        let unknown = format!("\"proof…\": unknown field; {apart}");
+        let header = r#"clients.validator.headers."x-secret…""#;
+        let is_none = format!("{header}: \"x-secret\"… is no header's name; {apart}");
+        let long = format!("{}{}", name("x-secret"), "s".repeat(200));
+        for (document, expected) in [
+            (json!({ name("proof"): null }), vec![unknown.clone()]),
+            (json!({ name("proof"): 1 }), vec![unknown.clone()]),
+            (
+                json!({ "clients": { "validator": { "cluster": "a", "path": "/" }, name("proof"): null } }),
+                vec![format!("clients.{unknown}")],
+            ),
+            (
+                json!({ "clients": { "validator": { "cluster": "a", "path": "/", "headers": { name("x-secret"): "a" } } } }),
+                vec![is_none.clone()],
+            ),
+            (
+                json!({ "clients": { "validator": { "cluster": "a", "path": "/", "headers": { long: "a" } } } }),
+                vec![is_none.clone()],
+            ),
+            (
+                json!({ "clients": { "validator": { "cluster": "a", "path": "/", "headers": { name("x-secret"): null } } } }),
+                vec![
+                    is_none,
+                    format!(
+                        "{header}: expected a string (numbers, true and false need quotes to be text)"
+                    ),
+                ],
+            ),
+            (
+                json!({ "clients": { "validator": { "cluster": "a", "path": "/", "headers": name("x-secret") } } }),
+                vec![format!(
+                    "clients.validator.headers: expected a mapping of names, found \"x-secret\"…; {apart}"
+                )],
+            ),
+        ] {
+            let mut whole = small();
+            for (name, value) in document.as_object().unwrap() {
+                whole[name] = value.clone();
+            }
+            let told = faults(&whole);
+            assert_eq!(told, expected);
+            assert!(!format!("{told:?}").contains("S3CR"), "{told:?}");
+        }
+        // A document that is a text, and a field written twice.
+        let text = json!(name("proof")).to_string();
+        let doubled = format!("{{{text}: 1, {text}: 1}}");
+        for (text, expected) in [
+            (
+                text,
+                format!("expected a mapping, found \"proof\"…; {apart}"),
+            ),
+            (doubled, format!("\"proof…\": {twice}")),
+        ] {
+            let told = load(text.as_bytes()).unwrap_err().to_string();
+            assert!(told.contains(&expected) && !told.contains("S3CR"), "{told}");
+        }
+    }
+    // Where names may have colons they are shown, if anything is written behind them.
+    check(&[
+        (
+            "/plans",
+            json!({"proof:S3CR": null}),
+            "plans.\"proof…\": is empty; write a mapping, or leave the field out",
+        ),
+        (
+            "/plans",
+            json!({"a:b": {"request": "1/second"}}),
+            "plans.\"a:b\".request: unknown field; did you mean \"requests\"?",
+        ),
+        (
+            "/agents/a:b",
+            json!({"cluster": ""}),
+            "agents.\"a:b\".cluster: \"\" is no cluster's name; it is 1 to 512 visible ASCII characters",
         ),
     ]);
 }
