@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// An Envoy configuration: every cluster named must be in its static_resources, and its routes fit the filter
     #[arg(long, value_name = "FILE")]
     envoy: Option<PathBuf>,
-    /// How the filter will be installed
+    /// How the filter will be installed, where the file does not say it: a WasmPlugin is checked as one
     #[arg(long, value_enum, default_value = "envoy")]
     target: Target,
 }
@@ -96,8 +96,11 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         .iter()
         .map(|(name, documents)| File::of(name, documents));
     let files: Vec<_> = files.collect();
-    let read = files.iter().flat_map(|file| &file.read);
-    let proofs = Proofs::of(read, arguments.target);
+    let proofs = Proofs::of(
+        files
+            .iter()
+            .flat_map(|file| file.of_plugins(arguments.target)),
+    );
     for file in &files {
         let mut report = Report::of(file.name, &mut output, &mut errors);
         let routes = proofs.routes(file.documents);
@@ -143,6 +146,13 @@ impl<'d> File<'d> {
             read: read.collect(),
             found,
         }
+    }
+
+    /// What the filter makes of the configurations that will be a WasmPlugin's.
+    fn of_plugins(&self, told: Target) -> impl Iterator<Item = &Result<Policy, Faults>> {
+        let both = self.found.configurations.iter().zip(&self.read);
+        both.filter(move |(it, _)| it.target(told) == Target::Wasmplugin)
+            .map(|(_, read)| read)
     }
 }
 
@@ -242,7 +252,7 @@ impl<'f> Report<'f> {
         envoy: Option<&Envoy>,
         target: Target,
     ) -> io::Result<()> {
-        if let Configuration::Fields(value) = configuration {
+        if let Configuration::Fields(value) | Configuration::Plugin(value) = configuration {
             for doubt in value.doubts() {
                 // A doubt shows what it is about.
                 let text = match *doubt.path {
@@ -267,7 +277,7 @@ impl<'f> Report<'f> {
         let Ok(policy) = read else {
             return Ok(());
         };
-        for message in target::faults(target, policy) {
+        for message in target::faults(configuration.target(target), policy) {
             self.fault(configuration.line(), &message)?;
         }
         if let Some(envoy) = envoy {
@@ -293,7 +303,9 @@ impl<'f> Report<'f> {
     fn tell(&mut self, faults: &Faults, configuration: &Configuration<'_>) -> io::Result<()> {
         for fault in faults {
             let line = match configuration {
-                Configuration::Fields(value) => value.line_at(&fault.positions),
+                Configuration::Fields(value) | Configuration::Plugin(value) => {
+                    value.line_at(&fault.positions)
+                }
                 Configuration::Json(_, line) => *line,
             };
             self.fault(line, fault)?;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use waykeeper::config::{self, Faults, Node, Policy};
 
+use crate::target::Target;
 use crate::yaml::{self, Kind, Value};
 
 /// What a file holds.
@@ -22,6 +23,8 @@ pub(crate) struct Found<'v> {
 pub(crate) enum Configuration<'v> {
     /// As fields of the file itself.
     Fields(&'v Value),
+    /// The same, of Istio's WasmPlugin.
+    Plugin(&'v Value),
     /// As JSON in a string that begins at this line.
     Json(&'v str, usize),
 }
@@ -174,7 +177,7 @@ impl<'v> Found<'v> {
             Some(configuration) => match configuration.kind {
                 Kind::Map(_) => self
                     .configurations
-                    .push(Configuration::Fields(configuration)),
+                    .push(Configuration::Plugin(configuration)),
                 _ => self.faults.push((
                     configuration.line,
                     "pluginConfig must be a mapping".to_owned(),
@@ -213,7 +216,9 @@ impl<'v> Configuration<'v> {
     /// What the filter makes of it.
     pub(crate) fn read(&self) -> Result<Policy, Faults> {
         match self {
-            Configuration::Fields(value) => config::read_node(&value.node()),
+            Configuration::Fields(value) | Configuration::Plugin(value) => {
+                config::read_node(&value.node())
+            }
             Configuration::Json(text, _) => config::load(text.as_bytes()),
         }
     }
@@ -221,7 +226,7 @@ impl<'v> Configuration<'v> {
     /// It as it is written; nothing, if it is JSON that is none.
     pub(crate) fn written(&self) -> Cow<'v, Value> {
         match self {
-            Configuration::Fields(value) => Cow::Borrowed(value),
+            Configuration::Fields(value) | Configuration::Plugin(value) => Cow::Borrowed(value),
             Configuration::Json(text, _) => {
                 let mut documents = yaml::parse(text).unwrap_or_default();
                 let document = documents.pop().unwrap_or_else(|| Node::Null.into());
@@ -230,10 +235,18 @@ impl<'v> Configuration<'v> {
         }
     }
 
+    /// How it will be installed: as its file says, or else as we are told.
+    pub(crate) fn target(&self, told: Target) -> Target {
+        match self {
+            Configuration::Plugin(_) => Target::Wasmplugin,
+            Configuration::Fields(_) | Configuration::Json(..) => told,
+        }
+    }
+
     /// Where a field of it stands.
     pub(crate) fn line_of(&self, path: &[&str]) -> usize {
         match self {
-            Configuration::Fields(value) => value.line_of(path),
+            Configuration::Fields(value) | Configuration::Plugin(value) => value.line_of(path),
             Configuration::Json(_, line) => *line,
         }
     }
@@ -241,7 +254,7 @@ impl<'v> Configuration<'v> {
     /// Where it begins.
     pub(crate) fn line(&self) -> usize {
         match self {
-            Configuration::Fields(value) => value.line,
+            Configuration::Fields(value) | Configuration::Plugin(value) => value.line,
             Configuration::Json(_, line) => *line,
         }
     }

@@ -5,24 +5,20 @@
 use waykeeper::config::{Faults, PROOF_LENGTHS, Policy};
 use waykeeper::routing::{CLUSTER, PROOF};
 
-use crate::target::Target;
 use crate::yaml::{Kind, Value};
 
 /// What the routes of all files are held against.
 pub(crate) struct Proofs {
     /// Those of all configurations.
     known: Vec<String>,
-    /// Whether routes are looked at: a WasmPlugin's stand in VirtualServices, and its configuration is among the files.
+    /// Whether routes are looked at: those of a WasmPlugin stand in VirtualServices.
     wanted: bool,
 }
 
 impl Proofs {
-    /// Those of all configurations, as the filter reads them.
-    pub(crate) fn of<'r>(
-        read: impl Iterator<Item = &'r Result<Policy, Faults>>,
-        target: Target,
-    ) -> Self {
-        let read: Vec<_> = read.filter(|_| target == Target::Wasmplugin).collect();
+    /// Those of the configurations of all WasmPlugins, as the filter reads them.
+    pub(crate) fn of<'r>(read: impl Iterator<Item = &'r Result<Policy, Faults>>) -> Self {
+        let read: Vec<_> = read.collect();
         let known = read.iter().filter_map(|read| {
             let proof = read.as_ref().ok()?.proof.as_ref();
             proof.map(|proof| proof.0.clone())
@@ -132,21 +128,61 @@ fn faults_of(route: &Value, proofs: &[String]) -> Vec<(usize, String)> {
     if !removes(route) {
         let what = format!("the agent is shown the proof: name {PROOF} in headers.request.remove");
         faults.push((route.line, what));
+    } else if mirrors(route) && !removes_it(route) {
+        let what = format!(
+            "what mirrors requests is shown the proof: name {PROOF} in the headers.request.remove of the route itself"
+        );
+        faults.push((route.line, what));
+    }
+    for line in copies(route, proofs) {
+        let what = "a header is written with the proof in it, which is for this route alone";
+        faults.push((line, what.to_owned()));
     }
     faults
 }
 
+/// Where a route, or one of its destinations, leads.
+fn destinations(route: &Value) -> &[Value] {
+    route.get("route").map_or(&[], Value::items)
+}
+
 /// Whether the proof is taken out, by the route or on the way to each of its destinations.
 fn removes(route: &Value) -> bool {
-    let named = |part: &Value| {
-        let request = part.get("headers").and_then(|it| it.get("request"));
-        let removed = request.and_then(|it| it.get("remove"));
-        let mut names = removed.into_iter().flat_map(Value::items);
-        names.any(|name| {
-            name.text()
-                .is_some_and(|name| name.eq_ignore_ascii_case(PROOF))
-        })
-    };
-    let destinations = route.get("route").map_or(&[][..], Value::items);
-    named(route) || (!destinations.is_empty() && destinations.iter().all(named))
+    let destinations = destinations(route);
+    removes_it(route) || (!destinations.is_empty() && destinations.iter().all(removes_it))
+}
+
+/// Whether the proof is taken out by a route, or by a destination, itself.
+fn removes_it(part: &Value) -> bool {
+    let request = part.get("headers").and_then(|it| it.get("request"));
+    let removed = request.and_then(|it| it.get("remove"));
+    let mut names = removed.into_iter().flat_map(Value::items);
+    names.any(|name| {
+        name.text()
+            .is_some_and(|name| name.eq_ignore_ascii_case(PROOF))
+    })
+}
+
+/// Whether a route sends its requests elsewhere too.
+fn mirrors(route: &Value) -> bool {
+    let to = |field: &&str| route.get(field).is_some_and(|it| it.kind != Kind::Null);
+    ["mirror", "mirrors"].iter().any(to)
+}
+
+/// The lines of headers that a route writes, to whomever, and that hold the proof: as a literal, or out of the header.
+fn copies(route: &Value, proofs: &[String]) -> Vec<usize> {
+    let parts = std::iter::once(route).chain(destinations(route));
+    let headers = parts.filter_map(|part| part.get("headers"));
+    let messages = headers.flat_map(|it| [it.get("request"), it.get("response")]);
+    let written = messages
+        .flatten()
+        .flat_map(|it| [it.get("set"), it.get("add")]);
+    let entries = written.flatten().flat_map(Value::entries);
+    let copying = entries.filter(|entry| {
+        let text = entry.value.text().unwrap_or_default();
+        entry.name.eq_ignore_ascii_case(PROOF)
+            || text.to_ascii_lowercase().contains(PROOF)
+            || proofs.iter().any(|proof| text.contains(proof))
+    });
+    copying.map(|entry| entry.line).collect()
 }

@@ -499,6 +499,7 @@ metadata: {{name: waykeeper}}
 spec:
   url: file:///waykeeper.wasm
   pluginConfig:
+    proof: \"0123-a-proof-of-tests\"
 {}",
         indented(BARE, 4)
     );

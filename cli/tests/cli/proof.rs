@@ -87,7 +87,13 @@ fn a_plugin_needs_a_proof_and_an_envoy_filter_none() {
         "{}",
         run.errors
     );
+    // It need not be told what it is.
     let run = waykeeper(&["check", "-"], without.as_bytes());
+    assert_eq!(run.status, 1);
+    let fault = "standard input:19: proof is missing: ";
+    assert!(run.errors.starts_with(fault), "{}", run.errors);
+    let document = without.split_once("  pluginConfig:\n").unwrap().1;
+    let run = waykeeper(&["check", "-"], document.as_bytes());
     assert_eq!((run.status, &*run.errors), (0, ""));
 }
 
@@ -121,6 +127,100 @@ fn each_route_must_demand_the_proof_and_take_it_away() {
         check(kept),
         ["service: the agent is shown the proof: name x-waykeeper-proof in headers.request.remove"]
     );
+}
+
+#[test]
+fn a_plugin_is_known_as_one_by_its_file() {
+    let [plugin, service] = manifests();
+    let demand = format!("            x-waykeeper-proof: {{exact: \"{PROOF}\"}}\n");
+    for (service, status) in [(service.clone(), 0), (service.replacen(&demand, "", 1), 1)] {
+        let whole = [plugin.clone(), service].join("---\n");
+        let run = waykeeper(&["check", "-"], whole.as_bytes());
+        assert_eq!(run.status, status, "{}", run.errors);
+        let fault = "whoever writes x-waykeeper-cluster takes this route";
+        assert_eq!(run.errors.contains(fault), status == 1, "{}", run.errors);
+    }
+    let collecting = plugin.replace(
+        "streams: true, timeout: 120s",
+        "max_body: 1MiB, collect_body: true",
+    );
+    assert_ne!(collecting, plugin);
+    let run = waykeeper(&["check", "-"], collecting.as_bytes());
+    let fault = "needs to see the body before the agent does, which a WasmPlugin cannot";
+    assert!(
+        run.status == 1 && run.errors.contains(fault),
+        "{}",
+        run.errors
+    );
+}
+
+#[test]
+fn no_copy_of_the_proof_goes_on() {
+    let [plugin, service] = manifests();
+    let check = |service: &str| told(&check(&[plugin.clone(), service.to_owned()]));
+    let to =
+        "        - destination: {host: chat-gpu.agents.svc.cluster.local, port: {number: 8080}}\n";
+    let removes =
+        "headers: {request: {remove: [x-waykeeper-kind, x-waykeeper-cluster, x-waykeeper-proof]}}";
+    assert!(service.contains(to) && service.contains(removes));
+    // On the way to a destination, a name in capitals.
+    let own = "          headers: {request: {remove: [X-Waykeeper-Proof]}}\n";
+    let at_destination = service.replacen(to, &format!("{to}{own}"), 1).replacen(
+        &format!("      {removes}\n"),
+        "",
+        1,
+    );
+    assert_eq!(check(&at_destination), [""; 0]);
+    // Whom requests are mirrored to is none of the destinations.
+    let name = "    - name: chat-gpu\n";
+    for mirror in [
+        "mirror: {host: chat-cpu}",
+        "mirrors: [{destination: {host: chat-cpu}}]",
+    ] {
+        let mirrored =
+            |service: &str| service.replacen(name, &format!("{name}      {mirror}\n"), 1);
+        assert_eq!(check(&mirrored(&service)), [""; 0]);
+        assert_eq!(
+            check(&mirrored(&at_destination)),
+            [
+                "service: what mirrors requests is shown the proof: name x-waykeeper-proof in the headers.request.remove of the \
+                 route itself"
+            ]
+        );
+    }
+    // Out of one header into another.
+    let copied = "service: a header is written with the proof in it, which is for this route alone";
+    for header in [
+        "set: {x-copy: \"%REQ(x-waykeeper-proof)%\"}",
+        "add: {x-copy: \"a%REQ(X-Other?X-WAYKEEPER-PROOF):10%\"}",
+        "set: {X-Waykeeper-Proof: a}",
+        &format!("set: {{x-copy: \"Bearer {PROOF}\"}}"),
+    ] {
+        let removing = format!("request: {{{header}, remove:");
+        assert_eq!(
+            check(&service.replacen("request: {remove:", &removing, 1)),
+            [copied],
+            "{header}"
+        );
+        let back = removes.replacen("request:", &format!("response: {{{header}}}, request:"), 1);
+        assert_eq!(
+            check(&service.replacen(removes, &back, 1)),
+            [copied],
+            "{header}"
+        );
+        let own = format!("          headers: {{request: {{{header}}}}}\n");
+        assert_eq!(
+            check(&service.replacen(to, &format!("{to}{own}"), 1)),
+            [copied],
+            "{header}"
+        );
+    }
+    let other = service.replacen(
+        "request: {remove:",
+        "request: {set: {x-other: \"%REQ(x-waykeeper-agent)%\"}, remove:",
+        1,
+    );
+    assert_eq!(check(&other), [""; 0]);
 }
 
 /// One match is enough for a request, and so is one route.
