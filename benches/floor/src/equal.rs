@@ -187,4 +187,9 @@ extern "C" fn proxy_on_response_body(_stream: u32, _size: usize, _end: bool) -> 
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_trailers(_stream: u32, _trailers: usize) -> u32 {
+    CONTINUE
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn proxy_on_log(_stream: u32) {}
