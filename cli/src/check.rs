@@ -12,6 +12,7 @@ use waykeeper::config::{Faults, Policy};
 
 use crate::Outcome;
 use crate::clusters::Clusters;
+use crate::decided::{self, Decided};
 use crate::find::{self, Configuration, Found};
 use crate::managers::{self, Manager};
 use crate::proof::Proofs;
@@ -42,6 +43,7 @@ pub(crate) struct Arguments {
 struct Envoy {
     clusters: Clusters,
     undecided: Vec<Undecided>,
+    decided: Vec<Decided>,
     managers: Vec<Manager>,
     file: String,
 }
@@ -196,6 +198,7 @@ impl<'f> Report<'f> {
         Ok(Envoy {
             clusters: Clusters::of(documents),
             undecided: routes::undecided(documents),
+            decided: decided::decided(documents),
             managers: managers::managers(documents),
             file: self.file.to_owned(),
         })
@@ -220,11 +223,13 @@ impl<'f> Report<'f> {
         }
         self.check_routes(documents)?;
         let undecided = routes::undecided(documents);
+        let decided = decided::decided(documents);
         let managers = managers::managers(documents);
         for (configuration, read) in found.configurations.iter().zip(&file.read) {
             self.check_configuration(configuration, read.as_ref(), envoy, target)?;
             if let Ok(policy) = read {
                 self.check_undecided(policy, &undecided, file.name, configuration)?;
+                self.check_decided(policy, &decided, file.name, configuration)?;
                 self.check_addresses(policy, &managers, file.name, configuration)?;
                 self.check_bodies(policy, documents)?;
             }
@@ -283,6 +288,7 @@ impl<'f> Report<'f> {
         if let Some(envoy) = envoy {
             self.check_retries(policy, envoy, configuration)?;
             self.check_undecided(policy, &envoy.undecided, &envoy.file, configuration)?;
+            self.check_decided(policy, &envoy.decided, &envoy.file, configuration)?;
             self.check_addresses(policy, &envoy.managers, &envoy.file, configuration)?;
         }
         for message in summary::doubts(policy) {

@@ -3,6 +3,7 @@
 
 mod check;
 mod clusters;
+mod decided;
 mod find;
 mod hash_key;
 mod managers;

@@ -13,6 +13,10 @@ pub(crate) struct Manager {
     pub(crate) appends: bool,
     /// Where that is written, or the manager begins.
     pub(crate) line_of_appends: usize,
+    /// Whether it takes the last entry of x-forwarded-for for the caller, whoever wrote it.
+    pub(crate) believes: bool,
+    /// Where it is told not to, or the manager begins.
+    pub(crate) line_of_remote: usize,
 }
 
 /// All of them in a file.
@@ -46,6 +50,8 @@ impl Manager {
             line_of_hops: hops.unwrap_or(manager).line,
             appends: remote.is_some_and(Value::is_true) && skips.is_none(),
             line_of_appends: skips.or(remote).unwrap_or(manager).line,
+            believes: !remote.is_some_and(Value::is_true) && !extended,
+            line_of_remote: remote.unwrap_or(manager).line,
         }
     }
 }

@@ -95,25 +95,25 @@ fn matches(route: &Value, header: &str) -> bool {
 }
 
 /// What a route demands of headers.
-fn matchers(route: &Value) -> &[Value] {
+pub(crate) fn matchers(route: &Value) -> &[Value] {
     route
         .field("match")
         .map_or(&[], |it| it.items_of("headers"))
 }
 
 /// Whether a matcher looks at this header. Envoy makes names lower case.
-fn is_about(matcher: &Value, header: &str) -> bool {
+pub(crate) fn is_about(matcher: &Value, header: &str) -> bool {
     let name = matcher.text_of("name");
     name.is_some_and(|name| name.eq_ignore_ascii_case(header))
 }
 
 /// What a header must be, where a matcher names it.
-fn exact(matcher: &Value) -> Option<&str> {
+pub(crate) fn exact(matcher: &Value) -> Option<&str> {
     matcher.field("string_match")?.text_of("exact")
 }
 
 /// Whether what a route does with requests is to send them to the cluster that the filter has chosen.
-fn leads_where_told(action: &Value) -> bool {
+pub(crate) fn leads_where_told(action: &Value) -> bool {
     let header = action.text_of("cluster_header");
     header.is_some_and(|header| header.eq_ignore_ascii_case(CLUSTER))
 }

@@ -3,10 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use waykeeper::config::policy::{AddressSource, Route};
+use waykeeper::config::policy::{AddressSource, Each, Route};
 use waykeeper::config::{self, Fault, Faults, Policy, Segment};
+use waykeeper::routing::PROOF;
 
 use super::{Envoy, Line, Report};
+use crate::decided::{self, Decided};
 use crate::find::Configuration;
 use crate::managers::Manager;
 use crate::routes::Undecided;
@@ -91,6 +93,49 @@ impl Report<'_> {
             self.check_wait(policy, route, file, configuration)?;
             self.check_pause(policy, route, file, configuration)?;
             self.check_buffer(policy, route, file, configuration)?;
+        }
+        Ok(())
+    }
+
+    /// Compares how long streams may be silent with what Envoy lets them, and looks whether agents are shown the proof.
+    pub(super) fn check_decided(
+        &mut self,
+        policy: &Policy,
+        decided: &[Decided],
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        for of_envoy in decided {
+            let Some(idle) = of_envoy.idle_timeout else {
+                continue;
+            };
+            let taking = policy.routes.iter();
+            let mut taking = taking.filter(|route| decided::kind(route) == of_envoy.kind);
+            let longer = |route: &&Route| route.idle_timeout.is_some_and(|time| time > idle);
+            if let Some(route) = taking.find(longer) {
+                self.warning(
+                    configuration.line_of(&["routes"]),
+                    format_args!(
+                        "the idle_timeout {} of the route {:?} is longer than the {} for kind {} at {}, which ends its silent \
+                         streams before",
+                        config::show_duration(route.idle_timeout.unwrap_or_default()),
+                        route.name,
+                        config::show_duration(idle),
+                        of_envoy.kind,
+                        Line(file, of_envoy.line_of_idle),
+                    ),
+                )?;
+            }
+        }
+        let shows = decided.iter().find(|route| route.shows_proof);
+        if let Some(route) = shows.filter(|_| policy.proof.is_some()) {
+            self.warning(
+                configuration.line_of(&["proof"]),
+                format_args!(
+                    "proof: {}: agents are shown the proof: name {PROOF} in request_headers_to_remove of the virtual host",
+                    Line(file, route.line),
+                ),
+            )?;
         }
         Ok(())
     }
@@ -268,7 +313,7 @@ impl Report<'_> {
         configuration: &Configuration<'_>,
     ) -> io::Result<()> {
         let AddressSource::ForwardedFor { trusted_hops } = policy.address else {
-            return Ok(());
+            return self.check_belief(policy, managers, file, configuration);
         };
         for manager in managers {
             let other = |hops: &u64| usize::try_from(*hops) != Ok(trusted_hops);
@@ -292,6 +337,32 @@ impl Report<'_> {
                     ),
                 )?;
             }
+        }
+        Ok(())
+    }
+
+    /// Looks whether Envoy takes the address of a caller from the caller, where a limit counts by it.
+    fn check_belief(
+        &mut self,
+        policy: &Policy,
+        managers: &[Manager],
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let mut limits = policy.limits.iter();
+        let Some(limit) = limits.find(|limit| limit.each == Each::Address) else {
+            return Ok(());
+        };
+        for manager in managers.iter().filter(|manager| manager.believes) {
+            self.warning(
+                configuration.line_of(&["limits"]),
+                format_args!(
+                    "the limit {:?} counts by addresses, and without use_remote_address: true Envoy takes them from \
+                     x-forwarded-for at {}: callers whose own entry is the last choose by what they are counted",
+                    limit.name,
+                    Line(file, manager.line_of_remote),
+                ),
+            )?;
         }
         Ok(())
     }

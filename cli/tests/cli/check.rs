@@ -1199,3 +1199,132 @@ fn routes_of_envoys_that_do_not_fit_are_warned_of() {
         .replace(&kind("sse"), present);
     assert_eq!(check(&first_takes_all), ["never reached"]);
 }
+
+/// Checks the reference's own files, both changed.
+fn check_reference(envoy: impl Fn(&str) -> String, own: impl Fn(&str) -> String) -> Run {
+    let read = |file: &str| std::fs::read_to_string(repository("envoy").join(file)).unwrap();
+    let (envoy, own) = (envoy(&read("envoy.yaml")), own(&read("waykeeper.yaml")));
+    let files = Files::new(&[("envoy.yaml", &envoy), ("own.yaml", &own)]);
+    let (envoy, own) = (files.path("envoy.yaml"), files.path("own.yaml"));
+    let mut run = waykeeper(&["check", &own, "--envoy", &envoy], b"");
+    run.errors = run.errors.replace(files.0.path().to_str().unwrap(), "DIR");
+    assert_eq!(run.status, 0, "{}", run.errors);
+    run
+}
+
+#[test]
+fn how_long_streams_may_be_silent_is_compared_with_envoys_routes() {
+    let told = |kind: &str, idle: &str, envoy: &dyn Fn(&str) -> String| {
+        let route =
+            format!("{{prefix: /silent, agents: [chat-gpu], {kind}, idle_timeout: {idle}}}");
+        let own = |own: &str| {
+            let routes = "            routes:";
+            let line = own.lines().find(|line| line.starts_with(routes)).unwrap();
+            own.replacen(line, &format!("{line}\n              - {route}"), 1)
+        };
+        check_reference(envoy, own).errors
+    };
+    let as_it_is = |envoy: &str| envoy.to_owned();
+    let short = |envoy: &str| envoy.replace("idle_timeout: 3600s", "idle_timeout: 60s");
+    // Unless a route says it, what is said of all streams holds, and Envoy's own default.
+    let unsaid = |envoy: &str| envoy.replace("idle_timeout: 3600s", "priority: DEFAULT");
+    let unset = |envoy: &str| unsaid(envoy).replace("stream_idle_timeout: 60s", "");
+    let endless = |envoy: &str| envoy.replace("idle_timeout: 3600s", "idle_timeout: 0s");
+    for (name, kind) in [
+        ("sse", "protocol: sse"),
+        ("sse", "streams: true"),
+        ("websocket", "methods: [GET], protocol: websocket"),
+    ] {
+        let has = |idle: &str, most: &str, envoy: &dyn Fn(&str) -> String| {
+            let warning = format!(
+                "the idle_timeout {idle} of the route \"/silent\" is longer than the {most} for kind {name} at DIR/envoy.yaml:"
+            );
+            told(kind, idle, envoy).contains(&warning)
+        };
+        assert_eq!(told(kind, "1h", &as_it_is), "", "{kind}");
+        assert!(has("2h", "1h", &as_it_is), "{kind}");
+        assert!(has("2m", "1m", &short), "{kind}");
+        assert!(has("2m", "1m", &unsaid), "{kind}");
+        assert!(has("6m", "5m", &unset), "{kind}");
+        assert_eq!(told(kind, "24h", &endless), "", "{kind}");
+    }
+    let plain = told("timeout: 10s", "20m", &as_it_is);
+    assert!(
+        plain.contains("is longer than the 10m for kind http"),
+        "{plain}"
+    );
+}
+
+#[test]
+fn a_proof_that_envoys_routes_show_to_agents_is_warned_of() {
+    let with_proof = |own: &str| {
+        let tables = "            tables:";
+        own.replacen(
+            tables,
+            &format!("            proof: \"0123-a-proof-of-tests\"\n{tables}"),
+            1,
+        )
+    };
+    let warns = |envoy: &dyn Fn(&str) -> String, own: &dyn Fn(&str) -> String| {
+        let told = check_reference(envoy, own).errors;
+        let warning =
+            "agents are shown the proof: name x-waykeeper-proof in request_headers_to_remove";
+        assert!(!told.contains("-a-proof-"), "{told}");
+        assert_eq!(told.is_empty(), !told.contains(warning), "{told}");
+        !told.is_empty()
+    };
+    let same = |text: &str| text.to_owned();
+    assert!(!warns(&same, &same));
+    assert!(warns(&same, &with_proof));
+    let own = |name: &'static str| {
+        move |envoy: &str| {
+            let removed = "request_headers_to_remove: [x-waykeeper-kind, ";
+            assert_eq!(envoy.matches(removed).count(), 1);
+            envoy.replace(
+                removed,
+                &format!("request_headers_to_remove: [{name}, x-waykeeper-kind, "),
+            )
+        }
+    };
+    assert!(!warns(&own("x-waykeeper-proof"), &with_proof));
+    assert!(!warns(&own("X-Waykeeper-Proof"), &with_proof));
+    assert!(warns(&own("x-waykeeper-proofs"), &with_proof));
+    // On each route, or on all but one.
+    let on_routes = |most: usize| {
+        move |envoy: &str| {
+            let route =
+                "                          route:\n                            cluster_header:";
+            let removed = format!(
+                "                          request_headers_to_remove: [x-waykeeper-proof]\n{route}"
+            );
+            assert_eq!(envoy.matches(route).count(), 3);
+            envoy.replacen(route, &removed, most)
+        }
+    };
+    assert!(!warns(&on_routes(3), &with_proof));
+    assert!(warns(&on_routes(2), &with_proof));
+}
+
+#[test]
+fn a_limit_by_addresses_that_callers_choose_is_warned_of() {
+    let warning = "counts by addresses, and without use_remote_address: true Envoy takes them from x-forwarded-for at DIR/envoy.yaml:";
+    let remote = "use_remote_address: true";
+    let same = |text: &str| text.to_owned();
+    let without = |envoy: &str| {
+        assert!(envoy.contains(remote));
+        envoy.replace(remote, "")
+    };
+    let off = |envoy: &str| envoy.replace(remote, "use_remote_address: false");
+    let extended = |envoy: &str| envoy.replace(remote, "original_ip_detection_extensions: []");
+    assert_eq!(check_reference(same, same).errors, "");
+    for envoy in [&without as &dyn Fn(&str) -> String, &off] {
+        let told = check_reference(envoy, same).errors;
+        assert!(
+            told.contains(warning) && told.contains("the limit \"per-address\""),
+            "{told}"
+        );
+        let by_client = |own: &str| own.replace("each: address", "each: client");
+        assert_eq!(check_reference(envoy, by_client).errors, "");
+    }
+    assert_eq!(check_reference(extended, same).errors, "");
+}
