@@ -1,6 +1,7 @@
 //! `waykeeper check`: says of a configuration what the filter would say, with file and line, before Envoy is given it.
 
 mod envoy;
+mod gateway;
 
 use std::fmt::{self, Display};
 use std::fs;
@@ -69,6 +70,8 @@ struct Report<'f> {
 
 /// A line of a file; line 0 is one that is not known.
 struct Line<'f>(&'f str, usize);
+
+pub(crate) use gateway::gateway;
 
 /// Checks all files, and tells everything at once.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
@@ -226,6 +229,15 @@ impl<'f> Report<'f> {
         let decided = decided::decided(documents);
         let managers = managers::managers(documents);
         for (configuration, read) in found.configurations.iter().zip(&file.read) {
+            if let Configuration::Fields(value) = configuration
+                && documents
+                    .iter()
+                    .any(|document| std::ptr::eq(document, *value))
+                && crate::gateway::is_gateway(value)
+            {
+                self.check_gateway(value, envoy, target)?;
+                continue;
+            }
             self.check_configuration(configuration, read.as_ref(), envoy, target)?;
             if let Ok(policy) = read {
                 self.check_undecided(policy, &undecided, file.name, configuration)?;
@@ -258,19 +270,7 @@ impl<'f> Report<'f> {
         target: Target,
     ) -> io::Result<()> {
         if let Configuration::Fields(value) | Configuration::Plugin(value) = configuration {
-            for doubt in value.doubts() {
-                // A doubt shows what it is about.
-                let text = match *doubt.path {
-                    ["proof", ..] => {
-                        "some readers of YAML take the proof for something else; put it in quotes"
-                    }
-                    ["clients", "validator", "headers", ..] => {
-                        "some readers of YAML take this header for something else; put it in quotes"
-                    }
-                    _ => doubt.text,
-                };
-                self.warning(doubt.line, text)?;
-            }
+            self.warn_of_yaml(value)?;
         }
         let before = self.faults;
         if let Err(faults) = read {
@@ -300,8 +300,29 @@ impl<'f> Report<'f> {
                 self.output,
                 "{}: good\n{}",
                 Line(self.file, configuration.line()),
-                Summary(policy)
+                Summary {
+                    policy,
+                    asked_at: None,
+                }
             )?;
+        }
+        Ok(())
+    }
+
+    /// Warns of what other readers of YAML may take for something else.
+    fn warn_of_yaml(&mut self, value: &Value) -> io::Result<()> {
+        for doubt in value.doubts() {
+            // A doubt shows what it is about.
+            let text = match *doubt.path {
+                ["proof", ..] => {
+                    "some readers of YAML take the proof for something else; put it in quotes"
+                }
+                ["clients", "validator", "headers", ..] => {
+                    "some readers of YAML take this header for something else; put it in quotes"
+                }
+                _ => doubt.text,
+            };
+            self.warning(doubt.line, text)?;
         }
         Ok(())
     }

@@ -4,7 +4,9 @@
 mod check;
 mod clusters;
 mod decided;
+mod envoy;
 mod find;
+mod gateway;
 mod hash_key;
 mod managers;
 mod probe;
@@ -30,8 +32,13 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Arguments),
+    Envoy(envoy::Arguments),
     /// Print the configuration's JSON Schema, for editors
-    Schema,
+    Schema {
+        /// That of a gateway.yaml, in place of that of the filter's document
+        #[arg(long)]
+        gateway: bool,
+    },
     /// Read a key from standard input and print its SHA-256, as clients.keys lists it
     ///
     /// The key is 1 to 4,096 visible ASCII characters; the end of its line is no part of it. It is never taken from the
@@ -55,7 +62,12 @@ enum Outcome {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => check::run(&arguments),
-        Command::Schema => schema(),
+        Command::Envoy(arguments) => envoy::run(&arguments),
+        Command::Schema { gateway } => print_schema(&if gateway {
+            gateway::schema()
+        } else {
+            waykeeper::config::schema()
+        }),
         Command::HashKey => hash_key::run(),
         Command::Probe(arguments) => probe::run(&arguments),
     };
@@ -72,9 +84,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn schema() -> io::Result<Outcome> {
+fn print_schema(schema: &serde_json::Value) -> io::Result<Outcome> {
     let mut output = io::stdout().lock();
-    serde_json::to_writer_pretty(&mut output, &waykeeper::config::schema())?;
+    serde_json::to_writer_pretty(&mut output, schema)?;
     writeln!(output)?;
     Ok(Outcome::Good)
 }

@@ -36,7 +36,7 @@ fn look_into(value: &Value, doubts: &mut Vec<(usize, String)>) {
         doubts.push((value.line, what));
     }
     let mut routes = value.items().iter();
-    if routes.any(|route| matches(route, CLUSTER)) {
+    if routes.any(takes_all_decided) {
         for hidden in routes.filter(|route| matches(route, KIND)) {
             let what = format!("never reached: the route before it takes all that have {CLUSTER}");
             doubts.push((hidden.line, what));
@@ -87,6 +87,13 @@ fn collect_undecided(value: &Value, left_over: bool, found: &mut Vec<Undecided>)
         collect_undecided(part, decided_before, found);
         decided_before |= matches(part, CLUSTER);
     }
+}
+
+/// Whether a route is for every request that has been decided on, whatever its kind and cluster.
+fn takes_all_decided(route: &Value) -> bool {
+    let all =
+        |matcher: &Value| is_about(matcher, CLUSTER) && matcher.field("string_match").is_none();
+    matches(route, CLUSTER) && matchers(route).iter().all(all)
 }
 
 /// Whether a route is for requests that have this header.

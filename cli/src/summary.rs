@@ -20,7 +20,11 @@ struct OfCounters {
 struct Waiting<'p>(&'p Policy);
 
 /// A policy, in a few lines.
-pub(crate) struct Summary<'p>(pub(crate) &'p Policy);
+pub(crate) struct Summary<'p> {
+    pub(crate) policy: &'p Policy,
+    /// Where keys are asked about, if a url says so.
+    pub(crate) asked_at: Option<String>,
+}
 
 // === impl OfKeys ===
 
@@ -81,7 +85,7 @@ fn memory(bytes: u64) -> String {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary(policy) = self;
+        let Summary { policy, asked_at } = self;
         let of_routes: usize = policy.routes.iter().map(|route| route.limits.len()).sum();
         writeln!(
             formatter,
@@ -99,7 +103,10 @@ impl fmt::Display for Summary<'_> {
         let asked = match &policy.clients.validator {
             Some(validator) => {
                 let (cluster, host) = (&validator.cluster, &validator.host);
-                let asked = format!("others asked at cluster {cluster}, as host {host}");
+                let asked = match asked_at {
+                    Some(url) => format!("others asked at {url}"),
+                    None => format!("others asked at cluster {cluster}, as host {host}"),
+                };
                 match validator.remember.generation {
                     1 => asked,
                     raised => format!("{asked}, generation {raised}"),

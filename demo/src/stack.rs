@@ -8,10 +8,14 @@ use crate::auth::{self, Auth, Keys};
 use crate::gateway::{Bootstrap, ReferenceError};
 use crate::serving::ListenError;
 
-/// The auth service's cluster in the reference configuration.
-pub const AUTH_CLUSTER: &str = "auth-service";
+/// The auth service's name among the containers.
+pub const AUTH_SERVICE: &str = "auth-service";
 
-/// The reference configuration's agents: each one's name and its cluster's.
+/// Its cluster in the reference configuration.
+pub const AUTH_CLUSTER: &str = "waykeeper/validator";
+
+/// The reference configuration's agents, whose clusters are called as they are; beside each the name of its service among
+/// the containers.
 pub const AGENTS: [(&str, &str); 5] = [
     ("chat-gpu", "chat-gpu"),
     ("chat-cpu", "chat-cpu"),
@@ -65,10 +69,10 @@ impl Services {
     /// If the bootstrap lacks one of the clusters.
     pub fn connect(&self, bootstrap: &mut Bootstrap) -> Result<(), ReferenceError> {
         bootstrap.set_endpoints(AUTH_CLUSTER, &[self.auth.address()])?;
-        for (name, cluster) in AGENTS {
+        for (name, _) in AGENTS {
             let addresses: Vec<SocketAddr> =
                 self.agent(name).map(Agent::address).into_iter().collect();
-            bootstrap.set_endpoints(cluster, &addresses)?;
+            bootstrap.set_endpoints(name, &addresses)?;
         }
         Ok(())
     }

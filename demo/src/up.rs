@@ -17,7 +17,7 @@ use self::probe::{PROBE_KEY, PROBE_PATH, probe};
 use crate::auth::Keys;
 use crate::gateway::{Gateway, Setup, StartError};
 use crate::serving::ListenError;
-use crate::stack::{AGENTS, AUTH_CLUSTER, Services};
+use crate::stack::{AGENTS, AUTH_SERVICE, Services};
 
 /// How often the configuration file is looked at.
 const FOLLOW: Duration = Duration::from_millis(500);
@@ -130,11 +130,11 @@ async fn start(options: &Options) -> Result<(Services, Gateway), UpError> {
     };
     let services = Services::start(keys).await.map_err(UpError::Service)?;
     progress(
-        AUTH_CLUSTER,
+        AUTH_SERVICE,
         &format!("http://{}", services.auth().address()),
     );
-    for (agent, (_, cluster)) in services.agents().iter().zip(AGENTS) {
-        progress(cluster, &format!("http://{}", agent.address()));
+    for (agent, (_, service)) in services.agents().iter().zip(AGENTS) {
+        progress(service, &format!("http://{}", agent.address()));
     }
 
     let envoy = |error| UpError::Envoy(StartError::Reference(error));

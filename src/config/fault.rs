@@ -56,7 +56,7 @@ enum Step<'a> {
 
 /// Collects faults.
 #[derive(Debug, Default)]
-pub(super) struct Log {
+pub struct Log {
     faults: RefCell<Vec<Fault>>,
     untold: Cell<usize>,
 }
@@ -244,7 +244,7 @@ impl Log {
     }
 
     /// All that was collected, in the order of the document; `None` if there was nothing.
-    pub(super) fn into_faults(self) -> Option<Faults> {
+    pub fn into_faults(self) -> Option<Faults> {
         let mut faults = self.faults.into_inner();
         if faults.is_empty() {
             return None;

@@ -11,8 +11,12 @@ const LONGEST_LABEL: usize = 63;
 /// Where a cluster's name tells no host.
 const UNTOLD: &str = "validator";
 
-/// The host that an operator names. Servers that are called by a name with `_` are believed to know it.
-pub(super) fn host(text: &str) -> Result<(), String> {
+/// The host that an operator names, with a port if it likes. Servers that are called by a name with `_` are believed to
+/// know it.
+///
+/// # Errors
+/// One line that says what the text is not.
+pub fn host(text: &str) -> Result<(), String> {
     let (name, port) = parts(text);
     let address = name
         .strip_prefix('[')

@@ -31,19 +31,21 @@ mod validator;
 
 pub use clients::MOST_ROLES;
 pub use document::Node;
-pub use fault::{Fault, Faults, Segment};
+pub use fault::{Fault, Faults, Log, Segment};
+pub use hosts::host as check_host;
 pub use names::{NONE, PROOF_LENGTHS};
+pub use paths::callout as check_path;
 pub use policy::Policy;
-pub use reader::did_you_mean;
+pub use reader::{Fields, Spot, did_you_mean};
 pub use schema::schema;
 pub use units::{duration, show_duration, show_size};
+pub use validator::FIELDS as VALIDATOR_FIELDS;
 
 use crate::host::Sensitive;
-use fault::Log;
 use policy::Tables;
-use reader::Spot;
 
-const FIELDS: &[&str] = &[
+/// The fields of the document.
+pub const FIELDS: &[&str] = &[
     "clients",
     "plans",
     "limits",

@@ -56,8 +56,11 @@ pub(super) fn beginning(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The path of a callout; it may have a query.
-pub(super) fn callout(text: &str) -> Result<(), String> {
+/// The path of a request that the gateway itself makes; it may have a query.
+///
+/// # Errors
+/// One line that says what the text is not.
+pub fn callout(text: &str) -> Result<(), String> {
     if !text.starts_with('/') {
         return Err(format!("{} must begin with /", shown(text)));
     }

@@ -11,14 +11,14 @@ use super::units;
 
 /// A value with its place in the document.
 #[derive(Clone, Copy)]
-pub(super) struct Spot<'a> {
+pub struct Spot<'a> {
     node: &'a Node,
     place: Place<'a>,
     log: &'a Log,
 }
 
 /// The fields of a mapping.
-pub(super) struct Fields<'a> {
+pub struct Fields<'a> {
     written: &'a [(String, Node)],
     place: &'a Place<'a>,
     /// Whether the operator chooses their names, in which there may be colons.
@@ -32,7 +32,8 @@ pub(super) const APART: &str = "write a colon and a blank behind the name";
 // === impl Spot ===
 
 impl<'a> Spot<'a> {
-    pub(super) fn root(node: &'a Node, log: &'a Log) -> Self {
+    /// A document as a whole; what is wrong in it goes into `log`.
+    pub fn root(node: &'a Node, log: &'a Log) -> Self {
         Self {
             node,
             place: Place::ROOT,
@@ -45,7 +46,7 @@ impl<'a> Spot<'a> {
     }
 
     /// Records what is wrong here.
-    pub(super) fn fault(&self, message: impl Into<String>) {
+    pub fn fault(&self, message: impl Into<String>) {
         self.log.add(&self.place, message.into());
     }
 
@@ -59,7 +60,7 @@ impl<'a> Spot<'a> {
     }
 
     /// A mapping with fields out of `known`; any other field is a fault, and so is one written twice.
-    pub(super) fn fields<'s>(&'s self, known: &[&str]) -> Option<Fields<'s>> {
+    pub fn fields<'s>(&'s self, known: &[&str]) -> Option<Fields<'s>> {
         let fields = self.open("a mapping", false)?;
         for (position, (name, _)) in fields.written.iter().enumerate() {
             if !known.contains(&name.as_str()) {
@@ -75,12 +76,12 @@ impl<'a> Spot<'a> {
     }
 
     /// A mapping whose names the operator chooses, at most `most` of them.
-    pub(super) fn named<'s>(&'s self, most: usize) -> Option<Fields<'s>> {
+    pub fn named<'s>(&'s self, most: usize) -> Option<Fields<'s>> {
         self.open_named(most, true)
     }
 
     /// The same of headers, whose names have no colons.
-    pub(super) fn headers<'s>(&'s self, most: usize) -> Option<Fields<'s>> {
+    pub fn headers<'s>(&'s self, most: usize) -> Option<Fields<'s>> {
         self.open_named(most, false)
     }
 
@@ -121,10 +122,7 @@ impl<'a> Spot<'a> {
     }
 
     /// A list of at most `most` items.
-    pub(super) fn list<'s>(
-        &'s self,
-        most: usize,
-    ) -> Option<impl Iterator<Item = Spot<'s>> + use<'s, 'a>> {
+    pub fn list<'s>(&'s self, most: usize) -> Option<impl Iterator<Item = Spot<'s>> + use<'s, 'a>> {
         let Node::List(items) = self.node else {
             return self.unexpected("a list");
         };
@@ -143,7 +141,7 @@ impl<'a> Spot<'a> {
     }
 
     /// A list of at least one and at most `most` items.
-    pub(super) fn nonempty_list<'s>(
+    pub fn nonempty_list<'s>(
         &'s self,
         most: usize,
     ) -> Option<impl Iterator<Item = Spot<'s>> + use<'s, 'a>> {
@@ -161,12 +159,12 @@ impl<'a> Spot<'a> {
     }
 
     /// A string.
-    pub(super) fn text(&self) -> Option<&'a str> {
+    pub fn text(&self) -> Option<&'a str> {
         self.text_such_as("a string")
     }
 
     /// A string; `expected` says which.
-    pub(super) fn text_such_as(&self, expected: &str) -> Option<&'a str> {
+    pub fn text_such_as(&self, expected: &str) -> Option<&'a str> {
         match self.node {
             Node::Text(text) => Some(text),
             Node::Number(_) | Node::Bool(_) => self.unexpected(&format!(
@@ -177,10 +175,7 @@ impl<'a> Spot<'a> {
     }
 
     /// A string that `check` accepts; its error is the fault.
-    pub(super) fn checked(
-        &self,
-        check: impl FnOnce(&str) -> Result<(), String>,
-    ) -> Option<&'a str> {
+    pub fn checked(&self, check: impl FnOnce(&str) -> Result<(), String>) -> Option<&'a str> {
         let text = self.text()?;
         match check(text) {
             Ok(()) => Some(text),
@@ -201,7 +196,7 @@ impl<'a> Spot<'a> {
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&self) -> Option<bool> {
+    pub fn flag(&self) -> Option<bool> {
         match self.node {
             Node::Bool(flag) => Some(*flag),
             _ => self.unexpected("true or false"),
@@ -209,7 +204,7 @@ impl<'a> Spot<'a> {
     }
 
     /// A whole number within bounds, which are below 2^53.
-    pub(super) fn whole(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
+    pub fn whole(&self, bounds: RangeInclusive<u64>) -> Option<u64> {
         match self.node.whole() {
             Some(whole) if bounds.contains(&whole) => Some(whole),
             _ => self.unexpected(&format!(
@@ -221,13 +216,13 @@ impl<'a> Spot<'a> {
     }
 
     /// A whole number within bounds that fit its type.
-    pub(super) fn whole_u32(&self, bounds: RangeInclusive<u32>) -> Option<u32> {
+    pub fn whole_u32(&self, bounds: RangeInclusive<u32>) -> Option<u32> {
         let whole = self.whole(u64::from(*bounds.start())..=u64::from(*bounds.end()))?;
         u32::try_from(whole).ok()
     }
 
     /// A duration within bounds.
-    pub(super) fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+    pub fn duration(&self, bounds: RangeInclusive<Duration>) -> Option<Duration> {
         let duration = self.quantity(units::DURATION, units::duration)?;
         if bounds.contains(&duration) {
             return Some(duration);
@@ -269,7 +264,7 @@ impl<'a> Spot<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+    pub fn choice<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
         let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
         let text = self.text_such_as(&one_of(&words))?;
         match choices.iter().find(|(word, _)| *word == text) {
@@ -317,8 +312,13 @@ impl<'a> Spot<'a> {
             .any(|(written, node)| written == name && !empty(node))
     }
 
+    /// Whether this is a mapping.
+    pub fn is_map(&self) -> bool {
+        matches!(self.node, Node::Map(_))
+    }
+
     /// Whether this is a string; for fields that take a string or a mapping.
-    pub(super) fn is_text(&self) -> bool {
+    pub fn is_text(&self) -> bool {
         matches!(self.node, Node::Text(_))
     }
 }
@@ -339,7 +339,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field, if it is written.
-    pub(super) fn get(&self, name: &str) -> Option<Spot<'a>> {
+    pub fn get(&self, name: &str) -> Option<Spot<'a>> {
         let position = self
             .written
             .iter()
@@ -348,7 +348,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that must be there.
-    pub(super) fn need(&self, name: &str) -> Option<Spot<'a>> {
+    pub fn need(&self, name: &str) -> Option<Spot<'a>> {
         let field = self.get(name);
         if field.is_none() {
             self.log.add(
@@ -360,12 +360,12 @@ impl<'a> Fields<'a> {
     }
 
     /// All fields in the order of the document.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, Spot<'a>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Spot<'a>)> {
         (0..self.written.len()).filter_map(|position| self.at(position))
     }
 
     /// Records what is wrong with the mapping as a whole.
-    pub(super) fn fault(&self, message: impl Into<String>) {
+    pub fn fault(&self, message: impl Into<String>) {
         self.log.add(self.place, message.into());
     }
 

@@ -17,7 +17,8 @@ const GENERATIONS: RangeInclusive<u64> = 1..=(1 << 53) - 1;
 /// Each question under way takes some hundred bytes here and a stream of the validator's cluster.
 const MOST_PENDING: RangeInclusive<u64> = 1..=65_536;
 
-pub(super) const FIELDS: &[&str] = &[
+/// The fields of `clients.validator`.
+pub const FIELDS: &[&str] = &[
     "cluster",
     "host",
     "path",

@@ -30,7 +30,7 @@ async fn fifty_megabytes_go_up_in_flat_memory() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
         files(draft);
-        draft.connect("memory-store", &[agent.address()]);
+        draft.connect("memory", &[agent.address()]);
     })
     .await;
     let before = memory(&world);
@@ -80,7 +80,7 @@ async fn fifty_megabytes_come_down_in_flat_memory() {
         .begin()
         .await;
     // The client takes nothing until the gateway has stopped taking more from the agent.
-    let paused = "cluster.memory-store.upstream_flow_control_paused_reading_total";
+    let paused = "cluster.memory.upstream_flow_control_paused_reading_total";
     eventually("the download to be slowed down", || async {
         (stat(&world, paused).await > 0).then_some(())
     })
@@ -245,7 +245,7 @@ async fn a_body_that_grows_too_large_while_the_answer_comes_ends_both() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
         bounded(draft);
-        draft.connect("memory-store", &[agent.address()]);
+        draft.connect("memory", &[agent.address()]);
     })
     .await;
     for request in [post(&world), post(&world).http2()] {
@@ -272,7 +272,7 @@ async fn trailers_pass_whether_the_request_waited_or_not() {
     let world = World::with(|draft| {
         files(draft);
         let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-        draft.cluster("memory-store")["typed_extension_protocol_options"][options]
+        draft.cluster("memory")["typed_extension_protocol_options"][options]
             ["explicit_http_config"] = json!({"http2_protocol_options": {}});
     })
     .await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use waykeeper_demo::stack::AUTH_CLUSTER;
 
 use crate::harness::{Arrived, Crowd, Exchange, Puppet, World, allow_connections, eventually, now};
 
@@ -58,10 +59,10 @@ impl Place {
             draft.workers(workers);
             let bootstrap = &mut draft.setup.bootstrap;
             for (cluster, endpoints) in [
-                ("auth-service", &[validator.address()][..]),
-                ("memory-store", &agent),
-                ("tool-execution", &frozen),
-                ("rag-retrieval", &[]),
+                (AUTH_CLUSTER, &[validator.address()][..]),
+                ("memory", &agent),
+                ("tools", &frozen),
+                ("rag", &[]),
                 ("chat-gpu", &silent),
             ] {
                 let bound = bootstrap.set_endpoints(cluster, endpoints);

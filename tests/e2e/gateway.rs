@@ -194,7 +194,7 @@ async fn every_response_carries_a_request_id_that_is_not_the_callers() {
 async fn refusals_carry_their_id_for_anthropic_s_clients_too_and_answers_only_the_agent_s_own() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
-        draft.connect("rag-retrieval", &[agent.address()]);
+        draft.connect("rag", &[agent.address()]);
         draft.route("/api/v1/memory")["timeout"] = json!("100ms");
     })
     .await;
@@ -242,7 +242,7 @@ async fn refusals_carry_their_id_for_anthropic_s_clients_too_and_answers_only_th
 async fn an_agent_that_nobody_listens_for_is_503_and_worth_another_try() {
     let nobody = unused_address().await;
     let world = World::with(|draft| {
-        draft.connect("memory-store", &[nobody]);
+        draft.connect("memory", &[nobody]);
     })
     .await;
 
@@ -267,7 +267,7 @@ async fn an_agent_without_a_healthy_host_is_503_at_once() {
     let world = World::with(|draft| {
         let bootstrap = &mut draft.setup.bootstrap;
         bootstrap
-            .set_endpoints("memory-store", &[nobody])
+            .set_endpoints("memory", &[nobody])
             .expect("the cluster");
     })
     .await;
@@ -401,7 +401,7 @@ async fn nothing_passes_without_the_filter() {
     let refused = world
         .get(NOTES)
         .header("x-waykeeper-kind", "sse")
-        .header("x-waykeeper-cluster", "memory-store")
+        .header("x-waykeeper-cluster", "memory")
         .send()
         .await;
 
@@ -439,7 +439,7 @@ async fn the_access_log_says_who_how_and_where() {
     assert_eq!(line["plan"], "premium");
     assert_eq!(line["route"], "/api/v1/memory");
     assert_eq!(line["agent"], "memory");
-    assert_eq!(line["cluster"], "memory-store");
+    assert_eq!(line["cluster"], "memory");
     assert_eq!(line["status"], 200);
     assert_eq!(line["details"], "via_upstream");
     assert_eq!(line["path"], NOTES);

@@ -85,8 +85,7 @@ async fn the_filter_refuses_callers_of_grpc_web_in_frames_and_all_others_in_json
 async fn envoy_refuses_callers_of_grpc_web_in_headers_and_all_others_in_json() {
     let world = World::with(|draft| {
         draft.route("/api/v1/memory")["timeout"] = json!("50ms");
-        draft.cluster("rag-retrieval")["circuit_breakers"] =
-            json!({"thresholds": [{"max_requests": 0}]});
+        draft.cluster("rag")["circuit_breakers"] = json!({"thresholds": [{"max_requests": 0}]});
     })
     .await;
     let call = |method, path, content_type: &str| -> Request {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use waykeeper_demo::stack::AUTH_CLUSTER;
 
 use crate::harness::{Answer, Draft, Puppet, Request, Upload, World, eventually, needed};
 
@@ -423,7 +424,7 @@ async fn in_two(mut upload: Upload, body: Bytes) -> Answer {
 /// A world whose validator is `puppet`, with time to answer.
 fn asks(draft: &mut Draft, puppet: &Puppet) {
     routes(draft);
-    draft.connect("auth-service", &[puppet.address()]);
+    draft.connect(AUTH_CLUSTER, &[puppet.address()]);
     let undecided = draft.setup.bootstrap.route_mut("not-decided");
     undecided.expect("the route")["route"]["idle_timeout"] = json!("30s");
     let clients = &mut draft.configuration()["clients"];

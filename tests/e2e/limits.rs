@@ -355,7 +355,7 @@ async fn an_agents_own_limits_give_way_on_limited_routes_only() {
         draft.configuration()["limits"] = json!([]);
         draft.configuration()["plans"] = json!({"standard": {}, "premium": {}});
         draft.route(SEARCH)["rate_limit"] = json!({"requests": "5/hour"});
-        for cluster in ["memory-store", "rag-retrieval"] {
+        for cluster in ["memory", "rag"] {
             draft.connect(cluster, &[puppet.address()]);
         }
     })
@@ -547,9 +547,7 @@ async fn whoever_is_refused_is_told_to_wait_for_every_limit_that_is_empty() {
         draft.configuration()["plans"]["standard"] = json!({"requests": "1/minute"});
         draft.route("/api/v1/chat/ws")["agents"] = json!([{"agent": "chat-gpu", "weight": 0}]);
         let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("rag-retrieval", &[])
-            .expect("the cluster");
+        bootstrap.set_endpoints("rag", &[]).expect("the cluster");
     })
     .await;
     let from = |address: &str, request: Request| request.header("x-forwarded-for", address);

@@ -14,7 +14,7 @@ const NOTES: &str = "/api/v1/memory/notes";
 const FLOOD: usize = 60;
 
 /// The reference's cluster without hosts.
-const NOBODY: &str = "nobody";
+const NOBODY: &str = "waykeeper/nobody";
 
 #[tokio::test]
 async fn a_flood_of_whatever_kind_writes_a_line_a_minute() {

@@ -18,11 +18,11 @@ async fn what_envoy_answers_in_an_agents_place_counts_under_the_code_that_the_ca
     let closed = unused_address().await;
     let world = World::with(|draft| {
         draft.workers(2);
-        draft.connect("rag-retrieval", &[nonsense.address()]);
+        draft.connect("rag", &[nonsense.address()]);
         draft.connect("chat-gpu", &[closing.address()]);
         draft.connect("chat-cpu", &[closed]);
         let full = json!({"thresholds": [{"max_requests": 0, "max_pending_requests": 0}]});
-        draft.cluster("tool-execution")["circuit_breakers"] = full;
+        draft.cluster("tools")["circuit_breakers"] = full;
         for cluster in ["none-of-envoys", "nobody"] {
             draft.configuration()["agents"][cluster] = json!({"cluster": cluster});
         }
@@ -339,7 +339,7 @@ fn search(world: &World) -> Request {
 
 async fn to_puppet(agent: &Puppet) -> World {
     World::with(|draft| {
-        draft.connect("rag-retrieval", &[agent.address()]);
+        draft.connect("rag", &[agent.address()]);
         draft.configuration()["clients"]["validator"]["timeout"] = json!("2s");
         let ws = json!({"prefix": "/ws", "agents": ["rag"], "protocol": "websocket"});
         draft.routes().push(ws);

@@ -382,7 +382,7 @@ async fn a_rewritten_prefix_leaves_the_rest_and_the_query() {
 async fn an_agent_behind_a_rewritten_prefix_redirects_to_paths_that_callers_know() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
-        draft.connect("memory-store", &[agent.address()]);
+        draft.connect("memory", &[agent.address()]);
         let mut rewritten = draft.route("/api/v1/memory").clone();
         rewritten["prefix_rewrite"] = json!("/handle");
         rewritten["prefix"] = json!("/re/write");

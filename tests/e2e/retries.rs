@@ -13,8 +13,8 @@ const NOTES: &str = "/api/v1/memory/notes";
 /// The memory has two hosts, of which one refuses, and nobody has noticed yet.
 fn half_refusing(draft: &mut Draft, refusing: SocketAddr) {
     let memory = draft.services.agent("memory").expect("the agent").address();
-    draft.connect("memory-store", &[memory, refusing]);
-    let cluster = draft.cluster("memory-store");
+    draft.connect("memory", &[memory, refusing]);
+    let cluster = draft.cluster("memory");
     cluster["outlier_detection"] = json!({"enforcing_consecutive_local_origin_failure": 0});
     cluster["lb_policy"] = json!("ROUND_ROBIN");
 }
@@ -40,9 +40,9 @@ async fn a_host_that_refuses_is_passed_over() {
 async fn a_host_that_refuses_is_left_out_once_noticed() {
     let refusing = unused_address().await;
     let world = World::with(|draft| {
-        let health_checks = draft.cluster("memory-store")["health_checks"].clone();
+        let health_checks = draft.cluster("memory")["health_checks"].clone();
         half_refusing(draft, refusing);
-        draft.cluster("memory-store")["health_checks"] = health_checks;
+        draft.cluster("memory")["health_checks"] = health_checks;
     })
     .await;
 
@@ -196,7 +196,7 @@ async fn a_host_that_refuses_costs_no_upload_and_no_stream() {
     }
     callers.join_all().await;
 
-    let refused = "cluster.memory-store.upstream_cx_connect_fail";
+    let refused = "cluster.memory.upstream_cx_connect_fail";
     let refused = world.gateway().admin().stat(refused).await;
     assert_ne!(refused.expect("a statistic"), 0);
 }
@@ -233,7 +233,7 @@ async fn an_agent_is_drawn_once_whatever_its_health() {
 async fn an_agents_wait_is_waited_for_where_envoys_route_says_so_and_else_not() {
     let agent = Puppet::listen().await;
     let world = World::with(|draft| {
-        draft.connect("memory-store", &[agent.address()]);
+        draft.connect("memory", &[agent.address()]);
         let retry = json!({"max_attempts": 2, "retry_on": [429]});
         draft.route("/api/v1/memory")["retry"] = retry.clone();
         draft.routes().push(

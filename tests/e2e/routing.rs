@@ -199,7 +199,7 @@ async fn agents_share_a_routes_requests_by_weight() {
             json!({"prefix": "/agents", "agents": ["chat-gpu", "chat-cpu", "idle"]}),
             json!({"prefix": "/own", "agents": [{"agent": "chat-gpu", "weight": 1}, {"agent": "chat-cpu", "weight": 3}]}),
         ];
-        draft.configuration()["agents"]["idle"] = json!({"cluster": "rag-retrieval", "weight": 0});
+        draft.configuration()["agents"]["idle"] = json!({"cluster": "rag", "weight": 0});
     })
     .await;
 

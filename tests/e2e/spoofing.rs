@@ -98,7 +98,7 @@ async fn trailers_carry_neither_the_gateways_names_nor_keys() {
         let sources = &mut draft.configuration()["clients"]["key_sources"];
         sources[1] = json!({"header": "x-auth", "scheme": "Bearer"});
         let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-        draft.cluster("memory-store")["typed_extension_protocol_options"][options]
+        draft.cluster("memory")["typed_extension_protocol_options"][options]
             ["explicit_http_config"] = json!({"http2_protocol_options": {}});
     })
     .await;
@@ -164,17 +164,14 @@ async fn a_caller_cannot_choose_its_cluster_or_kind() {
 
     let served = world
         .get(NOTES)
-        .header("x-waykeeper-cluster", "tool-execution")
+        .header("x-waykeeper-cluster", "tools")
         .header("x-waykeeper-kind", "websocket")
         .header("x-waykeeper-agent", "tools")
         .send()
         .await;
 
     assert_eq!(served.echo().agent, "memory");
-    assert_eq!(
-        served.echo().headers.all("x-waykeeper-cluster"),
-        ["memory-store"]
-    );
+    assert_eq!(served.echo().headers.all("x-waykeeper-cluster"), ["memory"]);
     assert_eq!(served.echo().headers.get("x-waykeeper-kind"), None);
     assert_eq!(served.echo().headers.all("x-waykeeper-agent"), ["memory"]);
 }

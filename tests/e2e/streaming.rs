@@ -253,7 +253,7 @@ async fn a_host_whose_first_byte_is_late_is_passed_over() {
     let silent = Puppet::listen().await;
     let world = World::with(|draft| {
         let agent = draft.services.agent("memory").expect("the agent").address();
-        draft.connect("memory-store", &[silent.address(), agent]);
+        draft.connect("memory", &[silent.address(), agent]);
         draft.route("/api/v1/memory")["first_byte_timeout"] = json!("200ms");
         draft.route("/api/v1/memory")["retry"] = json!({"max_attempts": 2});
     })

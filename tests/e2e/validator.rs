@@ -80,7 +80,8 @@ async fn a_question_on_a_connection_that_closes_is_asked_again() {
 async fn the_validator_is_called_by_a_name_that_servers_take() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("sidecar");
-    let [by_sidecar, by_http2, other_mesh] = [
+    let [by_name, by_sidecar, by_http2, other_mesh] = [
+        "auth-service",
         "outbound|8080||auth-service.agents.svc.cluster.local",
         "outbound|8080|h2|auth-service.agents.svc.cluster.local",
         "default/auth-service/8080",
@@ -88,7 +89,7 @@ async fn the_validator_is_called_by_a_name_that_servers_take() {
     let mut world = World::with(|draft| {
         let auth = draft.services.auth().address();
         let bootstrap = &mut draft.setup.bootstrap;
-        for cluster in [by_sidecar, by_http2, other_mesh] {
+        for cluster in [by_name, by_sidecar, by_http2, other_mesh] {
             bootstrap
                 .add_cluster(cluster, AUTH_CLUSTER, &[auth])
                 .expect("a cluster");
@@ -117,7 +118,7 @@ async fn the_validator_is_called_by_a_name_that_servers_take() {
         (by_http2, None, in_mesh),
         (other_mesh, None, "validator"),
         (other_mesh, Some("keys_1.example:81"), "keys_1.example:81"),
-        (AUTH_CLUSTER, None, AUTH_CLUSTER),
+        (by_name, None, by_name),
     ]
     .into_iter()
     .enumerate()

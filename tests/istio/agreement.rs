@@ -219,7 +219,7 @@ fn the_validator_s_cluster_is_the_same() {
         .expect("clusters");
     let expected = clusters
         .iter()
-        .find(|it| it["name"] == "auth-service")
+        .find(|it| it["name"] == "waykeeper/validator")
         .expect("its cluster");
     for filter in [envoy_filter(), sidecar_filter()] {
         let ours = added_cluster(&filter, "waykeeper-validator");
@@ -244,7 +244,11 @@ fn waykeeper_s_configuration_is_the_same_but_for_names_of_clusters() {
         for agent in agents.values_mut() {
             agent["cluster"].take();
         }
-        document["clients"]["validator"]["cluster"].take();
+        let validator = document["clients"]["validator"].as_object_mut();
+        let validator = validator.expect("a validator");
+        for name in ["cluster", "host"] {
+            validator.remove(name);
+        }
         document
     };
     let expected = reference_configuration();

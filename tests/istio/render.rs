@@ -21,7 +21,7 @@ pub(crate) fn install(draft: &mut Draft, generated: &Generated, stats_config: Op
     let resources = &mut document["static_resources"];
     let gateway = named(&mut resources["listeners"], "gateway");
     *gateway = listener(generated, gateway["address"].take());
-    let is_admin = |cluster: &&Value| cluster["name"] == "admin";
+    let is_admin = |cluster: &&Value| cluster["name"] == "waykeeper/admin";
     let admin = resources["clusters"]
         .as_array()
         .and_then(|clusters| clusters.iter().find(is_admin))

@@ -102,8 +102,26 @@ fn readings(text: &str) -> Option<&'static str> {
     if starts_with_digit && digits.contains('_') && all(b"_.") {
         return Some("a number to some readers of YAML and a word to others");
     }
-    if starts_with_digit && digits.contains(':') && !digits.ends_with(':') && all(b":.") {
+    if is_base_60(digits) {
         return Some("a number to base 60 to some readers of YAML and a word to others");
     }
     None
+}
+
+/// Whether YAML 1.1 takes it for a number such as `1:30` or `1:30.5`; an address with its port is none.
+fn is_base_60(digits: &str) -> bool {
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let mut parts = whole.split(':');
+    let first = parts.next().unwrap_or_default();
+    let mut rest = parts.peekable();
+    !first.is_empty()
+        && is_number(first)
+        && is_number(fraction)
+        && rest.peek().is_some()
+        && rest.all(|part| {
+            matches!(part.len(), 1 | 2)
+                && is_number(part)
+                && part.parse().is_ok_and(|it: u8| it < 60)
+        })
 }

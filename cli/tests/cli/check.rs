@@ -1037,10 +1037,10 @@ fn a_validators_cluster_that_asks_too_few_questions_again_is_warned_of() {
 fn what_ends_undecided_requests_is_compared_with_the_validators_timeout() {
     let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
     let own = std::fs::read_to_string(repository("envoy/waykeeper.yaml")).unwrap();
-    let written = |line: &str| line.trim() == "timeout: 1s";
+    let written = |line: &str| line.trim() == "timeout: \"1s\"";
     let line = 1 + own.lines().position(written).unwrap();
     let check = |envoy: &str, timeout: &str| {
-        let own = own.replace("timeout: 1s", &format!("timeout: {timeout}"));
+        let own = own.replace("timeout: \"1s\"", &format!("timeout: {timeout}"));
         let files = Files::new(&[("envoy.yaml", envoy), ("own.yaml", &own)]);
         let (envoy, own) = (files.path("envoy.yaml"), files.path("own.yaml"));
         let run = waykeeper(&["check", &own, "--envoy", &envoy], b"");
@@ -1062,7 +1062,7 @@ fn what_ends_undecided_requests_is_compared_with_the_validators_timeout() {
     // Under another name it is known by what stands before it.
     let renamed = reference.replace("name: not-decided", "name: rest");
     assert_eq!(check(&renamed, "3s"), (1, fault.clone()));
-    let without = reference.replace("idle_timeout: 3s", "priority: DEFAULT");
+    let without = reference.replace("idle_timeout: \"3s\"", "priority: DEFAULT");
     let warning = format!(
         "DIR/own.yaml:{line}: warning: DIR/envoy.yaml:LINE: without an idle_timeout, requests that wait for the \
                    validator when the filter traps wait on\n"
@@ -1088,7 +1088,7 @@ routes: [{prefix: /a, agents: [chat], auth_required: false, max_body: 1MiB, coll
     assert!(told.contains(warning), "{told}");
     assert!(told.contains("write 15s or more"), "{told}");
     assert_eq!(
-        check(&reference.replace("idle_timeout: 3s", "idle_timeout: 15s")),
+        check(&reference.replace("idle_timeout: \"3s\"", "idle_timeout: 15s")),
         ""
     );
 
@@ -1105,7 +1105,7 @@ fn what_is_held_is_compared_with_envoys_buffer() {
     let envoy = repository("envoy/envoy.yaml");
     let check = |hold: &str, most: &str| {
         let own = format!(
-            "clients: {{hold: {{{hold}}}, validator: {{cluster: auth-service, path: /a}}}}
+            "clients: {{hold: {{{hold}}}, validator: {{cluster: waykeeper/validator, path: /a}}}}
 agents: {{chat: {{cluster: chat-gpu}}}}
 routes: [{{prefix: /a, agents: [chat], max_body: {most}, collect_body: true}}]
 "
@@ -1136,8 +1136,8 @@ routes: [{{prefix: /a, agents: [chat], max_body: {most}, collect_body: true}}]
 fn bodies_are_not_collected_where_envoy_does_not_show_them() {
     let reference = std::fs::read_to_string(repository("envoy/waykeeper.yaml")).unwrap();
     let collecting = reference.replace(
-        "prefix: /v1/chat/completions,",
-        "prefix: /v1/chat/completions, max_body: 1MiB, collect_body: true,",
+        "prefix: \"/v1/chat/completions\"\n",
+        "prefix: \"/v1/chat/completions\"\n                max_body: 1MiB\n                collect_body: true\n",
     );
     assert_ne!(collecting, reference);
     let blind = collecting.replace("allow_on_headers_stop_iteration: true", "");

@@ -1,6 +1,7 @@
 //! The tool as its users meet it: the real binary, its output and its exit status.
 
 mod check;
+mod gateway;
 mod hash_key;
 mod probe;
 mod proof;

@@ -12,6 +12,9 @@ use super::admin::AdminAddress;
 /// The filter's name in the bootstrap and in the discovery answer.
 const FILTER: &str = "waykeeper";
 
+/// The cluster by which a listener reaches the admin interface.
+const ADMIN_CLUSTER: &str = "waykeeper/admin";
+
 /// Envoy's bootstrap.
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
@@ -156,9 +159,9 @@ impl Bootstrap {
             AdminAddress::Tcp(address) => socket_address(*address),
             AdminAddress::Socket(path) => json!({"pipe": {"path": path.to_string_lossy()}}),
         };
-        let cluster = self.cluster_mut("admin")?;
+        let cluster = self.cluster_mut(ADMIN_CLUSTER)?;
         *child_mut(cluster, "load_assignment") = json!({
-            "cluster_name": "admin",
+            "cluster_name": ADMIN_CLUSTER,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": tree}}]}],
         });
         *child_mut(child_mut(&mut self.document, "admin"), "address") = tree;

@@ -20,8 +20,8 @@ fn bootstrap() -> Bootstrap {
 fn the_reference_has_a_cluster_for_every_service_of_the_stack() {
     let mut bootstrap = bootstrap();
 
-    for (_, cluster) in AGENTS {
-        bootstrap.cluster_mut(cluster).expect(cluster);
+    for (agent, _) in AGENTS {
+        bootstrap.cluster_mut(agent).expect(agent);
     }
     bootstrap.cluster_mut(AUTH_CLUSTER).expect(AUTH_CLUSTER);
 }

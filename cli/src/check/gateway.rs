@@ -1,0 +1,133 @@
+//! What is said of a `gateway.yaml`, in which the filter's configuration and what Envoy needs stand together.
+
+use std::io;
+use std::path::Path;
+
+use waykeeper::config::Policy;
+use waykeeper::config::policy::Protocol;
+
+use super::{Envoy, Line, Report, name_of};
+use crate::Outcome;
+use crate::find::Configuration;
+use crate::gateway::{self, Checked, Gateway, Http, Wrong};
+use crate::summary::{self, Summary};
+use crate::target::{self, Target};
+use crate::yaml::Value;
+
+/// Reads a gateway's file, and tells what is wrong with it; then there is only an outcome.
+pub(crate) fn gateway(file: &Path) -> io::Result<Result<Checked, Outcome>> {
+    let name = name_of(file);
+    let (mut output, mut errors) = (io::stdout().lock(), io::stderr().lock());
+    let mut report = Report::of(&name, &mut output, &mut errors);
+    let documents = match report.documents(file)? {
+        Ok(documents) => documents,
+        Err(bad) => return Ok(Err(bad)),
+    };
+    let [document] = documents.as_slice() else {
+        report.fault(1, "holds several documents; a gateway is one")?;
+        return Ok(Err(Outcome::Faulty));
+    };
+    let checked = report.read_gateway(document)?;
+    Ok(checked.ok_or(Outcome::Faulty))
+}
+
+impl Report<'_> {
+    /// Checks a gateway as its own command would, and says what it amounts to.
+    pub(super) fn check_gateway(
+        &mut self,
+        document: &Value,
+        envoy: Option<&Envoy>,
+        target: Target,
+    ) -> io::Result<()> {
+        let before = self.faults;
+        let checked = self.read_gateway(document)?;
+        // Of the clusters those that are written elsewhere.
+        if let Some(envoy) = envoy {
+            self.check_clusters(None, envoy, &Configuration::Fields(document))?;
+        }
+        let Some(checked) = checked else {
+            return Ok(());
+        };
+        for message in target::faults(target, &checked.policy) {
+            self.fault(document.line, &message)?;
+        }
+        if self.faults == before {
+            let place = Line(self.file, document.line);
+            let validator = checked.gateway.validator.as_ref();
+            let summary = Summary {
+                policy: &checked.policy,
+                asked_at: validator.map(|(url, _)| url.to_string()),
+            };
+            writeln!(self.output, "{place}: good\n{summary}")?;
+            self.tell_derived(&checked.gateway, &checked.policy)?;
+        }
+        Ok(())
+    }
+
+    /// Reads it, and tells all that is wrong or doubtful.
+    fn read_gateway(&mut self, document: &Value) -> io::Result<Option<Checked>> {
+        self.warn_of_yaml(document)?;
+        let checked = match gateway::read(document) {
+            Ok(checked) => checked,
+            Err(Wrong { told, untold }) => {
+                for fault in &told {
+                    self.fault(document.line_at(&fault.positions), fault)?;
+                }
+                if untold > 0 {
+                    let line = document.line;
+                    self.fault(line, format_args!("and {untold} more faults"))?;
+                }
+                return Ok(None);
+            }
+        };
+        for message in summary::doubts(&checked.policy) {
+            self.warning(document.line, &message)?;
+        }
+        for (path, message) in gateway::doubts(&checked) {
+            self.warning(document.line_of(path), &message)?;
+        }
+        Ok(Some(checked))
+    }
+
+    /// What Envoy will be told that stands nowhere in the file.
+    fn tell_derived(&mut self, gateway: &Gateway, policy: &Policy) -> io::Result<()> {
+        writeln!(self.output, "  Envoy:")?;
+        for listener in &gateway.listeners {
+            let over = if listener.tls.is_some() {
+                " over TLS"
+            } else {
+                ""
+            };
+            writeln!(self.output, "    listens on {}{over}", listener.address)?;
+        }
+        if let Some(address) = gateway.operations {
+            writeln!(self.output, "    serves metrics and /ready on {address}")?;
+        }
+        let by_websocket = |name: &str| {
+            let mut routes = policy.routes.iter();
+            routes.any(|route| {
+                let mut agents = route.agents.iter();
+                route.protocol == Protocol::Websocket
+                    && agents.any(|choice| {
+                        policy
+                            .agents
+                            .get(choice.agent.0)
+                            .is_some_and(|it| it.name == name)
+                    })
+            })
+        };
+        for agent in &gateway.agents {
+            let Some(upstream) = &agent.upstream else {
+                continue;
+            };
+            if upstream.tls.is_some() && upstream.http == Http::One && by_websocket(&agent.name) {
+                writeln!(
+                    self.output,
+                    "    speaks HTTP/1.1 with {}, since a route for WebSockets leads there",
+                    agent.name
+                )?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,309 @@
+//! What Envoy has to know of the agents, and of the validator: where they are, and how they are spoken to.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use waykeeper::config::{Fields, Spot, check_path};
+
+use super::tls::{self, ClientTls};
+use super::url::Url;
+
+const MOST_ENDPOINTS: usize = 256;
+/// All weights of an agent still fit what Envoy adds them up in.
+const ENDPOINT_WEIGHT: RangeInclusive<u32> = 1..=1_000_000;
+
+const HEALTH_INTERVAL: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3_600);
+const HEALTH_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(10)..=Duration::from_secs(60);
+
+pub(super) const FIELDS: &[&str] = &[
+    "url",
+    "endpoints",
+    "cluster",
+    "weight",
+    "balance",
+    "health",
+    "tls",
+    "http2",
+];
+pub(super) const ENDPOINT_FIELDS: &[&str] = &["url", "weight"];
+pub(super) const HEALTH_FIELDS: &[&str] = &["path", "interval", "timeout"];
+
+/// Names that begin so, or end in [`TLS`], are the gateway's own clusters.
+pub(crate) const OWN: &str = "waykeeper/";
+/// What follows an agent's name in the name of its cluster if it is spoken to over TLS: by that the routes tell whom they
+/// send its own name as the host.
+pub(crate) const TLS: &str = "/tls";
+
+/// An agent's name, and how Envoy reaches it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Agent {
+    pub(crate) name: String,
+    /// The name of its cluster.
+    pub(crate) cluster: String,
+    /// None if the cluster is written elsewhere.
+    pub(crate) upstream: Option<Upstream>,
+}
+
+/// A cluster of Envoy's that is made of what is written here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Upstream {
+    /// At least one; all over TLS or none.
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) balance: Balance,
+    pub(crate) health: Option<Health>,
+    pub(crate) tls: Option<ClientTls>,
+    pub(crate) http: Http,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) url: Url,
+    pub(crate) weight: u32,
+}
+
+/// Which of the endpoints gets a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Balance {
+    LeastRequest,
+    RoundRobin,
+    Random,
+}
+
+/// What an endpoint is asked whether it is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Health {
+    pub(crate) path: String,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+}
+
+/// Which HTTP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Http {
+    One,
+    Two,
+    /// HTTP/2 where the service offers it while TLS is set up, else HTTP/1.1.
+    Offered,
+}
+
+/// All agents in the order of the file; `by_websocket` are those that a route for WebSockets names.
+pub(super) fn agents(spot: &Spot<'_>, by_websocket: &HashSet<&str>) -> Vec<Agent> {
+    // What is no mapping of names, and too many, the filter's reader tells.
+    let named = spot.named(usize::MAX);
+    let named = named.iter().flat_map(Fields::iter);
+    named
+        .filter_map(|(name, spot)| agent(name, &spot, by_websocket.contains(name)))
+        .collect()
+}
+
+fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
+    let fields = spot.fields(FIELDS)?;
+    let places = ["url", "endpoints", "cluster"];
+    let written = places.map(|field| fields.get(field).is_some());
+    if written.iter().filter(|written| **written).count() != 1 {
+        fields.fault("must have exactly one of url, endpoints and cluster");
+    }
+    if let Some(cluster) = fields.get("cluster") {
+        for name in ["balance", "health", "tls", "http2"] {
+            if let Some(spot) = fields.get(name) {
+                spot.fault("has no meaning beside cluster, which says it where it is written");
+            }
+        }
+        let cluster = cluster.checked(elsewhere)?;
+        return Some(Agent {
+            name: name.to_owned(),
+            cluster: cluster.to_owned(),
+            upstream: None,
+        });
+    }
+    let endpoints = endpoints(&fields);
+    let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
+    let upstream = Upstream {
+        balance: fields
+            .get("balance")
+            .and_then(|spot| balance(&spot))
+            .unwrap_or(Balance::LeastRequest),
+        health: fields.get("health").and_then(|spot| health(&spot)),
+        tls: tls_of(&fields, &endpoints),
+        http: http(&fields, secure, by_websocket),
+        endpoints,
+    };
+    Some(Agent {
+        name: name.to_owned(),
+        cluster: cluster_of(name, secure),
+        upstream: Some(upstream),
+    })
+}
+
+/// The name of the cluster that is made for an agent.
+fn cluster_of(agent: &str, secure: bool) -> String {
+    let mark = if secure { TLS } else { "" };
+    format!("{agent}{mark}")
+}
+
+/// The validator's cluster, if it is named by a URL; with the URL, whose path keys are asked about at.
+pub(super) fn validator(spot: &Spot<'_>, known: &[&str]) -> Option<(Url, Upstream)> {
+    let fields = spot.fields(known)?;
+    if let Some(cluster) = fields.get("cluster") {
+        if fields.get("url").is_some() {
+            cluster.fault("must not stand beside url");
+        }
+        if let Some(spot) = fields.get("tls") {
+            spot.fault("has no meaning beside cluster, which says it where it is written");
+        }
+        cluster.checked(elsewhere);
+        return None;
+    }
+    if let Some(path) = fields.get("path") {
+        path.fault("stands in the url; it has a field of its own beside cluster only");
+    }
+    let url = fields.need("url")?;
+    let url = parsed(&url)?;
+    let endpoints = vec![Endpoint {
+        url: url.clone(),
+        weight: 1,
+    }];
+    let upstream = Upstream {
+        tls: tls_of(&fields, &endpoints),
+        endpoints,
+        balance: Balance::LeastRequest,
+        health: None,
+        http: if url.secure { Http::Offered } else { Http::One },
+    };
+    Some((url, upstream))
+}
+
+/// A cluster that is written elsewhere.
+fn elsewhere(name: &str) -> Result<(), String> {
+    if name.starts_with(OWN) || name.ends_with(TLS) {
+        return Err(format!(
+            "{name:?} would be one of the gateway's own: these begin with {OWN} or end in {TLS}"
+        ));
+    }
+    Ok(())
+}
+
+fn endpoints(fields: &Fields<'_>) -> Vec<Endpoint> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    if let Some(spot) = fields.get("url") {
+        endpoints.extend(agents_url(&spot).map(|url| Endpoint { url, weight: 1 }));
+        return endpoints;
+    }
+    let list = fields.get("endpoints");
+    let list = list
+        .as_ref()
+        .and_then(|spot| spot.nonempty_list(MOST_ENDPOINTS));
+    for item in list.into_iter().flatten() {
+        let Some(endpoint) = endpoint(&item) else {
+            continue;
+        };
+        let first = endpoints.first();
+        if first.is_some_and(|first| first.url.secure != endpoint.url.secure) {
+            item.fault("all endpoints of an agent are spoken to over TLS (https), or none");
+        }
+        let same = |other: &Endpoint| {
+            other.url.host == endpoint.url.host && other.url.port == endpoint.url.port
+        };
+        if endpoints.iter().any(same) {
+            item.fault("this endpoint is already in the list");
+        }
+        endpoints.push(endpoint);
+    }
+    endpoints
+}
+
+fn endpoint(spot: &Spot<'_>) -> Option<Endpoint> {
+    if spot.is_text() {
+        let url = agents_url(spot)?;
+        return Some(Endpoint { url, weight: 1 });
+    }
+    let fields = spot.fields(ENDPOINT_FIELDS)?;
+    let weight = fields
+        .get("weight")
+        .and_then(|spot| spot.whole_u32(ENDPOINT_WEIGHT));
+    Some(Endpoint {
+        url: agents_url(&fields.need("url")?)?,
+        weight: weight.unwrap_or(1),
+    })
+}
+
+/// A URL that says where an agent is and no more.
+fn agents_url(spot: &Spot<'_>) -> Option<Url> {
+    let url = parsed(spot)?;
+    if !matches!(url.path.as_str(), "" | "/") {
+        spot.fault(
+            "says where the agent is, and that is its host; what follows is the routes' to say: they keep the path, and \
+             prefix_rewrite puts another beginning there",
+        );
+        return None;
+    }
+    Some(url)
+}
+
+fn parsed(spot: &Spot<'_>) -> Option<Url> {
+    match Url::parse(spot.text()?) {
+        Ok(url) => Some(url),
+        Err(message) => {
+            spot.fault(message);
+            None
+        }
+    }
+}
+
+fn tls_of(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<ClientTls> {
+    let written = fields.get("tls").map(|spot| {
+        if endpoints.iter().any(|endpoint| !endpoint.url.secure) {
+            spot.fault("has no meaning with a url of http; write https");
+        }
+        tls::client(&spot).unwrap_or_default()
+    });
+    let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
+    secure.then(|| written.unwrap_or_default())
+}
+
+fn balance(spot: &Spot<'_>) -> Option<Balance> {
+    spot.choice(&[
+        ("least_request", Balance::LeastRequest),
+        ("round_robin", Balance::RoundRobin),
+        ("random", Balance::Random),
+    ])
+}
+
+fn health(spot: &Spot<'_>) -> Option<Health> {
+    let fields = spot.fields(HEALTH_FIELDS)?;
+    let path = fields
+        .need("path")
+        .and_then(|path| path.checked(check_path));
+    let duration = |name: &str, bounds, default| {
+        let written = fields.get(name).and_then(|spot| spot.duration(bounds));
+        written.unwrap_or(default)
+    };
+    let interval = duration("interval", HEALTH_INTERVAL, Duration::from_secs(5));
+    let timeout = duration("timeout", HEALTH_TIMEOUT, Duration::from_secs(2));
+    Some(Health {
+        path: path?.to_owned(),
+        interval,
+        timeout,
+    })
+}
+
+/// A WebSocket begins in HTTP/1.1: few agents can begin one in HTTP/2.
+fn http(fields: &Fields<'_>, secure: bool, by_websocket: bool) -> Http {
+    let written = fields.get("http2");
+    match written.as_ref().and_then(Spot::flag) {
+        Some(true) => {
+            if let Some(spot) = written.filter(|_| by_websocket) {
+                spot.fault(
+                    "a route with protocol: websocket leads to this agent, and WebSockets need HTTP/1.1; let that route \
+                     name an agent of its own at the same url",
+                );
+            }
+            Http::Two
+        }
+        None if secure && !by_websocket => Http::Offered,
+        _ => Http::One,
+    }
+}

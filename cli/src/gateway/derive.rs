@@ -1,0 +1,171 @@
+//! The filter's document out of the one that people write, and the way back: what is wrong with the former is told of the
+//! fields that stand in the latter.
+
+use waykeeper::config::{self, Fault, Node, Segment};
+
+use super::agents::OWN;
+use super::{Gateway, OF_ENVOY, OF_VALIDATOR};
+
+/// The name of the validator's cluster: no agent can be called so.
+pub(super) fn validators_cluster() -> String {
+    format!("{OWN}validator")
+}
+
+/// Fields of the filter's that stand for others: what is wrong with them is wrong with one of these.
+const STANDS_FOR: [(&str, &[&str]); 3] = [
+    ("cluster", &["cluster", "url", "endpoints"]),
+    ("path", &["path", "url"]),
+    ("host", &["host", "url"]),
+];
+
+/// What the filter is to read. Where a fault was told already there stands something that makes no other.
+pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
+    let Node::Map(fields) = written else {
+        return written.clone();
+    };
+    let fields = fields
+        .iter()
+        .filter(|(name, _)| config::FIELDS.contains(&name.as_str()));
+    let derived = fields.map(|(name, value)| {
+        let value = match name.as_str() {
+            "agents" => agents(value, gateway),
+            "clients" => clients(value, gateway),
+            "address" => address(value, gateway),
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    });
+    debug_assert!(OF_ENVOY.iter().all(|name| !config::FIELDS.contains(name)));
+    Node::Map(derived.collect())
+}
+
+fn agents(written: &Node, gateway: &Gateway) -> Node {
+    let Node::Map(named) = written else {
+        return written.clone();
+    };
+    let derived = named.iter().map(|(name, value)| {
+        let Node::Map(fields) = value else {
+            return (name.clone(), value.clone());
+        };
+        let agent = gateway.agents.iter().find(|agent| agent.name == *name);
+        let cluster = agent.map_or(name, |agent| &agent.cluster);
+        let mut derived = vec![("cluster".to_owned(), Node::Text(cluster.clone()))];
+        derived.extend(fields.iter().filter(|(name, _)| name == "weight").cloned());
+        (name.clone(), Node::Map(derived))
+    });
+    Node::Map(derived.collect())
+}
+
+fn clients(written: &Node, gateway: &Gateway) -> Node {
+    let Node::Map(fields) = written else {
+        return written.clone();
+    };
+    let derived = fields.iter().map(|(name, value)| {
+        let value = match name.as_str() {
+            "validator" => validator(value, gateway),
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    });
+    Node::Map(derived.collect())
+}
+
+fn validator(written: &Node, gateway: &Gateway) -> Node {
+    let Node::Map(fields) = written else {
+        return written.clone();
+    };
+    let has = |name: &str| fields.iter().any(|(written, _)| written == name);
+    let mut derived: Vec<(String, Node)> = Vec::new();
+    if !has("cluster") {
+        let (host, path) = match &gateway.validator {
+            Some((url, _)) => (url.authority(), url.request_path()),
+            None => ("validator".to_owned(), "/".to_owned()),
+        };
+        derived.push(("cluster".to_owned(), Node::Text(validators_cluster())));
+        if !has("host") {
+            derived.push(("host".to_owned(), Node::Text(host)));
+        }
+        derived.push(("path".to_owned(), Node::Text(path)));
+    }
+    let kept =
+        |name: &str| config::VALIDATOR_FIELDS.contains(&name) && (has("cluster") || name != "path");
+    derived.extend(fields.iter().filter(|(name, _)| kept(name)).cloned());
+    debug_assert!(
+        OF_VALIDATOR
+            .iter()
+            .all(|name| !config::VALIDATOR_FIELDS.contains(name))
+    );
+    Node::Map(derived)
+}
+
+/// The listeners say how many proxies stand in front.
+fn address(written: &Node, gateway: &Gateway) -> Node {
+    let Node::Map(fields) = written else {
+        return written.clone();
+    };
+    let forwarded = |(name, value): &(String, Node)| {
+        name == "from" && *value == Node::Text("x-forwarded-for".to_owned())
+    };
+    let written = fields.iter().any(|(name, _)| name == "trusted_hops");
+    let mut derived = fields.clone();
+    if let Some(listener) = gateway.listeners.first()
+        && fields.iter().any(forwarded)
+        && !written
+    {
+        let hops = f64::from(listener.trusted_hops);
+        derived.push(("trusted_hops".to_owned(), Node::Number(hops)));
+    }
+    Node::Map(derived)
+}
+
+/// A fault of the filter's document as one of the document that people wrote.
+pub(super) fn fault_as_written(fault: &Fault, derived: &Node, written: &Node) -> Fault {
+    let (mut derived, mut written) = (Some(derived), Some(written));
+    let mut told = Fault {
+        path: Vec::new(),
+        positions: Vec::new(),
+        message: fault.message.clone(),
+    };
+    for (segment, position) in fault.path.iter().zip(&fault.positions) {
+        let (segment, position) = match (segment, derived, written) {
+            (Segment::Field(name), Some(Node::Map(from)), Some(Node::Map(to))) => {
+                let same = |(other, _): &&(String, Node)| other == name;
+                let earlier = from.iter().take(*position).filter(same).count();
+                let (name, place) = field_as_written(name, earlier, to);
+                derived = from.get(*position).map(|(_, value)| value);
+                written = to.get(place).map(|(_, value)| value);
+                (Segment::Field(name), place)
+            }
+            (Segment::Item(index), Some(Node::List(from)), Some(Node::List(to))) => {
+                (derived, written) = (from.get(*index), to.get(*index));
+                (segment.clone(), *position)
+            }
+            _ => {
+                (derived, written) = (None, None);
+                (segment.clone(), *position)
+            }
+        };
+        told.path.push(segment);
+        told.positions.push(position);
+    }
+    told
+}
+
+/// The name and place of the field of this name that comes after so many others of it, or of the one that it stands for.
+/// A place past the end is one of a field that is missing.
+fn field_as_written(name: &str, earlier: usize, written: &[(String, Node)]) -> (String, usize) {
+    let named = |name: &str| {
+        let places = written.iter().enumerate();
+        let mut places = places.filter(move |(_, (other, _))| other == name);
+        places.nth(earlier).map(|(place, _)| place)
+    };
+    if let Some(place) = named(name) {
+        return (name.to_owned(), place);
+    }
+    let stands_for = STANDS_FOR.iter().find(|(field, _)| *field == name);
+    let candidates = stands_for.map_or(&[][..], |(_, candidates)| candidates);
+    let found = candidates
+        .iter()
+        .find_map(|candidate| Some(((*candidate).to_owned(), named(candidate)?)));
+    found.unwrap_or_else(|| (name.to_owned(), written.len()))
+}

@@ -1,0 +1,207 @@
+//! `gateway.yaml`: the document that the filter reads, and in the same file what Envoy has to know. What would have to be
+//! written twice, and agree, is derived.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | `listeners.rs`, `agents.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `derive.rs` | the filter's document, and how its faults are told of this one |
+//! | `schema.rs` | the same fields for editors, as a JSON Schema |
+//! | `render.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
+
+mod agents;
+mod derive;
+mod document;
+mod listeners;
+mod render;
+mod schema;
+mod tls;
+mod url;
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+
+use waykeeper::config::{self, Fault, Log, Node, Policy, Spot};
+
+pub(crate) use agents::{Agent, Http, Upstream};
+pub(crate) use listeners::Listener;
+pub(crate) use render::{Around, ENVOY_FILE, FILTER_FILE, MARK, render};
+pub(crate) use schema::schema;
+use url::Url;
+
+use crate::yaml::Value;
+
+/// The fields of the document beside the filter's.
+const OF_ENVOY: [&str; 2] = ["listen", "operations"];
+/// The fields of `clients.validator` beside the filter's.
+const OF_VALIDATOR: [&str; 2] = ["url", "tls"];
+
+/// A gateway, as its file describes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Gateway {
+    /// At least one.
+    pub(crate) listeners: Vec<Listener>,
+    /// Where metrics and readiness are served; nowhere unless written.
+    pub(crate) operations: Option<SocketAddr>,
+    /// Where keys are asked about, unless that is a cluster that is written elsewhere.
+    pub(crate) validator: Option<(Url, Upstream)>,
+    /// In the order of the file.
+    pub(crate) agents: Vec<Agent>,
+}
+
+/// A gateway without faults.
+#[derive(Debug, Clone)]
+pub(crate) struct Checked {
+    pub(crate) gateway: Gateway,
+    /// What the filter reads.
+    pub(crate) document: Node,
+    /// What that means.
+    pub(crate) policy: Policy,
+}
+
+/// All that is wrong with a file, in its order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wrong {
+    pub(crate) told: Vec<Fault>,
+    /// How many more there are.
+    pub(crate) untold: usize,
+}
+
+/// Whether a document is one of these, and not the filter's alone.
+pub(crate) fn is_gateway(document: &Value) -> bool {
+    let agents = document.get("agents").map_or(&[][..], Value::entries);
+    let reached = |name| agents.iter().any(|agent| agent.value.get(name).is_some());
+    let validator = document
+        .get("clients")
+        .and_then(|clients| clients.get("validator"));
+    document.get("listen").is_some()
+        || reached("url")
+        || reached("endpoints")
+        || validator.is_some_and(|validator| validator.get("url").is_some())
+}
+
+/// Reads a gateway.
+///
+/// # Errors
+/// All that is wrong, what the filter would find included.
+pub(crate) fn read(document: &Value) -> Result<Checked, Wrong> {
+    let written = document.node();
+    let log = Log::default();
+    let gateway = gateway(document, &Spot::root(&written, &log));
+    let mut wrong = Wrong::default();
+    if let Some(faults) = log.into_faults() {
+        wrong.untold += faults.untold();
+        wrong.told.extend(faults.iter().cloned());
+    }
+    let derived = derive::document(&written, &gateway);
+    match config::read_node(&derived) {
+        Ok(policy) if wrong.told.is_empty() => {
+            return Ok(Checked {
+                gateway,
+                document: derived,
+                policy,
+            });
+        }
+        Ok(_) => {}
+        Err(faults) => {
+            wrong.untold += faults.untold();
+            for fault in &faults {
+                let fault = derive::fault_as_written(fault, &derived, &written);
+                // Both readers look at what both know.
+                if !wrong.told.contains(&fault) {
+                    wrong.told.push(fault);
+                }
+            }
+        }
+    }
+    wrong
+        .told
+        .sort_by(|left, right| left.positions.cmp(&right.positions));
+    Err(wrong)
+}
+
+/// What is legal but probably not meant, with the path of the field that it is about.
+pub(crate) fn doubts(checked: &Checked) -> Vec<(&'static [&'static str], String)> {
+    let mut doubts: Vec<(&'static [&'static str], String)> = Vec::new();
+    let buffer = render::buffer_of_undecided(&checked.policy);
+    let clients = &checked.policy.clients;
+    let collects = checked.policy.routes.iter().any(|route| route.collect_body);
+    if clients.validator.is_some() && collects && clients.hold.request < buffer.saturating_mul(2) {
+        let shown = config::show_size(clients.hold.request);
+        doubts.push((
+            &["clients", "hold", "request"],
+            format!(
+                "clients.hold.request: {shown} is less than twice the {} that Envoy holds of a body, since a route collects \
+                 such: larger ones are refused with 413 while the validator is asked, in place of waiting",
+                config::show_size(buffer),
+            ),
+        ));
+    }
+    doubts
+}
+
+fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
+    let known = [config::FIELDS, &OF_ENVOY].concat();
+    let fields = spot.fields(&known);
+    let field = |name: &str| fields.as_ref().and_then(|fields| fields.get(name));
+    let listeners = match &fields {
+        Some(fields) => fields.need("listen"),
+        None => None,
+    };
+    let listeners = listeners.map_or_else(Vec::new, |spot| listeners::listeners(&spot));
+    let operations = field("operations").and_then(|spot| listeners::operations(&spot, &listeners));
+    if let Some(address) = field("address") {
+        tell_of_hops(document, &address, &listeners);
+    }
+    let by_websocket = by_websocket(document);
+    let agents = field("agents").map_or_else(Vec::new, |spot| agents::agents(&spot, &by_websocket));
+    let known = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
+    // What is no mapping the filter's reader tells.
+    let clients = field("clients").filter(Spot::is_map);
+    let clients = clients.as_ref().and_then(|spot| spot.named(usize::MAX));
+    let validator = clients
+        .as_ref()
+        .and_then(|fields| fields.get("validator"))
+        .and_then(|spot| agents::validator(&spot, &known));
+    Gateway {
+        listeners,
+        operations,
+        validator,
+        agents,
+    }
+}
+
+/// One number of proxies holds for the filter, wherever a request came in.
+fn tell_of_hops(document: &Value, spot: &Spot<'_>, listeners: &[Listener]) {
+    let address = document.get("address");
+    let field = |name| address.and_then(|address| address.get(name));
+    if field("from").and_then(Value::text) != Some("x-forwarded-for") {
+        return;
+    }
+    let written = field("trusted_hops").and_then(|value| value.node().whole());
+    let first = listeners
+        .first()
+        .map(|listener| u64::from(listener.trusted_hops));
+    let Some(hops) = written.or(first) else {
+        return;
+    };
+    let other = |listener: &&Listener| u64::from(listener.trusted_hops) != hops;
+    if let Some(listener) = listeners.iter().find(other) {
+        spot.fault(format!(
+            "with from: x-forwarded-for every listener has the same trusted_hops, and {} has {} in place of {hops}",
+            listener.address, listener.trusted_hops
+        ));
+    }
+}
+
+/// The agents that routes for WebSockets name, whatever else is wrong with these.
+fn by_websocket(document: &Value) -> HashSet<&str> {
+    let routes = document.get("routes").map_or(&[][..], Value::items);
+    let of_websockets = routes.iter().filter(|route| {
+        let protocol = route.get("protocol").and_then(Value::text);
+        protocol == Some("websocket")
+    });
+    let named = of_websockets.flat_map(|route| route.get("agents").map_or(&[][..], Value::items));
+    named
+        .filter_map(|choice| choice.text().or_else(|| choice.get("agent")?.text()))
+        .collect()
+}

@@ -1,0 +1,317 @@
+//! The two files that Envoy reads, out of a gateway that was checked. What they look like stand in `cli/templates/`; here
+//! is what goes into them. There every text is written quoted, without any template's doing.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use serde_json::{Value as Json, json};
+use waykeeper::config::Policy;
+use waykeeper::config::policy::Protocol;
+
+use super::agents::{Balance, Endpoint};
+use super::listeners::{ADMIN, LOCALHOST};
+use super::url::Host;
+use super::{Checked, Gateway, Http, Listener, Upstream, derive, document};
+
+/// With what both files begin.
+pub(crate) const MARK: &str = "# Written by `waykeeper envoy` ";
+
+pub(crate) const ENVOY_FILE: &str = "envoy.yaml";
+pub(crate) const FILTER_FILE: &str = "waykeeper.yaml";
+
+/// The system's, where Debian, Ubuntu and Envoy's own images have them.
+const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// How much of the filter's document stands left of it.
+const DOCUMENT_INDENT: usize = 12;
+
+/// The idle times of requests that are decided on, unless a route allows for more.
+const IDLE_OF_STREAMS: Duration = Duration::from_secs(3_600);
+const IDLE_OF_HTTP: Duration = Duration::from_secs(600);
+/// Of those that wait for the validator: so much longer than that may take, and not less than that much.
+const IDLE_BEYOND_VALIDATOR: Duration = Duration::from_secs(2);
+const IDLE_OF_UNDECIDED: Duration = Duration::from_secs(3);
+/// A sender may pause for so long in a body that is collected.
+const PAUSE: Duration = Duration::from_secs(15);
+/// What is held of a body, unless a route collects larger ones.
+const BUFFER: u64 = 1 << 20;
+
+const TEMPLATES: [(&str, &str); 11] = [
+    ("envoy.yaml", include_str!("../../templates/envoy.yaml")),
+    (
+        "waykeeper.yaml",
+        include_str!("../../templates/waykeeper.yaml"),
+    ),
+    (
+        "listener.yaml",
+        include_str!("../../templates/listener.yaml"),
+    ),
+    (
+        "operations.yaml",
+        include_str!("../../templates/operations.yaml"),
+    ),
+    (
+        "validator.yaml",
+        include_str!("../../templates/validator.yaml"),
+    ),
+    ("agent.yaml", include_str!("../../templates/agent.yaml")),
+    ("place.yaml", include_str!("../../templates/place.yaml")),
+    (
+        "endpoints.yaml",
+        include_str!("../../templates/endpoints.yaml"),
+    ),
+    ("tls.yaml", include_str!("../../templates/tls.yaml")),
+    (
+        "tls_context.yaml",
+        include_str!("../../templates/tls_context.yaml"),
+    ),
+    ("http.yaml", include_str!("../../templates/http.yaml")),
+];
+
+/// What the gateway's file does not say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Around<'a> {
+    /// The gateway's file, by its name.
+    pub(crate) source: &'a str,
+    /// Where the filter's module lies when Envoy reads it.
+    pub(crate) module: &'a str,
+    /// The directory in which both files lie then.
+    pub(crate) directory: &'a str,
+}
+
+/// The texts of the two files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rendered {
+    pub(crate) envoy: String,
+    pub(crate) filter: String,
+}
+
+/// Writes both files.
+///
+/// # Errors
+/// Only if a template is broken, which the tests would have told.
+pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Json);
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let mut syntax = SyntaxConfig::builder();
+    syntax.trim_blocks(true).lstrip_blocks(true);
+    environment.set_syntax(syntax.keep_trailing_newline(true).build()?);
+    for (name, text) in TEMPLATES {
+        environment.add_template(name, text)?;
+    }
+    let gateway = context(checked, around);
+    let gateway = Value::from(Serde(gateway));
+    let source = Value::from_safe_string(in_comment(around.source));
+    let filter_document = document::block(&checked.document, DOCUMENT_INDENT);
+    let filter_document = Value::from_safe_string(filter_document.trim_end().to_owned());
+    let envoy = environment.get_template("envoy.yaml")?;
+    let filter = environment.get_template("waykeeper.yaml")?;
+    Ok(Rendered {
+        envoy: envoy.render(context! { source => source.clone(), ..gateway })?,
+        filter: filter.render(context! {
+            source,
+            module => around.module,
+            document => filter_document,
+        })?,
+    })
+}
+
+/// A file's name as a comment may hold it, whatever stands in it.
+fn in_comment(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.bytes().all(is_plain) {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.escape_default())
+    }
+}
+
+fn context(checked: &Checked, around: Around<'_>) -> Json {
+    let Checked {
+        gateway, policy, ..
+    } = checked;
+    let made = |agent: &super::Agent| {
+        let upstream = agent.upstream.as_ref()?;
+        Some(cluster(&agent.cluster, upstream))
+    };
+    let agents: Vec<Json> = gateway.agents.iter().filter_map(made).collect();
+    let validator = gateway
+        .validator
+        .as_ref()
+        .map(|(_, upstream)| cluster(&derive::validators_cluster(), upstream));
+    let listeners: Vec<Json> = gateway.listeners.iter().enumerate().map(listener).collect();
+    let file = Path::new(around.directory).join(FILTER_FILE);
+    json!({
+        "configuration": {"file": file.to_string_lossy(), "directory": around.directory},
+        "admin": place(ADMIN),
+        "several": listeners.len() > 1,
+        "listeners": listeners,
+        "operations": gateway.operations.map(place),
+        "own_hosts": if sends_own_hosts(gateway) { vec![true, false] } else { vec![false] },
+        "idle": {"streams": seconds(idle_of_streams(policy)), "http": seconds(idle_of_http(policy))},
+        "undecided": {"idle": seconds(idle_of_undecided(policy)), "buffer": buffer_of_undecided(policy)},
+        "validator": validator,
+        "agents": agents,
+    })
+}
+
+/// Whether an agent is to be called by its own name.
+fn sends_own_hosts(gateway: &Gateway) -> bool {
+    let over_tls =
+        |agent: &super::Agent| agent.upstream.as_ref().is_some_and(|it| it.tls.is_some());
+    gateway.agents.iter().any(over_tls)
+}
+
+fn idle_of_streams(policy: &Policy) -> Duration {
+    let routes = policy.routes.iter();
+    let longest = routes.filter_map(|route| route.idle_timeout).max();
+    // The filter keeps the route's own time, to the second.
+    longest.map_or(IDLE_OF_STREAMS, |idle| {
+        IDLE_OF_STREAMS.max(idle + Duration::from_secs(5))
+    })
+}
+
+/// An agent may be silent for as long as its whole answer may take.
+fn idle_of_http(policy: &Policy) -> Duration {
+    let routes = policy.routes.iter();
+    let http = routes.filter(|route| route.protocol == Protocol::Http);
+    let longest = http.filter_map(|route| route.timeout).max();
+    longest.unwrap_or_default().max(IDLE_OF_HTTP)
+}
+
+fn idle_of_undecided(policy: &Policy) -> Duration {
+    let asked = policy.clients.validator.as_ref();
+    let asked = asked.map_or(Duration::ZERO, |validator| {
+        validator.timeout + IDLE_BEYOND_VALIDATOR
+    });
+    let collects = policy.routes.iter().any(|route| route.collect_body);
+    let pause = if collects { PAUSE } else { Duration::ZERO };
+    IDLE_OF_UNDECIDED.max(asked).max(pause)
+}
+
+/// What a route collects has to fit; `hold` bounds what all of them hold.
+pub(super) fn buffer_of_undecided(policy: &Policy) -> u64 {
+    let collecting = policy.routes.iter().filter(|route| route.collect_body);
+    let largest = collecting.filter_map(|route| route.max_body).max();
+    let largest = largest
+        .unwrap_or_default()
+        .min(policy.clients.hold.collected);
+    largest.clamp(BUFFER, u64::from(u32::MAX))
+}
+
+fn listener((index, listener): (usize, &Listener)) -> Json {
+    let name = match index {
+        0 => "gateway".to_owned(),
+        index => format!("gateway-{}", index + 1),
+    };
+    let exact: Vec<&String> = listener
+        .origins
+        .iter()
+        .filter(|origin| *origin != LOCALHOST)
+        .collect();
+    let place = place(listener.address);
+    json!({
+        "name": name,
+        "address": place["address"],
+        "port": place["port"],
+        "tls": listener.tls.as_ref().map(|tls| json!({
+            "certificate": tls.identity.certificate,
+            "key": tls.identity.key,
+            "client_ca": tls.client_ca,
+        })),
+        "trusted_hops": listener.trusted_hops,
+        "origins": exact,
+        "localhost": exact.len() < listener.origins.len(),
+        "proxy_protocol": listener.proxy_protocol,
+    })
+}
+
+fn place(address: SocketAddr) -> Json {
+    json!({"address": address.ip().to_string(), "port": address.port()})
+}
+
+fn cluster(name: &str, upstream: &Upstream) -> Json {
+    let endpoints: Vec<Json> = upstream.endpoints.iter().map(endpoint).collect();
+    let by_name = |endpoint: &Endpoint| matches!(endpoint.url.host, Host::Name(_));
+    let health = upstream.health.as_ref().map(|health| {
+        json!({
+            "path": health.path,
+            "interval": seconds(health.interval),
+            "timeout": seconds(health.timeout),
+            "jitter": seconds(health.interval / 10),
+        })
+    });
+    json!({
+        "name": name,
+        "by_name": upstream.endpoints.iter().any(by_name),
+        "balance": match upstream.balance {
+            Balance::LeastRequest => "least_request",
+            Balance::RoundRobin => "round_robin",
+            Balance::Random => "random",
+        },
+        "endpoints": endpoints,
+        "health": health,
+        "tls": tls(upstream),
+        "http": match upstream.http {
+            Http::One => "one",
+            Http::Two => "two",
+            Http::Offered => "offered",
+        },
+    })
+}
+
+fn endpoint(endpoint: &Endpoint) -> Json {
+    json!({
+        "address": endpoint.url.host.bare(),
+        "port": endpoint.url.port,
+        "authority": endpoint.url.authority(),
+        "host": endpoint.url.host.bare(),
+        "weight": endpoint.weight,
+    })
+}
+
+/// How TLS is set up: once for all endpoints, or for each host by its name; not at all for plain HTTP.
+fn tls(upstream: &Upstream) -> Vec<Json> {
+    let Some(tls) = &upstream.tls else {
+        return Vec::new();
+    };
+    let identity = tls.identity.as_ref();
+    let context = |host: &str, sni: Option<&str>| {
+        json!({
+            "host": host,
+            "sni": sni,
+            "is_name": sni.is_some(),
+            "verified": sni.unwrap_or(host),
+            "ca": tls.ca.as_deref().unwrap_or(SYSTEM_CA),
+            "certificate": identity.map(|identity| &identity.certificate),
+            "key": identity.map(|identity| &identity.key),
+        })
+    };
+    if let Some(sni) = &tls.sni {
+        return vec![context(sni, Some(sni))];
+    }
+    let hosts = upstream.endpoints.iter().map(|endpoint| &endpoint.url.host);
+    // An address is no name to ask for; it stands in the certificate as what it is.
+    let hosts: BTreeSet<(String, bool)> = hosts
+        .map(|host| (host.bare(), matches!(host, Host::Name(_))))
+        .collect();
+    let context =
+        |(host, is_name): &(String, bool)| context(host, is_name.then_some(host.as_str()));
+    hosts.iter().map(context).collect()
+}
+
+/// As Envoy's files write durations.
+fn seconds(duration: Duration) -> String {
+    let millis = duration.subsec_millis();
+    if millis == 0 {
+        return format!("{}s", duration.as_secs());
+    }
+    let fraction = format!("{millis:03}");
+    format!("{}.{}s", duration.as_secs(), fraction.trim_end_matches('0'))
+}

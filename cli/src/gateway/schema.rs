@@ -1,0 +1,222 @@
+//! The schema of `gateway.yaml`: the filter's, with what this file says in other words and what it says beside them.
+
+use serde_json::{Map, Value, json};
+use waykeeper::config;
+
+/// The JSON Schema (2020-12) of the file that people write.
+pub(crate) fn schema() -> Value {
+    let mut schema = config::schema();
+    let mut set = |pointer: &str, value: Value| {
+        let place = pointer
+            .rsplit_once('/')
+            .and_then(|(parent, name)| Some((schema.pointer_mut(parent)?.as_object_mut()?, name)));
+        if let Some((parent, name)) = place {
+            parent.insert(name.to_owned(), value);
+        }
+    };
+    set("/title", json!("Waykeeper's gateway"));
+    set("/required", json!(["listen", "agents", "routes"]));
+    set(
+        "/properties/listen",
+        json!({
+            "description": "Where the gateway listens.",
+            "type": "array", "minItems": 1, "maxItems": 16,
+            "items": {"$ref": "#/$defs/listener"},
+        }),
+    );
+    set(
+        "/properties/operations",
+        described(
+            "address_and_port",
+            "Where metrics and /ready are served. Nowhere unless written.",
+        ),
+    );
+    set(
+        "/properties/agents/description",
+        json!("What answers, by the names that routes and callers use."),
+    );
+    for (name, definition) in definitions() {
+        set(&format!("/$defs/{name}"), definition);
+    }
+    set(
+        "/$defs/validator/properties/url",
+        json!({
+            "description": "Where keys are asked about, by POST. In place of cluster and path.",
+            "type": "string", "pattern": "^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+([/?][^#]*)?$",
+        }),
+    );
+    set(
+        "/$defs/validator/properties/tls",
+        described(
+            "client_tls",
+            "How the validator is known, if its url is one of https.",
+        ),
+    );
+    set("/$defs/validator/required", json!([]));
+    set(
+        "/$defs/validator/oneOf",
+        json!([
+            {"required": ["url"], "not": {"anyOf": [{"required": ["path"]}, {"required": ["cluster"]}]}},
+            {"required": ["cluster", "path"], "not": {"anyOf": [{"required": ["url"]}, {"required": ["tls"]}]}},
+        ]),
+    );
+    schema
+}
+
+fn definitions() -> Map<String, Value> {
+    let definitions = json!({
+        "listener": object(&["address"], json!({
+            "address": described("address_and_port", "Such as 0.0.0.0:8080; one of IPv6 in brackets and quotes."),
+            "tls": described("server_tls", "Speak TLS there."),
+            "trusted_hops": {
+                "description": "How many proxies in front write x-forwarded-for. 0 unless written.",
+                "type": "integer", "minimum": 0, "maximum": 32,
+            },
+            "cors": described("cors", "Which pages may call."),
+            "proxy_protocol": {
+                "description": "Whether every connection begins with the PROXY protocol. false unless written.",
+                "type": "boolean",
+            },
+        })),
+        "cors": object(&["origins"], json!({
+            "origins": {
+                "description": "Origins as browsers send them; localhost for pages from this machine, on any port.",
+                "type": "array", "minItems": 1, "maxItems": 256, "uniqueItems": true,
+                "items": {"type": "string", "pattern": "^(localhost|[a-z][a-z0-9+.-]*://[^/?#@A-Z]+)$"},
+            },
+        })),
+        "server_tls": object(&["certificate", "key"], json!({
+            "certificate": described("file", "PEM: the certificate, and those between it and its root."),
+            "key": described("file", "PEM: its private key."),
+            "client_ca": described("file", "PEM: callers must have a certificate of one of these."),
+        })),
+        "client_tls": client_tls(),
+        "agent": agent(),
+        "endpoint": object(&["url"], json!({
+            "url": described("agent_url", "Where it is."),
+            "weight": {
+                "description": "Its share of the agent's requests. 1 unless written.",
+                "type": "integer", "minimum": 1, "maximum": 1_000_000,
+            },
+        })),
+        "health": object(&["path"], json!({
+            "path": {
+                "description": "What is asked for by GET; 200 means well.",
+                "type": "string", "maxLength": 1024, "pattern": "^/[!\"$-~]*$",
+            },
+            "interval": described("duration", "How often. 5s unless written."),
+            "timeout": described("duration", "How long the answer may take. 2s unless written."),
+        })),
+        "agent_url": {
+            "description": "http or https, a name or an address, a port if it is not the usual one.",
+            "type": "string", "pattern": "^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+/?$",
+        },
+        "address_and_port": {"type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$"},
+        "file": {
+            "description": "A whole path, as Envoy finds it.",
+            "type": "string", "maxLength": 4095, "pattern": "^/",
+        },
+    });
+    match definitions {
+        Value::Object(definitions) => definitions,
+        _ => Map::new(),
+    }
+}
+
+fn agent() -> Value {
+    let properties = json!({
+        "url": described("agent_url", "Where it is."),
+        "endpoints": {
+            "description": "Where it is, if that is in several places.",
+            "type": "array", "minItems": 1, "maxItems": 256,
+            "items": {"oneOf": [{"$ref": "#/$defs/agent_url"}, {"$ref": "#/$defs/endpoint"}]},
+        },
+        "cluster": described("cluster", "A cluster of Envoy's that is written elsewhere."),
+        "weight": {
+            "description": "Its share of the requests that name no agent. 1 unless written; 0 is only reached by name.",
+            "type": "integer", "minimum": 0, "maximum": 1_000_000,
+        },
+        "balance": {
+            "description": "Which endpoint gets a request. least_request unless written.",
+            "enum": ["least_request", "round_robin", "random"],
+        },
+        "health": described("health", "Ask each endpoint whether it is well."),
+        "tls": described("client_tls", "How it is known, if its url is one of https."),
+        "http2": {
+            "description": "true: HTTP/2 and nothing else. false: HTTP/1.1. Unless written what is offered over TLS, else HTTP/1.1.",
+            "type": "boolean",
+        },
+    });
+    let mut agent = object(&[], properties);
+    let own = ["balance", "health", "tls", "http2"].map(|name| json!({"required": [name]}));
+    agent["oneOf"] = json!([
+        {"required": ["url"]},
+        {"required": ["endpoints"]},
+        {"required": ["cluster"], "not": {"anyOf": own}},
+    ]);
+    agent
+}
+
+fn client_tls() -> Value {
+    let properties = json!({
+        "sni": {
+            "description": "The name that is asked for, and must stand in the certificate. The url's host unless written.",
+            "type": "string", "maxLength": 253, "pattern": "^[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9_])?$",
+        },
+        "ca": described("file", "PEM: who may have signed it. The system's unless written."),
+        "certificate": described("file", "PEM: what the gateway shows of itself."),
+        "key": described("file", "PEM: its private key."),
+    });
+    let mut tls = object(&[], properties);
+    tls["dependentRequired"] = json!({"certificate": ["key"], "key": ["certificate"]});
+    tls
+}
+
+/// An object that has these fields and no others.
+fn object(required: &[&str], properties: Value) -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": required,
+        "properties": properties,
+    })
+}
+
+fn described(definition: &str, description: &str) -> Value {
+    json!({"description": description, "$ref": format!("#/$defs/{definition}")})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use waykeeper::config;
+
+    use super::super::{OF_ENVOY, OF_VALIDATOR, agents, listeners, tls};
+    use super::schema;
+
+    #[test]
+    fn every_field_known_to_the_reader_is_known_to_the_schema_and_no_other() {
+        let schema = schema();
+        let root = [config::FIELDS, &OF_ENVOY].concat();
+        let validator = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
+        for (object, fields) in [
+            ("", root.as_slice()),
+            ("/$defs/validator", &validator),
+            ("/$defs/listener", listeners::FIELDS),
+            ("/$defs/cors", listeners::CORS_FIELDS),
+            ("/$defs/server_tls", tls::SERVER_FIELDS),
+            ("/$defs/client_tls", tls::CLIENT_FIELDS),
+            ("/$defs/agent", agents::FIELDS),
+            ("/$defs/endpoint", agents::ENDPOINT_FIELDS),
+            ("/$defs/health", agents::HEALTH_FIELDS),
+        ] {
+            let properties = schema.pointer(&format!("{object}/properties"));
+            let properties = properties.and_then(|it| it.as_object()).unwrap();
+            let known: BTreeSet<&str> = properties.keys().map(String::as_str).collect();
+            assert_eq!(known, fields.iter().copied().collect(), "{object}");
+            let others = schema.pointer(&format!("{object}/additionalProperties"));
+            assert_eq!(others, Some(&false.into()), "{object}");
+        }
+    }
+}

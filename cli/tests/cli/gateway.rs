@@ -1,0 +1,841 @@
+//! `gateway.yaml`: what is said of it, and the files that are written out of it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{Run, repository, waykeeper};
+
+const SMALL: &str = "\
+listen: [{address: 127.0.0.1:8080}]
+agents:
+  chat: {url: http://chat:8000}
+routes:
+  - {prefix: /chat, agents: [chat], auth_required: false}
+";
+
+static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+    let run = waykeeper(&["schema", "--gateway"], b"");
+    let schema = serde_json::from_str(&run.output).unwrap();
+    assert!(jsonschema::meta::is_valid(&schema));
+    jsonschema::validator_for(&schema).unwrap()
+});
+
+/// A directory with a gateway's file in it.
+struct Place(TempDir);
+
+impl Place {
+    fn with(text: &str) -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        fs::write(place.path("gateway.yaml"), text).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) -> Run {
+        let file = self.path("gateway.yaml");
+        let mut run = waykeeper(
+            &[&[command, file.to_str().unwrap()], arguments].concat(),
+            b"",
+        );
+        let directory = self.0.path().to_str().unwrap();
+        run.output = run.output.replace(directory, "DIR");
+        run.errors = run.errors.replace(directory, "DIR");
+        run
+    }
+
+    fn write(&self, arguments: &[&str]) -> Run {
+        let out = self.path("out");
+        self.run(
+            "envoy",
+            &[&["--out", out.to_str().unwrap()], arguments].concat(),
+        )
+    }
+
+    fn written(&self, name: &str) -> String {
+        fs::read_to_string(self.path("out").join(name)).unwrap()
+    }
+
+    fn parsed(&self, name: &str) -> Value {
+        yaml(&self.written(name))
+    }
+}
+
+fn yaml(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
+}
+
+/// A gateway with these lines for its agents' places and whatever follows.
+fn with(from: &str, to: &str) -> String {
+    assert!(SMALL.contains(from), "{from}");
+    SMALL.replace(from, to)
+}
+
+/// The filter's document in a file that was written.
+fn document(filter: &Value) -> &Value {
+    &filter["resources"][0]["typed_config"]["config"]["configuration"]["value"]
+}
+
+fn cluster<'v>(envoy: &'v Value, name: &str) -> &'v Value {
+    let clusters = envoy["static_resources"]["clusters"].as_array().unwrap();
+    clusters
+        .iter()
+        .find(|cluster| cluster["name"] == name)
+        .unwrap_or_else(|| panic!("no cluster {name:?}"))
+}
+
+// ------------------------------------------------------------------------------------------------------------ examples
+
+#[test]
+fn the_files_of_the_demo_are_what_is_written_out_of_its_gateway() {
+    let out = tempfile::tempdir().unwrap();
+    let run = waykeeper(
+        &[
+            "envoy",
+            repository("envoy/gateway.yaml").to_str().unwrap(),
+            "--out",
+            out.path().to_str().unwrap(),
+            "--configuration-dir",
+            "/etc/waykeeper/envoy",
+        ],
+        b"",
+    );
+
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    for name in ["envoy.yaml", "waykeeper.yaml"] {
+        let written = fs::read_to_string(out.path().join(name)).unwrap();
+        let kept = fs::read_to_string(repository("envoy").join(name)).unwrap();
+        assert!(
+            written == kept,
+            "envoy/{name} is not what `waykeeper envoy envoy/gateway.yaml --out envoy --configuration-dir \
+             /etc/waykeeper/envoy` writes"
+        );
+    }
+}
+
+#[test]
+fn every_example_that_is_shown_is_good() {
+    let mut shown = 0;
+    for page in ["README.md", "docs/gateway.md"] {
+        let page = fs::read_to_string(repository(page)).unwrap();
+        let blocks = page.split("```yaml\n").skip(1);
+        let blocks = blocks.map(|rest| rest.split("```").next().unwrap());
+        for block in blocks.filter(|block| block.contains("listen:")) {
+            shown += 1;
+            let place = Place::with(block);
+            let run = place.run("check", &[]);
+            assert_eq!((run.status, run.errors.as_str()), (0, ""), "{block}");
+            assert_eq!(place.write(&[]).status, 0, "{block}");
+            let errors: Vec<_> = SCHEMA
+                .iter_errors(&yaml(block))
+                .map(|it| it.to_string())
+                .collect();
+            assert!(errors.is_empty(), "{errors:?}");
+        }
+    }
+    assert!(shown >= 3, "{shown}");
+}
+
+#[test]
+fn every_field_is_explained() {
+    let page = fs::read_to_string(repository("docs/gateway.md")).unwrap();
+    let run = waykeeper(&["schema", "--gateway"], b"");
+    let schema: Value = serde_json::from_str(&run.output).unwrap();
+    let own = [
+        "listener",
+        "cors",
+        "server_tls",
+        "client_tls",
+        "agent",
+        "endpoint",
+        "health",
+    ];
+    let mut fields: Vec<&String> = Vec::new();
+    for name in own {
+        let properties = schema["$defs"][name]["properties"].as_object();
+        fields.extend(properties.unwrap_or_else(|| panic!("{name}")).keys());
+    }
+    assert!(fields.len() > 20, "{fields:?}");
+    for field in fields {
+        assert!(page.contains(&format!("`{field}`")), "{field}");
+    }
+}
+
+// -------------------------------------------------------------------------------------------------------------- faults
+
+#[test]
+fn a_good_gateway_is_told_with_what_is_derived() {
+    let text = "\
+listen:
+  - {address: 127.0.0.1:8080}
+  - {address: '[::]:8443', tls: {certificate: /a, key: /b}}
+operations: 127.0.0.1:9902
+clients: {validator: {url: http://auth/validate}}
+agents:
+  chat: {url: https://chat.example.com}
+  tools: {url: https://tools.example.com}
+routes:
+  - {prefix: /chat, agents: [chat], protocol: websocket}
+  - {prefix: /tools, agents: [tools]}
+";
+    let run = Place::with(text).run("check", &[]);
+
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    for line in [
+        "DIR/gateway.yaml:1: good\n",
+        "others asked at http://auth/validate\n",
+        "    listens on 127.0.0.1:8080\n",
+        "    listens on [::]:8443 over TLS\n",
+        "    serves metrics and /ready on 127.0.0.1:9902\n",
+        "    speaks HTTP/1.1 with chat, since a route for WebSockets leads there\n",
+    ] {
+        assert!(run.output.contains(line), "{line}{}", run.output);
+    }
+    assert!(!run.output.contains("with tools"), "{}", run.output);
+}
+
+/// Each fault once, at its line, and of a field that stands there.
+#[test]
+fn every_fault_is_told_of_the_field_that_is_written() {
+    let agent = "chat: {url: http://chat:8000}";
+    let listen = "listen: [{address: 127.0.0.1:8080}]";
+    let validator = |fields: &str| format!("{SMALL}clients: {{validator: {{{fields}}}}}\n");
+    for (text, told) in [
+        (with(listen, "tables: {}"), "1: listen: is missing"),
+        (
+            with(listen, "listen: []"),
+            "1: listen: the list is empty; write at least one entry",
+        ),
+        (
+            with(listen, "listen: [{}]"),
+            "1: listen[0].address: is missing",
+        ),
+        (
+            with(listen, "listen: [{address: localhost:8080}]"),
+            "1: listen[0].address: expected an IP address with a port, such as \"0.0.0.0:8080\", \"127.0.0.1:8080\" or \
+             \"[::]:8080\", found \"localhost:8080\"",
+        ),
+        (
+            with("127.0.0.1:8080", "127.0.0.1:0"),
+            "1: listen[0].address: expected an IP address with a port, such as \"0.0.0.0:8080\", \"127.0.0.1:8080\" or \
+             \"[::]:8080\", found \"127.0.0.1:0\"",
+        ),
+        (
+            with("127.0.0.1:8080", "0.0.0.0:9901"),
+            "1: listen[0].address: Envoy's admin interface is at 127.0.0.1:9901; take another port",
+        ),
+        (
+            with(
+                listen,
+                "listen: [{address: 0.0.0.0:80}, {address: 127.0.0.1:80}]",
+            ),
+            "1: listen[1].address: takes connections to 0.0.0.0:80, which is listed too",
+        ),
+        (
+            with(listen, &format!("{listen}\noperations: 0.0.0.0:8080")),
+            "2: operations: takes connections to 127.0.0.1:8080, which is listed too",
+        ),
+        (
+            with("}]\nagents", ", adress: x}]\nagents"),
+            "1: listen[0].adress: unknown field; did you mean \"address\"?",
+        ),
+        (
+            with("}]\nagents", ", tls: {certificate: /a}}]\nagents"),
+            "1: listen[0].tls.key: is missing",
+        ),
+        (
+            with("}]\nagents", ", tls: {certificate: a, key: /b}}]\nagents"),
+            "1: listen[0].tls.certificate: write the whole path, from / on: Envoy reads the file, wherever it is started",
+        ),
+        (
+            with(
+                "}]\nagents",
+                ", tls: {certificate: \"/a\\nb\", key: /b}}]\nagents",
+            ),
+            "1: listen[0].tls.certificate: is no path; it is at most 4095 bytes without control characters",
+        ),
+        (
+            with("}]\nagents", ", trusted_hops: 33}]\nagents"),
+            "1: listen[0].trusted_hops: expected a whole number from 0 to 32, found the number 33",
+        ),
+        (
+            with("}]\nagents", ", proxy_protocol: 1}]\nagents"),
+            "1: listen[0].proxy_protocol: expected true or false, found the number 1",
+        ),
+        (
+            with("}]\nagents", ", cors: {}}]\nagents"),
+            "1: listen[0].cors.origins: is missing",
+        ),
+        (
+            with(
+                "}]\nagents",
+                ", cors: {origins: ['https://a', 'https://a']}}]\nagents",
+            ),
+            "1: listen[0].cors.origins[1]: this origin is already in the list",
+        ),
+        (
+            with(agent, "chat: {weight: 1}"),
+            "3: agents.chat: must have exactly one of url, endpoints and cluster",
+        ),
+        (
+            with(agent, "chat: {url: http://a, cluster: a}"),
+            "3: agents.chat: must have exactly one of url, endpoints and cluster",
+        ),
+        (
+            with(agent, "chat: {cluster: a, health: {path: /h}}"),
+            "3: agents.chat.health: has no meaning beside cluster, which says it where it is written",
+        ),
+        (
+            with(agent, "chat: {cluster: waykeeper/nobody}"),
+            "3: agents.chat.cluster: \"waykeeper/nobody\" would be one of the gateway's own: these begin with waykeeper/ or end \
+             in /tls",
+        ),
+        (
+            with(agent, "chat: {url: http://a, wieght: 2}"),
+            "3: agents.chat.wieght: unknown field; did you mean \"weight\"?",
+        ),
+        (
+            with(agent, "chat: {url: http://a, weight: -1}"),
+            "3: agents.chat.weight: expected a whole number from 0 to 1000000, found the number -1",
+        ),
+        (
+            with(agent, "chat: {url: http://a, url: http://b}"),
+            "3: agents.chat.url: written twice; only one can count",
+        ),
+        (
+            with(agent, "chat: {url: http://a/v1}"),
+            "3: agents.chat.url: says where the agent is, and that is its host; what follows is the routes' to say: they keep \
+             the path, and prefix_rewrite puts another beginning there",
+        ),
+        (
+            with(agent, "chat: {url: 'http://me:pw@a'}"),
+            "3: agents.chat.url: holds user info in front of @, which has no place in a url",
+        ),
+        (
+            with(agent, "chat: {url: 'tcp://a'}"),
+            "3: agents.chat.url: must begin with http:// or https://, such as \"http://10.0.0.5:8000\" or \
+             \"https://api.example.com\"",
+        ),
+        (
+            with(agent, "chat: {endpoints: []}"),
+            "3: agents.chat.endpoints: the list is empty; write at least one entry",
+        ),
+        (
+            with(agent, "chat: {endpoints: [http://a, https://b]}"),
+            "3: agents.chat.endpoints[1]: all endpoints of an agent are spoken to over TLS (https), or none",
+        ),
+        (
+            with(agent, "chat: {endpoints: [http://a, {url: http://A:80}]}"),
+            "3: agents.chat.endpoints[1]: this endpoint is already in the list",
+        ),
+        (
+            with(agent, "chat: {endpoints: [{url: http://a, weight: 0}]}"),
+            "3: agents.chat.endpoints[0].weight: expected a whole number from 1 to 1000000, found the number 0",
+        ),
+        (
+            with(agent, "chat: {url: http://a, balance: fair}"),
+            "3: agents.chat.balance: expected least_request or round_robin or random, found \"fair\"",
+        ),
+        (
+            with(agent, "chat: {url: http://a, health: {}}"),
+            "3: agents.chat.health.path: is missing",
+        ),
+        (
+            with(agent, "chat: {url: http://a, health: {path: h}}"),
+            "3: agents.chat.health.path: \"h\" must begin with /",
+        ),
+        (
+            with(
+                agent,
+                "chat: {url: http://a, health: {path: /h, interval: 5}}",
+            ),
+            "3: agents.chat.health.interval: the number 5 has no unit; write a duration such as \"250ms\", \"30s\", \"5m\" or \
+             \"1h\"",
+        ),
+        (
+            with(agent, "chat: {url: http://a, tls: {}}"),
+            "3: agents.chat.tls: has no meaning with a url of http; write https",
+        ),
+        (
+            with(agent, "chat: {url: https://a, tls: {key: /k}}"),
+            "3: agents.chat.tls.certificate: is missing",
+        ),
+        (
+            with(agent, "chat: {url: https://a, tls: {sni: 'a:443'}}"),
+            "3: agents.chat.tls.sni: must be a name, without a port",
+        ),
+        (
+            with("agents: [chat]", "agents: [chat], protocol: websocket")
+                .replace("8000}", "8000, http2: true}"),
+            "3: agents.chat.http2: a route with protocol: websocket leads to this agent, and WebSockets need HTTP/1.1; let that \
+             route name an agent of its own at the same url",
+        ),
+        (
+            with(agent, "chat: http://a"),
+            "3: agents.chat: expected a mapping, found \"http://a\"",
+        ),
+        (
+            with(agent, "none: {url: http://a}\n  chat: {url: http://b}"),
+            "3: agents.none: \"none\" is what metrics say of requests that have none; choose another name",
+        ),
+        // What the filter's reader finds.
+        (
+            with("agents: [chat]", "agents: [chatt]"),
+            "5: routes[0].agents[0]: no agent named \"chatt\"; did you mean \"chat\"?",
+        ),
+        (
+            format!("{SMALL}rutes: []\n"),
+            "6: rutes: unknown field; did you mean \"routes\"?",
+        ),
+        (
+            validator("timeout: 1s"),
+            "6: clients.validator.url: is missing",
+        ),
+        (
+            validator("url: http://auth, cluster: a, path: /v"),
+            "6: clients.validator.cluster: must not stand beside url",
+        ),
+        (
+            validator("url: http://auth, path: /v"),
+            "6: clients.validator.path: stands in the url; it has a field of its own beside cluster only",
+        ),
+        (
+            validator("cluster: auth"),
+            "6: clients.validator.path: is missing",
+        ),
+        (
+            validator(&format!("url: 'http://auth/{}'", "x".repeat(1024))),
+            &format!(
+                "6: clients.validator.url: \"/{}\"… is no path; it is at most 1024 visible ASCII characters without #",
+                "x".repeat(79)
+            ),
+        ),
+        (
+            validator("url: http://auth, timeout: 2m"),
+            "6: clients.validator.timeout: expected a duration from 1ms to 1m, found \"2m\"",
+        ),
+        (
+            validator("url: http://auth, tls: {ca: /a}"),
+            "6: clients.validator.tls: has no meaning with a url of http; write https",
+        ),
+        (
+            with(
+                "127.0.0.1:8080}",
+                "127.0.0.1:8080, trusted_hops: 1}, {address: 127.0.0.1:8081}",
+            ) + "address: {from: x-forwarded-for}\n",
+            "6: address: with from: x-forwarded-for every listener has the same trusted_hops, and 127.0.0.1:8081 has 0 in place \
+             of 1",
+        ),
+        (
+            SMALL.to_owned() + "address: {from: x-forwarded-for, trusted_hops: 2}\n",
+            "6: address: with from: x-forwarded-for every listener has the same trusted_hops, and 127.0.0.1:8080 has 0 in place \
+             of 2",
+        ),
+    ] {
+        let place = Place::with(&text);
+        for run in [place.run("check", &[]), place.write(&[])] {
+            assert_eq!(
+                (run.status, run.errors),
+                (1, format!("DIR/gateway.yaml:{told}\n")),
+                "{text}"
+            );
+        }
+        assert!(!place.path("out").exists(), "written in spite of {told}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once_in_the_order_of_the_file() {
+    let text = "\
+listen: [{address: here}]
+clients: {validator: {url: nowhere, timeout: 1}}
+agents:
+  chat: {url: http://a/v1, weight: many}
+routes:
+  - {prefix: chat, agents: [chat]}
+operations: there
+";
+    let run = Place::with(text).run("check", &[]);
+
+    let places: Vec<&str> = run
+        .errors
+        .lines()
+        .map(|line| line.strip_prefix("DIR/gateway.yaml:").unwrap())
+        .map(|line| line.split(": ").nth(1).unwrap())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "listen[0].address",
+            "clients.validator.url",
+            "clients.validator.timeout",
+            "agents.chat.url",
+            "agents.chat.weight",
+            "routes[0].prefix",
+            "operations",
+        ]
+    );
+}
+
+#[test]
+fn an_agent_that_no_route_names_is_doubted() {
+    let text = with("routes", "  idle: {url: http://idle}\nroutes");
+    let run = Place::with(&text).run("check", &[]);
+    assert_eq!(
+        (run.status, run.errors.as_str()),
+        (
+            0,
+            "DIR/gateway.yaml:1: warning: agents.idle: no route leads to this agent\n"
+        )
+    );
+}
+
+#[test]
+fn only_clusters_that_are_written_elsewhere_are_looked_for() {
+    let text = with("routes", "  old: {cluster: legacy}\nroutes").replace("[chat]", "[chat, old]");
+    let place = Place::with(&text);
+    let envoy = place.path("more.yaml");
+    let check = |clusters: &str| {
+        fs::write(
+            &envoy,
+            format!("static_resources: {{clusters: [{clusters}]}}\n"),
+        )
+        .unwrap();
+        place.run("check", &["--envoy", envoy.to_str().unwrap()])
+    };
+
+    assert_eq!(check("{name: legacy}").status, 0);
+    let run = check("{name: legasy}");
+    assert_eq!(
+        (run.status, run.errors.as_str()),
+        (
+            1,
+            "DIR/gateway.yaml:4: agents.old.cluster: DIR/more.yaml has no cluster named \"legacy\"; did you mean \"legasy\"?\n"
+        )
+    );
+}
+
+#[test]
+fn the_schema_knows_what_the_reader_refuses() {
+    let good = yaml(SMALL);
+    assert!(SCHEMA.is_valid(&good));
+    for (pointer, value) in [
+        ("/listen", json!([])),
+        ("/listen/0/address", json!("8080")),
+        ("/listen/0/tls", json!({"certificate": "/a"})),
+        ("/listen/0/tls", json!({"certificate": "a", "key": "/b"})),
+        ("/listen/0/trusted_hops", json!(33)),
+        ("/listen/0/cors", json!({"origins": ["https://A"]})),
+        ("/operations", json!(9902)),
+        ("/agents/chat", json!({})),
+        ("/agents/chat", json!({"url": "http://a", "cluster": "a"})),
+        ("/agents/chat", json!({"cluster": "a", "http2": true})),
+        ("/agents/chat/url", json!("http://a/v1")),
+        ("/agents/chat/url", json!("a:80")),
+        ("/agents/chat/balance", json!("fair")),
+        ("/agents/chat/health", json!({"interval": "1s"})),
+        (
+            "/agents/chat",
+            json!({"url": "https://a", "tls": {"key": "/k"}}),
+        ),
+        ("/agents/chat", json!({"endpoints": []})),
+        ("/agents/chat", json!({"endpoints": [{"weight": 1}]})),
+        ("/clients", json!({"validator": {"timeout": "1s"}})),
+        (
+            "/clients",
+            json!({"validator": {"url": "http://a", "cluster": "a", "path": "/v"}}),
+        ),
+        ("/clients", json!({"validator": {"cluster": "a"}})),
+    ] {
+        let mut document = good.clone();
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        document.pointer_mut(parent).unwrap()[name] = value;
+        assert!(!SCHEMA.is_valid(&document), "the schema takes {document}");
+        let run = Place::with(&document.to_string()).run("check", &[]);
+        assert_eq!(run.status, 1, "the reader takes {document}");
+    }
+}
+
+// --------------------------------------------------------------------------------------------------------------- files
+
+/// Names and paths that some reader of YAML, or a template, takes for something else come through as they are.
+#[test]
+fn nothing_that_an_operator_writes_is_taken_for_anything_else() {
+    let names = [
+        "n", "yes", "0755", "1e3", "null", "-", ".", "@at", "a:b", "on", "1:30", "nobody", "admin",
+    ];
+    let paths = [
+        "/a: b",
+        "/#x",
+        "/{{ a }}",
+        "/{% raw %}",
+        "/a\" b'c\\d",
+        "/%41%PATH%",
+        "/ä\u{1f600}",
+        "/- [x], {y}: &z *z !z |",
+    ];
+    let mut document = yaml(SMALL);
+    for (index, name) in names.iter().enumerate() {
+        let path = paths[index % paths.len()];
+        document["agents"][name] = json!({"url": "https://a.example", "tls": {"ca": path}});
+        let route =
+            json!({"prefix": format!("/{index}"), "agents": [name], "auth_required": false});
+        document["routes"].as_array_mut().unwrap().push(route);
+    }
+    document["agents"]["elsewhere"] = json!({"cluster": "{{my}}#cluster"});
+    document["routes"][0]["agents"] = json!(["chat", "elsewhere"]);
+    document["routes"][0]["name"] = json!("{{x}}:#'&*!|>%@`");
+    document["clients"] = json!({"validator": {
+        "url": "http://auth/{{v}}?a=%41&b='#".trim_end_matches('#'),
+        "headers": {"yes": "no: #\"{{ x }}\"", "x'": "%PATH%"},
+    }});
+    let place = Place::with(&document.to_string());
+
+    let run = place.write(&["--module", "/m: {{ x }} #"]);
+
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    let (envoy, filter) = (place.parsed("envoy.yaml"), place.parsed("waykeeper.yaml"));
+    for (index, name) in names.iter().enumerate() {
+        let cluster = cluster(&envoy, &format!("{name}/tls"));
+        let ca = "/transport_socket/typed_config/common_tls_context/validation_context/trusted_ca/filename";
+        assert_eq!(
+            cluster.pointer(ca),
+            Some(&json!(paths[index % paths.len()]))
+        );
+        let agent = &document_of(&filter)["agents"][name];
+        assert_eq!(*agent, json!({"cluster": format!("{name}/tls")}));
+    }
+    let mut routes = document["routes"].clone();
+    assert_eq!(document_of(&filter)["routes"], routes.take());
+    let validator = &document_of(&filter)["clients"]["validator"];
+    assert_eq!(
+        validator["headers"],
+        document["clients"]["validator"]["headers"]
+    );
+    assert_eq!(validator["path"], "/{{v}}?a=%41&b='");
+    assert_eq!(
+        document_of(&filter)["agents"]["elsewhere"]["cluster"],
+        "{{my}}#cluster"
+    );
+    let module = "/resources/0/typed_config/config/vm_config/code/local/filename";
+    assert_eq!(filter.pointer(module), Some(&json!("/m: {{ x }} #")));
+}
+
+fn document_of(filter: &Value) -> &Value {
+    document(filter)
+}
+
+#[test]
+fn a_file_of_another_hand_is_not_overwritten_unless_forced() {
+    let place = Place::with(SMALL);
+    fs::create_dir(place.path("out")).unwrap();
+    let own = place.path("out").join("waykeeper.yaml");
+    fs::write(&own, "mine\n").unwrap();
+
+    let run = place.write(&[]);
+
+    assert_eq!(
+        (run.status, run.errors.as_str()),
+        (
+            1,
+            "DIR/out/waykeeper.yaml: was not written by this command; --force overwrites it\n"
+        )
+    );
+    assert_eq!(fs::read_to_string(&own).unwrap(), "mine\n");
+    assert!(
+        !place.path("out").join("envoy.yaml").exists(),
+        "half was written"
+    );
+
+    assert_eq!(place.write(&["--force"]).status, 0);
+    let first = place.written("waykeeper.yaml");
+    assert!(
+        first.starts_with(
+            "# Written by `waykeeper envoy` from gateway.yaml: changes belong there.\n"
+        )
+    );
+    assert!(!first.contains(place.0.path().to_str().unwrap()));
+
+    // Its own it overwrites, and leaves alone what has not changed.
+    let run = place.write(&[]);
+    assert!(
+        run.output
+            .starts_with("DIR/out/envoy.yaml: unchanged\nDIR/out/waykeeper.yaml: unchanged\n"),
+        "{}",
+        run.output
+    );
+    fs::write(
+        place.path("gateway.yaml"),
+        SMALL.replace("/chat,", "/other,"),
+    )
+    .unwrap();
+    let run = place.write(&[]);
+    assert!(
+        run.output
+            .starts_with("DIR/out/envoy.yaml: unchanged\nDIR/out/waykeeper.yaml: written\n"),
+        "{}",
+        run.output
+    );
+    let left: Vec<_> = fs::read_dir(place.path("out"))
+        .unwrap()
+        .map(|it| it.unwrap().file_name())
+        .collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn the_source_is_never_overwritten() {
+    let place = Place::with(SMALL);
+    let source = place.path("waykeeper.yaml");
+    let text = format!("# Written by `waykeeper envoy` before it was edited.\n{SMALL}");
+    fs::write(&source, &text).unwrap();
+    let directory = place.0.path().to_str().unwrap();
+
+    let run = waykeeper(
+        &[
+            "envoy",
+            source.to_str().unwrap(),
+            "--out",
+            directory,
+            "--force",
+        ],
+        b"",
+    );
+
+    assert_eq!(run.status, 2, "{}", run.errors);
+    assert_eq!(fs::read_to_string(&source).unwrap(), text);
+}
+
+#[test]
+fn who_may_not_read_the_source_may_not_read_what_is_written() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let place = Place::with(SMALL);
+    fs::set_permissions(
+        place.path("gateway.yaml"),
+        fs::Permissions::from_mode(0o640),
+    )
+    .unwrap();
+
+    assert_eq!(place.write(&[]).status, 0);
+    let written = place.path("out").join("waykeeper.yaml");
+    assert_eq!(mode(&written), 0o640);
+
+    // Who was let in stays in.
+    fs::set_permissions(&written, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(
+        place.path("gateway.yaml"),
+        SMALL.replace("/chat,", "/other,"),
+    )
+    .unwrap();
+    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(mode(&written), 0o644);
+}
+
+#[test]
+fn a_name_of_a_file_that_ends_its_line_stays_in_the_comment() {
+    let place = Place::with(SMALL);
+    let odd = place.path("a\nadmin: {}\n.yaml");
+    fs::write(&odd, SMALL).unwrap();
+    let out = place.path("out");
+
+    let run = waykeeper(
+        &[
+            "envoy",
+            odd.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ],
+        b"",
+    );
+
+    assert_eq!(run.status, 0, "{}", run.errors);
+    let envoy = place.written("envoy.yaml");
+    assert!(
+        envoy.starts_with("# Written by `waykeeper envoy` from \"a\\nadmin: {}\\n.yaml\": changes"),
+        "{envoy:.100}"
+    );
+}
+
+#[test]
+fn a_gateway_comes_by_standard_input_too() {
+    let place = Place::with(SMALL);
+    let out = place.path("out");
+    let run = waykeeper(
+        &["envoy", "-", "--out", out.to_str().unwrap()],
+        SMALL.as_bytes(),
+    );
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    assert!(
+        place
+            .written("envoy.yaml")
+            .contains("from \"standard input\": changes")
+    );
+}
+
+// ------------------------------------------------------------------------------------------------------------- derived
+
+#[test]
+fn what_envoy_waits_for_follows_from_the_routes_and_the_validator() {
+    let times = |text: &str| {
+        let place = Place::with(text);
+        let run = place.write(&[]);
+        assert_eq!(run.status, 0, "{}", run.errors);
+        let envoy = place.parsed("envoy.yaml");
+        let routes = &envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+            ["route_config"]["virtual_hosts"][0]["routes"];
+        let routes = routes.as_array().unwrap();
+        let named = |name: &str| routes.iter().find(|route| route["name"] == name).unwrap();
+        let idle = |name: &str| {
+            named(name)["route"]["idle_timeout"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        };
+        let buffer = named("not-decided")["request_body_buffer_limit"]
+            .as_u64()
+            .unwrap();
+        (
+            [
+                idle("sse"),
+                idle("websocket"),
+                idle("http"),
+                idle("not-decided"),
+            ],
+            buffer,
+        )
+    };
+    let usual = ["3600s", "3600s", "600s", "3s"].map(str::to_owned);
+    assert_eq!(times(SMALL), (usual, 1 << 20));
+
+    let asked = format!("{SMALL}clients: {{validator: {{url: http://auth, timeout: 1500ms}}}}\n");
+    assert_eq!(times(&asked).0[3], "3.5s");
+    let long = with("[chat], ", "[chat], timeout: 1h, ")
+        + "  - {prefix: /w, agents: [chat], auth_required: false, protocol: websocket, idle_timeout: 2h}\n";
+    let expected = ["7205s", "7205s", "3600s", "3s"].map(str::to_owned);
+    assert_eq!(times(&long).0, expected);
+    let collects = with("[chat], ", "[chat], max_body: 5MiB, collect_body: true, ");
+    assert_eq!(
+        (times(&collects).0[3].as_str(), times(&collects).1),
+        ("15s", 5 << 20)
+    );
+}
+
+#[test]
+fn the_filter_counts_hops_as_the_listeners_do() {
+    let text = with("8080}", "8080, trusted_hops: 2}") + "address: {from: x-forwarded-for}\n";
+    let place = Place::with(&text);
+    assert_eq!(place.write(&[]).status, 0);
+    let filter = place.parsed("waykeeper.yaml");
+    assert_eq!(
+        document(&filter)["address"],
+        json!({"from": "x-forwarded-for", "trusted_hops": 2})
+    );
+}
