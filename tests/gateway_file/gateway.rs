@@ -1,0 +1,120 @@
+//! Envoy on the files that the tool has written.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tokio::process::Child;
+use waykeeper_demo::serving::ListenError;
+
+use crate::caller::Caller;
+use crate::{eventually, needed};
+
+/// A running Envoy; it ends when dropped.
+pub(crate) struct Gateway {
+    _envoy: Child,
+    directory: PathBuf,
+}
+
+impl Gateway {
+    /// Writes `gateway.yaml` into the directory, lets the tool make Envoy's files of it, and starts Envoy with these and `more`
+    /// beside them. Its `operations` must be at that address.
+    pub(crate) async fn start(
+        directory: &Path,
+        text: &str,
+        more: &str,
+        operations: SocketAddr,
+    ) -> Self {
+        write(directory, text);
+        let out = directory.join("out");
+        let bootstrap = out.join("envoy.yaml");
+        let written = std::fs::read_to_string(&bootstrap).expect("envoy.yaml");
+        assert_eq!(written.matches("9901").count(), 2, "{written}");
+        let moved = written.replace("9901", &free_address().port().to_string());
+        let moved_to = directory.join("envoy.yaml");
+        std::fs::write(&moved_to, moved).expect("write");
+        let log = directory.join("envoy.log");
+        let log_file = std::fs::File::create(&log).expect("a log");
+        let mut command = tokio::process::Command::new(needed(".tools/envoy", "make tools"));
+        command.arg("--config-path").arg(&moved_to);
+        if !more.is_empty() {
+            command.args(["--config-yaml", more]);
+        }
+        command
+            .args([
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "--log-level",
+                "warning",
+            ])
+            .stdout(Stdio::null())
+            .stderr(log_file)
+            .kill_on_drop(true);
+        let mut envoy = command.spawn().expect("Envoy");
+        let caller = Caller::of(operations);
+        let ready = || {
+            let ended = envoy.try_wait().expect("Envoy");
+            let log = || std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(ended.is_none(), "Envoy ended: {}", log());
+            let caller = caller.clone();
+            async move {
+                let answer = caller.send("GET", "/ready", &[]).await.ok()?;
+                (answer.status == 200).then_some(())
+            }
+        };
+        eventually("Envoy", ready).await;
+        Self {
+            _envoy: envoy,
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Changes `gateway.yaml` and lets the tool write the files anew, under the running Envoy.
+    pub(crate) fn change(&self, from: &str, to: &str) {
+        let file = self.directory.join("gateway.yaml");
+        let text = std::fs::read_to_string(&file).expect("gateway.yaml");
+        assert!(text.contains(from), "{from}");
+        write(&self.directory, &text.replace(from, to));
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.directory.join("envoy.log"));
+            eprintln!("--- envoy's log\n{}", log.unwrap_or_default());
+        }
+    }
+}
+
+fn write(directory: &Path, text: &str) {
+    let file = directory.join("gateway.yaml");
+    std::fs::write(&file, text).expect("write");
+    let written = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
+        .arg("envoy")
+        .arg(&file)
+        .arg("--out")
+        .arg(directory.join("out"))
+        .arg("--module")
+        .arg(needed("target/waykeeper.wasm", "make build"))
+        .output()
+        .expect("the tool");
+    assert!(
+        written.status.success(),
+        "{}{text}",
+        String::from_utf8_lossy(&written.stderr)
+    );
+}
+
+/// Where nobody listens yet.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    listener.local_addr().expect("an address")
+}
+
+/// A sample agent.
+pub(crate) async fn agent(name: &str) -> waykeeper_demo::agent::Agent {
+    let started: Result<_, ListenError> = waykeeper_demo::agent::start(name, "127.0.0.1:0").await;
+    started.expect("an agent")
+}

@@ -1,0 +1,40 @@
+//! What `waykeeper envoy` writes, in the real Envoy: each field of `gateway.yaml` has an effect that is seen from outside. The
+//! files are used as they were written, but for the port of Envoy's admin interface, which every gateway on this machine
+//! would want. A start of Envoy takes a second, so tests share one.
+
+mod agents;
+mod caller;
+mod certificates;
+mod front;
+mod gateway;
+mod listeners;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+/// How long a condition that is waited for may take on a busy machine before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `look` finds something.
+async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A path in the repository that a target of the Makefile makes.
+fn needed(path: &str, remedy: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    let there = path.canonicalize();
+    there.unwrap_or_else(|_| panic!("{} is missing: run `{remedy}`", path.display()))
+}
