@@ -1,6 +1,6 @@
 //! Where agents and the validator are, and how they are spoken to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use waykeeper_demo::auth::{self, Keys};
@@ -48,6 +48,8 @@ async fn each_agent_is_reached_as_is_written_of_it() {
     let elder = Front::of(one.address(), by_name.server(&["http/1.1"])).await;
     let forced = Front::of(one.address(), by_name.server(&both)).await;
     let sockets = Front::of(one.address(), by_name.server(&both)).await;
+    let checked = Front::of(two.address(), by_name.server(&["h2"])).await;
+    let examined = Front::of(two.address(), by_name.server(&both)).await;
     let mutual = Front::of(one.address(), by_name.server_for_known(&both)).await;
     let auth = auth::start("127.0.0.1:0", Keys::demo())
         .await
@@ -62,6 +64,7 @@ async fn each_agent_is_reached_as_is_written_of_it() {
         gateways_own.certificate.display(),
         gateways_own.key.display()
     );
+    let health = "health: {path: /healthz, interval: 100ms, timeout: 5s}";
     let agents = [
         ("address", format!("url: 'http://{a}'")),
         ("name", format!("url: 'http://localhost:{}'", a.port())),
@@ -112,6 +115,21 @@ async fn each_agent_is_reached_as_is_written_of_it() {
                 "endpoints: ['https://localhost:{}', 'https://127.0.0.1:{}'], tls: {{{ca}}}, balance: round_robin",
                 named.port(),
                 addressed.port(),
+            ),
+        ),
+        ("gpt-4.1", format!("url: 'http://{a}'")),
+        (
+            "checked",
+            format!(
+                "url: 'https://localhost:{}', tls: {{{ca}}}, {health}, http2: true",
+                checked.port()
+            ),
+        ),
+        (
+            "examined",
+            format!(
+                "url: 'https://localhost:{}', tls: {{{ca}}}, {health}",
+                examined.port()
             ),
         ),
         ("elsewhere", "cluster: my-own".to_owned()),
@@ -258,6 +276,14 @@ agents:
     );
     assert!(metrics.contains(&(spoken("http1") + "0")));
 
+    assert_eq!(caller.get("/gpt-4.1", &[KEY]).await.status, 200);
+    let metrics = Caller::of(operations)
+        .get("/stats/prometheus", &[])
+        .await
+        .text();
+    let connected = "envoy_cluster_upstream_cx_total{envoy_cluster_name=\"gpt-4_1\"} 1";
+    assert!(metrics.contains(connected), "a point in an agent's name");
+
     // Whose certificate is not theirs is not sent a byte.
     let before = (one.stats().total, two.stats().total);
     for path in [
@@ -353,6 +379,26 @@ agents:
             .then_some(())
     })
     .await;
+
+    // Health over TLS is asked for in the version of HTTP that was agreed on.
+    let ill = |path: &'static str, status: u16| {
+        let caller = caller.clone();
+        eventually(path, move || {
+            let caller = caller.clone();
+            async move { (caller.get(path, &[KEY]).await.status == status).then_some(()) }
+        })
+    };
+    for path in ["/checked", "/examined"] {
+        ill(path, 200).await;
+    }
+    two.set_healthy(false);
+    for path in ["/checked", "/examined"] {
+        ill(path, 503).await;
+    }
+    two.set_healthy(true);
+    assert_eq!(checked.seen(), [seen(Some("localhost"), "h2")]);
+    let protocols: BTreeSet<String> = examined.seen().into_iter().map(|it| it.protocol).collect();
+    assert_eq!(protocols, both.map(str::to_owned).into());
 
     // What is not Envoy's own business is live at once.
     assert_eq!(caller.get("/new", &[KEY]).await.status, 404);

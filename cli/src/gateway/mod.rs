@@ -205,3 +205,6 @@ fn by_websocket(document: &Value) -> HashSet<&str> {
         .filter_map(|choice| choice.text().or_else(|| choice.get("agent")?.text()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -249,6 +249,7 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
     });
     json!({
         "name": name,
+        "stat_name": name.contains('.').then(|| name.replace('.', "_")),
         "by_name": upstream.endpoints.iter().any(by_name),
         "balance": match upstream.balance {
             Balance::LeastRequest => "least_request",
