@@ -100,6 +100,12 @@ pub(super) fn agents(spot: &Spot<'_>, by_websocket: &HashSet<&str>) -> Vec<Agent
 }
 
 fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
+    if spot.is_text() {
+        spot.fault(
+            "expected a mapping that says where it is, such as {url: \"http://10.0.0.5:8000\"}",
+        );
+        return None;
+    }
     let fields = spot.fields(FIELDS)?;
     let places = ["url", "endpoints", "cluster"];
     let written = places.map(|field| fields.get(field).is_some());

@@ -44,8 +44,11 @@ fn agents(written: &Node, gateway: &Gateway) -> Node {
         return written.clone();
     };
     let derived = named.iter().map(|(name, value)| {
-        let Node::Map(fields) = value else {
-            return (name.clone(), value.clone());
+        let fields: &[_] = match value {
+            Node::Map(fields) => fields,
+            // What is wrong with that is told already.
+            Node::Text(_) => &[],
+            other => return (name.clone(), other.clone()),
         };
         let agent = gateway.agents.iter().find(|agent| agent.name == *name);
         let cluster = agent.map_or(name, |agent| &agent.cluster);

@@ -755,7 +755,7 @@ fn envoys_own_fields_are_read_however_they_are_spelled() {
             "max_requests: 1024, max_retries: 1024",
             "max_requests: 5000, max_retries: 49",
         )
-        .replace("idle_timeout: 3s", "idle_timeout: 1s")
+        .replace("idle_timeout: \"3s\"", "idle_timeout: 1s")
         .replace(
             "request_body_buffer_limit: 1048576",
             "request_body_buffer_limit: 4194304",
@@ -771,7 +771,7 @@ fn envoys_own_fields_are_read_however_they_are_spelled() {
     for part in [
         "address.trusted_hops: 1 is not the xff_num_trusted_hops 0",
         "address.from: ",
-        "of 5000 requests that \"auth-service\" takes at a time only 49 may be retries",
+        "of 5000 requests that \"waykeeper/validator\" takes at a time only 49 may be retries",
         "is not shorter than the idle_timeout 1s",
         "less than twice the request_body_buffer_limit 4MiB",
         "the timeout is not 300s",
@@ -808,8 +808,8 @@ fn envoys_own_fields_are_read_however_they_are_spelled() {
     // What stands around the filter's configuration as well.
     let blind = own
         .replace(
-            "prefix: /v1/chat/completions,",
-            "prefix: /v1/chat/completions, max_body: 1MiB, collect_body: true,",
+            "prefix: \"/v1/chat/completions\"",
+            "prefix: \"/v1/chat/completions\"\n                max_body: 1MiB\n                collect_body: true",
         )
         .replace("allow_on_headers_stop_iteration: true", "")
         .replace("vm_config:", "vmConfig:")

@@ -380,7 +380,7 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         ),
         (
             with(agent, "chat: http://a"),
-            "3: agents.chat: expected a mapping, found \"http://a\"",
+            "3: agents.chat: expected a mapping that says where it is, such as {url: \"http://10.0.0.5:8000\"}",
         ),
         (
             with(agent, "none: {url: http://a}\n  chat: {url: http://b}"),
