@@ -2,9 +2,11 @@
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use tempfile::NamedTempFile;
 
 use crate::Outcome;
 use crate::check;
@@ -89,10 +91,21 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         }
     }
     fs::create_dir_all(&arguments.out).map_err(|error| at(&arguments.out, &error))?;
-    let mut output = io::stdout().lock();
+    let mut staged = Vec::new();
     for (path, text) in &files {
-        let changed = write(path, text, &arguments.file).map_err(|error| at(path, &error))?;
-        let what = if changed { "written" } else { "unchanged" };
+        let beside = stage(path, text, &arguments.file).map_err(|error| at(path, &error))?;
+        staged.push((path, beside));
+    }
+    let mut output = io::stdout().lock();
+    for (path, beside) in staged {
+        let what = match beside {
+            Some(beside) => {
+                let renamed = beside.persist(path);
+                renamed.map_err(|error| at(path, &error.error))?;
+                "written"
+            }
+            None => "unchanged",
+        };
         writeln!(output, "{}: {what}", path.display())?;
     }
     let envoy = Path::new(&directory).join(ENVOY_FILE);
@@ -131,43 +144,35 @@ fn is_ours_to_write(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Renames the text into place, and says whether there was another. Both files may hold secrets: who may not read the
-/// source may not read them either, until somebody says so.
-fn write(path: &Path, text: &str, source: &Path) -> io::Result<bool> {
+/// Writes the text beside the file whose place it takes, unless that says the same already. Both files may hold secrets: who
+/// may not read the source may not read them either, until somebody says so.
+fn stage(path: &Path, text: &str, source: &Path) -> io::Result<Option<NamedTempFile>> {
     let there = fs::read(path).ok();
     if there.as_deref() == Some(text.as_bytes()) {
-        return Ok(false);
+        return Ok(None);
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = path.with_file_name(name);
     let model = if there.is_some() { path } else { source };
-    let permissions = fs::metadata(model).ok().filter(fs::Metadata::is_file);
-    // One that was left behind may be readable by more.
-    if let Err(error) = fs::remove_file(&beside)
-        && error.kind() != io::ErrorKind::NotFound
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".waykeeper-")
+        .permissions(readable())
+        .tempfile_in(directory)?;
+    if let Ok(model) = fs::metadata(model)
+        && model.is_file()
     {
-        return Err(error);
-    }
-    let mut file = fs::File::create_new(&beside)?;
-    if let Some(permissions) = permissions.as_ref().map(fs::Metadata::permissions) {
-        file.set_permissions(without_execution(permissions))?;
+        fs::set_permissions(file.path(), without_execution(model.permissions()))?;
     }
     file.write_all(text.as_bytes())?;
-    drop(file);
-    fs::rename(&beside, path)?;
-    Ok(true)
+    Ok(Some(file))
 }
 
-#[cfg(unix)]
+/// As this user makes files.
+fn readable() -> Permissions {
+    Permissions::from_mode(0o666)
+}
+
 fn without_execution(permissions: Permissions) -> Permissions {
-    use std::os::unix::fs::PermissionsExt;
     Permissions::from_mode(permissions.mode() & 0o666 | 0o600)
-}
-
-#[cfg(not(unix))]
-fn without_execution(permissions: Permissions) -> Permissions {
-    permissions
 }
 
 /// A word of a shell's command line.

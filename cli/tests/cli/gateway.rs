@@ -684,11 +684,14 @@ fn a_file_of_another_hand_is_not_overwritten_unless_forced() {
         "{}",
         run.output
     );
+    // One that somebody has put beside them is none of its business.
+    fs::write(place.path("out").join("waykeeper.yaml.new"), "mine\n").unwrap();
+    assert_eq!(place.write(&["--force"]).status, 0);
     let left: Vec<_> = fs::read_dir(place.path("out"))
         .unwrap()
         .map(|it| it.unwrap().file_name())
         .collect();
-    assert_eq!(left.len(), 2, "{left:?}");
+    assert_eq!(left.len(), 3, "{left:?}");
 }
 
 #[test]
@@ -727,6 +730,14 @@ fn who_may_not_read_the_source_may_not_read_what_is_written() {
     assert_eq!(place.write(&[]).status, 0);
     let written = place.path("out").join("waykeeper.yaml");
     assert_eq!(mode(&written), 0o640);
+
+    let out = place.path("by-input");
+    let run = waykeeper(
+        &["envoy", "-", "--out", out.to_str().unwrap()],
+        SMALL.as_bytes(),
+    );
+    assert_eq!(run.status, 0, "{}", run.errors);
+    assert_eq!(mode(&out.join("waykeeper.yaml")) & 0o400, 0o400);
 
     // Who was let in stays in.
     fs::set_permissions(&written, fs::Permissions::from_mode(0o644)).unwrap();
