@@ -1225,11 +1225,11 @@ fn how_long_streams_may_be_silent_is_compared_with_envoys_routes() {
         check_reference(envoy, own).errors
     };
     let as_it_is = |envoy: &str| envoy.to_owned();
-    let short = |envoy: &str| envoy.replace("idle_timeout: 3600s", "idle_timeout: 60s");
+    let short = |envoy: &str| envoy.replace("idle_timeout: \"3600s\"", "idle_timeout: 60s");
     // Unless a route says it, what is said of all streams holds, and Envoy's own default.
-    let unsaid = |envoy: &str| envoy.replace("idle_timeout: 3600s", "priority: DEFAULT");
+    let unsaid = |envoy: &str| envoy.replace("idle_timeout: \"3600s\"", "priority: DEFAULT");
     let unset = |envoy: &str| unsaid(envoy).replace("stream_idle_timeout: 60s", "");
-    let endless = |envoy: &str| envoy.replace("idle_timeout: 3600s", "idle_timeout: 0s");
+    let endless = |envoy: &str| envoy.replace("idle_timeout: \"3600s\"", "idle_timeout: 0s");
     for (name, kind) in [
         ("sse", "protocol: sse"),
         ("sse", "streams: true"),
@@ -1323,7 +1323,7 @@ fn a_limit_by_addresses_that_callers_choose_is_warned_of() {
             told.contains(warning) && told.contains("the limit \"per-address\""),
             "{told}"
         );
-        let by_client = |own: &str| own.replace("each: address", "each: client");
+        let by_client = |own: &str| own.replace("each: \"address\"", "each: client");
         assert_eq!(check_reference(envoy, by_client).errors, "");
     }
     assert_eq!(check_reference(extended, same).errors, "");
