@@ -19,7 +19,7 @@ const LIMITS: &str = "limits";
 const CLOSED: &str = "closed";
 
 /// The reference's cluster without a host.
-const EMPTY: &str = "nobody";
+const EMPTY: &str = "waykeeper/nobody";
 
 /// Where no request more may be under way.
 const FULL: &str = "full";

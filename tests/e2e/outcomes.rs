@@ -23,8 +23,11 @@ async fn what_envoy_answers_in_an_agents_place_counts_under_the_code_that_the_ca
         draft.connect("chat-cpu", &[closed]);
         let full = json!({"thresholds": [{"max_requests": 0, "max_pending_requests": 0}]});
         draft.cluster("tools")["circuit_breakers"] = full;
-        for cluster in ["none-of-envoys", "nobody"] {
-            draft.configuration()["agents"][cluster] = json!({"cluster": cluster});
+        for (agent, cluster) in [
+            ("none-of-envoys", "none-of-envoys"),
+            ("nobody", "waykeeper/nobody"),
+        ] {
+            draft.configuration()["agents"][agent] = json!({"cluster": cluster});
         }
         *draft.routes() = [
             ("/closed", "chat-cpu"),
