@@ -10,7 +10,7 @@
 //! | `names.rs`, `hosts.rs`, `paths.rs` | which names, headers, hosts and paths may stand there |
 //! | `units.rs`, `time.rs` | how durations, sizes, rates and points in time are written |
 //! | `document.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |
-//! | `schema.rs` | the same for editors, as a JSON Schema |
+//! | `schema.rs`, `schema/` | the same for editors, as a JSON Schema |
 
 mod clients;
 mod document;
