@@ -306,7 +306,7 @@ def reload():
         thread.start()
     try:
         until(10, "the stream and the calls run", lambda: len(outcomes) >= 3)
-        reconfigure(configuration(), "standard: {requests: 50/minute}", "standard: {requests: 7/minute}")
+        reconfigure(configuration(), 'standard: {requests: "50/minute"}', 'standard: {requests: "7/minute"}')
         until(5, "the new limit is told", lambda: '"plan";q=7;w=60' in chat("demo-standard").headers["ratelimit-policy"])
         threads[0].join(30)
     finally:
@@ -330,7 +330,7 @@ def bad_reload():
     """a configuration with a mistake is refused: the log says where, and the old one goes on"""
     discovery = "envoy_extension_config_discovery_http_filter_waykeeper_"
     good, taken, refused = configuration(), metric(discovery + "update_success"), metric(discovery + "update_rejected")
-    reconfigure(good, "agents: [rag]", "agents: [rga]")
+    reconfigure(good, 'agents: ["rag"]', 'agents: ["rga"]')
     until(10, "the configuration is refused", lambda: metric(discovery + "update_rejected") == refused + 1)
     response = chat("demo-standard")
     assert response.status == 429 and '"plan";q=7;w=60' in response.headers["ratelimit-policy"], response
