@@ -23,7 +23,7 @@ mod paths;
 pub mod policy;
 mod reader;
 mod routes;
-mod schema;
+pub mod schema;
 mod switches;
 mod time;
 mod units;

@@ -251,7 +251,7 @@ fn route() -> Value {
 }
 
 /// An object that has these fields and no others.
-fn object(required: &[&str], properties: Value) -> Value {
+pub fn object(required: &[&str], properties: Value) -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
@@ -260,7 +260,8 @@ fn object(required: &[&str], properties: Value) -> Value {
     })
 }
 
-fn described(definition: &str, description: &str) -> Value {
+/// A value as it is defined under this name, and what it is here.
+pub fn described(definition: &str, description: &str) -> Value {
     json!({"description": description, "$ref": format!("#/$defs/{definition}")})
 }
 

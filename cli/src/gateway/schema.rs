@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use waykeeper::config;
+use waykeeper::config::schema::{described, object};
 
 /// The JSON Schema (2020-12) of the file that people write.
 pub(crate) fn schema() -> Value {
@@ -170,20 +171,6 @@ fn client_tls() -> Value {
     let mut tls = object(&[], properties);
     tls["dependentRequired"] = json!({"certificate": ["key"], "key": ["certificate"]});
     tls
-}
-
-/// An object that has these fields and no others.
-fn object(required: &[&str], properties: Value) -> Value {
-    json!({
-        "type": "object",
-        "additionalProperties": false,
-        "required": required,
-        "properties": properties,
-    })
-}
-
-fn described(definition: &str, description: &str) -> Value {
-    json!({"description": description, "$ref": format!("#/$defs/{definition}")})
 }
 
 #[cfg(test)]
