@@ -1,7 +1,10 @@
 //! `waykeeper check`: says of a configuration what the filter would say, with file and line, before Envoy is given it.
 
-mod envoy;
+mod addresses;
+mod clusters;
 mod gateway;
+mod silence;
+mod waits;
 
 use std::fmt::{self, Display};
 use std::fs;
@@ -14,11 +17,12 @@ use waykeeper::config::{Faults, Policy};
 use crate::Outcome;
 use crate::clusters::Clusters;
 use crate::decided::{self, Decided};
+use crate::doubts;
 use crate::find::{self, Configuration, Found};
 use crate::managers::{self, Manager};
 use crate::proof::Proofs;
 use crate::routes::{self, Undecided};
-use crate::summary::{self, Summary};
+use crate::summary::Summary;
 use crate::target::{self, Target};
 use crate::yaml::{self, Value};
 
@@ -291,8 +295,8 @@ impl<'f> Report<'f> {
             self.check_decided(policy, &envoy.decided, &envoy.file, configuration)?;
             self.check_addresses(policy, &envoy.managers, &envoy.file, configuration)?;
         }
-        for message in summary::doubts(policy) {
-            self.warning(configuration.line(), &message)?;
+        for (line, message) in doubts::doubts(policy, &configuration.written()) {
+            self.warning(configuration.line_in_file(line), &message)?;
         }
         // Whoever reads "good" reads no further, so what stands around it is good as well.
         if self.faults == before && !self.around {

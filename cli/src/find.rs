@@ -251,6 +251,14 @@ impl<'v> Configuration<'v> {
         }
     }
 
+    /// Where a line of it stands in its file.
+    pub(crate) fn line_in_file(&self, line: usize) -> usize {
+        match self {
+            Configuration::Fields(_) | Configuration::Plugin(_) => line,
+            Configuration::Json(_, begin) => *begin,
+        }
+    }
+
     /// Where it begins.
     pub(crate) fn line(&self) -> usize {
         match self {

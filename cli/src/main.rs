@@ -4,6 +4,7 @@
 mod check;
 mod clusters;
 mod decided;
+mod doubts;
 mod envoy;
 mod find;
 mod gateway;
@@ -12,8 +13,10 @@ mod managers;
 mod probe;
 mod proof;
 mod routes;
+mod shares;
 mod summary;
 mod target;
+mod unserved;
 mod yaml;
 
 use std::io::{self, Write};

@@ -6,6 +6,9 @@ use waykeeper::config::Policy;
 use waykeeper::limits::CountersOfOne;
 use waykeeper::state::{counters, keys, room};
 
+use crate::shares::OfRoutes;
+use crate::unserved::Unserved;
+
 /// A table of remembered keys of this size.
 struct OfKeys(u32);
 
@@ -146,7 +149,8 @@ impl fmt::Display for Summary<'_> {
             "    {} address counters {counters}",
             tables.address_counters
         )?;
-        write!(formatter, "{}", Waiting(policy))
+        let (waiting, shares) = (Waiting(policy), OfRoutes(policy));
+        write!(formatter, "{waiting}{shares}{}", Unserved(policy))
     }
 }
 
@@ -186,45 +190,4 @@ impl fmt::Display for Waiting<'_> {
 
 fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-/// What is legal but probably not meant.
-pub(crate) fn doubts(policy: &Policy) -> Vec<String> {
-    let mut doubts = Vec::new();
-    for (index, agent) in policy.agents.iter().enumerate() {
-        let used = |choice: &waykeeper::config::policy::Choice| choice.agent.0 == index;
-        if !policy
-            .routes
-            .iter()
-            .any(|route| route.agents.iter().any(used))
-        {
-            doubts.push(format!(
-                "agents.{}: no route leads to this agent",
-                agent.name
-            ));
-        }
-    }
-    for (index, route) in policy.routes.iter().enumerate() {
-        if route.prefix.contains('*') {
-            doubts.push(format!(
-                "routes[{index}].prefix: * has no special meaning; a prefix is matched literally"
-            ));
-        }
-        let has_role = |role: &String| {
-            policy
-                .clients
-                .keys
-                .iter()
-                .any(|key| key.client.roles.contains(role))
-        };
-        if policy.clients.validator.is_none()
-            && !route.roles.is_empty()
-            && !route.roles.iter().any(has_role)
-        {
-            doubts.push(format!(
-                "routes[{index}].roles: no listed key has such a role, and there is no validator"
-            ));
-        }
-    }
-    doubts
 }

@@ -8,9 +8,10 @@ use waykeeper::config::policy::Protocol;
 
 use super::{Envoy, Line, Report, name_of};
 use crate::Outcome;
+use crate::doubts;
 use crate::find::Configuration;
 use crate::gateway::{self, Checked, Gateway, Http, Wrong};
-use crate::summary::{self, Summary};
+use crate::summary::Summary;
 use crate::target::{self, Target};
 use crate::yaml::Value;
 
@@ -80,8 +81,8 @@ impl Report<'_> {
                 return Ok(None);
             }
         };
-        for message in summary::doubts(&checked.policy) {
-            self.warning(document.line, &message)?;
+        for (line, message) in doubts::doubts(&checked.policy, document) {
+            self.warning(line, &message)?;
         }
         for (path, message) in gateway::doubts(&checked) {
             self.warning(document.line_of(path), &message)?;

@@ -897,11 +897,131 @@ fn what_is_legal_but_hardly_meant_is_warned_of() {
     assert_eq!(
         run.errors,
         "\
-FILE:1: warning: agents.spare: no route leads to this agent
-FILE:1: warning: routes[0].prefix: * has no special meaning; a prefix is matched literally
-FILE:1: warning: routes[0].roles: no listed key has such a role, and there is no validator
+FILE:5: warning: agents.spare: no route leads to this agent
+FILE:7: warning: routes[0].prefix: * has no special meaning; a prefix is matched literally
+FILE:8: warning: routes[0].roles: no listed key has such a role, and there is no validator
 "
     );
+}
+
+/// `BARE` with other agents and routes.
+fn with_routes(agents: &str, routes: &str) -> String {
+    let (before, _) = BARE.split_once("agents:").unwrap();
+    format!("{before}agents: {agents}\nroutes:\n{routes}")
+}
+
+#[test]
+fn weights_that_do_not_mean_what_they_look_like_are_warned_of() {
+    let told = |agents: &str, of_route: &str| {
+        let routes = format!("  - prefix: /chat\n    agents: {of_route}\n");
+        check(&with_routes(agents, &routes), &[])
+    };
+    let agents = "{a: {cluster: a}, b: {cluster: b, weight: 30}, c: {cluster: c, weight: 0}}";
+    let run = told(agents, "[{agent: a, weight: 9}, b, {agent: c, weight: 1}]");
+    assert_eq!(run.status, 0);
+    assert_eq!(
+        run.errors,
+        "FILE:6: warning: routes[0].agents: some weights stand here, others at their agents, so of the requests get a 22.5 %, b \
+         75 %, c 2.5 %; write all of a route's weights in one of the places\n"
+    );
+    // What is as it looks.
+    for of_route in [
+        "[a, b, c]",
+        "[{agent: a, weight: 9}, {agent: b, weight: 2}, {agent: c, weight: 0}]",
+        "[a, {agent: b, weight: 3}, {agent: c, weight: 0}]",
+    ] {
+        assert_eq!(told(agents, of_route).errors, "", "{of_route}");
+    }
+}
+
+#[test]
+fn the_shares_of_several_agents_are_shown() {
+    let agents =
+        "{a: {cluster: a, weight: 70}, b: {cluster: b, weight: 30}, c: {cluster: c, weight: 0}}";
+    let shares = |routes: &str| {
+        let run = check(&with_routes(agents, routes), &[]);
+        let (_, shares) = run.output.split_once("  shares of")?;
+        Some(shares.to_owned())
+    };
+    assert_eq!(
+        shares(
+            "  - {prefix: /one, agents: [a]}\n  - {prefix: /all, name: every, agents: [a, b, c]}\n  - {prefix: /few, agents: [{agent: \
+             a, weight: 999999}, {agent: b, weight: 1}]}\n  - {prefix: /none, agents: [c, {agent: a, weight: 0}]}\n"
+        )
+        .unwrap(),
+        " requests that name no agent:\n    every: a 70 %, b 30 %, c by name only\n    /few: a 100 %, b under 0.1 %\n    /none: c \
+         by name only, a by name only\n"
+    );
+    assert_eq!(shares("  - {prefix: /one, agents: [a]}\n"), None);
+    let many: String = (0..25)
+        .map(|number| format!("  - {{prefix: /r{number}, agents: [a, b]}}\n"))
+        .collect();
+    assert!(
+        shares(&many)
+            .unwrap()
+            .ends_with("\n    and 5 more routes\n")
+    );
+}
+
+#[test]
+fn a_bound_of_silence_that_is_never_reached_is_warned_of() {
+    let told = |fields: &str| {
+        let routes = format!("  - {{prefix: /chat, agents: [a], {fields}}}\n");
+        check(&with_routes("{a: {cluster: a}}", &routes), &[]).errors
+    };
+    let warning = "FILE:5: warning: routes[0].idle_timeout: never reached: timeout is not longer, and ends requests before\n";
+    for fields in [
+        "timeout: 30s, idle_timeout: 30s",
+        "idle_timeout: 10m",
+        "protocol: sse, timeout: 30s, idle_timeout: 1m",
+    ] {
+        assert_eq!(told(fields), warning, "{fields}");
+    }
+    for fields in [
+        "timeout: 30s, idle_timeout: 29s",
+        "timeout: 30s, idle_timeout: 1m, streams: true",
+        "protocol: sse, idle_timeout: 1m",
+        "protocol: sse, timeout: 30s",
+    ] {
+        assert_eq!(told(fields), "", "{fields}");
+    }
+}
+
+#[test]
+fn what_openais_clients_ask_for_and_no_route_serves_is_told() {
+    let told = |routes: &[&str]| {
+        let routes: String = routes
+            .iter()
+            .map(|fields| format!("  - {{agents: [a], {fields}}}\n"))
+            .collect();
+        let run = check(&with_routes("{a: {cluster: a}}", &routes), &[]);
+        let lines = run.output.lines();
+        let told: Vec<_> = lines
+            .filter(|line| line.contains("clients also ask for"))
+            .map(str::to_owned)
+            .collect();
+        told
+    };
+    let chat = "prefix: /v1/chat/completions, methods: [POST]";
+    assert_eq!(
+        told(&[chat, "prefix: /eu/chat/completions"]),
+        [
+            "  OpenAI's clients also ask for GET /eu/models, which no route serves",
+            "  OpenAI's clients also ask for GET /v1/models, which no route serves",
+        ]
+    );
+    for models in [
+        "prefix: /v1/models, methods: [GET]",
+        "prefix: /v1",
+        "prefix: /",
+    ] {
+        assert!(told(&[chat, models]).is_empty(), "{models}");
+    }
+    assert_eq!(
+        told(&[chat, "prefix: /v1/models, methods: [POST]"]).len(),
+        1
+    );
+    assert!(told(&["prefix: /tools"]).is_empty());
 }
 
 #[test]
@@ -1237,7 +1357,7 @@ fn how_long_streams_may_be_silent_is_compared_with_envoys_routes() {
     ] {
         let has = |idle: &str, most: &str, envoy: &dyn Fn(&str) -> String| {
             let warning = format!(
-                "the idle_timeout {idle} of the route \"/silent\" is longer than the {most} for kind {name} at DIR/envoy.yaml:"
+                "the idle_timeout {idle} of the route \"/silent\" is longer than the idle_timeout {most} for kind {name} at DIR/envoy.yaml:"
             );
             told(kind, idle, envoy).contains(&warning)
         };
@@ -1248,9 +1368,17 @@ fn how_long_streams_may_be_silent_is_compared_with_envoys_routes() {
         assert!(has("6m", "5m", &unset), "{kind}");
         assert_eq!(told(kind, "24h", &endless), "", "{kind}");
     }
-    let plain = told("timeout: 10s", "20m", &as_it_is);
+    let plain = told("timeout: 1h", "20m", &as_it_is);
     assert!(
-        plain.contains("is longer than the 10m for kind http"),
+        plain.contains(
+            "the idle_timeout 20m of the route \"/silent\" is longer than the idle_timeout 10m for kind http"
+        ),
+        "{plain}"
+    );
+    assert!(
+        plain.contains(
+            "the timeout 1h of the route \"/silent\" is longer than the idle_timeout 10m for kind http at DIR/envoy.yaml:"
+        ),
         "{plain}"
     );
 }

@@ -493,7 +493,7 @@ fn an_agent_that_no_route_names_is_doubted() {
         (run.status, run.errors.as_str()),
         (
             0,
-            "DIR/gateway.yaml:1: warning: agents.idle: no route leads to this agent\n"
+            "DIR/gateway.yaml:4: warning: agents.idle: no route leads to this agent\n"
         )
     );
 }

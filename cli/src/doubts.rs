@@ -1,0 +1,99 @@
+//! What is legal in the filter's document, but probably not meant.
+
+use waykeeper::config::Policy;
+use waykeeper::config::policy::{Choice, Route};
+
+use crate::shares::Shares;
+use crate::yaml::Value;
+
+/// All of them, each with its line of the document that the policy was read from.
+pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
+    let mut doubts = of_agents(policy, written);
+    let items = written.get("routes").map_or(&[][..], Value::items);
+    // The policy has the routes in their order.
+    for (index, (route, item)) in policy.routes.iter().zip(items).enumerate() {
+        let mut doubt = |field: &str, message: String| {
+            let line = item.get(field).map_or(item.line, |value| value.line);
+            doubts.push((line, format!("routes[{index}].{field}: {message}")));
+        };
+        if route.prefix.contains('*') {
+            doubt(
+                "prefix",
+                "* has no special meaning; a prefix is matched literally".to_owned(),
+            );
+        }
+        if nobody_has_a_role(policy, route) {
+            doubt(
+                "roles",
+                "no listed key has such a role, and there is no validator".to_owned(),
+            );
+        }
+        if mixes_weights(policy, route, item) {
+            let shares = Shares { policy, route };
+            doubt(
+                "agents",
+                format!(
+                    "some weights stand here, others at their agents, so of the requests get {shares}; write all of a route's \
+                     weights in one of the places"
+                ),
+            );
+        }
+        if idle_in_vain(route, item) {
+            doubt(
+                "idle_timeout",
+                "never reached: timeout is not longer, and ends requests before".to_owned(),
+            );
+        }
+    }
+    doubts.sort();
+    doubts
+}
+
+fn of_agents(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
+    let mut doubts = Vec::new();
+    for (index, agent) in policy.agents.iter().enumerate() {
+        let is_this = |choice: &Choice| choice.agent.0 == index;
+        let mut routes = policy.routes.iter();
+        if !routes.any(|route| route.agents.iter().any(is_this)) {
+            let line = written.line_of(&["agents", &agent.name]);
+            let name = &agent.name;
+            doubts.push((line, format!("agents.{name}: no route leads to this agent")));
+        }
+    }
+    doubts
+}
+
+fn nobody_has_a_role(policy: &Policy, route: &Route) -> bool {
+    let listed = || {
+        let keys = policy.clients.keys.iter();
+        keys.flat_map(|key| key.client.roles.iter())
+    };
+    policy.clients.validator.is_none()
+        && !route.roles.is_empty()
+        && !route
+            .roles
+            .iter()
+            .any(|role| listed().any(|other| other == role))
+}
+
+/// Whether a route gives some agents weights of its own, beside others whose own weight is not the one that everything has
+/// unless it is written.
+fn mixes_weights(policy: &Policy, route: &Route, item: &Value) -> bool {
+    let choices = item.get("agents").map_or(&[][..], Value::items);
+    let has_own = |choice: &Value| choice.get("weight").is_some();
+    let others = || {
+        let both = choices.iter().zip(&route.agents);
+        both.filter(|(written, _)| !has_own(written))
+    };
+    let weighs = |(_, choice): (&Value, &Choice)| {
+        let agent = policy.agents.get(choice.agent.0);
+        agent.is_some_and(|agent| agent.weight != 1)
+    };
+    choices.iter().any(has_own) && others().any(weighs)
+}
+
+/// Whether a bound of the silence is written that the bound of the whole answer makes needless.
+fn idle_in_vain(route: &Route, item: &Value) -> bool {
+    let reaches = |timeout| route.idle_timeout.is_some_and(|idle| idle >= timeout);
+    item.get("idle_timeout").is_some() && !route.streams && route.timeout.is_some_and(reaches)
+}

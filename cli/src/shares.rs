@@ -1,0 +1,80 @@
+//! Which part of a route's requests each of its agents gets, as weights make it.
+
+use std::fmt;
+
+use waykeeper::config::Policy;
+use waykeeper::config::policy::Route;
+
+/// So many routes are shown; of a larger gateway nobody reads all.
+const MOST_SHOWN: usize = 20;
+
+/// The shares of one route's agents.
+pub(crate) struct Shares<'p> {
+    pub(crate) policy: &'p Policy,
+    pub(crate) route: &'p Route,
+}
+
+/// Those of all routes with several agents, a line each.
+pub(crate) struct OfRoutes<'p>(pub(crate) &'p Policy);
+
+impl fmt::Display for Shares<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let choices = &self.route.agents;
+        let all: u64 = choices.iter().map(|choice| u64::from(choice.weight)).sum();
+        for (index, choice) in choices.iter().enumerate() {
+            let between = if index == 0 { "" } else { ", " };
+            let agent = self.policy.agents.get(choice.agent.0);
+            let name = agent.map_or("", |agent| agent.name.as_str());
+            match (choice.weight, all) {
+                // No request is drawn for it.
+                (0, _) | (_, 0) => write!(formatter, "{between}{name} by name only")?,
+                (weight, all) => {
+                    let percent = f64::from(weight) * 100.0 / all as f64;
+                    write!(formatter, "{between}{name} {}", Percent(percent))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A part of a hundred, to a tenth where that tells something.
+struct Percent(f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Percent(percent) = *self;
+        let whole = percent.round();
+        if percent < 0.05 {
+            formatter.write_str("under 0.1 %")
+        } else if (percent - whole).abs() < 0.05 {
+            write!(formatter, "{whole} %")
+        } else {
+            write!(formatter, "{percent:.1} %")
+        }
+    }
+}
+
+impl fmt::Display for OfRoutes<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OfRoutes(policy) = self;
+        let several = |route: &&Route| route.agents.len() > 1;
+        let mut routes = policy.routes.iter().filter(several).peekable();
+        if routes.peek().is_none() {
+            return Ok(());
+        }
+        write!(formatter, "\n  shares of requests that name no agent:")?;
+        for route in routes.by_ref().take(MOST_SHOWN) {
+            write!(
+                formatter,
+                "\n    {}: {}",
+                route.name,
+                Shares { policy, route }
+            )?;
+        }
+        match routes.count() {
+            0 => Ok(()),
+            more => write!(formatter, "\n    and {more} more routes"),
+        }
+    }
+}
