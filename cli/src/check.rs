@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
     /// How the filter will be installed, where the file does not say it: a WasmPlugin is checked as one
     #[arg(long, value_enum, default_value = "envoy")]
     target: Target,
+    /// Of a gateway.yaml: also connect to the validator and to each agent, speak TLS where its url does, and ask its health path
+    #[arg(long)]
+    probe: bool,
 }
 
 /// What the file of Envoy's configuration holds.
@@ -51,6 +54,15 @@ struct Envoy {
     decided: Vec<Decided>,
     managers: Vec<Manager>,
     file: String,
+}
+
+/// What configurations are held against, beside what the filter would say.
+#[derive(Clone, Copy)]
+struct Against<'e> {
+    envoy: Option<&'e Envoy>,
+    target: Target,
+    /// Whether agents are reached for.
+    probe: bool,
 }
 
 /// A file whose configurations are looked at.
@@ -110,12 +122,17 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             .iter()
             .flat_map(|file| file.of_plugins(arguments.target)),
     );
+    let against = Against {
+        envoy: envoy.as_ref(),
+        target: arguments.target,
+        probe: arguments.probe,
+    };
     for file in &files {
         let mut report = Report::of(file.name, &mut output, &mut errors);
         let routes = proofs.routes(file.documents);
         // A file of nothing but these routes, beside the one of their configuration.
         if routes.is_empty() || !file.found.configurations.is_empty() {
-            let of_file = report.check(file, envoy.as_ref(), arguments.target)?;
+            let of_file = report.check(file, against)?;
             outcome = outcome.max(of_file);
         }
         for (line, message) in proofs.faults(&routes) {
@@ -212,12 +229,7 @@ impl<'f> Report<'f> {
     }
 
     /// Checks all configurations of a file.
-    fn check(
-        &mut self,
-        file: &File<'_>,
-        envoy: Option<&Envoy>,
-        target: Target,
-    ) -> io::Result<Outcome> {
+    fn check(&mut self, file: &File<'_>, against: Against<'_>) -> io::Result<Outcome> {
         let File {
             documents, found, ..
         } = file;
@@ -239,10 +251,16 @@ impl<'f> Report<'f> {
                     .any(|document| std::ptr::eq(document, *value))
                 && crate::gateway::is_gateway(value)
             {
-                self.check_gateway(value, envoy, target)?;
+                self.check_gateway(value, against)?;
                 continue;
             }
-            self.check_configuration(configuration, read.as_ref(), envoy, target)?;
+            if against.probe {
+                self.fault(
+                    configuration.line(),
+                    "--probe is for a gateway.yaml, which says where agents are",
+                )?;
+            }
+            self.check_configuration(configuration, read.as_ref(), against)?;
             if let Ok(policy) = read {
                 self.check_undecided(policy, &undecided, file.name, configuration)?;
                 self.check_decided(policy, &decided, file.name, configuration)?;
@@ -270,9 +288,9 @@ impl<'f> Report<'f> {
         &mut self,
         configuration: &Configuration<'_>,
         read: Result<&Policy, &Faults>,
-        envoy: Option<&Envoy>,
-        target: Target,
+        against: Against<'_>,
     ) -> io::Result<()> {
+        let Against { envoy, target, .. } = against;
         if let Configuration::Fields(value) | Configuration::Plugin(value) = configuration {
             self.warn_of_yaml(value)?;
         }

@@ -12,6 +12,7 @@ mod hash_key;
 mod managers;
 mod probe;
 mod proof;
+mod reach;
 mod routes;
 mod shares;
 mod summary;

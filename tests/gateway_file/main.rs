@@ -8,6 +8,7 @@ mod certificates;
 mod front;
 mod gateway;
 mod listeners;
+mod probing;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -6,13 +6,14 @@ use std::path::Path;
 use waykeeper::config::Policy;
 use waykeeper::config::policy::Protocol;
 
-use super::{Envoy, Line, Report, name_of};
+use super::{Against, Line, Report, name_of};
 use crate::Outcome;
 use crate::doubts;
 use crate::find::Configuration;
 use crate::gateway::{self, Checked, Gateway, Http, Wrong};
+use crate::reach::{self, Reached};
 use crate::summary::Summary;
-use crate::target::{self, Target};
+use crate::target;
 use crate::yaml::Value;
 
 /// Reads a gateway's file, and tells what is wrong with it; then there is only an outcome.
@@ -37,9 +38,13 @@ impl Report<'_> {
     pub(super) fn check_gateway(
         &mut self,
         document: &Value,
-        envoy: Option<&Envoy>,
-        target: Target,
+        against: Against<'_>,
     ) -> io::Result<()> {
+        let Against {
+            envoy,
+            target,
+            probe,
+        } = against;
         let before = self.faults;
         let checked = self.read_gateway(document)?;
         // Of the clusters those that are written elsewhere.
@@ -61,6 +66,48 @@ impl Report<'_> {
             };
             writeln!(self.output, "{place}: good\n{summary}")?;
             self.tell_derived(&checked.gateway, &checked.policy)?;
+        }
+        if probe {
+            self.reach_services(document, &checked.gateway)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the validator and the agents can be reached from here; those that cannot are faults.
+    fn reach_services(&mut self, document: &Value, gateway: &Gateway) -> io::Result<()> {
+        let validator = gateway.validator.as_ref();
+        let validator = validator.map(|(_, upstream)| {
+            let path = vec!["clients", "validator"];
+            (path, upstream)
+        });
+        let agents = gateway.agents.iter();
+        let agents = agents.filter_map(|agent| {
+            let path = vec!["agents", agent.name.as_str()];
+            Some((path, agent.upstream.as_ref()?))
+        });
+        let (paths, upstreams): (Vec<_>, Vec<_>) = validator.into_iter().chain(agents).unzip();
+        for Reached {
+            index,
+            url,
+            outcome,
+        } in reach::reach_all(&upstreams)?
+        {
+            let path = paths.get(index).map_or(&[][..], Vec::as_slice);
+            let name = path.join(".");
+            match outcome {
+                Ok(answer) => writeln!(self.output, "  {name}: {url} {answer}")?,
+                Err(wrong) => self.fault(
+                    document.line_of(path),
+                    format_args!("{name}: {url} {wrong}"),
+                )?,
+            }
+        }
+        for agent in gateway.agents.iter().filter(|it| it.upstream.is_none()) {
+            let (name, cluster) = (&agent.name, &agent.cluster);
+            writeln!(
+                self.output,
+                "  agents.{name}: not asked, the cluster {cluster} is written elsewhere"
+            )?;
         }
         Ok(())
     }

@@ -22,11 +22,12 @@ use std::net::SocketAddr;
 
 use waykeeper::config::{self, Fault, Log, Node, Policy, Spot};
 
-pub(crate) use agents::{Agent, Http, Upstream};
+pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use listeners::Listener;
-pub(crate) use render::{Around, ENVOY_FILE, FILTER_FILE, MARK, render};
+pub(crate) use render::{Around, ENVOY_FILE, FILTER_FILE, MARK, SYSTEM_CA, render};
 pub(crate) use schema::schema;
-use url::Url;
+pub(crate) use tls::ClientTls;
+pub(crate) use url::{Host, Url};
 
 use crate::yaml::Value;
 

@@ -25,7 +25,7 @@ pub(crate) const ENVOY_FILE: &str = "envoy.yaml";
 pub(crate) const FILTER_FILE: &str = "waykeeper.yaml";
 
 /// The system's, where Debian, Ubuntu and Envoy's own images have them.
-const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+pub(crate) const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// How much of the filter's document stands left of it.
 const DOCUMENT_INDENT: usize = 12;
