@@ -7,13 +7,29 @@ use crate::harness::{Draft, World, python};
 
 #[tokio::test]
 async fn the_client_gets_its_answers_and_sees_a_bad_key_as_its_own_error() {
-    let world = World::with(messages).await;
+    let world = World::with(only_gpu).await;
 
     let seen = run(&world, "answers").await;
+    let refused = run(&world, "bad_question").await;
     let error = run(&world, "bad_key").await;
 
     let text = "This is chat-gpu You said: Hello there";
-    assert_eq!(seen, json!({"whole": text, "streamed": text}));
+    // Two words asked, seven answered.
+    assert_eq!(
+        seen,
+        json!({
+            "whole": text,
+            "stop_reason": "end_turn",
+            "usage": [2, 7],
+            "streamed": text,
+            "streamed_usage": [2, 7],
+            "events": ["message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta", "message_stop"],
+            "counted": 2,
+            "models": [["demo", "model", "demo"]],
+            "model": "demo",
+        })
+    );
+    assert_eq!(refused["class"], "BadRequestError", "{refused}");
     assert_eq!(error["class"], "AuthenticationError", "{error}");
     assert_eq!(error["status"], 401);
     assert!(error["request_id"].is_string(), "{error}");
@@ -24,7 +40,6 @@ async fn the_client_gets_its_answers_and_sees_a_bad_key_as_its_own_error() {
 #[tokio::test]
 async fn the_client_does_not_sleep_through_a_wait_of_more_than_a_minute() {
     let world = World::with(|draft| {
-        messages(draft);
         draft.configuration()["plans"]["standard"] = json!({"requests": "40/hour", "burst": 1});
     })
     .await;
@@ -42,9 +57,11 @@ async fn the_client_does_not_sleep_through_a_wait_of_more_than_a_minute() {
     assert_eq!(metrics.sum("waykeeper_requests_total", &refused), 1.0);
 }
 
-fn messages(draft: &mut Draft) {
-    let route = json!({"prefix": "/v1/messages", "agents": ["chat-gpu"], "methods": ["POST"]});
-    draft.routes().push(route);
+/// One agent for all, so that its name is known.
+fn only_gpu(draft: &mut Draft) {
+    for route in draft.routes() {
+        route["agents"] = json!(["chat-gpu"]);
+    }
 }
 
 /// Has the client do a case of `anthropic_client.py`, and takes what it saw.

@@ -6,13 +6,11 @@ import sys
 import anthropic
 
 base_url, case = sys.argv[1:]
-# The demo's agents answer in any shape, if they are asked to.
-SHAPE = {"x-demo-usage": "anthropic"}
 MESSAGE = {"model": "demo", "max_tokens": 99, "messages": [{"role": "user", "content": "Hello there"}]}
 
 
 def client(key, **options):
-    return anthropic.Anthropic(base_url=base_url, api_key=key, default_headers=SHAPE, timeout=20, **options)
+    return anthropic.Anthropic(base_url=base_url, api_key=key, timeout=20, **options)
 
 
 def error(attempt):
@@ -32,10 +30,30 @@ def error(attempt):
 
 
 def answers():
-    whole = client("demo-premium").messages.create(**MESSAGE)
-    with client("demo-premium").messages.stream(**MESSAGE) as stream:
+    premium = client("demo-premium")
+    whole = premium.messages.create(**MESSAGE)
+    with premium.messages.stream(**MESSAGE) as stream:
         streamed = "".join(stream.text_stream)
-    return {"whole": whole.content[0].text, "streamed": streamed}
+        final = stream.get_final_message()
+    events = list(premium.messages.create(stream=True, **MESSAGE))
+    counted = premium.messages.count_tokens(model="demo", messages=MESSAGE["messages"])
+    models = premium.models.list()
+    return {
+        "whole": whole.content[0].text,
+        "stop_reason": whole.stop_reason,
+        "usage": [whole.usage.input_tokens, whole.usage.output_tokens],
+        "streamed": streamed,
+        "streamed_usage": [final.usage.input_tokens, final.usage.output_tokens],
+        "events": list(dict.fromkeys(event.type for event in events)),
+        "counted": counted.input_tokens,
+        "models": [(model.id, model.type, model.display_name) for model in models],
+        "model": premium.models.retrieve("demo").id,
+    }
+
+
+def bad_question():
+    """What an agent itself refuses."""
+    return error(lambda: client("demo-premium").messages.create(extra_body={"messages": "no list"}, **MESSAGE))
 
 
 def bad_key():
@@ -60,9 +78,9 @@ def headers():
     own.beta.messages.create(betas=["b"], **MESSAGE)
     with own.beta.messages.stream(betas=["b"], **MESSAGE) as stream:
         list(stream)
-    token = anthropic.Anthropic(base_url=base_url, auth_token="demo-premium", default_headers=SHAPE, max_retries=0)
+    token = anthropic.Anthropic(base_url=base_url, auth_token="demo-premium", max_retries=0)
     token.messages.create(**MESSAGE)
 
 
-cases = [answers, bad_key, long_wait, headers]
+cases = [answers, bad_question, bad_key, long_wait, headers]
 print(json.dumps({each.__name__: each for each in cases}[case]()))

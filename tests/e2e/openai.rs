@@ -34,6 +34,43 @@ async fn the_client_gets_its_answers_whole_and_streamed() {
 }
 
 #[tokio::test]
+async fn the_client_gets_models_embeddings_and_responses() {
+    let world = World::start().await;
+
+    let seen = run(&world, "first_tries").await;
+
+    assert_eq!(seen["models"], json!([["demo", "model"]]));
+    assert_eq!(seen["model"], "demo");
+    assert_eq!(seen["dimensions"], json!([64, 64, 64]));
+    assert_eq!(seen["same"], true, "{seen}");
+    assert_eq!(seen["embedding_usage"], 8);
+    assert_eq!(seen["numbers"].as_array().map(Vec::len), Some(8));
+    for text in ["whole", "streamed", "final"] {
+        let text = seen[text].as_str().expect("a text");
+        assert!(text.starts_with("This is chat-"), "{seen}");
+        assert!(text.ends_with("You said: Hello there"), "{seen}");
+    }
+    assert_eq!(seen["whole_status"], "completed");
+    assert_eq!(seen["whole_usage"], json!([4, 7, 11]));
+    assert_eq!(seen["streamed_usage"], 9);
+    assert_eq!(
+        seen["kinds"],
+        json!([
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.content_part.done",
+            "response.output_item.done",
+            "response.completed",
+        ])
+    );
+    assert_eq!(seen["bad"]["class"], "BadRequestError", "{seen}");
+}
+
+#[tokio::test]
 async fn the_client_sees_a_bad_key_as_its_own_error() {
     let world = World::start().await;
 

@@ -52,6 +52,37 @@ def answers():
     }
 
 
+def first_tries():
+    """What people try first beside chats."""
+    premium = client("demo-premium")
+    models = premium.models.list()
+    texts = ["the cat sat", "the cat sat", "tax returns"]
+    # The client asks for base64 unless it is told otherwise.
+    vectors = premium.embeddings.create(model="demo", input=texts)
+    numbers = premium.embeddings.create(model="demo", input=texts[0], encoding_format="float", dimensions=8)
+    whole = premium.responses.create(model="demo", instructions="Be brief.", input="Hello there")
+    events = list(premium.responses.create(model="demo", input=MESSAGES, stream=True))
+    with premium.responses.stream(model="demo", input="Hello there") as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    return {
+        "models": [(model.id, model.object) for model in models],
+        "model": premium.models.retrieve("demo").id,
+        "dimensions": [len(vector.embedding) for vector in vectors.data],
+        "same": vectors.data[0].embedding == vectors.data[1].embedding != vectors.data[2].embedding,
+        "embedding_usage": vectors.usage.total_tokens,
+        "numbers": numbers.data[0].embedding,
+        "whole": whole.output_text,
+        "whole_status": whole.status,
+        "whole_usage": [whole.usage.input_tokens, whole.usage.output_tokens, whole.usage.total_tokens],
+        "streamed": "".join(event.delta for event in events if event.type == "response.output_text.delta"),
+        "streamed_usage": events[-1].response.usage.total_tokens,
+        "kinds": list(dict.fromkeys(kinds)),
+        "final": final.output_text,
+        "bad": error(lambda: premium.embeddings.create(model="demo", input="")),
+    }
+
+
 def bad_key():
     return error(lambda: ask(client("unheard-of")))
 
@@ -101,5 +132,5 @@ def patience():
     return [ask(premium).choices[0].finish_reason for _ in range(2)]
 
 
-cases = [answers, bad_key, limit, long_wait, headers, patience]
+cases = [answers, first_tries, bad_key, limit, long_wait, headers, patience]
 print(json.dumps({each.__name__: each for each in cases}[case]()))

@@ -8,25 +8,27 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use waykeeper_shapes::{
+    Chat, Dialect, Endpoint, Event, MAX_QUESTION, PACE, PADDING, Plain, Position, Shape,
+    milliseconds,
+};
 
 use super::bodies;
-use super::chat::{Chat, PADDING};
 use super::echo::{self, ClientLeft, Echo};
 use super::service::Shared;
-use super::shapes::{Event, Position, Shape};
 use super::wishes::Wishes;
 use crate::reply;
 
-/// A chat request is held in memory to be read, so there is a limit to it.
-const MAX_CHAT: usize = 16 << 20;
+/// The model of all agents, so that either of two that share a route knows it.
+const MODEL: &str = "demo";
 
-/// A stream whose pace the request does not tell has a word each so often.
-const PACE: Duration = Duration::from_millis(20);
+/// Whose presence tells Anthropic's clients.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
 
 /// How a request is answered.
 pub(super) enum Answer {
-    /// As a chat in this shape; streamed because of its path, or only if its body says so.
-    Chat { shape: Shape, stream: bool },
+    /// As agents of the field do; a chat is streamed because of its path, or only if its body says so.
+    Asked { endpoint: Endpoint, stream: bool },
     /// With what arrived.
     Echo,
 }
@@ -35,34 +37,45 @@ impl Answer {
     pub(super) fn to(request: &Parts, wishes: &Wishes) -> Self {
         let path = request.uri.path();
         let stream_route = path == "/api/v1/chat/stream";
-        let chat_route =
-            stream_route || path == "/api/v1/chat" || path.ends_with("/chat/completions");
+        let chat_route = stream_route || path == "/api/v1/chat";
         // A browser's EventSource can only GET.
         let chat_method =
             request.method == Method::POST || (stream_route && request.method == Method::GET);
-        match wishes.usage {
-            Some(shape) => Self::Chat {
-                shape,
-                stream: stream_route || path.ends_with(":streamGenerateContent"),
-            },
-            None if chat_route && chat_method => Self::Chat {
-                shape: Shape::default(),
-                stream: stream_route,
-            },
-            None => Self::Echo,
-        }
+        let endpoint = match wishes.usage {
+            Some(shape) => Some(Endpoint::Chat(shape)),
+            None if chat_route && chat_method => Some(Endpoint::Chat(Shape::default())),
+            None => Endpoint::of(request.method.as_str(), path, dialect(request)),
+        };
+        let stream = stream_route || path.ends_with(":streamGenerateContent");
+        endpoint.map_or(Self::Echo, |endpoint| Self::Asked { endpoint, stream })
     }
 }
 
-/// The body of a chat request; `None` if it is too large.
+fn dialect(request: &Parts) -> Dialect {
+    if request.headers.contains_key(ANTHROPIC_VERSION) {
+        Dialect::Anthropic
+    } else {
+        Dialect::OpenAi
+    }
+}
+
+/// The body of a request that is read; `None` if it is too large.
 pub(super) async fn question(body: Body) -> Result<Option<Vec<u8>>, ClientLeft> {
     let mut question = Some(Vec::new());
     echo::read(body, |data| match &mut question {
-        Some(held) if held.len() + data.len() <= MAX_CHAT => held.extend_from_slice(&data),
+        Some(held) if held.len() + data.len() <= MAX_QUESTION => held.extend_from_slice(&data),
         _ => question = None,
     })
     .await?;
     Ok(question)
+}
+
+/// What is answered in one piece, however the request would have it.
+pub(super) fn plain(shared: &Shared, plain: &Plain, question: &[u8]) -> Response {
+    match plain.answer(&shared.name, MODEL, question) {
+        Ok(answer) => reply::json(&answer),
+        Err(error) => reply::bad_question(Endpoint::Plain(plain.clone()).dialect(), &error),
+    }
 }
 
 pub(super) fn chat(
@@ -79,9 +92,9 @@ pub(super) fn chat(
         wishes.events,
     ) {
         Ok(chat) => chat,
-        Err(error) => return reply::bad_request(&error),
+        Err(error) => return reply::bad_question(Endpoint::Chat(shape).dialect(), &error),
     };
-    if !(stream || chat.stream) {
+    if !(stream || chat.stream()) {
         return whole(&chat, shape, wishes);
     }
     if wishes.size.is_some() {
@@ -94,7 +107,9 @@ pub(super) fn chat(
         Position::Word(word) => times(interval, word),
         Position::Lead(_) | Position::Tail(_) => Duration::ZERO,
     };
-    event_stream(bodies::events(due, move |index| shape.event(&chat, index)))
+    event_stream(bodies::events(due, move |index| {
+        Some(stamped(shape.event(&chat, index)?, index))
+    }))
 }
 
 /// What arrived; or, if the request asks for that, events or bytes in its place.
@@ -134,11 +149,18 @@ fn whole(chat: &Chat, shape: Shape, wishes: &Wishes) -> Response {
 /// `count` events that say nothing but who sent them, and when.
 fn events(shared: &Shared, count: usize, interval: Duration) -> Response {
     let agent = shared.name.clone();
-    let event =
-        move |index| (index < count).then(|| Event::unnamed(json!({"agent": agent})).render(index));
+    let event = move |index| {
+        (index < count).then(|| stamped(Event::unnamed(json!({"agent": agent})), index))
+    };
     // The end is due with the last event.
     let due = move |index: usize| times(interval, index.min(count.saturating_sub(1)));
     event_stream(bodies::events(due, event))
+}
+
+/// The text of an event that says which it is and when it was sent.
+fn stamped(event: Event, index: usize) -> String {
+    let stamp = json!({"index": index, "sent_ms": milliseconds()});
+    event.with("demo", stamp).render()
 }
 
 fn event_stream(body: Body) -> Response {
@@ -164,13 +186,10 @@ fn times(interval: Duration, count: usize) -> Duration {
     interval.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-pub(super) fn too_large() -> Response {
-    let message = format!("a chat request may have up to {MAX_CHAT} bytes");
-    reply::error(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "invalid_request_error",
-        &message,
-    )
+pub(super) fn too_large(dialect: Dialect) -> Response {
+    let message = format!("a request may have up to {MAX_QUESTION} bytes");
+    let status = StatusCode::PAYLOAD_TOO_LARGE;
+    reply::error_in(dialect, status, "invalid_request_error", &message)
 }
 
 pub(super) fn compressed(response: Response) -> Response {

@@ -5,6 +5,8 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST …/chat/completions`, `/api/v1/chat`, `/api/v1/chat/stream` | OpenAI's chat completion, whole or streamed (`stream: true` or the stream route) |
+//! | `POST …/responses`, `…/messages` | the same as OpenAI's response or Anthropic's message |
+//! | `POST …/embeddings`, `…/messages/count_tokens`, `GET …/models`, `…/models/NAME` | as OpenAI or Anthropic answers; of models by whether `anthropic-version` is there |
 //! | `GET /api/v1/chat/ws` | a WebSocket that sends back what it gets |
 //! | `GET /healthz`, `PUT /demo/health` `{"healthy"}` | 200, or 503 from now on |
 //! | `GET /demo/stats`, `DELETE /demo/stats` | what arrived: see [`Stats`]; from zero on |
@@ -31,10 +33,8 @@
 
 mod answers;
 mod bodies;
-mod chat;
 mod echo;
 mod service;
-mod shapes;
 mod stats;
 #[cfg(test)]
 mod tests;

@@ -11,8 +11,9 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use serde::Deserialize;
+use waykeeper_shapes::Endpoint;
 
-use super::answers::{Answer, arrived, chat, compressed, question, too_large};
+use super::answers::{Answer, arrived, chat, compressed, plain, question, too_large};
 use super::bodies;
 use super::echo::{self, ClientLeft};
 use super::stats::{End, Ledger, Passing};
@@ -146,16 +147,18 @@ async fn answer(
     fault: &Fault,
     passing: &mut Passing,
 ) -> Result<Response, ClientLeft> {
-    let answer = Answer::to(parts, wishes);
-    let mut response = match answer {
-        Answer::Chat { shape, stream } => {
+    let mut response = match Answer::to(parts, wishes) {
+        Answer::Asked { endpoint, stream } => {
             let question = question(body).await?;
             if let Some(failure) = fail(shared, fault, passing).await {
                 return Ok(failure);
             }
-            match question {
-                Some(question) => chat(shared, &question, shape, stream, wishes),
-                None => too_large(),
+            match (question, &endpoint) {
+                (None, _) => too_large(endpoint.dialect()),
+                (Some(question), Endpoint::Chat(shape)) => {
+                    chat(shared, &question, *shape, stream, wishes)
+                }
+                (Some(question), Endpoint::Plain(asked)) => plain(shared, asked, &question),
             }
         }
         Answer::Echo => {

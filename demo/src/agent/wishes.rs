@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
+use waykeeper_shapes::Shape;
 
-use super::shapes::Shape;
 use crate::text;
 
 /// All wishes begin so.

@@ -10,29 +10,29 @@ use serde_json::Value;
 const MAX_ECHOED: usize = 64;
 
 /// Stands where a rendered answer can be made longer. It is taken out of everything that came with the request.
-pub(super) const PADDING: char = '\u{10fffd}';
+pub const PADDING: char = '\u{10fffd}';
 
 /// A chat: the question as far as it matters, and the answer.
 #[derive(Debug)]
-pub(super) struct Chat {
+pub struct Chat {
     /// Which agent answers.
-    pub(super) agent: String,
+    pub(crate) agent: String,
     /// Tells one answer from another.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// When it was asked, in seconds since 1970.
-    pub(super) created: u64,
+    pub(crate) created: u64,
     /// The model asked for; the agent's name if none was.
-    pub(super) model: String,
+    pub(crate) model: String,
     /// The answer comes as events.
-    pub(super) stream: bool,
+    pub(crate) stream: bool,
     /// The caller asked for usage in the stream.
-    pub(super) include_usage: bool,
+    pub(crate) include_usage: bool,
     /// The words of the question.
-    pub(super) prompt_tokens: usize,
+    pub(crate) prompt_tokens: usize,
     /// How many words the answer has.
-    pub(super) completion_tokens: usize,
+    pub(crate) completion_tokens: usize,
     /// The answer was cut short by the caller's limit.
-    pub(super) cut_short: bool,
+    pub(crate) cut_short: bool,
     words: Vec<String>,
 }
 
@@ -64,7 +64,10 @@ struct StreamOptions {
 impl Chat {
     /// Reads a request in the shape of OpenAI, Anthropic or Gemini and thinks of an answer; `words` is how many words it
     /// shall have. A body without bytes asks nothing and is answered all the same.
-    pub(super) fn read(
+    ///
+    /// # Errors
+    /// What is wrong with the request, for its sender.
+    pub fn read(
         agent: &str,
         number: u64,
         body: &[u8],
@@ -145,7 +148,7 @@ impl Chat {
     }
 
     /// A word of the answer with the space before it. Answers longer than what there is to say begin again.
-    pub(super) fn word(&self, index: usize) -> String {
+    pub fn word(&self, index: usize) -> String {
         let word = self
             .words
             .get(index % self.words.len().max(1))
@@ -158,20 +161,30 @@ impl Chat {
     }
 
     /// The whole answer.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         (0..self.completion_tokens)
             .map(|index| self.word(index))
             .collect()
     }
 
+    /// Whether the caller asks for events.
+    pub fn stream(&self) -> bool {
+        self.stream
+    }
+
+    /// The tokens of the question.
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
+    }
+
     /// The tokens of question and answer.
-    pub(super) fn total_tokens(&self) -> usize {
+    pub fn total_tokens(&self) -> usize {
         self.prompt_tokens + self.completion_tokens
     }
 }
 
 /// The time now, in milliseconds since 1970.
-pub(super) fn milliseconds() -> u64 {
+pub fn milliseconds() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

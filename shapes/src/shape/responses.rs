@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Event, Position};
-use crate::agent::chat::Chat;
+use crate::chat::Chat;
 
 /// `response`, as it is when it is complete.
 pub(super) fn whole(chat: &Chat, text: &str) -> Value {
@@ -35,7 +35,11 @@ pub(super) fn event(chat: &Chat, position: Position, index: usize) -> Option<Eve
             "response.created",
             json!({"response": frame(chat, "in_progress")}),
         ),
-        Position::Lead(1) => {
+        Position::Lead(1) => (
+            "response.in_progress",
+            json!({"response": frame(chat, "in_progress")}),
+        ),
+        Position::Lead(2) => {
             let item = item(chat, "in_progress", &json!([]));
             (
                 "response.output_item.added",

@@ -1,19 +1,18 @@
 //! The shapes in which agents of the field answer a chat and tell its usage: OpenAI's chat completions and responses,
-//! Anthropic's messages, Gemini's contents. Each is rendered whole or as server-sent events; events carry `demo` with
-//! their index and the time they were sent.
+//! Anthropic's messages, Gemini's contents. Each is rendered whole or as server-sent events.
 
 mod anthropic;
 mod gemini;
 mod openai;
 mod responses;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::chat::{Chat, milliseconds};
+use crate::chat::Chat;
 
 /// A shape of answer and usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Shape {
+pub enum Shape {
     /// OpenAI's chat completions: streamed usage only if asked for.
     #[default]
     OpenAi,
@@ -29,7 +28,7 @@ pub(super) enum Shape {
 
 /// A position in a stream of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Position {
+pub enum Position {
     /// Before the first word.
     Lead(usize),
     /// A word.
@@ -39,9 +38,11 @@ pub(super) enum Position {
 }
 
 /// One event before it is sent.
-pub(super) struct Event {
+#[derive(Debug)]
+pub struct Event {
     name: Option<&'static str>,
-    data: Value,
+    /// Not at the end of OpenAI's chats, the only event that is no JSON.
+    data: Option<Value>,
     line_end: &'static str,
 }
 
@@ -49,7 +50,10 @@ pub(super) struct Event {
 
 impl Shape {
     /// The shape of this name.
-    pub(super) fn named(name: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// Which there are.
+    pub fn named(name: &str) -> Result<Self, String> {
         match name {
             "openai" => Ok(Self::OpenAi),
             "responses" => Ok(Self::Responses),
@@ -63,7 +67,7 @@ impl Shape {
     }
 
     /// The answer in one piece, with `text` as what is said.
-    pub(super) fn whole(self, chat: &Chat, text: &str) -> Value {
+    pub fn whole(self, chat: &Chat, text: &str) -> Value {
         match self {
             Self::OpenAi => openai::whole(chat, text, true),
             Self::None => openai::whole(chat, text, false),
@@ -73,31 +77,28 @@ impl Shape {
         }
     }
 
-    /// The text of the event with this index, with how many words were sent before it; `None` after the last. An
-    /// answer without words has the events around them.
-    pub(super) fn event(self, chat: &Chat, index: usize) -> Option<String> {
+    /// The event with this index; `None` after the last. An answer without words has the events around them.
+    pub fn event(self, chat: &Chat, index: usize) -> Option<Event> {
         let position = self.position(chat, index);
-        let event = match self {
+        match self {
             Self::OpenAi | Self::None => {
                 let usage = chat.include_usage && self == Self::OpenAi;
                 if position == Position::Tail(1 + usize::from(usage)) {
-                    // The only event that is no JSON.
-                    return Some("data: [DONE]\n\n".to_owned());
+                    return Some(Event::done());
                 }
                 openai::event(chat, position, usage)
             }
             Self::Responses => responses::event(chat, position, index),
             Self::Anthropic => anthropic::event(chat, position),
             Self::Gemini => gemini::event(chat, position),
-        }?;
-        Some(event.render(index))
+        }
     }
 
     /// Where the event with this index stands.
-    pub(super) fn position(self, chat: &Chat, index: usize) -> Position {
+    pub fn position(self, chat: &Chat, index: usize) -> Position {
         let leads = match self {
             Self::OpenAi | Self::None => 1,
-            Self::Responses => 3,
+            Self::Responses => 4,
             Self::Anthropic => 2,
             Self::Gemini => 0,
         };
@@ -113,10 +114,19 @@ impl Shape {
 
 impl Event {
     /// An event without a name.
-    pub(super) fn unnamed(data: Value) -> Self {
+    pub fn unnamed(data: Value) -> Self {
         Self {
             name: None,
-            data,
+            data: Some(data),
+            line_end: "\n",
+        }
+    }
+
+    /// The end of OpenAI's chats.
+    fn done() -> Self {
+        Self {
+            name: None,
+            data: None,
             line_end: "\n",
         }
     }
@@ -126,18 +136,28 @@ impl Event {
         data["type"] = name.into();
         Self {
             name: Some(name),
-            data,
-            line_end: "\n",
+            ..Self::unnamed(data)
         }
     }
 
-    /// The event's text, sent now.
-    pub(super) fn render(mut self, index: usize) -> String {
+    /// With one field more, if it is JSON.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        if let Some(Value::Object(fields)) = &mut self.data {
+            fields.insert(name.to_owned(), value);
+        }
+        self
+    }
+
+    /// Its text, as it is sent.
+    pub fn render(&self) -> String {
         let end = self.line_end;
-        self.data["demo"] = json!({"index": index, "sent_ms": milliseconds()});
         let name = self
             .name
             .map_or_else(String::new, |name| format!("event: {name}{end}"));
-        format!("{name}data: {}{end}{end}", self.data)
+        match &self.data {
+            Some(data) => format!("{name}data: {data}{end}{end}"),
+            None => format!("{name}data: [DONE]{end}{end}"),
+        }
     }
 }

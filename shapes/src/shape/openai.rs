@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Event, Position};
-use crate::agent::chat::Chat;
+use crate::chat::Chat;
 
 /// `chat.completion`.
 pub(super) fn whole(chat: &Chat, text: &str, with_usage: bool) -> Value {

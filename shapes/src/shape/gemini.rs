@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Event, Position};
-use crate::agent::chat::Chat;
+use crate::chat::Chat;
 
 /// `GenerateContentResponse`.
 pub(super) fn whole(chat: &Chat, text: &str) -> Value {
@@ -27,9 +27,8 @@ pub(super) fn event(chat: &Chat, position: Position) -> Option<Event> {
         Position::Lead(_) | Position::Tail(_) => return None,
     };
     Some(Event {
-        name: None,
-        data,
         line_end: "\r\n",
+        ..Event::unnamed(data)
     })
 }
 
