@@ -244,6 +244,8 @@ pub struct Agent {
     pub name: String,
     /// Envoy's cluster.
     pub cluster: String,
+    /// The one for WebSockets, where that is another.
+    pub websocket_cluster: Option<String>,
     /// Its share where a route does not say otherwise.
     pub weight: u32,
 }

@@ -31,7 +31,7 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 ];
 
-pub(super) const AGENT_FIELDS: &[&str] = &["cluster", "weight"];
+pub(super) const AGENT_FIELDS: &[&str] = &["cluster", "websocket_cluster", "weight"];
 pub(super) const CHOICE_FIELDS: &[&str] = &["agent", "weight"];
 pub(super) const RETRY_FIELDS: &[&str] = &["max_attempts", "retry_on"];
 pub(super) const ROUTE_FIELDS: &[&str] = &[
@@ -71,11 +71,15 @@ pub(super) fn agents(spot: Option<&Spot<'_>>) -> Vec<Agent> {
             let cluster = fields
                 .as_ref()
                 .and_then(|fields| fields.need("cluster")?.checked(names::cluster));
+            let websocket_cluster = fields
+                .as_ref()
+                .and_then(|fields| fields.get("websocket_cluster")?.checked(names::cluster));
             let weight = fields.as_ref().and_then(weight).unwrap_or(1);
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
                 name: name.to_owned(),
                 cluster: cluster.unwrap_or_default().to_owned(),
+                websocket_cluster: websocket_cluster.map(str::to_owned),
                 weight,
             }
         })

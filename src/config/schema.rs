@@ -113,6 +113,7 @@ fn definitions() -> Value {
         })),
         "agent": object(&["cluster"], json!({
             "cluster": described("cluster", "Envoy's cluster."),
+            "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
             "weight": weight(),
         })),
         "choice": object(&["agent"], json!({

@@ -2,7 +2,7 @@
 
 use super::compiled::Compiled;
 use super::stream::Facts;
-use crate::config::policy::AgentsSee;
+use crate::config::policy::{AgentsSee, Protocol};
 use crate::host::StreamIo;
 use crate::reply::Refusal;
 use crate::routing::{CLUSTER, PROOF};
@@ -27,7 +27,10 @@ pub(super) fn forward<S: StreamIo>(
         stream.note(AGENT_PATH, split_query(to).0);
     }
     name_all(stream, compiled, facts, compiled.policy.agents_see);
-    stream.set_request_header(CLUSTER, agent.cluster.as_bytes());
+    let protocol = compiled.route(route).map(|route| route.protocol);
+    let of_websockets = agent.websocket_cluster.as_ref();
+    let cluster = of_websockets.filter(|_| protocol == Some(Protocol::Websocket));
+    stream.set_request_header(CLUSTER, cluster.unwrap_or(&agent.cluster).as_bytes());
     if let Some(proof) = &compiled.policy.proof {
         stream.set_request_header(PROOF, proof.as_bytes());
     }

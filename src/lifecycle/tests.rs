@@ -181,6 +181,19 @@ fn a_request_waits_for_the_validator_and_goes_on_with_its_answer() {
 }
 
 #[test]
+fn only_a_websocket_goes_to_the_cluster_for_websockets() {
+    let mut world = World::with(|document| {
+        document["agents"]["one"]["websocket_cluster"] = "cluster-one-http1".into();
+    });
+    let upgrade = [("upgrade", "websocket"), ("connection", "upgrade")];
+    world.validated(STREAM, "GET", "/ws", &upgrade);
+    world.validated(StreamId(2), "GET", "/events", &[]);
+    let cluster = |id| world.upstream(id, "x-waykeeper-cluster");
+    assert_eq!(cluster(STREAM).as_deref(), Some("cluster-one-http1"));
+    assert_eq!(cluster(StreamId(2)).as_deref(), Some("cluster-one"));
+}
+
+#[test]
 fn a_remembered_key_is_not_asked_about_again() {
     let mut world = World::new();
     world.validated(STREAM, "POST", "/chat", &[]);

@@ -198,6 +198,7 @@ plans: {{any: {{}}, premium: {{}}, standard: {{}}}}
 agents:
 {}routes:
   - {{prefix: /ws, agents: [sockets], protocol: websocket, prefix_rewrite: /api/v1/chat/ws}}
+  - {{prefix: /clear/ws, agents: [http2], protocol: websocket, prefix_rewrite: /api/v1/chat/ws}}
 {}",
         lines(&|name, fields| format!("  {name}: {{{fields}}}\n")),
         lines(&|name, _| format!("  - {{prefix: /{name}, agents: [{name}]}}\n")),
@@ -323,18 +324,22 @@ agents:
             .into()
     );
 
-    // A WebSocket reaches an agent that would rather speak HTTP/2.
-    let mut request = format!("ws://{listen}/ws")
-        .into_client_request()
-        .expect("a request");
-    request
-        .headers_mut()
-        .insert(KEY.0, KEY.1.parse().expect("a key"));
-    let (_socket, handshake) = tokio_tungstenite::connect_async(request)
-        .await
-        .expect("a WebSocket");
-    assert_eq!(handshake.status(), 101);
-    assert_eq!(sockets.seen(), [seen(Some("localhost"), "http/1.1")]);
+    // A WebSocket reaches an agent that is otherwise spoken to in HTTP/2.
+    for path in ["/ws", "/clear/ws"] {
+        let mut request = format!("ws://{listen}{path}")
+            .into_client_request()
+            .expect("a request");
+        request
+            .headers_mut()
+            .insert(KEY.0, KEY.1.parse().expect("a key"));
+        let (_socket, handshake) = tokio_tungstenite::connect_async(request)
+            .await
+            .expect("a WebSocket");
+        assert_eq!(handshake.status(), 101, "{path}");
+    }
+    assert_eq!(caller.get("/sockets", &[KEY]).await.agent(), "one");
+    let spoken = ["http/1.1", "h2"].map(|protocol| seen(Some("localhost"), protocol));
+    assert_eq!(sockets.seen(), spoken);
 
     // Balancing.
     let [in_turn, at_random, weighted] = [

@@ -2,12 +2,13 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
+use serde_json::Value;
 use tokio::process::Child;
 use waykeeper_demo::serving::ListenError;
 
-use crate::caller::Caller;
+use crate::caller::{Answer, Caller};
 use crate::{eventually, needed};
 
 /// A running Envoy; it ends when dropped.
@@ -33,6 +34,7 @@ impl Gateway {
         let moved = written.replace("9901", &free_address().port().to_string());
         let moved_to = directory.join("envoy.yaml");
         std::fs::write(&moved_to, moved).expect("write");
+        let access_log = std::fs::File::create(directory.join("access.log")).expect("a log");
         let log = directory.join("envoy.log");
         let log_file = std::fs::File::create(&log).expect("a log");
         let mut command = tokio::process::Command::new(needed(".tools/envoy", "make tools"));
@@ -47,8 +49,10 @@ impl Gateway {
                 "--disable-hot-restart",
                 "--log-level",
                 "warning",
+                "--file-flush-interval-msec",
+                "50",
             ])
-            .stdout(Stdio::null())
+            .stdout(access_log)
             .stderr(log_file)
             .kill_on_drop(true);
         let mut envoy = command.spawn().expect("Envoy");
@@ -68,6 +72,20 @@ impl Gateway {
             _envoy: envoy,
             directory: directory.to_owned(),
         }
+    }
+
+    /// The line of the access log about an answer.
+    pub(crate) async fn logged(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-request-id").expect("an id");
+        let log = self.directory.join("access.log");
+        let line = || async {
+            let log = std::fs::read_to_string(&log).expect("the access log");
+            let mut lines = log
+                .lines()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            lines.find(|line: &Value| line["request_id"] == id)
+        };
+        eventually("the access log", line).await
     }
 
     /// Changes `gateway.yaml` and lets the tool write the files anew, under the running Envoy.

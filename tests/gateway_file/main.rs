@@ -3,12 +3,14 @@
 //! would want. A start of Envoy takes a second, so tests share one.
 
 mod agents;
+mod bases;
 mod caller;
 mod certificates;
 mod front;
 mod gateway;
 mod listeners;
 mod probing;
+mod stand_in;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

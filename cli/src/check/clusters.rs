@@ -15,9 +15,12 @@ fn clusters_of(document: &Value) -> Vec<(Vec<&str>, &str)> {
         .and_then(|clients| clients.get("validator")?.get("cluster")?.text());
     let of_validator = validator.map(|cluster| (vec!["clients", "validator", "cluster"], cluster));
     let agents = document.get("agents").map(Value::entries);
-    let of_agents = agents.into_iter().flatten().filter_map(|agent| {
-        let cluster = agent.value.get("cluster")?.text()?;
-        Some((vec!["agents", agent.name.as_str(), "cluster"], cluster))
+    let of_agents = agents.into_iter().flatten().flat_map(|agent| {
+        let fields = ["cluster", "websocket_cluster"].into_iter();
+        fields.filter_map(|field| {
+            let cluster = agent.value.get(field)?.text()?;
+            Some((vec!["agents", agent.name.as_str(), field], cluster))
+        })
     });
     of_validator.into_iter().chain(of_agents).collect()
 }

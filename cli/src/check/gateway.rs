@@ -3,14 +3,11 @@
 use std::io;
 use std::path::Path;
 
-use waykeeper::config::Policy;
-use waykeeper::config::policy::Protocol;
-
 use super::{Against, Line, Report, name_of};
 use crate::Outcome;
 use crate::doubts;
 use crate::find::Configuration;
-use crate::gateway::{self, Checked, Gateway, Http, Wrong};
+use crate::gateway::{self, Checked, Gateway, Wrong};
 use crate::reach::{self, Reached};
 use crate::summary::Summary;
 use crate::target;
@@ -65,7 +62,7 @@ impl Report<'_> {
                 asked_at: validator.map(|(url, _)| url.to_string()),
             };
             writeln!(self.output, "{place}: good\n{summary}")?;
-            self.tell_derived(&checked.gateway, &checked.policy)?;
+            self.tell_derived(&checked.gateway)?;
         }
         if probe {
             self.reach_services(document, &checked.gateway)?;
@@ -138,7 +135,7 @@ impl Report<'_> {
     }
 
     /// What Envoy will be told that stands nowhere in the file.
-    fn tell_derived(&mut self, gateway: &Gateway, policy: &Policy) -> io::Result<()> {
+    fn tell_derived(&mut self, gateway: &Gateway) -> io::Result<()> {
         writeln!(self.output, "  Envoy:")?;
         for listener in &gateway.listeners {
             let over = if listener.tls.is_some() {
@@ -150,31 +147,6 @@ impl Report<'_> {
         }
         if let Some(address) = gateway.operations {
             writeln!(self.output, "    serves metrics and /ready on {address}")?;
-        }
-        let by_websocket = |name: &str| {
-            let mut routes = policy.routes.iter();
-            routes.any(|route| {
-                let mut agents = route.agents.iter();
-                route.protocol == Protocol::Websocket
-                    && agents.any(|choice| {
-                        policy
-                            .agents
-                            .get(choice.agent.0)
-                            .is_some_and(|it| it.name == name)
-                    })
-            })
-        };
-        for agent in &gateway.agents {
-            let Some(upstream) = &agent.upstream else {
-                continue;
-            };
-            if upstream.tls.is_some() && upstream.http == Http::One && by_websocket(&agent.name) {
-                writeln!(
-                    self.output,
-                    "    speaks HTTP/1.1 with {}, since a route for WebSockets leads there",
-                    agent.name
-                )?;
-            }
         }
         Ok(())
     }

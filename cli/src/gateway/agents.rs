@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use waykeeper::config::{Fields, Spot, check_path};
 
+use super::base::Base;
 use super::tls::{self, ClientTls};
 use super::url::Url;
 
@@ -22,6 +23,7 @@ pub(super) const FIELDS: &[&str] = &[
     "url",
     "endpoints",
     "cluster",
+    "websocket_cluster",
     "weight",
     "balance",
     "health",
@@ -36,6 +38,8 @@ pub(crate) const OWN: &str = "waykeeper/";
 /// What follows an agent's name in the name of its cluster if it is spoken to over TLS: by that the routes tell whom they
 /// send its own name as the host.
 pub(crate) const TLS: &str = "/tls";
+/// What stands between that and the name where the cluster is the agent's for WebSockets alone.
+const WEBSOCKET: &str = "/websocket";
 
 /// An agent's name, and how Envoy reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,8 @@ pub(crate) struct Agent {
     pub(crate) name: String,
     /// The name of its cluster.
     pub(crate) cluster: String,
+    /// That of the one for WebSockets, where the other may speak HTTP/2.
+    pub(crate) websocket_cluster: Option<String>,
     /// None if the cluster is written elsewhere.
     pub(crate) upstream: Option<Upstream>,
 }
@@ -56,6 +62,8 @@ pub(crate) struct Upstream {
     pub(crate) health: Option<Health>,
     pub(crate) tls: Option<ClientTls>,
     pub(crate) http: Http,
+    /// What its paths begin with in place of `/v1`.
+    pub(crate) base: Option<Base>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,12 +126,21 @@ fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
                 spot.fault("has no meaning beside cluster, which says it where it is written");
             }
         }
+        let of_websockets = fields
+            .get("websocket_cluster")
+            .and_then(|spot| spot.checked(elsewhere));
         let cluster = cluster.checked(elsewhere)?;
         return Some(Agent {
             name: name.to_owned(),
             cluster: cluster.to_owned(),
+            websocket_cluster: of_websockets.map(str::to_owned),
             upstream: None,
         });
+    }
+    if let Some(spot) = fields.get("websocket_cluster") {
+        spot.fault(
+            "stands beside cluster only; what is written here has one of its own where it needs one",
+        );
     }
     let endpoints = endpoints(&fields);
     let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
@@ -134,20 +151,19 @@ fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
             .unwrap_or(Balance::LeastRequest),
         health: fields.get("health").and_then(|spot| health(&spot)),
         tls: tls_of(&fields, &endpoints),
-        http: http(&fields, secure, by_websocket),
+        http: http(&fields, secure),
+        base: endpoints.first().and_then(base_of),
         endpoints,
     };
+    let mark = if secure { TLS } else { "" };
+    // A WebSocket begins in HTTP/1.1: few agents can begin one in HTTP/2.
+    let apart = by_websocket && upstream.http != Http::One;
     Some(Agent {
         name: name.to_owned(),
-        cluster: cluster_of(name, secure),
+        cluster: format!("{name}{mark}"),
+        websocket_cluster: apart.then(|| format!("{name}{WEBSOCKET}{mark}")),
         upstream: Some(upstream),
     })
-}
-
-/// The name of the cluster that is made for an agent.
-fn cluster_of(agent: &str, secure: bool) -> String {
-    let mark = if secure { TLS } else { "" };
-    format!("{agent}{mark}")
 }
 
 /// The validator's cluster, if it is named by a URL; with the URL, whose path keys are asked about at.
@@ -178,15 +194,16 @@ pub(super) fn validator(spot: &Spot<'_>, known: &[&str]) -> Option<(Url, Upstrea
         balance: Balance::LeastRequest,
         health: None,
         http: if url.secure { Http::Offered } else { Http::One },
+        base: None,
     };
     Some((url, upstream))
 }
 
 /// A cluster that is written elsewhere.
 fn elsewhere(name: &str) -> Result<(), String> {
-    if name.starts_with(OWN) || name.ends_with(TLS) {
+    if name.starts_with(OWN) || name.ends_with(TLS) || name.ends_with(WEBSOCKET) {
         return Err(format!(
-            "{name:?} would be one of the gateway's own: these begin with {OWN} or end in {TLS}"
+            "{name:?} would be one of the gateway's own: these begin with {OWN} or end in {TLS} or {WEBSOCKET}"
         ));
     }
     Ok(())
@@ -209,6 +226,9 @@ fn endpoints(fields: &Fields<'_>) -> Vec<Endpoint> {
         let first = endpoints.first();
         if first.is_some_and(|first| first.url.secure != endpoint.url.secure) {
             item.fault("all endpoints of an agent are spoken to over TLS (https), or none");
+        }
+        if first.is_some_and(|first| base_of(first) != base_of(&endpoint)) {
+            item.fault("all endpoints of an agent have the same path in their urls");
         }
         let same = |other: &Endpoint| {
             other.url.host == endpoint.url.host && other.url.port == endpoint.url.port
@@ -236,17 +256,20 @@ fn endpoint(spot: &Spot<'_>) -> Option<Endpoint> {
     })
 }
 
-/// A URL that says where an agent is and no more.
+/// A URL whose path can be an agent's base.
 fn agents_url(spot: &Spot<'_>) -> Option<Url> {
     let url = parsed(spot)?;
-    if !matches!(url.path.as_str(), "" | "/") {
-        spot.fault(
-            "says where the agent is, and that is its host; what follows is the routes' to say: they keep the path, and \
-             prefix_rewrite puts another beginning there",
-        );
-        return None;
+    match Base::of(&url) {
+        Ok(_) => Some(url),
+        Err(message) => {
+            spot.fault(message);
+            None
+        }
     }
-    Some(url)
+}
+
+fn base_of(endpoint: &Endpoint) -> Option<Base> {
+    Base::of(&endpoint.url).ok().flatten()
 }
 
 fn parsed(spot: &Spot<'_>) -> Option<Url> {
@@ -296,20 +319,10 @@ fn health(spot: &Spot<'_>) -> Option<Health> {
     })
 }
 
-/// A WebSocket begins in HTTP/1.1: few agents can begin one in HTTP/2.
-fn http(fields: &Fields<'_>, secure: bool, by_websocket: bool) -> Http {
-    let written = fields.get("http2");
-    match written.as_ref().and_then(Spot::flag) {
-        Some(true) => {
-            if let Some(spot) = written.filter(|_| by_websocket) {
-                spot.fault(
-                    "a route with protocol: websocket leads to this agent, and WebSockets need HTTP/1.1; let that route \
-                     name an agent of its own at the same url",
-                );
-            }
-            Http::Two
-        }
-        None if secure && !by_websocket => Http::Offered,
+fn http(fields: &Fields<'_>, secure: bool) -> Http {
+    match fields.get("http2").and_then(|spot| spot.flag()) {
+        Some(true) => Http::Two,
+        None if secure => Http::Offered,
         _ => Http::One,
     }
 }

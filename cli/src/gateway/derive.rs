@@ -53,6 +53,8 @@ fn agents(written: &Node, gateway: &Gateway) -> Node {
         let agent = gateway.agents.iter().find(|agent| agent.name == *name);
         let cluster = agent.map_or(name, |agent| &agent.cluster);
         let mut derived = vec![("cluster".to_owned(), Node::Text(cluster.clone()))];
+        let of_websockets = agent.and_then(|agent| agent.websocket_cluster.clone());
+        derived.extend(of_websockets.map(|it| ("websocket_cluster".to_owned(), Node::Text(it))));
         derived.extend(fields.iter().filter(|(name, _)| name == "weight").cloned());
         (name.clone(), Node::Map(derived))
     });

@@ -3,14 +3,16 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | `listeners.rs`, `agents.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `listeners.rs`, `agents.rs`, `base.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
-//! | `render.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
+//! | `render.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
 
 mod agents;
+mod base;
 mod derive;
 mod document;
+mod filters;
 mod listeners;
 mod render;
 mod schema;

@@ -16,7 +16,7 @@ use waykeeper::config::policy::Protocol;
 use super::agents::{Balance, Endpoint};
 use super::listeners::{ADMIN, LOCALHOST};
 use super::url::Host;
-use super::{Checked, Gateway, Http, Listener, Upstream, derive, document};
+use super::{Checked, Gateway, Http, Listener, Upstream, derive, document, filters};
 
 /// With what both files begin.
 pub(crate) const MARK: &str = "# Written by `waykeeper envoy` ";
@@ -41,7 +41,7 @@ const PAUSE: Duration = Duration::from_secs(15);
 /// What is held of a body, unless a route collects larger ones.
 const BUFFER: u64 = 1 << 20;
 
-const TEMPLATES: [(&str, &str); 11] = [
+const TEMPLATES: [(&str, &str); 13] = [
     ("envoy.yaml", include_str!("../../templates/envoy.yaml")),
     (
         "waykeeper.yaml",
@@ -71,6 +71,11 @@ const TEMPLATES: [(&str, &str); 11] = [
         include_str!("../../templates/tls_context.yaml"),
     ),
     ("http.yaml", include_str!("../../templates/http.yaml")),
+    (
+        "upstream_filters.yaml",
+        include_str!("../../templates/upstream_filters.yaml"),
+    ),
+    ("agent.lua", include_str!("../../templates/agent.lua")),
 ];
 
 /// What the gateway's file does not say.
@@ -97,7 +102,11 @@ pub(crate) struct Rendered {
 /// Only if a template is broken, which the tests would have told.
 pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, minijinja::Error> {
     let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Json);
+    environment.set_auto_escape_callback(|name| match name.ends_with(".lua") {
+        // What goes into it needs no escapes.
+        true => AutoEscape::None,
+        false => AutoEscape::Json,
+    });
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true);
@@ -105,7 +114,7 @@ pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, 
     for (name, text) in TEMPLATES {
         environment.add_template(name, text)?;
     }
-    let gateway = context(checked, around);
+    let gateway = context(checked, around, &environment)?;
     let gateway = Value::from(Serde(gateway));
     let source = Value::from_safe_string(in_comment(around.source));
     let filter_document = document::block(&checked.document, DOCUMENT_INDENT);
@@ -132,22 +141,27 @@ fn in_comment(name: &str) -> String {
     }
 }
 
-fn context(checked: &Checked, around: Around<'_>) -> Json {
+fn context(
+    checked: &Checked,
+    around: Around<'_>,
+    environment: &Environment<'_>,
+) -> Result<Json, minijinja::Error> {
     let Checked {
         gateway, policy, ..
     } = checked;
-    let made = |agent: &super::Agent| {
-        let upstream = agent.upstream.as_ref()?;
-        Some(cluster(&agent.cluster, upstream))
+    let agents: Vec<Json> = {
+        let agents = gateway.agents.iter();
+        let clusters = agents.map(|agent| clusters(agent, environment));
+        clusters.collect::<Result<Vec<_>, _>>()?.concat()
     };
-    let agents: Vec<Json> = gateway.agents.iter().filter_map(made).collect();
     let validator = gateway
         .validator
         .as_ref()
         .map(|(_, upstream)| cluster(&derive::validators_cluster(), upstream));
+    let based = |agent: &&super::Agent| agent.upstream.as_ref().is_some_and(|it| it.base.is_some());
     let listeners: Vec<Json> = gateway.listeners.iter().enumerate().map(listener).collect();
     let file = Path::new(around.directory).join(FILTER_FILE);
-    json!({
+    Ok(json!({
         "configuration": {"file": file.to_string_lossy(), "directory": around.directory},
         "admin": place(ADMIN),
         "several": listeners.len() > 1,
@@ -158,7 +172,8 @@ fn context(checked: &Checked, around: Around<'_>) -> Json {
         "undecided": {"idle": seconds(idle_of_undecided(policy)), "buffer": buffer_of_undecided(policy)},
         "validator": validator,
         "agents": agents,
-    })
+        "bases": gateway.agents.iter().any(|agent| based(&agent)),
+    }))
 }
 
 /// Whether an agent is to be called by its own name.
@@ -236,6 +251,28 @@ fn place(address: SocketAddr) -> Json {
     json!({"address": address.ip().to_string(), "port": address.port()})
 }
 
+/// Those that are made for an agent.
+fn clusters(
+    agent: &super::Agent,
+    environment: &Environment<'_>,
+) -> Result<Vec<Json>, minijinja::Error> {
+    let Some(upstream) = &agent.upstream else {
+        return Ok(Vec::new());
+    };
+    let filters = filters::filters(upstream, environment)?;
+    let mut of_agent = cluster(&agent.cluster, upstream);
+    of_agent["filters"] = filters.clone();
+    let mut clusters = vec![of_agent];
+    if let Some(name) = &agent.websocket_cluster {
+        let mut twin = cluster(name, upstream);
+        twin["filters"] = filters;
+        twin["http"] = "one".into();
+        twin["for_websockets"] = true.into();
+        clusters.push(twin);
+    }
+    Ok(clusters)
+}
+
 fn cluster(name: &str, upstream: &Upstream) -> Json {
     let endpoints: Vec<Json> = upstream.endpoints.iter().map(endpoint).collect();
     let by_name = |endpoint: &Endpoint| matches!(endpoint.url.host, Host::Name(_));
@@ -249,6 +286,8 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
     });
     json!({
         "name": name,
+        "for_websockets": false,
+        "filters": null,
         "stat_name": name.contains('.').then(|| name.replace('.', "_")),
         "by_name": upstream.endpoints.iter().any(by_name),
         "balance": match upstream.balance {

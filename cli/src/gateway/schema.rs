@@ -109,8 +109,9 @@ fn definitions() -> Map<String, Value> {
             "timeout": described("duration", "How long the answer may take. 2s unless written."),
         })),
         "agent_url": {
-            "description": "http or https, a name or an address, a port if it is not the usual one.",
-            "type": "string", "pattern": "^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+/?$",
+            "description": "http or https, a name or an address, a port if it is not the usual one; and what its paths begin \
+                            with in place of the request's /v1.",
+            "type": "string", "pattern": "^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+(/[^?#]*)?$",
         },
         "address_and_port": {"type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$"},
         "file": {
@@ -133,6 +134,7 @@ fn agent() -> Value {
             "items": {"oneOf": [{"$ref": "#/$defs/agent_url"}, {"$ref": "#/$defs/endpoint"}]},
         },
         "cluster": described("cluster", "A cluster of Envoy's that is written elsewhere."),
+        "websocket_cluster": described("cluster", "The one for WebSockets, beside cluster. The same unless written."),
         "weight": {
             "description": "Its share of the requests that name no agent. 1 unless written; 0 is only reached by name.",
             "type": "integer", "minimum": 0, "maximum": 1_000_000,
@@ -151,8 +153,8 @@ fn agent() -> Value {
     let mut agent = object(&[], properties);
     let own = ["balance", "health", "tls", "http2"].map(|name| json!({"required": [name]}));
     agent["oneOf"] = json!([
-        {"required": ["url"]},
-        {"required": ["endpoints"]},
+        {"required": ["url"], "not": {"required": ["websocket_cluster"]}},
+        {"required": ["endpoints"], "not": {"required": ["websocket_cluster"]}},
         {"required": ["cluster"], "not": {"anyOf": own}},
     ]);
     agent

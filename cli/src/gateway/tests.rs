@@ -33,7 +33,7 @@ fn full() -> Json {
         "clients": {"validator": {"url": "https://auth/validate?x", "tls": tls, "host": "auth", "timeout": "1s"}},
         "plans": {"standard": {"requests": "50/minute"}},
         "agents": {
-            "by-url": {"url": "http://10.0.0.5:8000", "weight": 2, "http2": false},
+            "by-url": {"url": "http://10.0.0.5:8000/openai/v1", "weight": 2, "http2": false},
             "gpt-4.1": {
                 "endpoints": [{"url": "https://a", "weight": 2}, "https://[::1]:8443"],
                 "balance": "random",
@@ -41,12 +41,13 @@ fn full() -> Json {
                 "tls": {"ca": "/ca"},
                 "http2": true,
             },
-            "elsewhere": {"cluster": "a|b"},
+            "elsewhere": {"cluster": "a|b", "websocket_cluster": "c"},
             "socket": {"url": "https://socket"},
+            "grpc": {"url": "http://grpc", "http2": true},
         },
         "routes": [
             {"prefix": "/a", "agents": ["by-url", {"agent": "gpt-4.1", "weight": 9}, "elsewhere"]},
-            {"prefix": "/s", "agents": ["socket"], "protocol": "websocket", "idle_timeout": "2h"},
+            {"prefix": "/s", "agents": ["socket", "grpc"], "protocol": "websocket", "idle_timeout": "2h"},
         ],
         "address": {"from": "x-forwarded-for"},
     })
@@ -120,6 +121,9 @@ fn holds_together(document: &Json) -> Result<(), TestCaseError> {
             "{}",
             agent.cluster
         );
+        if let Some(twin) = &agent.websocket_cluster {
+            prop_assert_eq!(clusters.get(twin).is_some(), agent.upstream.is_some());
+        }
     }
     prop_assert_eq!(crate::routes::doubts(&envoy), vec![]);
     Ok(())
