@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use crate::Outcome;
 use crate::check;
-use crate::gateway::{Around, ENVOY_FILE, FILTER_FILE, MARK, render};
+use crate::gateway::{Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, render};
 
 /// Write Envoy's configuration, envoy.yaml and waykeeper.yaml, out of a gateway.yaml
 #[derive(Debug, Args)]
@@ -69,6 +69,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             .unwrap_or("standard input"),
         module: &arguments.module,
         directory: &directory,
+        admin: Admin::Loopback,
     };
     let rendered = render(&checked, around).map_err(io::Error::other)?;
     // Envoy reads the second one at once: what it names has to stand in the first by then.

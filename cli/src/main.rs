@@ -1,5 +1,6 @@
 //! The operator's tool. It says beforehand what the filter would say of a configuration, describes the configuration
-//! to editors, makes the hashes that stand in it, and tells containers whether a service is up.
+//! to editors, makes the hashes that stand in it, tells containers whether a service is up, and runs Envoy as the gateway
+//! that a file describes.
 
 mod check;
 mod clusters;
@@ -14,6 +15,7 @@ mod probe;
 mod proof;
 mod reach;
 mod routes;
+mod run;
 mod shares;
 mod summary;
 mod target;
@@ -52,6 +54,9 @@ enum Command {
     #[command(verbatim_doc_comment)]
     HashKey,
     Probe(probe::Arguments),
+    Run(run::Arguments),
+    #[command(hide = true)]
+    Become(run::envoy::Become),
 }
 
 /// How a command ended; worse ones are greater.
@@ -61,6 +66,8 @@ enum Outcome {
     Faulty,
     /// The arguments are wrong, or a file that they name cannot be read.
     Unusable,
+    /// What was started has ended by itself.
+    Lost,
 }
 
 fn main() -> ExitCode {
@@ -74,11 +81,14 @@ fn main() -> ExitCode {
         }),
         Command::HashKey => hash_key::run(),
         Command::Probe(arguments) => probe::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Become(it) => Err(run::envoy::become_program(&it)),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Faulty) => ExitCode::from(1),
         Ok(Outcome::Unusable) => ExitCode::from(2),
+        Ok(Outcome::Lost) => ExitCode::from(3),
         // Whoever read our output has closed it; that is theirs to decide.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::from(1),
         Err(error) => {

@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 
 /// Which service to ask, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Url {
+pub(crate) struct Url {
     /// As it stands in the `Host` header.
     authority: String,
     /// Without the brackets of IPv6.
@@ -52,7 +52,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 /// The status that a GET is answered with.
-fn ask(url: &Url, deadline: Instant) -> io::Result<u16> {
+pub(crate) fn ask(url: &Url, deadline: Instant) -> io::Result<u16> {
     let mut stream = connect(url, deadline)?;
     let request = format!(
         "GET {} HTTP/1.1\r\nhost: {}\r\nuser-agent: waykeeper-probe\r\naccept: */*\r\nconnection: close\r\n\r\n",

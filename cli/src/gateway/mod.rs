@@ -7,6 +7,7 @@
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
+//! | `parts.rs` | the same taken apart into what can change while Envoy runs |
 
 mod agents;
 mod base;
@@ -14,6 +15,7 @@ mod derive;
 mod document;
 mod filters;
 mod listeners;
+mod parts;
 mod render;
 mod schema;
 mod tls;
@@ -26,7 +28,10 @@ use waykeeper::config::{self, Fault, Log, Node, Policy, Spot};
 
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use listeners::Listener;
-pub(crate) use render::{Around, ENVOY_FILE, FILTER_FILE, MARK, SYSTEM_CA, render};
+pub(crate) use parts::{Parts, Places, generation, whole};
+pub(crate) use render::{
+    Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, SYSTEM_CA, idle_of_undecided, render,
+};
 pub(crate) use schema::schema;
 pub(crate) use tls::ClientTls;
 pub(crate) use url::{Host, Url};

@@ -87,6 +87,16 @@ pub(crate) struct Around<'a> {
     pub(crate) module: &'a str,
     /// The directory in which both files lie then.
     pub(crate) directory: &'a str,
+    pub(crate) admin: Admin<'a>,
+}
+
+/// Where Envoy's admin interface is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Admin<'a> {
+    /// On an address and port of this machine.
+    Loopback,
+    /// On a Unix socket, for its owner alone.
+    Socket(&'a str),
 }
 
 /// The texts of the two files.
@@ -163,7 +173,10 @@ fn context(
     let file = Path::new(around.directory).join(FILTER_FILE);
     Ok(json!({
         "configuration": {"file": file.to_string_lossy(), "directory": around.directory},
-        "admin": place(ADMIN),
+        "admin": match around.admin {
+            Admin::Loopback => place(ADMIN),
+            Admin::Socket(path) => json!({"socket": path}),
+        },
         "several": listeners.len() > 1,
         "listeners": listeners,
         "operations": gateway.operations.map(place),
@@ -200,7 +213,8 @@ fn idle_of_http(policy: &Policy) -> Duration {
     longest.unwrap_or_default().max(IDLE_OF_HTTP)
 }
 
-fn idle_of_undecided(policy: &Policy) -> Duration {
+/// How long a request may wait for a decision, if nothing moves meanwhile.
+pub(crate) fn idle_of_undecided(policy: &Policy) -> Duration {
     let asked = policy.clients.validator.as_ref();
     let asked = asked.map_or(Duration::ZERO, |validator| {
         validator.timeout + IDLE_BEYOND_VALIDATOR

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use waykeeper::config::{self, Node, Segment};
 
-use super::{Around, render};
+use super::{Admin, Around, render};
 use crate::clusters::Clusters;
 use crate::yaml::{self, Value};
 
@@ -98,6 +98,7 @@ fn holds_together(document: &Json) -> Result<(), TestCaseError> {
         source: "gateway.yaml",
         module: "/m",
         directory: "/d",
+        admin: Admin::Loopback,
     };
     let rendered = render(&checked, around).unwrap();
     let (envoy, filter) = (yaml::parse(&rendered.envoy), yaml::parse(&rendered.filter));

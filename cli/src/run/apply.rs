@@ -1,0 +1,548 @@
+//! Gives Envoy what has changed, part by part, in an order in which every request finds all that it needs; and takes all of it
+//! back if Envoy refuses a part.
+//!
+//! 1. certificates, and clusters that are new or changed; those that are gone stay,
+//! 2. once the clusters are warm: routes, listeners, the filter's configuration,
+//! 3. once no request can be on its way by the former configuration: clusters that are gone go.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use tokio::time::{Instant, sleep};
+
+use super::admin::Admin;
+use super::log::Log;
+use crate::gateway::{Parts, Places};
+
+/// How often a condition that is waited for is looked at.
+const POLL: Duration = Duration::from_millis(10);
+/// How long Envoy may take to say whether it takes a part.
+const ANSWERS: Duration = Duration::from_secs(30);
+/// How long a cluster may take to be ready: its names looked up, its hosts asked once whether they are well.
+pub(super) const WARMS: Duration = Duration::from_secs(15);
+
+/// What Envoy was given, and its answers.
+#[derive(Debug)]
+pub(super) struct Applied {
+    places: Places,
+    admin: Admin,
+    log: Log,
+    /// Of the next file that is written.
+    version: u64,
+    parts: Parts,
+    /// Clusters that no configuration names any more.
+    leaving: BTreeMap<String, Leaving>,
+}
+
+/// A cluster that is gone from the file and may still be asked.
+#[derive(Debug, Clone)]
+struct Leaving {
+    cluster: Json,
+    /// By then nothing waits that was decided on by the former configuration.
+    from: Instant,
+    /// By then no request to it can be tried again.
+    until: Instant,
+    /// Whether nothing was under way to it at the last look.
+    idle: bool,
+}
+
+/// For how long a former configuration is remembered by requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// Those that wait for a decision.
+    pub(super) undecided: Duration,
+    /// Those that may be tried again.
+    pub(super) tried: Duration,
+}
+
+/// Envoy does not take a part.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) part: String,
+    pub(super) said: String,
+}
+
+/// How a change that Envoy takes goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step<T> {
+    /// It is live; these clusters were not ready in time.
+    Live { cold: Vec<String> },
+    /// Something else is to be done first.
+    Superseded(T),
+}
+
+// === impl Applied ===
+
+impl Applied {
+    /// An Envoy that has its bootstrap and nothing else.
+    pub(super) fn new(places: Places, admin: Admin, log: Log, bootstrap: Json) -> Self {
+        Self {
+            places,
+            admin,
+            log,
+            version: 0,
+            parts: Parts {
+                bootstrap,
+                ..Parts::default()
+            },
+            leaving: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Writes what Envoy wants to see when it starts: nothing yet, as what it is given later it may have in any order.
+    pub(super) fn begin(&mut self) -> io::Result<()> {
+        write(&self.places.bootstrap(), &self.parts.bootstrap)?;
+        self.write(&self.places.clusters(), Vec::new())?;
+        self.write(&self.places.listeners(), Vec::new())?;
+        Ok(())
+    }
+
+    /// Makes `new` live. While clusters warm, `meanwhile` may end the waiting with something that is to be done first.
+    ///
+    /// # Errors
+    /// If Envoy refuses a part; what was before is in force again then.
+    pub(super) async fn apply<T>(
+        &mut self,
+        new: &Parts,
+        waits: Waits,
+        meanwhile: impl AsyncFnMut() -> T,
+    ) -> Result<Step<T>, Refused> {
+        let before = self.parts.clone();
+        let leaving = self.leaving.clone();
+        let applied = self.apply_in_order(new, waits, meanwhile).await;
+        if applied.is_err() {
+            self.leaving = leaving;
+            // Whatever it says of that, it had all of it.
+            let _ = self.filter(&before).await;
+            let _ = self.listeners(&before.listeners).await;
+            let _ = self.routes(&before).await;
+            let _ = self.clusters(&before).await;
+            let _ = self.secrets(&before).await;
+        }
+        applied
+    }
+
+    async fn apply_in_order<T>(
+        &mut self,
+        new: &Parts,
+        waits: Waits,
+        mut meanwhile: impl AsyncFnMut() -> T,
+    ) -> Result<Step<T>, Refused> {
+        self.secrets(new).await?;
+        self.keep_leaving(new, waits);
+        self.clusters(new).await?;
+        let cold = tokio::select! {
+            cold = self.cold() => cold,
+            other = meanwhile() => return Ok(Step::Superseded(other)),
+        };
+        self.routes(new).await?;
+        // The first filter has to be there before a listener asks for it; of later ones the listener may lack a part.
+        if self.parts.filter.is_null() {
+            self.filter(new).await?;
+        }
+        // What tells others that we are ready comes last.
+        let mut first = new.listeners.clone();
+        if !self.parts.listeners.contains_key("operations") {
+            first.remove("operations");
+        }
+        self.listeners(&first).await?;
+        self.listeners(&new.listeners).await?;
+        self.filter(new).await?;
+        self.count_from_now(waits);
+        self.forget(new);
+        Ok(Step::Live { cold })
+    }
+
+    /// Clusters of before that are not in the new ones stay for a while.
+    fn keep_leaving(&mut self, new: &Parts, waits: Waits) {
+        let now = Instant::now();
+        self.leaving
+            .retain(|name, _| !new.clusters.contains_key(name));
+        for (name, cluster) in &self.parts.clusters {
+            if !new.clusters.contains_key(name) {
+                let leaving = Leaving {
+                    cluster: cluster.clone(),
+                    from: now + waits.undecided,
+                    until: now + waits.undecided + waits.tried,
+                    idle: false,
+                };
+                self.leaving.entry(name.clone()).or_insert(leaving);
+            }
+        }
+    }
+
+    /// Counts the time of those that leave from now on: the new configuration has just become live.
+    fn count_from_now(&mut self, waits: Waits) {
+        let now = Instant::now();
+        for leaving in self.leaving.values_mut() {
+            leaving.from = leaving.from.max(now + waits.undecided);
+            leaving.until = leaving.from + waits.tried;
+        }
+    }
+
+    /// Lets those clusters go whose time has come.
+    ///
+    /// # Errors
+    /// If Envoy refuses that.
+    pub(super) async fn let_go(&mut self) -> Result<Vec<String>, Refused> {
+        let now = Instant::now();
+        let due: Vec<String> = self
+            .leaving
+            .iter()
+            .filter(|(_, leaving)| leaving.from <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut gone = Vec::new();
+        for name in due {
+            let busy = self.requests_under_way(&name).await.unwrap_or(1) > 0;
+            let Some(leaving) = self.leaving.get_mut(&name) else {
+                continue;
+            };
+            // A request between two tries is under way nowhere; the next look will find it.
+            if leaving.until <= now || !busy && leaving.idle {
+                self.leaving.remove(&name);
+                gone.push(name);
+            } else {
+                leaving.idle = !busy;
+            }
+        }
+        if !gone.is_empty() {
+            let parts = self.parts.clone();
+            self.write_clusters(&parts).await?;
+        }
+        Ok(gone)
+    }
+
+    async fn requests_under_way(&self, cluster: &str) -> Option<u64> {
+        let name = in_pattern(&cluster.replace('.', "_"));
+        let pattern = format!("^cluster\\.{name}\\.upstream_rq_(active|pending_active)$");
+        self.admin.sum(&pattern).await.ok()
+    }
+
+    async fn secrets(&mut self, new: &Parts) -> Result<(), Refused> {
+        for (name, secret) in &new.secrets {
+            let former = self.parts.secrets.get(name);
+            if former == Some(secret) {
+                continue;
+            }
+            let links = self.places.links(name, secret.generation);
+            let linked =
+                link(&links, &secret.files).map_err(|error| Refused::file(&links, &error))?;
+            let resource = typed(
+                "transport_sockets.tls.v3.Secret",
+                &secret.resource(name, &linked),
+            );
+            let file = self.places.secret(name);
+            let earlier = former.map(|former| self.places.links(name, former.generation));
+            match earlier {
+                Some(earlier) => {
+                    let pattern = format!("(.*\\.)?sds\\.{name}");
+                    let what = || shown(&secret.files);
+                    self.put(&file, &pattern, what, vec![resource]).await?;
+                    // What Envoy has read it keeps.
+                    let _ = std::fs::remove_dir_all(earlier);
+                }
+                None => self
+                    .write(&file, vec![resource])
+                    .map(|_| ())
+                    .map_err(|error| Refused::file(&file, &error))?,
+            }
+            self.parts.secrets.insert(name.clone(), secret.clone());
+        }
+        Ok(())
+    }
+
+    async fn clusters(&mut self, new: &Parts) -> Result<(), Refused> {
+        if self.parts.clusters == new.clusters {
+            return Ok(());
+        }
+        self.write_clusters(new).await?;
+        Ok(())
+    }
+
+    /// The new ones, and those that leave.
+    async fn write_clusters(&mut self, new: &Parts) -> Result<(), Refused> {
+        let leaving = self.leaving.values().map(|leaving| &leaving.cluster);
+        let clusters = new.clusters.values().chain(leaving);
+        let clusters = clusters.map(|it| typed_at("envoy.config.cluster.v3.Cluster", it));
+        let clusters = clusters.collect();
+        let file = self.places.clusters();
+        // As far as Envoy has taken any, it has to be told to let them go again.
+        self.parts.clusters.clone_from(&new.clusters);
+        let what = || "the agents".to_owned();
+        self.put(&file, "cluster_manager\\.cds", what, clusters)
+            .await
+    }
+
+    async fn routes(&mut self, new: &Parts) -> Result<(), Refused> {
+        for (name, routes) in &new.routes {
+            if self.parts.routes.get(name) == Some(routes) {
+                continue;
+            }
+            let file = self.places.routes(name);
+            let resources = vec![typed_at("envoy.config.route.v3.RouteConfiguration", routes)];
+            // Who listens already has to take them; a new listener reads them when it comes.
+            let known =
+                self.parts.listeners.contains_key(name) && self.parts.routes.contains_key(name);
+            self.parts.routes.insert(name.clone(), routes.clone());
+            if known {
+                let pattern = format!(
+                    "http\\.[^.]*\\.rds\\.{}",
+                    in_pattern(&name.replace(':', "_"))
+                );
+                let what = || format!("the routes of {name}");
+                self.put(&file, &pattern, what, resources).await?;
+            } else {
+                self.write(&file, resources)
+                    .map_err(|error| Refused::file(&file, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn listeners(&mut self, new: &BTreeMap<String, Json>) -> Result<(), Refused> {
+        if self.parts.listeners == *new {
+            return Ok(());
+        }
+        let resources = new.values();
+        let resources = resources.map(|it| typed_at("envoy.config.listener.v3.Listener", it));
+        let resources = resources.collect();
+        self.parts.listeners.clone_from(new);
+        let file = self.places.listeners();
+        let what = || "the listeners".to_owned();
+        self.put(&file, "listener_manager\\.lds", what, resources)
+            .await?;
+        let warm = async || {
+            let warming = self
+                .admin
+                .sum("^listener_manager\\.total_listeners_warming$");
+            matches!(warming.await, Ok(0))
+        };
+        if !self.within(ANSWERS, warm).await {
+            return Err(Refused {
+                part: "the listeners".to_owned(),
+                said: "Envoy does not open them".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn filter(&mut self, new: &Parts) -> Result<(), Refused> {
+        if self.parts.filter == new.filter || new.filter.is_null() {
+            return Ok(());
+        }
+        let resource = json!({
+            "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+            "name": "waykeeper",
+            "typed_config": new.filter,
+        });
+        let file = self.places.filter();
+        let known = !self.parts.filter.is_null() && !self.parts.listeners.is_empty();
+        self.parts.filter = new.filter.clone();
+        if known {
+            let pattern = "extension_config_discovery\\.http_filter\\.waykeeper";
+            let what = || "the filter's configuration".to_owned();
+            self.put(&file, pattern, what, vec![resource]).await
+        } else {
+            let written = self.write(&file, vec![resource]);
+            written
+                .map(|_| ())
+                .map_err(|error| Refused::file(&file, &error))
+        }
+    }
+
+    /// Removes what no part needs any more.
+    fn forget(&mut self, new: &Parts) {
+        let gone = |name: &String| !new.secrets.contains_key(name);
+        let secrets: Vec<String> = self
+            .parts
+            .secrets
+            .keys()
+            .filter(|it| gone(it))
+            .cloned()
+            .collect();
+        // A cluster that leaves may need it until it has gone.
+        if self.leaving.is_empty() {
+            for name in secrets {
+                if let Some(secret) = self.parts.secrets.remove(&name) {
+                    let _ = std::fs::remove_file(self.places.secret(&name));
+                    let _ = std::fs::remove_dir_all(self.places.links(&name, secret.generation));
+                }
+            }
+        }
+        let routes = self.parts.routes.keys();
+        let routes = routes.filter(|name| !new.routes.contains_key(*name));
+        for name in routes.cloned().collect::<Vec<_>>() {
+            self.parts.routes.remove(&name);
+            let _ = std::fs::remove_file(self.places.routes(&name));
+        }
+    }
+
+    /// Waits until all clusters are ready, and names those that are not in time.
+    async fn cold(&self) -> Vec<String> {
+        let warm = async || {
+            let warming = self.admin.sum("^cluster_manager\\.warming_clusters$").await;
+            matches!(warming, Ok(0))
+        };
+        if self.within(WARMS, warm).await {
+            return Vec::new();
+        }
+        let dump = self
+            .admin
+            .json("/config_dump?resource=dynamic_warming_clusters");
+        let dump = dump.await.unwrap_or_default();
+        let warming = dump.pointer("/configs").and_then(Json::as_array);
+        let names = warming.into_iter().flatten().filter_map(|it| {
+            let name = it.pointer("/cluster/name")?;
+            name.as_str().map(str::to_owned)
+        });
+        names.collect()
+    }
+
+    /// Writes a file and waits for Envoy's answer to it; `pattern` is what the names of its statistics begin with.
+    async fn put(
+        &mut self,
+        file: &Path,
+        pattern: &str,
+        what: impl Fn() -> String,
+        resources: Vec<Json>,
+    ) -> Result<(), Refused> {
+        let refused = |said: String| Refused { part: what(), said };
+        let refusals = format!("^{pattern}\\.update_(rejected|failure)$");
+        let before = self.admin.sum(&refusals).await.unwrap_or_default();
+        let logged = self.log.count();
+        let version = self
+            .write(file, resources)
+            .map_err(|error| Refused::file(file, &error))?;
+        let answers = format!("^{pattern}\\.(update_rejected|update_failure|version_text)$");
+        let deadline = Instant::now() + ANSWERS;
+        while Instant::now() < deadline {
+            let stats = self.admin.stats(&answers).await.unwrap_or_default();
+            let mut versions = stats
+                .iter()
+                .filter(|(name, _)| name.ends_with("version_text"));
+            let mut some = false;
+            let all = versions.all(|(_, text)| {
+                some = true;
+                *text == version
+            });
+            if some && all {
+                return Ok(());
+            }
+            let numbers = stats.values().filter_map(|value| value.parse::<u64>().ok());
+            let now: u64 = numbers.sum();
+            if now > before {
+                // The log comes by another way, a moment later.
+                let mut said = self.log.refusal_since(logged);
+                for _ in 0..50 {
+                    if said.is_some() {
+                        break;
+                    }
+                    sleep(POLL).await;
+                    said = self.log.refusal_since(logged);
+                }
+                return Err(refused(
+                    said.unwrap_or_else(|| "Envoy does not say why".to_owned()),
+                ));
+            }
+            sleep(POLL).await;
+        }
+        Err(refused("Envoy does not look at it".to_owned()))
+    }
+
+    /// Writes an answer of a discovery service, and tells its version.
+    fn write(&mut self, file: &Path, resources: Vec<Json>) -> io::Result<String> {
+        self.version += 1;
+        // No number alone: that would be added up with those of refusals.
+        let version = format!("v{}", self.version);
+        write(
+            file,
+            &json!({"version_info": version, "resources": resources}),
+        )?;
+        Ok(version)
+    }
+
+    async fn within(&self, time: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
+        let deadline = Instant::now() + time;
+        while !condition().await {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(POLL).await;
+        }
+        true
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    fn file(file: &Path, error: &io::Error) -> Self {
+        Self {
+            part: file.display().to_string(),
+            said: error.to_string(),
+        }
+    }
+}
+
+fn typed(kind: &str, resource: &Json) -> Json {
+    typed_at(&format!("envoy.extensions.{kind}"), resource)
+}
+
+fn typed_at(kind: &str, resource: &Json) -> Json {
+    let mut resource = resource.clone();
+    if let Some(fields) = resource.as_object_mut() {
+        let kind = json!(format!("type.googleapis.com/{kind}"));
+        fields.insert("@type".to_owned(), kind);
+    }
+    resource
+}
+
+/// Renames a file into place: Envoy sees nothing else.
+fn write(file: &Path, content: &Json) -> io::Result<()> {
+    let beside = file.with_extension("new");
+    let mut new = std::fs::File::create(&beside)?;
+    serde_json::to_writer(io::BufWriter::new(&mut new), content)?;
+    new.flush()?;
+    std::fs::rename(&beside, file)
+}
+
+/// Links to files, one by one.
+fn link(directory: &Path, files: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(directory)?;
+    let mut links = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        let link = directory.join(index.to_string());
+        match symlink(file, &link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => links.push(link),
+        }
+    }
+    Ok(links)
+}
+
+fn shown(files: &[PathBuf]) -> String {
+    let files = files.iter().map(|file| file.display().to_string());
+    files.collect::<Vec<_>>().join(", ")
+}
+
+/// A name as a regular expression in a query.
+fn in_pattern(name: &str) -> String {
+    let mut pattern = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/') {
+            pattern.push(char::from(byte));
+        } else {
+            pattern.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    pattern
+}

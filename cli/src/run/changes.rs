@@ -1,0 +1,133 @@
+//! What is different between two gateways, in a line.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use waykeeper::config::Node;
+use waykeeper::config::policy::{Policy, Route};
+
+use crate::gateway::{Agent, Checked, Parts};
+
+/// Fields of the document that are told of by their names alone.
+const OTHERS: [&str; 8] = [
+    "clients",
+    "plans",
+    "limits",
+    "tell",
+    "agents_see",
+    "address",
+    "proof",
+    "tables",
+];
+
+/// Says it, such as `agents: added search; routes: 2 changed`; nothing where nothing is.
+pub(super) fn changes(before: (&Checked, &Parts), after: (&Checked, &Parts)) -> String {
+    let mut told = Vec::new();
+    let named = |checked: &Checked| -> BTreeMap<String, Agent> {
+        let agents = checked.gateway.agents.iter();
+        agents
+            .map(|agent| (agent.name.clone(), agent.clone()))
+            .collect()
+    };
+    told.extend(names("agents", &named(before.0), &named(after.0)));
+    told.extend(names("listeners", &before.1.listeners, &after.1.listeners));
+    told.extend(
+        names("certificates", &before.1.secrets, &after.1.secrets)
+            .map(|_| "certificates: changed".to_owned()),
+    );
+    told.extend(routes(&before.0.policy, &after.0.policy));
+    if before.0.gateway.validator != after.0.gateway.validator {
+        told.push("validator: moved".to_owned());
+    }
+    let others = OTHERS.iter();
+    let others = others.filter(|name| field(before.0, name) != field(after.0, name));
+    told.extend(others.map(|name| format!("{name}: changed")));
+    if told.is_empty() && before.1.routes != after.1.routes {
+        told.push("Envoy's routes: changed".to_owned());
+    }
+    told.join("; ")
+}
+
+/// Which names are new, gone, or mean something else.
+fn names<T: PartialEq>(
+    what: &str,
+    before: &BTreeMap<String, T>,
+    after: &BTreeMap<String, T>,
+) -> Option<String> {
+    let added: Vec<_> = after
+        .keys()
+        .filter(|name| !before.contains_key(*name))
+        .collect();
+    let removed: Vec<_> = before
+        .keys()
+        .filter(|name| !after.contains_key(*name))
+        .collect();
+    let other = |name: &&String| {
+        before
+            .get(*name)
+            .is_some_and(|it| after.get(*name) != Some(it))
+    };
+    let changed: Vec<_> = after.keys().filter(other).collect();
+    let told: Vec<String> = [("added", added), ("removed", removed), ("changed", changed)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(how, names)| format!("{how} {}", listed(&names)))
+        .collect();
+    (!told.is_empty()).then(|| format!("{what}: {}", told.join(", ")))
+}
+
+/// Some names, and how many more there are.
+fn listed(names: &[&String]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<&str> = names.iter().take(SHOWN).map(|name| name.as_str()).collect();
+    let shown = shown.join(" ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn routes(before: &Policy, after: &Policy) -> Option<String> {
+    let keyed = |policy: &Policy| -> BTreeMap<(String, Option<Vec<String>>), String> {
+        let routes = policy.routes.iter();
+        routes
+            .map(|route| {
+                let key = (route.prefix.clone(), route.methods.clone());
+                (key, described(route, policy))
+            })
+            .collect()
+    };
+    let (before, after) = (keyed(before), keyed(after));
+    let (old, new): (BTreeSet<_>, BTreeSet<_>) = (before.keys().collect(), after.keys().collect());
+    let changed = old.intersection(&new);
+    let changed = changed
+        .filter(|key| before.get(**key) != after.get(**key))
+        .count();
+    let counts = [
+        (new.difference(&old).count(), "added"),
+        (old.difference(&new).count(), "removed"),
+        (changed, "changed"),
+    ];
+    let told = counts.iter().filter(|(count, _)| *count > 0);
+    let told: Vec<String> = told.map(|(count, how)| format!("{count} {how}")).collect();
+    (!told.is_empty()).then(|| format!("routes: {}", told.join(", ")))
+}
+
+/// All that a route says, with agents by their names: their places change with other agents.
+fn described(route: &Route, policy: &Policy) -> String {
+    let agents = route.agents.iter().map(|choice| {
+        let agent = policy.agents.get(choice.agent.0);
+        (agent.map(|agent| agent.name.as_str()), choice.weight)
+    });
+    let agents: Vec<_> = agents.collect();
+    let mut rest = route.clone();
+    rest.agents.clear();
+    format!("{agents:?} {rest:?}")
+}
+
+fn field<'c>(checked: &'c Checked, name: &str) -> Option<&'c Node> {
+    let Node::Map(fields) = &checked.document else {
+        return None;
+    };
+    let found = fields.iter().find(|(field, _)| field == name);
+    found.map(|(_, value)| value)
+}

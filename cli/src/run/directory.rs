@@ -1,0 +1,167 @@
+//! The directory in which `run` keeps what Envoy reads, and the socket of its admin interface: for this user alone, and gone
+//! afterwards.
+
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// With what the names of those begin that were chosen here.
+const PREFIX: &str = "waykeeper-run-";
+/// Held while the directory is in use; where it is free, whoever made the directory was killed.
+const LOCK: &str = "lock";
+/// One that is not older than this may not be locked yet.
+const JUST_MADE: Duration = Duration::from_secs(10);
+/// Longer ones are no address of a socket.
+const LONGEST_SOCKET: usize = 107;
+
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    /// Whether it was made here.
+    made: bool,
+    _lock: File,
+}
+
+impl Directory {
+    /// The one that was written, or a new one.
+    pub(super) fn make(written: Option<&Path>) -> Result<Self, String> {
+        let directory = match written {
+            Some(path) => Self::at(path),
+            None => Self::somewhere(),
+        }?;
+        let socket = directory.socket();
+        if socket.as_os_str().len() > LONGEST_SOCKET {
+            return Err(format!(
+                "{}: the path is too long for a socket; choose a shorter directory with --directory",
+                socket.display()
+            ));
+        }
+        Ok(directory)
+    }
+
+    fn at(path: &Path) -> Result<Self, String> {
+        let told =
+            |error: &dyn std::fmt::Display| format!("--directory {}: {error}", path.display());
+        let path = std::path::absolute(path).map_err(|error| told(&error))?;
+        let there = path.exists();
+        let locked = path.join(LOCK);
+        if !there {
+            make_private(&path).map_err(|error| told(&error))?;
+        } else if !locked.exists() {
+            let mut entries = fs::read_dir(&path).map_err(|error| told(&error))?;
+            if entries.next().is_some() {
+                return Err(told(&"is not empty; take one of its own"));
+            }
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(|error| told(&error))?;
+        match lock(&locked) {
+            Ok(Some(lock)) => {
+                empty(&path).map_err(|error| told(&error))?;
+                Ok(Self {
+                    path,
+                    made: !there,
+                    _lock: lock,
+                })
+            }
+            Ok(None) => Err(told(&"is in use by another `waykeeper run`")),
+            Err(error) => Err(told(&error)),
+        }
+    }
+
+    fn somewhere() -> Result<Self, String> {
+        let base = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let base = base.filter(|base| base.is_dir());
+        let base = base.unwrap_or_else(std::env::temp_dir);
+        remove_leftovers(&base);
+        let told = |error: io::Error| {
+            format!(
+                "{}: {error}; say with --directory where Envoy's files may be",
+                base.display()
+            )
+        };
+        let made = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(&base)
+            .map_err(told)?;
+        let lock = lock(&made.path().join(LOCK)).map_err(told)?;
+        let lock = lock.ok_or_else(|| told(io::Error::other("somebody else has taken it")))?;
+        Ok(Self {
+            path: made.keep(),
+            made: true,
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// That of the admin interface.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.path.join("admin.sock")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // There is nobody to tell, and the next start tries again.
+        let _ = if self.made {
+            fs::remove_dir_all(&self.path)
+        } else {
+            empty(&self.path)
+        };
+    }
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// None if another holds it.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    let file = File::options().create(true).append(true).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Leaves the lock.
+fn empty(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the directories of those that were killed.
+fn remove_leftovers(base: &Path) {
+    let entries = fs::read_dir(base).into_iter().flatten().flatten();
+    let user = rustix::process::geteuid().as_raw();
+    let is_old = |it: &fs::Metadata| {
+        let age = it.modified().ok().and_then(|time| time.elapsed().ok());
+        age.is_some_and(|age| age > JUST_MADE)
+    };
+    for entry in entries {
+        let path = entry.path();
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
+            && fs::symlink_metadata(&path)
+                .is_ok_and(|it| it.is_dir() && it.uid() == user && is_old(&it));
+        let locked = path.join(LOCK);
+        if ours && locked.exists() && matches!(lock(&locked), Ok(Some(_))) {
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+}

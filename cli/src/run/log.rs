@@ -1,0 +1,85 @@
+//! What Envoy says while it runs: handed on in a form that people read, and kept for a moment, since it says why a part was
+//! refused.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::tell;
+
+/// So many lines are looked at for what was said last.
+const KEPT: usize = 200;
+/// How Envoy begins what it says of a file that it does not take.
+const REFUSALS: [&str; 2] = [
+    "Filesystem config update rejected: ",
+    "Filesystem config update failure: ",
+];
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Log {
+    lines: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// How many came in all.
+    count: usize,
+    /// The last ones: level and text.
+    last: VecDeque<(String, String)>,
+}
+
+impl Log {
+    /// Takes a line, and hands it on unless this tool says the same in its own words.
+    pub(super) fn take(&self, line: &str) {
+        let mut fields = line.splitn(3, '\t');
+        let (level, logger, text) = match (fields.next(), fields.next(), fields.next()) {
+            (Some(level), Some(logger), Some(text)) => (level, logger, text),
+            // What comes before the log is set up.
+            _ => ("error", "", line),
+        };
+        if text.trim().is_empty() {
+            return;
+        }
+        if !REFUSALS.iter().any(|refusal| text.starts_with(refusal)) {
+            let logger = if logger.is_empty() {
+                String::new()
+            } else {
+                format!(" {logger}:")
+            };
+            tell(&format!("envoy: {level}:{logger} {text}"));
+        }
+        let mut kept = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.count += 1;
+        kept.last.push_back((level.to_owned(), text.to_owned()));
+        if kept.last.len() > KEPT {
+            kept.last.pop_front();
+        }
+    }
+
+    /// How many lines came so far.
+    pub(super) fn count(&self) -> usize {
+        let kept = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.count
+    }
+
+    /// Why a part was refused, as far as that was said since so many lines had come.
+    pub(super) fn refusal_since(&self, count: usize) -> Option<String> {
+        let kept = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = kept.count.saturating_sub(count);
+        let said = kept.last.iter().rev().take(new).rev();
+        let refusals = said.filter_map(|(_, text)| {
+            let mut refusals = REFUSALS.iter();
+            refusals.find_map(|refusal| text.strip_prefix(refusal))
+        });
+        let refusals: Vec<&str> = refusals.map(|text| text.trim()).collect();
+        let last = refusals.last()?;
+        Some(last.replace("\\n", " "))
+    }
+
+    /// The last that it complained of.
+    pub(super) fn last_complaint(&self) -> Option<String> {
+        let kept = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut complaints = kept.last.iter().rev();
+        let serious = |(level, _): &&(String, String)| matches!(&**level, "critical" | "error");
+        complaints.find(serious).map(|(_, text)| text.clone())
+    }
+}

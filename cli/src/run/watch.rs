@@ -1,0 +1,176 @@
+//! Whether a file says something else than before, however that came about: written in place, renamed over, or a symbolic link
+//! turned elsewhere, as a ConfigMap's are. The kernel tells of most changes at once; on a mount that tells of none a look now
+//! and then finds them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::event::AccessKind;
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::say;
+use crate::gateway::generation;
+
+/// How often files are looked at, even if nobody tells of a change.
+const LOOKS: Duration = Duration::from_secs(2);
+/// A file that was not written for so long is finished.
+const QUIET: Duration = Duration::from_millis(50);
+/// A file that is being replaced may be away for so long.
+const AWAY: Duration = Duration::from_secs(1);
+/// So many symbolic links lead to no file.
+const MOST_LINKS: usize = 40;
+
+pub(super) struct Watch {
+    /// The gateway's file, and behind it those that it names; with what they were when they were read.
+    files: Vec<(Vec<PathBuf>, u64)>,
+    told: mpsc::Receiver<()>,
+    /// None where the kernel has no more of them.
+    watcher: Option<RecommendedWatcher>,
+    directories: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    /// Looks at the file from now on.
+    pub(super) fn of(file: &Path) -> Self {
+        let (tell, told) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            // That somebody reads changes nothing.
+            let read = |kind| {
+                let opened = EventKind::Access(AccessKind::Open(notify::event::AccessMode::Any));
+                kind == opened || kind == EventKind::Access(AccessKind::Read)
+            };
+            if !event.is_ok_and(|event| read(event.kind)) {
+                // One that was not taken yet says the same.
+                let _ = tell.try_send(());
+            }
+        });
+        let mut watch = Self {
+            files: vec![of_now(vec![file.to_owned()])],
+            told,
+            watcher: watcher.ok(),
+            directories: BTreeSet::new(),
+        };
+        if watch.watcher.is_none() {
+            say(
+                "the kernel watches no more files for this user; looking at them every 2 s instead",
+            );
+        }
+        watch.look_at_directories();
+        watch
+    }
+
+    /// Looks at these too, in place of those before; with the [`generation`] of each group when it was read.
+    pub(super) fn also(&mut self, files: impl IntoIterator<Item = (Vec<PathBuf>, u64)>) {
+        self.files.truncate(1);
+        self.files.extend(files);
+        self.look_at_directories();
+    }
+
+    /// Ends once something is different from what it was, and finished. Nothing is lost if this is dropped.
+    pub(super) async fn changed(&mut self) {
+        while self
+            .files
+            .iter()
+            .all(|(files, seen)| generation(files) == *seen)
+        {
+            // Told of or not, a look tells.
+            let _ = timeout(LOOKS, self.told.recv()).await;
+            self.look_at_directories();
+        }
+        self.files = self.settled().await;
+        // A link that was turned may lead to directories that nobody watches yet.
+        self.look_at_directories();
+    }
+
+    /// Waits until nobody writes any more.
+    async fn settled(&self) -> Vec<(Vec<PathBuf>, u64)> {
+        let since = Instant::now();
+        let now = || {
+            let groups = self.files.iter().map(|(files, _)| of_now(files.clone()));
+            groups.collect::<Vec<_>>()
+        };
+        let is_away = || {
+            let mut files = self.files.iter().flat_map(|(files, _)| files);
+            files.any(|file| !file.exists())
+        };
+        let mut state = now();
+        loop {
+            sleep(QUIET).await;
+            let later = now();
+            if later == state && !(is_away() && since.elapsed() < AWAY) {
+                return state;
+            }
+            state = later;
+        }
+    }
+
+    fn look_at_directories(&mut self) {
+        let Some(watcher) = &mut self.watcher else {
+            return;
+        };
+        let files = self.files.iter().flat_map(|(files, _)| files);
+        let directories: BTreeSet<PathBuf> = files.flat_map(|file| directories(file)).collect();
+        for gone in self.directories.difference(&directories) {
+            // It may be away altogether.
+            let _ = watcher.unwatch(gone);
+        }
+        let mut watched = BTreeSet::new();
+        for directory in directories {
+            if self.directories.contains(&directory)
+                || watcher
+                    .watch(&directory, RecursiveMode::NonRecursive)
+                    .is_ok()
+            {
+                watched.insert(directory);
+            }
+        }
+        self.directories = watched;
+    }
+}
+
+fn of_now(files: Vec<PathBuf>) -> (Vec<PathBuf>, u64) {
+    let generation = generation(&files);
+    (files, generation)
+}
+
+/// Whether the file itself is a mount: then it goes on showing the old one when another is renamed into its place outside.
+pub(super) fn is_mount(file: &Path) -> bool {
+    let (Ok(file), Ok(mounts)) = (
+        file.canonicalize(),
+        std::fs::read_to_string("/proc/self/mountinfo"),
+    ) else {
+        return false;
+    };
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    { places }.any(|place| Path::new(&place.replace("\\040", " ")) == file)
+}
+
+/// Where something has to happen for a path to lead to another file.
+fn directories(file: &Path) -> BTreeSet<PathBuf> {
+    let mut directories = BTreeSet::new();
+    let mut path = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    for _ in 0..MOST_LINKS {
+        directories.extend(path.parent().map(Path::to_owned));
+        let mut links = path.ancestors();
+        let link = links.find_map(|place| Some((place.to_owned(), place.read_link().ok()?)));
+        let Some((link, target)) = link else {
+            break;
+        };
+        let Some(directory) = link.parent() else {
+            break;
+        };
+        directories.insert(directory.to_owned());
+        let rest = path.strip_prefix(&link).unwrap_or(Path::new("")).to_owned();
+        let target = directory.join(target);
+        // Joined with nothing it would end in a slash.
+        path = if rest.as_os_str().is_empty() {
+            target
+        } else {
+            target.join(rest)
+        };
+    }
+    directories
+}
