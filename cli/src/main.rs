@@ -10,6 +10,7 @@ mod envoy;
 mod find;
 mod gateway;
 mod hash_key;
+mod istio;
 mod managers;
 mod probe;
 mod proof;
@@ -20,6 +21,7 @@ mod shares;
 mod summary;
 mod target;
 mod unserved;
+mod writing;
 mod yaml;
 
 use std::io::{self, Write};
@@ -39,6 +41,7 @@ struct Arguments {
 enum Command {
     Check(check::Arguments),
     Envoy(envoy::Arguments),
+    Istio(istio::Arguments),
     /// Print the configuration's JSON Schema, for editors
     Schema {
         /// That of a gateway.yaml, in place of that of the filter's document
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Envoy(arguments) => envoy::run(&arguments),
+        Command::Istio(arguments) => istio::run(&arguments),
         Command::Schema { gateway } => print_schema(&if gateway {
             gateway::schema()
         } else {

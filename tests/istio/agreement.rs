@@ -212,7 +212,7 @@ fn the_listener_s_filters_and_limits_are_the_same() {
 }
 
 #[test]
-fn the_validator_s_cluster_is_the_same() {
+fn the_validator_s_cluster_of_a_sidecar_is_the_same() {
     let envoy = reference("envoy.yaml");
     let clusters = at(&envoy, "/static_resources/clusters")
         .as_array()
@@ -221,12 +221,10 @@ fn the_validator_s_cluster_is_the_same() {
         .iter()
         .find(|it| it["name"] == "waykeeper/validator")
         .expect("its cluster");
-    for filter in [envoy_filter(), sidecar_filter()] {
-        let ours = added_cluster(&filter, "waykeeper-validator");
-        for (name, value) in expected.as_object().expect("a message") {
-            if !["name", "load_assignment"].contains(&name.as_str()) {
-                assert_same(&ours[name], value, name);
-            }
+    let ours = added_cluster(&sidecar_filter(), "waykeeper-validator");
+    for (name, value) in expected.as_object().expect("a message") {
+        if !["name", "load_assignment"].contains(&name.as_str()) {
+            assert_same(&ours[name], value, name);
         }
     }
 }
@@ -313,7 +311,8 @@ fn every_agent_has_its_service_its_balancing_and_its_route() {
     let document = at(&full, "/typed_config/config/configuration/value");
     let filter = envoy_filter();
     let validator = document["clients"]["validator"]["cluster"].as_str();
-    added_cluster(&filter, validator.expect("a name"));
+    let asked = "outbound|8000||auth-service.agents.svc.cluster.local";
+    assert_eq!(validator, Some(asked));
 
     let referenced = &filter["metadata"]["annotations"]["envoyfilter.istio.io/referenced-services"];
     let referenced: Vec<_> = referenced.as_str().expect("text").split(',').collect();
@@ -330,11 +329,12 @@ fn every_agent_has_its_service_its_balancing_and_its_route() {
         (agents.len(), routes.len()),
         (balanced.len(), balanced.len() + 1)
     );
-    assert_eq!(agents.len(), referenced.len());
+    assert_eq!(agents.len() + 1, referenced.len());
+    assert!(referenced.contains(&"agents/auth-service.agents.svc.cluster.local"));
     for agent in agents.values() {
         let cluster = agent["cluster"].as_str().expect("a name");
         let host = cluster
-            .strip_prefix("outbound|8080||")
+            .strip_prefix("outbound|8000||")
             .expect("Istio's name for a Service");
         assert!(
             referenced.contains(&format!("agents/{host}").as_str()),
@@ -349,7 +349,7 @@ fn every_agent_has_its_service_its_balancing_and_its_route() {
             route["match"][0]["headers"]["x-waykeeper-cluster"]["exact"],
             cluster
         );
-        assert_eq!(route["route"][0]["destination"]["port"]["number"], 8080);
+        assert_eq!(route["route"][0]["destination"]["port"]["number"], 8000);
     }
 }
 
@@ -360,10 +360,10 @@ fn balancing(manifests: &Manifests) -> Vec<&Value> {
     rules
 }
 
-/// Where the validator's cluster is Istio's own, its bounds are the same as those of ours.
+/// At a gateway the validator's cluster is Istio's own: its bounds are the same as those of the sidecar's.
 #[test]
 fn the_validator_s_rule_says_what_its_cluster_says() {
-    let added = added_cluster(&envoy_filter(), "waykeeper-validator");
+    let added = added_cluster(&sidecar_filter(), "waykeeper-validator");
     let address = at(
         &added,
         "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address",
@@ -460,6 +460,28 @@ fn agents_are_balanced_alike() {
         assert_eq!(ours[field], theirs[name], "{field}");
     }
     assert_eq!(policy["loadBalancer"]["simple"], cluster["lb_policy"]);
+    let budget = &cluster["circuit_breakers"]["thresholds"][0]["retry_budget"];
+    assert_eq!(
+        policy["retryBudget"]["percent"],
+        budget["budget_percent"]["value"]
+    );
+    assert_eq!(
+        policy["retryBudget"]["minRetryConcurrency"],
+        budget["min_retry_concurrency"]
+    );
+    // What a rule cannot say, a patch does.
+    let patches = patches(&envoy_filter(), "CLUSTER");
+    let asked = patches
+        .iter()
+        .filter(|patch| patch["health_checks"].is_array());
+    assert_eq!(asked.clone().count(), rules.len());
+    for patch in asked {
+        let mut ours = patch["health_checks"].clone();
+        let check = &mut ours[0]["http_health_check"];
+        assert!(check["host"].take().is_string());
+        check.as_object_mut().expect("a message").remove("host");
+        assert_same(&ours, &cluster["health_checks"], "health_checks");
+    }
 }
 
 /// The autoscaler asks for metrics by the names that the adapter's rules give them.

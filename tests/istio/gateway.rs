@@ -160,7 +160,7 @@ async fn headers_of_the_gateway_s_own_cannot_be_sent() {
         .header("x-waykeeper-client", "somebody")
         .header(
             "x-waykeeper-cluster",
-            "outbound|8080||tool-execution.agents.svc.cluster.local",
+            "outbound|8000||tool-execution.agents.svc.cluster.local",
         )
         .header("x-waykeeper-kind", "websocket")
         .header("x-envoy-upstream-rq-timeout-ms", "1")
@@ -203,8 +203,8 @@ async fn what_envoy_says_by_itself_has_the_shape_of_a_refusal() {
     let (mut generated, _) = patched();
     for cluster in &mut generated.clusters {
         // A Service without pods.
-        if cluster["name"] == "outbound|8080||memory-store.agents.svc.cluster.local" {
-            cluster["name"] = json!("outbound|8080||renamed");
+        if cluster["name"] == "outbound|8000||memory-store.agents.svc.cluster.local" {
+            cluster["name"] = json!("outbound|8000||renamed");
         }
     }
     for extension in &mut generated.extensions {
@@ -369,7 +369,7 @@ async fn without_the_filter_nobody_gets_in() {
     refused(world.get(NOTES).key("demo-standard").send().await);
     let spoofed = world.get(NOTES).header("x-waykeeper-kind", "sse").header(
         "x-waykeeper-cluster",
-        "outbound|8080||memory-store.agents.svc.cluster.local",
+        "outbound|8000||memory-store.agents.svc.cluster.local",
     );
     refused(spoofed.send().await);
 }
@@ -408,7 +408,7 @@ async fn routes_that_demand_a_proof_believe_no_caller_when_they_stand_alone() {
     alone.extensions.clear();
     let world = render::start(&alone, None).await;
     let forged = || {
-        let cluster = "outbound|8080||memory-store.agents.svc.cluster.local";
+        let cluster = "outbound|8000||memory-store.agents.svc.cluster.local";
         world.get(NOTES).header("x-waykeeper-cluster", cluster)
     };
     for request in [
@@ -460,7 +460,7 @@ async fn the_counters_for_the_autoscaler_and_the_filter_s_labels_are_there() {
     }
     let validator = line(
         "envoy_cluster_upstream_rq_completed",
-        "cluster_name=\"waykeeper-validator\"",
+        "cluster_name=\"outbound|8000||auth-service.agents.svc.cluster.local\"",
     );
     assert!(
         validator.is_some(),

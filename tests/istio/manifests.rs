@@ -296,4 +296,15 @@ fn the_component_for_tls_can_be_added() {
     assert_eq!(servers[0]["tls"], json!({"httpsRedirect": true}));
     assert_eq!(servers[1]["port"]["number"], 443);
     crate::schema::check(gateway).expect("the patched Gateway is valid");
+    let service = built.get("Service", "waykeeper-gateway");
+    let ports = list(&service["spec"]["ports"]).iter();
+    let ports: Vec<_> = ports
+        .map(|it| (text(&it["name"]), &it["port"], &it["targetPort"]))
+        .collect();
+    for (name, port, target) in [("http", 80, 8080), ("https", 443, 8443)] {
+        assert!(
+            ports.contains(&(name, &json!(port), &json!(target))),
+            "{ports:?}"
+        );
+    }
 }

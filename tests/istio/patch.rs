@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use crate::manifests::list;
 use crate::merge::{merge, merge_any};
 
+/// The label of the pods that Istio makes for a Gateway of Kubernetes'.
+pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
 /// What istiod would send to one proxy, as JSON with protobuf's field names.
@@ -46,11 +49,23 @@ pub(crate) struct EnvoyFilter {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Spec {
+    /// One of the two says for whom it is.
+    #[serde(default)]
     workload_selector: WorkloadSelector,
+    #[serde(default)]
+    target_refs: Vec<TargetRef>,
     config_patches: Vec<ConfigPatch>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetRef {
+    group: String,
+    kind: String,
+    name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WorkloadSelector {
     labels: BTreeMap<String, String>,
@@ -85,6 +100,8 @@ struct Match {
     listener: ListenerMatch,
     #[serde(default)]
     route_configuration: RouteMatch,
+    #[serde(default)]
+    cluster: ClusterMatch,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +135,12 @@ struct SubFilterMatch {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RouteMatch {
     port_number: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClusterMatch {
+    name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -203,9 +226,17 @@ impl EnvoyFilter {
     }
 
     fn must_select(&self, proxy: &Generated) -> Result<(), String> {
-        let wanted = &self.spec.workload_selector.labels;
+        let mut wanted = self.spec.workload_selector.labels.clone();
+        for target in &self.spec.target_refs {
+            if (target.group.as_str(), target.kind.as_str())
+                != ("gateway.networking.k8s.io", "Gateway")
+            {
+                return Err(format!("{target:?} is not modelled"));
+            }
+            wanted.insert(GATEWAY_NAME.to_owned(), target.name.clone());
+        }
         let has = |(name, value): (&String, &String)| proxy.labels.get(name) == Some(value);
-        if self.namespace == proxy.namespace && wanted.iter().all(has) {
+        if self.namespace == proxy.namespace && !wanted.is_empty() && wanted.iter().all(has) {
             return Ok(());
         }
         let Generated {
@@ -228,6 +259,16 @@ impl ConfigPatch {
         }
         let value = &self.patch.value;
         match (self.apply_to, self.patch.operation) {
+            (ApplyTo::Cluster, Operation::Merge) => {
+                let wanted = self.matching.cluster.name.as_ref();
+                Ok(change_each(&mut generated.clusters, |cluster| {
+                    let matches = wanted.is_none_or(|wanted| cluster["name"] == **wanted);
+                    if matches {
+                        merge(cluster, value);
+                    }
+                    matches
+                }))
+            }
             (ApplyTo::Cluster, Operation::Add) => {
                 generated.clusters.push(value.clone());
                 Ok(true)
@@ -559,8 +600,9 @@ mod tests {
 
     #[test]
     fn what_is_not_modelled_is_an_error() {
-        let patch = json!({"applyTo": "CLUSTER", "match": {"context": "GATEWAY"}, "patch": {"operation": "MERGE", "value": {}}});
-        let spec = json!({"workloadSelector": {"labels": {}}, "configPatches": [patch]});
+        let patch = json!({"applyTo": "LISTENER", "match": {"context": "GATEWAY"}, "patch": {"operation": "ADD", "value": {}}});
+        let spec =
+            json!({"workloadSelector": {"labels": {"istio": "gateway"}}, "configPatches": [patch]});
         assert!(apply(&[envoy_filter(spec).unwrap()], &mut generated()).is_err());
 
         let spec = json!({"workloadSelector": {"labels": {}}, "configPatches": [{"applyTo": "FILTER_CHAIN"}]});

@@ -70,13 +70,13 @@ fn connect(draft: &mut Draft, generated: &Generated) {
     let mut hosts = vec![
         ("waykeeper-validator".to_owned(), auth),
         (
-            "outbound|8080||auth-service.agents.svc.cluster.local".to_owned(),
+            "outbound|8000||auth-service.agents.svc.cluster.local".to_owned(),
             auth,
         ),
     ];
     for (agent, (_, service)) in draft.services.agents().iter().zip(AGENTS) {
         hosts.push((
-            format!("outbound|8080||{service}.agents.svc.cluster.local"),
+            format!("outbound|8000||{service}.agents.svc.cluster.local"),
             agent.address(),
         ));
     }

@@ -10,7 +10,7 @@ use crate::manifests::{Manifests, text};
 use crate::render;
 
 const NOTES: &str = "/api/v1/memory/notes";
-const NOTES_CLUSTER: &str = "outbound|8080||memory-store.agents.svc.cluster.local";
+const NOTES_CLUSTER: &str = "outbound|8000||memory-store.agents.svc.cluster.local";
 
 const PROOF: &str = "3f0c-a-proof-that-no-caller-knows";
 
@@ -211,7 +211,7 @@ async fn an_agent_never_sees_the_proof() {
     let generated = generated::gateway(&Manifests::of_plugin(PROOF));
     let world = World::with(|draft| {
         render::install(draft, &generated, None);
-        let chat = "outbound|8080||chat-gpu.agents.svc.cluster.local";
+        let chat = "outbound|8000||chat-gpu.agents.svc.cluster.local";
         let bootstrap = &mut draft.setup.bootstrap;
         bootstrap
             .set_endpoints(chat, &[agent.address()])

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::Path;
 
+use waykeeper::config::Fault;
+
 use super::{Against, Line, Report, name_of};
 use crate::Outcome;
 use crate::doubts;
@@ -15,6 +17,14 @@ use crate::yaml::Value;
 
 /// Reads a gateway's file, and tells what is wrong with it; then there is only an outcome.
 pub(crate) fn gateway(file: &Path) -> io::Result<Result<Checked, Outcome>> {
+    gateway_for(file, |_, checked| Ok(checked.clone()))
+}
+
+/// The same for what is made of it, and may be wrong with more.
+pub(crate) fn gateway_for<T>(
+    file: &Path,
+    make: impl FnOnce(&Value, &Checked) -> Result<T, Vec<Fault>>,
+) -> io::Result<Result<T, Outcome>> {
     let name = name_of(file);
     let (mut output, mut errors) = (io::stdout().lock(), io::stderr().lock());
     let mut report = Report::of(&name, &mut output, &mut errors);
@@ -26,8 +36,18 @@ pub(crate) fn gateway(file: &Path) -> io::Result<Result<Checked, Outcome>> {
         report.fault(1, "holds several documents; a gateway is one")?;
         return Ok(Err(Outcome::Faulty));
     };
-    let checked = report.read_gateway(document)?;
-    Ok(checked.ok_or(Outcome::Faulty))
+    let Some(checked) = report.read_gateway(document)? else {
+        return Ok(Err(Outcome::Faulty));
+    };
+    match make(document, &checked) {
+        Ok(made) => Ok(Ok(made)),
+        Err(faults) => {
+            for fault in &faults {
+                report.fault(document.line_at(&fault.positions), fault)?;
+            }
+            Ok(Err(Outcome::Faulty))
+        }
+    }
 }
 
 impl Report<'_> {

@@ -8,16 +8,20 @@
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
 //! | `parts.rs` | the same taken apart into what can change while Envoy runs |
+//! | `templates.rs` | the templates, and how they are filled in |
+//! | `istio/` | the manifests for a gateway of Istio's |
 
 mod agents;
 mod base;
 mod derive;
 mod document;
 mod filters;
+pub(crate) mod istio;
 mod listeners;
 mod parts;
 mod render;
 mod schema;
+mod templates;
 mod tls;
 mod url;
 

@@ -6,17 +6,16 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::Policy;
 use waykeeper::config::policy::Protocol;
 
-use super::agents::{Balance, Endpoint};
+use super::agents::{Balance, Endpoint, Health};
 use super::listeners::{ADMIN, LOCALHOST};
 use super::url::Host;
-use super::{Checked, Gateway, Http, Listener, Upstream, derive, document, filters};
+use super::{Checked, Gateway, Http, Listener, Upstream, derive, document, filters, templates};
 
 /// With what both files begin.
 pub(crate) const MARK: &str = "# Written by `waykeeper envoy` ";
@@ -40,43 +39,6 @@ const IDLE_OF_UNDECIDED: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_secs(15);
 /// What is held of a body, unless a route collects larger ones.
 const BUFFER: u64 = 1 << 20;
-
-const TEMPLATES: [(&str, &str); 13] = [
-    ("envoy.yaml", include_str!("../../templates/envoy.yaml")),
-    (
-        "waykeeper.yaml",
-        include_str!("../../templates/waykeeper.yaml"),
-    ),
-    (
-        "listener.yaml",
-        include_str!("../../templates/listener.yaml"),
-    ),
-    (
-        "operations.yaml",
-        include_str!("../../templates/operations.yaml"),
-    ),
-    (
-        "validator.yaml",
-        include_str!("../../templates/validator.yaml"),
-    ),
-    ("agent.yaml", include_str!("../../templates/agent.yaml")),
-    ("place.yaml", include_str!("../../templates/place.yaml")),
-    (
-        "endpoints.yaml",
-        include_str!("../../templates/endpoints.yaml"),
-    ),
-    ("tls.yaml", include_str!("../../templates/tls.yaml")),
-    (
-        "tls_context.yaml",
-        include_str!("../../templates/tls_context.yaml"),
-    ),
-    ("http.yaml", include_str!("../../templates/http.yaml")),
-    (
-        "upstream_filters.yaml",
-        include_str!("../../templates/upstream_filters.yaml"),
-    ),
-    ("agent.lua", include_str!("../../templates/agent.lua")),
-];
 
 /// What the gateway's file does not say.
 #[derive(Debug, Clone, Copy)]
@@ -111,19 +73,7 @@ pub(crate) struct Rendered {
 /// # Errors
 /// Only if a template is broken, which the tests would have told.
 pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|name| match name.ends_with(".lua") {
-        // What goes into it needs no escapes.
-        true => AutoEscape::None,
-        false => AutoEscape::Json,
-    });
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let mut syntax = SyntaxConfig::builder();
-    syntax.trim_blocks(true).lstrip_blocks(true);
-    environment.set_syntax(syntax.keep_trailing_newline(true).build()?);
-    for (name, text) in TEMPLATES {
-        environment.add_template(name, text)?;
-    }
+    let environment = templates::environment()?;
     let gateway = context(checked, around, &environment)?;
     let gateway = Value::from(Serde(gateway));
     let source = Value::from_safe_string(in_comment(around.source));
@@ -142,7 +92,7 @@ pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, 
 }
 
 /// A file's name as a comment may hold it, whatever stands in it.
-fn in_comment(name: &str) -> String {
+pub(super) fn in_comment(name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.bytes().all(is_plain) {
         name.to_owned()
@@ -181,12 +131,22 @@ fn context(
         "listeners": listeners,
         "operations": gateway.operations.map(place),
         "own_hosts": if sends_own_hosts(gateway) { vec![true, false] } else { vec![false] },
-        "idle": {"streams": seconds(idle_of_streams(policy)), "http": seconds(idle_of_http(policy))},
-        "undecided": {"idle": seconds(idle_of_undecided(policy)), "buffer": buffer_of_undecided(policy)},
+        "idle": idle(policy),
+        "undecided": undecided(policy),
         "validator": validator,
         "agents": agents,
         "bases": gateway.agents.iter().any(|agent| based(&agent)),
     }))
+}
+
+/// How long requests that are decided on may be silent.
+pub(super) fn idle(policy: &Policy) -> Json {
+    json!({"streams": seconds(idle_of_streams(policy)), "http": seconds(idle_of_http(policy))})
+}
+
+/// How long others may wait, and how much of them is held.
+pub(super) fn undecided(policy: &Policy) -> Json {
+    json!({"idle": seconds(idle_of_undecided(policy)), "buffer": buffer_of_undecided(policy)})
 }
 
 /// Whether an agent is to be called by its own name.
@@ -234,7 +194,7 @@ pub(super) fn buffer_of_undecided(policy: &Policy) -> u64 {
     largest.clamp(BUFFER, u64::from(u32::MAX))
 }
 
-fn listener((index, listener): (usize, &Listener)) -> Json {
+pub(super) fn listener((index, listener): (usize, &Listener)) -> Json {
     let name = match index {
         0 => "gateway".to_owned(),
         index => format!("gateway-{}", index + 1),
@@ -290,14 +250,6 @@ fn clusters(
 fn cluster(name: &str, upstream: &Upstream) -> Json {
     let endpoints: Vec<Json> = upstream.endpoints.iter().map(endpoint).collect();
     let by_name = |endpoint: &Endpoint| matches!(endpoint.url.host, Host::Name(_));
-    let health = upstream.health.as_ref().map(|health| {
-        json!({
-            "path": health.path,
-            "interval": seconds(health.interval),
-            "timeout": seconds(health.timeout),
-            "jitter": seconds(health.interval / 10),
-        })
-    });
     json!({
         "name": name,
         "for_websockets": false,
@@ -310,14 +262,27 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
             Balance::Random => "random",
         },
         "endpoints": endpoints,
-        "health": health,
+        "health": upstream.health.as_ref().map(health),
         "tls": tls(upstream),
-        "http": match upstream.http {
-            Http::One => "one",
-            Http::Two => "two",
-            Http::Offered => "offered",
-        },
+        "http": http(upstream.http),
     })
+}
+
+pub(super) fn health(health: &Health) -> Json {
+    json!({
+        "path": health.path,
+        "interval": seconds(health.interval),
+        "timeout": seconds(health.timeout),
+        "jitter": seconds(health.interval / 10),
+    })
+}
+
+pub(super) fn http(http: Http) -> &'static str {
+    match http {
+        Http::One => "one",
+        Http::Two => "two",
+        Http::Offered => "offered",
+    }
 }
 
 fn endpoint(endpoint: &Endpoint) -> Json {

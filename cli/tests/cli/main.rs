@@ -3,6 +3,7 @@
 mod check;
 mod gateway;
 mod hash_key;
+mod istio;
 mod probe;
 mod proof;
 mod schema;

@@ -159,7 +159,7 @@ fn no_copy_of_the_proof_goes_on() {
     let [plugin, service] = manifests();
     let check = |service: &str| told(&check(&[plugin.clone(), service.to_owned()]));
     let to =
-        "        - destination: {host: chat-gpu.agents.svc.cluster.local, port: {number: 8080}}\n";
+        "        - destination: {host: chat-gpu.agents.svc.cluster.local, port: {number: 8000}}\n";
     let removes =
         "headers: {request: {remove: [x-waykeeper-kind, x-waykeeper-cluster, x-waykeeper-proof]}}";
     assert!(service.contains(to) && service.contains(removes));

@@ -1,0 +1,473 @@
+//! The manifests for a gateway of Istio's, out of the same file. Listeners become servers of a Gateway, agents become
+//! clusters that istiod makes of a Service or a ServiceEntry and a DestinationRule, and what only Envoy knows goes into
+//! EnvoyFilters. What they look like stands in `cli/templates/istio/`.
+
+mod destinations;
+mod servers;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use minijinja::value::Serde;
+use minijinja::{Value, context};
+use serde_json::{Value as Json, json};
+use waykeeper::config::policy::DEFAULT_TIMEOUT;
+use waykeeper::config::{Fault, Log, Node, Segment, Spot};
+
+use super::agents::Balance;
+use super::{Checked, Http, document, render, templates};
+pub(crate) use destinations::is_label;
+use destinations::{Destination, Destinations, Outside};
+
+/// With what every file begins.
+pub(crate) const MARK: &str = "# Written by `waykeeper istio` ";
+
+/// Where the gateway's pods have the filter.
+const MODULE: &str = "/var/lib/waykeeper/waykeeper.wasm";
+
+/// How much of the filter's document stands left of it.
+const DOCUMENT_INDENT: usize = 18;
+
+/// For so long a pod goes on serving while its endpoint is removed, and so much longer than the longest answer it may
+/// take to end.
+const BEFORE_STOP: Duration = Duration::from_secs(10);
+const BEYOND_ANSWERS: Duration = Duration::from_secs(20);
+
+/// All files that are written in either form. One that a form does not have is removed, if it was written by this command.
+pub(crate) const FILES: [&str; 14] = [
+    "kustomization.yaml",
+    "virtual-service.yaml",
+    "http-route.yaml",
+    "envoy-filter.yaml",
+    "waykeeper.yaml",
+    "gateway/kustomization.yaml",
+    "gateway/namespace.yaml",
+    "gateway/deployment.yaml",
+    "gateway/parameters.yaml",
+    "gateway/service.yaml",
+    "gateway/gateway.yaml",
+    "gateway/destinations.yaml",
+    "gateway/horizontal-pod-autoscaler.yaml",
+    "gateway/pod-disruption-budget.yaml",
+];
+/// Those of a gateway whose pods are written here, and of one that Istio makes from Kubernetes' Gateway.
+const OF_OWN_PODS: [&str; 3] = [
+    "virtual-service.yaml",
+    "gateway/deployment.yaml",
+    "gateway/service.yaml",
+];
+const OF_GATEWAY_API: [&str; 2] = ["http-route.yaml", "gateway/parameters.yaml"];
+
+/// What the gateway's file does not say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options<'a> {
+    /// The gateway's file, by its name.
+    pub(crate) source: &'a str,
+    /// Where the gateway's objects are.
+    pub(crate) namespace: &'a str,
+    /// Where Services are that are named without one.
+    pub(crate) agents_namespace: &'a str,
+    pub(crate) cluster_domain: &'a str,
+    /// The image that holds the filter.
+    pub(crate) image: &'a str,
+    /// Secrets with the listeners' certificates: one for each certificate, in the order of the file.
+    pub(crate) tls_secrets: &'a [String],
+    /// A Secret with the files that agents and the validator are spoken to with.
+    pub(crate) files_secret: Option<&'a str>,
+    /// Whether Istio makes the pods, from a Gateway of Kubernetes' Gateway API.
+    pub(crate) gateway_api: bool,
+}
+
+/// What is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Manifests {
+    /// Texts by their files' paths.
+    pub(crate) files: Vec<(&'static str, String)>,
+    /// What somebody who reads nothing else should know, a line each.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Why nothing is written.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// What Istio's form cannot carry, in the order of the file.
+    Faults(Vec<Fault>),
+    /// A template is broken, which the tests would have told.
+    Broken(minijinja::Error),
+}
+
+/// Faults, each with its place. All are collected before anything is written.
+#[derive(Debug, Default)]
+struct Told(Vec<(Vec<Segment>, String)>);
+
+/// Writes all manifests.
+///
+/// # Errors
+/// All that Istio's form cannot carry.
+pub(crate) fn manifests(
+    written: &Node,
+    checked: &Checked,
+    options: Options<'_>,
+) -> Result<Manifests, Refusal> {
+    let mut told = Told::default();
+    let servers = servers::servers(&checked.gateway.listeners, options.tls_secrets, &mut told);
+    let destinations = destinations::destinations(&checked.gateway, options, &mut told);
+    let directory = files_directory(&destinations, options, &mut told);
+    if !told.0.is_empty() {
+        return Err(Refusal::Faults(told.faults(written)));
+    }
+    let context = json!({
+        "namespace": options.namespace,
+        "image": image(options.image),
+        "gateway_api": options.gateway_api,
+        "servers": servers,
+        "listener": checked.gateway.listeners.first().map(|listener| render::listener((0, listener))),
+        "grace": grace(checked).as_secs(),
+        "idle": render::idle(&checked.policy),
+        "undecided": render::undecided(&checked.policy),
+        "proof": checked.policy.proof.as_ref().map(|proof| proof.0.as_str()),
+        "referenced": referenced(&destinations, options),
+        "entries": destinations.all.iter().filter_map(entry).collect::<Vec<_>>(),
+        "rules": rules(&destinations.all),
+        "changed_clusters": destinations.all.iter().filter_map(changed_cluster).collect::<Vec<_>>(),
+        "own_hosts": destinations.all.iter().filter_map(own_host).collect::<Vec<_>>(),
+        "validator_stats": destinations.validator.as_deref().map(stats_of),
+        "files": directory.map(|directory| json!({"secret": options.files_secret, "directory": directory})),
+        "module": MODULE,
+    });
+    let files = write(&context, &named(checked, &destinations), options);
+    let files = files.map_err(Refusal::Broken)?;
+    Ok(Manifests {
+        files,
+        notes: notes(checked, &destinations),
+    })
+}
+
+fn write(
+    context: &Json,
+    filter_document: &Node,
+    options: Options<'_>,
+) -> Result<Vec<(&'static str, String)>, minijinja::Error> {
+    let environment = templates::environment()?;
+    let values = Value::from(Serde(context));
+    let source = Value::from_safe_string(render::in_comment(options.source));
+    let text = document::block(filter_document, DOCUMENT_INDENT);
+    let text = Value::from_safe_string(text.trim_end().to_owned());
+    let others: &[&str] = if options.gateway_api {
+        &OF_OWN_PODS
+    } else {
+        &OF_GATEWAY_API
+    };
+    let of_this_form = FILES.into_iter().filter(|file| !others.contains(file));
+    of_this_form
+        .map(|file| {
+            let template = environment.get_template(&format!("istio/{file}"))?;
+            let text = template.render(context! {
+                source => source.clone(),
+                document => text.clone(),
+                ..values.clone()
+            })?;
+            Ok((file, text))
+        })
+        .collect()
+}
+
+/// The filter's document, in which clusters have Istio's names.
+fn named(checked: &Checked, destinations: &Destinations) -> Node {
+    let mut document = checked.document.clone();
+    if let Some(Node::Map(agents)) = field(&mut document, "agents") {
+        for (name, agent) in agents {
+            let cluster = destinations.of_agents.get(name);
+            if let (Some(cluster), Some(place)) = (cluster, field(agent, "cluster")) {
+                *place = Node::Text(cluster.clone());
+            }
+            let made = checked.gateway.agents.iter();
+            let mut made = made.filter(|agent| agent.upstream.is_some());
+            if made.any(|agent| agent.name == *name)
+                && let Node::Map(fields) = agent
+            {
+                fields.retain(|(name, _)| name != "websocket_cluster");
+            }
+        }
+    }
+    let validator = field(&mut document, "clients");
+    let validator = validator.and_then(|clients| field(clients, "validator"));
+    let place = validator.and_then(|validator| field(validator, "cluster"));
+    if let (Some(cluster), Some(place)) = (&destinations.validator, place) {
+        *place = Node::Text(cluster.clone());
+    }
+    document
+}
+
+fn field<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Node> {
+    let Node::Map(fields) = node else {
+        return None;
+    };
+    let mut fields = fields.iter_mut();
+    fields
+        .find(|(other, _)| other == name)
+        .map(|(_, value)| value)
+}
+
+/// The image's name, and its tag or digest, as kustomize has them.
+fn image(image: &str) -> Json {
+    if let Some((name, digest)) = image.split_once('@') {
+        return json!({"name": name, "digest": digest, "whole": image});
+    }
+    let (name, tag) = match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    };
+    json!({"name": name, "tag": tag, "digest": null, "whole": format!("{name}:{tag}")})
+}
+
+/// How long a pod may take to end.
+fn grace(checked: &Checked) -> Duration {
+    let timeouts = checked
+        .policy
+        .routes
+        .iter()
+        .filter_map(|route| route.timeout);
+    let longest = timeouts.max().unwrap_or_default().max(DEFAULT_TIMEOUT);
+    BEFORE_STOP + longest + BEYOND_ANSWERS
+}
+
+/// The directory in which all files lie that agents and the validator are spoken to with: there the Secret is mounted.
+fn files_directory(
+    destinations: &Destinations,
+    options: Options<'_>,
+    told: &mut Told,
+) -> Option<String> {
+    let mut directory: Option<&str> = None;
+    for (place, path) in &destinations.files {
+        let Some((parent, _)) = path
+            .rsplit_once('/')
+            .filter(|(parent, _)| !parent.is_empty())
+        else {
+            told.fault(
+                place,
+                "a Secret cannot be mounted at /; put the file into a directory of its own",
+            );
+            continue;
+        };
+        if options.files_secret.is_none() {
+            told.fault(
+                place,
+                "the gateway's pods do not have this file; put it into a Secret under its own name, and say --files-secret",
+            );
+        }
+        match directory {
+            Some(first) if first != parent => told.fault(
+                place,
+                format!("one Secret is mounted in one directory, and another file lies in {first}; put them together"),
+            ),
+            _ => directory = Some(parent),
+        }
+    }
+    directory.map(str::to_owned)
+}
+
+/// Services by their namespaces, as istiod wants to be told of those that no VirtualService names.
+fn referenced(destinations: &Destinations, options: Options<'_>) -> String {
+    let suffix = format!(".svc.{}", options.cluster_domain);
+    let of_clusters = destinations
+        .of_agents
+        .values()
+        .chain(&destinations.validator);
+    let mut services: Vec<String> = Vec::new();
+    for cluster in of_clusters {
+        let Some(host) = cluster
+            .strip_prefix("outbound|")
+            .and_then(|rest| rest.rsplit('|').next())
+        else {
+            continue;
+        };
+        let inside = host
+            .strip_suffix(&suffix)
+            .and_then(|name| name.split_once('.'));
+        let namespace = inside.map_or(options.namespace, |(_, namespace)| namespace);
+        let service = format!("{namespace}/{host}");
+        if !services.contains(&service) {
+            services.push(service);
+        }
+    }
+    services.join(",")
+}
+
+/// A ServiceEntry, for a host that is no Service of the cluster's.
+fn entry(destination: &Destination) -> Option<Json> {
+    let Outside { by_name, endpoints } = destination.outside.as_ref()?;
+    let port = if destination.way.http == Http::Two {
+        "http2"
+    } else {
+        "http"
+    };
+    let several = endpoints.len() > 1;
+    let endpoints: Vec<Json> = endpoints
+        .iter()
+        .map(|endpoint| {
+            json!({
+                "address": endpoint.address,
+                "port": endpoint.port,
+                "weight": several.then_some(endpoint.weight),
+            })
+        })
+        .collect();
+    Some(json!({
+        "name": destination.name,
+        "host": destination.host,
+        "port": destination.port,
+        "port_name": port,
+        "protocol": port.to_uppercase(),
+        "resolution": if *by_name { "DNS" } else { "STATIC" },
+        "endpoints": endpoints,
+    }))
+}
+
+/// A DestinationRule for each host: of one that has several ports, with a policy for each if they differ.
+fn rules(destinations: &[Destination]) -> Vec<Json> {
+    let mut hosts: Vec<&str> = Vec::new();
+    let mut of_hosts: BTreeMap<&str, Vec<&Destination>> = BTreeMap::new();
+    for destination in destinations {
+        let of_host = of_hosts.entry(&destination.host).or_default();
+        if of_host.is_empty() {
+            hosts.push(&destination.host);
+        }
+        of_host.push(destination);
+    }
+    let rule = |host: &str| {
+        let of_host = of_hosts.get(host)?;
+        let (first, rest) = of_host.split_first()?;
+        let alike = rest.iter().all(|other| policy(other) == policy(first));
+        let each = |destination: &&Destination| json!({"port": destination.port, "policy": policy(destination)});
+        Some(json!({
+            "name": first.name,
+            "host": host,
+            "policy": alike.then(|| policy(first)),
+            "ports": of_host.iter().map(each).collect::<Vec<_>>(),
+        }))
+    };
+    hosts.into_iter().filter_map(rule).collect()
+}
+
+fn policy(destination: &Destination) -> Json {
+    let way = &destination.way;
+    let tls = way.tls.as_ref();
+    json!({
+        "balance": match way.balance {
+            Balance::LeastRequest => "LEAST_REQUEST",
+            Balance::RoundRobin => "ROUND_ROBIN",
+            Balance::Random => "RANDOM",
+        },
+        "for_validator": way.for_validator,
+        "upgrade": way.http == Http::Two && destination.outside.is_none(),
+        "tls": tls.map(|tls| json!({
+            "sni": tls.sni,
+            "verified": tls.verified,
+            "ca": tls.ca,
+            "certificate": tls.identity.as_ref().map(|identity| &identity.certificate),
+            "key": tls.identity.as_ref().map(|identity| &identity.key),
+        })),
+    })
+}
+
+/// What a DestinationRule cannot say of a cluster.
+fn changed_cluster(destination: &Destination) -> Option<Json> {
+    let way = &destination.way;
+    let offered = way.http == Http::Offered;
+    if way.health.is_none() && !offered {
+        return None;
+    }
+    Some(json!({
+        "cluster": {
+            "name": destination.cluster(),
+            "health": way.health.as_ref().map(render::health),
+            "http": render::http(way.http),
+            "tls": way.tls.is_some(),
+        },
+        "authority": destination.authority,
+        "offered": offered,
+    }))
+}
+
+/// One that is sent its own name as the host.
+fn own_host(destination: &Destination) -> Option<Json> {
+    destination.way.tls.as_ref()?;
+    let of_agent = !destination.way.for_validator;
+    of_agent.then(|| json!({"cluster": destination.cluster(), "authority": destination.authority}))
+}
+
+/// A regular expression for the statistics of a cluster's requests.
+fn stats_of(cluster: &str) -> String {
+    let mut pattern = String::from(r"cluster\.");
+    for character in cluster.chars() {
+        if !character.is_ascii_alphanumeric() && !"-_/".contains(character) {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push_str(".*upstream_rq_.*");
+    pattern
+}
+
+fn notes(checked: &Checked, destinations: &Destinations) -> Vec<String> {
+    let mut notes = Vec::new();
+    if checked.gateway.operations.is_some() {
+        notes.push(
+            "operations: under Istio each pod serves its metrics on port 15020 and its readiness on 15021".to_owned(),
+        );
+    }
+    for destination in &destinations.all {
+        let what = match &destination.outside {
+            None => "a Service of the cluster's",
+            Some(outside) if outside.endpoints.is_empty() => "outside, by a ServiceEntry",
+            Some(_) => "endpoints of its own, by a ServiceEntry: without Istio's mutual TLS",
+        };
+        notes.push(format!("{}: {what}", destination.cluster()));
+    }
+    notes
+}
+
+// === impl Told ===
+
+impl Told {
+    fn fault(&mut self, place: &[Segment], message: impl Into<String>) {
+        self.0.push((place.to_vec(), message.into()));
+    }
+
+    /// As faults of the file.
+    fn faults(&self, written: &Node) -> Vec<Fault> {
+        let log = Log::default();
+        let root = Spot::root(written, &log);
+        for (place, message) in &self.0 {
+            tell(&root, place, message);
+        }
+        let faults = log.into_faults();
+        let mut faults: Vec<Fault> = faults.iter().flatten().cloned().collect();
+        faults.sort_by(|left, right| left.positions.cmp(&right.positions));
+        faults
+    }
+}
+
+/// Tells it where it stands, or of what stands around it where that is written in another way.
+fn tell(spot: &Spot<'_>, place: &[Segment], message: &str) {
+    match place.split_first() {
+        Some((Segment::Field(name), rest)) if spot.is_map() => {
+            let fields = spot.named(usize::MAX);
+            match fields.as_ref().and_then(|fields| fields.get(name)) {
+                Some(inner) => tell(&inner, rest, message),
+                None => spot.fault(message),
+            }
+        }
+        Some((Segment::Item(index), rest)) => {
+            let item = spot
+                .list(usize::MAX)
+                .and_then(|mut items| items.nth(*index));
+            match item {
+                Some(inner) => tell(&inner, rest, message),
+                None => spot.fault(message),
+            }
+        }
+        _ => spot.fault(message),
+    }
+}
