@@ -383,6 +383,7 @@ fn changed_cluster(destination: &Destination) -> Option<Json> {
             "name": destination.cluster(),
             "health": way.health.as_ref().map(render::health),
             "http": render::http(way.http),
+            "filters": null,
             "tls": way.tls.is_some(),
         },
         "authority": destination.authority,
