@@ -94,6 +94,8 @@ pub(crate) struct Arguments {
 struct Loaded {
     checked: Checked,
     parts: Parts,
+    /// Since when it is to be live.
+    since: Instant,
 }
 
 /// Signals that tell this process to end.
@@ -283,6 +285,7 @@ impl<'a> Setting<'a> {
 
     /// What Envoy is to be given for a gateway, if it would take all of it at its start.
     async fn load(&self, checked: Checked) -> Result<Loaded, String> {
+        let since = Instant::now();
         let told = |error: &dyn Display| error.to_string();
         let source = self.arguments.file.file_name();
         let source = source
@@ -297,13 +300,21 @@ impl<'a> Setting<'a> {
         let rendered = gateway::render(&checked, around).map_err(|error| told(&error))?;
         // Before Envoy looks into certificates: what changes after that is a change.
         let parts = Parts::of(&rendered, &self.places).map_err(|error| told(&error))?;
+        for file in parts.secrets.values().flat_map(|secret| &secret.files) {
+            let opened = std::fs::File::open(file);
+            opened.map_err(|error| format!("{}: {error}", file.display()))?;
+        }
         let whole = gateway::whole(&rendered).map_err(|error| told(&error))?;
         let file = self.places.whole();
         std::fs::write(&file, whole.to_string()).map_err(|error| told(&error))?;
         let judged = self.program.judge(&file).await;
         let _ = std::fs::remove_file(&file);
         judged?;
-        Ok(Loaded { checked, parts })
+        Ok(Loaded {
+            checked,
+            parts,
+            since,
+        })
     }
 
     /// Reads a file that has changed; nothing if it cannot be used, which is told.
@@ -349,7 +360,6 @@ impl<'a> Setting<'a> {
         let name = &self.name;
         let first = current.is_none();
         loop {
-            let began = Instant::now();
             if !first && let Err(why) = take(&new.checked, bound) {
                 say(&format!("{name}: {why}; what runs goes on"));
                 return Ok(());
@@ -374,7 +384,7 @@ impl<'a> Setting<'a> {
                             apply::WARMS.as_secs()
                         ));
                     }
-                    let took = began.elapsed().as_secs_f64();
+                    let took = new.since.elapsed().as_secs_f64();
                     match current.as_ref() {
                         None => self.greet(&new.checked, took),
                         Some(before) => {
@@ -382,7 +392,7 @@ impl<'a> Setting<'a> {
                                 (&before.checked, &before.parts),
                                 (&new.checked, &new.parts),
                             );
-                            say(&format!("{name}: {changes}; live in {took:.1} s"));
+                            say(&format!("{name}: {changes}; live in {took:.2} s"));
                             self.tell_of_restart(before, &new, applied);
                         }
                     }
@@ -413,7 +423,7 @@ impl<'a> Setting<'a> {
         });
         let listeners: Vec<String> = listeners.collect();
         say(&format!(
-            "{} is served at {} by Envoy {}, live in {took:.1} s; changes of the file are followed. Envoy's admin interface: {}",
+            "{} is served at {} by Envoy {}, live in {took:.2} s; changes of the file are followed. Envoy's admin interface: {}",
             self.name,
             listeners.join(", "),
             self.program.version,

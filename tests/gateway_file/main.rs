@@ -1,16 +1,21 @@
 //! What `waykeeper envoy` writes, in the real Envoy: each field of `gateway.yaml` has an effect that is seen from outside. The
 //! files are used as they were written, but for the port of Envoy's admin interface, which every gateway on this machine
-//! would want. A start of Envoy takes a second, so tests share one.
+//! would want. And `waykeeper run`, which starts Envoy itself and follows the file. A start of Envoy takes a second, so tests
+//! share one.
 
 mod agents;
 mod bases;
 mod caller;
 mod certificates;
+mod ending;
+mod following;
 mod front;
 mod gateway;
 mod listeners;
 mod probing;
 mod stand_in;
+mod opening;
+mod running;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -13,7 +13,6 @@ use super::render::Rendered;
 use crate::yaml::{self, Kind, Value};
 
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
-pub(crate) const FILTER: &str = "waykeeper";
 
 /// The parts, by their names. All are as Envoy's files write them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,19 +54,17 @@ pub(crate) struct Places(pub(crate) PathBuf);
 #[derive(Debug)]
 pub(crate) struct Unexpected(String);
 
-/// Both files as one document, which needs nothing beside it.
+/// Envoy's file as one document, without the filter: what is wrong with the filter's configuration its own reader has told, and
+/// Envoy needs a second to load the module.
 ///
 /// # Errors
 /// If a template is broken.
 pub(crate) fn whole(rendered: &Rendered) -> Result<Json, Unexpected> {
     let mut envoy = tree(&rendered.envoy)?;
-    let filter = filter(rendered)?;
     for listener in items(&mut envoy, "/static_resources/listeners") {
         for manager in managers(listener) {
-            for found in items(manager, "/http_filters") {
-                if found.pointer("/config_discovery").is_some() {
-                    *found = json!({"name": FILTER, "typed_config": filter});
-                }
+            if let Some(Json::Array(filters)) = manager.get_mut("http_filters") {
+                filters.retain(|filter| filter.get("config_discovery").is_none());
             }
         }
     }

@@ -22,6 +22,13 @@ use crate::gateway::{Parts, Places};
 const POLL: Duration = Duration::from_millis(10);
 /// How long Envoy may take to say whether it takes a part.
 const ANSWERS: Duration = Duration::from_secs(30);
+/// And how long to say why not.
+const SAYS: Duration = Duration::from_millis(500);
+
+const FILTER: &str = "the filter's configuration";
+/// The names of its statistics.
+const FILTERS: &str = "extension_config_discovery\\.http_filter\\.waykeeper";
+
 /// How long a cluster may take to be ready: its names looked up, its hosts asked once whether they are well.
 pub(super) const WARMS: Duration = Duration::from_secs(15);
 
@@ -57,6 +64,16 @@ pub(super) struct Waits {
     pub(super) undecided: Duration,
     /// Those that may be tried again.
     pub(super) tried: Duration,
+}
+
+/// What a file was before it was written, by which Envoy's answer is known.
+#[derive(Debug)]
+struct Asked {
+    version: String,
+    /// How many were refused.
+    refused: u64,
+    /// How many lines Envoy had logged.
+    logged: usize,
 }
 
 /// Envoy does not take a part.
@@ -145,15 +162,19 @@ impl Applied {
         };
         self.routes(new).await?;
         // The first filter has to be there before a listener asks for it; of later ones the listener may lack a part.
-        if self.parts.filter.is_null() {
-            self.filter(new).await?;
-        }
+        let asked = match self.parts.filter.is_null() {
+            true => Some(self.first_filter(new)?),
+            false => None,
+        };
         // What tells others that we are ready comes last.
         let mut first = new.listeners.clone();
         if !self.parts.listeners.contains_key("operations") {
             first.remove("operations");
         }
         self.listeners(&first).await?;
+        if let Some(asked) = &asked {
+            self.answer(asked, FILTERS, FILTER).await?;
+        }
         self.listeners(&new.listeners).await?;
         self.filter(new).await?;
         self.count_from_now(waits);
@@ -245,8 +266,8 @@ impl Applied {
             match earlier {
                 Some(earlier) => {
                     let pattern = format!("(.*\\.)?sds\\.{name}");
-                    let what = || shown(&secret.files);
-                    self.put(&file, &pattern, what, vec![resource]).await?;
+                    let what = shown(&secret.files);
+                    self.put(&file, &pattern, &what, vec![resource]).await?;
                     // What Envoy has read it keeps.
                     let _ = std::fs::remove_dir_all(earlier);
                 }
@@ -277,8 +298,7 @@ impl Applied {
         let file = self.places.clusters();
         // As far as Envoy has taken any, it has to be told to let them go again.
         self.parts.clusters.clone_from(&new.clusters);
-        let what = || "the agents".to_owned();
-        self.put(&file, "cluster_manager\\.cds", what, clusters)
+        self.put(&file, "cluster_manager\\.cds", "the agents", clusters)
             .await
     }
 
@@ -298,8 +318,8 @@ impl Applied {
                     "http\\.[^.]*\\.rds\\.{}",
                     in_pattern(&name.replace(':', "_"))
                 );
-                let what = || format!("the routes of {name}");
-                self.put(&file, &pattern, what, resources).await?;
+                let what = format!("the routes of {name}");
+                self.put(&file, &pattern, &what, resources).await?;
             } else {
                 self.write(&file, resources)
                     .map_err(|error| Refused::file(&file, &error))?;
@@ -317,8 +337,7 @@ impl Applied {
         let resources = resources.collect();
         self.parts.listeners.clone_from(new);
         let file = self.places.listeners();
-        let what = || "the listeners".to_owned();
-        self.put(&file, "listener_manager\\.lds", what, resources)
+        self.put(&file, "listener_manager\\.lds", "the listeners", resources)
             .await?;
         let warm = async || {
             let warming = self
@@ -339,24 +358,24 @@ impl Applied {
         if self.parts.filter == new.filter || new.filter.is_null() {
             return Ok(());
         }
-        let resource = json!({
-            "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-            "name": "waykeeper",
-            "typed_config": new.filter,
-        });
-        let file = self.places.filter();
-        let known = !self.parts.filter.is_null() && !self.parts.listeners.is_empty();
         self.parts.filter = new.filter.clone();
-        if known {
-            let pattern = "extension_config_discovery\\.http_filter\\.waykeeper";
-            let what = || "the filter's configuration".to_owned();
-            self.put(&file, pattern, what, vec![resource]).await
-        } else {
-            let written = self.write(&file, vec![resource]);
-            written
-                .map(|_| ())
-                .map_err(|error| Refused::file(&file, &error))
-        }
+        let file = self.places.filter();
+        let resources = vec![filter(&new.filter)];
+        self.put(&file, FILTERS, FILTER, resources).await
+    }
+
+    /// Nobody looks at it until there is a listener.
+    fn first_filter(&mut self, new: &Parts) -> Result<Asked, Refused> {
+        let logged = self.log.count();
+        let file = self.places.filter();
+        let written = self.write(&file, vec![filter(&new.filter)]);
+        let version = written.map_err(|error| Refused::file(&file, &error))?;
+        self.parts.filter = new.filter.clone();
+        Ok(Asked {
+            version,
+            refused: 0,
+            logged,
+        })
     }
 
     /// Removes what no part needs any more.
@@ -412,50 +431,60 @@ impl Applied {
         &mut self,
         file: &Path,
         pattern: &str,
-        what: impl Fn() -> String,
+        what: &str,
         resources: Vec<Json>,
     ) -> Result<(), Refused> {
-        let refused = |said: String| Refused { part: what(), said };
         let refusals = format!("^{pattern}\\.update_(rejected|failure)$");
-        let before = self.admin.sum(&refusals).await.unwrap_or_default();
+        let refused = self.admin.sum(&refusals).await.unwrap_or_default();
         let logged = self.log.count();
         let version = self
             .write(file, resources)
             .map_err(|error| Refused::file(file, &error))?;
+        let asked = Asked {
+            version,
+            refused,
+            logged,
+        };
+        self.answer(&asked, pattern, what).await
+    }
+
+    async fn answer(&self, asked: &Asked, pattern: &str, what: &str) -> Result<(), Refused> {
+        let refused = |said: &str| Refused {
+            part: what.to_owned(),
+            said: said.to_owned(),
+        };
         let answers = format!("^{pattern}\\.(update_rejected|update_failure|version_text)$");
         let deadline = Instant::now() + ANSWERS;
         while Instant::now() < deadline {
             let stats = self.admin.stats(&answers).await.unwrap_or_default();
-            let mut versions = stats
+            let versions = stats
                 .iter()
                 .filter(|(name, _)| name.ends_with("version_text"));
-            let mut some = false;
-            let all = versions.all(|(_, text)| {
-                some = true;
-                *text == version
-            });
-            if some && all {
+            let versions: Vec<&String> = versions.map(|(_, version)| version).collect();
+            if !versions.is_empty() && versions.iter().all(|it| **it == asked.version) {
                 return Ok(());
             }
             let numbers = stats.values().filter_map(|value| value.parse::<u64>().ok());
-            let now: u64 = numbers.sum();
-            if now > before {
-                // The log comes by another way, a moment later.
-                let mut said = self.log.refusal_since(logged);
-                for _ in 0..50 {
-                    if said.is_some() {
-                        break;
-                    }
-                    sleep(POLL).await;
-                    said = self.log.refusal_since(logged);
-                }
-                return Err(refused(
-                    said.unwrap_or_else(|| "Envoy does not say why".to_owned()),
-                ));
+            if numbers.fold(0, u64::saturating_add) > asked.refused {
+                return Err(refused(&self.said_since(asked.logged).await));
             }
             sleep(POLL).await;
         }
-        Err(refused("Envoy does not look at it".to_owned()))
+        Err(refused("Envoy does not look at it"))
+    }
+
+    /// Why Envoy refused something. Its log comes by another way, a moment later.
+    async fn said_since(&self, logged: usize) -> String {
+        let deadline = Instant::now() + SAYS;
+        loop {
+            if let Some(said) = self.log.refusal_since(logged) {
+                return said;
+            }
+            if Instant::now() > deadline {
+                return "it does not say why".to_owned();
+            }
+            sleep(POLL).await;
+        }
     }
 
     /// Writes an answer of a discovery service, and tells its version.
@@ -491,6 +520,14 @@ impl Refused {
             said: error.to_string(),
         }
     }
+}
+
+fn filter(config: &Json) -> Json {
+    json!({
+        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
+        "name": "waykeeper",
+        "typed_config": config,
+    })
 }
 
 fn typed(kind: &str, resource: &Json) -> Json {

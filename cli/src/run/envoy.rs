@@ -152,38 +152,7 @@ impl Program {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&said.stderr);
-        Err(self.why(&text, said.status))
-    }
-
-    /// The lines of a log that say why Envoy does not take a configuration.
-    fn why(&self, log: &str, status: ExitStatus) -> String {
-        if log.contains("compiled without support") {
-            return format!(
-                "{} (Envoy {}) cannot run Wasm: it was built without V8. Take another Envoy, with --envoy",
-                self.path.display(),
-                self.version
-            );
-        }
-        let lines = log.lines().filter_map(|line| {
-            let (level, rest) = line.split_once('\t')?;
-            let (_, text) = rest.split_once('\t')?;
-            matches!(level, "critical" | "error").then(|| text.trim())
-        });
-        // The last ones repeat the first.
-        let mut told: Vec<&str> = Vec::new();
-        for line in lines {
-            if !told
-                .iter()
-                .any(|earlier| line.contains(earlier) || earlier.contains(line))
-            {
-                told.push(line);
-            }
-        }
-        if told.is_empty() {
-            let last = log.lines().last().unwrap_or_default();
-            return format!("Envoy ended with {status}: {last}");
-        }
-        told.join("\n  ")
+        Err(why(&text, said.status, configuration))
     }
 }
 
@@ -253,6 +222,32 @@ impl Process {
             say("Envoy does not end; it is killed");
             let _ = self.child.kill().await;
         }
+    }
+}
+
+/// The lines of a log that say why Envoy does not take a configuration.
+fn why(log: &str, status: ExitStatus, configuration: &Path) -> String {
+    let begins = format!(
+        "error initializing configuration '{}': ",
+        configuration.display()
+    );
+    let lines = log.lines().filter_map(|line| {
+        let (level, rest) = line.split_once('\t')?;
+        let (_, text) = rest.split_once('\t')?;
+        let text = text.strip_prefix(&begins).unwrap_or(text).trim();
+        matches!(level, "critical" | "error").then_some(text)
+    });
+    // The last ones repeat the first.
+    let mut told: Vec<&str> = Vec::new();
+    for line in lines {
+        let said = |earlier: &&str| line.contains(earlier) || earlier.contains(line);
+        if !told.iter().any(said) {
+            told.push(line);
+        }
+    }
+    match log.lines().last() {
+        _ if !told.is_empty() => told.join("\n  "),
+        last => format!("Envoy ended with {status}: {}", last.unwrap_or_default()),
     }
 }
 

@@ -14,6 +14,11 @@ const REFUSALS: [&str; 2] = [
     "Filesystem config update failure: ",
 ];
 
+/// What it says if it has no V8.
+const NO_WASM: &str = "compiled without support for it";
+/// What it says of our own doing.
+const EXPECTED: &str = "caught ENVOY_SIGTERM";
+
 #[derive(Debug, Clone, Default)]
 pub(super) struct Log {
     lines: Arc<Mutex<Kept>>,
@@ -39,7 +44,8 @@ impl Log {
         if text.trim().is_empty() {
             return;
         }
-        if !REFUSALS.iter().any(|refusal| text.starts_with(refusal)) {
+        let told_elsewhere = REFUSALS.iter().any(|refusal| text.starts_with(refusal));
+        if !told_elsewhere && text != EXPECTED {
             let logger = if logger.is_empty() {
                 String::new()
             } else {
@@ -72,6 +78,14 @@ impl Log {
         });
         let refusals: Vec<&str> = refusals.map(|text| text.trim()).collect();
         let last = refusals.last()?;
+        // It names the lack in a line of its own, and nothing of it in its answer.
+        let mut said = kept.last.iter().rev().take(new);
+        if said.any(|(_, text)| text.contains(NO_WASM)) {
+            return Some(
+                "this Envoy cannot run Wasm: it was built without V8. Take another one, with --envoy"
+                    .to_owned(),
+            );
+        }
         Some(last.replace("\\n", " "))
     }
 

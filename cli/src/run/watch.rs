@@ -26,6 +26,8 @@ const MOST_LINKS: usize = 40;
 pub(super) struct Watch {
     /// The gateway's file, and behind it those that it names; with what they were when they were read.
     files: Vec<(Vec<PathBuf>, u64)>,
+    /// Since when something is different that is not finished.
+    unfinished: Option<Instant>,
     told: mpsc::Receiver<()>,
     /// None where the kernel has no more of them.
     watcher: Option<RecommendedWatcher>,
@@ -49,6 +51,7 @@ impl Watch {
         });
         let mut watch = Self {
             files: vec![of_now(vec![file.to_owned()])],
+            unfinished: None,
             told,
             watcher: watcher.ok(),
             directories: BTreeSet::new(),
@@ -80,14 +83,15 @@ impl Watch {
             let _ = timeout(LOOKS, self.told.recv()).await;
             self.look_at_directories();
         }
-        self.files = self.settled().await;
+        let since = *self.unfinished.get_or_insert_with(Instant::now);
+        self.files = self.settled(since).await;
+        self.unfinished = None;
         // A link that was turned may lead to directories that nobody watches yet.
         self.look_at_directories();
     }
 
     /// Waits until nobody writes any more.
-    async fn settled(&self) -> Vec<(Vec<PathBuf>, u64)> {
-        let since = Instant::now();
+    async fn settled(&self, since: Instant) -> Vec<(Vec<PathBuf>, u64)> {
         let now = || {
             let groups = self.files.iter().map(|(files, _)| of_now(files.clone()));
             groups.collect::<Vec<_>>()

@@ -1,0 +1,145 @@
+//! Listeners and certificates that change while `waykeeper run` runs, and what Envoy refuses of them.
+
+use std::path::Path;
+
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::caller::Caller;
+use crate::certificates::{Authority, Identity};
+use crate::eventually;
+use crate::gateway::{agent, free_address};
+use crate::running::{Running, at, gateway};
+
+fn copy(from: &Identity, directory: &Path) {
+    for (file, name) in [
+        (&from.certificate, "gateway.pem"),
+        (&from.key, "gateway.key"),
+    ] {
+        let beside = directory.join("beside");
+        std::fs::copy(file, &beside).expect("copy");
+        std::fs::rename(beside, directory.join(name)).expect("rename");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn listeners_come_change_and_go_and_certificates_are_replaced() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tls = directory.path().join("tls");
+    std::fs::create_dir(&tls).expect("a directory");
+    let (old, new) = (
+        Authority::new(directory.path(), "old"),
+        Authority::new(directory.path(), "new"),
+    );
+    let first = old.sign("localhost");
+    copy(&first, &tls);
+    let trusts = |identity: &Identity| identity.caller(None, &["http/1.1"]);
+    let trusts_old: ClientConfig = trusts(&first);
+    let agent = agent("chat").await;
+    let [plain, secure, other, operations] = [(); 4].map(|()| free_address());
+    let text = |listeners: &str| {
+        let text = gateway(plain, &[("chat", at(agent.address()))], "");
+        text.replace(&format!("[{{address: '{plain}'}}]"), listeners)
+    };
+    let secured = format!(
+        "{{address: '{secure}', tls: {{certificate: '{0}/gateway.pem', key: '{0}/gateway.key'}}}}",
+        tls.display()
+    );
+    let plainly = format!("{{address: '{plain}'}}");
+    let both = text(&format!("[{plainly}, {secured}]"));
+    let arguments = ["--drain-time", "1s"];
+    let mut running = Running::start(directory.path(), &both, &arguments).await;
+    let envoy = running.envoy();
+    let [plain, secure, other] =
+        [plain, secure, other].map(|address| (address, Caller::of(address)));
+    let get = async |caller: &Caller| {
+        let answer = caller.send("GET", "/chat/x", &[]).await;
+        answer.map(|answer| answer.status).ok()
+    };
+    assert_eq!(get(&plain.1).await, Some(200));
+    assert_eq!(
+        get(&secure.1.clone().over(trusts_old.clone())).await,
+        Some(200)
+    );
+    let modified = "listener_manager.listener_modified";
+
+    // A certificate is replaced: new connections see it, and the listener stays. Half of one is not taken.
+    let second = new.sign("localhost");
+    std::fs::copy(&second.key, tls.join("gateway.key")).expect("copy");
+    let said = running.hears("what runs goes on").await;
+    assert!(said.contains("gateway.yaml"), "{said}");
+    assert_eq!(
+        get(&secure.1.clone().over(trusts_old.clone())).await,
+        Some(200)
+    );
+    copy(&second, &tls);
+    running.hears("certificates: changed; live in").await;
+    assert_eq!(
+        get(&secure.1.clone().over(trusts(&second))).await,
+        Some(200)
+    );
+    assert_eq!(get(&secure.1.clone().over(trusts_old)).await, None);
+    assert_eq!(running.stat(modified).await, 0);
+
+    // The first one goes: the other stays what it was.
+    running.change(&text(&format!("[{secured}]"))).await;
+    eventually("the end of a listener", async || {
+        get(&plain.1).await.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(running.stat(modified).await, 0);
+    // It comes back, with pages that may call; what belongs to routes leaves a listener as it is.
+    running.change(&both).await;
+    assert_eq!(get(&plain.1).await, Some(200));
+    let cors = format!("{{address: '{}', cors: {{origins: [localhost]}}}}", plain.0);
+    running.change(&text(&format!("[{cors}, {secured}]"))).await;
+    let answer = plain
+        .1
+        .get("/chat/x", &[("origin", "http://localhost:3000")])
+        .await;
+    assert!(
+        answer.header("access-control-allow-origin").is_some(),
+        "{answer:?}"
+    );
+    assert_eq!(running.stat(modified).await, 0);
+    // It changes itself.
+    let behind = format!("{{address: '{}', trusted_hops: 1}}", plain.0);
+    let said = running
+        .change(&text(&format!("[{behind}, {secured}]")))
+        .await;
+    assert!(
+        said.contains(&format!("listeners: changed {}", plain.0)),
+        "{said}"
+    );
+    assert_eq!(running.stat(modified).await, 1);
+    assert_eq!(get(&plain.1).await, Some(200));
+
+    // Where another process listens nobody else may, though Envoy would share it.
+    let taken = std::net::TcpListener::bind(other.0).expect("bind");
+    let more = |address: &str| text(&format!("[{plainly}, {secured}, {{address: '{address}'}}]"));
+    let said = running.refuse(&more(&other.0.to_string())).await;
+    assert!(
+        said.contains(&format!("cannot listen on {}", other.0)),
+        "{said}"
+    );
+    drop(taken);
+    // What only the kernel knows to be wrong, Envoy refuses; all is as before, the new agent and route included.
+    let elsewhere =
+        more("192.0.2.1:8080").replace("  chat: ", "  more: {url: 'http://127.0.0.1:1'}\n  chat: ");
+    let said = running.refuse(&elsewhere).await;
+    assert!(
+        said.contains("Envoy refuses the listeners: ") && said.contains("192.0.2.1:8080"),
+        "{said}"
+    );
+    assert_eq!(get(&plain.1).await, Some(200));
+    let clusters = running.admin("/clusters").await;
+    assert!(!clusters.contains("more::"), "{clusters}");
+    running.change(&more(&other.0.to_string())).await;
+    assert_eq!(get(&other.1).await, Some(200));
+
+    // For the operators' tools.
+    let told = format!("{both}operations: '{operations}'\n");
+    running.change(&told).await;
+    let ready = Caller::of(operations).get("/ready", &[]).await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(running.envoy(), envoy, "Envoy was started again");
+}

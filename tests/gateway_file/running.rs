@@ -1,0 +1,259 @@
+//! `waykeeper run`, as an operator starts it: on a file that is changed while it runs, with what it says of that.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use crate::{eventually, needed};
+
+/// A gateway that runs; it ends, and Envoy with it, when dropped.
+pub(crate) struct Running {
+    process: Child,
+    pub(crate) file: PathBuf,
+    directory: PathBuf,
+    said: Arc<Mutex<String>>,
+}
+
+impl Running {
+    /// Writes `gateway.yaml` into the directory and runs it.
+    pub(crate) async fn start(directory: &Path, text: &str, arguments: &[&str]) -> Self {
+        let file = directory.join("gateway.yaml");
+        std::fs::write(&file, text).expect("write");
+        let mut running = Self::launch(directory, &file, arguments);
+        running.hears("is served at").await;
+        running
+    }
+
+    /// Runs a file that is there, and does not wait.
+    pub(crate) fn launch(directory: &Path, file: &Path, arguments: &[&str]) -> Self {
+        let run = directory.join("run");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waykeeper"));
+        command.arg("run").arg(file);
+        if !arguments.contains(&"--envoy") {
+            command
+                .arg("--envoy")
+                .arg(needed(".tools/envoy", "make tools"));
+        }
+        let mut process = command
+            .arg("--module")
+            .arg(needed("target/waykeeper.wasm", "make build"))
+            .args(["--concurrency", "1", "--directory"])
+            .arg(&run)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the tool");
+        let said = Arc::new(Mutex::new(String::new()));
+        let errors = process.stderr.take().expect("standard error");
+        let heard = Arc::clone(&said);
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(errors).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                heard.push_str(&line);
+                heard.push('\n');
+            }
+        });
+        Self {
+            process,
+            file: file.to_owned(),
+            directory: run,
+            said,
+        }
+    }
+
+    /// All that it has said so far.
+    pub(crate) fn said(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.clone()
+    }
+
+    /// Waits until it says something, and forgets all up to there.
+    pub(crate) async fn hears(&mut self, text: &str) -> String {
+        self.hears_one_of(&[text]).await
+    }
+
+    /// The same for whichever comes first.
+    pub(crate) async fn hears_one_of(&mut self, texts: &[&str]) -> String {
+        let said = Arc::clone(&self.said);
+        let process = &mut self.process;
+        eventually(&format!("{texts:?}"), || {
+            let ended = process.try_wait().expect("the tool");
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            let places = texts
+                .iter()
+                .filter_map(|text| Some((said.find(text)?, text)));
+            let found = places.min().map(|(place, text)| {
+                let end = said[place..]
+                    .find('\n')
+                    .map_or(said.len(), |line| place + line);
+                let rest = said.split_off(end);
+                assert!(said[place..].starts_with(*text));
+                std::mem::replace(&mut *said, rest)
+            });
+            assert!(
+                found.is_some() || ended.is_none(),
+                "it ended with {ended:?} before it said {texts:?}: {said}"
+            );
+            async move { found }
+        })
+        .await
+    }
+
+    /// Replaces the file by another, as editors and programs do, and waits until that is live.
+    pub(crate) async fn change(&mut self, text: &str) -> String {
+        self.replace(text);
+        let said = self
+            .hears_one_of(&["; live in", "what runs goes on", "nothing is different"])
+            .await;
+        assert!(said.contains("; live in"), "{said}");
+        said
+    }
+
+    /// Gives it a file that it will not take, and tells what it says.
+    pub(crate) async fn refuse(&mut self, text: &str) -> String {
+        self.replace(text);
+        let said = self.hears_one_of(&["; live in", "what runs goes on"]).await;
+        assert!(said.contains("what runs goes on"), "{said}");
+        said
+    }
+
+    pub(crate) fn replace(&self, text: &str) {
+        let beside = self.file.with_extension("new");
+        std::fs::write(&beside, text).expect("write");
+        std::fs::rename(beside, &self.file).expect("rename");
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        let id = self.process.id().expect("a running process");
+        i32::try_from(id).expect("a process id")
+    }
+
+    /// The process of Envoy.
+    pub(crate) fn envoy(&self) -> i32 {
+        let id = self.id();
+        let children = format!("/proc/{id}/task/{id}/children");
+        let children = std::fs::read_to_string(children).expect("children");
+        let children: Vec<i32> = children
+            .split_whitespace()
+            .map(|id| id.parse().unwrap())
+            .collect();
+        // There may be one that judges a configuration.
+        let serves = |id: &&i32| {
+            let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            !String::from_utf8_lossy(&line).contains("validate")
+        };
+        *children.iter().find(serves).expect("Envoy")
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        signal_to(self.id(), signal);
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(crate::PATIENCE, self.process.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it does not end: {}", self.said()));
+        ended.expect("the tool")
+    }
+
+    /// Waits for its end with that status, and tells what it said.
+    pub(crate) async fn fails(mut self, status: i32) -> String {
+        let ended = self.ended().await;
+        // What it said last comes by another way.
+        let said = eventually("what it says", async || {
+            let said = self.said();
+            (!said.is_empty()).then_some(said)
+        });
+        let said = said.await;
+        assert_eq!(ended.code(), Some(status), "{said}");
+        said
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Asks Envoy's admin interface.
+    pub(crate) async fn admin(&self, path: &str) -> String {
+        let stream = UnixStream::connect(self.directory.join("admin.sock")).await;
+        let stream = TokioIo::new(stream.expect("the admin interface"));
+        let (mut sender, connection) = http1::handshake(stream).await.expect("a connection");
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "admin");
+        let request = request
+            .body(Empty::<bytes::Bytes>::new())
+            .expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        let body = answer
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes();
+        String::from_utf8_lossy(&body).into_owned()
+    }
+
+    pub(crate) async fn stat(&self, name: &str) -> u64 {
+        let stats = self.admin(&format!("/stats?filter=^{name}$")).await;
+        let value = stats.trim().rsplit(": ").next().expect("a value");
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}: {stats:?}"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- it said last\n{}", self.said());
+        }
+    }
+}
+
+pub(crate) fn signal_to(process: i32, signal: &str) {
+    let sent = std::process::Command::new("kill")
+        .args([format!("-{signal}"), process.to_string()])
+        .status();
+    assert!(sent.expect("kill").success());
+}
+
+/// Whether there is such a process.
+pub(crate) fn lives(process: i32) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // One whose end nobody has asked for yet is dead.
+    !state.is_empty() && !state.contains(") Z ")
+}
+
+/// A gateway on one address, with these agents, each on a route of its name.
+pub(crate) fn gateway(listen: SocketAddr, agents: &[(&str, String)], more: &str) -> String {
+    let named: String = agents
+        .iter()
+        .map(|(name, agent)| format!("  {name}: {agent}\n"))
+        .collect();
+    let routes: String = agents
+        .iter()
+        .map(|(name, _)| {
+            format!(
+                "  - {{prefix: /{name}, agents: [{name}], auth_required: false, streams: true}}\n"
+            )
+        })
+        .collect();
+    format!("listen: [{{address: '{listen}'}}]\nagents:\n{named}routes:\n{routes}{more}\n")
+}
+
+/// An agent at a url.
+pub(crate) fn at(address: SocketAddr) -> String {
+    format!("{{url: 'http://{address}'}}")
+}
