@@ -94,6 +94,8 @@ pub(crate) struct Arguments {
 struct Loaded {
     checked: Checked,
     parts: Parts,
+    /// As Envoy has judged it.
+    whole: serde_json::Value,
     /// Since when it is to be live.
     since: Instant,
 }
@@ -154,7 +156,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
         }
     };
     let (setting, _directory) = setting;
-    let loaded = match setting.load(checked).await {
+    let loaded = match setting.load(checked, None).await {
         Ok(loaded) => loaded,
         Err(why) => {
             say(&format!("{}: {why}", setting.name));
@@ -284,7 +286,7 @@ impl<'a> Setting<'a> {
     }
 
     /// What Envoy is to be given for a gateway, if it would take all of it at its start.
-    async fn load(&self, checked: Checked) -> Result<Loaded, String> {
+    async fn load(&self, checked: Checked, before: Option<&Loaded>) -> Result<Loaded, String> {
         let since = Instant::now();
         let told = |error: &dyn Display| error.to_string();
         let source = self.arguments.file.file_name();
@@ -305,14 +307,19 @@ impl<'a> Setting<'a> {
             opened.map_err(|error| format!("{}: {error}", file.display()))?;
         }
         let whole = gateway::whole(&rendered).map_err(|error| told(&error))?;
-        let file = self.places.whole();
-        std::fs::write(&file, whole.to_string()).map_err(|error| told(&error))?;
-        let judged = self.program.judge(&file).await;
-        let _ = std::fs::remove_file(&file);
-        judged?;
+        let judged = before
+            .is_some_and(|before| before.whole == whole && before.parts.secrets == parts.secrets);
+        if !judged {
+            let file = self.places.whole();
+            std::fs::write(&file, whole.to_string()).map_err(|error| told(&error))?;
+            let judged = self.program.judge(&file).await;
+            let _ = std::fs::remove_file(&file);
+            judged?;
+        }
         Ok(Loaded {
             checked,
             parts,
+            whole,
             since,
         })
     }
@@ -332,7 +339,7 @@ impl<'a> Setting<'a> {
                 return None;
             }
         };
-        let loaded = match self.load(checked).await {
+        let loaded = match self.load(checked, current).await {
             Ok(loaded) => loaded,
             Err(why) => {
                 say(&format!("{name}: {why}"));
@@ -397,6 +404,8 @@ impl<'a> Setting<'a> {
                         }
                     }
                     *current = Some(new);
+                    // However fast one change follows another.
+                    self.let_go(applied).await;
                     return Ok(());
                 }
                 Err(Refused { part, said }) if first => {

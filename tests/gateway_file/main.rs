@@ -14,6 +14,7 @@ mod gateway;
 mod listeners;
 mod probing;
 mod stand_in;
+mod load;
 mod opening;
 mod running;
 

@@ -25,6 +25,9 @@ const ANSWERS: Duration = Duration::from_secs(30);
 /// And how long to say why not.
 const SAYS: Duration = Duration::from_millis(500);
 
+/// A request that is tried again is sent within so much time.
+const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+
 const FILTER: &str = "the filter's configuration";
 /// The names of its statistics.
 const FILTERS: &str = "extension_config_discovery\\.http_filter\\.waykeeper";
@@ -53,8 +56,8 @@ struct Leaving {
     from: Instant,
     /// By then no request to it can be tried again.
     until: Instant,
-    /// Whether nothing was under way to it at the last look.
-    idle: bool,
+    /// Since when nothing is under way to it.
+    idle: Option<Instant>,
 }
 
 /// For how long a former configuration is remembered by requests.
@@ -193,7 +196,7 @@ impl Applied {
                     cluster: cluster.clone(),
                     from: now + waits.undecided,
                     until: now + waits.undecided + waits.tried,
-                    idle: false,
+                    idle: None,
                 };
                 self.leaving.entry(name.clone()).or_insert(leaving);
             }
@@ -223,16 +226,22 @@ impl Applied {
             .collect();
         let mut gone = Vec::new();
         for name in due {
-            let busy = self.requests_under_way(&name).await.unwrap_or(1) > 0;
+            let busy = self.requests_under_way(&name).await != Some(0);
             let Some(leaving) = self.leaving.get_mut(&name) else {
                 continue;
             };
-            // A request between two tries is under way nowhere; the next look will find it.
-            if leaving.until <= now || !busy && leaving.idle {
+            leaving.idle = if busy {
+                None
+            } else {
+                leaving.idle.or(Some(now))
+            };
+            // One that waits for its next try is under way nowhere for a moment.
+            let idle = leaving
+                .idle
+                .is_some_and(|since| now.duration_since(since) >= BETWEEN_TRIES);
+            if idle || leaving.until <= now {
                 self.leaving.remove(&name);
                 gone.push(name);
-            } else {
-                leaving.idle = !busy;
             }
         }
         if !gone.is_empty() {
