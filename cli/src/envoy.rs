@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::Outcome;
 use crate::check;
-use crate::gateway::{Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, render};
+use crate::gateway::{self, Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, render};
 use crate::writing::{Writing, source_name, unusable};
 
 /// Write Envoy's configuration, envoy.yaml and waykeeper.yaml, out of a gateway.yaml
@@ -40,7 +40,15 @@ pub(crate) struct Arguments {
 
 /// Writes both files, or none.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
-    let checked = match check::gateway(&arguments.file)? {
+    let made = check::gateway_for(&arguments.file, |document, checked| {
+        let unserved = gateway::unserved(document, &checked.gateway);
+        if unserved.is_empty() {
+            Ok(checked.clone())
+        } else {
+            Err(unserved)
+        }
+    })?;
+    let checked = match made {
         Ok(checked) => checked,
         Err(bad) => return Ok(bad),
     };
@@ -62,6 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         module: &arguments.module,
         directory: &directory,
         admin: Admin::Loopback,
+        builtin: None,
     };
     let rendered = render(&checked, around).map_err(io::Error::other)?;
     // Envoy reads the second one at once: what it names has to stand in the first by then.

@@ -6,6 +6,7 @@ mod check;
 mod clusters;
 mod decided;
 mod doubts;
+mod echo;
 mod envoy;
 mod find;
 mod gateway;

@@ -17,6 +17,7 @@ mod health;
 mod log;
 mod watch;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -38,6 +39,7 @@ use self::log::Log;
 use self::watch::Watch;
 use crate::Outcome;
 use crate::check;
+use crate::echo::{self, Echo};
 use crate::gateway::{self, Around, Checked, Parts, Places};
 
 /// How often Envoy is asked how its agents are.
@@ -114,6 +116,8 @@ struct Setting<'a> {
     module: String,
     directory: String,
     socket: String,
+    echo_socket: String,
+    echo: OnceCell<Echo>,
     places: Places,
     /// The file, as it is told of.
     name: String,
@@ -279,6 +283,8 @@ impl<'a> Setting<'a> {
             module: text(&module)?,
             directory: text(directory.path())?,
             socket: text(&directory.socket())?,
+            echo_socket: text(&directory.echo_socket())?,
+            echo: OnceCell::new(),
             places: Places(directory.path().to_owned()),
             name: arguments.file.display().to_string(),
         };
@@ -289,6 +295,10 @@ impl<'a> Setting<'a> {
     async fn load(&self, checked: Checked, before: Option<&Loaded>) -> Result<Loaded, String> {
         let since = Instant::now();
         let told = |error: &dyn Display| error.to_string();
+        self.serve_builtin(&checked).map_err(|error| {
+            let socket = &self.echo_socket;
+            format!("{socket}: no agent can be served there: {error}")
+        })?;
         let source = self.arguments.file.file_name();
         let source = source
             .map(|name| name.to_string_lossy())
@@ -298,6 +308,7 @@ impl<'a> Setting<'a> {
             module: &self.module,
             directory: &self.directory,
             admin: gateway::Admin::Socket(&self.socket),
+            builtin: Some(&self.echo_socket),
         };
         let rendered = gateway::render(&checked, around).map_err(|error| told(&error))?;
         // Before Envoy looks into certificates: what changes after that is a change.
@@ -322,6 +333,17 @@ impl<'a> Setting<'a> {
             whole,
             since,
         })
+    }
+
+    /// Serves what an agent of the gateway is, if that is this tool's to do, from the first time on that there is one.
+    fn serve_builtin(&self, checked: &Checked) -> io::Result<()> {
+        let mut agents = checked.gateway.agents.iter();
+        if agents.any(|agent| agent.builtin.is_some()) && self.echo.get().is_none() {
+            let echo = echo::serve(Path::new(&self.echo_socket))?;
+            // Nothing else sets it.
+            let _ = self.echo.set(echo);
+        }
+        Ok(())
     }
 
     /// Reads a file that has changed; nothing if it cannot be used, which is told.

@@ -322,8 +322,12 @@ impl Value {
 
     /// The line of what a path leads to, or of what is nearest to it.
     pub(crate) fn line_of(&self, path: &[&str]) -> usize {
-        let positions: Vec<usize> = path
-            .iter()
+        self.line_at(&self.positions_of(path))
+    }
+
+    /// The positions among fields of what a path leads to, as far as that is there.
+    pub(crate) fn positions_of(&self, path: &[&str]) -> Vec<usize> {
+        path.iter()
             .scan(Some(self), |at, name| {
                 let position = at
                     .as_ref()?
@@ -333,8 +337,7 @@ impl Value {
                 *at = at.and_then(|value| value.get(name));
                 Some(position)
             })
-            .collect();
-        self.line_at(&positions)
+            .collect()
     }
 
     /// The same for positions among fields and items.

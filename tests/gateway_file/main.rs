@@ -12,11 +12,11 @@ mod following;
 mod front;
 mod gateway;
 mod listeners;
-mod probing;
-mod stand_in;
 mod load;
 mod opening;
+mod probing;
 mod running;
+mod stand_in;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

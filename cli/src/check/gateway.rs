@@ -119,7 +119,11 @@ impl Report<'_> {
                 )?,
             }
         }
-        for agent in gateway.agents.iter().filter(|it| it.upstream.is_none()) {
+        for agent in gateway
+            .agents
+            .iter()
+            .filter(|it| it.upstream.is_none() && it.builtin.is_none())
+        {
             let (name, cluster) = (&agent.name, &agent.cluster);
             writeln!(
                 self.output,
@@ -167,6 +171,13 @@ impl Report<'_> {
         }
         if let Some(address) = gateway.operations {
             writeln!(self.output, "    serves metrics and /ready on {address}")?;
+        }
+        for agent in gateway.agents.iter().filter(|it| it.builtin.is_some()) {
+            let name = &agent.name;
+            writeln!(
+                self.output,
+                "    finds {name} where `waykeeper run` serves it, and nowhere without"
+            )?;
         }
         Ok(())
     }

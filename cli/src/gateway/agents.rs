@@ -24,6 +24,7 @@ pub(super) const FIELDS: &[&str] = &[
     "endpoints",
     "cluster",
     "websocket_cluster",
+    "builtin",
     "weight",
     "balance",
     "health",
@@ -49,8 +50,16 @@ pub(crate) struct Agent {
     pub(crate) cluster: String,
     /// That of the one for WebSockets, where the other may speak HTTP/2.
     pub(crate) websocket_cluster: Option<String>,
-    /// None if the cluster is written elsewhere.
+    /// None if the cluster is written elsewhere, or the agent is builtin.
     pub(crate) upstream: Option<Upstream>,
+    pub(crate) builtin: Option<Builtin>,
+}
+
+/// An agent that the tool itself serves while it runs the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Builtin {
+    /// Says what it was asked, in OpenAI's and Anthropic's shapes.
+    Echo,
 }
 
 /// A cluster of Envoy's that is made of what is written here.
@@ -115,10 +124,25 @@ fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
         return None;
     }
     let fields = spot.fields(FIELDS)?;
-    let places = ["url", "endpoints", "cluster"];
+    let places = ["url", "endpoints", "cluster", "builtin"];
     let written = places.map(|field| fields.get(field).is_some());
     if written.iter().filter(|written| **written).count() != 1 {
-        fields.fault("must have exactly one of url, endpoints and cluster");
+        fields.fault("must have exactly one of url, endpoints, cluster and builtin");
+    }
+    if let Some(spot) = fields.get("builtin") {
+        for name in ["balance", "health", "tls", "http2", "websocket_cluster"] {
+            if let Some(spot) = fields.get(name) {
+                spot.fault("has no meaning beside builtin");
+            }
+        }
+        let builtin = spot.choice(&[("echo", Builtin::Echo)])?;
+        return Some(Agent {
+            name: name.to_owned(),
+            cluster: name.to_owned(),
+            websocket_cluster: None,
+            upstream: None,
+            builtin: Some(builtin),
+        });
     }
     if let Some(cluster) = fields.get("cluster") {
         for name in ["balance", "health", "tls", "http2"] {
@@ -135,6 +159,7 @@ fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
             cluster: cluster.to_owned(),
             websocket_cluster: of_websockets.map(str::to_owned),
             upstream: None,
+            builtin: None,
         });
     }
     if let Some(spot) = fields.get("websocket_cluster") {
@@ -163,6 +188,7 @@ fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
         cluster: format!("{name}{mark}"),
         websocket_cluster: apart.then(|| format!("{name}{WEBSOCKET}{mark}")),
         upstream: Some(upstream),
+        builtin: None,
     })
 }
 

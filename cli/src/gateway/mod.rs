@@ -28,7 +28,7 @@ mod url;
 use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use waykeeper::config::{self, Fault, Log, Node, Policy, Spot};
+use waykeeper::config::{self, Fault, Log, Node, Policy, Segment, Spot};
 
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use listeners::Listener;
@@ -88,6 +88,7 @@ pub(crate) fn is_gateway(document: &Value) -> bool {
     document.get("listen").is_some()
         || reached("url")
         || reached("endpoints")
+        || reached("builtin")
         || validator.is_some_and(|validator| validator.get("url").is_some())
 }
 
@@ -129,6 +130,25 @@ pub(crate) fn read(document: &Value) -> Result<Checked, Wrong> {
         .told
         .sort_by(|left, right| left.positions.cmp(&right.positions));
     Err(wrong)
+}
+
+/// What is wrong with a gateway that runs without this tool: nobody serves its builtin agents.
+pub(crate) fn unserved(document: &Value, gateway: &Gateway) -> Vec<Fault> {
+    let builtin = gateway
+        .agents
+        .iter()
+        .filter(|agent| agent.builtin.is_some());
+    let fault = |agent: &Agent| {
+        let path = ["agents", &agent.name, "builtin"];
+        Fault {
+            path: path.map(|name| Segment::Field(name.to_owned())).into(),
+            positions: document.positions_of(&path),
+            message: "only `waykeeper run` serves such an agent; say where one of your own is, as in {url: \
+                      \"http://10.0.0.5:8000\"}"
+                .to_owned(),
+        }
+    };
+    builtin.map(fault).collect()
 }
 
 /// What is legal but probably not meant, with the path of the field that it is about.

@@ -50,6 +50,8 @@ pub(crate) struct Around<'a> {
     /// The directory in which both files lie then.
     pub(crate) directory: &'a str,
     pub(crate) admin: Admin<'a>,
+    /// The socket on which builtin agents are served; no cluster is made of them where there is none.
+    pub(crate) builtin: Option<&'a str>,
 }
 
 /// Where Envoy's admin interface is.
@@ -114,6 +116,14 @@ fn context(
         let clusters = agents.map(|agent| clusters(agent, environment));
         clusters.collect::<Result<Vec<_>, _>>()?.concat()
     };
+    let builtin = gateway
+        .agents
+        .iter()
+        .filter(|agent| agent.builtin.is_some());
+    let builtin: Vec<_> = around.builtin.map_or_else(Vec::new, |socket| {
+        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": stat_name(&agent.cluster), "socket": socket});
+        builtin.map(cluster).collect()
+    });
     let validator = gateway
         .validator
         .as_ref()
@@ -135,6 +145,7 @@ fn context(
         "undecided": undecided(policy),
         "validator": validator,
         "agents": agents,
+        "builtin": builtin,
         "bases": gateway.agents.iter().any(|agent| based(&agent)),
     }))
 }
@@ -254,7 +265,7 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
         "name": name,
         "for_websockets": false,
         "filters": null,
-        "stat_name": name.contains('.').then(|| name.replace('.', "_")),
+        "stat_name": stat_name(name),
         "by_name": upstream.endpoints.iter().any(by_name),
         "balance": match upstream.balance {
             Balance::LeastRequest => "least_request",
@@ -283,6 +294,11 @@ pub(super) fn http(http: Http) -> &'static str {
         Http::Two => "two",
         Http::Offered => "offered",
     }
+}
+
+/// What a cluster is called in metrics, where that is another name.
+fn stat_name(name: &str) -> Option<String> {
+    name.contains('.').then(|| name.replace('.', "_"))
 }
 
 fn endpoint(endpoint: &Endpoint) -> Json {

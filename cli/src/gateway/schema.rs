@@ -135,6 +135,10 @@ fn agent() -> Value {
         },
         "cluster": described("cluster", "A cluster of Envoy's that is written elsewhere."),
         "websocket_cluster": described("cluster", "The one for WebSockets, beside cluster. The same unless written."),
+        "builtin": {
+            "description": "An agent that `waykeeper run` itself serves: echo says what it was asked, as OpenAI and Anthropic answer.",
+            "enum": ["echo"],
+        },
         "weight": {
             "description": "Its share of the requests that name no agent. 1 unless written; 0 is only reached by name.",
             "type": "integer", "minimum": 0, "maximum": 1_000_000,
@@ -152,10 +156,12 @@ fn agent() -> Value {
     });
     let mut agent = object(&[], properties);
     let own = ["balance", "health", "tls", "http2"].map(|name| json!({"required": [name]}));
+    let of_clusters = [&own[..], &[json!({"required": ["websocket_cluster"]})]].concat();
     agent["oneOf"] = json!([
         {"required": ["url"], "not": {"required": ["websocket_cluster"]}},
         {"required": ["endpoints"], "not": {"required": ["websocket_cluster"]}},
         {"required": ["cluster"], "not": {"anyOf": own}},
+        {"required": ["builtin"], "not": {"anyOf": of_clusters}},
     ]);
     agent
 }

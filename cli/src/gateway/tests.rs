@@ -42,11 +42,12 @@ fn full() -> Json {
                 "http2": true,
             },
             "elsewhere": {"cluster": "a|b", "websocket_cluster": "c"},
+            "own": {"builtin": "echo", "weight": 0},
             "socket": {"url": "https://socket"},
             "grpc": {"url": "http://grpc", "http2": true},
         },
         "routes": [
-            {"prefix": "/a", "agents": ["by-url", {"agent": "gpt-4.1", "weight": 9}, "elsewhere"]},
+            {"prefix": "/a", "agents": ["by-url", {"agent": "gpt-4.1", "weight": 9}, "elsewhere", "own"]},
             {"prefix": "/s", "agents": ["socket", "grpc"], "protocol": "websocket", "idle_timeout": "2h"},
         ],
         "address": {"from": "x-forwarded-for"},
@@ -99,6 +100,7 @@ fn holds_together(document: &Json) -> Result<(), TestCaseError> {
         module: "/m",
         directory: "/d",
         admin: Admin::Loopback,
+        builtin: Some("/s"),
     };
     let rendered = render(&checked, around).unwrap();
     let (envoy, filter) = (yaml::parse(&rendered.envoy), yaml::parse(&rendered.filter));
@@ -118,7 +120,7 @@ fn holds_together(document: &Json) -> Result<(), TestCaseError> {
     for agent in &checked.gateway.agents {
         prop_assert_eq!(
             clusters.get(&agent.cluster).is_some(),
-            agent.upstream.is_some(),
+            agent.upstream.is_some() || agent.builtin.is_some(),
             "{}",
             agent.cluster
         );

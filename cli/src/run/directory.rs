@@ -103,6 +103,11 @@ impl Directory {
     pub(super) fn socket(&self) -> PathBuf {
         self.path.join("admin.sock")
     }
+
+    /// That of the builtin agent.
+    pub(super) fn echo_socket(&self) -> PathBuf {
+        self.path.join("echo.sock")
+    }
 }
 
 impl Drop for Directory {

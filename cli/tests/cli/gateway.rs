@@ -281,15 +281,23 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         ),
         (
             with(agent, "chat: {weight: 1}"),
-            "3: agents.chat: must have exactly one of url, endpoints and cluster",
+            "3: agents.chat: must have exactly one of url, endpoints, cluster and builtin",
         ),
         (
             with(agent, "chat: {url: http://a, cluster: a}"),
-            "3: agents.chat: must have exactly one of url, endpoints and cluster",
+            "3: agents.chat: must have exactly one of url, endpoints, cluster and builtin",
         ),
         (
             with(agent, "chat: {cluster: a, health: {path: /h}}"),
             "3: agents.chat.health: has no meaning beside cluster, which says it where it is written",
+        ),
+        (
+            with(agent, "chat: {builtin: echos}"),
+            "3: agents.chat.builtin: expected echo, found \"echos\"; did you mean \"echo\"?",
+        ),
+        (
+            with(agent, "chat: {builtin: echo, http2: true}"),
+            "3: agents.chat.http2: has no meaning beside builtin",
         ),
         (
             with(agent, "chat: {cluster: waykeeper/nobody}"),
@@ -456,6 +464,27 @@ fn every_fault_is_told_of_the_field_that_is_written() {
     }
 }
 
+/// Whoever runs Envoy by hand has nobody who serves it.
+#[test]
+fn a_builtin_agent_is_for_run_alone() {
+    let place = Place::with(&with(
+        "chat: {url: http://chat:8000}",
+        "chat:\n    builtin: echo",
+    ));
+
+    let checked = place.run("check", &[]);
+    let written = place.write(&[]);
+
+    assert_eq!((checked.status, checked.errors.as_str()), (0, ""));
+    let finds = "    finds chat where `waykeeper run` serves it, and nowhere without\n";
+    assert!(checked.output.contains(finds), "{}", checked.output);
+    assert_eq!(written.status, 1);
+    let told = "DIR/gateway.yaml:4: agents.chat.builtin: only `waykeeper run` serves such an agent; say where one of your own \
+                is, as in {url: \"http://10.0.0.5:8000\"}\n";
+    assert_eq!(written.errors, told);
+    assert!(!place.path("out").exists());
+}
+
 #[test]
 fn all_faults_are_told_at_once_in_the_order_of_the_file() {
     let text = "\
@@ -543,6 +572,8 @@ fn the_schema_knows_what_the_reader_refuses() {
         ("/agents/chat", json!({"url": "http://a", "cluster": "a"})),
         ("/agents/chat", json!({"cluster": "a", "http2": true})),
         ("/agents/chat/url", json!("http://a/v1?x")),
+        ("/agents/chat", json!({"builtin": "echos"})),
+        ("/agents/chat", json!({"builtin": "echo", "http2": true})),
         ("/agents/chat/url", json!("a:80")),
         ("/agents/chat/balance", json!("fair")),
         ("/agents/chat/health", json!({"interval": "1s"})),

@@ -89,8 +89,13 @@ pub(super) fn destinations(
             cluster,
             websocket_cluster,
             upstream,
+            builtin,
         } = agent;
         let place = vec![field("agents"), field(name)];
+        if builtin.is_some() {
+            let place = [&*place, &[field("builtin")]].concat();
+            told.fault(&place, "is served by `waykeeper run` alone");
+        }
         let cluster = match upstream {
             // One cluster of Istio's speaks one HTTP, and WebSockets begin in HTTP/1.1.
             Some(upstream) if websocket_cluster.is_some() => {
