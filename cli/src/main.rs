@@ -1,6 +1,7 @@
 //! The operator's tool. It says beforehand what the filter would say of a configuration, describes the configuration
 //! to editors, makes the hashes that stand in it, tells containers whether a service is up, and runs Envoy as the gateway
 //! that a file describes.
+//! to editors, makes the hashes that stand in it, begins new ones, and tells containers whether a service is up.
 
 mod check;
 mod clusters;
@@ -12,6 +13,7 @@ mod find;
 mod gateway;
 mod hash_key;
 mod istio;
+mod init;
 mod managers;
 mod probe;
 mod proof;
@@ -57,6 +59,7 @@ enum Command {
     ///     openssl rand -hex 32 | tee new.key | waykeeper hash-key
     #[command(verbatim_doc_comment)]
     HashKey,
+    Init(init::Arguments),
     Probe(probe::Arguments),
     Run(run::Arguments),
     #[command(hide = true)]
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
             waykeeper::config::schema()
         }),
         Command::HashKey => hash_key::run(),
+        Command::Init(arguments) => init::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Become(it) => Err(run::envoy::become_program(&it)),

@@ -4,6 +4,7 @@ mod check;
 mod gateway;
 mod hash_key;
 mod istio;
+mod init;
 mod probe;
 mod proof;
 mod schema;
