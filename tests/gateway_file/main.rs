@@ -17,6 +17,7 @@ mod opening;
 mod probing;
 mod running;
 mod stand_in;
+mod telling;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,0 +1,128 @@
+//! What `waykeeper run` says of agents that are not well, and that they stop nobody else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::caller::Caller;
+use crate::gateway::{agent, free_address};
+use crate::running::{Running, at, gateway};
+
+/// Answers everything with the status that is set; nothing at all while that is 0.
+async fn service(status: &Arc<AtomicU16>) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("an address");
+    let status = Arc::clone(status);
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let status = status.load(Ordering::Relaxed);
+            if status == 0 {
+                kept.push(stream);
+                continue;
+            }
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                while matches!(stream.read(&mut request).await, Ok(1..)) {
+                    let answer = format!(
+                        "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+                    );
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_that_are_not_well_are_told_of_once_with_what_helps() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let status = Arc::new(AtomicU16::new(404));
+    let ill = service(&status).await;
+    let well = agent("well").await;
+    let [listen, closed] = [(); 2].map(|()| free_address());
+    let caller = Caller::of(listen);
+    let agents = [
+        ("well", at(well.address())),
+        (
+            "ill",
+            format!("{{url: 'http://{ill}', health: {{path: /ping, interval: 100ms}}}}"),
+        ),
+        (
+            "lost",
+            "{url: 'http://no-such-host.invalid:8000'}".to_owned(),
+        ),
+        ("shut", at(closed)),
+    ];
+    let text = gateway(listen, &agents, "");
+    let mut running = Running::start(directory.path(), &text, &[]).await;
+    let said = running
+        .hears_one_of(&["agent ill: 1 of 1 hosts", "agent lost: no address"])
+        .await;
+    let other = running
+        .hears_one_of(&["agent ill: 1 of 1 hosts", "agent lost: no address"])
+        .await;
+    let both = format!("{said}{other}");
+    assert!(
+        both.contains("GET /ping is answered 404, not 200"),
+        "{both}"
+    );
+    assert!(
+        both.contains("no address is known for http://no-such-host.invalid:8000"),
+        "{both}"
+    );
+    assert_eq!(caller.get("/ill/x", &[]).await.status, 503);
+    assert_eq!(caller.get("/well/x", &[]).await.agent(), "well");
+
+    status.store(200, Ordering::Relaxed);
+    running.hears("agent ill: all is well again").await;
+    assert_eq!(caller.get("/ill/x", &[]).await.status, 200);
+
+    assert_eq!(caller.get("/shut/x", &[]).await.status, 503);
+    let said = running.hears("agent shut: connections to").await;
+    assert!(said.contains(&format!("http://{closed}")), "{said}");
+    // Once is enough.
+    running.change(&text.replace("/well", "/good")).await;
+    assert!(!running.said().contains("agent "), "{}", running.said());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_never_warms_stops_nobody_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let silent = service(&Arc::new(AtomicU16::new(0))).await;
+    let well = agent("well").await;
+    let listen = free_address();
+    let caller = Caller::of(listen);
+    let never = format!("{{url: 'http://{silent}', health: {{path: /ping, timeout: 1m}}}}");
+    let good = ("well", at(well.address()));
+    let text = gateway(listen, &[good.clone(), ("cold", never.clone())], "");
+    let file = directory.path().join("gateway.yaml");
+    std::fs::write(&file, text).expect("write");
+    let mut running = Running::launch(directory.path(), &file, &[]);
+    running.hears("agent cold: is not ready after 15 s").await;
+    running.hears("is served at").await;
+    assert_eq!(caller.get("/well/x", &[]).await.agent(), "well");
+
+    // Nobody waits for one that the file does not name any more, nor is a file lost that is of no use meanwhile.
+    let two = gateway(listen, &[good.clone(), ("colder", never)], "");
+    running.replace(&two);
+    let clusters = "cluster_manager.warming_clusters";
+    crate::eventually("a cluster that warms", async || {
+        (running.stat(clusters).await > 0).then_some(())
+    })
+    .await;
+    running.refuse("routes: nothing").await;
+    let said = running
+        .change(&gateway(listen, &[("good", good.1)], ""))
+        .await;
+    assert!(
+        said.contains("agents: added good, removed cold well"),
+        "{said}"
+    );
+    assert_eq!(caller.get("/good/x", &[]).await.agent(), "well");
+}
