@@ -13,6 +13,7 @@ mod front;
 mod gateway;
 mod listeners;
 mod load;
+mod newcomer;
 mod opening;
 mod probing;
 mod running;
