@@ -46,8 +46,8 @@ TIME       := 60
 
 # Where `make install` puts things; `waykeeper run` looks in ../lib/waykeeper from where it lies itself.
 PREFIX ?= $(HOME)/.local
-BIN    := $(abspath $(PREFIX))/bin
-LIB    := $(abspath $(PREFIX))/lib/waykeeper
+BIN     = $(shell realpath -ms -- "$(PREFIX)")/bin
+LIB     = $(shell realpath -ms -- "$(PREFIX)")/lib/waykeeper
 TOOL   ?= target/release/waykeeper
 
 .DEFAULT_GOAL := help
