@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::Outcome;
 use crate::check;
-use crate::gateway::{self, Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, render};
+use crate::gateway::{self, Admin, Around, CREDENTIALS, ENVOY_FILE, FILTER_FILE, MARK, render};
 use crate::writing::{Writing, source_name, unusable};
 
 /// Write Envoy's configuration, envoy.yaml and waykeeper.yaml, out of a gateway.yaml
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     force: bool,
 }
 
-/// Writes both files, or none.
+/// Writes all files, or none.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     let made = check::gateway_for(&arguments.file, |document, checked| {
         let unserved = gateway::unserved(document, &checked.gateway);
@@ -73,15 +73,26 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         builtin: None,
     };
     let rendered = render(&checked, around).map_err(io::Error::other)?;
-    // Envoy reads the second one at once: what it names has to stand in the first by then.
-    let files = [(ENVOY_FILE, rendered.envoy), (FILTER_FILE, rendered.filter)];
-    let outcome = Writing {
+    let writing = Writing {
         directory: &arguments.out,
         source: &arguments.file,
         mark: MARK,
         force: arguments.force,
-    }
-    .write(&files, &[])?;
+    };
+    // Envoy reads the last one at once: what it names has to stand in the one before by then.
+    let credentials = rendered.credentials.into_iter();
+    let files: Vec<(String, String)> = credentials
+        .chain([
+            (ENVOY_FILE.to_owned(), rendered.envoy),
+            (FILTER_FILE.to_owned(), rendered.filter),
+        ])
+        .collect();
+    let files: Vec<(&str, String)> = { files.iter() }
+        .map(|(name, text)| (name.as_str(), text.clone()))
+        .collect();
+    let leftovers = writing.others_in(CREDENTIALS, &files)?;
+    let leftovers: Vec<&str> = leftovers.iter().map(String::as_str).collect();
+    let outcome = writing.write(&files, &leftovers)?;
     if outcome != Outcome::Good {
         return Ok(outcome);
     }

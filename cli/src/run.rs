@@ -266,6 +266,11 @@ async fn started(admin: &Admin) -> Result<(), String> {
     }
 }
 
+/// A path as a text of JSON.
+fn in_json(path: &Path) -> String {
+    serde_json::Value::from(path.to_string_lossy()).to_string()
+}
+
 // === impl Setting ===
 
 struct Unusable(String);
@@ -321,10 +326,7 @@ impl<'a> Setting<'a> {
         let judged = before
             .is_some_and(|before| before.whole == whole && before.parts.secrets == parts.secrets);
         if !judged {
-            let file = self.places.whole();
-            std::fs::write(&file, whole.to_string()).map_err(|error| told(&error))?;
-            let judged = self.program.judge(&file).await;
-            let _ = std::fs::remove_file(&file);
+            let judged = self.judge(&whole, &parts).await;
             judged?;
         }
         Ok(Loaded {
@@ -333,6 +335,25 @@ impl<'a> Setting<'a> {
             whole,
             since,
         })
+    }
+
+    /// Shows Envoy everything at once, in a directory of its own, so that what it has is as it was whatever it says.
+    async fn judge(&self, whole: &serde_json::Value, parts: &Parts) -> Result<(), String> {
+        let directory = self.places.judged();
+        let told = |error: io::Error| format!("{}: {error}", directory.display());
+        for (name, text) in &parts.credentials {
+            apply::write_text(&directory.join(name), text).map_err(told)?;
+        }
+        let kept = in_json(&self.places.below(gateway::CREDENTIALS));
+        let shown = in_json(&directory.join(gateway::CREDENTIALS));
+        // Whatever follows: it may be a file in there.
+        let whole = whole.to_string();
+        let whole = whole.replace(kept.trim_end_matches('"'), shown.trim_end_matches('"'));
+        let file = directory.join("whole.json");
+        apply::write_text(&file, &whole).map_err(told)?;
+        let judged = self.program.judge(&file).await;
+        let _ = std::fs::remove_dir_all(&directory);
+        judged
     }
 
     /// Serves what an agent of the gateway is, if that is this tool's to do, from the first time on that there is one.

@@ -76,6 +76,30 @@ impl Writing<'_> {
         Ok(Outcome::Good)
     }
 
+    /// The other files of YAML in a directory below, by their names.
+    pub(crate) fn others_in(
+        &self,
+        below: &str,
+        files: &[(&str, String)],
+    ) -> io::Result<Vec<String>> {
+        let directory = self.directory.join(below);
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(at(&directory, &error)),
+        };
+        let mut others = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| at(&directory, &error))?;
+            let name = format!("{below}/{}", entry.file_name().to_string_lossy());
+            if name.ends_with(".yaml") && !files.iter().any(|(file, _)| *file == name) {
+                others.push(name);
+            }
+        }
+        others.sort();
+        Ok(others)
+    }
+
     /// Whether a file is not there, or was written by this command.
     fn is_ours(&self, path: &Path) -> io::Result<bool> {
         match fs::read(path) {

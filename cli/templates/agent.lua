@@ -1,5 +1,10 @@
+{% if base %}
 -- Where this agent's paths begin, in place of the request's /v1.
 local BASE, WHOLE = "{{ base.prefix }}", "{{ base.whole }}"
+{% if native %}
+-- And those that are its own beside them.
+local NATIVE = "{{ native }}"
+{% endif %}
 local NOTES = "waykeeper.base"
 
 -- What stands behind a beginning of whole parts.
@@ -12,7 +17,7 @@ end
 
 -- The agent's path for one of a request, and the beginning of the latter that stands for the agent's.
 local function of_agent(path)
-  if behind(BASE, path) then
+  if behind(BASE, path){{ " or behind(NATIVE, path)" if native }} then
     return path, BASE
   end
   local from, rest = "/v1", behind("/v1", path)
@@ -27,8 +32,19 @@ local function without_query(path)
   return path:match("^[^?]*")
 end
 
+{% endif %}
 function envoy_on_request(handle)
   local headers, notes = handle:headers(), handle:streamInfo():dynamicMetadata()
+{% if callers %}
+  if not (notes:get("waykeeper.credentials") or {})["{{ callers.place }}"] then
+    handle:respond(
+      {[":status"] = "401", ["www-authenticate"] = 'Bearer realm="waykeeper"'},
+      "This agent asks for a key of your own with its provider, in the header {{ callers.header }}."
+    )
+    return
+  end
+{% endif %}
+{% if base %}
   -- A second attempt finds in the request what the first one has made of it.
   local asked = (notes:get(NOTES) or {}).path or headers:get(":path")
   if not asked or asked:sub(1, 1) ~= "/" then
@@ -39,11 +55,23 @@ function envoy_on_request(handle)
   notes:set(NOTES, "path", asked)
   notes:set(NOTES, "from", from)
   notes:set(NOTES, "host", (headers:get(":authority") or ""):lower())
-  -- For the access log.
-  notes:set(NOTES, "asked_path", without_query(asked))
-  notes:set(NOTES, "agent_path", without_query(path))
+  if path ~= asked then
+    -- For the access log.
+    notes:set(NOTES, "asked_path", without_query(asked))
+    notes:set(NOTES, "agent_path", without_query(path))
+  end
+{% if moved %}
+  -- There the credential stands elsewhere.
+  local credential = headers:get("{{ moved.from }}")
+  if credential and behind(NATIVE, path) and not behind(BASE, path) then
+    headers:remove("{{ moved.from }}")
+    headers:replace("{{ moved.to }}", credential:sub(#"{{ moved.prefix }}" + 1))
+  end
+{% endif %}
+{% endif %}
 end
 
+{% if base %}
 -- A redirect to a path of the agent's leads to the one that the caller knows.
 function envoy_on_response(handle)
   local headers = handle:headers()
@@ -73,3 +101,4 @@ function envoy_on_response(handle)
   end
   headers:replace("location", origin .. from .. rest)
 end
+{% endif %}

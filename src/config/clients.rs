@@ -87,14 +87,18 @@ pub(super) fn clients(spot: Option<&Spot<'_>>, plans: &HashMap<&str, PlanId>) ->
 }
 
 /// Where clients of OpenAI's and Anthropic's interfaces put their keys.
+/// The headers among the key sources that hold unless others are written.
+pub const USUAL_KEY_HEADERS: [&str; 2] = ["x-api-key", "authorization"];
+
 fn default_key_sources() -> Vec<KeySource> {
+    let [key, authorization] = USUAL_KEY_HEADERS.map(str::to_owned);
     vec![
         KeySource::Header {
-            name: "x-api-key".to_owned(),
+            name: key,
             scheme: None,
         },
         KeySource::Header {
-            name: "authorization".to_owned(),
+            name: authorization,
             scheme: Some("Bearer".to_owned()),
         },
     ]

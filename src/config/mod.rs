@@ -29,11 +29,11 @@ mod time;
 mod units;
 mod validator;
 
-pub use clients::MOST_ROLES;
+pub use clients::{MOST_ROLES, USUAL_KEY_HEADERS};
 pub use document::Node;
 pub use fault::{Fault, Faults, Log, Segment};
 pub use hosts::host as check_host;
-pub use names::{NONE, PROOF_LENGTHS};
+pub use names::{NONE, PROOF_LENGTHS, key_header as check_key_header};
 pub use paths::callout as check_path;
 pub use policy::Policy;
 pub use reader::{Fields, Spot, did_you_mean};

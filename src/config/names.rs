@@ -101,7 +101,10 @@ pub(super) fn cluster(text: &str) -> Result<(), String> {
 }
 
 /// A header that may carry a key.
-pub(super) fn key_header(text: &str) -> Result<(), String> {
+///
+/// # Errors
+/// One line that says why it cannot.
+pub fn key_header(text: &str) -> Result<(), String> {
     header(text, &NOT_FOR_KEYS)?;
     if begins_with(text.as_bytes(), b"sec-websocket-") {
         return Err(format!(

@@ -222,8 +222,10 @@ pub struct MetricId(pub u32);
 pub struct OwnAnswer {
     /// HTTP's status, also where the caller speaks gRPC and is sent another.
     pub status: u16,
-    /// No host of the agent is known, healthy or free, or the connection to it failed.
+    /// No host of the agent is known, healthy or free, or the connection to it failed; or the gateway lacks its credential.
     pub unreached: bool,
+    /// The agent asks for a credential of the caller's own, and none came.
+    pub asks_credential: bool,
 }
 
 /// A finished answer of the filter itself.

@@ -104,7 +104,11 @@ impl World {
 
     /// The host has answered itself.
     fn answered_by_host(&mut self, id: StreamId, status: u16, unreached: bool) {
-        let answer = OwnAnswer { status, unreached };
+        let answer = OwnAnswer {
+            status,
+            unreached,
+            asks_credential: false,
+        };
         self.host.respond_itself(id, answer);
         self.gateway
             .on_response_headers(id, &self.host.io(id), false);

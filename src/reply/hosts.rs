@@ -12,6 +12,7 @@ pub fn code_of(answer: &OwnAnswer) -> &'static str {
         502 => "bad_answer",
         408 => "request_timeout",
         413 => "body_too_large",
+        401 if answer.asks_credential => "missing_credential",
         431 => "headers_too_large",
         400..=499 => "bad_request",
         _ => "gateway_error",

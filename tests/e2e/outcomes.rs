@@ -116,7 +116,11 @@ async fn each_answer_of_envoys_has_one_code() {
             let mut all = codes.iter();
             let told = all.find(|mapper| mapper.takes(status, unreached));
             let told = told.map(|mapper| &*mapper.code);
-            let answer = OwnAnswer { status, unreached };
+            let answer = OwnAnswer {
+                status,
+                unreached,
+                asks_credential: false,
+            };
             assert_eq!(Some(code_of(&answer)), told, "{answer:?}");
         }
     }

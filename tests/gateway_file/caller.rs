@@ -66,6 +66,11 @@ impl Caller {
         answer.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let answer = self.send_body("POST", path, headers, body).await;
+        answer.unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
     /// Sends a request on a connection of its own.
     pub(crate) async fn send(
         &self,
@@ -73,15 +78,26 @@ impl Caller {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Answer, Failure> {
+        self.send_body(method, path, headers, "").await
+    }
+
+    async fn send_body(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Answer, Failure> {
+        let request = (method, path, headers, body);
         let mut stream = TcpStream::connect(self.address).await?;
         stream.write_all(self.preamble.as_bytes()).await?;
         let Some(tls) = &self.tls else {
-            return exchange(stream, method, path, headers, self.http2).await;
+            return exchange(stream, request, self.http2).await;
         };
         let connector = TlsConnector::from(Arc::clone(tls));
         let stream = connector.connect("localhost".try_into()?, stream).await?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        exchange(stream, method, path, headers, http2).await
+        exchange(stream, request, http2).await
     }
 }
 
@@ -117,15 +133,14 @@ impl Answer {
 
 async fn exchange<S>(
     stream: S,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
+    (method, path, headers, body): (&str, &str, &[(&str, &str)], &str),
     http2: bool,
 ) -> Result<Answer, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let host = "gateway.example";
+    let body = Full::<Bytes>::from(Bytes::from(body.to_owned()));
     let mut request = Request::builder().method(method);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -135,16 +150,12 @@ where
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
         tokio::spawn(connection);
         let request = request.uri(format!("http://{host}{path}"));
-        sender
-            .send_request(request.body(Full::<Bytes>::default())?)
-            .await?
+        sender.send_request(request.body(body)?).await?
     } else {
         let (mut sender, connection) = http1::handshake(stream).await?;
         tokio::spawn(connection);
         let request = request.uri(path).header("host", host);
-        sender
-            .send_request(request.body(Full::<Bytes>::default())?)
-            .await?
+        sender.send_request(request.body(body)?).await?
     };
     let (head, body) = response.into_parts();
     Ok(Answer {

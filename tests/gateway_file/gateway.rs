@@ -15,6 +15,19 @@ use crate::{eventually, needed};
 pub(crate) struct Gateway {
     _envoy: Child,
     directory: PathBuf,
+    /// Envoy's admin interface.
+    pub(crate) admin: SocketAddr,
+}
+
+/// What an Envoy is started with beside the files.
+#[derive(Default)]
+pub(crate) struct Around<'a> {
+    /// Configuration of its own.
+    pub(crate) more: &'a str,
+    /// Its environment, beside that of the test.
+    pub(crate) environment: &'a [(&'a str, &'a str)],
+    /// Names that it finds elsewhere than the world does.
+    pub(crate) elsewhere: &'a [(&'a str, SocketAddr)],
 }
 
 impl Gateway {
@@ -26,12 +39,36 @@ impl Gateway {
         more: &str,
         operations: SocketAddr,
     ) -> Self {
+        let around = Around {
+            more,
+            ..Around::default()
+        };
+        Self::start_with(directory, text, &around, operations).await
+    }
+
+    /// The same with more around it.
+    pub(crate) async fn start_with(
+        directory: &Path,
+        text: &str,
+        around: &Around<'_>,
+        operations: SocketAddr,
+    ) -> Self {
         write(directory, text);
         let out = directory.join("out");
         let bootstrap = out.join("envoy.yaml");
         let written = std::fs::read_to_string(&bootstrap).expect("envoy.yaml");
         assert_eq!(written.matches("9901").count(), 2, "{written}");
-        let moved = written.replace("9901", &free_address().port().to_string());
+        let admin = free_address();
+        let mut moved = written.replace("9901", &admin.port().to_string());
+        for (name, address) in around.elsewhere {
+            let place =
+                |host: &str, port: &str| format!("{{address: \"{host}\", port_value: {port}}}");
+            let (host, port) = name.split_once(':').unwrap_or((name, "443"));
+            let named = place(host, port);
+            assert!(moved.contains(&named), "no {named}: {moved}");
+            let there = place(&address.ip().to_string(), &address.port().to_string());
+            moved = moved.replace(&named, &there);
+        }
         let moved_to = directory.join("envoy.yaml");
         std::fs::write(&moved_to, moved).expect("write");
         let access_log = std::fs::File::create(directory.join("access.log")).expect("a log");
@@ -39,10 +76,11 @@ impl Gateway {
         let log_file = std::fs::File::create(&log).expect("a log");
         let mut command = tokio::process::Command::new(needed(".tools/envoy", "make tools"));
         command.arg("--config-path").arg(&moved_to);
-        if !more.is_empty() {
-            command.args(["--config-yaml", more]);
+        if !around.more.is_empty() {
+            command.args(["--config-yaml", around.more]);
         }
         command
+            .envs(around.environment.iter().copied())
             .args([
                 "--concurrency",
                 "1",
@@ -71,6 +109,7 @@ impl Gateway {
         Self {
             _envoy: envoy,
             directory: directory.to_owned(),
+            admin,
         }
     }
 

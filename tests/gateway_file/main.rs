@@ -4,9 +4,11 @@
 //! share one.
 
 mod agents;
+mod aws;
 mod bases;
 mod caller;
 mod certificates;
+mod credentials;
 mod ending;
 mod following;
 mod front;
@@ -17,6 +19,8 @@ mod newcomer;
 mod opening;
 mod probing;
 mod running;
+
+mod providers;
 mod stand_in;
 mod telling;
 

@@ -85,3 +85,13 @@ async fn read(request: Request<Incoming>) -> Result<Came, hyper::Error> {
         body: body.collect().await?.to_bytes(),
     })
 }
+
+/// An answer with a body of JSON.
+pub(crate) fn json(status: u16, body: &str) -> Response<Full<Bytes>> {
+    let answer = Response::builder()
+        .status(status)
+        .header("content-type", "application/json");
+    answer
+        .body(Full::from(Bytes::from(body.to_owned())))
+        .expect("an answer")
+}

@@ -7,6 +7,8 @@ use std::time::Duration;
 use waykeeper::config::{Fields, Spot, check_path};
 
 use super::base::Base;
+use super::credentials::{self, Credential};
+use super::providers::{Form, PROVIDERS, Place, Provider};
 use super::tls::{self, ClientTls};
 use super::url::Url;
 
@@ -22,10 +24,23 @@ const HEALTH_TIMEOUT: RangeInclusive<Duration> =
 pub(super) const FIELDS: &[&str] = &[
     "url",
     "endpoints",
+    "provider",
+    "region",
+    "credential",
     "cluster",
     "websocket_cluster",
     "builtin",
     "weight",
+    "balance",
+    "health",
+    "tls",
+    "http2",
+];
+/// What belongs to a cluster that is made here.
+pub(super) const NOT_BESIDE_CLUSTER: [&str; 7] = [
+    "provider",
+    "region",
+    "credential",
     "balance",
     "health",
     "tls",
@@ -39,6 +54,8 @@ pub(crate) const OWN: &str = "waykeeper/";
 /// What follows an agent's name in the name of its cluster if it is spoken to over TLS: by that the routes tell whom they
 /// send its own name as the host.
 pub(crate) const TLS: &str = "/tls";
+/// The same of one that is called by its own name and spoken to in clear.
+pub(crate) const OWN_HOST: &str = "/host";
 /// What stands between that and the name where the cluster is the agent's for WebSockets alone.
 const WEBSOCKET: &str = "/websocket";
 
@@ -73,6 +90,16 @@ pub(crate) struct Upstream {
     pub(crate) http: Http,
     /// What its paths begin with in place of `/v1`.
     pub(crate) base: Option<Base>,
+    pub(crate) provider: Option<&'static Provider>,
+    pub(crate) credential: Option<Credential>,
+}
+
+/// What stands elsewhere in the file and bears on agents.
+pub(super) struct Known<'d> {
+    /// The agents that a route for WebSockets names.
+    pub(super) by_websocket: HashSet<&'d str>,
+    /// Where the gateway looks for its own key.
+    pub(super) key_headers: Vec<&'d str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,17 +133,17 @@ pub(crate) enum Http {
     Offered,
 }
 
-/// All agents in the order of the file; `by_websocket` are those that a route for WebSockets names.
-pub(super) fn agents(spot: &Spot<'_>, by_websocket: &HashSet<&str>) -> Vec<Agent> {
+/// All agents in the order of the file.
+pub(super) fn agents(spot: &Spot<'_>, known: &Known<'_>) -> Vec<Agent> {
     // What is no mapping of names, and too many, the filter's reader tells.
     let named = spot.named(usize::MAX);
     let named = named.iter().flat_map(Fields::iter);
     named
-        .filter_map(|(name, spot)| agent(name, &spot, by_websocket.contains(name)))
+        .filter_map(|(name, spot)| agent(name, &spot, known))
         .collect()
 }
 
-fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
+fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
     if spot.is_text() {
         spot.fault(
             "expected a mapping that says where it is, such as {url: \"http://10.0.0.5:8000\"}",
@@ -126,11 +153,12 @@ fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
     let fields = spot.fields(FIELDS)?;
     let places = ["url", "endpoints", "cluster", "builtin"];
     let written = places.map(|field| fields.get(field).is_some());
-    if written.iter().filter(|written| **written).count() != 1 {
-        fields.fault("must have exactly one of url, endpoints, cluster and builtin");
+    let written = written.iter().filter(|written| **written).count();
+    if written > 1 || written == 0 && fields.get("provider").is_none() {
+        fields.fault("must have exactly one of url, endpoints, cluster and builtin, or a provider");
     }
     if let Some(spot) = fields.get("builtin") {
-        for name in ["balance", "health", "tls", "http2", "websocket_cluster"] {
+        for name in NOT_BESIDE_CLUSTER.iter().chain(&["websocket_cluster"]) {
             if let Some(spot) = fields.get(name) {
                 spot.fault("has no meaning beside builtin");
             }
@@ -145,7 +173,7 @@ fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
         });
     }
     if let Some(cluster) = fields.get("cluster") {
-        for name in ["balance", "health", "tls", "http2"] {
+        for name in NOT_BESIDE_CLUSTER {
             if let Some(spot) = fields.get(name) {
                 spot.fault("has no meaning beside cluster, which says it where it is written");
             }
@@ -167,8 +195,16 @@ fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
             "stands beside cluster only; what is written here has one of its own where it needs one",
         );
     }
-    let endpoints = endpoints(&fields);
+    let provider = fields.get("provider").and_then(|spot| provider(&spot));
+    let region = region(&fields, provider);
+    let endpoints = match (fields.get("url").or(fields.get("endpoints")), provider) {
+        (None, Some(provider)) => endpoint_of(&fields, provider, region.as_deref()),
+        _ => endpoints(&fields),
+    };
     let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
+    let credential = fields
+        .get("credential")
+        .and_then(|spot| credentials::credential(&spot, provider, &known.key_headers));
     let upstream = Upstream {
         balance: fields
             .get("balance")
@@ -177,12 +213,27 @@ fn agent(name: &str, spot: &Spot<'_>, by_websocket: bool) -> Option<Agent> {
         health: fields.get("health").and_then(|spot| health(&spot)),
         tls: tls_of(&fields, &endpoints),
         http: http(&fields, secure),
-        base: endpoints.first().and_then(base_of),
+        base: endpoints
+            .first()
+            .and_then(base_of)
+            .or_else(|| Base::parse(provider?.base).ok().flatten()),
+        credential: match region {
+            Some(region) => Some(Credential::Aws {
+                region,
+                file: credential.and_then(Credential::into_file),
+            }),
+            None => credential,
+        },
+        provider,
         endpoints,
     };
-    let mark = if secure { TLS } else { "" };
+    let mark = match provider {
+        _ if secure => TLS,
+        Some(_) => OWN_HOST,
+        None => "",
+    };
     // A WebSocket begins in HTTP/1.1: few agents can begin one in HTTP/2.
-    let apart = by_websocket && upstream.http != Http::One;
+    let apart = known.by_websocket.contains(name) && upstream.http != Http::One;
     Some(Agent {
         name: name.to_owned(),
         cluster: format!("{name}{mark}"),
@@ -221,15 +272,64 @@ pub(super) fn validator(spot: &Spot<'_>, known: &[&str]) -> Option<(Url, Upstrea
         health: None,
         http: if url.secure { Http::Offered } else { Http::One },
         base: None,
+        provider: None,
+        credential: None,
     };
     Some((url, upstream))
 }
 
+fn provider(spot: &Spot<'_>) -> Option<&'static Provider> {
+    let choices = PROVIDERS
+        .each_ref()
+        .map(|provider| (provider.name, provider));
+    spot.choice(&choices)
+}
+
+/// Where a provider is.
+fn endpoint_of(fields: &Fields<'_>, provider: &Provider, region: Option<&str>) -> Vec<Endpoint> {
+    let url = match provider.place {
+        Place::At(url) => url.to_owned(),
+        Place::InRegion(before, behind) => match region {
+            Some(region) => format!("{before}{region}{behind}"),
+            // That is told.
+            None => return Vec::new(),
+        },
+        Place::Own(example) => {
+            fields.fault(format!(
+                "needs a url: everybody has a place of their own at {}, such as {example}",
+                provider.name
+            ));
+            return Vec::new();
+        }
+    };
+    let url = Url::parse(&url).ok();
+    url.map(|url| Endpoint { url, weight: 1 })
+        .into_iter()
+        .collect()
+}
+
+/// The region in which requests are signed for a provider.
+fn region(fields: &Fields<'_>, provider: Option<&Provider>) -> Option<String> {
+    let signed = provider.is_some_and(|provider| provider.credential == Form::Aws);
+    if !signed {
+        if let Some(spot) = fields.get("region") {
+            spot.fault("has no meaning but with provider: bedrock");
+        }
+        return None;
+    }
+    if let Some(spot) = fields.get("endpoints") {
+        spot.fault("cannot be: requests are signed for one host; write a url");
+    }
+    let spot = fields.need("region")?;
+    spot.checked(credentials::region).map(str::to_owned)
+}
+
 /// A cluster that is written elsewhere.
 fn elsewhere(name: &str) -> Result<(), String> {
-    if name.starts_with(OWN) || name.ends_with(TLS) || name.ends_with(WEBSOCKET) {
+    let ends = [TLS, OWN_HOST, WEBSOCKET];
+    if name.starts_with(OWN) || ends.iter().any(|end| name.ends_with(end)) {
         return Err(format!(
-            "{name:?} would be one of the gateway's own: these begin with {OWN} or end in {TLS} or {WEBSOCKET}"
+            "{name:?} would be one of the gateway's own: these begin with {OWN} or end in {TLS}, {OWN_HOST} or {WEBSOCKET}"
         ));
     }
     Ok(())

@@ -21,7 +21,7 @@ impl Base {
         Self::parse(&url.path)
     }
 
-    fn parse(path: &str) -> Result<Option<Self>, String> {
+    pub(super) fn parse(path: &str) -> Result<Option<Self>, String> {
         // The script that puts it into requests holds it in quotes.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$()*+,;=:@%".contains(&byte);
         let odd = |segment: &str| matches!(segment, "" | "." | "..");

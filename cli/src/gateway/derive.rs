@@ -13,7 +13,10 @@ pub(super) fn validators_cluster() -> String {
 
 /// Fields of the filter's that stand for others: what is wrong with them is wrong with one of these.
 const STANDS_FOR: [(&str, &[&str]); 3] = [
-    ("cluster", &["cluster", "url", "endpoints", "builtin"]),
+    (
+        "cluster",
+        &["cluster", "url", "endpoints", "provider", "builtin"],
+    ),
     ("path", &["path", "url"]),
     ("host", &["host", "url"]),
 ];

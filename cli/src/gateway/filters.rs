@@ -1,22 +1,207 @@
 //! What is done to a request for one agent alone, in each attempt: filters of Envoy's on the agent's side.
 
+use std::path::Path;
+
 use minijinja::{Environment, Error, context};
 use serde_json::{Value as Json, json};
 
-use super::Upstream;
+use super::credentials::{Credential, From};
+use super::providers::Form;
+use super::{Agent, Upstream};
+
+/// The directory beside Envoy's own files in which it is told where credentials are kept.
+pub(crate) const DIRECTORY: &str = "credentials";
+
+/// Headers that services take for a credential. What a caller has put there is none for an agent that is shown another.
+const OF_CREDENTIALS: [&str; 5] = [
+    "authorization",
+    "proxy-authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+];
+/// Which account of a provider's pays: the caller's to say only where the credential is the caller's.
+const OF_ACCOUNTS: [&str; 4] = [
+    "openai-organization",
+    "openai-project",
+    "anthropic-workspace-id",
+    "x-goog-user-project",
+];
+/// What belongs to a signature of AWS's.
+const OF_AWS: [&str; 3] = ["x-amz-content-sha256", "x-amz-date", "x-amz-security-token"];
+
+/// The headers that bring callers' own credentials, each once.
+pub(super) fn callers_headers(agents: &[Agent]) -> Vec<&str> {
+    let upstreams = agents.iter().filter_map(|agent| agent.upstream.as_ref());
+    let credentials = upstreams.filter_map(|upstream| upstream.credential.as_ref());
+    let mut headers: Vec<&str> = credentials.filter_map(Credential::callers_header).collect();
+    headers.sort_unstable();
+    headers.dedup();
+    headers
+}
+
+/// The name of the file that tells where an agent's credential is kept.
+pub(super) fn file_of(agent: &str) -> String {
+    format!("{DIRECTORY}/{agent}.yaml")
+}
 
 /// What the template `upstream_filters.yaml` is given of an agent; null where nothing is done.
 ///
 /// # Errors
 /// Only if a template is broken.
-pub(super) fn filters(upstream: &Upstream, environment: &Environment<'_>) -> Result<Json, Error> {
-    let Some(base) = &upstream.base else {
+pub(super) fn filters(
+    agent: &Agent,
+    upstream: &Upstream,
+    callers: &[&str],
+    directory: &str,
+    environment: &Environment<'_>,
+) -> Result<Json, Error> {
+    let add = upstream.provider.map_or(&[][..], |it| it.headers);
+    if upstream.base.is_none() && upstream.credential.is_none() && add.is_empty() {
         return Ok(Json::Null);
+    }
+    let callers = upstream
+        .credential
+        .as_ref()
+        .and_then(Credential::callers_header)
+        .map(|header| Callers {
+            header,
+            place: callers.iter().position(|it| *it == header).unwrap_or(0),
+        });
+    let (mut inject, mut aws, mut set) = (Json::Null, Json::Null, Json::Null);
+    match &upstream.credential {
+        Some(Credential::Aws { region, file }) => {
+            let host = upstream.endpoints.first().map(|it| it.url.authority());
+            aws = json!({"region": region, "host": host, "file": file, "directory": parent(file)});
+        }
+        Some(Credential::InHeader { header, scheme, .. }) => {
+            let prefix = scheme.as_ref().map(|scheme| format!("{scheme} "));
+            let prefix = prefix.unwrap_or_default();
+            match &callers {
+                Some(callers) => {
+                    let value = format!(
+                        "{prefix}%DYNAMIC_METADATA(waykeeper.credentials:{})%",
+                        callers.place
+                    );
+                    set = json!({"name": header, "value": value});
+                }
+                None => {
+                    let file = Path::new(directory).join(file_of(&agent.name));
+                    inject = json!({
+                        "header": header, "prefix": prefix,
+                        "secret": agent.name, "file": file.to_string_lossy(),
+                        "directory": Path::new(directory).join(DIRECTORY).to_string_lossy(),
+                    });
+                }
+            }
+        }
+        None => {}
+    }
+    Ok(json!({
+        "remove": removed(upstream),
+        "set": set,
+        "add": add.iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Vec<_>>(),
+        "inject": inject,
+        "script": script(upstream, callers.as_ref(), environment)?,
+        "aws": aws,
+    }))
+}
+
+/// A credential that the caller brings.
+struct Callers<'a> {
+    header: &'a str,
+    /// Under which number it is noted once it is taken out.
+    place: usize,
+}
+
+/// What a caller has sent and the agent would take for something that it is not.
+fn removed(upstream: &Upstream) -> Vec<&'static str> {
+    let Some(credential) = &upstream.credential else {
+        return Vec::new();
     };
-    let script = environment.get_template("agent.lua")?;
-    let script = script.render(context! {
-        base => context! { prefix => base.prefix(), whole => &base.whole },
+    let shown = match credential {
+        Credential::InHeader { header, .. } => Some(header.as_str()),
+        Credential::Aws { .. } => None,
+    };
+    let others = OF_CREDENTIALS.iter().filter(|name| shown != Some(**name));
+    let mut removed: Vec<&'static str> = others.copied().collect();
+    if matches!(credential, Credential::Aws { .. }) {
+        removed.extend(OF_AWS);
+    }
+    if credential.callers_header().is_none() {
+        removed.extend(OF_ACCOUNTS);
+    }
+    removed
+}
+
+/// The script that puts paths below the base, and refuses those who bring no credential of their own; none where there is nothing
+/// to do for it.
+fn script(
+    upstream: &Upstream,
+    callers: Option<&Callers<'_>>,
+    environment: &Environment<'_>,
+) -> Result<Option<Vec<String>>, Error> {
+    if upstream.base.is_none() && callers.is_none() {
+        return Ok(None);
+    }
+    let native = upstream
+        .provider
+        .and_then(|provider| provider.native.as_ref());
+    // On the provider's own paths a credential stands elsewhere, unless the operator has said where.
+    let moved = match (
+        upstream.provider.map(|it| it.credential),
+        &upstream.credential,
+    ) {
+        (
+            Some(Form::Header(usual, Some(usual_scheme))),
+            Some(Credential::InHeader {
+                header,
+                scheme: Some(scheme),
+                ..
+            }),
+        ) if usual == header && usual_scheme == scheme => {
+            let to = native.and_then(|native| native.credential);
+            to.map(|to| context! { from => usual, to => to, prefix => format!("{scheme} ") })
+        }
+        _ => None,
+    };
+    let script = environment.get_template("agent.lua")?.render(context! {
+        base => upstream.base.as_ref().map(|base| context! { prefix => base.prefix(), whole => &base.whole }),
+        native => native.map(|native| native.prefix),
+        moved => moved,
+        callers => callers.map(|it| context! { header => it.header, place => it.place }),
     })?;
-    let lines: Vec<&str> = script.lines().collect();
-    Ok(json!({"script": lines}))
+    Ok(Some(script.lines().map(str::to_owned).collect()))
+}
+
+/// The directory of a file.
+fn parent(file: &Option<String>) -> Option<String> {
+    let parent = Path::new(file.as_deref()?).parent()?;
+    Some(parent.to_string_lossy().into_owned())
+}
+
+/// What tells Envoy where an agent's credential is kept, if it is: the name of the file, and what stands in it.
+///
+/// # Errors
+/// Only if a template is broken.
+pub(super) fn kept(
+    agent: &Agent,
+    source: &minijinja::Value,
+    environment: &Environment<'_>,
+) -> Result<Option<(String, String)>, Error> {
+    let upstream = agent.upstream.as_ref();
+    let Some(Credential::InHeader { from, .. }) = upstream.and_then(|it| it.credential.as_ref())
+    else {
+        return Ok(None);
+    };
+    let (file, variable) = match from {
+        From::File(file) => (Some(file.clone()), None),
+        From::Env(variable) => (None, Some(variable)),
+        From::Caller(_) => return Ok(None),
+    };
+    let template = environment.get_template("credential.yaml")?;
+    let text = template.render(context! {
+        source => source, name => &agent.name, directory => parent(&file), file => file, variable => variable,
+    })?;
+    Ok(Some((file_of(&agent.name), text)))
 }

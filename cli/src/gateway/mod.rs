@@ -3,7 +3,8 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | `listeners.rs`, `agents.rs`, `base.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `listeners.rs`, `agents.rs`, `base.rs`, `credentials.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `providers.rs` | what is publicly known of those who host models |
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
@@ -13,12 +14,14 @@
 
 mod agents;
 mod base;
+mod credentials;
 mod derive;
 mod document;
 mod filters;
 pub(crate) mod istio;
 mod listeners;
 mod parts;
+mod providers;
 mod render;
 mod schema;
 mod templates;
@@ -30,7 +33,9 @@ use std::net::SocketAddr;
 
 use waykeeper::config::{self, Fault, Log, Node, Policy, Segment, Spot};
 
+use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
+pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use listeners::Listener;
 pub(crate) use parts::{Parts, Places, generation, whole};
 pub(crate) use render::{
@@ -81,14 +86,14 @@ pub(crate) struct Wrong {
 /// Whether a document is one of these, and not the filter's alone.
 pub(crate) fn is_gateway(document: &Value) -> bool {
     let agents = document.get("agents").map_or(&[][..], Value::entries);
-    let reached = |name| agents.iter().any(|agent| agent.value.get(name).is_some());
+    let written = |name| agents.iter().any(|agent| agent.value.get(name).is_some());
     let validator = document
         .get("clients")
         .and_then(|clients| clients.get("validator"));
     document.get("listen").is_some()
-        || reached("url")
-        || reached("endpoints")
-        || reached("builtin")
+        || ["url", "endpoints", "provider", "builtin"]
+            .into_iter()
+            .any(written)
         || validator.is_some_and(|validator| validator.get("url").is_some())
 }
 
@@ -184,8 +189,11 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
     if let Some(address) = field("address") {
         tell_of_hops(document, &address, &listeners);
     }
-    let by_websocket = by_websocket(document);
-    let agents = field("agents").map_or_else(Vec::new, |spot| agents::agents(&spot, &by_websocket));
+    let known = Known {
+        by_websocket: by_websocket(document),
+        key_headers: key_headers(document),
+    };
+    let agents = field("agents").map_or_else(Vec::new, |spot| agents::agents(&spot, &known));
     let known = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
     // What is no mapping the filter's reader tells.
     let clients = field("clients").filter(Spot::is_map);
@@ -222,6 +230,19 @@ fn tell_of_hops(document: &Value, spot: &Spot<'_>, listeners: &[Listener]) {
             "with from: x-forwarded-for every listener has the same trusted_hops, and {} has {} in place of {hops}",
             listener.address, listener.trusted_hops
         ));
+    }
+}
+
+/// The headers in which the gateway looks for its own key: they are taken out before anybody else can read them.
+fn key_headers(document: &Value) -> Vec<&str> {
+    let clients = document.get("clients");
+    let written = clients.and_then(|clients| clients.get("key_sources"));
+    match written {
+        Some(sources) => {
+            let headers = sources.items().iter().map(|it| it.get("header"));
+            headers.flatten().filter_map(Value::text).collect()
+        }
+        None => config::USUAL_KEY_HEADERS.to_vec(),
     }
 }
 

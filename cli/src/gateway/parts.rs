@@ -27,6 +27,8 @@ pub(crate) struct Parts {
     /// The filter, with its configuration.
     pub(crate) filter: Json,
     pub(crate) secrets: BTreeMap<String, Secret>,
+    /// What tells Envoy where credentials are kept: texts of files, by their names below the directory.
+    pub(crate) credentials: BTreeMap<String, String>,
 }
 
 /// Certificates and keys: where they lie, never what they say.
@@ -82,6 +84,7 @@ impl Parts {
         let mut envoy = tree(&rendered.envoy)?;
         let mut parts = Self {
             filter: filter(rendered)?,
+            credentials: rendered.credentials.iter().cloned().collect(),
             ..Self::default()
         };
         for cluster in items(&mut envoy, "/static_resources/clusters") {
@@ -251,8 +254,13 @@ impl Places {
     }
 
     /// Where Envoy is shown everything at once, before it is given any of it.
-    pub(crate) fn whole(&self) -> PathBuf {
-        self.0.join("whole.json")
+    pub(crate) fn judged(&self) -> PathBuf {
+        self.0.join("judged")
+    }
+
+    /// A file below the directory.
+    pub(crate) fn below(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 
     pub(crate) fn clusters(&self) -> PathBuf {

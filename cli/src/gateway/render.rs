@@ -12,7 +12,8 @@ use serde_json::{Value as Json, json};
 use waykeeper::config::Policy;
 use waykeeper::config::policy::Protocol;
 
-use super::agents::{Balance, Endpoint, Health};
+use super::agents::{Balance, Endpoint, Health, OWN_HOST, TLS};
+use super::credentials::Credential;
 use super::listeners::{ADMIN, LOCALHOST};
 use super::url::Host;
 use super::{Checked, Gateway, Http, Listener, Upstream, derive, document, filters, templates};
@@ -63,14 +64,16 @@ pub(crate) enum Admin<'a> {
     Socket(&'a str),
 }
 
-/// The texts of the two files.
+/// The texts of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rendered {
     pub(crate) envoy: String,
     pub(crate) filter: String,
+    /// Those that tell where credentials are kept, by their names below the directory.
+    pub(crate) credentials: Vec<(String, String)>,
 }
 
-/// Writes both files.
+/// Writes all files.
 ///
 /// # Errors
 /// Only if a template is broken, which the tests would have told.
@@ -81,6 +84,9 @@ pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, 
     let source = Value::from_safe_string(in_comment(around.source));
     let filter_document = document::block(&checked.document, DOCUMENT_INDENT);
     let filter_document = Value::from_safe_string(filter_document.trim_end().to_owned());
+    let agents = checked.gateway.agents.iter();
+    let credentials = agents.map(|agent| filters::kept(agent, &source, &environment));
+    let credentials: Vec<Option<_>> = credentials.collect::<Result<_, _>>()?;
     let envoy = environment.get_template("envoy.yaml")?;
     let filter = environment.get_template("waykeeper.yaml")?;
     Ok(Rendered {
@@ -90,6 +96,7 @@ pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, 
             module => around.module,
             document => filter_document,
         })?,
+        credentials: credentials.into_iter().flatten().collect(),
     })
 }
 
@@ -111,9 +118,10 @@ fn context(
     let Checked {
         gateway, policy, ..
     } = checked;
+    let callers = filters::callers_headers(&gateway.agents);
     let agents: Vec<Json> = {
         let agents = gateway.agents.iter();
-        let clusters = agents.map(|agent| clusters(agent, environment));
+        let clusters = agents.map(|agent| clusters(agent, &callers, around.directory, environment));
         clusters.collect::<Result<Vec<_>, _>>()?.concat()
     };
     let builtin = gateway
@@ -128,7 +136,13 @@ fn context(
         .validator
         .as_ref()
         .map(|(_, upstream)| cluster(&derive::validators_cluster(), upstream));
-    let based = |agent: &&super::Agent| agent.upstream.as_ref().is_some_and(|it| it.base.is_some());
+    let upstreams = || gateway.agents.iter().filter_map(|it| it.upstream.as_ref());
+    let is_kept = |upstream: &Upstream| {
+        upstream
+            .credential
+            .as_ref()
+            .is_some_and(Credential::is_kept)
+    };
     let listeners: Vec<Json> = gateway.listeners.iter().enumerate().map(listener).collect();
     let file = Path::new(around.directory).join(FILTER_FILE);
     Ok(json!({
@@ -140,13 +154,15 @@ fn context(
         "several": listeners.len() > 1,
         "listeners": listeners,
         "operations": gateway.operations.map(place),
-        "own_hosts": if sends_own_hosts(gateway) { vec![true, false] } else { vec![false] },
+        "own_hosts": own_hosts(gateway),
         "idle": idle(policy),
         "undecided": undecided(policy),
         "validator": validator,
         "agents": agents,
         "builtin": builtin,
-        "bases": gateway.agents.iter().any(|agent| based(&agent)),
+        "bases": upstreams().any(|upstream| upstream.base.is_some()),
+        "credentials": upstreams().any(is_kept),
+        "callers": callers,
     }))
 }
 
@@ -160,11 +176,18 @@ pub(super) fn undecided(policy: &Policy) -> Json {
     json!({"idle": seconds(idle_of_undecided(policy)), "buffer": buffer_of_undecided(policy)})
 }
 
-/// Whether an agent is to be called by its own name.
-fn sends_own_hosts(gateway: &Gateway) -> bool {
-    let over_tls =
-        |agent: &super::Agent| agent.upstream.as_ref().is_some_and(|it| it.tls.is_some());
-    gateway.agents.iter().any(over_tls)
+/// With what the names of clusters end whose agents are called by their own names; and nothing, for all others.
+fn own_hosts(gateway: &Gateway) -> Vec<&'static str> {
+    let mut ends = vec![TLS, OWN_HOST];
+    ends.retain(|end| {
+        let mut made = gateway
+            .agents
+            .iter()
+            .filter(|agent| agent.upstream.is_some());
+        made.any(|agent| agent.cluster.ends_with(end))
+    });
+    ends.push("");
+    ends
 }
 
 fn idle_of_streams(policy: &Policy) -> Duration {
@@ -239,12 +262,14 @@ fn place(address: SocketAddr) -> Json {
 /// Those that are made for an agent.
 fn clusters(
     agent: &super::Agent,
+    callers: &[&str],
+    directory: &str,
     environment: &Environment<'_>,
 ) -> Result<Vec<Json>, minijinja::Error> {
     let Some(upstream) = &agent.upstream else {
         return Ok(Vec::new());
     };
-    let filters = filters::filters(upstream, environment)?;
+    let filters = filters::filters(agent, upstream, callers, directory, environment)?;
     let mut of_agent = cluster(&agent.cluster, upstream);
     of_agent["filters"] = filters.clone();
     let mut clusters = vec![of_agent];
@@ -275,6 +300,7 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
         "endpoints": endpoints,
         "health": upstream.health.as_ref().map(health),
         "tls": tls(upstream),
+        "own_host": upstream.tls.is_some() || upstream.provider.is_some(),
         "http": http(upstream.http),
     })
 }

@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 use waykeeper::config;
 use waykeeper::config::schema::{described, object};
 
+use super::{agents, providers};
+
 /// The JSON Schema (2020-12) of the file that people write.
 pub(crate) fn schema() -> Value {
     let mut schema = config::schema();
@@ -93,6 +95,7 @@ fn definitions() -> Map<String, Value> {
         })),
         "client_tls": client_tls(),
         "agent": agent(),
+        "credential": credential(),
         "endpoint": object(&["url"], json!({
             "url": described("agent_url", "Where it is."),
             "weight": {
@@ -133,6 +136,15 @@ fn agent() -> Value {
             "type": "array", "minItems": 1, "maxItems": 256,
             "items": {"oneOf": [{"$ref": "#/$defs/agent_url"}, {"$ref": "#/$defs/endpoint"}]},
         },
+        "provider": {
+            "description": "Who it is, if that is publicly known: where, how it is asked, and how it is told who pays.",
+            "enum": providers::NAMES,
+        },
+        "region": {
+            "description": "Of AWS, for bedrock.",
+            "type": "string", "pattern": "^[a-z0-9-]{1,32}$",
+        },
+        "credential": described("credential", "By what it knows who calls."),
         "cluster": described("cluster", "A cluster of Envoy's that is written elsewhere."),
         "websocket_cluster": described("cluster", "The one for WebSockets, beside cluster. The same unless written."),
         "builtin": {
@@ -155,15 +167,68 @@ fn agent() -> Value {
         },
     });
     let mut agent = object(&[], properties);
-    let own = ["balance", "health", "tls", "http2"].map(|name| json!({"required": [name]}));
-    let of_clusters = [&own[..], &[json!({"required": ["websocket_cluster"]})]].concat();
+    let places = [
+        "url",
+        "endpoints",
+        "cluster",
+        "websocket_cluster",
+        "builtin",
+    ];
+    let none_of = |names: &[&str]| {
+        let names: Vec<_> = names
+            .iter()
+            .map(|name| json!({"required": [name]}))
+            .collect();
+        json!({"anyOf": names})
+    };
     agent["oneOf"] = json!([
-        {"required": ["url"], "not": {"required": ["websocket_cluster"]}},
-        {"required": ["endpoints"], "not": {"required": ["websocket_cluster"]}},
-        {"required": ["cluster"], "not": {"anyOf": own}},
-        {"required": ["builtin"], "not": {"anyOf": of_clusters}},
+        {"required": ["url"], "not": none_of(&["endpoints", "cluster", "websocket_cluster", "builtin"])},
+        {"required": ["endpoints"], "not": none_of(&["url", "cluster", "websocket_cluster", "builtin"])},
+        {"required": ["provider"], "not": none_of(&places)},
+        {"required": ["cluster"], "not": none_of(&[&["url", "endpoints", "builtin"], agents::NOT_BESIDE_CLUSTER.as_slice()].concat())},
+        {"required": ["builtin"], "not": none_of(&[&["url", "endpoints", "cluster", "websocket_cluster"], agents::NOT_BESIDE_CLUSTER.as_slice()].concat())},
+    ]);
+    agent["allOf"] = json!([
+        {
+            "if": {"required": ["provider"], "properties": {"provider": {"const": "bedrock"}}},
+            "then": {
+                "required": ["region"],
+                "not": {"required": ["endpoints"]},
+                "properties": {"credential": {"required": ["file"], "maxProperties": 1}},
+            },
+            "else": {"not": {"required": ["region"]}},
+        },
+        {
+            "if": {"required": ["provider"], "properties": {"provider": {"const": "azure-openai"}}},
+            "then": {"anyOf": [{"required": ["url"]}, {"required": ["endpoints"]}]},
+        },
     ]);
     agent
+}
+
+fn credential() -> Value {
+    let mut credential = object(
+        &[],
+        json!({
+            "file": described("file", "It stands in this file. For bedrock a credentials file of AWS's."),
+            "env": {
+                "description": "It stands in this variable of Envoy's environment.",
+                "type": "string", "maxLength": 256, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
+            },
+            "caller": described("header", "The caller brings its own in this header, which no agent gets."),
+            "header": described("header", "Where the agent looks for it. The provider's, or authorization, unless written."),
+            "scheme": {
+                "description": "What stands before it. Bearer in authorization, nothing elsewhere, unless written.",
+                "type": "string", "pattern": "^[A-Za-z0-9._~+-]{1,64}$",
+            },
+        }),
+    );
+    credential["oneOf"] = json!([
+        {"required": ["file"]},
+        {"required": ["env"]},
+        {"required": ["caller"]},
+    ]);
+    credential
 }
 
 fn client_tls() -> Value {
@@ -187,7 +252,7 @@ mod tests {
 
     use waykeeper::config;
 
-    use super::super::{OF_ENVOY, OF_VALIDATOR, agents, listeners, tls};
+    use super::super::{OF_ENVOY, OF_VALIDATOR, agents, credentials, listeners, tls};
     use super::schema;
 
     #[test]
@@ -204,6 +269,7 @@ mod tests {
             ("/$defs/client_tls", tls::CLIENT_FIELDS),
             ("/$defs/agent", agents::FIELDS),
             ("/$defs/endpoint", agents::ENDPOINT_FIELDS),
+            ("/$defs/credential", credentials::FIELDS),
             ("/$defs/health", agents::HEALTH_FIELDS),
         ] {
             let properties = schema.pointer(&format!("{object}/properties"));

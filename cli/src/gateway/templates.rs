@@ -14,6 +14,7 @@ const TEMPLATES: &[(&str, &str)] = &templates![
     "agent.yaml",
     "builtin.yaml",
     "cors.yaml",
+    "credential.yaml",
     "endpoints.yaml",
     "envoy.yaml",
     "health.yaml",

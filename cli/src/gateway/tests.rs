@@ -45,9 +45,13 @@ fn full() -> Json {
             "own": {"builtin": "echo", "weight": 0},
             "socket": {"url": "https://socket"},
             "grpc": {"url": "http://grpc", "http2": true},
+            "openai": {"provider": "openai", "credential": {"file": "/run/k"}},
+            "local": {"provider": "ollama", "credential": {"caller": "x-provider-key", "header": "x-k", "scheme": "Token"}},
+            "signed": {"provider": "bedrock", "region": "eu-west-1", "credential": {"file": "/aws"}},
+            "azure": {"provider": "azure-openai", "url": "https://r.openai.azure.com", "credential": {"env": "AZURE_KEY"}},
         },
         "routes": [
-            {"prefix": "/a", "agents": ["by-url", {"agent": "gpt-4.1", "weight": 9}, "elsewhere", "own"]},
+            {"prefix": "/a", "agents": ["by-url", {"agent": "gpt-4.1", "weight": 9}, "elsewhere", "own", "openai", "local", "signed", "azure"]},
             {"prefix": "/s", "agents": ["socket", "grpc"], "protocol": "websocket", "idle_timeout": "2h"},
         ],
         "address": {"from": "x-forwarded-for"},
@@ -187,6 +191,9 @@ fn value() -> impl Strategy<Value = Json> {
             "socket",
             "by-url",
             "websocket",
+            "bedrock",
+            "azure-openai",
+            "x-api-key",
             "x-forwarded-for",
             "envoy",
         ])
@@ -214,6 +221,11 @@ fn value() -> impl Strategy<Value = Json> {
         "validator",
         "n",
         "host",
+        "provider",
+        "file",
+        "env",
+        "caller",
+        "header",
     ]);
     prop_oneof![
         4 => leaf.clone(),

@@ -76,7 +76,7 @@ fn file_of(fields: &Fields<'_>, name: &str) -> Option<String> {
 }
 
 /// The path of a file, as Envoy will find it.
-fn file(spot: &Spot<'_>) -> Option<String> {
+pub(super) fn file(spot: &Spot<'_>) -> Option<String> {
     spot.checked(path).map(str::to_owned)
 }
 

@@ -287,6 +287,13 @@ impl Applied {
             }
             self.parts.secrets.insert(name.clone(), secret.clone());
         }
+        for (name, text) in &new.credentials {
+            if self.parts.credentials.get(name) != Some(text) {
+                let file = self.places.below(name);
+                write_text(&file, text).map_err(|error| Refused::file(&file, &error))?;
+                self.parts.credentials.insert(name.clone(), text.clone());
+            }
+        }
         Ok(())
     }
 
@@ -558,6 +565,16 @@ fn write(file: &Path, content: &Json) -> io::Result<()> {
     let mut new = std::fs::File::create(&beside)?;
     serde_json::to_writer(io::BufWriter::new(&mut new), content)?;
     new.flush()?;
+    std::fs::rename(&beside, file)
+}
+
+/// The same, of a text, in a directory that may not be there yet.
+pub(super) fn write_text(file: &Path, text: &str) -> io::Result<()> {
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, text)?;
     std::fs::rename(&beside, file)
 }
 

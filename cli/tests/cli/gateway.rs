@@ -281,11 +281,11 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         ),
         (
             with(agent, "chat: {weight: 1}"),
-            "3: agents.chat: must have exactly one of url, endpoints, cluster and builtin",
+            "3: agents.chat: must have exactly one of url, endpoints, cluster and builtin, or a provider",
         ),
         (
             with(agent, "chat: {url: http://a, cluster: a}"),
-            "3: agents.chat: must have exactly one of url, endpoints, cluster and builtin",
+            "3: agents.chat: must have exactly one of url, endpoints, cluster and builtin, or a provider",
         ),
         (
             with(agent, "chat: {cluster: a, health: {path: /h}}"),
@@ -302,7 +302,7 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         (
             with(agent, "chat: {cluster: waykeeper/nobody}"),
             "3: agents.chat.cluster: \"waykeeper/nobody\" would be one of the gateway's own: these begin with waykeeper/ or end \
-             in /tls or /websocket",
+             in /tls, /host or /websocket",
         ),
         (
             with(agent, "chat: {url: http://a, wieght: 2}"),
@@ -384,6 +384,74 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         (
             with(agent, "chat: {url: https://a, tls: {sni: 'a:443'}}"),
             "3: agents.chat.tls.sni: must be a name, without a port",
+        ),
+        (
+            with(agent, "chat: {provider: opneai}"),
+            "3: agents.chat.provider: expected openai or anthropic or gemini or mistral or groq or azure-openai or bedrock or \
+             ollama or vllm, found \"opneai\"; did you mean \"openai\"?",
+        ),
+        (
+            with(agent, "chat: {provider: openai, cluster: a}"),
+            "3: agents.chat.provider: has no meaning beside cluster, which says it where it is written",
+        ),
+        (
+            with(agent, "chat: {cluster: a, credential: {env: K}}"),
+            "3: agents.chat.credential: has no meaning beside cluster, which says it where it is written",
+        ),
+        (
+            with(
+                agent,
+                "chat: {provider: azure-openai, credential: {env: K}}",
+            ),
+            "3: agents.chat: needs a url: everybody has a place of their own at azure-openai, such as \
+             https://RESOURCE.openai.azure.com",
+        ),
+        (
+            with(agent, "chat: {provider: bedrock}"),
+            "3: agents.chat.region: is missing",
+        ),
+        (
+            with(agent, "chat: {provider: bedrock, region: EU}"),
+            "3: agents.chat.region: \"EU\" is no region, such as eu-central-1",
+        ),
+        (
+            with(
+                agent,
+                "chat: {provider: bedrock, region: eu-west-1, endpoints: [http://a]}",
+            ),
+            "3: agents.chat.endpoints: cannot be: requests are signed for one host; write a url",
+        ),
+        (
+            with(agent, "chat: {url: http://a, region: eu-west-1}"),
+            "3: agents.chat.region: has no meaning but with provider: bedrock",
+        ),
+        (
+            with(agent, "chat: {url: http://a, credential: {}}"),
+            "3: agents.chat.credential: must have exactly one of file, env and caller",
+        ),
+        (
+            with(
+                agent,
+                "chat: {url: http://a, credential: {env: K, file: /k}}",
+            ),
+            "3: agents.chat.credential: must have exactly one of file, env and caller",
+        ),
+        (
+            with(agent, "chat: {url: http://a, credential: {file: k}}"),
+            "3: agents.chat.credential.file: write the whole path, from / on: Envoy reads the file, wherever it is started",
+        ),
+        // What stands in the place of a name may be the secret.
+        (
+            with(agent, "chat: {url: http://a, credential: {env: sk-secret}}"),
+            "3: agents.chat.credential.env: must be the name of a variable: letters, digits and _, such as OPENAI_API_KEY",
+        ),
+        (
+            with(
+                agent,
+                "chat: {url: http://a, credential: {caller: X-Api-Key}}",
+            ),
+            "3: agents.chat.credential.caller: is a header in which the gateway looks for its own key (clients.key_sources); \
+             take another one",
         ),
         (
             with(agent, "chat: {url: http://a, websocket_cluster: b}"),
@@ -575,6 +643,30 @@ fn the_schema_knows_what_the_reader_refuses() {
         ("/agents/chat", json!({"builtin": "echos"})),
         ("/agents/chat", json!({"builtin": "echo", "http2": true})),
         ("/agents/chat/url", json!("a:80")),
+        ("/agents/chat", json!({"provider": "mine"})),
+        ("/agents/chat", json!({"provider": "azure-openai"})),
+        ("/agents/chat", json!({"provider": "bedrock"})),
+        (
+            "/agents/chat",
+            json!({"provider": "bedrock", "region": "eu-west-1", "credential": {"env": "K"}}),
+        ),
+        (
+            "/agents/chat",
+            json!({"provider": "openai", "cluster": "a"}),
+        ),
+        (
+            "/agents/chat",
+            json!({"url": "http://a", "region": "eu-west-1"}),
+        ),
+        ("/agents/chat", json!({"url": "http://a", "credential": {}})),
+        (
+            "/agents/chat",
+            json!({"url": "http://a", "credential": {"env": "K", "file": "/k"}}),
+        ),
+        (
+            "/agents/chat",
+            json!({"url": "http://a", "credential": {"env": "a-b"}}),
+        ),
         ("/agents/chat/balance", json!("fair")),
         ("/agents/chat/health", json!({"interval": "1s"})),
         (

@@ -3,8 +3,8 @@
 mod check;
 mod gateway;
 mod hash_key;
-mod istio;
 mod init;
+mod istio;
 mod probe;
 mod proof;
 mod schema;

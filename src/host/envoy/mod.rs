@@ -319,11 +319,19 @@ fn key(cell: CellName) -> [u8; 15] {
 
 /// What Envoy calls an answer that came from an agent.
 const BY_AGENT: &[u8] = b"via_upstream";
+/// What it calls one for want of the gateway's credential for the agent: there is none, or what there is fits no header.
+const NO_CREDENTIAL: [&[u8]; 2] = [
+    b"failed_to_inject_credential",
+    b"filter_removed_required_request_headers",
+];
+/// And one of the script that looks for the caller's.
+const BY_SCRIPT: &[u8] = b"lua_response";
 
 /// The answer at hand, if Envoy gives it itself.
 #[cold]
 fn own_answer() -> Option<OwnAnswer> {
-    if hostcalls::property(hostcalls::CODE_DETAILS).ok()? == BY_AGENT {
+    let details = hostcalls::property(hostcalls::CODE_DETAILS).ok()?;
+    if details == BY_AGENT {
         return None;
     }
     let number = |path| {
@@ -335,9 +343,12 @@ fn own_answer() -> Option<OwnAnswer> {
     if status < 400 {
         return None;
     }
+    let flags = number(hostcalls::RESPONSE_FLAGS);
     Some(OwnAnswer {
         status,
-        unreached: number(hostcalls::RESPONSE_FLAGS).is_some_and(flags::is_unreached),
+        unreached: flags.is_some_and(flags::is_unreached)
+            || NO_CREDENTIAL.iter().any(|it| details.starts_with(it)),
+        asks_credential: details == BY_SCRIPT,
     })
 }
 

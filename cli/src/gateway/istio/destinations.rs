@@ -157,10 +157,23 @@ impl Destinations {
             health,
             tls,
             http,
+            provider,
+            credential,
         } = upstream;
         let first = endpoints.first()?;
         let at = |name: &str| [place, &[field(name)]].concat();
-        if base.is_some() {
+        if credential.is_some() {
+            told.fault(
+                &at("credential"),
+                "is not written for Istio, whose manifests can hold no secret",
+            );
+        }
+        if provider.is_some() {
+            told.fault(
+                &at("provider"),
+                "is not written for Istio: name its url, and let the route do what else it asks for",
+            );
+        } else if base.is_some() {
             let url = if endpoints.len() > 1 {
                 "endpoints"
             } else {

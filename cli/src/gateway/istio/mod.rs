@@ -124,6 +124,8 @@ pub(crate) fn manifests(
         "listener": checked.gateway.listeners.first().map(|listener| render::listener((0, listener))),
         "grace": grace(checked).as_secs(),
         "idle": render::idle(&checked.policy),
+        "credentials": false,
+        "callers": [],
         "undecided": render::undecided(&checked.policy),
         "proof": checked.policy.proof.as_ref().map(|proof| proof.0.as_str()),
         "referenced": referenced(&destinations, options),

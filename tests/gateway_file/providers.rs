@@ -1,0 +1,312 @@
+//! Providers by their names: each is asked as it publicly says that it wants to be, by what stands in for it. A stand-in has a
+//! certificate for the provider's own name and answers to nothing but the exact host, path and headers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::aws::{self, hex};
+use crate::caller::Caller;
+use crate::certificates::Authority;
+use crate::front::{Front, Seen};
+use crate::gateway::{Around, Gateway, free_address};
+use crate::needed;
+use crate::stand_in::{Came, StandIn, json};
+
+const KEY: &str = "gateways-own-key";
+/// What the caller sends to everyone: the gateway's key, and what the gateway must not let a provider read.
+const SENT: [(&str, &str); 6] = [
+    ("authorization", "Bearer gateways-own-key"),
+    ("api-key", "not-for-you"),
+    ("x-goog-api-key", "not-for-you"),
+    ("openai-organization", "org-of-the-caller"),
+    ("x-amz-security-token", "not-for-you"),
+    ("content-type", "application/json"),
+];
+const CREDENTIALS: [&str; 5] = [
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "openai-organization",
+];
+const AWS: (&str, &str) = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+
+/// What a provider answers to.
+#[derive(Clone)]
+struct Wanted {
+    provider: &'static str,
+    /// Its fields in the file beside the provider and the credential.
+    fields: String,
+    host: &'static str,
+    /// What is asked for at the gateway, and what arrives.
+    paths: Vec<(&'static str, &'static str)>,
+    /// By what it knows who pays; none where the request is signed.
+    credential: Option<(&'static str, &'static str)>,
+    /// What it must be sent, and is sent where the caller sends none.
+    headers: Vec<(&'static str, &'static str)>,
+}
+
+impl Wanted {
+    fn new(
+        provider: &'static str,
+        host: &'static str,
+        paths: &[(&'static str, &'static str)],
+        credential: (&'static str, &'static str),
+    ) -> Self {
+        Self {
+            provider,
+            fields: String::new(),
+            host,
+            paths: paths.to_vec(),
+            credential: Some(credential),
+            headers: Vec::new(),
+        }
+    }
+
+    /// What is wrong with a request.
+    fn refusal(&self, came: &Came) -> Option<String> {
+        if came.host != self.host {
+            return Some(format!("I am {}, not {}", self.host, came.host));
+        }
+        if !self.paths.iter().any(|(_, path)| *path == came.path) {
+            return Some(format!("no {}", came.path));
+        }
+        let shown = |name: &&str| came.headers.get(*name).is_some();
+        let credential = match self.credential {
+            None => {
+                let scope = ("eu-central-1", "bedrock");
+                if let Err(error) = aws::verify(came, AWS.0, AWS.1, scope) {
+                    return Some(error);
+                }
+                "authorization"
+            }
+            Some((name, value)) if came.header(name) == Some(value) => name,
+            Some((name, _)) => return Some(format!("{name}: {:?}", came.header(name))),
+        };
+        let mut others = CREDENTIALS.into_iter().filter(|name| *name != credential);
+        if let Some(other) = others.find(shown) {
+            return Some(format!("I know no {other}"));
+        }
+        let mut headers = self.headers.iter();
+        let missing = headers.find(|(name, _)| came.header(name).is_none());
+        missing.map(|(name, _)| format!("no {name}"))
+    }
+}
+
+/// An answer in the shape that was asked for.
+fn body(path: &str) -> String {
+    let answer = match path {
+        path if path.ends_with("/messages") => json!({
+            "id": "msg_1", "type": "message", "role": "assistant", "model": "demo", "stop_reason": "end_turn",
+            "content": [{"type": "text", "text": "Hello from the provider"}],
+            "usage": {"input_tokens": 1, "output_tokens": 1},
+        }),
+        _ => json!({
+            "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "demo",
+            "choices": [{
+                "index": 0, "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "Hello from the provider"},
+            }],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        }),
+    };
+    answer.to_string()
+}
+
+fn all() -> Vec<Wanted> {
+    let chat = "/v1/chat/completions";
+    let secret = "Bearer the-providers-key";
+    let bearer = ("authorization", secret);
+    let mut anthropic = Wanted::new(
+        "anthropic",
+        "api.anthropic.com",
+        &[("/v1/messages", "/v1/messages")],
+        ("x-api-key", "the-providers-key"),
+    );
+    anthropic.headers = vec![("anthropic-version", "2023-06-01")];
+    let mut azure = Wanted::new(
+        "azure-openai",
+        "mine.openai.azure.com",
+        &[
+            (chat, "/openai/v1/chat/completions"),
+            (
+                "/openai/deployments/a?api-version=1",
+                "/openai/deployments/a?api-version=1",
+            ),
+        ],
+        ("api-key", "the-providers-key"),
+    );
+    azure.fields = "url: 'https://mine.openai.azure.com', ".to_owned();
+    let mut bedrock = Wanted::new(
+        "bedrock",
+        "bedrock-runtime.eu-central-1.amazonaws.com",
+        &[
+            (
+                "/model/some.model-v1:0/converse",
+                "/model/some.model-v1:0/converse",
+            ),
+            (
+                "/model/some.model%3A0/invoke",
+                "/model/some.model%3A0/invoke",
+            ),
+        ],
+        ("", ""),
+    );
+    bedrock.fields = "region: eu-central-1, ".to_owned();
+    bedrock.credential = None;
+    vec![
+        Wanted::new(
+            "openai",
+            "api.openai.com",
+            &[(chat, chat), ("/chat/completions", chat)],
+            bearer,
+        ),
+        anthropic,
+        Wanted::new(
+            "gemini",
+            "generativelanguage.googleapis.com",
+            &[(chat, "/v1beta/openai/chat/completions")],
+            bearer,
+        ),
+        Wanted::new("mistral", "api.mistral.ai", &[(chat, chat)], bearer),
+        Wanted::new(
+            "groq",
+            "api.groq.com",
+            &[(chat, "/openai/v1/chat/completions")],
+            bearer,
+        ),
+        azure,
+        bedrock,
+        Wanted::new(
+            "ollama",
+            "127.0.0.1:11434",
+            &[(chat, chat), ("/api/chat", "/api/chat")],
+            bearer,
+        ),
+        Wanted::new("vllm", "127.0.0.1:8000", &[(chat, chat)], bearer),
+    ]
+}
+
+#[tokio::test]
+async fn each_provider_is_asked_as_it_wants_to_be() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let authority = Authority::new(directory.path(), "authority");
+    std::fs::write(at("key"), "the-providers-key\n").expect("write");
+    std::fs::write(
+        at("aws"),
+        format!(
+            "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+            AWS.0, AWS.1
+        ),
+    )
+    .expect("write");
+
+    let [listen, operations] = [(); 2].map(|()| free_address());
+    let (mut agents, mut routes, mut elsewhere) = (String::new(), String::new(), Vec::new());
+    let (mut stand_ins, mut fronts) = (Vec::new(), Vec::new());
+    let wanted = all();
+    for wanted in &wanted {
+        let own = Arc::new(wanted.clone());
+        let stand_in = StandIn::start(move |came| match own.refusal(came) {
+            Some(refusal) => json(418, &refusal),
+            None => json(200, &body(&came.path)),
+        })
+        .await;
+        let file = if wanted.credential.is_some() {
+            "key"
+        } else {
+            "aws"
+        };
+        let mut tls = String::new();
+        if wanted.host.starts_with("127.") {
+            elsewhere.push((wanted.host, stand_in.address));
+        } else {
+            let identity = authority.sign(wanted.host);
+            let front = Front::of(stand_in.address, identity.server(&["h2", "http/1.1"])).await;
+            elsewhere.push((wanted.host, front.address));
+            tls = format!("tls: {{ca: {}}}, ", authority.file.display());
+            fronts.push((wanted.host, front));
+        }
+        let provider = wanted.provider;
+        agents += &format!(
+            "  {provider}: {{provider: {provider}, {}{tls}credential: {{file: {}}}}}\n",
+            wanted.fields,
+            at(file)
+        );
+        routes += &format!(
+            "  - {{prefix: /{provider}, agents: [{provider}], prefix_rewrite: /, streams: true}}\n"
+        );
+        stand_ins.push(stand_in);
+    }
+    let hash = hex(ring::digest::digest(&ring::digest::SHA256, KEY.as_bytes()).as_ref());
+    let text = format!(
+        "
+listen: [{{address: '{listen}'}}]
+operations: '{operations}'
+clients:
+  key_sources: [{{header: authorization, scheme: Bearer}}, {{header: x-api-key}}]
+  keys: [{{sha256: {hash}, client_id: tester}}]
+agents:
+{agents}routes:
+{routes}"
+    );
+    let around = Around {
+        elsewhere: &elsewhere,
+        ..Around::default()
+    };
+    let _gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;
+    let caller = Caller::of(listen);
+
+    for (wanted, stand_in) in wanted.iter().zip(&stand_ins) {
+        for (asked, _) in &wanted.paths {
+            let path = format!("/{}{asked}", wanted.provider);
+            let answer = caller.post(&path, &SENT, "{\"model\": \"demo\"}").await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            for came in stand_in.came() {
+                for (name, value) in &wanted.headers {
+                    assert_eq!(came.header(name), Some(*value), "{path}");
+                }
+            }
+        }
+    }
+    for (host, front) in &fronts {
+        let seen = Seen {
+            name: Some((*host).to_owned()),
+            protocol: "h2".to_owned(),
+        };
+        assert_eq!(front.seen(), [seen]);
+    }
+
+    // The providers' own clients need nothing but the gateway's url and key.
+    for (package, provider, base) in [
+        ("openai", "openai", "/openai/v1"),
+        ("openai", "gemini", "/gemini/v1"),
+        ("anthropic", "anthropic", "/anthropic"),
+    ] {
+        let said = client(package, &format!("http://{listen}{base}")).await;
+        assert_eq!(said, "Hello from the provider", "{provider}");
+    }
+}
+
+/// What the provider's own client is answered by way of the gateway.
+async fn client(package: &str, base_url: &str) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/gateway_file/client.py");
+    let client = Command::new("python3")
+        .arg(script)
+        .args([package, base_url, KEY])
+        .env(
+            "PYTHONPATH",
+            needed(&format!(".tools/{package}"), "make test-tools"),
+        )
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true)
+        .output();
+    let output = client.await.expect("python3");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
