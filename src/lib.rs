@@ -12,7 +12,7 @@
 //! | [`lifecycle`] | what happens to a request, and in what order; by which address it is counted; when an upgrade, a body or a silent stream is refused; what waits, until when, and how much may; what an agent or the access log is told, and what is added to the answer; metrics and the log |
 //! | [`identity`] | what a key is; where it is looked for, and how it is taken out; which WebSocket subprotocol the caller is told; what the validator is asked, and what its answers mean |
 //! | [`limits`] | which limits a request counts against; when one is full; what is given back of what was taken; what the caller is told of them |
-//! | [`routing`] | which paths are refused; which route takes a request; which agent is chosen; which headers make Envoy's router retry or give up |
+//! | [`routing`] | which paths are refused; which route takes a request; which agent is chosen; what keeps requests at one of its hosts, and how sessions are sealed; which headers make Envoy's router retry or give up |
 //! | [`reply`] | status, code and text of each refusal; headers of the answer; how a `Retry-After` is read |
 //! | [`config`] | each field of the configuration: what it means, its default and its bounds; how long keys are remembered; how faults are told |
 //! | [`state`] | how records lie in shared memory, how it is changed by many workers, and what goes when it is full |

@@ -256,6 +256,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::UnknownPlan
         | Refusal::Forbidden
         | Refusal::UnknownAgent
+        | Refusal::UnknownSession
         | Refusal::NoAgent
         | Refusal::BodyTooLarge(_)
         | Refusal::HeldTooLarge(_)
@@ -278,6 +279,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::UnknownPlan,
         Refusal::Forbidden,
         Refusal::UnknownAgent,
+        Refusal::UnknownSession,
         Refusal::NoAgent,
         Refusal::BodyTooLarge(1),
         Refusal::HeldTooLarge(1),

@@ -74,13 +74,15 @@ pub fn finish(module: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(module.emit_wasm())
 }
 
-/// Gives functions the names that they have in their sources, as the backtrace of a trap is to show them. What the compiler
-/// calls them is longer by a tenth of the module.
+/// Gives the filter's own functions the names that they have in their sources, as the backtrace of a trap is to show them. What
+/// the compiler calls them is longer by a tenth of the module. Those of libraries have none: their names take more room than
+/// all others, and who has called them is named.
 fn shorten_names(module: &mut walrus::Module) {
     for function in module.funcs.iter_mut() {
-        if let Some(name) = &mut function.name {
-            *name = format!("{:#}", rustc_demangle::demangle(name));
-        }
+        let name = function.name.take();
+        let name = name.map(|name| format!("{:#}", rustc_demangle::demangle(&name)));
+        function.name =
+            name.filter(|name| name.contains("waykeeper") || name.starts_with("proxy_"));
     }
 }
 
@@ -155,14 +157,18 @@ mod tests {
     #[test]
     fn functions_bear_the_names_of_their_sources() {
         let mangled = "_ZN9waykeeper4walk17h0123456789abcdefE";
+        let library = "_ZN5alloc4grow17h0123456789abcdefE";
         let exports: String = EXPORTS
             .iter()
             .filter(|name| **name != "memory")
             .map(|name| format!("(export \"{name}\" (func ${mangled}))"))
             .collect();
-        let text = format!("(module (memory (export \"memory\") 1) (func ${mangled}) {exports})");
+        let text = format!(
+            "(module (memory (export \"memory\") 1) (func ${mangled} call ${library}) (func ${library}) {exports})"
+        );
         let finished = finish(&wat::parse_str(text).unwrap()).unwrap();
         let text = String::from_utf8_lossy(&finished);
         assert!(text.contains("waykeeper::walk") && !text.contains("17h0123"));
+        assert!(!text.contains("grow"), "{text}");
     }
 }

@@ -6,6 +6,7 @@
 //! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
 //! | `clients.rs`, `validator.rs`, `limits.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
 //! | `overlap.rs` | when two routes take the same requests |
+//! | `sticky.rs` | what keeps requests at one host of their agent; the keys of sessions |
 //! | `switches.rs` | the same of `tell`, `agents_see` and `address` |
 //! | `names.rs`, `hosts.rs`, `paths.rs` | which names, headers, hosts and paths may stand there |
 //! | `units.rs`, `time.rs` | how durations, sizes, rates and points in time are written |
@@ -24,6 +25,7 @@ pub mod policy;
 mod reader;
 mod routes;
 pub mod schema;
+mod sticky;
 mod switches;
 mod time;
 mod units;
@@ -38,6 +40,7 @@ pub use paths::callout as check_path;
 pub use policy::Policy;
 pub use reader::{Fields, Spot, did_you_mean};
 pub use schema::schema;
+pub use sticky::sticky;
 pub use units::{duration, show_duration, show_size};
 pub use validator::FIELDS as VALIDATOR_FIELDS;
 
@@ -49,6 +52,7 @@ pub const FIELDS: &[&str] = &[
     "clients",
     "plans",
     "limits",
+    "sessions",
     "agents",
     "routes",
     "tell",
@@ -99,7 +103,12 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
     let fields = document.fields(FIELDS)?;
     let plans = limits::plans(fields.get("plans").as_ref());
     let clients = clients::clients(fields.get("clients").as_ref(), &limits::by_name(&plans));
-    let agents = routes::agents(fields.need("agents").as_ref());
+    let around = sticky::Around {
+        key_sources: &clients.key_sources,
+        seals: document.has("sessions"),
+    };
+    let agents = routes::agents(fields.need("agents").as_ref(), &around);
+    let sessions = sticky::session_keys(fields.get("sessions").as_ref());
     // Faulty keys are there all the same: that there are none is not told on top.
     let keys_known = fields
         .get("clients")
@@ -115,6 +124,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         clients,
         plans,
         limits,
+        sessions,
         agents,
         routes,
         tell,

@@ -43,6 +43,22 @@ const NOT_FOR_CALLOUTS: [&str; 9] = [
     "upgrade",
 ];
 
+/// Headers that frame the request, and what differs in each: nothing to keep requests together by.
+const NOT_FOR_STICKY: [&str; 12] = [
+    "connection",
+    "content-length",
+    "cookie",
+    "date",
+    "host",
+    "keep-alive",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
+
 /// How many characters a proof has. What is shorter is no secret.
 pub const PROOF_LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
 
@@ -128,6 +144,23 @@ pub(super) fn callout_header(text: &str) -> Result<(), String> {
         return Err(format!("{name} is no header's name; {APART}"));
     }
     header(text, &NOT_FOR_CALLOUTS)
+}
+
+/// A header that requests are kept together by.
+pub(super) fn sticky_header(text: &str) -> Result<(), String> {
+    header(text, &NOT_FOR_STICKY)
+}
+
+/// A cookie, whose name is a token (RFC 6265, section 4.1.1).
+pub(super) fn cookie(text: &str) -> Result<(), String> {
+    if is_token(text.as_bytes()) && text.len() <= 128 {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} is no cookie's name; it is 1 to 128 letters, digits and !#$%&'*+-.^_`|~",
+            shown(text)
+        ))
+    }
 }
 
 fn header(text: &str, taken: &[&str]) -> Result<(), String> {

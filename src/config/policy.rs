@@ -16,6 +16,8 @@ pub struct Policy {
     pub plans: Vec<Plan>,
     /// Limits that stand on their own, in the order of the document.
     pub limits: Vec<Limit>,
+    /// What agents' sessions are sealed with: the first seals, all open. Not empty if an agent names sessions.
+    pub sessions: Vec<Sensitive<[u8; 32]>>,
     /// The agents, in the order of their names. [`AgentId`] points into it.
     pub agents: Vec<Agent>,
     /// The routes, in the order of the document. [`RouteId`] points into it.
@@ -248,6 +250,23 @@ pub struct Agent {
     pub websocket_cluster: Option<String>,
     /// Its share where a route does not say otherwise.
     pub weight: u32,
+    /// What keeps requests at one of its hosts. `None`: nothing does.
+    pub sticky: Option<Sticky>,
+}
+
+/// What requests have in common that one host of their agent is to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sticky {
+    /// A header that callers send, in lower case.
+    Header(String),
+    /// A cookie.
+    Cookie(String),
+    /// A parameter of the query.
+    Query(String),
+    /// Who calls: the client, without one the address.
+    Client,
+    /// A session, which the agent names in this header of its answer, in lower case. Callers send it back.
+    Session(String),
 }
 
 /// The `timeout` of an `http` route and the `idle_timeout` of the others, unless written. Envoy's routes have the same

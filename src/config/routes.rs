@@ -10,7 +10,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
-use super::{names, paths};
+use super::{names, paths, sticky};
 use crate::sort::sort_by;
 
 const MOST_AGENTS: usize = 1024;
@@ -31,7 +31,7 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 ];
 
-pub(super) const AGENT_FIELDS: &[&str] = &["cluster", "websocket_cluster", "weight"];
+pub(super) const AGENT_FIELDS: &[&str] = &["cluster", "websocket_cluster", "weight", "sticky"];
 pub(super) const CHOICE_FIELDS: &[&str] = &["agent", "weight"];
 pub(super) const RETRY_FIELDS: &[&str] = &["max_attempts", "retry_on"];
 pub(super) const ROUTE_FIELDS: &[&str] = &[
@@ -56,7 +56,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
 ];
 
 /// The agents in the order of their names.
-pub(super) fn agents(spot: Option<&Spot<'_>>) -> Vec<Agent> {
+pub(super) fn agents(spot: Option<&Spot<'_>>, around: &sticky::Around<'_>) -> Vec<Agent> {
     let Some(spot) = spot else { return Vec::new() };
     let Some(named) = spot.named(MOST_AGENTS) else {
         return Vec::new();
@@ -75,12 +75,19 @@ pub(super) fn agents(spot: Option<&Spot<'_>>) -> Vec<Agent> {
                 .as_ref()
                 .and_then(|fields| fields.get("websocket_cluster")?.checked(names::cluster));
             let weight = fields.as_ref().and_then(weight).unwrap_or(1);
+            let sticky = fields.as_ref().and_then(|fields| {
+                let spot = fields.get("sticky")?;
+                let sticky = sticky::sticky(&spot)?;
+                sticky::check(&spot, &sticky, around);
+                Some(sticky)
+            });
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
                 name: name.to_owned(),
                 cluster: cluster.unwrap_or_default().to_owned(),
                 websocket_cluster: websocket_cluster.map(str::to_owned),
                 weight,
+                sticky,
             }
         })
         .collect();

@@ -32,6 +32,7 @@ pub fn schema() -> Value {
                 "maxItems": 32,
                 "items": {"$ref": "#/$defs/limit"},
             },
+            "sessions": {"$ref": "#/$defs/sessions"},
             "agents": {
                 "description": "What answers: Envoy's clusters, by the names that routes and callers use.",
                 "type": "object",
@@ -115,7 +116,20 @@ fn definitions() -> Value {
             "cluster": described("cluster", "Envoy's cluster."),
             "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
             "weight": weight(),
+            "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
         })),
+        "sessions": object(&["keys"], json!({
+            "keys": {
+                "description": "What agents' sessions are sealed with: the first seals, all open.",
+                "type": "array", "minItems": 1, "maxItems": 8, "uniqueItems": true,
+                "items": {"$ref": "#/$defs/session_key"},
+            },
+        })),
+        "session_key": {
+            "description": "64 hex digits; `openssl rand -hex 32` makes them.",
+            "type": "string", "pattern": "^[0-9A-Fa-f]{64}$",
+        },
+        "sticky": sticky(),
         "choice": object(&["agent"], json!({
             "agent": described("name", "One of the agents."),
             "weight": weight(),
@@ -154,6 +168,29 @@ fn definitions() -> Value {
             "items": {"$ref": "#/$defs/name"},
         },
     })
+}
+
+fn sticky() -> Value {
+    let properties = json!({
+        "header": described("header", "By a header, such as x-session or mcp-session-id."),
+        "named_by": {
+            "description": "Who chooses the header's value: the caller, or the agent in its answer. agent for mcp-session-id unless written, else caller.",
+            "enum": ["caller", "agent"],
+        },
+        "cookie": described("header", "By a cookie."),
+        "query": {
+            "description": "By a parameter of the query.",
+            "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,64}$",
+        },
+        "client": {"description": "By who calls.", "const": true},
+    });
+    let mut sticky = object(&[], properties);
+    let ways = ["header", "cookie", "query", "client"].map(|way| json!({"required": [way]}));
+    merge(
+        &mut sticky,
+        json!({"oneOf": ways, "dependentRequired": {"named_by": ["header"]}}),
+    );
+    sticky
 }
 
 fn address() -> Value {

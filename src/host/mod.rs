@@ -167,6 +167,9 @@ pub trait StreamIo: Clone + 'static {
     /// Puts one value in place of all that the response's header has.
     fn set_response_header(&self, name: &str, value: &[u8]);
 
+    /// Removes the response's header, all its values.
+    fn remove_response_header(&self, name: &str);
+
     /// Notes something for the access log, which nobody else is told. A name is written again over what it was.
     fn note(&self, name: &str, value: &[u8]);
 

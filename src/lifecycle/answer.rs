@@ -1,6 +1,7 @@
 //! An answer on its way back: who has given it, whether it is a stream, and what the caller is told in its headers.
 
 use super::shared::Shared;
+use super::sticky::seal_answer;
 use super::stream::{Answered, Facts};
 use crate::host::{HeaderBlock, Host, StreamIo, Timestamp};
 use crate::reply::{code_of, retry_after};
@@ -34,6 +35,9 @@ pub(super) fn pass_on<H: Host>(shared: &Shared<H>, stream: &H::Stream, facts: &m
         if let (Some(authority), Some(rewrite)) = (&facts.authority, &route.prefix_rewrite) {
             rewrite_location(stream, authority, &route.prefix, rewrite);
         }
+    }
+    if facts.kept.is_some() {
+        seal_answer(shared, stream, facts);
     }
     let wait = facts.wait(|| host.now());
     let protocol = facts.protocol.take();

@@ -5,7 +5,7 @@ use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{RouteTable, steering_headers};
+use crate::routing::{RouteTable, Sessions, steering_headers};
 use crate::state::{Notice, OpenError, State};
 
 /// A configuration made ready for the stages.
@@ -15,6 +15,7 @@ pub(super) struct Compiled {
     pub(super) table: RouteTable,
     pub(super) identity: Identity,
     pub(super) limits: Limits,
+    pub(super) sessions: Sessions,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
 }
@@ -29,6 +30,7 @@ impl Compiled {
             table: RouteTable::new(&policy.routes),
             identity: Identity::new(&policy, &state),
             limits: Limits::new(&policy, &state),
+            sessions: Sessions::new(&policy.sessions),
             steering: policy.routes.iter().map(steering_headers).collect(),
             policy,
         };

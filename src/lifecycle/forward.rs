@@ -31,6 +31,9 @@ pub(super) fn forward<S: StreamIo>(
     let of_websockets = agent.websocket_cluster.as_ref();
     let cluster = of_websockets.filter(|_| protocol == Some(Protocol::Websocket));
     stream.set_request_header(CLUSTER, cluster.unwrap_or(&agent.cluster).as_bytes());
+    if let Some(kept) = &facts.kept {
+        kept.forward(stream);
+    }
     if let Some(proof) = &compiled.policy.proof {
         stream.set_request_header(PROOF, proof.as_bytes());
     }

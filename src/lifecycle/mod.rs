@@ -10,6 +10,7 @@
 //! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
 //! | `forward.rs` | headers for the agent, and notes for the access log of what it does not see |
+//! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
 //! | `body.rs` | how much of a request's body has come, and when it is too large |
@@ -29,6 +30,7 @@ mod hold;
 mod questions;
 mod request;
 mod shared;
+mod sticky;
 mod stream;
 mod telemetry;
 mod walk;

@@ -111,6 +111,11 @@ impl Request {
         ip_of(entry.trim_ascii())
     }
 
+    /// All headers as they came.
+    pub(super) fn headers(&self) -> &HeaderBlock {
+        &self.headers
+    }
+
     /// The values of `x-agent`.
     pub(super) fn wanted_agents(&self) -> impl Iterator<Item = &[u8]> {
         self.headers.get_all("x-agent")

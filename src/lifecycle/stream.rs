@@ -10,6 +10,7 @@ use super::body::Body;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
 use super::hold::Held;
+use super::sticky::Kept;
 use crate::config::policy::{AgentId, Protocol, RouteId, Tell};
 use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::Client;
@@ -69,6 +70,8 @@ pub(super) struct Facts {
     pub(super) authority: Option<Sensitive<Vec<u8>>>,
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
+    /// What keeps it at one of the agent's hosts.
+    pub(super) kept: Option<Kept>,
     /// The subprotocol to name in the handshake's answer if the agent names none.
     pub(super) protocol: Option<Sensitive<Vec<u8>>>,
     /// The size of the request's headers.

@@ -199,6 +199,32 @@ impl Telemetry {
         );
     }
 
+    /// An agent has named a session, and Envoy has not put down where.
+    #[cold]
+    pub(super) fn session_without_host<H: Host>(&self, host: &H, header: &str, agent: &str) {
+        self.log.log(
+            Level::Warn,
+            "session: no host",
+            host.now(),
+            format_args!(
+                "agent {agent} names a session in {header}, and Envoy has not noted its host there: the caller is not told of it"
+            ),
+        );
+    }
+
+    /// An agent has named a session by more than may be sent back.
+    #[cold]
+    pub(super) fn session_too_long<H: Host>(&self, host: &H, header: &str, agent: &str) {
+        self.log.log(
+            Level::Warn,
+            "session: too long",
+            host.now(),
+            format_args!(
+                "agent {agent} names a session in {header} by too long a name: the caller is not told of it"
+            ),
+        );
+    }
+
     /// A request was refused because nobody could say whether its limits are full.
     pub(super) fn limits_unavailable<H: Host>(&self, host: &H, error: StateError) {
         self.log.log(

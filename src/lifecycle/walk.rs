@@ -1,7 +1,7 @@
 //! The walk of a request through the stages, in their order:
 //!
 //! ```text
-//! match ─► gate ─► identify ─► choose ─► admit ─► collect ─► forward
+//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► collect ─► forward
 //! ```
 //!
 //! Each stage goes on with what it found, or ends the walk with a refusal. What must be waited for is awaited: the driver
@@ -16,13 +16,14 @@ use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::request::Request;
 use super::shared::Shared;
+use super::sticky::{Kept, owner};
 use super::stream::Common;
-use crate::config::policy::{AddressSource, AgentId, PlanId, Route, RouteId};
+use crate::config::policy::{AddressSource, Agent, AgentId, PlanId, Route, RouteId, Sticky};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Admission, Amounts, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
-use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent};
+use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_hash};
 use crate::state::StateError;
 
 /// What a walk has at hand: it outlives the callback that began it.
@@ -50,6 +51,7 @@ impl<H: Host> Walk<H> {
         let client = self.identify(&request, route).await?;
         self.authorize(client, route)?;
         self.choose(&request, id, route)?;
+        self.keep(&request)?;
         self.admit(&request, id)?;
         self.bound(&request, route)
             .inspect_err(|_| self.release())?;
@@ -191,6 +193,46 @@ impl<H: Host> Walk<H> {
             NoAgent::Unknown => Refusal::UnknownAgent,
             NoAgent::Unnamed => Refusal::NoAgent,
         })
+    }
+
+    /// Finds what keeps the request at one of the agent's hosts, where something does.
+    fn keep(&self, request: &Request) -> Result<(), Refusal> {
+        let chosen = self.common.facts.borrow().agent;
+        let agents = &self.shared.compiled.policy.agents;
+        let agent = chosen.and_then(|id| agents.get(id.0));
+        if let Some((agent, sticky)) = agent.and_then(|it| Some((it, it.sticky.as_ref()?))) {
+            let kept = self.kept(request, agent, sticky)?;
+            self.common.facts.borrow_mut().kept = kept;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn kept(
+        &self,
+        request: &Request,
+        agent: &Agent,
+        sticky: &Sticky,
+    ) -> Result<Option<Kept>, Refusal> {
+        let hash = match sticky {
+            Sticky::Session(header) => {
+                let facts = self.common.facts.borrow();
+                let (sessions, owner) = (&self.shared.compiled.sessions, owner(agent, &facts));
+                let kept = self.with_stream(|stream| {
+                    Kept::in_session(stream, request, header, sessions, owner)
+                })??;
+                return Ok(Some(kept));
+            }
+            Sticky::Client => {
+                let client = self.common.facts.borrow().client.clone();
+                match client {
+                    Some(client) => hash_of_value(client.id.as_bytes()),
+                    None => hash_of_value(&self.address(request)?),
+                }
+            }
+            other => sticky_hash(other, request.headers(), request.path().unwrap_or_default()),
+        };
+        Ok(hash.map(Kept::ByHash))
     }
 
     /// Counts the request against all limits but the gate's.

@@ -37,6 +37,8 @@ pub enum Refusal {
     UnknownAgent,
     /// No agent of the route takes unnamed requests.
     NoAgent,
+    /// The session is not one that the agent has named to this client.
+    UnknownSession,
     /// The body is larger than the route allows: more than so many bytes.
     BodyTooLarge(u64),
     /// The body did not arrive in time.
@@ -138,6 +140,13 @@ impl Refusal {
                 "overloaded_error",
                 14,
             ),
+            Self::UnknownSession => terms(
+                "unknown_session",
+                404,
+                "Session unknown",
+                "not_found_error",
+                5,
+            ),
             Self::BodyTooLarge(_) | Self::HeldTooLarge(_) => terms(
                 "body_too_large",
                 413,
@@ -193,6 +202,7 @@ impl Refusal {
             Self::NoAgent => {
                 "No agent of this route takes requests at the moment, unless it is named in x-agent."
             }
+            Self::UnknownSession => "The session is not known here. Begin a new one.",
             Self::BodyTooLarge(limit) => {
                 return format!("This route takes bodies of at most {limit} bytes.").into();
             }

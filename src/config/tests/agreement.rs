@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::super::{FIELDS, TABLES_FIELDS, clients, limits, routes, schema, switches, validator};
+use super::super::{
+    FIELDS, TABLES_FIELDS, clients, limits, routes, schema, sticky, switches, validator,
+};
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 15] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 17] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -27,6 +29,12 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 15] = [
     ("/$defs/plan", limits::PLAN_FIELDS, "/plans/standard"),
     ("/$defs/limit", limits::LIMIT_FIELDS, "/limits/0"),
     ("/$defs/agent", routes::AGENT_FIELDS, "/agents/tools"),
+    ("/$defs/sessions", sticky::SESSIONS_FIELDS, "/sessions"),
+    (
+        "/$defs/sticky",
+        sticky::STICKY_FIELDS,
+        "/agents/memory/sticky",
+    ),
     ("/$defs/route", routes::ROUTE_FIELDS, "/routes/0"),
     ("/$defs/retry", routes::RETRY_FIELDS, "/routes/3/retry"),
     (

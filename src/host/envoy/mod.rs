@@ -277,6 +277,13 @@ impl StreamIo for EnvoyStream {
         ));
     }
 
+    fn remove_response_header(&self, name: &str) {
+        self.vm.tell(hostcalls::remove_header(
+            MapType::HttpResponseHeaders,
+            name.as_bytes(),
+        ));
+    }
+
     fn note(&self, name: &str, value: &[u8]) {
         self.vm
             .tell(hostcalls::set_property(name.as_bytes(), value));

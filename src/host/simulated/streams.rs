@@ -213,6 +213,14 @@ impl StreamIo for SimulatedIo {
         self.with(|stream| replace(&mut stream.response, name.as_bytes(), value));
     }
 
+    fn remove_response_header(&self, name: &str) {
+        self.with(|stream| {
+            stream
+                .response
+                .retain(|(other, _)| other != name.as_bytes());
+        });
+    }
+
     fn note(&self, name: &str, value: &[u8]) {
         self.with(|stream| replace(&mut stream.notes, name.as_bytes(), value));
     }

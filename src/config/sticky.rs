@@ -1,0 +1,119 @@
+//! What keeps requests at one host of their agent, and the keys that agents' sessions are sealed with.
+
+use super::names;
+use super::policy::{KeySource, Sticky};
+use super::reader::Spot;
+use crate::host::Sensitive;
+use crate::text::hex;
+
+/// As many as are in use while one takes the place of another, on gateways that are not all told at once, and some more.
+const MOST_KEYS: usize = 8;
+
+/// Sessions of MCP are named by the agent: the caller has nothing to say before it was answered.
+const NAMED_BY_AGENTS: &str = "mcp-session-id";
+
+pub(super) const STICKY_FIELDS: &[&str] = &["header", "named_by", "cookie", "query", "client"];
+pub(super) const SESSIONS_FIELDS: &[&str] = &["keys"];
+
+/// What must be known to tell whether an agent's `sticky` can work.
+pub(super) struct Around<'a> {
+    pub(super) key_sources: &'a [KeySource],
+    /// Whether `sessions.keys` are written, faulty or not.
+    pub(super) seals: bool,
+}
+
+type Check = fn(&str) -> Result<(), String>;
+
+/// A field that says by what, and how its name is checked; `client` has none.
+const WAYS: [(&str, Check); 3] = [
+    ("header", names::sticky_header),
+    ("cookie", names::cookie),
+    ("query", names::parameter),
+];
+
+/// What requests to an agent are kept together by.
+#[inline(never)]
+pub fn sticky(spot: &Spot<'_>) -> Option<Sticky> {
+    let fields = spot.fields(STICKY_FIELDS)?;
+    let [header, cookie, query] =
+        WAYS.map(|(way, check)| fields.get(way).map(|spot| spot.checked(check)));
+    let client = fields.get("client").map(|spot| spot.flag());
+    let named_by = fields.get("named_by");
+    let by_agent = named_by.and_then(|spot| {
+        if header.is_none() {
+            spot.fault("has no meaning without header");
+        }
+        spot.choice(&[("caller", false), ("agent", true)])
+    });
+    match (header, cookie, query, client) {
+        (Some(header), None, None, None) => {
+            let name = header?.to_ascii_lowercase();
+            Some(if by_agent.unwrap_or(name == NAMED_BY_AGENTS) {
+                Sticky::Session(name)
+            } else {
+                Sticky::Header(name)
+            })
+        }
+        (None, Some(cookie), None, None) => cookie.map(|name| Sticky::Cookie(name.to_owned())),
+        (None, None, Some(query), None) => query.map(|name| Sticky::Query(name.to_owned())),
+        (None, None, None, Some(client)) => {
+            if client == Some(false) {
+                fields.fault(
+                    "client can only be true; without sticky requests are not kept together",
+                );
+            }
+            Some(Sticky::Client)
+        }
+        _ => {
+            fields.fault("must have exactly one of header, cookie, query and client");
+            None
+        }
+    }
+}
+
+/// Tells of what cannot work with the rest of the document.
+#[inline(never)]
+pub(super) fn check(spot: &Spot<'_>, sticky: &Sticky, around: &Around<'_>) {
+    if matches!(sticky, Sticky::Session(_)) && !around.seals {
+        spot.fault(
+            "the agent names this session, so the gateway seals it, and needs a key for that: sessions: {keys: [\"…\"]}; \
+             `openssl rand -hex 32` makes one",
+        );
+    }
+    let holds_keys = around
+        .key_sources
+        .iter()
+        .any(|source| match (source, sticky) {
+            (KeySource::Header { name, .. }, Sticky::Header(other) | Sticky::Session(other))
+            | (KeySource::Query { name, .. }, Sticky::Query(other)) => name == other,
+            _ => false,
+        });
+    if holds_keys {
+        spot.fault("that is where keys stand, and they are taken out; client: true keeps each client's requests together");
+    }
+}
+
+/// The keys that sessions are sealed with. Whatever stands there, a fault shows nothing of it.
+#[inline(never)]
+pub(super) fn session_keys(spot: Option<&Spot<'_>>) -> Vec<Sensitive<[u8; 32]>> {
+    let mut keys: Vec<Sensitive<[u8; 32]>> = Vec::new();
+    let Some(fields) = spot.and_then(|spot| spot.fields(SESSIONS_FIELDS)) else {
+        return keys;
+    };
+    let list = fields.need("keys");
+    let list = list.as_ref().and_then(|spot| spot.nonempty_list(MOST_KEYS));
+    for item in list.into_iter().flatten() {
+        let text = item.is_text().then(|| item.text()).flatten();
+        let Some(key) = text.and_then(hex::decoded).map(Sensitive) else {
+            item.fault(
+                "expected a key as 64 hex digits, in quotes; `openssl rand -hex 32` makes one",
+            );
+            continue;
+        };
+        if keys.contains(&key) {
+            item.fault("this key is already in the list");
+        }
+        keys.push(key);
+    }
+    keys
+}
