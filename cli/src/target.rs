@@ -37,6 +37,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
     let Policy {
         clients: _,
         plans: _,
+        sessions: _,
         limits: _,
         agents: _,
         routes,

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScanError, Span};
 use waykeeper::config::Node;
 
+pub(crate) use scalar::plain;
 use scalar::scalar;
 
 /// Aliases make small files large; more values than this are no configuration.
@@ -23,6 +24,8 @@ pub(crate) struct Value {
     pub(crate) line: usize,
     /// What other readers of YAML may take it for.
     pub(crate) doubt: Option<String>,
+    /// Whether it is a scalar that stands there without quotes, so that its text says what it is.
+    pub(crate) plain: bool,
     pub(crate) kind: Kind,
 }
 
@@ -155,6 +158,7 @@ impl<'t> Builder<'t> {
                     return Ok(Value {
                         line,
                         doubt: None,
+                        plain: false,
                         kind: Kind::List(items),
                     });
                 }
@@ -173,6 +177,7 @@ impl<'t> Builder<'t> {
                     return Ok(Value {
                         line,
                         doubt: None,
+                        plain: false,
                         kind: Kind::Map(entries),
                     });
                 }
@@ -260,6 +265,7 @@ impl From<Node> for Value {
         Value {
             line: 0,
             doubt: None,
+            plain: false,
             kind,
         }
     }

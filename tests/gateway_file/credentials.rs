@@ -43,7 +43,11 @@ async fn a_credential_gets_to_its_agent_and_nowhere_else() {
     let at = |name: &str| secrets.path().join(name);
     let one = agent("one").await;
     let [listen, operations] = [(); 2].map(|()| free_address());
-    let url = format!("url: 'http://{}'", one.address());
+    // A part of it would stand in the environment, if that were set.
+    let url = format!(
+        "url: 'http://${{AGENTS_ADDRESS:-127.0.0.1}}:{}'",
+        one.address().port()
+    );
     put(&at("kept"), b"secret-of-a-file\n");
     let agents = [
         ("filed", format!("file: {}", at("kept").display())),

@@ -79,7 +79,7 @@ impl Report<'_> {
             let validator = checked.gateway.validator.as_ref();
             let summary = Summary {
                 policy: &checked.policy,
-                asked_at: validator.map(|(url, _)| url.to_string()),
+                asked_at: validator.map(|(url, _)| checked.environment.hidden(&url.to_string())),
             };
             writeln!(self.output, "{place}: good\n{summary}")?;
             self.tell_derived(&checked.gateway)?;
@@ -149,11 +149,12 @@ impl Report<'_> {
                 return Ok(None);
             }
         };
+        let hidden = |message: &str| checked.environment.hidden(message);
         for (line, message) in doubts::doubts(&checked.policy, document) {
-            self.warning(line, &message)?;
+            self.warning(line, hidden(&message))?;
         }
         for (path, message) in gateway::doubts(&checked) {
-            self.warning(document.line_of(path), &message)?;
+            self.warning(document.line_of(path), hidden(&message))?;
         }
         Ok(Some(checked))
     }

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `listeners.rs`, `agents.rs`, `base.rs`, `credentials.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `providers.rs` | what is publicly known of those who host models |
+//! | `environment.rs` | what `${NAME}` stands for |
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
@@ -17,6 +18,7 @@ mod base;
 mod credentials;
 mod derive;
 mod document;
+mod environment;
 mod filters;
 pub(crate) mod istio;
 mod listeners;
@@ -29,12 +31,14 @@ mod tls;
 mod url;
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use waykeeper::config::{self, Fault, Log, Node, Policy, Segment, Spot};
 
 use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
+pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use listeners::Listener;
 pub(crate) use parts::{Parts, Places, generation, whole};
@@ -73,6 +77,8 @@ pub(crate) struct Checked {
     pub(crate) document: Node,
     /// What that means.
     pub(crate) policy: Policy,
+    /// What stood in the environment.
+    pub(crate) environment: Environment,
 }
 
 /// All that is wrong with a file, in its order.
@@ -102,21 +108,29 @@ pub(crate) fn is_gateway(document: &Value) -> bool {
 /// # Errors
 /// All that is wrong, what the filter would find included.
 pub(crate) fn read(document: &Value) -> Result<Checked, Wrong> {
+    read_in(document, &|name| std::env::var_os(name))
+}
+
+/// The same in an environment that is known.
+fn read_in(document: &Value, look_up: &dyn Fn(&str) -> Option<OsString>) -> Result<Checked, Wrong> {
+    let (document, environment) = environment::resolve(document, look_up);
+    let document = &document;
+    let mut wrong = Wrong::default();
     let written = document.node();
     let log = Log::default();
     let gateway = gateway(document, &Spot::root(&written, &log));
-    let mut wrong = Wrong::default();
     if let Some(faults) = log.into_faults() {
         wrong.untold += faults.untold();
         wrong.told.extend(faults.iter().cloned());
     }
     let derived = derive::document(&written, &gateway);
     match config::read_node(&derived) {
-        Ok(policy) if wrong.told.is_empty() => {
+        Ok(policy) if wrong.told.is_empty() && environment.faults.is_empty() => {
             return Ok(Checked {
                 gateway,
                 document: derived,
                 policy,
+                environment,
             });
         }
         Ok(_) => {}
@@ -131,6 +145,16 @@ pub(crate) fn read(document: &Value) -> Result<Checked, Wrong> {
             }
         }
     }
+    // What a reference to nothing stands for is not known, so neither is what is wrong with it.
+    let known = |fault: &Fault| {
+        let mut unknown = environment.faults.iter();
+        unknown.all(|it| it.positions != fault.positions)
+    };
+    let told = wrong.told.into_iter().filter(known);
+    wrong.told = told
+        .map(|fault| environment.without_values(fault))
+        .collect();
+    wrong.told.extend(environment.faults);
     wrong
         .told
         .sort_by(|left, right| left.positions.cmp(&right.positions));

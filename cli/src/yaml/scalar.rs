@@ -15,6 +15,7 @@ pub(super) fn scalar(
     let as_text = || Value {
         line,
         doubt: None,
+        plain: false,
         kind: Kind::Text(text.to_owned()),
     };
     match tag {
@@ -35,12 +36,13 @@ pub(super) fn scalar(
     Ok(Value {
         line,
         doubt: doubt(text),
+        plain: true,
         kind: plain(text),
     })
 }
 
 /// A plain scalar by YAML 1.2's core schema.
-fn plain(text: &str) -> Kind {
+pub(crate) fn plain(text: &str) -> Kind {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Kind::Null,
         "true" | "True" | "TRUE" => return Kind::Bool(true),

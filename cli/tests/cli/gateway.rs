@@ -9,7 +9,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Run, repository, waykeeper};
+use crate::{Run, repository, waykeeper, waykeeper_in};
 
 const SMALL: &str = "\
 listen: [{address: 127.0.0.1:8080}]
@@ -41,8 +41,13 @@ impl Place {
     }
 
     fn run(&self, command: &str, arguments: &[&str]) -> Run {
+        self.run_in(&[], command, arguments)
+    }
+
+    fn run_in(&self, environment: &[(&str, &str)], command: &str, arguments: &[&str]) -> Run {
         let file = self.path("gateway.yaml");
-        let mut run = waykeeper(
+        let mut run = waykeeper_in(
+            environment,
             &[&[command, file.to_str().unwrap()], arguments].concat(),
             b"",
         );
@@ -198,6 +203,129 @@ routes:
     ] {
         assert!(run.output.contains(line), "{line}{}", run.output);
     }
+}
+
+#[test]
+fn a_reference_stands_for_what_the_environment_holds() {
+    let text = with(
+        "http://chat:8000",
+        "'http://${CHAT_HOST}:${CHAT_PORT:-8000}'",
+    )
+    .replace("}\nroutes", "\n    weight: ${CHAT_WEIGHT}\nroutes")
+    .replace("chat: {url:", "chat:\n    url:");
+    let place = Place::with(&text);
+    let out = place.path("out");
+    let arguments = ["--out", out.to_str().unwrap()];
+    let environment = [("CHAT_HOST", "10.1.2.3"), ("CHAT_WEIGHT", "7")];
+
+    let run = place.run_in(&environment, "envoy", &arguments);
+
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    assert_eq!(
+        document(&place.parsed("waykeeper.yaml"))["agents"]["chat"]["weight"],
+        7
+    );
+    let address =
+        "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address/address";
+    let envoy = place.parsed("envoy.yaml");
+    assert_eq!(
+        cluster(&envoy, "chat").pointer(address),
+        Some(&json!("10.1.2.3"))
+    );
+
+    let run = place.run("check", &[]);
+    assert_eq!(
+        (run.status, run.errors.as_str()),
+        (
+            1,
+            "DIR/gateway.yaml:4: agents.chat.url: ${CHAT_HOST} is not set in the environment; set it, or write what holds without \
+             it: ${CHAT_HOST:-default}\n\
+             DIR/gateway.yaml:5: agents.chat.weight: ${CHAT_WEIGHT} is not set in the environment; set it, or write what holds \
+             without it: ${CHAT_WEIGHT:-default}\n"
+        )
+    );
+}
+
+/// Wherever a fault or a warning would show a value, it shows what stands in the file.
+#[test]
+fn no_fault_shows_what_the_environment_holds() {
+    let listen = "listen: [{address: 127.0.0.1:8080}]";
+    let agent = "chat: {url: http://chat:8000}";
+    let place = |text: &str| Place::with(text);
+    for (text, value) in [
+        (with("http://chat:8000", "'${SECRET}'"), "hunter-22"),
+        (
+            with("http://chat:8000", "'${SECRET}'"),
+            "http://hunter:99999",
+        ),
+        (with("http://chat:8000", "'${SECRET}'"), "http://[hunter]"),
+        (
+            with("http://chat:8000", "'http://${SECRET}'"),
+            "hunter/../x",
+        ),
+        (with(listen, "listen: [{address: '${SECRET}'}]"), "hunter"),
+        (
+            with(
+                listen,
+                "listen: [{address: '${SECRET}'}, {address: 1.2.3.4:80}]",
+            ),
+            "1.2.3.4:80",
+        ),
+        (
+            with(agent, "chat: {url: http://a, balance: '${SECRET}'}"),
+            "hunter",
+        ),
+        (
+            with(agent, "chat: {url: http://a, http2: '${SECRET}'}"),
+            "hunter",
+        ),
+        (
+            with(agent, "chat:\n    url: http://a\n    weight: ${SECRET}"),
+            "918273645",
+        ),
+        (
+            with(
+                agent,
+                "chat:\n    url: http://a\n    health:\n      path: /\n      interval: ${SECRET}",
+            ),
+            "918273645",
+        ),
+        (
+            with(agent, "chat: {url: http://a, tls: '${SECRET}'}"),
+            "hunter: x",
+        ),
+        (with(agent, "chat: {provider: '${SECRET}'}"), "openay"),
+        (with("[chat]", "['${SECRET}']"), "hunter"),
+        (with("/chat", "'${SECRET}'"), "hunter"),
+        (with("/chat", "'${SECRET}'"), "/hunter/"),
+        (with("[chat]", "[chat], name: '${SECRET}'"), "hunter;"),
+        (
+            format!("{SMALL}clients: {{default_plan: '${{SECRET}}'}}\n"),
+            "hunter",
+        ),
+        (
+            format!(
+                "{SMALL}clients: {{validator: {{url: 'http://a/v', headers: {{a: '${{SECRET}}'}}}}}}\n"
+            ),
+            "hunter\u{7}",
+        ),
+    ] {
+        let run = place(&text).run_in(&[("SECRET", value)], "check", &[]);
+        assert_eq!(run.status, 1, "{text}");
+        let parts = value.split([';', ':', '/', '.', '\u{7}', '[', ']', ' ']);
+        for part in parts.filter(|part| part.len() > 3) {
+            assert!(!run.errors.contains(part), "{text}{}", run.errors);
+        }
+    }
+    let url = "http://auth/v?key=${SECRET}";
+    let text = format!("{SMALL}clients: {{validator: {{url: '{url}'}}}}\n");
+    let run = place(&text).run_in(&[("SECRET", "hunter22")], "check", &[]);
+    assert_eq!(run.status, 0, "{}", run.errors);
+    assert!(
+        run.output.contains(url) && !run.output.contains("hunter22"),
+        "{}",
+        run.output
+    );
 }
 
 /// Each fault once, at its line, and of a field that stands there.

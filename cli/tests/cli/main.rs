@@ -22,7 +22,13 @@ struct Run {
 
 /// Runs the tool with these arguments and this standard input.
 fn waykeeper(arguments: &[&str], input: &[u8]) -> Run {
+    waykeeper_in(&[], arguments, input)
+}
+
+/// The same in an environment.
+fn waykeeper_in(environment: &[(&str, &str)], arguments: &[&str], input: &[u8]) -> Run {
     let mut child = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
+        .envs(environment.iter().copied())
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
