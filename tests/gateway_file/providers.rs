@@ -75,7 +75,14 @@ impl Wanted {
             return Some(format!("no {}", came.path));
         }
         let shown = |name: &&str| came.headers.get(*name).is_some();
-        let credential = match self.credential {
+        // On paths of Google's own it stands elsewhere.
+        let wanted = match self.credential {
+            Some(_) if came.path.starts_with("/v1beta/models") => {
+                Some(("x-goog-api-key", "the-providers-key"))
+            }
+            wanted => wanted,
+        };
+        let credential = match wanted {
             None => {
                 let scope = ("eu-central-1", "bedrock");
                 if let Err(error) = aws::verify(came, AWS.0, AWS.1, scope) {
@@ -168,7 +175,13 @@ fn all() -> Vec<Wanted> {
         Wanted::new(
             "gemini",
             "generativelanguage.googleapis.com",
-            &[(chat, "/v1beta/openai/chat/completions")],
+            &[
+                (chat, "/v1beta/openai/chat/completions"),
+                (
+                    "/v1beta/models/a:generateContent",
+                    "/v1beta/models/a:generateContent",
+                ),
+            ],
             bearer,
         ),
         Wanted::new("mistral", "api.mistral.ai", &[(chat, chat)], bearer),
@@ -280,6 +293,13 @@ agents:
         };
         assert_eq!(front.seen(), [seen]);
     }
+
+    // What does not fit the room in which it is signed is not sent.
+    let large = "x".repeat(2 << 20);
+    let path = "/bedrock/model/some.model-v1:0/converse";
+    let answer = caller.post(path, &SENT, &large).await;
+    assert_eq!(answer.status, 413, "{}", answer.text());
+    assert_eq!(answer.json()["error"]["code"], "body_too_large");
 
     // The providers' own clients need nothing but the gateway's url and key.
     for (package, provider, base) in [

@@ -183,6 +183,23 @@ pub(crate) fn unserved(document: &Value, gateway: &Gateway) -> Vec<Fault> {
 /// What is legal but probably not meant, with the path of the field that it is about.
 pub(crate) fn doubts(checked: &Checked) -> Vec<(&'static [&'static str], String)> {
     let mut doubts: Vec<(&'static [&'static str], String)> = Vec::new();
+    for agent in &checked.gateway.agents {
+        let Some(upstream) = &agent.upstream else {
+            continue;
+        };
+        let asks = |provider: &&providers::Provider| provider.needs_credential;
+        if let Some(provider) = upstream.provider.filter(asks)
+            && upstream.credential.is_none()
+        {
+            doubts.push((
+                &["agents"],
+                format!(
+                    "agents.{}: {} answers nobody without a credential, and none is written",
+                    agent.name, provider.name
+                ),
+            ));
+        }
+    }
     let buffer = render::buffer_of_undecided(&checked.policy);
     let clients = &checked.policy.clients;
     let collects = checked.policy.routes.iter().any(|route| route.collect_body);

@@ -205,6 +205,59 @@ routes:
     }
 }
 
+/// What tells of a credential comes and goes with it, and whatever else lies there stays.
+#[test]
+fn files_of_credentials_come_and_go_with_them() {
+    let agent = "chat: {url: http://chat:8000}";
+    let place = Place::with(&with(
+        agent,
+        "chat: {provider: openai, credential: {file: /run/key}}",
+    ));
+    let names = || {
+        let entries = fs::read_dir(place.path("out").join("credentials")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+
+    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(names(), ["chat.yaml"]);
+    let secret = "/resources/0/generic_secret/secret";
+    assert_eq!(
+        place.parsed("credentials/chat.yaml").pointer(secret),
+        Some(&json!({"filename": "/run/key", "watched_directory": {"path": "/run"}}))
+    );
+
+    fs::write(place.path("out").join("credentials/other.yaml"), "mine").unwrap();
+    let changed = with(
+        agent,
+        "chat: {provider: openai, credential: {caller: x-provider-key}}",
+    );
+    fs::write(place.path("gateway.yaml"), changed).unwrap();
+    let run = place.write(&[]);
+    assert_eq!(run.status, 0, "{}", run.errors);
+    assert!(
+        run.output.contains("credentials/chat.yaml: removed\n"),
+        "{}",
+        run.output
+    );
+    assert_eq!(names(), ["other.yaml"]);
+}
+
+#[test]
+fn a_hosted_provider_without_a_credential_is_doubted() {
+    let agent = "chat: {url: http://chat:8000}";
+    let run = Place::with(&with(agent, "chat: {provider: groq}")).run("check", &[]);
+    assert_eq!(run.status, 0);
+    assert_eq!(
+        run.errors,
+        "DIR/gateway.yaml:2: warning: agents.chat: groq answers nobody without a credential, and none is written\n"
+    );
+    let run = Place::with(&with(agent, "chat: {provider: ollama}")).run("check", &[]);
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+}
+
 #[test]
 fn a_reference_stands_for_what_the_environment_holds() {
     let text = with(
