@@ -302,22 +302,23 @@ agents:
     assert_eq!(answer.json()["error"]["code"], "body_too_large");
 
     // The providers' own clients need nothing but the gateway's url and key.
-    for (package, provider, base) in [
-        ("openai", "openai", "/openai/v1"),
-        ("openai", "gemini", "/gemini/v1"),
-        ("anthropic", "anthropic", "/anthropic"),
-    ] {
-        let said = client(package, &format!("http://{listen}{base}")).await;
-        assert_eq!(said, "Hello from the provider", "{provider}");
+    let say = |package, base| client(package, format!("http://{listen}{base}"));
+    let (openai, gemini, anthropic) = tokio::join!(
+        say("openai", "/openai/v1"),
+        say("openai", "/gemini/v1"),
+        say("anthropic", "/anthropic"),
+    );
+    for said in [openai, gemini, anthropic] {
+        assert_eq!(said, "Hello from the provider");
     }
 }
 
 /// What the provider's own client is answered by way of the gateway.
-async fn client(package: &str, base_url: &str) -> Value {
+async fn client(package: &str, base_url: String) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/gateway_file/client.py");
     let client = Command::new("python3")
         .arg(script)
-        .args([package, base_url, KEY])
+        .args([package, &base_url, KEY])
         .env(
             "PYTHONPATH",
             needed(&format!(".tools/{package}"), "make test-tools"),

@@ -8,7 +8,7 @@ use waykeeper::config::{Fields, Spot, check_path};
 
 use super::base::Base;
 use super::credentials::{self, Credential};
-use super::providers::{Form, PROVIDERS, Place, Provider};
+use super::providers::{self, Provider};
 use super::tls::{self, ClientTls};
 use super::url::Url;
 
@@ -195,10 +195,12 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             "stands beside cluster only; what is written here has one of its own where it needs one",
         );
     }
-    let provider = fields.get("provider").and_then(|spot| provider(&spot));
-    let region = region(&fields, provider);
+    let provider = fields
+        .get("provider")
+        .and_then(|spot| providers::provider(&spot));
+    let region = providers::region(&fields, provider);
     let endpoints = match (fields.get("url").or(fields.get("endpoints")), provider) {
-        (None, Some(provider)) => endpoint_of(&fields, provider, region.as_deref()),
+        (None, Some(provider)) => providers::place(&fields, provider, region.as_deref()),
         _ => endpoints(&fields),
     };
     let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
@@ -276,52 +278,6 @@ pub(super) fn validator(spot: &Spot<'_>, known: &[&str]) -> Option<(Url, Upstrea
         credential: None,
     };
     Some((url, upstream))
-}
-
-fn provider(spot: &Spot<'_>) -> Option<&'static Provider> {
-    let choices = PROVIDERS
-        .each_ref()
-        .map(|provider| (provider.name, provider));
-    spot.choice(&choices)
-}
-
-/// Where a provider is.
-fn endpoint_of(fields: &Fields<'_>, provider: &Provider, region: Option<&str>) -> Vec<Endpoint> {
-    let url = match provider.place {
-        Place::At(url) => url.to_owned(),
-        Place::InRegion(before, behind) => match region {
-            Some(region) => format!("{before}{region}{behind}"),
-            // That is told.
-            None => return Vec::new(),
-        },
-        Place::Own(example) => {
-            fields.fault(format!(
-                "needs a url: everybody has a place of their own at {}, such as {example}",
-                provider.name
-            ));
-            return Vec::new();
-        }
-    };
-    let url = Url::parse(&url).ok();
-    url.map(|url| Endpoint { url, weight: 1 })
-        .into_iter()
-        .collect()
-}
-
-/// The region in which requests are signed for a provider.
-fn region(fields: &Fields<'_>, provider: Option<&Provider>) -> Option<String> {
-    let signed = provider.is_some_and(|provider| provider.credential == Form::Aws);
-    if !signed {
-        if let Some(spot) = fields.get("region") {
-            spot.fault("has no meaning but with provider: bedrock");
-        }
-        return None;
-    }
-    if let Some(spot) = fields.get("endpoints") {
-        spot.fault("cannot be: requests are signed for one host; write a url");
-    }
-    let spot = fields.need("region")?;
-    spot.checked(credentials::region).map(str::to_owned)
 }
 
 /// A cluster that is written elsewhere.

@@ -1,6 +1,12 @@
 //! What is publicly known of those who host models, and of servers of one's own: where they are, what their paths begin with,
 //! how they want to be told who pays. Each is one entry here.
 
+use waykeeper::config::{Fields, Spot};
+
+use super::agents::Endpoint;
+use super::credentials;
+use super::url::Url;
+
 /// A service that is known by its name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Provider {
@@ -138,3 +144,54 @@ pub(crate) const NAMES: [&str; 9] = {
     }
     names
 };
+
+/// The one that is named.
+pub(super) fn provider(spot: &Spot<'_>) -> Option<&'static Provider> {
+    let choices = PROVIDERS
+        .each_ref()
+        .map(|provider| (provider.name, provider));
+    spot.choice(&choices)
+}
+
+/// Where a provider is.
+pub(super) fn place(
+    fields: &Fields<'_>,
+    provider: &Provider,
+    region: Option<&str>,
+) -> Vec<Endpoint> {
+    let url = match provider.place {
+        Place::At(url) => url.to_owned(),
+        Place::InRegion(before, behind) => match region {
+            Some(region) => format!("{before}{region}{behind}"),
+            // That is told.
+            None => return Vec::new(),
+        },
+        Place::Own(example) => {
+            fields.fault(format!(
+                "needs a url: everybody has a place of their own at {}, such as {example}",
+                provider.name
+            ));
+            return Vec::new();
+        }
+    };
+    let url = Url::parse(&url).ok();
+    url.map(|url| Endpoint { url, weight: 1 })
+        .into_iter()
+        .collect()
+}
+
+/// The region in which requests are signed for a provider.
+pub(super) fn region(fields: &Fields<'_>, provider: Option<&Provider>) -> Option<String> {
+    let signed = provider.is_some_and(|provider| provider.credential == Form::Aws);
+    if !signed {
+        if let Some(spot) = fields.get("region") {
+            spot.fault("has no meaning but with provider: bedrock");
+        }
+        return None;
+    }
+    if let Some(spot) = fields.get("endpoints") {
+        spot.fault("cannot be: requests are signed for one host; write a url");
+    }
+    let spot = fields.need("region")?;
+    spot.checked(credentials::region).map(str::to_owned)
+}
