@@ -146,6 +146,10 @@ fn tell(line: &str) {
 
 async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     let mut ends = Ends::listen()?;
+    if arguments.file == Path::new("-") {
+        say("what comes from standard input cannot be followed; name a file");
+        return Ok(Outcome::Unusable);
+    }
     // Before it is read: whatever changes from now on is seen.
     let mut watch = Watch::of(&arguments.file);
     let checked = match check::gateway(&arguments.file)? {

@@ -30,7 +30,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// How long a condition that is waited for may take on a busy machine before the test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits until `look` finds something.
 async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T

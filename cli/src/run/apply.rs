@@ -271,6 +271,8 @@ impl Applied {
                 &secret.resource(name, &linked),
             );
             let file = self.places.secret(name);
+            // Where nobody refers to it any more, nobody will answer.
+            let former = former.filter(|_| self.refers_to(name));
             let earlier = former.map(|former| self.places.links(name, former.generation));
             match earlier {
                 Some(earlier) => {
@@ -394,23 +396,25 @@ impl Applied {
         })
     }
 
+    /// Whether a cluster or a listener needs a secret.
+    fn refers_to(&self, secret: &str) -> bool {
+        let leaving = self.leaving.values().map(|leaving| &leaving.cluster);
+        let listeners = self.parts.listeners.values();
+        let mut trees = self.parts.clusters.values().chain(leaving).chain(listeners);
+        trees.any(|tree| tree.to_string().contains(secret))
+    }
+
     /// Removes what no part needs any more.
     fn forget(&mut self, new: &Parts) {
-        let gone = |name: &String| !new.secrets.contains_key(name);
-        let secrets: Vec<String> = self
-            .parts
-            .secrets
-            .keys()
-            .filter(|it| gone(it))
-            .cloned()
-            .collect();
-        // A cluster that leaves may need it until it has gone.
-        if self.leaving.is_empty() {
-            for name in secrets {
-                if let Some(secret) = self.parts.secrets.remove(&name) {
-                    let _ = std::fs::remove_file(self.places.secret(&name));
-                    let _ = std::fs::remove_dir_all(self.places.links(&name, secret.generation));
-                }
+        let secrets = self.parts.secrets.keys();
+        let secrets = secrets.filter(|name| !new.secrets.contains_key(*name));
+        for name in secrets.cloned().collect::<Vec<_>>() {
+            if self.refers_to(&name) {
+                continue;
+            }
+            if let Some(secret) = self.parts.secrets.remove(&name) {
+                let _ = std::fs::remove_file(self.places.secret(&name));
+                let _ = std::fs::remove_dir_all(self.places.links(&name, secret.generation));
             }
         }
         let routes = self.parts.routes.keys();
