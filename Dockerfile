@@ -1,10 +1,11 @@
 # Waykeeper's images, all from one build:
 #
 #   gateway  Envoy's official image with the filter, the tool `waykeeper` and envoy/ in it
+#   run      the same by one command, on a gateway.yaml: docker run -v "$PWD/conf:/etc/waykeeper:ro" -p 8080:8080 waykeeper
 #   demo     the sample services, `waykeeper-demo auth` and `waykeeper-demo agent NAME`
 #   filter   the filter alone, as an OCI image that Istio can load (`oci://…` in a WasmPlugin)
 #
-# docker-compose.yml builds the first two. One by hand: docker build --target filter --tag waykeeper-filter .
+# docker-compose.yml builds `gateway` and `demo`. One by hand: docker build --target filter --tag waykeeper-filter .
 #
 # Kept to what BuildKit and the older builder both know. On a machine that reaches no image registry,
 # tests/local-images.sh makes stand-ins for the images named here.
@@ -50,6 +51,17 @@ COPY --from=build /waykeeper/target/debug/waykeeper /waykeeper/target/debug/wayk
 # Nobody in particular: numbers need no entry in /etc/passwd.
 USER 10001:10001
 ENTRYPOINT ["waykeeper-demo"]
+
+FROM envoyproxy/envoy:v1.40.0 AS run
+LABEL waykeeper.stage=run
+# Not in the directory that is mounted over.
+COPY --from=filter /plugin.wasm /usr/local/lib/waykeeper/waykeeper.wasm
+COPY --from=build /waykeeper/target/debug/waykeeper /usr/local/bin/waykeeper
+# The user `envoy` of the base image.
+USER 101:101
+EXPOSE 8080
+ENTRYPOINT ["waykeeper", "run"]
+CMD ["/etc/waykeeper/gateway.yaml"]
 
 FROM envoyproxy/envoy:v1.40.0 AS gateway
 LABEL waykeeper.stage=gateway

@@ -170,3 +170,72 @@ fn remove_leftovers(base: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_a_killed_one_left_is_removed_and_what_is_in_use_is_not() {
+        let base = tempfile::tempdir().unwrap();
+        let old = SystemTime::now() - JUST_MADE * 2;
+        let make = |name: &str, age: SystemTime| {
+            let path = base.path().join(name);
+            make_private(&path).unwrap();
+            let held = lock(&path.join(LOCK)).unwrap();
+            File::open(&path).unwrap().set_modified(age).unwrap();
+            (path, held)
+        };
+        let (left, held) = make("waykeeper-run-left", old);
+        drop(held);
+        let (used, _held) = make("waykeeper-run-used", old);
+        let (new, held) = make("waykeeper-run-new", SystemTime::now());
+        drop(held);
+        let (other, held) = make("other", old);
+        drop(held);
+
+        remove_leftovers(base.path());
+
+        assert!(!left.exists());
+        assert!(used.exists() && new.exists() && other.exists());
+    }
+
+    #[test]
+    fn one_that_was_chosen_is_private_and_empty_and_used_once() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("a/b");
+
+        let first = Directory::make(Some(&path)).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        let second = Directory::make(Some(&path)).unwrap_err();
+        assert!(
+            second.ends_with("is in use by another `waykeeper run`"),
+            "{second}"
+        );
+        drop(first);
+        assert!(!path.exists());
+
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("mine"), "").unwrap();
+        let full = Directory::make(Some(&path)).unwrap_err();
+        assert!(
+            full.ends_with("is not empty; take one of its own"),
+            "{full}"
+        );
+        fs::remove_file(path.join("mine")).unwrap();
+        let mine = Directory::make(Some(&path)).unwrap();
+        fs::write(mine.path().join("clusters.json"), "").unwrap();
+        drop(mine);
+        assert!(path.exists() && !path.join("clusters.json").exists());
+
+        let long = base.path().join("x".repeat(100));
+        let long = Directory::make(Some(&long)).unwrap_err();
+        assert!(long.contains("too long for a socket"), "{long}");
+    }
+}

@@ -176,5 +176,47 @@ fn directories(file: &Path) -> BTreeSet<PathBuf> {
             target.join(rest)
         };
     }
+    // By the names that they have without links: what is watched under another may be elsewhere by now.
+    let directories = directories.into_iter();
     directories
+        .map(|directory| directory.canonicalize().unwrap_or(directory))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn every_directory_in_which_a_link_is_turned_is_watched() {
+        let base = tempfile::tempdir().unwrap();
+        let base = base.path().canonicalize().unwrap();
+        // As Kubernetes lays out a ConfigMap.
+        let conf = base.join("conf");
+        std::fs::create_dir_all(conf.join("..1")).unwrap();
+        std::fs::write(conf.join("..1/gateway.yaml"), "").unwrap();
+        symlink("..1", conf.join("..data")).unwrap();
+        symlink("..data/gateway.yaml", conf.join("gateway.yaml")).unwrap();
+        symlink(&conf, base.join("link")).unwrap();
+        symlink("round", base.join("round")).unwrap();
+
+        let found = directories(&base.join("link/gateway.yaml"));
+
+        let expected = [&base, &conf, &conf.join("..1")];
+        assert!(expected.iter().all(|it| found.contains(*it)), "{found:?}");
+        // Neither what leads round in circles nor what is not there keeps it.
+        assert!(directories(&base.join("round")).contains(&base));
+        assert!(directories(&base.join("no/file")).contains(&base.join("no")));
+    }
+
+    #[test]
+    fn a_file_is_told_from_a_mount() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+
+        assert!(!is_mount(file.path()));
+        assert!(!is_mount(Path::new("/no/file")));
+        assert!(is_mount(Path::new("/proc")));
+    }
 }
