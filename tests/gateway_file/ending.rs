@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::caller::Caller;
-use crate::eventually;
 use crate::gateway::{agent, free_address};
 use crate::running::{Running, at, gateway, lives, signal_to};
+use crate::{eventually, needed};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_end_it_lets_requests_finish_and_leaves_nothing() {
@@ -90,6 +90,45 @@ async fn a_second_signal_ends_it_at_once_and_a_kill_leaves_no_envoy() {
     signal_to(running.envoy(), "KILL");
     assert_eq!(running.ended().await.code(), Some(3));
     running.hears("Envoy ended by itself (signal: 9").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_it_is_installed_it_needs_a_file_and_nothing_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at_home = |path: &str| directory.path().join(path);
+    for made in ["bin", "lib/waykeeper", "runtime"] {
+        std::fs::create_dir_all(at_home(made)).expect("a directory");
+    }
+    let tool = at_home("bin/waykeeper");
+    std::fs::copy(env!("CARGO_BIN_EXE_waykeeper"), &tool).expect("copy");
+    let module = needed("target/waykeeper.wasm", "make build");
+    std::fs::copy(module, at_home("lib/waykeeper/waykeeper.wasm")).expect("copy");
+    let envoy = needed(".tools/envoy", "make tools");
+    std::os::unix::fs::symlink(envoy, at_home("lib/waykeeper/envoy")).expect("a link");
+    let agent = agent("own").await;
+    let listen = free_address();
+    let file = at_home("gateway.yaml");
+    let text = gateway(listen, &[("own", at(agent.address()))], "");
+    std::fs::write(&file, text).expect("write");
+
+    let mut command = tokio::process::Command::new(tool);
+    command
+        .arg("run")
+        .arg(&file)
+        .env("PATH", "/nowhere")
+        .env("XDG_RUNTIME_DIR", at_home("runtime"));
+    let mut running = Running::spawn(command, &file, at_home("runtime"));
+    let said = running.hears("is served at").await;
+    assert!(said.contains("runtime/waykeeper-run-"), "{said}");
+    let answer = Caller::of(listen).get("/own/x", &[]).await;
+    assert_eq!(answer.agent(), "own");
+    // Somebody at a terminal waits for no drain.
+    running.signal("INT");
+    assert_eq!(running.ended().await.code(), Some(0), "{}", running.said());
+    let left = std::fs::read_dir(at_home("runtime"))
+        .expect("a directory")
+        .count();
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]

@@ -43,12 +43,18 @@ impl Running {
                 .arg("--envoy")
                 .arg(needed(".tools/envoy", "make tools"));
         }
-        let mut process = command
+        command
             .arg("--module")
             .arg(needed("target/waykeeper.wasm", "make build"))
             .args(["--concurrency", "1", "--directory"])
             .arg(&run)
-            .args(arguments)
+            .args(arguments);
+        Self::spawn(command, file, run)
+    }
+
+    /// Runs a command that runs the file, with Envoy's files in that directory.
+    pub(crate) fn spawn(mut command: Command, file: &Path, run: PathBuf) -> Self {
+        let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
