@@ -59,7 +59,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Args)]
 #[command(
     after_help = "SIGTERM ends it gently: health checks fail, callers are asked to go elsewhere for the drain time, and requests under way \
-                  may finish. SIGINT (Ctrl-C) does so without waiting for callers. A second signal ends it at once.\n\n\
+                  may finish. SIGINT (Ctrl-C) and SIGHUP do so without waiting for callers. A second signal ends it at once.\n\n\
                   Exit status: 0 if it was told to end, 1 if there are faults in the file or Envoy refuses it, 2 if a file or a program \
                   cannot be used or the arguments are wrong, 3 if Envoy ended by itself."
 )]

@@ -86,7 +86,7 @@ impl Log {
                     .to_owned(),
             );
         }
-        Some(last.replace("\\n", " "))
+        Some(last.replace("\\n", " ").trim_end().to_owned())
     }
 
     /// The last that it complained of.
