@@ -6,12 +6,14 @@
 //! | `watch.rs` | sees that the file has changed, however it was written |
 //! | `apply.rs` | gives Envoy the parts that have changed, in order, and takes them back if it refuses one |
 //! | `changes.rs`, `health.rs`, `log.rs` | what is said: of a change, of the agents, by Envoy |
+//! | `end.rs` | ends Envoy gently |
 //! | `envoy.rs`, `admin.rs`, `directory.rs` | the program, its admin interface, the files between it and us |
 
 mod admin;
 mod apply;
 mod changes;
 mod directory;
+mod end;
 pub(crate) mod envoy;
 mod health;
 mod log;
@@ -26,13 +28,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use waykeeper::config::policy::{Policy, Protocol};
 
 use self::admin::Admin;
 use self::apply::{Applied, Refused, Step, Waits};
 use self::directory::Directory;
+use self::end::Ends;
 use self::envoy::{Launch, Process, Program};
 use self::health::Health;
 use self::log::Log;
@@ -100,13 +102,6 @@ struct Loaded {
     whole: serde_json::Value,
     /// Since when it is to be live.
     since: Instant,
-}
-
-/// Signals that tell this process to end.
-struct Ends {
-    terminate: Signal,
-    interrupt: Signal,
-    hang_up: Signal,
 }
 
 /// What does not change while this process runs.
@@ -249,7 +244,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                 return Ok(Outcome::Lost);
             }
             at_leisure = ends.told() => {
-                setting.end(&admin, &mut process, &mut ends, at_leisure).await;
+                end::end(arguments, &admin, &mut process, &mut ends, at_leisure).await;
                 return Ok(Outcome::Good);
             }
         }
@@ -512,55 +507,6 @@ impl<'a> Setting<'a> {
             say(&format!("Envoy refuses {part}: {said}"));
         }
     }
-
-    /// Ends Envoy so that nobody is cut off who need not be.
-    async fn end(&self, admin: &Admin, process: &mut Process, ends: &mut Ends, at_leisure: bool) {
-        let Arguments {
-            drain_time, grace, ..
-        } = self.arguments;
-        let least = if at_leisure {
-            *drain_time
-        } else {
-            Duration::ZERO
-        };
-        say(&format!(
-            "ending: new requests are asked to go elsewhere, those under way have {} s; another signal ends at once",
-            grace.as_secs()
-        ));
-        let drained = async {
-            let began = Instant::now();
-            let told = admin.post("/healthcheck/fail").await.is_ok()
-                && admin.post("/drain_listeners?graceful").await.is_ok();
-            // One that does not answer is ending or broken already.
-            if !told {
-                return;
-            }
-            let most = (*grace).max(least);
-            loop {
-                let active = admin.sum("^http\\.gateway\\.downstream_rq_active$").await;
-                let idle = matches!(active, Ok(0) | Err(_));
-                let waited = began.elapsed();
-                if waited >= most {
-                    if let Ok(left) = active
-                        && left > 0
-                    {
-                        say(&format!("{left} requests under way are cut off"));
-                    }
-                    return;
-                }
-                if idle && waited >= least {
-                    return;
-                }
-                sleep(POLL.saturating_mul(5)).await;
-            }
-        };
-        tokio::select! {
-            () = drained => {}
-            _ = ends.told() => say("ending at once"),
-            _ = process.ended() => {}
-        }
-        process.stop().await;
-    }
 }
 
 // === impl Loaded ===
@@ -570,28 +516,6 @@ impl Loaded {
     fn files(&self) -> impl Iterator<Item = (Vec<PathBuf>, u64)> {
         let secrets = self.parts.secrets.values();
         secrets.map(|secret| (secret.files.clone(), secret.generation))
-    }
-}
-
-// === impl Ends ===
-
-impl Ends {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one, and says whether whoever sent it gives callers time to go elsewhere: somebody at a terminal is the only
-    /// caller mostly.
-    async fn told(&mut self) -> bool {
-        tokio::select! {
-            _ = self.terminate.recv() => true,
-            _ = self.interrupt.recv() => false,
-            _ = self.hang_up.recv() => false,
-        }
     }
 }
 

@@ -1,0 +1,98 @@
+//! The end: who tells of it, and how Envoy comes to it so that nobody is cut off who need not be.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use super::admin::Admin;
+use super::envoy::Process;
+use super::{Arguments, say};
+
+/// How often a condition that is waited for is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Signals that tell this process to end.
+pub(super) struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// Ends Envoy so that nobody is cut off who need not be.
+pub(super) async fn end(
+    arguments: &Arguments,
+    admin: &Admin,
+    process: &mut Process,
+    ends: &mut Ends,
+    at_leisure: bool,
+) {
+    let Arguments {
+        drain_time, grace, ..
+    } = arguments;
+    let least = if at_leisure {
+        *drain_time
+    } else {
+        Duration::ZERO
+    };
+    say(&format!(
+        "ending: new requests are asked to go elsewhere, those under way have {} s; another signal ends at once",
+        grace.as_secs()
+    ));
+    let drained = async {
+        let began = Instant::now();
+        let told = admin.post("/healthcheck/fail").await.is_ok()
+            && admin.post("/drain_listeners?graceful").await.is_ok();
+        // One that does not answer is ending or broken already.
+        if !told {
+            return;
+        }
+        let most = (*grace).max(least);
+        loop {
+            let active = admin.sum("^http\\.gateway\\.downstream_rq_active$").await;
+            let idle = matches!(active, Ok(0) | Err(_));
+            let waited = began.elapsed();
+            if waited >= most {
+                if let Ok(left) = active
+                    && left > 0
+                {
+                    say(&format!("{left} requests under way are cut off"));
+                }
+                return;
+            }
+            if idle && waited >= least {
+                return;
+            }
+            sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        () = drained => {}
+        _ = ends.told() => say("ending at once"),
+        _ = process.ended() => {}
+    }
+    process.stop().await;
+}
+
+// === impl Ends ===
+
+impl Ends {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one, and says whether whoever sent it gives callers time to go elsewhere: somebody at a terminal is the only
+    /// caller mostly.
+    pub(super) async fn told(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => true,
+            _ = self.interrupt.recv() => false,
+            _ = self.hang_up.recv() => false,
+        }
+    }
+}
