@@ -6,15 +6,15 @@
 //! 3. once no request can be on its way by the former configuration: clusters that are gone go.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep};
 
 use super::admin::Admin;
+use super::files::{filter, in_pattern, link, shown, typed, typed_at, write, write_text};
 use super::log::Log;
 use crate::gateway::{Parts, Places};
 
@@ -540,76 +540,4 @@ impl Refused {
             said: error.to_string(),
         }
     }
-}
-
-fn filter(config: &Json) -> Json {
-    json!({
-        "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
-        "name": "waykeeper",
-        "typed_config": config,
-    })
-}
-
-fn typed(kind: &str, resource: &Json) -> Json {
-    typed_at(&format!("envoy.extensions.{kind}"), resource)
-}
-
-fn typed_at(kind: &str, resource: &Json) -> Json {
-    let mut resource = resource.clone();
-    if let Some(fields) = resource.as_object_mut() {
-        let kind = json!(format!("type.googleapis.com/{kind}"));
-        fields.insert("@type".to_owned(), kind);
-    }
-    resource
-}
-
-/// Renames a file into place: Envoy sees nothing else.
-fn write(file: &Path, content: &Json) -> io::Result<()> {
-    let beside = file.with_extension("new");
-    let mut new = std::fs::File::create(&beside)?;
-    serde_json::to_writer(io::BufWriter::new(&mut new), content)?;
-    new.flush()?;
-    std::fs::rename(&beside, file)
-}
-
-/// The same, of a text, in a directory that may not be there yet.
-pub(super) fn write_text(file: &Path, text: &str) -> io::Result<()> {
-    if let Some(directory) = file.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    let beside = file.with_extension("new");
-    std::fs::write(&beside, text)?;
-    std::fs::rename(&beside, file)
-}
-
-/// Links to files, one by one.
-fn link(directory: &Path, files: &[PathBuf]) -> io::Result<Vec<PathBuf>> {
-    std::fs::create_dir_all(directory)?;
-    let mut links = Vec::new();
-    for (index, file) in files.iter().enumerate() {
-        let link = directory.join(index.to_string());
-        match symlink(file, &link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => links.push(link),
-        }
-    }
-    Ok(links)
-}
-
-fn shown(files: &[PathBuf]) -> String {
-    let files = files.iter().map(|file| file.display().to_string());
-    files.collect::<Vec<_>>().join(", ")
-}
-
-/// A name as a regular expression in a query.
-fn in_pattern(name: &str) -> String {
-    let mut pattern = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/') {
-            pattern.push(char::from(byte));
-        } else {
-            pattern.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    pattern
 }

@@ -27,6 +27,7 @@ fn rendered(text: &str) -> Rendered {
         module: "/m",
         directory: "/d",
         admin: Admin::Socket("/d/admin.sock"),
+        builtin: None,
     };
     render(&checked, around).unwrap()
 }

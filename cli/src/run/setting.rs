@@ -1,0 +1,376 @@
+//! What a run goes by: the programs and places that stay, and how a file becomes what Envoy has.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use waykeeper::config::policy::{Policy, Protocol};
+
+use super::apply::{self, Applied, Refused, Step, Waits};
+use super::directory::Directory;
+use super::envoy::{self, Program};
+use super::watch::Watch;
+use super::{Arguments, changes, files, say};
+use crate::check;
+use crate::echo::{self, Echo};
+use crate::gateway::{self, Around, Checked, Parts, Places};
+
+/// What a callout may take beyond its time until its request has moved on.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// A file that was read and found good.
+pub(super) struct Loaded {
+    pub(super) checked: Checked,
+    pub(super) parts: Parts,
+    /// As Envoy has judged it.
+    whole: serde_json::Value,
+    /// Since when it is to be live.
+    since: Instant,
+}
+
+/// What does not change while this process runs.
+pub(super) struct Setting<'a> {
+    arguments: &'a Arguments,
+    pub(super) program: Program,
+    module: String,
+    directory: String,
+    pub(super) socket: String,
+    echo_socket: String,
+    echo: OnceCell<Echo>,
+    pub(super) places: Places,
+    /// The file, as it is told of.
+    pub(super) name: String,
+}
+
+// === impl Setting ===
+
+pub(super) struct Unusable(pub(super) String);
+
+impl<'a> Setting<'a> {
+    pub(super) async fn of(arguments: &'a Arguments) -> Result<(Self, Directory), Unusable> {
+        let program = Program::find(arguments.envoy.as_deref())
+            .await
+            .map_err(Unusable)?;
+        let module = envoy::find_module(arguments.module.as_deref()).map_err(Unusable)?;
+        let directory = Directory::make(arguments.directory.as_deref()).map_err(Unusable)?;
+        let setting = Self {
+            arguments,
+            program,
+            module: text(&module)?,
+            directory: text(directory.path())?,
+            socket: text(&directory.socket())?,
+            echo_socket: text(&directory.echo_socket())?,
+            echo: OnceCell::new(),
+            places: Places(directory.path().to_owned()),
+            name: arguments.file.display().to_string(),
+        };
+        Ok((setting, directory))
+    }
+
+    /// What Envoy is to be given for a gateway, if it would take all of it at its start.
+    pub(super) async fn load(
+        &self,
+        checked: Checked,
+        before: Option<&Loaded>,
+    ) -> Result<Loaded, String> {
+        let since = Instant::now();
+        let told = |error: &dyn Display| error.to_string();
+        self.serve_builtin(&checked).map_err(|error| {
+            let socket = &self.echo_socket;
+            format!("{socket}: no agent can be served there: {error}")
+        })?;
+        let source = self.arguments.file.file_name();
+        let source = source
+            .map(|name| name.to_string_lossy())
+            .unwrap_or_default();
+        let around = Around {
+            source: &source,
+            module: &self.module,
+            directory: &self.directory,
+            admin: gateway::Admin::Socket(&self.socket),
+            builtin: Some(&self.echo_socket),
+        };
+        let rendered = gateway::render(&checked, around).map_err(|error| told(&error))?;
+        // Before Envoy looks into certificates: what changes after that is a change.
+        let parts = Parts::of(&rendered, &self.places).map_err(|error| told(&error))?;
+        for file in parts.secrets.values().flat_map(|secret| &secret.files) {
+            let opened = std::fs::File::open(file);
+            opened.map_err(|error| format!("{}: {error}", file.display()))?;
+        }
+        let whole = gateway::whole(&rendered).map_err(|error| told(&error))?;
+        let judged = before
+            .is_some_and(|before| before.whole == whole && before.parts.secrets == parts.secrets);
+        if !judged {
+            let judged = self.judge(&whole, &parts).await;
+            judged?;
+        }
+        Ok(Loaded {
+            checked,
+            parts,
+            whole,
+            since,
+        })
+    }
+
+    /// Shows Envoy everything at once, in a directory of its own, so that what it has is as it was whatever it says.
+    async fn judge(&self, whole: &serde_json::Value, parts: &Parts) -> Result<(), String> {
+        let directory = self.places.judged();
+        let told = |error: io::Error| format!("{}: {error}", directory.display());
+        for (name, text) in &parts.credentials {
+            files::write_text(&directory.join(name), text).map_err(told)?;
+        }
+        let kept = in_json(&self.places.below(gateway::CREDENTIALS));
+        let shown = in_json(&directory.join(gateway::CREDENTIALS));
+        // Whatever follows: it may be a file in there.
+        let whole = whole.to_string();
+        let whole = whole.replace(kept.trim_end_matches('"'), shown.trim_end_matches('"'));
+        let file = directory.join("whole.json");
+        files::write_text(&file, &whole).map_err(told)?;
+        let judged = self.program.judge(&file).await;
+        let _ = std::fs::remove_dir_all(&directory);
+        judged
+    }
+
+    /// Serves what an agent of the gateway is, if that is this tool's to do, from the first time on that there is one.
+    fn serve_builtin(&self, checked: &Checked) -> io::Result<()> {
+        let mut agents = checked.gateway.agents.iter();
+        if agents.any(|agent| agent.builtin.is_some()) && self.echo.get().is_none() {
+            let echo = echo::serve(Path::new(&self.echo_socket))?;
+            // Nothing else sets it.
+            let _ = self.echo.set(echo);
+        }
+        Ok(())
+    }
+
+    /// Reads a file that has changed; nothing if it cannot be used, which is told.
+    pub(super) async fn read(&self, current: Option<&Loaded>, watch: &mut Watch) -> Option<Loaded> {
+        let name = &self.name;
+        let stays = || say(&format!("{name}: not taken; what runs goes on"));
+        let checked = match check::gateway(&self.arguments.file) {
+            Ok(Ok(checked)) => checked,
+            Ok(Err(_)) => {
+                stays();
+                return None;
+            }
+            Err(error) => {
+                say(&format!("{name}: {error}; what runs goes on"));
+                return None;
+            }
+        };
+        let loaded = match self.load(checked, current).await {
+            Ok(loaded) => loaded,
+            Err(why) => {
+                say(&format!("{name}: {why}"));
+                stays();
+                return None;
+            }
+        };
+        watch.also(loaded.files());
+        if current.is_some_and(|current| current.parts == loaded.parts) {
+            say(&format!("{name}: nothing is different"));
+            return None;
+        }
+        Some(loaded)
+    }
+
+    /// Makes a gateway live, or the one after it, if the file changes meanwhile.
+    pub(super) async fn change(
+        &self,
+        applied: &mut Applied,
+        watch: &mut Watch,
+        bound: &mut BTreeSet<SocketAddr>,
+        current: &mut Option<Loaded>,
+        mut new: Loaded,
+    ) -> Result<(), String> {
+        let name = &self.name;
+        let first = current.is_none();
+        loop {
+            if !first && let Err(why) = take(&new.checked, bound) {
+                say(&format!("{name}: {why}; what runs goes on"));
+                return Ok(());
+            }
+            let waits = waits(&current.as_ref().unwrap_or(&new).checked.policy);
+            let meanwhile = async || {
+                loop {
+                    watch.changed().await;
+                    if let Some(newer) = self.read(Some(&new), watch).await {
+                        return newer;
+                    }
+                }
+            };
+            match applied.apply(&new.parts, waits, meanwhile).await {
+                Ok(Step::Superseded(newer)) => new = newer,
+                Ok(Step::Live { cold }) => {
+                    for cluster in cold {
+                        say(&format!(
+                            "{}: is not ready after {} s: its name has not been looked up, or a host has not said whether it is well. \
+                             Until then requests for it are answered 503; all else is live",
+                            called(&new.checked, &cluster),
+                            apply::WARMS.as_secs()
+                        ));
+                    }
+                    let took = new.since.elapsed().as_secs_f64();
+                    match current.as_ref() {
+                        None => self.greet(&new.checked, took),
+                        Some(before) => {
+                            let changes = changes::changes(
+                                (&before.checked, &before.parts),
+                                (&new.checked, &new.parts),
+                            );
+                            say(&format!("{name}: {changes}; live in {took:.2} s"));
+                            self.tell_of_restart(before, &new, applied);
+                        }
+                    }
+                    *current = Some(new);
+                    // However fast one change follows another.
+                    self.let_go(applied).await;
+                    return Ok(());
+                }
+                Err(Refused { part, said }) if first => {
+                    return Err(format!("Envoy refuses {part}: {said}"));
+                }
+                Err(Refused { part, said }) => {
+                    say(&format!(
+                        "{name}: Envoy refuses {part}: {said}\nwaykeeper: {name}: all is again as it was before; what runs goes on"
+                    ));
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn greet(&self, checked: &Checked, took: f64) {
+        let listeners = checked.gateway.listeners.iter().map(|listener| {
+            let scheme = if listener.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            format!("{scheme}://{}", listener.address)
+        });
+        let listeners: Vec<String> = listeners.collect();
+        say(&format!(
+            "{} is served at {} by Envoy {}, live in {took:.2} s; changes of the file are followed. Envoy's admin interface: {}",
+            self.name,
+            listeners.join(", "),
+            self.program.version,
+            self.socket,
+        ));
+        if let Some(address) = checked.gateway.operations {
+            say(&format!("metrics: http://{address}/stats/prometheus"));
+        }
+    }
+
+    /// What is live only after a restart.
+    fn tell_of_restart(&self, before: &Loaded, new: &Loaded, applied: &Applied) {
+        let name = &self.name;
+        if before.checked.policy.tables != new.checked.policy.tables {
+            say(&format!(
+                "{name}: `tables` keep their sizes until this is started again"
+            ));
+        }
+        if applied.parts().bootstrap != new.parts.bootstrap
+            && before.parts.bootstrap != new.parts.bootstrap
+        {
+            say(&format!(
+                "{name}: what stands in Envoy's bootstrap has changed too; that is live once this is started again"
+            ));
+        }
+    }
+
+    pub(super) async fn let_go(&self, applied: &mut Applied) {
+        if let Err(Refused { part, said }) = applied.let_go().await {
+            say(&format!("Envoy refuses {part}: {said}"));
+        }
+    }
+}
+
+// === impl Loaded ===
+
+impl Loaded {
+    /// Files that it names, with what they were when they were read.
+    pub(super) fn files(&self) -> impl Iterator<Item = (Vec<PathBuf>, u64)> {
+        let secrets = self.parts.secrets.values();
+        secrets.map(|secret| (secret.files.clone(), secret.generation))
+    }
+}
+
+/// For how long requests may go by a policy that is no longer in force.
+fn waits(policy: &Policy) -> Waits {
+    let asked = policy.clients.validator.as_ref();
+    let asked = asked.map_or(Duration::ZERO, |validator| validator.timeout + MARGIN);
+    let collects = policy.routes.iter().filter(|route| route.collect_body);
+    let collected = collects
+        .map(|route| route.body_timeout)
+        .max()
+        .unwrap_or_default();
+    // As long as Envoy lets undecided ones live, which is longer.
+    let idle = gateway::idle_of_undecided(policy);
+    let tried = policy
+        .routes
+        .iter()
+        .filter_map(|route| match route.protocol {
+            Protocol::Http => route.timeout,
+            _ => route.first_byte_timeout,
+        });
+    Waits {
+        undecided: idle.max(asked + collected),
+        tried: tried.max().unwrap_or_default(),
+    }
+}
+
+/// Makes sure that new addresses are free: where another process shares its own, Envoy would share it in silence, and each would
+/// get some of the connections. Those that were bound once may still be draining.
+pub(super) fn take(checked: &Checked, bound: &mut BTreeSet<SocketAddr>) -> Result<(), String> {
+    let gateway = &checked.gateway;
+    let addresses = gateway.listeners.iter().map(|listener| listener.address);
+    let addresses: Vec<SocketAddr> = addresses.chain(gateway.operations).collect();
+    let overlaps = |one: &SocketAddr, other: &SocketAddr| {
+        one.port() == other.port() && one.is_ipv4() == other.is_ipv4()
+    };
+    for address in &addresses {
+        if bound.iter().any(|ours| overlaps(ours, address)) {
+            continue;
+        }
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(format!(
+                    "cannot listen on {address}: something else does; end that, or take another port in `listen` or `operations`"
+                ));
+            }
+            // Whatever else may be wrong with it Envoy tells.
+            _ => {}
+        }
+    }
+    bound.extend(addresses);
+    Ok(())
+}
+
+/// What people call a cluster.
+fn called(checked: &Checked, cluster: &str) -> String {
+    let mut agents = checked.gateway.agents.iter();
+    match agents.find(|agent| agent.cluster == cluster) {
+        Some(agent) => format!("agent {}", agent.name),
+        None => cluster.to_owned(),
+    }
+}
+
+fn text(path: &Path) -> Result<String, Unusable> {
+    match path.to_str() {
+        Some(text) if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err(Unusable(format!(
+            "{}: is no path that Envoy can be told of",
+            path.display()
+        ))),
+    }
+}
+
+/// A path as a text of JSON.
+fn in_json(path: &Path) -> String {
+    serde_json::Value::from(path.to_string_lossy()).to_string()
+}
