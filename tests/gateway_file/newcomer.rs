@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
-use crate::gateway::free_address;
+use crate::caller::Caller;
+use crate::gateway::{agent, free_address};
 use crate::{PATIENCE, needed};
 
 /// Takes address and key from the environment.
@@ -62,6 +63,22 @@ async fn an_empty_directory_becomes_a_gateway_in_two_commands() {
     let said = "This is echo You said: Hello there\n".repeat(3);
     assert_eq!(answered, format!("{said}['echo']\n"));
 
+    // The line to change for a service of one's own.
+    let service = agent("a service of mine").await;
+    let written = std::fs::read_to_string(&file).expect("gateway.yaml");
+    let own_service = format!("{{url: \"http://{}\"}}", service.address());
+    assert!(written.contains("echo: {builtin: echo}"), "{written}");
+    let written = written.replace("{builtin: echo}", &own_service);
+    std::fs::write(&file, written).expect("write");
+    gateway.hears("; live in").await;
+    let key = key.split_once('=').expect("a variable").1;
+    let bearer = format!("Bearer {key}");
+    let caller = Caller::of(address.parse().expect("an address"));
+    let answer = caller
+        .get("/v1/anything", &[("authorization", &bearer)])
+        .await;
+    assert_eq!(answer.agent(), "a service of mine");
+
     gateway.end().await;
     let left = std::fs::read_dir(&own).expect("the directory");
     assert_eq!(left.count(), 1, "only the file is left");
@@ -70,8 +87,8 @@ async fn an_empty_directory_becomes_a_gateway_in_two_commands() {
     assert!(!tool.exists());
 }
 
-/// A running `waykeeper run`.
-struct Gateway(Child);
+/// A running `waykeeper run`, and what it says.
+struct Gateway(Child, Lines<BufReader<ChildStderr>>);
 
 impl Gateway {
     /// Runs gateway.yaml, and waits until it is served.
@@ -83,23 +100,27 @@ impl Gateway {
             .kill_on_drop(true)
             .spawn()
             .expect("the tool");
-        let mut lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
+        let lines = BufReader::new(child.stderr.take().expect("standard error")).lines();
+        let mut gateway = Self(child, lines);
+        gateway.hears("is served at").await;
+        gateway
+    }
+
+    /// Waits until it says something.
+    async fn hears(&mut self, what: &str) {
         let mut said = String::new();
-        let served = async {
-            while let Ok(Some(line)) = lines.next_line().await {
+        let heard = async {
+            while let Ok(Some(line)) = self.1.next_line().await {
                 said.push_str(&line);
                 said.push('\n');
-                if line.contains("is served at") {
+                if line.contains(what) {
                     return true;
                 }
             }
             false
         };
-        let served = timeout(PATIENCE, served).await;
-        assert_eq!(served, Ok(true), "{said}");
-        // So that it never waits for somebody to read.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Self(child)
+        let heard = timeout(PATIENCE, heard).await;
+        assert_eq!(heard, Ok(true), "{said}");
     }
 
     /// Ctrl-C.
