@@ -199,6 +199,10 @@ Keys        demo-standard   plan standard, 50 requests a minute
             demo-premium    plan premium, 500 requests a minute
             demo-admin      plan premium, role admin
 
+Clients of OpenAI's and Anthropic's take both from the environment
+            export OPENAI_BASE_URL=http://{at}/v1 OPENAI_API_KEY=demo-standard
+            export ANTHROPIC_BASE_URL=http://{at} ANTHROPIC_API_KEY=demo-standard
+
 Try
   # a chat, as OpenAI's clients do it; one agent or the other answers
   curl -s http://{at}/v1/chat/completions -H 'authorization: Bearer demo-standard' -d '{{"model":"demo","messages":[{{"role":"user","content":"Hello"}}]}}'

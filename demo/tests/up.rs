@@ -49,6 +49,29 @@ async fn it_serves_until_it_is_told_to_end_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn who_asks_how_it_is_used_waits_for_neither_filter_nor_envoy() {
+    let plan = async |arguments: &[&str]| {
+        let mut make = Command::new("make");
+        make.current_dir(repository(""))
+            // Of the make that runs the tests.
+            .env_remove("MAKEFLAGS")
+            .args(["--dry-run", "up"])
+            .args(arguments);
+        let output = make.output().await.expect("make");
+        String::from_utf8(output.stdout).expect("text")
+    };
+
+    let usual = plan(&[]).await;
+    let asked = plan(&["ARGS=--help"]).await;
+
+    for needed in ["wasm32-wasip1", ".tools/envoy"] {
+        assert!(usual.contains(needed), "{usual}");
+        assert!(!asked.contains(needed), "{asked}");
+    }
+    assert!(asked.contains("cargo build -p waykeeper-demo"), "{asked}");
+}
+
+#[tokio::test]
 async fn a_changed_configuration_is_taken_and_a_bad_one_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     for name in ["envoy.yaml", "waykeeper.yaml"] {
