@@ -139,6 +139,8 @@ async fn make(target: &str, prefix: &Path) -> String {
     needed("target/waykeeper.wasm", "make build");
     needed(".tools/envoy", "make tools");
     let made = command(Path::new("make"), repository.parent().expect("a directory"))
+        // Of the make that runs the tests.
+        .env_remove("MAKEFLAGS")
         .args(["--silent", target])
         .arg(format!("TOOL={}", env!("CARGO_BIN_EXE_waykeeper")))
         .arg(format!("PREFIX={}", prefix.display()))
