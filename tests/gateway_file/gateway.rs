@@ -71,11 +71,22 @@ impl Gateway {
         }
         let moved_to = directory.join("envoy.yaml");
         std::fs::write(&moved_to, moved).expect("write");
+        Self::run(directory, &moved_to, around, operations, admin).await
+    }
+
+    /// Starts Envoy with this configuration, which serves `/ready` and the admin interface at these addresses.
+    pub(crate) async fn run(
+        directory: &Path,
+        bootstrap: &Path,
+        around: &Around<'_>,
+        ready: SocketAddr,
+        admin: SocketAddr,
+    ) -> Self {
         let access_log = std::fs::File::create(directory.join("access.log")).expect("a log");
         let log = directory.join("envoy.log");
         let log_file = std::fs::File::create(&log).expect("a log");
         let mut command = tokio::process::Command::new(needed(".tools/envoy", "make tools"));
-        command.arg("--config-path").arg(&moved_to);
+        command.arg("--config-path").arg(bootstrap);
         if !around.more.is_empty() {
             command.args(["--config-yaml", around.more]);
         }
@@ -94,8 +105,8 @@ impl Gateway {
             .stderr(log_file)
             .kill_on_drop(true);
         let mut envoy = command.spawn().expect("Envoy");
-        let caller = Caller::of(operations);
-        let ready = || {
+        let caller = Caller::of(ready);
+        let is_ready = || {
             let ended = envoy.try_wait().expect("Envoy");
             let log = || std::fs::read_to_string(&log).unwrap_or_default();
             assert!(ended.is_none(), "Envoy ended: {}", log());
@@ -105,7 +116,7 @@ impl Gateway {
                 (answer.status == 200).then_some(())
             }
         };
-        eventually("Envoy", ready).await;
+        eventually("Envoy", is_ready).await;
         Self {
             _envoy: envoy,
             directory: directory.to_owned(),

@@ -13,6 +13,7 @@ mod ending;
 mod following;
 mod front;
 mod gateway;
+mod istio;
 mod listeners;
 mod load;
 mod newcomer;
@@ -23,6 +24,23 @@ mod running;
 mod providers;
 mod stand_in;
 mod telling;
+
+/// What Istio makes of the manifests.
+macro_rules! of_istio {
+    ($($name:ident $path:literal)*) => {$(
+        #[allow(dead_code, reason = "made for the tests of istio/, of which these need a part")]
+        #[path = $path]
+        mod $name;
+    )*};
+}
+of_istio! {
+    generated "../istio/generated.rs"
+    manifests "../istio/manifests.rs"
+    merge "../istio/merge.rs"
+    patch "../istio/patch.rs"
+    resources "../istio/resources.rs"
+    schema "../istio/schema.rs"
+}
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

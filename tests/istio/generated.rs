@@ -3,52 +3,51 @@
 //! `tools/packaging/common/envoy_bootstrap.json`), less what only Istio's own build of Envoy knows: its filters for
 //! telemetry, metadata exchange and ALPN, and mutual TLS.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::manifests::{Manifests, list, text};
-use crate::patch::{Context, Generated};
+use crate::patch::{Context, GATEWAY_NAME, Generated};
 
 const TYPES: &str = "type.googleapis.com/envoy.extensions";
+const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 /// No time limit: Istio's default for routes.
 const NO_TIMEOUT: &str = "0s";
 
 /// The ports of a gateway's pods, as the manifests have them.
 pub(crate) const GATEWAY_LISTENER: &str = "0.0.0.0_8080";
 
-/// For the gateway's pods: the listener of its plain HTTP server, and the virtual host of its `VirtualService`.
+/// What a gateway is before istiod makes listeners of it.
+struct Server {
+    namespace: String,
+    labels: BTreeMap<String, String>,
+    /// What the pods' annotation says of all proxies there.
+    topology: Value,
+    host: String,
+    /// That of the server, and the one that the pods listen on.
+    port: u64,
+    target: u64,
+    routes: Vec<Value>,
+}
+
+/// For the gateway's pods: the listener of its plain HTTP server, and the virtual host of its `VirtualService` or `HTTPRoute`.
 pub(crate) fn gateway(manifests: &Manifests) -> Generated {
     let gateway = manifests.get("Gateway", "waykeeper");
-    let virtual_services = manifests.of_kind("VirtualService");
-    let service = manifests.get("Service", "waykeeper-gateway");
-    let pods = &manifests.get("Deployment", "waykeeper-gateway")["spec"]["template"];
-
-    let server = &gateway["spec"]["servers"][0];
-    let selector = &gateway["spec"]["selector"]["istio"];
-    assert_eq!(
-        *selector, pods["metadata"]["labels"]["istio"],
-        "the Gateway selects the pods"
-    );
-    for virtual_service in &virtual_services {
-        assert_eq!(
-            virtual_service["spec"]["gateways"],
-            json!([gateway["metadata"]["name"]])
-        );
-        assert_eq!(virtual_service["spec"]["hosts"], server["hosts"]);
-    }
-
-    // Istio binds the port that the Service sends to.
-    let port = number(&server["port"]["number"]);
-    let ports = service["spec"]["ports"]
-        .as_array()
-        .expect("a Service has ports");
-    let service_port = ports
-        .iter()
-        .find(|it| it["port"] == port)
-        .expect("the Service has the port");
-    let target = number(&service_port["targetPort"]);
-    let host = server["hosts"][0].as_str().expect("a host is a string");
+    let server = if text(&gateway["apiVersion"]).starts_with("networking.istio.io/") {
+        of_istio(manifests, gateway)
+    } else {
+        of_kubernetes(manifests, gateway)
+    };
+    let Server {
+        namespace,
+        labels,
+        topology,
+        host,
+        port,
+        target,
+        routes,
+    } = server;
 
     let listener = format!("0.0.0.0_{target}");
     let mut filters = common_http_filters();
@@ -60,7 +59,7 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
             .iter()
             .map(|plugin| discovered(&plugin_name(plugin))),
     );
-    let manager = json!({
+    let mut manager = json!({
         "@type": format!("{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": format!("outbound_{listener};"),
         "codec_type": "AUTO",
@@ -80,27 +79,26 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "request_id_extension": request_id(),
     });
-    // Without any there is a virtual host all the same, which answers 404 to everything.
-    let routes: Vec<_> = virtual_services
-        .iter()
-        .flat_map(|it| {
-            it["spec"]["http"]
-                .as_array()
-                .expect("a VirtualService has routes")
+    if let Some(proxies) = topology["numTrustedProxies"].as_u64() {
+        manager["xff_num_trusted_hops"] = json!(proxies);
+    }
+    let proxy_protocol = topology["proxyProtocol"].is_object().then(|| {
+        json!({
+            "name": "envoy.filters.listener.proxy_protocol",
+            "typed_config": {"@type": format!("{TYPES}.filters.listener.proxy_protocol.v3.ProxyProtocol")},
         })
-        .flat_map(routes_of)
-        .collect();
+    });
     Generated {
         context: Context::Gateway,
-        namespace: text(&pods_namespace(manifests)).to_owned(),
-        labels: serde_json::from_value(pods["metadata"]["labels"].clone())
-            .expect("labels are text"),
+        namespace,
+        labels,
         listeners: vec![json!({
             "name": listener,
             "traffic_direction": "OUTBOUND",
             "address": {"socket_address": {"address": "0.0.0.0", "port_value": target}},
             // What Istio's EDGE profile sets; without a profile there is no limit but Envoy's own.
             "per_connection_buffer_limit_bytes": 32768,
+            "listener_filters": proxy_protocol.into_iter().collect::<Vec<_>>(),
             "filter_chains": [{
                 "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}],
                 "transport_socket_connect_timeout": "15s",
@@ -121,6 +119,77 @@ pub(crate) fn gateway(manifests: &Manifests) -> Generated {
         clusters: clusters(manifests),
         extensions: plugins.iter().map(|plugin| extension(plugin)).collect(),
     }
+}
+
+/// A Gateway of Istio's, whose pods are in the manifests.
+fn of_istio(manifests: &Manifests, gateway: &Value) -> Server {
+    let virtual_services = manifests.of_kind("VirtualService");
+    let service = manifests.get("Service", "waykeeper-gateway");
+    let deployment = manifests.get("Deployment", "waykeeper-gateway");
+    let pods = &deployment["spec"]["template"];
+    let server = &gateway["spec"]["servers"][0];
+    assert_eq!(
+        gateway["spec"]["selector"]["istio"], pods["metadata"]["labels"]["istio"],
+        "the Gateway selects the pods"
+    );
+    for virtual_service in &virtual_services {
+        assert_eq!(
+            virtual_service["spec"]["gateways"],
+            json!([gateway["metadata"]["name"]])
+        );
+        assert_eq!(virtual_service["spec"]["hosts"], server["hosts"]);
+    }
+    // Istio binds the port that the Service sends to.
+    let port = number(&server["port"]["number"]);
+    let ports = list(&service["spec"]["ports"]);
+    let service_port = ports.iter().find(|it| it["port"] == port);
+    let target = number(&service_port.expect("the Service has the port")["targetPort"]);
+    // Without any there is a virtual host all the same, which answers 404 to everything.
+    let routes = virtual_services
+        .iter()
+        .flat_map(|it| list(&it["spec"]["http"]));
+    Server {
+        namespace: text(&deployment["metadata"]["namespace"]).to_owned(),
+        labels: serde_json::from_value(pods["metadata"]["labels"].clone())
+            .expect("labels are text"),
+        topology: topology(pods),
+        host: text(&server["hosts"][0]).to_owned(),
+        port,
+        target,
+        routes: routes.flat_map(routes_of).collect(),
+    }
+}
+
+/// One of Kubernetes', whose pods Istio makes, with what the ConfigMap lays over them.
+fn of_kubernetes(manifests: &Manifests, gateway: &Value) -> Server {
+    let name = &gateway["metadata"]["name"];
+    let reference = &gateway["spec"]["infrastructure"]["parametersRef"];
+    let parameters = manifests.get("ConfigMap", text(&reference["name"]));
+    let deployment: Value = serde_saphyr::from_str(text(&parameters["data"]["deployment"]))
+        .expect("what is laid over the Deployment is YAML");
+    let port = number(&gateway["spec"]["listeners"][0]["port"]);
+    let routes = manifests.of_kind("HTTPRoute").into_iter().map(|route| {
+        assert_eq!(route["spec"]["parentRefs"], json!([{"name": name}]));
+        let rules = list(&route["spec"]["rules"]);
+        assert_eq!(rules.len(), 1);
+        assert!(rules[0].get("backendRefs").is_none());
+        json!({"name": "waykeeper.waykeeper.0", "match": {"prefix": "/"}, "direct_response": {"status": 500}})
+    });
+    Server {
+        namespace: text(&gateway["metadata"]["namespace"]).to_owned(),
+        labels: [(GATEWAY_NAME.to_owned(), text(name).to_owned())].into(),
+        topology: topology(&deployment["spec"]["template"]),
+        host: "*".to_owned(),
+        port,
+        target: port,
+        routes: routes.collect(),
+    }
+}
+
+fn topology(pods: &Value) -> Value {
+    let config = text(&pods["metadata"]["annotations"]["proxy.istio.io/config"]);
+    let mut config: Value = serde_saphyr::from_str(config).expect("the annotation is YAML");
+    config["gatewayTopology"].take()
 }
 
 /// For the pods of the agent `chat-gpu`: the inbound listener of their sidecar, with a filter chain for port 8080 and
@@ -463,7 +532,10 @@ fn describe(cluster: &mut Value, entry: &Value, port: u64, host: &str) {
         json!({"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]}),
     );
     if declared["protocol"] == "HTTP2" {
-        speak_http2(cluster);
+        cluster["typed_extension_protocol_options"][HTTP_OPTIONS] = json!({
+            "@type": format!("type.googleapis.com/{HTTP_OPTIONS}"),
+            "explicit_http_config": {"http2_protocol_options": {}},
+        });
     }
 }
 
@@ -506,20 +578,25 @@ fn obey(cluster: &mut Value, policy: &Value, port: u64) {
         });
         cluster["common_lb_config"]["healthy_panic_threshold"] = json!({"value": 0});
     }
-    if http["h2UpgradePolicy"] == "UPGRADE" {
-        speak_http2(cluster);
-    }
+    let two = http["h2UpgradePolicy"] == "UPGRADE" || speaks_http2(cluster);
+    let options = json!({
+        "@type": format!("type.googleapis.com/{HTTP_OPTIONS}"),
+        "common_http_protocol_options": {"idle_timeout": http["idleTimeout"]},
+        "explicit_http_config": if two {
+            json!({"http2_protocol_options": {}})
+        } else {
+            json!({"http_protocol_options": {}})
+        },
+    });
+    cluster["typed_extension_protocol_options"][HTTP_OPTIONS] = options;
     if policy["tls"].is_object() {
         cluster["transport_socket"] = tls(&policy["tls"]);
     }
 }
 
-fn speak_http2(cluster: &mut Value) {
-    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    cluster["typed_extension_protocol_options"][options] = json!({
-        "@type": format!("type.googleapis.com/{options}"),
-        "explicit_http_config": {"http2_protocol_options": {}},
-    });
+fn speaks_http2(cluster: &Value) -> bool {
+    let config = &cluster["typed_extension_protocol_options"][HTTP_OPTIONS]["explicit_http_config"];
+    config["http2_protocol_options"].is_object()
 }
 
 fn tls(settings: &Value) -> Value {
@@ -568,10 +645,6 @@ fn cluster(name: &str) -> Value {
         }]},
         "common_lb_config": {},
     })
-}
-
-fn pods_namespace(manifests: &Manifests) -> Value {
-    manifests.get("Deployment", "waykeeper-gateway")["metadata"]["namespace"].clone()
 }
 
 fn number(value: &Value) -> u64 {

@@ -17,7 +17,7 @@ use waykeeper::config::{Fault, Log, Node, Segment, Spot};
 use super::agents::Balance;
 use super::{Checked, Http, document, render, templates};
 pub(crate) use destinations::is_label;
-use destinations::{Destination, Destinations, Outside};
+use destinations::{Destination, Destinations, Outside, Place};
 
 /// With what every file begins.
 pub(crate) const MARK: &str = "# Written by `waykeeper istio` ";
@@ -129,7 +129,7 @@ pub(crate) fn manifests(
         "undecided": render::undecided(&checked.policy),
         "proof": checked.policy.proof.as_ref().map(|proof| proof.0.as_str()),
         "referenced": referenced(&destinations, options),
-        "entries": destinations.all.iter().filter_map(entry).collect::<Vec<_>>(),
+        "entries": entries(&destinations.all),
         "rules": rules(&destinations.all),
         "changed_clusters": destinations.all.iter().filter_map(changed_cluster).collect::<Vec<_>>(),
         "own_hosts": destinations.all.iter().filter_map(own_host).collect::<Vec<_>>(),
@@ -296,60 +296,82 @@ fn referenced(destinations: &Destinations, options: Options<'_>) -> String {
     services.join(",")
 }
 
-/// A ServiceEntry, for a host that is no Service of the cluster's.
-fn entry(destination: &Destination) -> Option<Json> {
-    let Outside { by_name, endpoints } = destination.outside.as_ref()?;
-    let port = if destination.way.http == Http::Two {
-        "http2"
-    } else {
-        "http"
-    };
-    let several = endpoints.len() > 1;
-    let endpoints: Vec<Json> = endpoints
+/// A ServiceEntry for each host that is no Service of the cluster's, with all ports that agents are at.
+fn entries(destinations: &[Destination]) -> Vec<Json> {
+    let outside = |destination: &&Destination| destination.outside.is_some();
+    let by_host = by_host(destinations.iter().filter(outside));
+    by_host
         .iter()
-        .map(|endpoint| {
-            json!({
-                "address": endpoint.address,
-                "port": endpoint.port,
-                "weight": several.then_some(endpoint.weight),
-            })
+        .filter_map(|of_host| entry(of_host))
+        .collect()
+}
+
+fn entry(of_host: &[&Destination]) -> Option<Json> {
+    let first = of_host.first()?;
+    let Outside { by_name, endpoints } = first.outside.as_ref()?;
+    let several = of_host.len() > 1;
+    let port = |destination: &&Destination| {
+        let protocol = if destination.way.http == Http::Two {
+            "http2"
+        } else {
+            "http"
+        };
+        let port = destination.port;
+        json!({
+            "number": port,
+            "name": if several { format!("{protocol}-{port}") } else { protocol.to_owned() },
+            "protocol": protocol.to_uppercase(),
         })
-        .collect();
+    };
+    let ports: Vec<Json> = of_host.iter().map(port).collect();
+    let weighted = endpoints.len() > 1;
+    let endpoint = |place: &Place| {
+        json!({
+            "address": place.address,
+            "port": place.port,
+            "weight": weighted.then_some(place.weight),
+        })
+    };
     Some(json!({
-        "name": destination.name,
-        "host": destination.host,
-        "port": destination.port,
-        "port_name": port,
-        "protocol": port.to_uppercase(),
+        "name": first.name,
+        "host": first.host,
+        "ports": ports,
         "resolution": if *by_name { "DNS" } else { "STATIC" },
-        "endpoints": endpoints,
+        "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
     }))
+}
+
+/// Those of each host, the hosts in their order.
+fn by_host<'d>(destinations: impl Iterator<Item = &'d Destination>) -> Vec<Vec<&'d Destination>> {
+    let mut by_host: Vec<Vec<&Destination>> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for destination in destinations {
+        let place = *places.entry(&destination.host).or_insert(by_host.len());
+        match by_host.get_mut(place) {
+            Some(of_host) => of_host.push(destination),
+            None => by_host.push(vec![destination]),
+        }
+    }
+    by_host
 }
 
 /// A DestinationRule for each host: of one that has several ports, with a policy for each if they differ.
 fn rules(destinations: &[Destination]) -> Vec<Json> {
-    let mut hosts: Vec<&str> = Vec::new();
-    let mut of_hosts: BTreeMap<&str, Vec<&Destination>> = BTreeMap::new();
-    for destination in destinations {
-        let of_host = of_hosts.entry(&destination.host).or_default();
-        if of_host.is_empty() {
-            hosts.push(&destination.host);
-        }
-        of_host.push(destination);
-    }
-    let rule = |host: &str| {
-        let of_host = of_hosts.get(host)?;
+    let rule = |of_host: &Vec<&Destination>| {
         let (first, rest) = of_host.split_first()?;
         let alike = rest.iter().all(|other| policy(other) == policy(first));
         let each = |destination: &&Destination| json!({"port": destination.port, "policy": policy(destination)});
         Some(json!({
             "name": first.name,
-            "host": host,
+            "host": first.host,
             "policy": alike.then(|| policy(first)),
             "ports": of_host.iter().map(each).collect::<Vec<_>>(),
         }))
     };
-    hosts.into_iter().filter_map(rule).collect()
+    by_host(destinations.iter())
+        .iter()
+        .filter_map(rule)
+        .collect()
 }
 
 fn policy(destination: &Destination) -> Json {
