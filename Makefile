@@ -50,8 +50,13 @@ BIN     = $(shell realpath -ms -- "$(PREFIX)")/bin
 LIB     = $(shell realpath -ms -- "$(PREFIX)")/lib/waykeeper
 TOOL   ?= target/release/waykeeper
 
+# A tenth of the end-to-end tests: these run on what Istio makes of the manifests too, each time. `make test-all` runs all of them there.
+SMOKE := cors:: routing:: protocols:: spoofing::a_caller spoofing::envoys spoofing::trailers refusals::of_several \
+	refusals::a_full_address limits::a_plan_admits limits::a_refused_response streaming::an_event streaming::a_first_byte \
+	streaming::nothing_is_held outcomes::each_answer holding::nothing_goes_on websocket::frames
+
 .DEFAULT_GOAL := help
-.PHONY: help up first-time build install install-files uninstall test soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
+.PHONY: help up first-time build install install-files uninstall test test-all soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
@@ -95,7 +100,11 @@ uninstall: ## Remove what `make install` has installed
 
 test: build probe-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
 	cargo test --workspace $(ARGS)
+	$(if $(ARGS),,WAYKEEPER_RENDERING=istio cargo test --test e2e -- $(SMOKE))
 	$(if $(ARGS),,cargo test $(FUZZ_CRATE))
+
+test-all: test ## Run all of these, and all end-to-end tests on what Istio makes of the manifests (some ten minutes more)
+	WAYKEEPER_RENDERING=istio cargo test --test e2e
 
 fuzz: rust-tools $(CARGO_FUZZ) ## Fuzz each target for TIME seconds, one after the other (TIME=60; TARGET=paths for one alone)
 	@$(call system,c++,g++,libFuzzer is written in C++)

@@ -342,6 +342,21 @@ fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}:\n{text}"))
 }
 
+/// A mark that names no test would run none, and nobody would be told.
+#[test]
+fn the_tests_that_the_makefile_marks_are_there() {
+    let makefile = read("Makefile").replace("\\\n", " ");
+    let line = makefile
+        .lines()
+        .find_map(|line| line.strip_prefix("SMOKE := "));
+    for mark in line.expect("the marks").split_whitespace() {
+        let (module, name) = mark.split_once("::").expect("a module and a name");
+        let tests = read(&format!("tests/e2e/{module}.rs"));
+        let wanted = format!("\nasync fn {name}");
+        assert!(tests.contains(&wanted), "{mark} marks no test");
+    }
+}
+
 /// The pages that a newcomer reads.
 fn pages() -> Vec<String> {
     let docs = fs::read_dir(root().join("docs")).expect("docs");

@@ -57,7 +57,6 @@ impl Place {
         let silent = listen("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\n\n\r\n");
         let world = World::with(|draft| {
             draft.workers(workers);
-            let bootstrap = &mut draft.setup.bootstrap;
             for (cluster, endpoints) in [
                 (AUTH_CLUSTER, &[validator.address()][..]),
                 ("memory", &agent),
@@ -65,15 +64,14 @@ impl Place {
                 ("rag", &[]),
                 ("chat-gpu", &silent),
             ] {
-                let bound = bootstrap.set_endpoints(cluster, endpoints);
-                bound.expect("the cluster");
-                let cluster = bootstrap.cluster_mut(cluster).expect("the cluster");
-                cluster["health_checks"] = json!([]);
+                draft.connect(cluster, endpoints);
+                let cluster = draft.cluster(cluster);
                 cluster["connect_timeout"] = json!("20s");
                 let many = json!({"max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000});
                 cluster["circuit_breakers"] = json!({"thresholds": [many]});
             }
-            let route = bootstrap.route_mut("not-decided").expect("the route");
+            let route = draft.setup.bootstrap.route_mut("not-decided");
+            let route = route.expect("the route");
             route["route"]["idle_timeout"] = json!("30s");
             let configuration = draft.configuration();
             configuration["clients"]["validator"]["timeout"] =

@@ -265,10 +265,7 @@ async fn an_agent_that_nobody_listens_for_is_503_and_worth_another_try() {
 async fn an_agent_without_a_healthy_host_is_503_at_once() {
     let nobody = unused_address().await;
     let world = World::with(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("memory", &[nobody])
-            .expect("the cluster");
+        draft.lead("memory", &[nobody]);
     })
     .await;
 

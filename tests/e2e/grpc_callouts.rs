@@ -310,10 +310,7 @@ async fn start(server: &GrpcServer, change: impl FnOnce(&mut Draft)) -> World {
 
 /// A cluster that speaks HTTP/2.
 fn add(draft: &mut Draft, name: &str, addresses: &[SocketAddr]) {
-    let bootstrap = &mut draft.setup.bootstrap;
-    bootstrap
-        .add_cluster(name, AUTH_CLUSTER, addresses)
-        .expect("the cluster");
+    draft.add_cluster(name, addresses);
     draft.cluster(name)["typed_extension_protocol_options"] = json!({
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",

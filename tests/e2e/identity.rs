@@ -350,10 +350,7 @@ async fn nobody_gets_in_because_the_validator_is_gone() {
     };
     for addresses in [vec![nobody], Vec::new()] {
         let world = World::with(|draft| {
-            let bootstrap = &mut draft.setup.bootstrap;
-            bootstrap
-                .set_endpoints(AUTH_CLUSTER, &addresses)
-                .expect("the cluster");
+            draft.lead(AUTH_CLUSTER, &addresses);
             list_a_key(draft);
         })
         .await;

@@ -546,8 +546,7 @@ async fn whoever_is_refused_is_told_to_wait_for_every_limit_that_is_empty() {
         limit(draft, json!("address"), "2/hour");
         draft.configuration()["plans"]["standard"] = json!({"requests": "1/minute"});
         draft.route("/api/v1/chat/ws")["agents"] = json!([{"agent": "chat-gpu", "weight": 0}]);
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap.set_endpoints("rag", &[]).expect("the cluster");
+        draft.lead("rag", &[]);
     })
     .await;
     let from = |address: &str, request: Request| request.header("x-forwarded-for", address);

@@ -3,6 +3,23 @@
 
 mod harness;
 
+/// What Istio makes of the manifests: the same tests run on that, where `harness::rendering` is told so.
+macro_rules! of_istio {
+    ($($name:ident $path:literal)*) => {$(
+        #[allow(dead_code, reason = "made for the tests of istio/, of which these need a part")]
+        #[path = $path]
+        mod $name;
+    )*};
+}
+of_istio! {
+    generated "../istio/generated.rs"
+    manifests "../istio/manifests.rs"
+    merge "../istio/merge.rs"
+    patch "../istio/patch.rs"
+    render "../istio/render.rs"
+    resources "../istio/resources.rs"
+}
+
 mod anthropic;
 mod bodies;
 mod browser;

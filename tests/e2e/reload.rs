@@ -341,10 +341,7 @@ async fn what_one_validator_said_is_not_believed_under_another() {
         .await
         .expect("a second auth service");
     let mut world = start(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .add_cluster("other-auth", AUTH_CLUSTER, &[other.address()])
-            .expect("the cluster");
+        draft.add_cluster("other-auth", &[other.address()]);
     })
     .await;
     let status = async |world: &World| world.get(NOTES).key("demo-premium").send().await.status;

@@ -206,10 +206,7 @@ async fn a_host_that_refuses_costs_no_upload_and_no_stream() {
 async fn an_agent_is_drawn_once_whatever_its_health() {
     let refusing = unused_address().await;
     let world = World::with(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints("chat-gpu", &[refusing])
-            .expect("the cluster");
+        draft.lead("chat-gpu", &[refusing]);
         for agent in ["chat-gpu", "chat-cpu"] {
             draft.configuration()["agents"][agent]["weight"] = json!(1);
         }

@@ -19,10 +19,7 @@ const CALLERS: usize = 40;
 async fn a_question_on_a_connection_that_closes_is_asked_again() {
     let validator = Puppet::listen().await;
     let world = World::with(|draft| {
-        let bootstrap = &mut draft.setup.bootstrap;
-        bootstrap
-            .set_endpoints(AUTH_CLUSTER, &[validator.address()])
-            .expect("the cluster");
+        draft.lead(AUTH_CLUSTER, &[validator.address()]);
         let configuration = draft.configuration();
         configuration["clients"]["validator"]["timeout"] = json!("20s");
         configuration["plans"]["standard"] = json!({});
@@ -88,11 +85,8 @@ async fn the_validator_is_called_by_a_name_that_servers_take() {
     ];
     let mut world = World::with(|draft| {
         let auth = draft.services.auth().address();
-        let bootstrap = &mut draft.setup.bootstrap;
         for cluster in [by_name, by_sidecar, by_http2, other_mesh] {
-            bootstrap
-                .add_cluster(cluster, AUTH_CLUSTER, &[auth])
-                .expect("a cluster");
+            draft.add_cluster(cluster, &[auth]);
         }
         draft.cluster(by_http2)["typed_extension_protocol_options"] = http2();
         let sidecar = json!({"address": {"pipe": {"path": socket}}});

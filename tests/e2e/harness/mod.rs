@@ -15,6 +15,7 @@ mod memory;
 mod metrics;
 mod puppet;
 mod python;
+mod rendering;
 
 pub(crate) use client::{Answer, Arriving, RawAnswer, Request, Upload};
 pub(crate) use crowd::{Arrived, Crowd, allow_connections, now};
@@ -34,7 +35,7 @@ use tokio::time::{Instant, sleep};
 use waykeeper_demo::agent::Agent;
 use waykeeper_demo::auth::{Auth, Keys};
 use waykeeper_demo::gateway::{FilterFile, Gateway, Reloads, Setup, StartError};
-use waykeeper_demo::stack::Services;
+use waykeeper_demo::stack::{AUTH_CLUSTER, Services};
 
 /// How long a condition that is waited for may take on a busy machine before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -229,7 +230,9 @@ impl Draft {
         ]
         .map(str::to_owned)
         .to_vec();
-        Self { setup, services }
+        let mut draft = Self { setup, services };
+        rendering::install(&mut draft);
+        draft
     }
 
     /// The filter's configuration, to be edited in place.
@@ -260,16 +263,30 @@ impl Draft {
             .expect("the gateway")
     }
 
-    /// A cluster of Envoy's, to be edited in place.
+    /// A cluster of Envoy's, to be edited in place: an agent's by the agent's name.
     pub(crate) fn cluster(&mut self, name: &str) -> &mut Value {
-        self.setup.bootstrap.cluster_mut(name).expect("the cluster")
+        let name = rendering::cluster_of(self.configuration(), name);
+        let found = self.setup.bootstrap.cluster_mut(&name);
+        found.expect("the cluster")
+    }
+
+    /// Has a cluster of Envoy's lead to whatever is healthy at these addresses.
+    pub(crate) fn lead(&mut self, cluster: &str, addresses: &[SocketAddr]) {
+        let name = rendering::cluster_of(self.configuration(), cluster);
+        let led = self.setup.bootstrap.set_endpoints(&name, addresses);
+        led.expect("the cluster");
+    }
+
+    /// Adds a cluster like the validator's, at these addresses.
+    pub(crate) fn add_cluster(&mut self, name: &str, addresses: &[SocketAddr]) {
+        let like = rendering::cluster_of(self.configuration(), AUTH_CLUSTER);
+        let added = self.setup.bootstrap.add_cluster(name, &like, addresses);
+        added.expect("the cluster");
     }
 
     /// Has a cluster of Envoy's lead to whatever listens at these addresses, healthy or not.
     pub(crate) fn connect(&mut self, cluster: &str, addresses: &[SocketAddr]) {
-        let bootstrap = &mut self.setup.bootstrap;
-        let led = bootstrap.set_endpoints(cluster, addresses);
-        led.expect("the cluster");
+        self.lead(cluster, addresses);
         self.cluster(cluster)["health_checks"] = json!([]);
     }
 
