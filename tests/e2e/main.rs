@@ -12,6 +12,7 @@ macro_rules! of_istio {
     )*};
 }
 of_istio! {
+    clusters "../istio/clusters.rs"
     generated "../istio/generated.rs"
     manifests "../istio/manifests.rs"
     merge "../istio/merge.rs"

@@ -11,6 +11,7 @@ mod harness;
 
 mod agreement;
 mod behind_gateway;
+mod clusters;
 mod gateway;
 mod generated;
 mod injection;

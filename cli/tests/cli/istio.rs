@@ -430,6 +430,29 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
     }
 }
 
+#[test]
+fn a_validator_that_is_a_cluster_of_istio_s_is_named_to_istiod() {
+    let asked = "clients:\n  default_plan: a\n  validator: {cluster: \"outbound|80||auth.infra.svc.cluster.local\", path: /v}\n\
+                 plans: {a: {}}\nagents:";
+    let place = Place::with(&SMALL.replacen("agents:", asked, 1));
+
+    let run = place.write(&[]);
+
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    let filter = place.documents("envoy-filter.yaml").remove(0);
+    let referenced = &filter["metadata"]["annotations"]["envoyfilter.istio.io/referenced-services"];
+    let referenced = referenced.as_str().unwrap();
+    assert!(
+        referenced.contains("infra/auth.infra.svc.cluster.local"),
+        "{referenced}"
+    );
+    let validator = &place.document()["clients"]["validator"];
+    assert_eq!(
+        validator["cluster"],
+        "outbound|80||auth.infra.svc.cluster.local"
+    );
+}
+
 /// What is at one place outside may be spoken to in two ways: as two clusters.
 #[test]
 fn agents_at_one_place_are_one_cluster_unless_they_differ() {
@@ -451,6 +474,11 @@ fn agents_at_one_place_are_one_cluster_unless_they_differ() {
     let ports = rule["spec"]["trafficPolicy"]["portLevelSettings"]
         .as_array()
         .unwrap();
+    assert!(
+        ports
+            .iter()
+            .all(|port| port["connectionPool"]["http"]["maxRetries"] == 819)
+    );
     let simple = |port: &Value| {
         (
             port["port"]["number"].clone(),

@@ -2,22 +2,24 @@
 //! clusters that istiod makes of a Service or a ServiceEntry and a DestinationRule, and what only Envoy knows goes into
 //! EnvoyFilters. What they look like stands in `cli/templates/istio/`.
 
+mod clusters;
 mod destinations;
 mod servers;
+mod told;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use minijinja::value::Serde;
 use minijinja::{Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::DEFAULT_TIMEOUT;
-use waykeeper::config::{Fault, Log, Node, Segment, Spot};
+use waykeeper::config::{Fault, Node};
 
-use super::agents::Balance;
-use super::{Checked, Http, document, render, templates};
+use super::{Checked, document, render, templates};
+use clusters::{changed_cluster, entries, own_host, rules};
+use destinations::Destinations;
 pub(crate) use destinations::is_label;
-use destinations::{Destination, Destinations, Outside, Place};
+use told::Told;
 
 /// With what every file begins.
 pub(crate) const MARK: &str = "# Written by `waykeeper istio` ";
@@ -96,10 +98,6 @@ pub(crate) enum Refusal {
     Broken(minijinja::Error),
 }
 
-/// Faults, each with its place. All are collected before anything is written.
-#[derive(Debug, Default)]
-struct Told(Vec<(Vec<Segment>, String)>);
-
 /// Writes all manifests.
 ///
 /// # Errors
@@ -111,9 +109,13 @@ pub(crate) fn manifests(
 ) -> Result<Manifests, Refusal> {
     let mut told = Told::default();
     let servers = servers::servers(&checked.gateway.listeners, options.tls_secrets, &mut told);
-    let destinations = destinations::destinations(&checked.gateway, options, &mut told);
+    let mut destinations = destinations::destinations(&checked.gateway, options, &mut told);
+    if checked.gateway.validator.is_none() {
+        let elsewhere = checked.policy.clients.validator.as_ref();
+        destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
+    }
     let directory = files_directory(&destinations, options, &mut told);
-    if !told.0.is_empty() {
+    if !told.is_empty() {
         return Err(Refusal::Faults(told.faults(written)));
     }
     let context = json!({
@@ -296,132 +298,6 @@ fn referenced(destinations: &Destinations, options: Options<'_>) -> String {
     services.join(",")
 }
 
-/// A ServiceEntry for each host that is no Service of the cluster's, with all ports that agents are at.
-fn entries(destinations: &[Destination]) -> Vec<Json> {
-    let outside = |destination: &&Destination| destination.outside.is_some();
-    let by_host = by_host(destinations.iter().filter(outside));
-    by_host
-        .iter()
-        .filter_map(|of_host| entry(of_host))
-        .collect()
-}
-
-fn entry(of_host: &[&Destination]) -> Option<Json> {
-    let first = of_host.first()?;
-    let Outside { by_name, endpoints } = first.outside.as_ref()?;
-    let several = of_host.len() > 1;
-    let port = |destination: &&Destination| {
-        let protocol = if destination.way.http == Http::Two {
-            "http2"
-        } else {
-            "http"
-        };
-        let port = destination.port;
-        json!({
-            "number": port,
-            "name": if several { format!("{protocol}-{port}") } else { protocol.to_owned() },
-            "protocol": protocol.to_uppercase(),
-        })
-    };
-    let ports: Vec<Json> = of_host.iter().map(port).collect();
-    let weighted = endpoints.len() > 1;
-    let endpoint = |place: &Place| {
-        json!({
-            "address": place.address,
-            "port": place.port,
-            "weight": weighted.then_some(place.weight),
-        })
-    };
-    Some(json!({
-        "name": first.name,
-        "host": first.host,
-        "ports": ports,
-        "resolution": if *by_name { "DNS" } else { "STATIC" },
-        "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
-    }))
-}
-
-/// Those of each host, the hosts in their order.
-fn by_host<'d>(destinations: impl Iterator<Item = &'d Destination>) -> Vec<Vec<&'d Destination>> {
-    let mut by_host: Vec<Vec<&Destination>> = Vec::new();
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    for destination in destinations {
-        let place = *places.entry(&destination.host).or_insert(by_host.len());
-        match by_host.get_mut(place) {
-            Some(of_host) => of_host.push(destination),
-            None => by_host.push(vec![destination]),
-        }
-    }
-    by_host
-}
-
-/// A DestinationRule for each host: of one that has several ports, with a policy for each if they differ.
-fn rules(destinations: &[Destination]) -> Vec<Json> {
-    let rule = |of_host: &Vec<&Destination>| {
-        let (first, rest) = of_host.split_first()?;
-        let alike = rest.iter().all(|other| policy(other) == policy(first));
-        let each = |destination: &&Destination| json!({"port": destination.port, "policy": policy(destination)});
-        Some(json!({
-            "name": first.name,
-            "host": first.host,
-            "policy": alike.then(|| policy(first)),
-            "ports": of_host.iter().map(each).collect::<Vec<_>>(),
-        }))
-    };
-    by_host(destinations.iter())
-        .iter()
-        .filter_map(rule)
-        .collect()
-}
-
-fn policy(destination: &Destination) -> Json {
-    let way = &destination.way;
-    let tls = way.tls.as_ref();
-    json!({
-        "balance": match way.balance {
-            Balance::LeastRequest => "LEAST_REQUEST",
-            Balance::RoundRobin => "ROUND_ROBIN",
-            Balance::Random => "RANDOM",
-        },
-        "for_validator": way.for_validator,
-        "upgrade": way.http == Http::Two && destination.outside.is_none(),
-        "tls": tls.map(|tls| json!({
-            "sni": tls.sni,
-            "verified": tls.verified,
-            "ca": tls.ca,
-            "certificate": tls.identity.as_ref().map(|identity| &identity.certificate),
-            "key": tls.identity.as_ref().map(|identity| &identity.key),
-        })),
-    })
-}
-
-/// What a DestinationRule cannot say of a cluster.
-fn changed_cluster(destination: &Destination) -> Option<Json> {
-    let way = &destination.way;
-    let offered = way.http == Http::Offered;
-    if way.health.is_none() && !offered {
-        return None;
-    }
-    Some(json!({
-        "cluster": {
-            "name": destination.cluster(),
-            "health": way.health.as_ref().map(render::health),
-            "http": render::http(way.http),
-            "filters": null,
-            "tls": way.tls.is_some(),
-        },
-        "authority": destination.authority,
-        "offered": offered,
-    }))
-}
-
-/// One that is sent its own name as the host.
-fn own_host(destination: &Destination) -> Option<Json> {
-    destination.way.tls.as_ref()?;
-    let of_agent = !destination.way.for_validator;
-    of_agent.then(|| json!({"cluster": destination.cluster(), "authority": destination.authority}))
-}
-
 /// A regular expression for the statistics of a cluster's requests.
 fn stats_of(cluster: &str) -> String {
     let mut pattern = String::from(r"cluster\.");
@@ -451,48 +327,4 @@ fn notes(checked: &Checked, destinations: &Destinations) -> Vec<String> {
         notes.push(format!("{}: {what}", destination.cluster()));
     }
     notes
-}
-
-// === impl Told ===
-
-impl Told {
-    fn fault(&mut self, place: &[Segment], message: impl Into<String>) {
-        self.0.push((place.to_vec(), message.into()));
-    }
-
-    /// As faults of the file.
-    fn faults(&self, written: &Node) -> Vec<Fault> {
-        let log = Log::default();
-        let root = Spot::root(written, &log);
-        for (place, message) in &self.0 {
-            tell(&root, place, message);
-        }
-        let faults = log.into_faults();
-        let mut faults: Vec<Fault> = faults.iter().flatten().cloned().collect();
-        faults.sort_by(|left, right| left.positions.cmp(&right.positions));
-        faults
-    }
-}
-
-/// Tells it where it stands, or of what stands around it where that is written in another way.
-fn tell(spot: &Spot<'_>, place: &[Segment], message: &str) {
-    match place.split_first() {
-        Some((Segment::Field(name), rest)) if spot.is_map() => {
-            let fields = spot.named(usize::MAX);
-            match fields.as_ref().and_then(|fields| fields.get(name)) {
-                Some(inner) => tell(&inner, rest, message),
-                None => spot.fault(message),
-            }
-        }
-        Some((Segment::Item(index), rest)) => {
-            let item = spot
-                .list(usize::MAX)
-                .and_then(|mut items| items.nth(*index));
-            match item {
-                Some(inner) => tell(&inner, rest, message),
-                None => spot.fault(message),
-            }
-        }
-        _ => spot.fault(message),
-    }
 }
