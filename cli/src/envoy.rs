@@ -7,7 +7,9 @@ use clap::Args;
 
 use crate::Outcome;
 use crate::check;
-use crate::gateway::{self, Admin, Around, CREDENTIALS, ENVOY_FILE, FILTER_FILE, MARK, render};
+use crate::gateway::{
+    self, Admin, Around, CREDENTIALS, ENVOY_FILE, EnvoyVersion, FILTER_FILE, MARK, render,
+};
 use crate::writing::{Writing, source_name, unusable};
 
 /// Write Envoy's configuration, envoy.yaml and waykeeper.yaml, out of a gateway.yaml
@@ -33,6 +35,9 @@ pub(crate) struct Arguments {
     /// Where the files will lie when Envoy reads them [default: the directory that they are written into]
     #[arg(long, value_name = "DIR")]
     configuration_dir: Option<String>,
+    /// The Envoy that will read the files: 1.36 to 1.40
+    #[arg(long, value_name = "VERSION", default_value_t)]
+    envoy_version: EnvoyVersion,
     /// Overwrite files that were not written by this command
     #[arg(long)]
     force: bool,
@@ -71,6 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         directory: &directory,
         admin: Admin::Loopback,
         builtin: None,
+        envoy: arguments.envoy_version,
     };
     let rendered = render(&checked, around).map_err(io::Error::other)?;
     let writing = Writing {

@@ -23,6 +23,7 @@ pub(crate) struct Caller {
     tls: Option<Arc<ClientConfig>>,
     http2: bool,
     preamble: &'static str,
+    body: Full<Bytes>,
 }
 
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl Caller {
             tls: None,
             http2: false,
             preamble: "",
+            body: Full::default(),
         }
     }
 
@@ -61,13 +63,20 @@ impl Caller {
         self
     }
 
+    /// Sends this as the body of each request.
+    pub(crate) fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Full::new(body.into());
+        self
+    }
+
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let answer = self.send("GET", path, headers).await;
         answer.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let answer = self.send_body("POST", path, headers, body).await;
+        let caller = self.clone().with_body(body.to_owned());
+        let answer = caller.send("POST", path, headers).await;
         answer.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
@@ -78,17 +87,7 @@ impl Caller {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Answer, Failure> {
-        self.send_body(method, path, headers, "").await
-    }
-
-    async fn send_body(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Result<Answer, Failure> {
-        let request = (method, path, headers, body);
+        let request = (method, path, headers, self.body.clone());
         let mut stream = TcpStream::connect(self.address).await?;
         stream.write_all(self.preamble.as_bytes()).await?;
         let Some(tls) = &self.tls else {
@@ -133,14 +132,13 @@ impl Answer {
 
 async fn exchange<S>(
     stream: S,
-    (method, path, headers, body): (&str, &str, &[(&str, &str)], &str),
+    (method, path, headers, body): (&str, &str, &[(&str, &str)], Full<Bytes>),
     http2: bool,
 ) -> Result<Answer, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let host = "gateway.example";
-    let body = Full::<Bytes>::from(Bytes::from(body.to_owned()));
     let mut request = Request::builder().method(method);
     for (name, value) in headers {
         request = request.header(*name, *value);

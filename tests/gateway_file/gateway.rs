@@ -17,6 +17,7 @@ pub(crate) struct Gateway {
     directory: PathBuf,
     /// Envoy's admin interface.
     pub(crate) admin: SocketAddr,
+    version: Option<&'static str>,
 }
 
 /// What an Envoy is started with beside the files.
@@ -28,6 +29,20 @@ pub(crate) struct Around<'a> {
     pub(crate) environment: &'a [(&'a str, &'a str)],
     /// Names that it finds elsewhere than the world does.
     pub(crate) elsewhere: &'a [(&'a str, SocketAddr)],
+    /// Another Envoy than the one that the tool writes for unless it is told.
+    pub(crate) version: Option<&'static str>,
+}
+
+impl Around<'_> {
+    fn program(&self) -> PathBuf {
+        match self.version {
+            None => needed(".tools/envoy", "make tools"),
+            Some(version) => {
+                let program = format!(".tools/envoy-{version}/envoy/_bin/envoy");
+                needed(&program, "make test-tools")
+            }
+        }
+    }
 }
 
 impl Gateway {
@@ -53,7 +68,7 @@ impl Gateway {
         around: &Around<'_>,
         operations: SocketAddr,
     ) -> Self {
-        write(directory, text);
+        write(directory, text, around.version);
         let out = directory.join("out");
         let bootstrap = out.join("envoy.yaml");
         let written = std::fs::read_to_string(&bootstrap).expect("envoy.yaml");
@@ -85,7 +100,7 @@ impl Gateway {
         let access_log = std::fs::File::create(directory.join("access.log")).expect("a log");
         let log = directory.join("envoy.log");
         let log_file = std::fs::File::create(&log).expect("a log");
-        let mut command = tokio::process::Command::new(needed(".tools/envoy", "make tools"));
+        let mut command = tokio::process::Command::new(around.program());
         command.arg("--config-path").arg(bootstrap);
         if !around.more.is_empty() {
             command.args(["--config-yaml", around.more]);
@@ -121,6 +136,7 @@ impl Gateway {
             _envoy: envoy,
             directory: directory.to_owned(),
             admin,
+            version: around.version,
         }
     }
 
@@ -143,7 +159,7 @@ impl Gateway {
         let file = self.directory.join("gateway.yaml");
         let text = std::fs::read_to_string(&file).expect("gateway.yaml");
         assert!(text.contains(from), "{from}");
-        write(&self.directory, &text.replace(from, to));
+        write(&self.directory, &text.replace(from, to), self.version);
     }
 }
 
@@ -156,9 +172,10 @@ impl Drop for Gateway {
     }
 }
 
-fn write(directory: &Path, text: &str) {
+fn write(directory: &Path, text: &str, version: Option<&str>) {
     let file = directory.join("gateway.yaml");
     std::fs::write(&file, text).expect("write");
+    let version = version.map(|version| format!("--envoy-version={version}"));
     let written = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
         .arg("envoy")
         .arg(&file)
@@ -166,6 +183,7 @@ fn write(directory: &Path, text: &str) {
         .arg(directory.join("out"))
         .arg("--module")
         .arg(needed("target/waykeeper.wasm", "make build"))
+        .args(version)
         .output()
         .expect("the tool");
     assert!(

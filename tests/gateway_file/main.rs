@@ -42,6 +42,7 @@ of_istio! {
     resources "../istio/resources.rs"
     schema "../istio/schema.rs"
 }
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

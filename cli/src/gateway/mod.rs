@@ -12,6 +12,7 @@
 //! | `parts.rs` | the same taken apart into what can change while Envoy runs |
 //! | `templates.rs` | the templates, and how they are filled in |
 //! | `istio/` | the manifests for a gateway of Istio's |
+//! | `version.rs` | which Envoy reads them |
 
 mod agents;
 mod base;
@@ -29,6 +30,7 @@ mod schema;
 mod templates;
 mod tls;
 mod url;
+mod version;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -48,6 +50,7 @@ pub(crate) use render::{
 pub(crate) use schema::schema;
 pub(crate) use tls::ClientTls;
 pub(crate) use url::{Host, Url};
+pub(crate) use version::EnvoyVersion;
 
 use crate::yaml::Value;
 

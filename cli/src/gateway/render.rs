@@ -16,7 +16,9 @@ use super::agents::{Balance, Endpoint, Health, OWN_HOST, TLS};
 use super::credentials::Credential;
 use super::listeners::{ADMIN, LOCALHOST};
 use super::url::Host;
-use super::{Checked, Gateway, Http, Listener, Upstream, derive, document, filters, templates};
+use super::{
+    Checked, EnvoyVersion, Gateway, Http, Listener, Upstream, derive, document, filters, templates,
+};
 
 /// With what both files begin.
 pub(crate) const MARK: &str = "# Written by `waykeeper envoy` ";
@@ -53,6 +55,8 @@ pub(crate) struct Around<'a> {
     pub(crate) admin: Admin<'a>,
     /// The socket on which builtin agents are served; no cluster is made of them where there is none.
     pub(crate) builtin: Option<&'a str>,
+    /// Which Envoy reads them.
+    pub(crate) envoy: EnvoyVersion,
 }
 
 /// Where Envoy's admin interface is.
@@ -147,6 +151,7 @@ fn context(
     let file = Path::new(around.directory).join(FILTER_FILE);
     Ok(json!({
         "configuration": {"file": file.to_string_lossy(), "directory": around.directory},
+        "envoy": around.envoy.context(),
         "admin": match around.admin {
             Admin::Loopback => place(ADMIN),
             Admin::Socket(path) => json!({"socket": path}),

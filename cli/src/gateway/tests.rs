@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use waykeeper::config::{self, Node, Segment};
 
-use super::{Admin, Around, render};
+use super::{Admin, Around, EnvoyVersion, render};
 use crate::clusters::Clusters;
 use crate::yaml::{self, Value};
 
@@ -105,6 +105,7 @@ fn holds_together(document: &Json) -> Result<(), TestCaseError> {
         directory: "/d",
         admin: Admin::Loopback,
         builtin: Some("/s"),
+        envoy: EnvoyVersion::default(),
     };
     let rendered = render(&checked, around).unwrap();
     let (envoy, filter) = (yaml::parse(&rendered.envoy), yaml::parse(&rendered.filter));

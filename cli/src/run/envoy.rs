@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::log::Log;
 use super::say;
+use crate::gateway::EnvoyVersion;
 
 /// How long Envoy may take to judge a configuration.
 const JUDGES: Duration = Duration::from_secs(60);
@@ -45,6 +46,8 @@ pub(crate) struct Become {
 pub(super) struct Program {
     pub(super) path: PathBuf,
     pub(super) version: String,
+    /// For which of those that are known what it reads is written.
+    pub(super) known: EnvoyVersion,
 }
 
 /// A running Envoy; killed when dropped.
@@ -126,6 +129,8 @@ impl Program {
             .filter(|version| version.starts_with(|first: char| first.is_ascii_digit()));
         match version {
             Some(version) => Ok(Self {
+                known: EnvoyVersion::of_program(version)
+                    .map_err(|why| format!("{shown} is Envoy {version}: {why}"))?,
                 version: version.to_owned(),
                 path,
             }),

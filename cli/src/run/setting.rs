@@ -94,6 +94,7 @@ impl<'a> Setting<'a> {
             directory: &self.directory,
             admin: gateway::Admin::Socket(&self.socket),
             builtin: Some(&self.echo_socket),
+            envoy: self.program.known,
         };
         let rendered = gateway::render(&checked, around).map_err(|error| told(&error))?;
         // Before Envoy looks into certificates: what changes after that is a change.

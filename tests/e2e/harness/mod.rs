@@ -211,10 +211,9 @@ impl Drop for World {
 impl Draft {
     async fn new() -> Self {
         let services = Services::start(Keys::demo()).await.expect("services");
-        let program = needed(".tools/envoy", "make tools");
+        let (program, reference) = envoy();
         let module = needed("target/waykeeper.wasm", "make build");
-        let mut setup =
-            Setup::reference(&repository("envoy"), &program, &module).expect("the reference");
+        let mut setup = Setup::reference(&reference, &program, &module).expect("the reference");
         services.connect(&mut setup.bootstrap).expect("clusters");
         // Histograms show what was measured only after a flush.
         setup.bootstrap.document_mut()["stats_flush_interval"] = json!("0.1s");
@@ -293,6 +292,20 @@ impl Draft {
     /// How many worker threads Envoy has; one unless said.
     pub(crate) fn workers(&mut self, number: u32) {
         self.setup.concurrency = number;
+    }
+}
+
+/// The Envoy to test with, and the reference for it: the pinned one, unless `make test-versions` names another.
+fn envoy() -> (PathBuf, PathBuf) {
+    match std::env::var("WAYKEEPER_TEST_ENVOY") {
+        Ok(version) => (
+            needed(
+                &format!(".tools/envoy-{version}/envoy/_bin/envoy"),
+                "make test-tools",
+            ),
+            needed(&format!("target/envoy-{version}"), "make test-versions"),
+        ),
+        Err(_) => (needed(".tools/envoy", "make tools"), repository("envoy")),
     }
 }
 

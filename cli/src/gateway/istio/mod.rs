@@ -15,7 +15,7 @@ use serde_json::{Value as Json, json};
 use waykeeper::config::policy::DEFAULT_TIMEOUT;
 use waykeeper::config::{Fault, Node};
 
-use super::{Checked, document, render, templates};
+use super::{Checked, EnvoyVersion, document, render, templates};
 use clusters::{changed_cluster, entries, own_host, rules};
 use destinations::Destinations;
 pub(crate) use destinations::is_label;
@@ -126,6 +126,7 @@ pub(crate) fn manifests(
         "listener": checked.gateway.listeners.first().map(|listener| render::listener((0, listener))),
         "grace": grace(checked).as_secs(),
         "idle": render::idle(&checked.policy),
+        "envoy": EnvoyVersion::default().context(),
         "credentials": false,
         "callers": [],
         "undecided": render::undecided(&checked.policy),

@@ -28,6 +28,7 @@ fn rendered(text: &str) -> Rendered {
         directory: "/d",
         admin: Admin::Socket("/d/admin.sock"),
         builtin: None,
+        envoy: crate::gateway::EnvoyVersion::default(),
     };
     render(&checked, around).unwrap()
 }
