@@ -34,6 +34,12 @@
     )
 )]
 
+/// The version of all that is here.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The custom section of the finished module that holds its [`VERSION`].
+pub const VERSION_SECTION: &str = "waykeeper.version";
+
 pub mod config;
 #[cfg(target_arch = "wasm32")]
 mod filter;

@@ -10,6 +10,7 @@ use crate::check;
 use crate::gateway::{
     self, Admin, Around, CREDENTIALS, ENVOY_FILE, EnvoyVersion, FILTER_FILE, MARK, render,
 };
+use crate::version;
 use crate::writing::{Writing, source_name, unusable};
 
 /// Write Envoy's configuration, envoy.yaml and waykeeper.yaml, out of a gateway.yaml
@@ -78,6 +79,9 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         builtin: None,
         envoy: arguments.envoy_version,
     };
+    if let Some(doubt) = version::doubt(Path::new(&arguments.module)) {
+        writeln!(io::stderr().lock(), "{doubt}")?;
+    }
     let rendered = render(&checked, around).map_err(io::Error::other)?;
     let writing = Writing {
         directory: &arguments.out,

@@ -2,6 +2,7 @@
 //! to editors, makes the hashes that stand in it, tells containers whether a service is up, and runs Envoy as the gateway
 //! that a file describes.
 //! to editors, makes the hashes that stand in it, begins new ones, and tells containers whether a service is up.
+//! to editors, makes the hashes that stand in it, tells containers whether a service is up, and reads a module's version.
 
 mod check;
 mod clusters;
@@ -24,6 +25,7 @@ mod shares;
 mod summary;
 mod target;
 mod unserved;
+mod version;
 mod writing;
 mod yaml;
 
@@ -64,6 +66,7 @@ enum Command {
     Run(run::Arguments),
     #[command(hide = true)]
     Become(run::envoy::Become),
+    Version(version::Arguments),
 }
 
 /// How a command ended; worse ones are greater.
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Become(it) => Err(run::envoy::become_program(&it)),
+        Command::Version(arguments) => version::run(&arguments),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

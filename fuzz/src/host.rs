@@ -278,12 +278,16 @@ impl Host for FuzzHost {
         self.memory.histogram(name)
     }
 
+    fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
+        self.memory.gauge(name, labels)
+    }
+
     fn increment(&self, counter: MetricId) {
         self.memory.increment(counter);
     }
 
-    fn record(&self, histogram: MetricId, value: u64) {
-        self.memory.record(histogram, value);
+    fn record(&self, metric: MetricId, value: u64) {
+        self.memory.record(metric, value);
     }
 }
 

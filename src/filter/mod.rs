@@ -7,11 +7,13 @@
 mod entry;
 #[cfg(feature = "probe")]
 mod probe;
+mod version;
 
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
+use crate::VERSION;
 use crate::config;
 use crate::host::envoy::{Envoy, EnvoyStream, woken};
 use crate::host::{CalloutAnswer, CalloutId, StreamId, StreamIo};
@@ -37,6 +39,7 @@ impl Vm {
     fn new() -> Self {
         let host = Envoy::new();
         proxy_wasm::set_log_level(host.log_level());
+        log::info!("Waykeeper {VERSION}");
         Self {
             host,
             gateways: FxHashMap::default(),

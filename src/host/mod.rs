@@ -108,11 +108,14 @@ pub trait Host: 'static {
     /// Finds or defines a histogram.
     fn histogram(&self, name: &str) -> Option<MetricId>;
 
+    /// Finds or defines a gauge. Names and values of labels hold no `;` or `=`.
+    fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId>;
+
     /// Adds one to a counter.
     fn increment(&self, counter: MetricId);
 
-    /// Records a value in a histogram.
-    fn record(&self, histogram: MetricId, value: u64);
+    /// Records a value in a histogram, or sets a gauge.
+    fn record(&self, metric: MetricId, value: u64);
 }
 
 /// What the filter asks of its host about one stream.
@@ -216,7 +219,7 @@ pub enum Swap {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
 
-/// A counter's or histogram's handle.
+/// The handle of a counter, a histogram or a gauge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MetricId(pub u32);
 

@@ -81,7 +81,7 @@ impl SimulatedHost {
         self.callouts.take()
     }
 
-    /// A counter's value, or the number of a histogram's records.
+    /// A counter's value, or how often a histogram or gauge was written.
     #[must_use]
     pub fn metric(&self, name: &str) -> u64 {
         let metrics = self.metrics.borrow();
@@ -216,11 +216,15 @@ impl Host for SimulatedHost {
         Some(self.metric_id(name))
     }
 
+    fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
+        Some(self.metric_id(&named(name, labels)))
+    }
+
     fn increment(&self, counter: MetricId) {
         self.count(counter);
     }
 
-    fn record(&self, histogram: MetricId, _value: u64) {
-        self.count(histogram);
+    fn record(&self, metric: MetricId, _value: u64) {
+        self.count(metric);
     }
 }

@@ -50,6 +50,7 @@ use clock::Bounds;
 use compiled::Compiled;
 use shared::Shared;
 use stream::{Common, Phase, Stream};
+use telemetry::Telemetry;
 use walk::Walk;
 
 pub use crate::identity::MAX_ANSWER_BYTES;
@@ -82,6 +83,7 @@ impl<H: Host> Gateway<H> {
     /// When the host has no place for the tables, or those that are there cannot be understood.
     pub fn new(host: Rc<H>, policy: Policy) -> Result<(Self, Option<Notice>), OpenError> {
         let (compiled, notice) = Compiled::new(&*host, policy)?;
+        Telemetry::runs(&*host);
         let gateway = Self {
             shared: Rc::new(Shared::new(host, compiled)),
             streams: FxHashMap::default(),

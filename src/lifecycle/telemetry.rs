@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::compiled::Compiled;
 use super::stream::Facts;
+use crate::VERSION;
 use crate::config::NONE;
 use crate::config::policy::{AgentId, RouteId};
 use crate::host::{Host, HostError, MetricId, Throttle};
@@ -31,6 +32,13 @@ pub(super) struct Telemetry {
 }
 
 impl Telemetry {
+    /// Which version runs.
+    pub(super) fn runs<H: Host>(host: &H) {
+        if let Some(metric) = host.gauge("waykeeper_build_info", &[("version", VERSION)]) {
+            host.record(metric, 1);
+        }
+    }
+
     /// A request has ended, and this became of it.
     pub(super) fn ended<H: Host>(
         &self,

@@ -68,6 +68,16 @@ async fn each_request_is_counted_by_route_agent_and_outcome() {
 
     let families = families(&world).await;
 
+    // One for all workers.
+    let build = &families["waykeeper_build_info"];
+    let labels = json!({"version": waykeeper::VERSION});
+    let sample = json!({"name": "waykeeper_build_info", "labels": labels, "value": 1});
+    assert_eq!(build, &json!({"type": "gauge", "samples": [sample]}));
+    let log = world.gateway().envoy_log();
+    let first = log.lines().find(|line| line.contains("wasm log"));
+    let says = format!("Waykeeper {}", waykeeper::VERSION);
+    assert!(first.is_some_and(|line| line.ends_with(&says)), "{log}");
+
     let requests = &families["waykeeper_requests"];
     assert_eq!(requests["type"], "counter");
     let counted: BTreeMap<String, f64> = requests["samples"]

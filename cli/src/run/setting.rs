@@ -19,6 +19,7 @@ use super::{Arguments, changes, files, say};
 use crate::check;
 use crate::echo::{self, Echo};
 use crate::gateway::{self, Around, Checked, Parts, Places};
+use crate::version;
 
 /// What a callout may take beyond its time until its request has moved on.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -57,6 +58,9 @@ impl<'a> Setting<'a> {
             .await
             .map_err(Unusable)?;
         let module = envoy::find_module(arguments.module.as_deref()).map_err(Unusable)?;
+        if let Some(doubt) = version::doubt(&module) {
+            say(&doubt);
+        }
         let directory = Directory::make(arguments.directory.as_deref()).map_err(Unusable)?;
         let setting = Self {
             arguments,

@@ -206,12 +206,16 @@ impl Host for Envoy {
         self.metric(MetricType::Histogram, name)
     }
 
+    fn gauge(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
+        self.metric(MetricType::Gauge, &named(name, labels))
+    }
+
     fn increment(&self, counter: MetricId) {
         self.vm.tell(hostcalls::increment_metric(counter.0));
     }
 
-    fn record(&self, histogram: MetricId, value: u64) {
-        self.vm.tell(hostcalls::record_metric(histogram.0, value));
+    fn record(&self, metric: MetricId, value: u64) {
+        self.vm.tell(hostcalls::record_metric(metric.0, value));
     }
 }
 
