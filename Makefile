@@ -18,6 +18,9 @@ HTTPX_VERSION   := 0.28.1
 UVICORN_VERSION := 0.54.0
 CARGO_FUZZ_VERSION := 0.13.2
 WASM_TARGET    := wasm32-wasip1
+# What the tool of a release is built for: linked statically, so that it runs on any Linux.
+TOOL_TARGETS   := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+VERSION        := $(shell sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 # Fetched tools live here, out of git's sight. Links without a version, such as `.tools/envoy`, lead to those that are
 # in use.
@@ -59,7 +62,7 @@ SMOKE := cors:: routing:: protocols:: spoofing::a_caller spoofing::envoys spoofi
 	streaming::nothing_is_held outcomes::each_answer holding::nothing_goes_on websocket::frames
 
 .DEFAULT_GOAL := help
-.PHONY: help up first-time build install install-files uninstall test test-all test-versions soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
+.PHONY: help up first-time build quick dist dist-test dist-targets install install-files uninstall test test-all test-versions soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
@@ -140,6 +143,18 @@ check: rust-tools ## Check format, lints (native and Wasm) and documentation
 	cargo clippy -p waykeeper-bench-floor --features equal --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
+quick: ## The short loop: lints, unit and property tests, no Envoy; within a minute once built
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --quiet --workspace --lib --bins
+	cargo test --quiet --test docs
+
+dist: dist-targets ## Make a release: dist/waykeeper-VERSION, the same bits from the same sources
+	@packaging/dist.sh dist/waykeeper-$(VERSION)
+
+dist-test: dist tools ## Make the release a second time elsewhere, compare, install it and start it (some minutes)
+	@tests/dist.sh dist/waykeeper-$(VERSION)
+
 compose-test: ## Run the stack in containers and test it there (needs a Docker engine)
 	@tests/compose.sh
 
@@ -164,7 +179,7 @@ bench-walk: ## Measure the walk of a request alone, natively (ARGS are criterion
 
 clean: ## Remove what was built and fetched
 	@cargo clean
-	@rm -rf $(TOOLS)
+	@rm -rf $(TOOLS) dist
 
 # ------------------------------------------------------------------------------------------------------ tools
 
@@ -181,10 +196,11 @@ rust:
 		echo "make: Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
 
 rust-tools: rust
-	@test -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || { \
-		command -v rustup > /dev/null || { \
-			echo "make: Rust's target $(WASM_TARGET) is missing, and rustup, which would add it" >&2; exit 1; }; \
-		rustup target add $(WASM_TARGET); }
+	@$(call target,$(WASM_TARGET))
+
+dist-targets: rust-tools
+	@tar --version 2> /dev/null | grep -q GNU || { echo "make: GNU tar is missing, which writes sorted archives" >&2; exit 1; }
+	@for target in $(TOOL_TARGETS); do $(call target,$$target); done
 
 # In a target directory of its own: two sets of features in one would be built anew in turn.
 probe-filter: rust-tools
@@ -243,6 +259,14 @@ define beat
 { exec {never}<> <(:); while :; do \
 	read -rt 10 -u $$never || echo "… $(1): $$SECONDS s"; \
 done; } & trap "kill $$! 2> /dev/null" EXIT
+endef
+
+# $(call target,TARGET): what Rust needs to build for it.
+define target
+test -d "$$(rustc --print target-libdir --target $(1))" || { \
+	command -v rustup > /dev/null || { \
+		echo "make: Rust's target $(1) is missing, and rustup, which would add it" >&2; exit 1; }; \
+	rustup target add $(1); }
 endef
 
 # $(call system,COMMAND,PACKAGE,WHY): a program of Debian's, installed if we may.

@@ -15,6 +15,7 @@ const CONFIGURATION: &str = "docs/configuration.md";
 const REFUSALS: &str = "docs/refusals.md";
 const METRICS: &str = "docs/metrics.md";
 const OPERATIONS: &str = "docs/operations.md";
+const CONTRIBUTING: &str = "CONTRIBUTING.md";
 
 // ------------------------------------------------------------------------------------------------------------ examples
 
@@ -236,6 +237,26 @@ fn every_target_of_make_that_is_named_exists() {
     }
 }
 
+#[test]
+fn every_file_that_a_contributor_is_sent_to_is_there() {
+    let page = read(CONTRIBUTING);
+    let quoted = page.split('`').skip(1).step_by(2);
+    let paths: BTreeSet<_> = quoted
+        .filter(|quoted| quoted.contains('/') && !quoted.contains([' ', ':']))
+        .filter(|path| {
+            !["target/", "dist/"]
+                .iter()
+                .any(|made| path.starts_with(made))
+        })
+        .collect();
+    assert!(paths.len() > 40, "{paths:?}");
+    let missing: Vec<_> = paths
+        .iter()
+        .filter(|path| !root().join(path).exists())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 // === what is compared ===
 
 /// One of each kind. A kind that is added is missed by the compiler here, and belongs into the list below.
@@ -364,7 +385,14 @@ fn pages() -> Vec<String> {
         .map(|entry| format!("docs/{}", entry.expect("a file").file_name().display()))
         .filter(|path| path.ends_with(".md"))
         .collect();
-    pages.extend([README.to_owned(), "istio/README.md".to_owned()]);
+    let others = [
+        README,
+        "istio/README.md",
+        CONTRIBUTING,
+        "CHANGELOG.md",
+        "SECURITY.md",
+    ];
+    pages.extend(others.map(str::to_owned));
     pages
 }
 
