@@ -87,7 +87,7 @@ struct Report<'f> {
 /// A line of a file; line 0 is one that is not known.
 struct Line<'f>(&'f str, usize);
 
-pub(crate) use gateway::{gateway, gateway_for};
+pub(crate) use gateway::{Where, gateway, gateway_for};
 
 /// Checks all files, and tells everything at once.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {

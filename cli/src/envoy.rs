@@ -46,14 +46,18 @@ pub(crate) struct Arguments {
 
 /// Writes all files, or none.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
-    let made = check::gateway_for(&arguments.file, |document, checked| {
-        let unserved = gateway::unserved(document, &checked.gateway);
-        if unserved.is_empty() {
-            Ok(checked.clone())
-        } else {
-            Err(unserved)
-        }
-    })?;
+    let made = check::gateway_for(
+        &arguments.file,
+        check::Where::Elsewhere,
+        |document, checked| {
+            let unserved = gateway::unserved(document, &checked.gateway);
+            if unserved.is_empty() {
+                Ok(checked.clone())
+            } else {
+                Err(unserved)
+            }
+        },
+    )?;
     let checked = match made {
         Ok(checked) => checked,
         Err(bad) => return Ok(bad),

@@ -76,16 +76,18 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         gateway_api: arguments.gateway_api,
     };
     let mut broken = None;
-    let made = check::gateway_for(&arguments.file, |document, checked| {
-        match manifests(&document.node(), checked, options) {
+    let made = check::gateway_for(
+        &arguments.file,
+        check::Where::Elsewhere,
+        |document, checked| match manifests(&document.node(), checked, options) {
             Ok(manifests) => Ok(Some(manifests)),
             Err(Refusal::Faults(faults)) => Err(faults),
             Err(Refusal::Broken(error)) => {
                 broken = Some(error);
                 Ok(None)
             }
-        }
-    })?;
+        },
+    )?;
     if let Some(error) = broken {
         return Err(io::Error::other(error));
     }

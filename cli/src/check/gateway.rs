@@ -15,14 +15,23 @@ use crate::summary::Summary;
 use crate::target;
 use crate::yaml::Value;
 
-/// Reads a gateway's file, and tells what is wrong with it; then there is only an outcome.
+/// Where a gateway is to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// On this machine: its secrets are here.
+    Here,
+    Elsewhere,
+}
+
+/// Reads the file of a gateway that runs here, and tells what is wrong with it; then there is only an outcome.
 pub(crate) fn gateway(file: &Path) -> io::Result<Result<Checked, Outcome>> {
-    gateway_for(file, |_, checked| Ok(checked.clone()))
+    gateway_for(file, Where::Here, |_, checked| Ok(checked.clone()))
 }
 
 /// The same for what is made of it, and may be wrong with more.
 pub(crate) fn gateway_for<T>(
     file: &Path,
+    place: Where,
     make: impl FnOnce(&Value, &Checked) -> Result<T, Vec<Fault>>,
 ) -> io::Result<Result<T, Outcome>> {
     let name = name_of(file);
@@ -36,7 +45,7 @@ pub(crate) fn gateway_for<T>(
         report.fault(1, "holds several documents; a gateway is one")?;
         return Ok(Err(Outcome::Faulty));
     };
-    let Some(checked) = report.read_gateway(document)? else {
+    let Some(checked) = report.read_gateway(document, place)? else {
         return Ok(Err(Outcome::Faulty));
     };
     match make(document, &checked) {
@@ -63,7 +72,7 @@ impl Report<'_> {
             probe,
         } = against;
         let before = self.faults;
-        let checked = self.read_gateway(document)?;
+        let checked = self.read_gateway(document, Where::Here)?;
         // Of the clusters those that are written elsewhere.
         if let Some(envoy) = envoy {
             self.check_clusters(None, envoy, &Configuration::Fields(document))?;
@@ -134,7 +143,7 @@ impl Report<'_> {
     }
 
     /// Reads it, and tells all that is wrong or doubtful.
-    fn read_gateway(&mut self, document: &Value) -> io::Result<Option<Checked>> {
+    fn read_gateway(&mut self, document: &Value, place: Where) -> io::Result<Option<Checked>> {
         self.warn_of_yaml(document)?;
         let checked = match gateway::read(document) {
             Ok(checked) => checked,
@@ -155,6 +164,13 @@ impl Report<'_> {
         }
         for (path, message) in gateway::doubts(&checked) {
             self.warning(document.line_of(path), hidden(&message))?;
+        }
+        if place == Where::Here {
+            let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+            for (path, message) in gateway::secrets::doubts(&checked.gateway, is_set) {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                self.warning(document.line_of(&path), hidden(&message))?;
+            }
         }
         Ok(Some(checked))
     }

@@ -6,6 +6,7 @@
 //! | `listeners.rs`, `agents.rs`, `base.rs`, `credentials.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs` | what `${NAME}` stands for |
+//! | `secrets.rs` | whether the secrets that are named are there, and for whom |
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
@@ -27,6 +28,7 @@ mod parts;
 mod providers;
 mod render;
 mod schema;
+pub(crate) mod secrets;
 mod templates;
 mod tls;
 mod url;

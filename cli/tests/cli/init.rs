@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{Run, waykeeper};
+use crate::{Run, waykeeper, waykeeper_in};
 
 const PROVIDERS: [&str; 9] = [
     "openai",
@@ -37,7 +37,18 @@ fn init(directory: &Path, arguments: &[&str]) -> Run {
 }
 
 fn good(file: &Path) {
-    let run = waykeeper(&["check", file.to_str().unwrap()], b"");
+    // Those whose credentials come from the environment.
+    let hosted = [
+        "OPENAI",
+        "ANTHROPIC",
+        "GEMINI",
+        "MISTRAL",
+        "GROQ",
+        "AZURE_OPENAI",
+    ];
+    let names = hosted.map(|name| format!("{name}_API_KEY"));
+    let environment = names.each_ref().map(|name| (name.as_str(), "sk"));
+    let run = waykeeper_in(&environment, &["check", file.to_str().unwrap()], b"");
     assert_eq!((run.status, run.errors.as_str()), (0, ""), "{}", run.output);
 }
 

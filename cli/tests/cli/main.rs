@@ -8,6 +8,7 @@ mod istio;
 mod probe;
 mod proof;
 mod schema;
+mod secrets;
 mod version;
 
 use std::io::Write;
