@@ -375,6 +375,12 @@ impl StreamIo for FuzzIo {
         });
     }
 
+    fn remove_response_header(&self, name: &str) {
+        self.host.seen_mut(self.id, |seen| {
+            seen.response.retain(|(other, _)| other != name.as_bytes())
+        });
+    }
+
     fn note(&self, _name: &str, _value: &[u8]) {}
 
     fn caller_address(&self) -> Option<Vec<u8>> {

@@ -1,5 +1,6 @@
 mod addresses;
 mod log;
+mod sticky;
 mod switches;
 mod time;
 
