@@ -19,10 +19,12 @@ mod load;
 mod newcomer;
 mod opening;
 mod probing;
-mod running;
-
 mod providers;
+mod replica;
+mod running;
+mod sessions;
 mod stand_in;
+mod sticky;
 mod telling;
 
 /// What Istio makes of the manifests.

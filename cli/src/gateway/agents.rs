@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use waykeeper::config::{Fields, Spot, check_path};
+use waykeeper::config::policy::Sticky;
+use waykeeper::config::{self, Fields, Spot, check_path};
 
 use super::base::Base;
 use super::credentials::{self, Credential};
@@ -31,6 +32,7 @@ pub(super) const FIELDS: &[&str] = &[
     "websocket_cluster",
     "builtin",
     "weight",
+    "sticky",
     "balance",
     "health",
     "tls",
@@ -67,6 +69,8 @@ pub(crate) struct Agent {
     pub(crate) cluster: String,
     /// That of the one for WebSockets, where the other may speak HTTP/2.
     pub(crate) websocket_cluster: Option<String>,
+    /// What keeps requests at one of its endpoints.
+    pub(crate) sticky: Option<Sticky>,
     /// None if the cluster is written elsewhere, or the agent is builtin.
     pub(crate) upstream: Option<Upstream>,
     pub(crate) builtin: Option<Builtin>,
@@ -114,6 +118,9 @@ pub(crate) enum Balance {
     LeastRequest,
     RoundRobin,
     Random,
+    /// The one that the request's hash leads to.
+    RingHash,
+    Maglev,
 }
 
 /// What an endpoint is asked whether it is well.
@@ -158,7 +165,10 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         fields.fault("must have exactly one of url, endpoints, cluster and builtin, or a provider");
     }
     if let Some(spot) = fields.get("builtin") {
-        for name in NOT_BESIDE_CLUSTER.iter().chain(&["websocket_cluster"]) {
+        for name in NOT_BESIDE_CLUSTER
+            .iter()
+            .chain(&["websocket_cluster", "sticky"])
+        {
             if let Some(spot) = fields.get(name) {
                 spot.fault("has no meaning beside builtin");
             }
@@ -168,10 +178,13 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             name: name.to_owned(),
             cluster: name.to_owned(),
             websocket_cluster: None,
+            sticky: None,
             upstream: None,
             builtin: Some(builtin),
         });
     }
+    // What is wrong with it the filter's reader tells as well.
+    let sticky = fields.get("sticky").map(|spot| config::sticky(&spot));
     if let Some(cluster) = fields.get("cluster") {
         for name in NOT_BESIDE_CLUSTER {
             if let Some(spot) = fields.get(name) {
@@ -186,6 +199,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             name: name.to_owned(),
             cluster: cluster.to_owned(),
             websocket_cluster: of_websockets.map(str::to_owned),
+            sticky: sticky.flatten(),
             upstream: None,
             builtin: None,
         });
@@ -208,10 +222,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         .get("credential")
         .and_then(|spot| credentials::credential(&spot, provider, &known.key_headers));
     let upstream = Upstream {
-        balance: fields
-            .get("balance")
-            .and_then(|spot| balance(&spot))
-            .unwrap_or(Balance::LeastRequest),
+        balance: balance(fields.get("balance").as_ref(), sticky.as_ref()),
         health: fields.get("health").and_then(|spot| health(&spot)),
         tls: tls_of(&fields, &endpoints),
         http: http(&fields, secure),
@@ -240,6 +251,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         name: name.to_owned(),
         cluster: format!("{name}{mark}"),
         websocket_cluster: apart.then(|| format!("{name}{WEBSOCKET}{mark}")),
+        sticky: sticky.flatten(),
         upstream: Some(upstream),
         builtin: None,
     })
@@ -375,12 +387,53 @@ fn tls_of(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<ClientTls> {
     secure.then(|| written.unwrap_or_default())
 }
 
-fn balance(spot: &Spot<'_>) -> Option<Balance> {
-    spot.choice(&[
-        ("least_request", Balance::LeastRequest),
-        ("round_robin", Balance::RoundRobin),
-        ("random", Balance::Random),
-    ])
+/// How endpoints are chosen: by a hash where requests are kept together by one, and only there. `sticky` holds nothing if what is
+/// written there is faulty.
+fn balance(spot: Option<&Spot<'_>>, sticky: Option<&Option<Sticky>>) -> Balance {
+    let by_hash = match sticky {
+        Some(Some(sticky)) => Some(is_by_hash(sticky)),
+        Some(None) => None,
+        None => Some(false),
+    };
+    let written = spot.and_then(|spot| {
+        let choices = [
+            ("least_request", Balance::LeastRequest),
+            ("round_robin", Balance::RoundRobin),
+            ("random", Balance::Random),
+            ("ring_hash", Balance::RingHash),
+            ("maglev", Balance::Maglev),
+        ];
+        let balance = spot.choice(&choices)?;
+        match (by_hash, balance.is_by_hash()) {
+            (Some(false), true) if sticky.is_some() => spot.fault(
+                "has no meaning with a session that the agent names: that leads to its endpoint by itself",
+            ),
+            (Some(false), true) => spot.fault(
+                "goes by what requests have in common, and nothing says by what; write sticky, such as sticky: {client: true}",
+            ),
+            (Some(true), false) => {
+                spot.fault("cannot keep requests together, as sticky wants it: ring_hash and maglev do");
+            }
+            _ => {}
+        }
+        Some(balance)
+    });
+    let unwritten = match by_hash {
+        Some(true) => Balance::Maglev,
+        _ => Balance::LeastRequest,
+    };
+    written.unwrap_or(unwritten)
+}
+
+/// Whether requests are kept together by a hash, and not by where the agent's answer came from.
+pub(super) fn is_by_hash(sticky: &Sticky) -> bool {
+    !matches!(sticky, Sticky::Session(_))
+}
+
+impl Balance {
+    pub(super) fn is_by_hash(self) -> bool {
+        matches!(self, Self::RingHash | Self::Maglev)
+    }
 }
 
 fn health(spot: &Spot<'_>) -> Option<Health> {

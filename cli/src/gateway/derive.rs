@@ -34,6 +34,7 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
             "agents" => agents(value, gateway),
             "clients" => clients(value, gateway),
             "address" => address(value, gateway),
+            "sessions" => sessions(value, gateway),
             _ => value.clone(),
         };
         (name.clone(), value)
@@ -58,7 +59,8 @@ fn agents(written: &Node, gateway: &Gateway) -> Node {
         let mut derived = vec![("cluster".to_owned(), Node::Text(cluster.clone()))];
         let of_websockets = agent.and_then(|agent| agent.websocket_cluster.clone());
         derived.extend(of_websockets.map(|it| ("websocket_cluster".to_owned(), Node::Text(it))));
-        derived.extend(fields.iter().filter(|(name, _)| name == "weight").cloned());
+        let kept = |(name, _): &&(String, Node)| matches!(name.as_str(), "weight" | "sticky");
+        derived.extend(fields.iter().filter(kept).cloned());
         (name.clone(), Node::Map(derived))
     });
     Node::Map(derived.collect())
@@ -104,6 +106,27 @@ fn validator(written: &Node, gateway: &Gateway) -> Node {
             .all(|name| !config::VALIDATOR_FIELDS.contains(name))
     );
     Node::Map(derived)
+}
+
+/// Keys in place of where they are.
+fn sessions(written: &Node, gateway: &Gateway) -> Node {
+    let Node::Map(fields) = written else {
+        return written.clone();
+    };
+    let key = |(index, written): (usize, &Node)| match gateway.session_keys.get(index) {
+        Some(Some(key)) => Node::Text(key.0.clone()),
+        _ => written.clone(),
+    };
+    let derived = fields.iter().map(|(name, value)| {
+        let value = match value {
+            Node::List(items) if name == "keys" => {
+                Node::List(items.iter().enumerate().map(key).collect())
+            }
+            other => other.clone(),
+        };
+        (name.clone(), value)
+    });
+    Node::Map(derived.collect())
 }
 
 /// The listeners say how many proxies stand in front.

@@ -45,7 +45,7 @@ pub(super) fn resolve(
 // === impl At ===
 
 impl At {
-    /// Hashes of keys and places of credentials are written as they are.
+    /// Keys, their hashes, and places of these and of credentials are written as they are.
     fn is_spared(&self) -> bool {
         let names: Vec<&str> = self
             .path
@@ -57,7 +57,7 @@ impl At {
             .collect();
         matches!(
             names.as_slice(),
-            ["clients", "keys"] | ["agents", _, "credential"]
+            ["clients" | "sessions", "keys"] | ["agents", _, "credential"]
         )
     }
 
@@ -296,8 +296,8 @@ mod tests {
         same("a: 'b$${HOST}$$'", "a: 'b${HOST}$$'");
         same("${HOST}: 1", "'${HOST}': 1");
         same(
-            "clients: {keys: ['${HOST}']}\nagents: {a: {credential: {file: '/${HOST}'}}}",
-            "clients: {keys: ['$\\x7bHOST}']}\nagents: {a: {credential: {file: '/$\\x7bHOST}'}}}"
+            "clients: {keys: ['${HOST}']}\nsessions: {keys: ['${HOST}']}\nagents: {a: {credential: {file: '/${HOST}'}}}",
+            "clients: {keys: ['$\\x7bHOST}']}\nsessions: {keys: ['$\\x7bHOST}']}\nagents: {a: {credential: {file: '/$\\x7bHOST}'}}}"
                 .replace("\\x7b", "{")
                 .as_str(),
         );

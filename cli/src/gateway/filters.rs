@@ -57,7 +57,8 @@ pub(super) fn filters(
     environment: &Environment<'_>,
 ) -> Result<Json, Error> {
     let add = upstream.provider.map_or(&[][..], |it| it.headers);
-    if upstream.base.is_none() && upstream.credential.is_none() && add.is_empty() {
+    let by_hash = upstream.balance.is_by_hash();
+    if !by_hash && upstream.base.is_none() && upstream.credential.is_none() && add.is_empty() {
         return Ok(Json::Null);
     }
     let callers = upstream
@@ -98,6 +99,7 @@ pub(super) fn filters(
         None => {}
     }
     Ok(json!({
+        "hash": by_hash,
         "remove": removed(upstream),
         "set": set,
         "add": add.iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Vec<_>>(),

@@ -3,13 +3,13 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | `listeners.rs`, `agents.rs`, `base.rs`, `credentials.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `listeners.rs`, `agents.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs` | what `${NAME}` stands for |
 //! | `secrets.rs` | whether the secrets that are named are there, and for whom |
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
-//! | `render.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
+//! | `render.rs`, `routes.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
 //! | `parts.rs` | the same taken apart into what can change while Envoy runs |
 //! | `templates.rs` | the templates, and how they are filled in |
 //! | `istio/` | the manifests for a gateway of Istio's |
@@ -27,8 +27,10 @@ mod listeners;
 mod parts;
 mod providers;
 mod render;
+mod routes;
 mod schema;
 pub(crate) mod secrets;
+mod sessions;
 mod templates;
 mod tls;
 mod url;
@@ -39,6 +41,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use waykeeper::config::{self, Fault, Log, Node, Policy, Segment, Spot};
+use waykeeper::host::Sensitive;
 
 use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
@@ -72,6 +75,8 @@ pub(crate) struct Gateway {
     pub(crate) validator: Option<(Url, Upstream)>,
     /// In the order of the file.
     pub(crate) agents: Vec<Agent>,
+    /// What entries of `sessions.keys` stand for that are no keys themselves.
+    pub(crate) session_keys: Vec<Option<Sensitive<String>>>,
 }
 
 /// A gateway without faults.
@@ -253,6 +258,7 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
         operations,
         validator,
         agents,
+        session_keys: field("sessions").map_or_else(Vec::new, |spot| sessions::keys(&spot)),
     }
 }
 

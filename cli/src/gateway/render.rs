@@ -12,12 +12,12 @@ use serde_json::{Value as Json, json};
 use waykeeper::config::Policy;
 use waykeeper::config::policy::Protocol;
 
-use super::agents::{Balance, Endpoint, Health, OWN_HOST, TLS};
+use super::agents::{Balance, Endpoint, Health};
 use super::credentials::Credential;
 use super::listeners::{ADMIN, LOCALHOST};
 use super::url::Host;
 use super::{
-    Checked, EnvoyVersion, Gateway, Http, Listener, Upstream, derive, document, filters, templates,
+    Checked, EnvoyVersion, Http, Listener, Upstream, derive, document, filters, routes, templates,
 };
 
 /// With what both files begin.
@@ -159,7 +159,9 @@ fn context(
         "several": listeners.len() > 1,
         "listeners": listeners,
         "operations": gateway.operations.map(place),
-        "own_hosts": own_hosts(gateway),
+        "ways": routes::ways(gateway),
+        "sessions": routes::has_sessions(gateway),
+        "hashes": routes::has_hashes(gateway),
         "idle": idle(policy),
         "undecided": undecided(policy),
         "validator": validator,
@@ -179,20 +181,6 @@ pub(super) fn idle(policy: &Policy) -> Json {
 /// How long others may wait, and how much of them is held.
 pub(super) fn undecided(policy: &Policy) -> Json {
     json!({"idle": seconds(idle_of_undecided(policy)), "buffer": buffer_of_undecided(policy)})
-}
-
-/// With what the names of clusters end whose agents are called by their own names; and nothing, for all others.
-fn own_hosts(gateway: &Gateway) -> Vec<&'static str> {
-    let mut ends = vec![TLS, OWN_HOST];
-    ends.retain(|end| {
-        let mut made = gateway
-            .agents
-            .iter()
-            .filter(|agent| agent.upstream.is_some());
-        made.any(|agent| agent.cluster.ends_with(end))
-    });
-    ends.push("");
-    ends
 }
 
 fn idle_of_streams(policy: &Policy) -> Duration {
@@ -301,6 +289,8 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
             Balance::LeastRequest => "least_request",
             Balance::RoundRobin => "round_robin",
             Balance::Random => "random",
+            Balance::RingHash => "ring_hash",
+            Balance::Maglev => "maglev",
         },
         "endpoints": endpoints,
         "health": upstream.health.as_ref().map(health),

@@ -57,6 +57,10 @@ pub(crate) fn schema() -> Value {
     );
     set("/$defs/validator/required", json!([]));
     set(
+        "/$defs/sessions/properties/keys/items",
+        json!({"oneOf": [{"$ref": "#/$defs/session_key"}, {"$ref": "#/$defs/key_place"}]}),
+    );
+    set(
         "/$defs/validator/oneOf",
         json!([
             {"required": ["url"], "not": {"anyOf": [{"required": ["path"]}, {"required": ["cluster"]}]}},
@@ -111,6 +115,14 @@ fn definitions() -> Map<String, Value> {
             "interval": described("duration", "How often. 5s unless written."),
             "timeout": described("duration", "How long the answer may take. 2s unless written."),
         })),
+        "key_place": {
+            "description": "Where the key stands.",
+            "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
+            "properties": {
+                "file": described("file", "A file that holds it and nothing else."),
+                "env": {"description": "A variable of the environment.", "type": "string", "minLength": 1},
+            },
+        },
         "agent_url": {
             "description": "http or https, a name or an address, a port if it is not the usual one; and what its paths begin \
                             with in place of the request's /v1.",
@@ -155,9 +167,10 @@ fn agent() -> Value {
             "description": "Its share of the requests that name no agent. 1 unless written; 0 is only reached by name.",
             "type": "integer", "minimum": 0, "maximum": 1_000_000,
         },
+        "sticky": described("sticky", "What keeps requests at one of its endpoints. Nothing unless written."),
         "balance": {
-            "description": "Which endpoint gets a request. least_request unless written.",
-            "enum": ["least_request", "round_robin", "random"],
+            "description": "Which endpoint gets a request. maglev for an agent that is sticky by a hash, else least_request, unless written.",
+            "enum": ["least_request", "round_robin", "random", "ring_hash", "maglev"],
         },
         "health": described("health", "Ask each endpoint whether it is well."),
         "tls": described("client_tls", "How it is known, if its url is one of https."),
@@ -186,7 +199,7 @@ fn agent() -> Value {
         {"required": ["endpoints"], "not": none_of(&["url", "cluster", "websocket_cluster", "builtin"])},
         {"required": ["provider"], "not": none_of(&places)},
         {"required": ["cluster"], "not": none_of(&[&["url", "endpoints", "builtin"], agents::NOT_BESIDE_CLUSTER.as_slice()].concat())},
-        {"required": ["builtin"], "not": none_of(&[&["url", "endpoints", "cluster", "websocket_cluster"], agents::NOT_BESIDE_CLUSTER.as_slice()].concat())},
+        {"required": ["builtin"], "not": none_of(&[&["url", "endpoints", "cluster", "websocket_cluster", "sticky"], agents::NOT_BESIDE_CLUSTER.as_slice()].concat())},
     ]);
     agent["allOf"] = json!([
         {
@@ -252,7 +265,7 @@ mod tests {
 
     use waykeeper::config;
 
-    use super::super::{OF_ENVOY, OF_VALIDATOR, agents, credentials, listeners, tls};
+    use super::super::{OF_ENVOY, OF_VALIDATOR, agents, credentials, listeners, sessions, tls};
     use super::schema;
 
     #[test]
@@ -271,6 +284,7 @@ mod tests {
             ("/$defs/endpoint", agents::ENDPOINT_FIELDS),
             ("/$defs/credential", credentials::FIELDS),
             ("/$defs/health", agents::HEALTH_FIELDS),
+            ("/$defs/key_place", sessions::KEY_FIELDS),
         ] {
             let properties = schema.pointer(&format!("{object}/properties"));
             let properties = properties.and_then(|it| it.as_object()).unwrap();

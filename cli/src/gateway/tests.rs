@@ -32,8 +32,9 @@ fn full() -> Json {
         "operations": "127.0.0.1:9902",
         "clients": {"validator": {"url": "https://auth/validate?x", "tls": tls, "host": "auth", "timeout": "1s"}},
         "plans": {"standard": {"requests": "50/minute"}},
+        "sessions": {"keys": ["0".repeat(64), {"file": concat!(env!("CARGO_MANIFEST_DIR"), "/src/gateway/tests/session_key")}]},
         "agents": {
-            "by-url": {"url": "http://10.0.0.5:8000/openai/v1", "weight": 2, "http2": false},
+            "by-url": {"url": "http://10.0.0.5:8000/openai/v1", "weight": 2, "http2": false, "sticky": {"header": "mcp-session-id"}},
             "gpt-4.1": {
                 "endpoints": [{"url": "https://a", "weight": 2}, "https://[::1]:8443"],
                 "balance": "random",
@@ -41,14 +42,14 @@ fn full() -> Json {
                 "tls": {"ca": "/ca"},
                 "http2": true,
             },
-            "elsewhere": {"cluster": "a|b", "websocket_cluster": "c"},
+            "elsewhere": {"cluster": "a|b", "websocket_cluster": "c", "sticky": {"header": "x-thread", "named_by": "agent"}},
             "own": {"builtin": "echo", "weight": 0},
-            "socket": {"url": "https://socket"},
+            "socket": {"url": "https://socket", "balance": "maglev", "sticky": {"cookie": "user"}},
             "grpc": {"url": "http://grpc", "http2": true},
             "openai": {"provider": "openai", "credential": {"file": "/run/k"}},
             "local": {"provider": "ollama", "credential": {"caller": "x-provider-key", "header": "x-k", "scheme": "Token"}},
             "signed": {"provider": "bedrock", "region": "eu-west-1", "credential": {"file": "/aws"}},
-            "azure": {"provider": "azure-openai", "url": "https://r.openai.azure.com", "credential": {"env": "AZURE_KEY"}},
+            "azure": {"provider": "azure-openai", "url": "https://r.openai.azure.com", "credential": {"env": "AZURE_KEY"}, "sticky": {"client": true}},
         },
         "routes": [
             {"prefix": "/a", "agents": ["by-url", {"agent": "gpt-4.1", "weight": 9}, "elsewhere", "own", "openai", "local", "signed", "azure"]},

@@ -80,7 +80,7 @@ pub(super) fn file(spot: &Spot<'_>) -> Option<String> {
     spot.checked(path).map(str::to_owned)
 }
 
-fn path(text: &str) -> Result<(), String> {
+pub(super) fn path(text: &str) -> Result<(), String> {
     const LONGEST: usize = 4095;
     if !text.starts_with('/') {
         return Err(

@@ -8,10 +8,11 @@ use waykeeper::config::policy::{Policy, Route};
 use crate::gateway::{Agent, Checked, Parts};
 
 /// Fields of the document that are told of by their names alone.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "clients",
     "plans",
     "limits",
+    "sessions",
     "tell",
     "agents_see",
     "address",

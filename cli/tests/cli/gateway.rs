@@ -481,6 +481,10 @@ fn every_fault_is_told_of_the_field_that_is_written() {
             "3: agents.chat.http2: has no meaning beside builtin",
         ),
         (
+            with(agent, "chat: {builtin: echo, sticky: {client: true}}"),
+            "3: agents.chat.sticky: has no meaning beside builtin",
+        ),
+        (
             with(agent, "chat: {cluster: waykeeper/nobody}"),
             "3: agents.chat.cluster: \"waykeeper/nobody\" would be one of the gateway's own: these begin with waykeeper/ or end \
              in /tls, /host or /websocket",
@@ -536,7 +540,29 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         ),
         (
             with(agent, "chat: {url: http://a, balance: fair}"),
-            "3: agents.chat.balance: expected least_request or round_robin or random, found \"fair\"",
+            "3: agents.chat.balance: expected least_request or round_robin or random or ring_hash or maglev, found \"fair\"",
+        ),
+        (
+            with(agent, "chat: {url: http://a, balance: maglev}"),
+            "3: agents.chat.balance: goes by what requests have in common, and nothing says by what; write sticky, such as sticky: {client: true}",
+        ),
+        (
+            with(
+                agent,
+                "chat: {url: http://a, sticky: {query: a}, balance: random}",
+            ),
+            "3: agents.chat.balance: cannot keep requests together, as sticky wants it: ring_hash and maglev do",
+        ),
+        (
+            with(
+                agent,
+                "chat: {url: http://a, sticky: {header: mcp-session-id}}",
+            ),
+            "3: agents.chat.sticky: the agent names this session, so the gateway seals it, and needs a key for that: sessions: {keys: [\"…\"]}; `openssl rand -hex 32` makes one",
+        ),
+        (
+            with(agent, "chat: {url: http://a, sticky: {header: x-api-key}}"),
+            "3: agents.chat.sticky: that is where keys stand, and they are taken out; client: true keeps each client's requests together",
         ),
         (
             with(agent, "chat: {url: http://a, health: {}}"),

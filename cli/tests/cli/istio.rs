@@ -425,6 +425,19 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
                Istio's; write the same for both, or a Service for each",
             ],
         ),
+        (
+            agents(&format!(
+                "  chat: {{url: http://a:1, sticky: {{header: mcp-session-id}}}}\n  \
+                 b: {{cluster: b, sticky: {{client: true}}}}\nsessions: {{keys: ['{}']}}\n",
+                "0".repeat(64)
+            )),
+            &[],
+            &[
+                "4: agents.chat.sticky: is not written for Istio: the manifests hold nothing that keeps requests at one endpoint",
+                "5: agents.b.sticky: is not written for Istio: the manifests hold nothing that keeps requests at one endpoint",
+                "6: sessions: is not written for Istio, whose manifests can hold no secret",
+            ],
+        ),
     ] {
         assert_eq!(faults(&text, arguments), told, "{text}");
     }

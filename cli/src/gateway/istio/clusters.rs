@@ -93,7 +93,8 @@ fn policy(destination: &Destination) -> Json {
         "balance": match way.balance {
             Balance::LeastRequest => "LEAST_REQUEST",
             Balance::RoundRobin => "ROUND_ROBIN",
-            Balance::Random => "RANDOM",
+            // Only an agent that is sticky goes by a hash, and that is a fault here.
+            Balance::Random | Balance::RingHash | Balance::Maglev => "RANDOM",
         },
         "for_validator": way.for_validator,
         "upgrade": way.http == Http::Two && destination.outside.is_none(),

@@ -88,10 +88,18 @@ pub(super) fn destinations(
             name,
             cluster,
             websocket_cluster,
+            sticky,
             upstream,
             builtin,
         } = agent;
         let place = vec![field("agents"), field(name)];
+        if sticky.is_some() {
+            let place = [&*place, &[field("sticky")]].concat();
+            told.fault(
+                &place,
+                "is not written for Istio: the manifests hold nothing that keeps requests at one endpoint",
+            );
+        }
         if builtin.is_some() {
             let place = [&*place, &[field("builtin")]].concat();
             told.fault(&place, "is served by `waykeeper run` alone");
@@ -111,6 +119,12 @@ pub(super) fn destinations(
         found
             .of_agents
             .extend(cluster.map(|cluster| (name.clone(), cluster)));
+    }
+    if !gateway.session_keys.is_empty() {
+        told.fault(
+            &[field("sessions")],
+            "is not written for Istio, whose manifests can hold no secret",
+        );
     }
     if let Some((_, upstream)) = &gateway.validator {
         let place = [field("clients"), field("validator")];

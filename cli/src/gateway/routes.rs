@@ -1,0 +1,134 @@
+//! On which ways requests go to agents: each is a route of Envoy's for each kind of request.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+use waykeeper::config::policy::Sticky;
+
+use super::agents::{OWN_HOST, TLS, is_by_hash};
+use super::{Agent, Gateway};
+
+/// First those on which Envoy looks for a session, by the headers in which agents name them; then the others. Among each of
+/// these first those of agents that are called by their own names.
+pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
+    let is_there = |header: Option<&str>, end: &str| {
+        let mut agents = gateway.agents.iter();
+        agents.any(|agent| session_header(agent) == header && end_of(agent) == end)
+    };
+    let mut ways = Vec::new();
+    for (index, header) in session_headers(gateway).into_iter().enumerate() {
+        let mark = match index {
+            0 => "-session".to_owned(),
+            index => format!("-session-{}", index + 1),
+        };
+        let ends = [TLS, OWN_HOST, ""].into_iter();
+        for (nth, end) in ends.filter(|end| is_there(Some(header), end)).enumerate() {
+            // What Envoy is told of sessions is written once, and referred to.
+            let anchor = format!("session_{}", index + 1);
+            let session = json!({"header": header, "anchor": anchor, "defined": nth > 0});
+            ways.push(way(&mark, end, session));
+        }
+    }
+    let ends = [TLS, OWN_HOST].into_iter();
+    let own_hosts = ends.filter(|end| is_there(None, end));
+    ways.extend(own_hosts.chain([""]).map(|end| way("", end, Json::Null)));
+    ways
+}
+
+fn way(mark: &str, end: &str, session: Json) -> Json {
+    let suffix = format!("{mark}{}", end.replace('/', "-"));
+    json!({"suffix": suffix, "own": end, "session": session})
+}
+
+/// Whether Envoy has to look for sessions at all.
+pub(super) fn has_sessions(gateway: &Gateway) -> bool {
+    gateway.agents.iter().any(|it| session_header(it).is_some())
+}
+
+/// Whether requests are kept together by hashes.
+pub(super) fn has_hashes(gateway: &Gateway) -> bool {
+    let mut sticky = gateway.agents.iter().filter_map(|it| it.sticky.as_ref());
+    sticky.any(is_by_hash)
+}
+
+/// The headers in which agents name sessions, each once.
+fn session_headers(gateway: &Gateway) -> BTreeSet<&str> {
+    gateway.agents.iter().filter_map(session_header).collect()
+}
+
+fn session_header(agent: &Agent) -> Option<&str> {
+    match &agent.sticky {
+        Some(Sticky::Session(header)) => Some(header),
+        _ => None,
+    }
+}
+
+/// With what the names of an agent's clusters end if it is called by its own name; all others' with nothing.
+fn end_of(agent: &Agent) -> &'static str {
+    let mut ends = [TLS, OWN_HOST].into_iter();
+    let made = agent.upstream.is_some();
+    ends.find(|end| made && agent.cluster.ends_with(end))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::ways;
+    use crate::gateway::read;
+    use crate::yaml;
+
+    /// The ways of a gateway with these agents: suffix, end and header of each.
+    fn ways_of(agents: &str) -> Vec<Json> {
+        let key = "0".repeat(64);
+        let text = format!(
+            "listen: [{{address: '0.0.0.0:8080'}}]\nsessions: {{keys: ['{key}']}}\nagents: {{{agents}}}\nroutes: [{{prefix: /, agents: [a], auth_required: false}}]"
+        );
+        let checked = read(&yaml::parse(&text).unwrap()[0]).unwrap();
+        let ways = ways(&checked.gateway).into_iter();
+        ways.map(|way| json!([way["suffix"], way["own"], way["session"]["header"]]))
+            .collect()
+    }
+
+    #[test]
+    fn each_way_that_an_agent_needs_is_there_and_no_other() {
+        let plain = json!(["", "", null]);
+        assert_eq!(
+            ways_of("a: {url: 'http://a'}"),
+            std::slice::from_ref(&plain)
+        );
+        assert_eq!(
+            ways_of(
+                "a: {url: 'http://a', sticky: {client: true}}, b: {url: 'https://b', sticky: {query: q}}"
+            ),
+            [json!(["-tls", "/tls", null]), plain.clone()]
+        );
+        // Requests to an agent that names sessions are on no other way.
+        assert_eq!(
+            ways_of("a: {url: 'https://a', sticky: {header: mcp-session-id}}"),
+            [
+                json!(["-session-tls", "/tls", "mcp-session-id"]),
+                plain.clone()
+            ]
+        );
+        let x = "sticky: {header: x, named_by: agent}";
+        let mcp = "sticky: {header: mcp-session-id}";
+        assert_eq!(
+            ways_of(&format!(
+                "a: {{url: 'https://a', {mcp}}}, b: {{provider: vllm, {mcp}}}, c: {{url: 'http://c', {mcp}}}, \
+                 d: {{cluster: d, {x}}}, e: {{url: 'https://e', {x}}}, f: {{provider: ollama}}, g: {{url: 'https://g'}}"
+            )),
+            [
+                json!(["-session-tls", "/tls", "mcp-session-id"]),
+                json!(["-session-host", "/host", "mcp-session-id"]),
+                json!(["-session", "", "mcp-session-id"]),
+                json!(["-session-2-tls", "/tls", "x"]),
+                json!(["-session-2", "", "x"]),
+                json!(["-tls", "/tls", null]),
+                json!(["-host", "/host", null]),
+                plain,
+            ]
+        );
+    }
+}
