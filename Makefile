@@ -10,6 +10,7 @@ ENVOY_VERSION  := 1.40.0
 OTHER_ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3
 OPENAI_VERSION := 3.52.0
 ANTHROPIC_VERSION := 2.14.0
+MCP_VERSION := 2.3.0
 PROMETHEUS_VERSION := 0.26.0
 KUBECTL_VERSION := 1.37.1
 # The gateway that the benchmark compares with.
@@ -29,6 +30,7 @@ ENVOY  := $(TOOLS)/envoy-$(ENVOY_VERSION)/envoy/_bin/envoy
 OTHER_ENVOYS := $(OTHER_ENVOY_VERSIONS:%=$(TOOLS)/envoy-%/envoy/_bin/envoy)
 OPENAI := $(TOOLS)/openai-$(OPENAI_VERSION)
 ANTHROPIC := $(TOOLS)/anthropic-$(ANTHROPIC_VERSION)
+MCP := $(TOOLS)/mcp-$(MCP_VERSION)
 PROMETHEUS := $(TOOLS)/prometheus-client-$(PROMETHEUS_VERSION)
 KUBECTL := $(TOOLS)/kubectl-$(KUBECTL_VERSION)
 CARGO_FUZZ := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
@@ -211,10 +213,11 @@ probe-filter: rust-tools
 debootstrap:
 	@$(call system,debootstrap,debootstrap,it makes the stand-ins)
 
-# What only the tests need: other versions of Envoy, a browser, OpenAI's and Anthropic's clients, Prometheus' parser, kubectl for its kustomize.
-test-tools: tools $(OTHER_ENVOYS) $(OPENAI) $(ANTHROPIC) $(PROMETHEUS) $(KUBECTL)
+# What only the tests need: other versions of Envoy, a browser, OpenAI's, Anthropic's and MCP's clients, Prometheus' parser, kubectl for its kustomize.
+test-tools: tools $(OTHER_ENVOYS) $(OPENAI) $(ANTHROPIC) $(MCP) $(PROMETHEUS) $(KUBECTL)
 	@ln -sfn $(OPENAI:$(TOOLS)/%=%) $(TOOLS)/openai
 	@ln -sfn $(ANTHROPIC:$(TOOLS)/%=%) $(TOOLS)/anthropic
+	@ln -sfn $(MCP:$(TOOLS)/%=%) $(TOOLS)/mcp
 	@ln -sfn $(PROMETHEUS:$(TOOLS)/%=%) $(TOOLS)/prometheus-client
 	@ln -sfn $(KUBECTL:$(TOOLS)/%=%)/bin/kubectl $(TOOLS)/kubectl
 	@$(call system,chromium,chromium,the tests have a page in a browser call the gateway)
@@ -240,6 +243,9 @@ $(OPENAI):
 
 $(ANTHROPIC):
 	@$(call install,anthropic==$(ANTHROPIC_VERSION),$(ANTHROPIC),)
+
+$(MCP):
+	@$(call install,mcp==$(MCP_VERSION),$(MCP),)
 
 $(PROMETHEUS):
 	@$(call install,prometheus-client==$(PROMETHEUS_VERSION),$(PROMETHEUS),--no-deps)

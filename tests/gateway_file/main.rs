@@ -16,6 +16,7 @@ mod gateway;
 mod istio;
 mod listeners;
 mod load;
+mod mcp;
 mod newcomer;
 mod opening;
 mod probing;
