@@ -72,7 +72,7 @@ help: ## List the targets
 
 # Whoever asks how it is used needs neither the filter nor Envoy.
 up: $(if $(filter -h --help,$(ARGS)),rust,first-time build tools) ## Run the whole stack on http://127.0.0.1:8080 until Ctrl-C (ARGS="--help" shows what can be changed)
-	@$(call beat,building the demo); cargo build -p waykeeper-demo
+	@$(call beat,building the demo); cargo build -p waykeeper-demo -p waykeeper-cli
 	@exec target/debug/waykeeper-demo up $(ARGS)
 
 build: rust-tools ## Build the filter: target/waykeeper.wasm

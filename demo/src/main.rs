@@ -52,24 +52,31 @@ struct AgentCommand {
 
 /// Run the whole stack: auth, five agents and Envoy with the filter, until Ctrl-C or SIGTERM.
 ///
-/// It serves once a first request came through: POST /v1/chat/completions with the key demo-admin. So a configuration of
-/// your own needs a route that takes it, and a validator or key file of your own must know that key. The clusters of the
-/// services that are started here (auth-service, chat-gpu and so on) must stay in its envoy.yaml; more may stand beside them.
-/// The logs lie in a temporary directory, which is gone when the stack ends.
+/// It is `waykeeper run` on a gateway.yaml, beside the services that the file names. They are on free ports, which the file gets
+/// by its environment: ${DEMO_AUTH_SERVICE}, ${DEMO_CHAT_GPU}, ${DEMO_CHAT_CPU}, ${DEMO_TOOL_EXECUTION}, ${DEMO_RAG_RETRIEVAL} and
+/// ${DEMO_MEMORY_STORE} are their urls; ${DEMO_GATEWAY} and ${DEMO_OPERATIONS} are what --listen and --operations say. The file is
+/// followed while it runs.
+///
+/// It serves once a first request came through: POST /v1/chat/completions with the key demo-admin. So a file of your own needs a
+/// route that takes it, and a validator or key file of your own must know that key. The logs lie in a temporary directory, which
+/// is gone when the stack ends.
 #[derive(Args, Debug)]
 struct UpCommand {
     /// Where the gateway listens.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where Envoy's admin interface listens.
+    /// Where Envoy's admin interface is served.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9901")]
     admin: SocketAddr,
     /// Where metrics and readiness are served.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:9902")]
     operations: SocketAddr,
-    /// Directory of Envoy's and the filter's configuration: envoy.yaml and waykeeper.yaml.
-    #[arg(long, value_name = "DIRECTORY", default_value = "envoy")]
+    /// The gateway.yaml that is served.
+    #[arg(long, value_name = "FILE", default_value = "envoy/gateway.yaml")]
     configuration: PathBuf,
+    /// The program `waykeeper` [default: the one beside this program]
+    #[arg(long, value_name = "FILE")]
+    tool: Option<PathBuf>,
     /// The Envoy program.
     #[arg(long, value_name = "FILE", default_value = ".tools/envoy")]
     envoy: PathBuf,
@@ -149,6 +156,7 @@ impl UpCommand {
         let end = Ending::listen()?;
         let options = up::Options {
             configuration: self.configuration,
+            tool: self.tool.unwrap_or_else(up::Options::tool_beside),
             envoy: self.envoy,
             module: self.module,
             keys: self.keys,

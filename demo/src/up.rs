@@ -1,26 +1,24 @@
-//! `waykeeper-demo up`: the whole stack on this machine. It starts the services and Envoy, says what one can try once a
-//! real request came through, follows the configuration file while it runs, and leaves nothing behind when it ends.
+//! `waykeeper-demo up`: the whole stack on this machine. It starts the services and `waykeeper run`, says what one can try once a
+//! real request came through, and leaves nothing behind when it ends. The file is followed by `waykeeper run`.
 
-mod follow;
+mod admin;
 mod probe;
+mod tool;
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinSet;
 
-use self::follow::Followed;
 use self::probe::{PROBE_KEY, PROBE_PATH, probe};
+use self::tool::Tool;
 use crate::auth::Keys;
-use crate::gateway::{Gateway, Setup, StartError};
 use crate::serving::ListenError;
 use crate::stack::{AGENTS, AUTH_SERVICE, Services};
-
-/// How often the configuration file is looked at.
-const FOLLOW: Duration = Duration::from_millis(500);
 
 /// How long requests under way may take when the stack ends.
 const GRACE: Duration = Duration::from_secs(5);
@@ -31,8 +29,10 @@ const POLL: Duration = Duration::from_millis(20);
 /// Where everything is.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The directory of the reference configuration.
+    /// The gateway.yaml.
     pub configuration: PathBuf,
+    /// The program `waykeeper`; the one beside this program if none is named.
+    pub tool: PathBuf,
     /// The Envoy program.
     pub envoy: PathBuf,
     /// The filter's module.
@@ -41,7 +41,7 @@ pub struct Options {
     pub keys: Option<PathBuf>,
     /// Where the gateway listens.
     pub listen: SocketAddr,
-    /// Where Envoy's admin interface listens.
+    /// Where Envoy's admin interface is served.
     pub admin: SocketAddr,
     /// Where metrics and readiness are served.
     pub operations: SocketAddr,
@@ -72,22 +72,29 @@ pub enum UpError {
     Keys(crate::auth::KeysError),
     /// A service does not start.
     Service(ListenError),
-    /// Envoy does not start.
-    Envoy(StartError),
-    /// Envoy serves, yet no request comes through.
+    /// The tool cannot be started.
+    Start(std::io::Error),
+    /// It serves, yet no request comes through.
     Probe {
         /// What the last one met.
         last: String,
         /// All that Envoy logged.
         log: String,
     },
-    /// Envoy ended by itself.
+    /// It ended by itself; why, it has said.
     Ended {
         /// How.
         status: std::io::Result<ExitStatus>,
-        /// All that it logged.
+        /// All that Envoy logged.
         log: String,
     },
+}
+
+/// What stays free for this stack until it is used, and where.
+struct Ports {
+    listen: TcpListener,
+    admin: TcpListener,
+    operations: TcpListener,
 }
 
 /// Runs the stack until `end` does.
@@ -96,34 +103,11 @@ pub enum UpError {
 /// If a part of it does not start, or Envoy ends by itself.
 pub async fn run(options: Options, end: impl Future<Output = ()>) -> Result<(), UpError> {
     let mut end = pin!(end);
-    options.check()?;
-    // Before Envoy reads it: whatever changes from now on is given to Envoy.
-    let mut followed = Followed::new(&options);
-    let started = tokio::select! {
-        started = start(&options) => started?,
-        () = &mut end => return Ok(()),
-    };
-    let (services, mut gateway) = started;
-    print_guide(&options, &gateway);
-
-    let mut looks = interval(FOLLOW);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            status = gateway.ended() => {
-                return Err(UpError::Ended { status, log: gateway.envoy_log() });
-            }
-            () = &mut end => break,
-            _ = looks.tick() => followed.look(&gateway).await,
-        }
-    }
-    println!("\nending");
-    gateway.drain(GRACE).await;
-    services.stop().await;
-    Ok(())
-}
-
-async fn start(options: &Options) -> Result<(Services, Gateway), UpError> {
+    let Ports {
+        listen,
+        admin,
+        operations,
+    } = options.check()?;
     let keys = match &options.keys {
         Some(file) => Keys::from_file(file).map_err(UpError::Keys)?,
         None => Keys::demo(),
@@ -137,57 +121,85 @@ async fn start(options: &Options) -> Result<(Services, Gateway), UpError> {
         progress(service, &format!("http://{}", agent.address()));
     }
 
-    let envoy = |error| UpError::Envoy(StartError::Reference(error));
-    let mut setup =
-        Setup::reference(&options.configuration, &options.envoy, &options.module).map_err(envoy)?;
-    services.connect(&mut setup.bootstrap).map_err(envoy)?;
-    setup
-        .bootstrap
-        .listen("gateway", options.listen)
-        .map_err(envoy)?;
-    setup
-        .bootstrap
-        .listen("operations", options.operations)
-        .map_err(envoy)?;
-    setup.admin = Some(options.admin);
-    setup.concurrency = options.concurrency;
-    setup.arguments = [
-        "--log-level",
-        "warning",
-        "--component-log-level",
-        "wasm:info,misc:error",
-        "--file-flush-interval-msec",
-        "200",
-        "--drain-time-s",
-        "5",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    progress("envoy", "starting");
-    let gateway = setup.start().await.map_err(UpError::Envoy)?;
-    let agent = probe(&gateway).await?;
+    let address = |listener: &TcpListener| listener.local_addr().map_err(UpError::Start);
+    let (gateway, metrics) = (address(&listen)?, address(&operations)?);
+    let admin_at = address(&admin)?;
+    // From here on they are Envoy's.
+    drop((listen, operations));
+    progress("gateway", "starting");
+    let mut tool = Tool::start(&options, &services, gateway, metrics).map_err(UpError::Start)?;
+    admin.set_nonblocking(true).map_err(UpError::Start)?;
+    let admin = tokio::net::TcpListener::from_std(admin).map_err(UpError::Start)?;
+    // Ends when dropped.
+    let mut forwards = JoinSet::new();
+    forwards.spawn(admin::forward(admin, tool.admin()));
+
+    let told = tokio::select! {
+        served = serve(&mut tool) => {
+            let address = served?;
+            print_guide(&options, &tool, address, admin_at, metrics);
+            false
+        }
+        () = &mut end => true,
+    };
+    if !told {
+        tokio::select! {
+            () = tool.talks() => return Err(ended(&mut tool).await),
+            () = &mut end => {}
+        }
+    }
+    say("\nending");
+    tool.end().await;
+    services.stop().await;
+    Ok(())
+}
+
+/// Waits until a first request has come through, and says where.
+async fn serve(tool: &mut Tool) -> Result<SocketAddr, UpError> {
+    let Some(address) = tool.serves().await else {
+        return Err(ended(tool).await);
+    };
+    let agent = tokio::select! {
+        // What it says meanwhile is heard, too.
+        () = tool.talks() => return Err(ended(tool).await),
+        answered = probe(address) => answered,
+    };
+    let agent = agent.map_err(|last| UpError::Probe {
+        last,
+        log: tool.read_envoy_log(),
+    })?;
     progress(
         "gateway",
-        &format!(
-            "http://{} serves: {agent} answered a first request",
-            gateway.address()
-        ),
+        &format!("http://{address} serves: {agent} answered a first request"),
     );
-    Ok((services, gateway))
+    Ok(address)
+}
+
+async fn ended(tool: &mut Tool) -> UpError {
+    let status = tool.ended().await;
+    let log = tool.read_envoy_log();
+    UpError::Ended { status, log }
 }
 
 fn progress(what: &str, state: &str) {
-    println!("{what:<15} {state}");
+    say(&format!("{what:<15} {state}"));
 }
 
-fn print_guide(options: &Options, gateway: &Gateway) {
-    let at = gateway.address();
-    let admin = options.admin;
-    let operations = gateway.operations();
-    let access_log = gateway.access_log_path();
-    let envoy_log = gateway.envoy_log_path();
-    let configuration = options.configuration.join("waykeeper.yaml");
-    println!(
+/// Tells the user; if nobody listens any more, that is no reason to end.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn print_guide(
+    options: &Options,
+    tool: &Tool,
+    at: SocketAddr,
+    admin: SocketAddr,
+    operations: SocketAddr,
+) {
+    let access_log = tool.access_log();
+    let envoy_log = tool.envoy_log();
+    say(&format!(
         r#"
 Gateway     http://{at}
 Admin       http://{admin}       (metrics also on http://{operations}/stats/prometheus)
@@ -223,45 +235,48 @@ Try
 Ctrl-C ends it all."#,
         access_log = access_log.display(),
         envoy_log = envoy_log.display(),
-        configuration = configuration.display(),
-    );
+        configuration = options.configuration.display(),
+    ));
 }
 
 // === impl Options ===
 
 impl Options {
+    /// The tool that was built together with the program that runs.
+    pub fn tool_beside() -> PathBuf {
+        let program = std::env::current_exe().unwrap_or_default();
+        program.with_file_name("waykeeper")
+    }
+
     /// Finds what would stop the start, before anything is started.
-    fn check(&self) -> Result<(), UpError> {
+    fn check(&self) -> Result<Ports, UpError> {
         let needed = [
             (&self.envoy, "run `make tools`"),
             (&self.module, "run `make build`"),
+            (&self.tool, "run `cargo build --package waykeeper-cli`"),
             (
                 &self.configuration,
                 "run this in the repository, or say --configuration",
             ),
         ];
         for (path, remedy) in needed {
-            if !path.exists() {
+            if !path.is_file() {
                 let path = path.clone();
                 return Err(UpError::Missing { path, remedy });
             }
         }
-        // Envoy itself would share a port with another Envoy in silence.
-        let addresses = [
-            (self.listen, "--listen"),
-            (self.admin, "--admin"),
-            (self.operations, "--operations"),
-        ];
-        for (address, option) in addresses {
-            if let Err(source) = TcpListener::bind(address) {
-                return Err(UpError::Address {
-                    address,
-                    option,
-                    source,
-                });
-            }
-        }
-        Ok(())
+        let bind = |address, option| {
+            TcpListener::bind(address).map_err(|source| UpError::Address {
+                address,
+                option,
+                source,
+            })
+        };
+        Ok(Ports {
+            listen: bind(self.listen, "--listen")?,
+            admin: bind(self.admin, "--admin")?,
+            operations: bind(self.operations, "--operations")?,
+        })
     }
 }
 
@@ -283,24 +298,31 @@ impl std::fmt::Display for UpError {
             ),
             Self::Keys(error) => error.fmt(formatter),
             Self::Service(error) => error.fmt(formatter),
-            Self::Envoy(error) => error.fmt(formatter),
+            Self::Start(error) => write!(formatter, "the gateway cannot be started: {error}"),
             Self::Probe { last, log } => {
                 write!(
                     formatter,
                     "the gateway does not serve a first request (POST {PROBE_PATH} with the key {PROBE_KEY}, which its \
                      validator must know and a route must take): {last}"
                 )?;
-                match log.trim_end() {
-                    "" => Ok(()),
-                    log => write!(formatter, "\nenvoy's log:\n{log}"),
-                }
+                write_log(formatter, log)
             }
-            Self::Ended { status, log } => match status {
-                Ok(status) => write!(formatter, "envoy ended ({status}); its log:\n{log}"),
-                Err(error) => write!(formatter, "envoy is lost ({error}); its log:\n{log}"),
-            },
+            Self::Ended { status, log } => {
+                match status {
+                    Ok(status) => write!(formatter, "the gateway ended ({status})")?,
+                    Err(error) => write!(formatter, "the gateway is lost ({error})")?,
+                }
+                write_log(formatter, log)
+            }
         }
     }
 }
 
 impl std::error::Error for UpError {}
+
+fn write_log(formatter: &mut std::fmt::Formatter<'_>, log: &str) -> std::fmt::Result {
+    match log.trim_end() {
+        "" => Ok(()),
+        log => write!(formatter, "\nenvoy's log:\n{log}"),
+    }
+}

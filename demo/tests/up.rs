@@ -68,38 +68,90 @@ async fn who_asks_how_it_is_used_waits_for_neither_filter_nor_envoy() {
         assert!(usual.contains(needed), "{usual}");
         assert!(!asked.contains(needed), "{asked}");
     }
-    assert!(asked.contains("cargo build -p waykeeper-demo"), "{asked}");
+    // What differed would be built again by whoever then starts it.
+    let built = "cargo build -p waykeeper-demo -p waykeeper-cli\n";
+    assert!(asked.contains(built) && usual.contains(built), "{asked}");
 }
 
 #[tokio::test]
 async fn a_changed_configuration_is_taken_and_a_bad_one_refused() {
     let directory = tempfile::tempdir().expect("a directory");
-    for name in ["envoy.yaml", "waykeeper.yaml"] {
-        let reference = repository("envoy").join(name);
-        std::fs::copy(reference, directory.path().join(name)).expect("copy");
-    }
-    let file = directory.path().join("waykeeper.yaml");
-    let text = std::fs::read_to_string(&file).expect("read");
+    let file = directory.path().join("gateway.yaml");
+    let text = std::fs::read_to_string(repository("envoy/gateway.yaml")).expect("read");
+    std::fs::write(&file, &text).expect("write");
     let admin = free_port().await;
-    let configuration = directory.path().display().to_string();
+    let configuration = file.display().to_string();
     let mut up = up(&["--admin", &admin, "--configuration", &configuration])
         .spawn()
         .expect("start");
     let mut lines = lines(&mut up);
+    let serving = line_with(&mut lines, " serves: ").await;
     line_with(&mut lines, "Ctrl-C ends it all.").await;
 
     std::fs::write(&file, text.replace("50/minute", "60/minute")).expect("write");
-    line_with(&mut lines, "waykeeper.yaml: taken").await;
+    line_with(&mut lines, "gateway.yaml: plans: changed; live in").await;
+    assert!(limit(&serving).await.contains(r#""plan";q=60;w=60"#));
 
     std::fs::write(&file, text.replace("50/minute", "60/fortnight")).expect("write");
-    line_with(&mut lines, "waykeeper.yaml: refused").await;
     line_with(&mut lines, "60/fortnight").await;
+    line_with(&mut lines, "what runs goes on").await;
+    assert!(limit(&serving).await.contains(r#""plan";q=60;w=60"#));
 
     terminate(&up);
     timeout(PATIENCE, up.wait())
         .await
         .expect("it goes on")
         .expect("wait");
+}
+
+#[tokio::test]
+async fn a_file_with_a_mistake_does_not_start_it_and_is_told_with_its_line() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("gateway.yaml");
+    let text = std::fs::read_to_string(repository("envoy/gateway.yaml")).expect("read");
+    let line = 1 + text
+        .lines()
+        .position(|line| line.contains("premium: {requests"))
+        .expect("a plan");
+    std::fs::write(&file, text.replace("500/minute", "500/fortnight")).expect("write");
+    let admin = free_port().await;
+    let configuration = file.display().to_string();
+
+    let output = timeout(
+        PATIENCE,
+        up(&["--admin", &admin, "--configuration", &configuration]).output(),
+    );
+    let output = output.await.expect("it goes on").expect("start");
+
+    assert!(!output.status.success());
+    let told = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        told.contains(&format!("{configuration}:{line}: plans.premium")),
+        "{told}"
+    );
+    let ended = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(
+        ended,
+        "waykeeper-demo: the gateway ended (exit status: 1)\n"
+    );
+}
+
+#[tokio::test]
+async fn killed_it_leaves_no_gateway_behind() {
+    let admin = free_port().await;
+    let mut up = up(&["--admin", &admin]).spawn().expect("start");
+    let mut lines = lines(&mut up);
+    line_with(&mut lines, "Ctrl-C ends it all.").await;
+    let envoy = envoys_process(&admin).await;
+
+    up.kill().await.expect("kill");
+
+    let gone = async {
+        while is_running(envoy) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.expect("envoy goes on");
 }
 
 #[tokio::test]
@@ -118,7 +170,11 @@ async fn a_port_in_use_is_told_in_one_line() {
 
 #[tokio::test]
 async fn what_is_missing_is_told_in_one_line() {
-    for (option, remedy) in [("--module", "make build"), ("--envoy", "make tools")] {
+    for (option, remedy) in [
+        ("--module", "make build"),
+        ("--envoy", "make tools"),
+        ("--tool", "cargo build --package waykeeper-cli"),
+    ] {
         let (line, success) = failure(&[option, "/no/such/file"]).await;
 
         assert!(!success);
@@ -188,6 +244,25 @@ async fn line_with(lines: &mut Lines<BufReader<ChildStdout>>, text: &str) -> Str
     timeout(PATIENCE, search)
         .await
         .unwrap_or_else(|_| panic!("it does not say {text:?}"))
+}
+
+/// What the gateway that said where it serves tells of its limits.
+async fn limit(serving: &str) -> String {
+    let gateway = serving
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"));
+    let response = reqwest::Client::new()
+        .get(format!(
+            "{}/api/v1/memory/notes",
+            gateway.expect("an address")
+        ))
+        .header("x-api-key", "demo-standard")
+        .send()
+        .await
+        .expect("a response");
+    let policy = response.headers().get("ratelimit-policy");
+    let policy = policy.expect("its limits").to_str().expect("text");
+    policy.to_owned()
 }
 
 /// A port that was free a moment ago.

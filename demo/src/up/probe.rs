@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::{POLL, UpError};
-use crate::gateway::{Gateway, exchange};
+use super::POLL;
+use crate::gateway::exchange;
 
 /// The key that the first request is made with: an allowance that people have not been told to try out.
 pub(super) const PROBE_KEY: &str = "demo-admin";
@@ -22,12 +22,12 @@ pub(super) const PROBE_PATH: &str = "/v1/chat/completions";
 /// How long a real request may take to come through once Envoy serves.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Sends a request through to an agent until it is answered, and says by which agent.
-pub(super) async fn probe(gateway: &Gateway) -> Result<String, UpError> {
+/// Sends a request through to an agent until it is answered, and says by which agent; or what the last one met.
+pub(super) async fn probe(gateway: SocketAddr) -> Result<String, String> {
     let deadline = Instant::now() + PROBE_DEADLINE;
     loop {
         let mut refused = false;
-        let last = match ask(gateway.address()).await {
+        let last = match ask(gateway).await {
             Ok(response) if response.status().is_success() => {
                 let body: Value = serde_json::from_slice(response.body()).unwrap_or_default();
                 let agent = body.get("system_fingerprint").and_then(Value::as_str);
@@ -42,8 +42,7 @@ pub(super) async fn probe(gateway: &Gateway) -> Result<String, UpError> {
             Err(error) => error.to_string(),
         };
         if refused || Instant::now() >= deadline {
-            let log = gateway.envoy_log();
-            return Err(UpError::Probe { last, log });
+            return Err(last);
         }
         sleep(POLL).await;
     }
