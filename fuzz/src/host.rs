@@ -355,6 +355,7 @@ impl StreamIo for FuzzIo {
         own.then_some(OwnAnswer {
             status,
             unreached: false,
+            asks_credential: false,
         })
     }
 
