@@ -6,6 +6,7 @@ use waykeeper::config::{self, Fault, Faults, Policy, Segment};
 
 use super::{Envoy, Line, Report};
 use crate::find::Configuration;
+use crate::gateway;
 use crate::yaml::Value;
 
 /// The clusters that a document names, and where.
@@ -47,13 +48,18 @@ impl Report<'_> {
         configuration: &Configuration<'_>,
     ) -> io::Result<()> {
         let document = configuration.written();
+        let added = gateway::added_clusters(&document);
         let mut missing: Vec<(usize, String)> = clusters_of(&document)
             .into_iter()
             .filter(|(path, cluster)| {
-                envoy.clusters.get(cluster).is_none() && !is_told(faults, path)
+                let there = envoy.clusters.get(cluster).is_some() || added.contains(cluster);
+                !there && !is_told(faults, path)
             })
             .map(|(path, cluster)| {
-                let near = config::did_you_mean(cluster, envoy.clusters.names());
+                let near = config::did_you_mean(
+                    cluster,
+                    envoy.clusters.names().chain(added.iter().copied()),
+                );
                 let line = configuration.line_of(&path);
                 (
                     line,

@@ -293,7 +293,7 @@ pub(super) fn validator(spot: &Spot<'_>, known: &[&str]) -> Option<(Url, Upstrea
 }
 
 /// A cluster that is written elsewhere.
-fn elsewhere(name: &str) -> Result<(), String> {
+pub(super) fn elsewhere(name: &str) -> Result<(), String> {
     let ends = [TLS, OWN_HOST, WEBSOCKET];
     if name.starts_with(OWN) || ends.iter().any(|end| name.ends_with(end)) {
         return Err(format!(

@@ -12,6 +12,7 @@
 //! | `render.rs`, `routes.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
 //! | `parts.rs` | the same taken apart into what can change while Envoy runs |
 //! | `templates.rs` | the templates, and how they are filled in |
+//! | `patches.rs` | what operators change in what is rendered |
 //! | `istio/` | the manifests for a gateway of Istio's |
 //! | `version.rs` | which Envoy reads them |
 
@@ -25,6 +26,7 @@ mod filters;
 pub(crate) mod istio;
 mod listeners;
 mod parts;
+mod patches;
 mod providers;
 mod render;
 mod routes;
@@ -49,6 +51,8 @@ pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use listeners::Listener;
 pub(crate) use parts::{Parts, Places, generation, whole};
+use patches::Misfit;
+pub(crate) use patches::{Patch, added_clusters};
 pub(crate) use render::{
     Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, SYSTEM_CA, idle_of_undecided, render,
 };
@@ -60,7 +64,7 @@ pub(crate) use version::EnvoyVersion;
 use crate::yaml::Value;
 
 /// The fields of the document beside the filter's.
-const OF_ENVOY: [&str; 2] = ["listen", "operations"];
+const OF_ENVOY: [&str; 3] = ["listen", "operations", "envoy"];
 /// The fields of `clients.validator` beside the filter's.
 const OF_VALIDATOR: [&str; 2] = ["url", "tls"];
 
@@ -77,6 +81,8 @@ pub(crate) struct Gateway {
     pub(crate) agents: Vec<Agent>,
     /// What entries of `sessions.keys` stand for that are no keys themselves.
     pub(crate) session_keys: Vec<Option<Sensitive<String>>>,
+    /// In the order in which they are put in.
+    pub(crate) patches: Vec<Patch>,
 }
 
 /// A gateway without faults.
@@ -136,11 +142,23 @@ fn read_in(document: &Value, look_up: &dyn Fn(&str) -> Option<OsString>) -> Resu
     let derived = derive::document(&written, &gateway);
     match config::read_node(&derived) {
         Ok(policy) if wrong.told.is_empty() && environment.faults.is_empty() => {
-            return Ok(Checked {
+            let checked = Checked {
                 gateway,
                 document: derived,
                 policy,
                 environment,
+            };
+            let misfits = render::misfits(&checked);
+            if misfits.is_empty() {
+                return Ok(checked);
+            }
+            let misfits = misfits.into_iter();
+            let told = misfits.map(|misfit| misfit_as_written(misfit, document));
+            return Err(Wrong {
+                told: { told }
+                    .map(|fault| checked.environment.without_values(fault))
+                    .collect(),
+                untold: 0,
             });
         }
         Ok(_) => {}
@@ -253,12 +271,40 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
         .as_ref()
         .and_then(|fields| fields.get("validator"))
         .and_then(|spot| agents::validator(&spot, &known));
+    let envoy = field("envoy");
+    let patches = envoy.map_or_else(Vec::new, |spot| {
+        patches::patches(&spot, document.get("envoy"))
+    });
     Gateway {
         listeners,
         operations,
         validator,
         agents,
         session_keys: field("sessions").map_or_else(Vec::new, |spot| sessions::keys(&spot)),
+        patches,
+    }
+}
+
+/// What is wrong with a patch, told of its field.
+fn misfit_as_written(misfit: Misfit, document: &Value) -> Fault {
+    let Misfit {
+        index,
+        field,
+        message,
+    } = misfit;
+    let path = ["envoy", "patches"];
+    let patches = document.get("envoy").and_then(|it| it.get("patches"));
+    let patch = patches.and_then(|patches| patches.items().get(index));
+    let mut positions = document.positions_of(&path);
+    positions.push(index);
+    positions.extend(patch.map_or_else(Vec::new, |patch| patch.positions_of(&[field])));
+    let named = |name: &str| Segment::Field(name.to_owned());
+    let mut path: Vec<Segment> = path.map(named).into();
+    path.extend([Segment::Item(index), named(field)]);
+    Fault {
+        path,
+        positions,
+        message,
     }
 }
 

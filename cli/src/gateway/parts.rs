@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json, json};
 use super::render::Rendered;
 use crate::yaml::{self, Kind, Value};
 
-const MANAGER: &str = "envoy.filters.network.http_connection_manager";
+pub(super) const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
 /// The parts, by their names. All are as Envoy's files write them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -66,7 +66,7 @@ pub(crate) fn whole(rendered: &Rendered) -> Result<Json, Unexpected> {
     for listener in items(&mut envoy, "/static_resources/listeners") {
         for manager in managers(listener) {
             if let Some(Json::Array(filters)) = manager.get_mut("http_filters") {
-                filters.retain(|filter| filter.get("config_discovery").is_none());
+                filters.retain(|filter| !is_ours(filter));
             }
         }
     }
@@ -136,7 +136,9 @@ impl Parts {
                 self.routes.insert(route, routes);
             }
             for filter in items(manager, "/http_filters") {
-                if let Some(discovery) = filter.get_mut("config_discovery") {
+                if is_ours(filter)
+                    && let Some(discovery) = filter.get_mut("config_discovery")
+                {
                     set(discovery, "config_source", source(&places.filter()));
                 }
             }
@@ -166,7 +168,12 @@ impl Parts {
 
     fn take_from_context(&mut self, context: &mut Json, places: &Places) {
         let file = |tree: &Json, path: &str| tree.pointer(path)?.as_str().map(PathBuf::from);
-        let certificate = context.pointer("/tls_certificates/0");
+        // More than one, or one with more to it, an operator has written, and Envoy reads as it says.
+        let certificates = context.pointer("/tls_certificates");
+        let certificate = match certificates.and_then(Json::as_array).map(Vec::as_slice) {
+            Some([only]) if only.as_object().is_some_and(|it| it.len() == 2) => Some(only),
+            _ => None,
+        };
         let identity = certificate.and_then(|it| {
             let certificate = file(it, "/certificate_chain/filename")?;
             Some(vec![certificate, file(it, "/private_key/filename")?])
@@ -324,6 +331,11 @@ fn filter(rendered: &Rendered) -> Result<Json, Unexpected> {
     let file = tree(&rendered.filter)?;
     let filter = file.pointer("/resources/0/typed_config").cloned();
     filter.ok_or_else(|| Unexpected("no filter in its file".to_owned()))
+}
+
+/// Whether it is the one whose configuration is a file of its own here.
+fn is_ours(filter: &Json) -> bool {
+    filter.get("name").is_some_and(|name| name == "waykeeper")
 }
 
 /// The configurations of a listener's HTTP connection managers.

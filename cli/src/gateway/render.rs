@@ -15,6 +15,7 @@ use waykeeper::config::policy::Protocol;
 use super::agents::{Balance, Endpoint, Health};
 use super::credentials::Credential;
 use super::listeners::{ADMIN, LOCALHOST};
+use super::patches::{self, Misfit};
 use super::url::Host;
 use super::{
     Checked, EnvoyVersion, Http, Listener, Upstream, derive, document, filters, routes, templates,
@@ -93,8 +94,16 @@ pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, 
     let credentials: Vec<Option<_>> = credentials.collect::<Result<_, _>>()?;
     let envoy = environment.get_template("envoy.yaml")?;
     let filter = environment.get_template("waykeeper.yaml")?;
+    let envoy = envoy.render(context! { source => source.clone(), ..gateway })?;
+    let envoy = match checked.gateway.patches.as_slice() {
+        [] => envoy,
+        patches => patches::patched(&envoy, patches).map_err(|_| {
+            let kind = minijinja::ErrorKind::InvalidOperation;
+            minijinja::Error::new(kind, "no patches can be put into what was rendered")
+        })?,
+    };
     Ok(Rendered {
-        envoy: envoy.render(context! { source => source.clone(), ..gateway })?,
+        envoy,
         filter: filter.render(context! {
             source,
             module => around.module,
@@ -102,6 +111,29 @@ pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, 
         })?,
         credentials: credentials.into_iter().flatten().collect(),
     })
+}
+
+/// Patches that are about nothing that is there. Where Envoy will be makes no difference to that.
+pub(super) fn misfits(checked: &Checked) -> Vec<Misfit> {
+    let patches = &checked.gateway.patches;
+    if patches.is_empty() {
+        return Vec::new();
+    }
+    let mut bare = checked.clone();
+    bare.gateway.patches.clear();
+    let around = Around {
+        source: "",
+        module: "",
+        directory: "",
+        admin: Admin::Loopback,
+        builtin: Some(""),
+        envoy: EnvoyVersion::default(),
+    };
+    // What is broken is told when it is written.
+    let rendered = render(&bare, around).ok();
+    rendered
+        .and_then(|rendered| patches::patched(&rendered.envoy, patches).err())
+        .unwrap_or_default()
 }
 
 /// A file's name as a comment may hold it, whatever stands in it.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use waykeeper::config;
 use waykeeper::config::schema::{described, object};
 
-use super::{agents, providers};
+use super::{agents, patches, providers};
 
 /// The JSON Schema (2020-12) of the file that people write.
 pub(crate) fn schema() -> Value {
@@ -33,6 +33,10 @@ pub(crate) fn schema() -> Value {
             "address_and_port",
             "Where metrics and /ready are served. Nowhere unless written.",
         ),
+    );
+    set(
+        "/properties/envoy",
+        described("envoy", "What is to be different in Envoy's configuration."),
     );
     set(
         "/properties/agents/description",
@@ -98,6 +102,14 @@ fn definitions() -> Map<String, Value> {
             "client_ca": described("file", "PEM: callers must have a certificate of one of these."),
         })),
         "client_tls": client_tls(),
+        "envoy": object(&[], json!({
+            "patches": {
+                "description": "Put in one after the other, by every command alike.",
+                "type": "array", "maxItems": 256,
+                "items": {"$ref": "#/$defs/patch"},
+            },
+        })),
+        "patch": patch(),
         "agent": agent(),
         "credential": credential(),
         "endpoint": object(&["url"], json!({
@@ -244,6 +256,35 @@ fn credential() -> Value {
     credential
 }
 
+fn patch() -> Value {
+    let mut patch = object(
+        &["in"],
+        json!({
+            "in": {"description": "What of Envoy's it is about.", "enum": patches::words()},
+            "name": {"description": "Which one is changed, where there are several.", "type": "string"},
+            "listener": {
+                "description": "In which listener: gateway, gateway-2 …, operations. In all of listen unless written.",
+                "type": "string",
+            },
+            "before": {"description": "The filter before which this one is added.", "type": "string"},
+            "after": {
+                "description": "The filter after which this one is added.",
+                "type": "string", "not": {"const": "envoy.filters.http.router"},
+            },
+            "add": {
+                "description": "What is added, as Envoy's files write it.",
+                "type": "object", "required": ["name"], "properties": {"name": {"type": "string"}},
+            },
+            "merge": {
+                "description": "What is different, as a JSON merge patch (RFC 7386): null takes out, a list takes the place of one.",
+                "type": "object", "minProperties": 1,
+            },
+        }),
+    );
+    patch["oneOf"] = json!([{"required": ["add"]}, {"required": ["merge"]}]);
+    patch
+}
+
 fn client_tls() -> Value {
     let properties = json!({
         "sni": {
@@ -265,7 +306,9 @@ mod tests {
 
     use waykeeper::config;
 
-    use super::super::{OF_ENVOY, OF_VALIDATOR, agents, credentials, listeners, sessions, tls};
+    use super::super::{
+        OF_ENVOY, OF_VALIDATOR, agents, credentials, listeners, patches, sessions, tls,
+    };
     use super::schema;
 
     #[test]
@@ -285,6 +328,8 @@ mod tests {
             ("/$defs/credential", credentials::FIELDS),
             ("/$defs/health", agents::HEALTH_FIELDS),
             ("/$defs/key_place", sessions::KEY_FIELDS),
+            ("/$defs/envoy", patches::ENVOY_FIELDS),
+            ("/$defs/patch", patches::FIELDS),
         ] {
             let properties = schema.pointer(&format!("{object}/properties"));
             let properties = properties.and_then(|it| it.as_object()).unwrap();

@@ -56,6 +56,11 @@ fn full() -> Json {
             {"prefix": "/s", "agents": ["socket", "grpc"], "protocol": "websocket", "idle_timeout": "2h"},
         ],
         "address": {"from": "x-forwarded-for"},
+        "envoy": {"patches": [
+            {"in": "http_filters", "before": "waykeeper", "add": {"name": "mine"}},
+            {"in": "http_filters", "listener": "gateway-2", "after": "mine", "add": {"name": "other"}},
+            {"in": "clusters", "name": "by-url", "merge": {"connect_timeout": "2s"}},
+        ]},
     })
 }
 
@@ -195,6 +200,7 @@ fn value() -> impl Strategy<Value = Json> {
             "x-api-key",
             "x-forwarded-for",
             "envoy",
+            "clusters",
         ])
         .prop_map(str::to_owned),
         "[ -~]{0,8}",
@@ -225,6 +231,8 @@ fn value() -> impl Strategy<Value = Json> {
         "env",
         "caller",
         "header",
+        "in",
+        "merge",
     ]);
     prop_oneof![
         4 => leaf.clone(),

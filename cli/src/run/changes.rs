@@ -39,6 +39,9 @@ pub(super) fn changes(before: (&Checked, &Parts), after: (&Checked, &Parts)) -> 
     if before.0.gateway.validator != after.0.gateway.validator {
         told.push("validator: moved".to_owned());
     }
+    if before.0.gateway.patches != after.0.gateway.patches {
+        told.push("envoy.patches: changed".to_owned());
+    }
     let others = OTHERS.iter();
     let others = others.filter(|name| field(before.0, name) != field(after.0, name));
     told.extend(others.map(|name| format!("{name}: changed")));

@@ -146,7 +146,7 @@ fn every_example_that_is_shown_is_good() {
             assert!(errors.is_empty(), "{errors:?}");
         }
     }
-    assert!(shown >= 3, "{shown}");
+    assert!(shown >= 4, "{shown}");
 }
 
 #[test]
@@ -162,6 +162,8 @@ fn every_field_is_explained() {
         "agent",
         "endpoint",
         "health",
+        "envoy",
+        "patch",
     ];
     let mut fields: Vec<&String> = Vec::new();
     for name in own {
@@ -1183,4 +1185,93 @@ fn the_filter_counts_hops_as_the_listeners_do() {
         document(&filter)["address"],
         json!({"from": "x-forwarded-for", "trusted_hops": 2})
     );
+}
+
+// ------------------------------------------------------------------------------------------------------------- patches
+
+const PATCHES: &str = "\
+envoy:
+  patches:
+    - {in: http_filters, before: waykeeper, add: {name: mine, typed_config: {a: [5.5, 'n']}}}
+    - {in: clusters, name: chat, merge: {connect_timeout: 3s}}
+    - {in: clusters, add: {name: added}}
+";
+
+#[test]
+fn patches_are_in_what_is_written_whenever_it_is_and_the_filter_hears_nothing_of_them() {
+    let with_agent =
+        with("  chat:", "  own: {cluster: added}\n  chat:").replace("[chat]", "[chat, own]");
+    let place = Place::with(&with_agent);
+    assert_eq!(place.write(&[]).status, 0);
+    let filter = place.parsed("waykeeper.yaml");
+    fs::write(place.path("gateway.yaml"), format!("{with_agent}{PATCHES}")).unwrap();
+    for agent in ["http://chat:8000", "http://other:8000"] {
+        let text = format!("{with_agent}{PATCHES}").replace("http://chat:8000", agent);
+        fs::write(place.path("gateway.yaml"), text).unwrap();
+        let run = place.write(&[]);
+        assert_eq!(run.status, 0, "{}", run.errors);
+        let envoy = place.parsed("envoy.yaml");
+        assert_eq!(cluster(&envoy, "chat")["connect_timeout"], "3s");
+        assert_eq!(cluster(&envoy, "added"), &json!({"name": "added"}));
+        let manager = &envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+        let filters = &manager["typed_config"]["http_filters"];
+        assert_eq!(
+            filters[2],
+            json!({"name": "mine", "typed_config": {"a": [5.5, "n"]}})
+        );
+        assert_eq!(place.parsed("waykeeper.yaml"), filter);
+    }
+    // Without them it is the commented file again.
+    fs::write(place.path("gateway.yaml"), &with_agent).unwrap();
+    assert_eq!(place.write(&[]).status, 0);
+    assert!(
+        place
+            .written("envoy.yaml")
+            .contains("# One spelling per path.")
+    );
+}
+
+#[test]
+fn a_patch_that_matches_nothing_is_told_with_its_line_by_every_command() {
+    let text = format!("{SMALL}{PATCHES}").replace("name: chat, merge", "name: chatt, merge");
+    let place = Place::with(&text);
+    let told = "DIR/gateway.yaml:9: envoy.patches[1].name: no cluster named \"chatt\"; did you mean \"chat\"?\n";
+    for run in [place.run("check", &[]), place.write(&[])] {
+        assert_eq!(run.status, 1);
+        assert!(run.errors.ends_with(told), "{}", run.errors);
+    }
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn check_knows_clusters_that_patches_add() {
+    let place = Place::with(&format!(
+        "{}{PATCHES}",
+        with("{url: http://chat:8000}", "{cluster: chat}")
+    ));
+    let more = place.path("more.yaml");
+    let check = |clusters: &str| {
+        fs::write(
+            &more,
+            format!("static_resources: {{clusters: [{clusters}]}}\n"),
+        )
+        .unwrap();
+        let text = fs::read_to_string(place.path("gateway.yaml")).unwrap();
+        fs::write(
+            place.path("gateway.yaml"),
+            text.replace("name: chat, merge", "name: added, merge"),
+        )
+        .unwrap();
+        place.run("check", &["--envoy", more.to_str().unwrap()])
+    };
+    assert!(check("").errors.contains("has no cluster named \"chat\""));
+    let text = fs::read_to_string(place.path("gateway.yaml")).unwrap();
+    let own = text.replace("{cluster: chat}", "{cluster: added}");
+    let later = "    - {in: clusters, add: {name: added}}\n";
+    let first = own
+        .replace(later, "")
+        .replace("patches:\n", &format!("patches:\n{later}"));
+    fs::write(place.path("gateway.yaml"), first).unwrap();
+    let run = check("");
+    assert_eq!(run.status, 0, "{}", run.errors);
 }

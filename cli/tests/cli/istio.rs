@@ -438,6 +438,14 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
                 "6: sessions: is not written for Istio, whose manifests can hold no secret",
             ],
         ),
+        (
+            format!("{SMALL}envoy: {{patches: [{{in: clusters, add: {{name: mine}}}}]}}\n"),
+            &[],
+            &[
+                "7: envoy.patches: is not written for Istio, which has EnvoyFilters for that: write one of your own beside the \
+               manifests",
+            ],
+        ),
     ] {
         assert_eq!(faults(&text, arguments), told, "{text}");
     }

@@ -13,7 +13,7 @@ use minijinja::value::Serde;
 use minijinja::{Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::DEFAULT_TIMEOUT;
-use waykeeper::config::{Fault, Node};
+use waykeeper::config::{Fault, Node, Segment};
 
 use super::{Checked, EnvoyVersion, document, render, templates};
 use clusters::{changed_cluster, entries, own_host, rules};
@@ -115,6 +115,13 @@ pub(crate) fn manifests(
         destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
     }
     let directory = files_directory(&destinations, options, &mut told);
+    if !checked.gateway.patches.is_empty() {
+        let place = ["envoy", "patches"].map(|name| Segment::Field(name.to_owned()));
+        told.fault(
+            &place,
+            "is not written for Istio, which has EnvoyFilters for that: write one of your own beside the manifests",
+        );
+    }
     if !told.is_empty() {
         return Err(Refusal::Faults(told.faults(written)));
     }
