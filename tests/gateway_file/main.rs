@@ -19,6 +19,7 @@ mod load;
 mod mcp;
 mod newcomer;
 mod opening;
+mod patches;
 mod probing;
 mod providers;
 mod replica;
