@@ -56,12 +56,18 @@ fn full() -> Json {
             {"prefix": "/s", "agents": ["socket", "grpc"], "protocol": "websocket", "idle_timeout": "2h"},
         ],
         "address": {"from": "x-forwarded-for"},
-        "envoy": {"patches": [
-            {"in": "http_filters", "before": "waykeeper", "add": {"name": "mine"}},
-            {"in": "http_filters", "listener": "gateway-2", "after": "mine", "add": {"name": "other"}},
-            {"in": "clusters", "name": "by-url", "merge": {"connect_timeout": "2s"}},
-        ]},
     })
+}
+
+/// The same with patches, for which all is rendered twice.
+fn patched() -> Json {
+    let mut document = full();
+    document["envoy"] = json!({"patches": [
+        {"in": "http_filters", "before": "waykeeper", "add": {"name": "mine"}},
+        {"in": "http_filters", "listener": "gateway-2", "after": "mine", "add": {"name": "other"}},
+        {"in": "clusters", "name": "by-url", "merge": {"connect_timeout": "2s"}},
+    ]});
+    document
 }
 
 fn parsed(document: &Json) -> Value {
@@ -142,7 +148,7 @@ fn holds_together(document: &Json) -> Result<(), TestCaseError> {
 
 #[test]
 fn the_full_gateway_has_no_faults() {
-    let document = full();
+    let document = patched();
     let checked = super::read(&parsed(&document));
     assert!(checked.is_ok(), "{:?}", checked.err());
     holds_together(&document).unwrap();
@@ -242,6 +248,43 @@ fn value() -> impl Strategy<Value = Json> {
     ]
 }
 
+type Changes = Vec<(prop::sample::Index, Option<Json>)>;
+
+/// Changes what stands below that place.
+fn change(document: &mut Json, changes: Changes, below: &str) {
+    for (at, value) in changes {
+        let mut places = places(document);
+        places.retain(|place| place.starts_with(below));
+        if places.is_empty() {
+            return;
+        }
+        let (parent, name) = places[at.index(places.len())].rsplit_once('/').unwrap();
+        match (document.pointer_mut(parent).unwrap(), value) {
+            (Json::Array(items), Some(value)) => items[name.parse::<usize>().unwrap()] = value,
+            (Json::Array(items), None) => {
+                items.remove(name.parse().unwrap());
+            }
+            (parent, Some(value)) => parent[name] = value,
+            (parent, None) => {
+                parent.as_object_mut().unwrap().remove(name);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn whatever_is_changed_in_patches_is_told_or_holds_together(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(value())), 1..3),
+    ) {
+        let mut document = patched();
+        change(&mut document, changes, "/envoy");
+        holds_together(&document)?;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
@@ -250,17 +293,7 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(value())), 1..3),
     ) {
         let mut document = full();
-        for (at, value) in changes {
-            let places = places(&document);
-            let place = &places[at.index(places.len())];
-            let (parent, name) = place.rsplit_once('/').unwrap();
-            match (document.pointer_mut(parent).unwrap(), value) {
-                (Json::Array(items), Some(value)) => items[name.parse::<usize>().unwrap()] = value,
-                (Json::Array(items), None) => { items.remove(name.parse().unwrap()); }
-                (parent, Some(value)) => parent[name] = value,
-                (parent, None) => { parent.as_object_mut().unwrap().remove(name); }
-            }
-        }
+        change(&mut document, changes, "");
         holds_together(&document)?;
     }
 }
