@@ -1,0 +1,387 @@
+//! What docs/start.md shows is so: each of its files is run, each of its commands is typed into a shell, and what that says is
+//! what stands in the page. What the page says of places (its urls, files and ports) is in the test's own. One gateway runs
+//! all files, one after the other, as `waykeeper run` follows them.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::certificates::Authority;
+use crate::front::Front;
+use crate::gateway::{Around, Gateway, agent, free_address};
+use crate::needed;
+use crate::running::Running;
+use crate::stand_in::{Came, StandIn, json as answer};
+
+/// What differs each time, in the page.
+const ANYTHING: char = '…';
+
+/// A part of the page: its file, and what is typed once that is live.
+struct Part {
+    heading: String,
+    file: String,
+    typed: Vec<Typed>,
+}
+
+/// A command, and what comes of it.
+struct Typed {
+    command: String,
+    output: String,
+}
+
+/// What the page says, and what the test has in its place.
+struct Places(Vec<(String, String)>);
+
+#[tokio::test]
+async fn each_file_of_the_first_page_does_what_is_shown() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let authority = Authority::new(directory.path(), "ca");
+    let identity = authority.sign("gateway.example");
+    std::fs::rename(&identity.certificate, at("gateway.pem")).expect("rename");
+    std::fs::rename(&identity.key, at("gateway.key")).expect("rename");
+    std::fs::write(at("openai"), "the-providers-key\n").expect("write");
+    std::fs::write(at("sessions"), "5e".repeat(32)).expect("write");
+
+    let chat = agent("chat").await;
+    let weather = StandIn::start(a2a).await;
+    let health = crate::grpc::serving().await;
+    let [one, two] = [mcp("one").await, mcp("two").await];
+    let internal = authority.sign("agent.internal");
+    let secure = Front::of(chat.address(), internal.server(&["h2", "http/1.1"])).await;
+    let provider = StandIn::start(openai).await;
+    let hosted = authority.sign("api.openai.com");
+    let hosted = Front::of(provider.address, hosted.server(&["h2", "http/1.1"])).await;
+
+    let [first, second, over_tls, operations] = [(); 4].map(|()| free_address());
+    let mut places = Places(Vec::new());
+    for (said, here) in [
+        ("127.0.0.1:8080", first),
+        ("127.0.0.1:8081", second),
+        ("127.0.0.1:8443", over_tls),
+        ("127.0.0.1:9902", operations),
+        ("127.0.0.1:8000", chat.address()),
+        ("127.0.0.1:9100", weather.address),
+        ("127.0.0.1:50051", health),
+        ("10.0.0.5:9000", one.address),
+        ("10.0.0.6:9000", two.address),
+        ("10.0.0.7:8443", secure.address),
+    ] {
+        places.put(said, &here.to_string());
+    }
+    places.put(
+        "gateway.example:8443",
+        &format!("gateway.example:{}", over_tls.port()),
+    );
+    places.put("/etc/waykeeper/tls/", &at(""));
+    places.put("/run/secrets/", &at(""));
+
+    let mut gateway: Option<Running> = None;
+    let (mut done, mut faults) = (Vec::new(), Vec::new());
+    for part in parts() {
+        let heading = part.heading.as_str();
+        let file = places.here(&part.file);
+        if heading == "An MCP server" && !known(&file, directory.path()).await {
+            println!("{heading}: skipped, as this tool knows no `sticky` yet");
+            continue;
+        }
+        if heading == "A hosted provider" {
+            // The provider's own name leads to what stands in for it, which takes it from who calls for the name.
+            let ca = format!(
+                "{{provider: openai, tls: {{ca: '{}'}},",
+                authority.file.display()
+            );
+            let file = file.replace("{provider: openai,", &ca);
+            assert!(file.contains(&ca), "{file}");
+            let around = Around {
+                elsewhere: &[("api.openai.com", hosted.address)],
+                ..Around::default()
+            };
+            // The one that ran has its addresses.
+            drop(gateway.take());
+            let beside = directory.path().join("provider");
+            std::fs::create_dir(&beside).expect("a directory");
+            let _provider = Gateway::start_with(&beside, &file, &around, operations).await;
+            faults.extend(wrong(&part, &places, directory.path()).await);
+            done.push(part.heading);
+            continue;
+        }
+        match &mut gateway {
+            Some(gateway) => {
+                gateway.change(&file).await;
+            }
+            None => gateway = Some(Running::start(directory.path(), &file, &[]).await),
+        }
+        let mut _another = None;
+        if heading == "Several gateways" {
+            let text = file.replace(&format!("${{LISTEN:-{first}}}"), &second.to_string());
+            assert_ne!(text, file);
+            let beside = directory.path().join("another");
+            std::fs::create_dir(&beside).expect("a directory");
+            _another = Some(Running::start(&beside, &text, &[]).await);
+        }
+        faults.extend(wrong(&part, &places, directory.path()).await);
+        done.push(part.heading);
+    }
+    assert!(done.len() >= 6, "{done:?}");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Whether the tool knows all fields of this file.
+async fn known(file: &str, directory: &Path) -> bool {
+    let path = directory.join("asked.yaml");
+    std::fs::write(&path, file).expect("write");
+    let checked = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
+        .arg("check")
+        .arg(&path)
+        .output();
+    let told = checked.await.expect("the tool").stderr;
+    !String::from_utf8_lossy(&told).contains("sticky: unknown field")
+}
+
+/// Types all commands of a part, and tells which do not say what the page shows.
+async fn wrong(part: &Part, places: &Places, directory: &Path) -> Vec<String> {
+    assert!(!part.typed.is_empty(), "{} shows nothing", part.heading);
+    let mut wrong = Vec::new();
+    for typed in &part.typed {
+        let shell = Command::new("bash")
+            .args(["-c", &places.here(&typed.command)])
+            .current_dir(directory)
+            .output();
+        let output = shell.await.expect("bash");
+        let mut said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+        said += &String::from_utf8_lossy(&output.stderr);
+        let said = places.there(&said);
+        if !fits(typed.output.trim(), said.trim()) {
+            wrong.push(format!(
+                "{}: this\n$ {}{}\nis in truth\n{}\n",
+                part.heading,
+                typed.command,
+                typed.output,
+                said.trim()
+            ));
+        }
+    }
+    wrong
+}
+
+/// Whether a text is what the page shows of it.
+fn fits(shown: &str, said: &str) -> bool {
+    let mut pieces = shown.split(ANYTHING);
+    let begin = pieces.next().unwrap_or_default();
+    let Some(mut rest) = said.strip_prefix(begin) else {
+        return false;
+    };
+    let mut last = None;
+    for piece in pieces {
+        // Each piece as early as it may stand, but for the last, which ends the text.
+        if let Some(piece) = last.replace(piece) {
+            let Some(at) = rest.find(piece) else {
+                return false;
+            };
+            rest = &rest[at + piece.len()..];
+        }
+    }
+    match last {
+        None => rest.is_empty(),
+        Some(last) => rest.ends_with(last),
+    }
+}
+
+#[test]
+fn a_text_fits_what_is_shown_of_it() {
+    for (shown, said) in [
+        ("ab", "ab"),
+        ("a…c", "abc"),
+        ("a…", "abc"),
+        ("a…b…c", "a-b-b-c"),
+    ] {
+        assert!(fits(shown, said), "{shown} {said}");
+    }
+    for (shown, said) in [("ab", "abc"), ("a…c", "abcd"), ("a…b…c", "a-c"), ("a", "")] {
+        assert!(!fits(shown, said), "{shown} {said}");
+    }
+}
+
+// === impl Places ===
+
+impl Places {
+    fn put(&mut self, said: &str, here: &str) {
+        self.0.push((said.to_owned(), here.to_owned()));
+    }
+
+    /// What the page says, for the test.
+    fn here(&self, text: &str) -> String {
+        let places = self.0.iter();
+        places.fold(text.to_owned(), |text, (said, here)| {
+            text.replace(said, here)
+        })
+    }
+
+    /// What came of it, as the page says it.
+    fn there(&self, text: &str) -> String {
+        let places = self.0.iter();
+        places.fold(text.to_owned(), |text, (said, here)| {
+            text.replace(here, said)
+        })
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------------ the page
+
+/// The parts of the page that have a file.
+fn parts() -> Vec<Part> {
+    let page = needed("docs/start.md", "git checkout");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let mut parts = Vec::new();
+    for section in page.split("\n## ").skip(1) {
+        let heading = section.lines().next().unwrap_or_default().to_owned();
+        let files = blocks(section, "yaml");
+        let [file] = files.as_slice() else {
+            assert!(files.is_empty(), "{heading}: one file for each part");
+            continue;
+        };
+        let consoles = blocks(section, "console");
+        let typed = consoles.iter().flat_map(|block| typed(block)).collect();
+        parts.push(Part {
+            heading,
+            file: file.clone(),
+            typed,
+        });
+    }
+    assert_eq!(parts.len(), 7, "the parts of the page");
+    // It needs a gateway of its own, all others share one.
+    parts.sort_by_key(|part| part.heading == "A hosted provider");
+    parts
+}
+
+/// The fenced blocks of a language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let blocks = text.split(&fence).skip(1);
+    blocks
+        .map(|rest| rest.split("\n```").next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+/// The commands of a block. One goes on in the next line after a backslash.
+fn typed(block: &str) -> Vec<Typed> {
+    let mut all: Vec<Typed> = Vec::new();
+    let mut goes_on = false;
+    for line in block.lines() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            all.push(Typed {
+                command: command.to_owned(),
+                output: String::new(),
+            });
+        } else {
+            let typed = all.last_mut().expect("a command first");
+            let text = if goes_on {
+                &mut typed.command
+            } else {
+                &mut typed.output
+            };
+            text.push('\n');
+            text.push_str(line);
+        }
+        let in_command = goes_on || line.starts_with("$ ");
+        goes_on = in_command && line.ends_with('\\');
+    }
+    all
+}
+
+// -------------------------------------------------------------------------------------------------------- the stand-ins
+
+/// What stands in for OpenAI's: it knows its own name and key alone.
+fn openai(came: &Came) -> Response<Full<Bytes>> {
+    let key = came.header("authorization");
+    let known = came.host == "api.openai.com"
+        && key == Some("Bearer the-providers-key")
+        && came.header("x-api-key").is_none();
+    if !known {
+        return answer(
+            401,
+            &json!({"error": {"message": "I know none of this"}}).to_string(),
+        );
+    }
+    let models = json!({"object": "list", "data": [{"id": "gpt-5.2", "object": "model"}]});
+    answer(200, &models.to_string())
+}
+
+/// An MCP server that knows the sessions that began with it, as all do that keep them in memory.
+async fn mcp(name: &'static str) -> StandIn {
+    StandIn::start(move |came| {
+        let asked: Value = serde_json::from_slice(&came.body).unwrap_or_default();
+        let own = format!("session-of-{name}");
+        let mut response = if asked["method"] == "initialize" {
+            let result = json!({
+                "protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+                "serverInfo": {"name": "tools", "version": "1.0.0"},
+            });
+            answer(
+                200,
+                &json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}).to_string(),
+            )
+        } else if came.header("mcp-session-id") == Some(&own) {
+            let result = json!({"tools": [{"name": "add", "inputSchema": {"type": "object"}}]});
+            answer(
+                200,
+                &json!({"jsonrpc": "2.0", "id": asked["id"], "result": result}).to_string(),
+            )
+        } else {
+            answer(404, "{\"error\":\"no such session\"}")
+        };
+        let own = own.parse().expect("a header");
+        response.headers_mut().insert("mcp-session-id", own);
+        response
+    })
+    .await
+}
+
+/// An A2A agent, in version 1.0 of the protocol.
+fn a2a(came: &Came) -> Response<Full<Bytes>> {
+    if came.path == "/.well-known/agent-card.json" {
+        let card = json!({
+            "name": "Weather",
+            "supportedInterfaces": [
+                {"url": "http://127.0.0.1:8080/a2a", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"},
+            ],
+            "capabilities": {"streaming": true},
+        });
+        return answer(200, &card.to_string());
+    }
+    let asked: Value = serde_json::from_slice(&came.body).unwrap_or_default();
+    let result = |result: Value| json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+    match asked["method"].as_str() {
+        _ if came.header("a2a-version") != Some("1.0") => answer(400, "{}"),
+        Some("SendMessage") => {
+            let message =
+                json!({"messageId": "m2", "role": "ROLE_AGENT", "parts": [{"text": "Sunny"}]});
+            answer(200, &result(json!({"message": message})).to_string())
+        }
+        Some("SendStreamingMessage") => {
+            let status = |state: &str| json!({"statusUpdate": {"taskId": "t1", "contextId": "c1", "status": {"state": state}}});
+            let artifact = json!({"artifactUpdate": {
+                "taskId": "t1", "contextId": "c1",
+                "artifact": {"artifactId": "a1", "parts": [{"text": "Sunny"}]},
+            }});
+            let events = [
+                status("TASK_STATE_WORKING"),
+                artifact,
+                status("TASK_STATE_COMPLETED"),
+            ];
+            let events: String = events
+                .map(|event| format!("data: {}\n\n", result(event)))
+                .concat();
+            let mut response = answer(200, &events);
+            let kind = "text/event-stream".parse().expect("a header");
+            response.headers_mut().insert("content-type", kind);
+            response
+        }
+        _ => answer(404, "{}"),
+    }
+}
