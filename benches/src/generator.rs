@@ -38,6 +38,8 @@ pub struct Outcome {
     pub throughput: f64,
     /// Half of the requests took no longer, in microseconds.
     pub p50: f64,
+    /// Nine in ten took no longer, in microseconds.
+    pub p90: f64,
     /// All but one in a hundred took no longer, in microseconds.
     pub p99: f64,
     /// Answers by 2xx.
@@ -194,6 +196,7 @@ impl Run<'_> {
         Outcome {
             throughput: answers as f64 / elapsed.as_secs_f64(),
             p50: percentile(&self.times, 0.50),
+            p90: percentile(&self.times, 0.90),
             p99: percentile(&self.times, 0.99),
             good: self.good,
             refused: answers - self.good,

@@ -4,6 +4,7 @@
 //! numbers in a [`report`]; everything that is said of them (the terminal's table, the goals, the chart) is worked out
 //! from the report alone, so it can be said again, and of several runs together.
 
+pub mod balance;
 pub mod chart;
 pub mod contender;
 pub mod cores;

@@ -12,7 +12,7 @@ use waykeeper_bench::cores::Cores;
 use waykeeper_bench::machine::Machine;
 use waykeeper_bench::measure::{ALL, Bench, MORE, Named, Plan};
 use waykeeper_bench::report::{Build, Report, Run};
-use waykeeper_bench::{Error, chart, table};
+use waykeeper_bench::{Error, balance, chart, table};
 
 /// Measures what Waykeeper costs, side by side with the other ways to do its work
 #[derive(Debug, Parser)]
@@ -36,6 +36,18 @@ enum Command {
         #[arg(default_value = "docs/benchmark.svg")]
         output: PathBuf,
     },
+    /// Measure how long callers wait under each way of balancing, and show it
+    Balance(BalanceArguments),
+}
+
+#[derive(Debug, Args)]
+struct BalanceArguments {
+    /// How often it is measured
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+    rounds: u64,
+    /// How long a round is, for each kind of agents
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +94,7 @@ fn main() -> ExitCode {
             Report::read(&arguments.report).map(|report| print!("{}", table::show(&report)))
         }
         Command::Chart { output } => draw(&arguments.report, &output),
+        Command::Balance(arguments) => balanced(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -144,6 +157,18 @@ fn measure(arguments: RunArguments, path: &Path) -> Result<(), Error> {
     }
     report.write(path)?;
     println!("{}", table::show(&report));
+    Ok(())
+}
+
+fn balanced(arguments: &BalanceArguments) -> Result<(), Error> {
+    let tools = Tools::here();
+    let plan = balance::Plan {
+        rounds: arguments.rounds,
+        seconds: arguments.seconds,
+    };
+    let played = balance::measure(&tools, plan)?;
+    let machine = Machine::this(&tools, Cores::anywhere()?.all.len());
+    println!("{}", balance::show(&played, plan, &machine));
     Ok(())
 }
 

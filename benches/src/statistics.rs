@@ -26,7 +26,7 @@ pub struct Estimate {
 pub struct Draw(Vec<Vec<usize>>);
 
 /// A small generator of random numbers (SplitMix64; Steele, Lea, Flood 2014), so that a report says the same each time.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 // === impl Draw ===
 
@@ -63,7 +63,8 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    /// A number below the limit.
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         // The upper half of a product is evenly spread, but for one part in 2^64.
         let product = u128::from(self.next()) * limit as u128;
         (product >> 64) as usize

@@ -12,7 +12,7 @@ use waykeeper_bench::machine::Machine;
 use waykeeper_bench::measure::{ALL, Bench, Plan, client_headers};
 use waykeeper_bench::report::{Build, Metric, Report, Run};
 use waykeeper_bench::server::{Server, bad_key, client, key};
-use waykeeper_bench::{chart, table};
+use waykeeper_bench::{balance, chart, table};
 
 /// A path whose answer tells what arrived at the agent.
 const ECHO: &str = "/v1/route-137/echo";
@@ -378,4 +378,30 @@ fn every_call_that_is_counted_is_one_that_envoy_takes() {
         let answer = world.get(PATH, Some(&key(7)));
         assert_eq!(answer.status, 200, "{probe:?}: {}", world.gateway.log());
     }
+}
+
+/// Each way of balancing is measured on agents of its own, and no request is refused.
+#[test]
+fn all_ways_of_balancing_are_measured() {
+    let tools = Tools::here();
+    let plan = balance::Plan {
+        rounds: 1,
+        seconds: 1,
+    };
+    let played = balance::measure(&tools, plan).unwrap_or_else(|error| panic!("{error}"));
+    let shown = balance::show(&played, plan, &Machine::default());
+    let rows: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let ways = rows.iter().filter(|row| row.ends_with("| 0 |"));
+    // One more in each table is its head.
+    assert_eq!((rows.len(), ways.count()), (9 + 2, 9), "{shown}");
+    for way in ["least_request", "round_robin", "random"] {
+        assert!(
+            shown.contains(&format!("| `{way}` | 1 : 1 : 1 |")),
+            "{shown}"
+        );
+    }
+    assert!(!shown.contains("NaN"), "{shown}");
 }

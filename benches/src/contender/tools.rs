@@ -42,6 +42,14 @@ impl Tools {
         self.needed(".tools/envoy", "make tools")
     }
 
+    /// The operator's tool.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub fn tool(&self) -> Result<PathBuf, Error> {
+        self.needed("target/debug/waykeeper", "cargo build -p waykeeper-cli")
+    }
+
     /// The filter under test.
     ///
     /// # Errors
