@@ -49,7 +49,7 @@ pub(crate) fn schema() -> Value {
         "/$defs/validator/properties/url",
         json!({
             "description": "Where keys are asked about, by POST. In place of cluster and path.",
-            "type": "string", "pattern": "^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+([/?][^#]*)?$",
+            "type": "string", "pattern": or_reference("^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+([/?][^#]*)?$"),
         }),
     );
     set(
@@ -72,6 +72,11 @@ pub(crate) fn schema() -> Value {
         ]),
     );
     schema
+}
+
+/// What is written by a reference to the environment is judged once that is known.
+fn or_reference(pattern: &str) -> String {
+    format!("\\$\\{{|{pattern}")
 }
 
 fn definitions() -> Map<String, Value> {
@@ -138,9 +143,9 @@ fn definitions() -> Map<String, Value> {
         "agent_url": {
             "description": "http or https, a name or an address, a port if it is not the usual one; and what its paths begin \
                             with in place of the request's /v1.",
-            "type": "string", "pattern": "^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+(/[^?#]*)?$",
+            "type": "string", "pattern": or_reference("^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+(/[^?#]*)?$"),
         },
-        "address_and_port": {"type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$"},
+        "address_and_port": {"type": "string", "pattern": or_reference("^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$")},
         "file": {
             "description": "A whole path, as Envoy finds it.",
             "type": "string", "maxLength": 4095, "pattern": "^/",
