@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Starts the stack of docker-compose.yml with this machine's Docker engine, tests it from outside (tests/compose_smoke.py),
+# Starts the stack of docker-compose.yml with this machine's Docker engine, tests it from outside (tests/compose_smoke.py), the image of
+# `waykeeper run` as well,
 # and takes it down again. Nothing stays but images: the stack's own and, as a cache for the next run, `waykeeper-build`.
 #
 # Works with Compose v2 and docker-compose 1.29. Where no image registry is reached, stand-ins for the base images are built
@@ -124,6 +125,7 @@ trap 'exit 143' TERM
 
 base_images
 quietly "building the images" "${compose[@]}" build
+quietly "building the image of waykeeper run" docker build --target run --tag waykeeper-run .
 
 # The test changes the configuration, so it gets its own copy, readable for Envoy's user whatever the umask here.
 cp -R envoy "$work/envoy"

@@ -25,6 +25,14 @@ COMPOSE = sys.argv[3:]
 AGENTS = ["chat-gpu", "chat-cpu", "tool-execution", "rag-retrieval", "memory-store"]
 SERVICES = ["gateway", "auth-service", *AGENTS]
 CHAT = {"messages": [{"role": "user", "content": "hello there"}]}
+# What the image `run` is given.
+RUN = """
+listen: [{address: "0.0.0.0:8080"}]
+clients: {keys: [{sha256: "%s", client_id: acme, plan: standard}]}
+plans: {standard: {requests: 500/minute}}
+agents: {echo: {builtin: echo}}
+routes: [{prefix: /v1/chat/completions, agents: [echo], methods: [POST], streams: true}]
+"""
 CHECKS = []
 
 
@@ -208,6 +216,23 @@ def known_key():
 
 
 @check
+def what_clients_first_try():
+    """all that OpenAI's and Anthropic's clients first try is served: models, embeddings, responses, messages"""
+    text = [{"role": "user", "content": "hello there"}]
+    models = request("GET", "/v1/models", "demo-premium")
+    assert models.status == 200 and models.json()["data"][0]["object"] == "model", models
+    embeddings = request("POST", "/v1/embeddings", "demo-premium", {"model": "demo", "input": "hello"})
+    assert embeddings.status == 200 and embeddings.json()["data"][0]["embedding"], embeddings
+    response = request("POST", "/v1/responses", "demo-premium", {"model": "demo", "input": "hello"})
+    assert response.status == 200 and response.json()["object"] == "response", response
+    version, asked = {"anthropic-version": "2023-06-01"}, {"model": "demo", "max_tokens": 100, "messages": text}
+    message = request("POST", "/v1/messages", "demo-premium", asked, headers=version)
+    assert message.status == 200 and message.json()["type"] == "message", message
+    count = request("POST", "/v1/messages/count_tokens", "demo-premium", asked, headers=version)
+    assert count.status == 200 and count.json()["input_tokens"] > 0, count
+
+
+@check
 def what_the_agent_sees():
     """the agent learns who calls, not by which key, and not what the caller pretends"""
     spoofed = {"x-waykeeper-client": "somebody-else", "x-waykeeper-roles": "admin"}
@@ -376,6 +401,67 @@ def gentle_stop():
     stop.join(60)
     state = inspect("gateway", ".State.Status"), inspect("gateway", ".State.ExitCode")
     assert state == ("exited", "0"), state
+
+
+@check
+def one_command():
+    """by one command, a gateway.yaml in a mounted directory is served and followed; told to stop, it lets a request finish"""
+    directory, name = CONFIGURATION.parent / "conf", COMPOSE[COMPOSE.index("--project-name") + 1] + "-run"
+    directory.mkdir()
+    directory.chmod(0o755)
+    text = RUN % hashlib.sha256(b"a-key-of-its-own").hexdigest()
+
+    def write(text):
+        new = directory / "gateway.yaml.new"
+        new.write_text(text)
+        new.chmod(0o644)
+        new.rename(directory / "gateway.yaml")
+
+    def limit():
+        try:
+            response = request("POST", "/v1/chat/completions", "a-key-of-its-own", CHAT, at=at)
+        except (OSError, http.client.HTTPException):
+            return None  # it is starting
+        assert response.status == 200, response
+        return re.search(r'"plan";q=(\d+)', response.headers["ratelimit-policy"])[1]
+
+    def said():
+        done = subprocess.run(["docker", "logs", name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        return done.stdout
+
+    write(text)
+    run(["docker", "run", "--detach", "--name", name, "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt",
+         "no-new-privileges:true", "--volume", f"{directory}:/etc/waykeeper:ro", "--publish", "127.0.0.1:0:8080", "--stop-timeout", "40",
+         "waykeeper-run"])
+    try:
+        at = run(["docker", "port", name, "8080"]).split()[0]
+        until(60, "it serves", lambda: limit() == "500")
+        assert run(["docker", "exec", name, "id", "-u"]).strip() != "0"
+        write(text.replace("500/minute", "600/minute"))
+        until(10, "the change is live", lambda: limit() == "600")
+        write(text.replace("500/minute", "500/fortnight"))
+        until(10, "the fault is told", lambda: "500/fortnight" in said())
+        assert limit() == "600"
+
+        host, number = at.split(":")
+        body = json.dumps(CHAT).encode()
+        with socket.create_connection((host, int(number)), timeout=60) as connection, connection.makefile("rb") as received:
+            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nx-api-key: a-key-of-its-own\r\n"
+                               b"content-type: application/json\r\nexpect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(body))
+            assert received.readline().startswith(b"HTTP/1.1 100") and received.readline() == b"\r\n"
+            stop = threading.Thread(target=run, args=(["docker", "stop", "--time", "40", name],))
+            stop.start()
+            until(20, "it says that it ends", lambda: "waykeeper: ending" in said())
+            connection.sendall(body)
+            answer = received.readline()
+            assert answer.startswith(b"HTTP/1.1 200"), answer
+        stop.join(60)
+        state = run(["docker", "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name]).split()
+        assert state == ["exited", "0"], (state, said())
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{said()}") from error
+    finally:
+        run(["docker", "rm", "--force", "--volumes", name])
 
 
 gateway, operations, auth = port("gateway", 8080), port("gateway", 9902), port("auth-service", 8000)
