@@ -228,6 +228,15 @@ pub(crate) fn doubts(checked: &Checked) -> Vec<(&'static [&'static str], String)
             ));
         }
     }
+    doubts.extend(checked.gateway.agents.iter().filter_map(|agent| {
+        let upstream = agent.upstream.as_ref()?;
+        let weighted = upstream.endpoints.iter().any(|endpoint| endpoint.weight != 1);
+        (upstream.balance == agents::Balance::Random && weighted).then(|| {
+            let name = &agent.name;
+            let what = "Envoy's random choice does not go by the endpoints' weights; all other ways of balancing do";
+            (&["agents"][..], format!("agents.{name}.balance: {what}"))
+        })
+    }));
     let buffer = render::buffer_of_undecided(&checked.policy);
     let clients = &checked.policy.clients;
     let collects = checked.policy.routes.iter().any(|route| route.collect_body);

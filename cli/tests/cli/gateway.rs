@@ -796,6 +796,23 @@ operations: there
 }
 
 #[test]
+fn weights_that_a_random_choice_does_not_go_by_are_doubted() {
+    let told = |fields: &str| {
+        let agent =
+            format!("chat: {{endpoints: [{{url: http://a, weight: 2}}, http://b]{fields}}}");
+        Place::with(&with("chat: {url: http://chat:8000}", &agent))
+            .run("check", &[])
+            .errors
+    };
+    assert_eq!(
+        told(", balance: random"),
+        "DIR/gateway.yaml:2: warning: agents.chat.balance: Envoy's random choice does not go by the endpoints' weights; all other \
+         ways of balancing do\n"
+    );
+    assert_eq!(told(""), "");
+}
+
+#[test]
 fn an_agent_that_no_route_names_is_doubted() {
     let text = with("routes", "  idle: {url: http://idle}\nroutes");
     let run = Place::with(&text).run("check", &[]);
