@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Starts the stack of docker-compose.yml with this machine's Docker engine, tests it from outside (tests/compose_smoke.py), the image of
-# `waykeeper run` as well,
-# and takes it down again. Nothing stays but images: the stack's own and, as a cache for the next run, `waykeeper-build`.
+# Starts the stack of docker-compose.yml with this machine's Docker engine, tests it from outside (tests/compose_smoke.py) and the image
+# of `waykeeper run` beside it, and takes all down again. Nothing stays but images: the stack's own, `waykeeper-run`, and, as a cache
+# for the next run, `waykeeper-build`.
 #
 # Works with Compose v2 and docker-compose 1.29. Where no image registry is reached, stand-ins for the base images are built
 # first (tests/local-images.sh). KEEP=1 leaves the stack running.
