@@ -287,12 +287,34 @@ impl Gateway {
         FilterFile::write_text_into(text, &discovery).map(|_| ())
     }
 
+    /// Ends Envoy as an orchestrator would: health checks fail first, then the listeners drain; requests under way have
+    /// `grace` to finish. What remains is cut off.
+    pub async fn drain(&mut self, grace: Duration) {
+        // An admin interface that does not answer belongs to an Envoy that is ending or broken already.
+        let told = self.admin.post("/healthcheck/fail").await.is_ok()
+            && self.admin.post("/drain_listeners?graceful").await.is_ok();
+        if told {
+            let idle = async {
+                while !matches!(self.requests_under_way().await, Ok(0) | Err(_)) {
+                    sleep(POLL).await;
+                }
+            };
+            // Whether they finished or not, the process ends now.
+            let _ = timeout(grace, idle).await;
+        }
+        self.stop().await;
+    }
+
     /// Ends Envoy at once.
     pub async fn stop(&mut self) {
         self.process.terminate();
         if timeout(STOP_DEADLINE, self.process.wait()).await.is_err() {
             self.process.kill().await;
         }
+    }
+
+    async fn requests_under_way(&self) -> Result<u64, AdminError> {
+        self.admin.stat("http.gateway.downstream_rq_active").await
     }
 }
 
