@@ -28,6 +28,12 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
                 "no listed key has such a role, and there is no validator".to_owned(),
             );
         }
+        if route.agents.iter().all(|choice| choice.weight == 0) {
+            doubt(
+                "agents",
+                "all weights are 0: who names none of these agents in x-agent is answered 503 no_agent".to_owned(),
+            );
+        }
         if mixes_weights(policy, route, item) {
             let shares = Shares { policy, route };
             doubt(

@@ -45,6 +45,15 @@ pub(super) fn file_of(agent: &str) -> String {
     format!("{DIRECTORY}/{agent}.yaml")
 }
 
+/// What Envoy calls an agent's secret. One that is kept elsewhere is another: Envoy goes on with one that it has while it cannot
+/// read what takes its place.
+fn secret_of(agent: &Agent, from: &From) -> String {
+    let place = match from {
+        From::File(place) | From::Env(place) | From::Caller(place) => place,
+    };
+    format!("{} from {place}", agent.name)
+}
+
 /// What the template `upstream_filters.yaml` is given of an agent; null where nothing is done.
 ///
 /// # Errors
@@ -75,7 +84,11 @@ pub(super) fn filters(
             let host = upstream.endpoints.first().map(|it| it.url.authority());
             aws = json!({"region": region, "host": host, "file": file, "directory": parent(file)});
         }
-        Some(Credential::InHeader { header, scheme, .. }) => {
+        Some(Credential::InHeader {
+            header,
+            scheme,
+            from,
+        }) => {
             let prefix = scheme.as_ref().map(|scheme| format!("{scheme} "));
             let prefix = prefix.unwrap_or_default();
             match &callers {
@@ -90,7 +103,7 @@ pub(super) fn filters(
                     let file = Path::new(directory).join(file_of(&agent.name));
                     inject = json!({
                         "header": header, "prefix": prefix,
-                        "secret": agent.name, "file": file.to_string_lossy(),
+                        "secret": secret_of(agent, from), "file": file.to_string_lossy(),
                         "directory": Path::new(directory).join(DIRECTORY).to_string_lossy(),
                     });
                 }
@@ -203,7 +216,7 @@ pub(super) fn kept(
     };
     let template = environment.get_template("credential.yaml")?;
     let text = template.render(context! {
-        source => source, name => &agent.name, directory => parent(&file), file => file, variable => variable,
+        source => source, name => secret_of(agent, from), directory => parent(&file), file => file, variable => variable,
     })?;
     Ok(Some((file_of(&agent.name), text)))
 }

@@ -179,6 +179,8 @@ fn context(
             .as_ref()
             .is_some_and(Credential::is_kept)
     };
+    // What a listener holds for agents of one kind is there before the first of them comes, or it would have to be replaced then.
+    let may_change = matches!(around.admin, Admin::Socket(_));
     let listeners: Vec<Json> = gateway.listeners.iter().enumerate().map(listener).collect();
     let file = Path::new(around.directory).join(FILTER_FILE);
     Ok(json!({
@@ -192,15 +194,15 @@ fn context(
         "listeners": listeners,
         "operations": gateway.operations.map(place),
         "ways": routes::ways(gateway),
-        "sessions": routes::has_sessions(gateway),
+        "sessions": may_change || routes::has_sessions(gateway),
         "hashes": routes::has_hashes(gateway),
         "idle": idle(policy),
         "undecided": undecided(policy),
         "validator": validator,
         "agents": agents,
         "builtin": builtin,
-        "bases": upstreams().any(|upstream| upstream.base.is_some()),
-        "credentials": upstreams().any(is_kept),
+        "bases": may_change || upstreams().any(|upstream| upstream.base.is_some()),
+        "credentials": may_change || upstreams().any(is_kept),
         "callers": callers,
     }))
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// With what the names of those begin that were chosen here.
 const PREFIX: &str = "waykeeper-run-";
 /// Held while the directory is in use; where it is free, whoever made the directory was killed.
-const LOCK: &str = "lock";
+const LOCK: &str = ".waykeeper-run.lock";
 /// One that is not older than this may not be locked yet.
 const JUST_MADE: Duration = Duration::from_secs(10);
 /// Longer ones are no address of a socket.

@@ -45,7 +45,9 @@ impl Log {
             return;
         }
         let told_elsewhere = REFUSALS.iter().any(|refusal| text.starts_with(refusal));
-        if !told_elsewhere && text != EXPECTED {
+        // Each worker's module says it, whenever it is loaded; another version than ours is told of by itself.
+        let its_version = text.ends_with(concat!(": Waykeeper ", env!("CARGO_PKG_VERSION")));
+        if !told_elsewhere && !its_version && text != EXPECTED {
             let logger = if logger.is_empty() {
                 String::new()
             } else {

@@ -924,6 +924,13 @@ fn weights_that_do_not_mean_what_they_look_like_are_warned_of() {
         "FILE:6: warning: routes[0].agents: some weights stand here, others at their agents, so of the requests get a 22.5 %, b \
          75 %, c 2.5 %; write all of a route's weights in one of the places\n"
     );
+    let run = told(agents, "[c]");
+    assert_eq!(
+        run.errors.lines().last(),
+        Some(
+            "FILE:6: warning: routes[0].agents: all weights are 0: who names none of these agents in x-agent is answered 503 no_agent"
+        )
+    );
     // What is as it looks.
     for of_route in [
         "[a, b, c]",

@@ -67,6 +67,31 @@ fn each_part_is_named_and_none_holds_another() {
 }
 
 #[test]
+fn no_agent_replaces_a_listener() {
+    let before = parts(GATEWAY);
+    for agent in [
+        "{url: 'http://c.example/base'}",
+        "{provider: openai, credential: {file: /key}}",
+        "{provider: bedrock, region: eu-west-1}",
+        "{url: 'http://c.example', sticky: {header: mcp-session-id}}",
+        "{endpoints: ['http://c.example', 'http://d.example'], sticky: {client: true}}",
+        "{url: 'https://c.example'}",
+        "{builtin: echo}",
+    ] {
+        let text = GATEWAY.replace("routes:", &format!("  new: {agent}\nroutes:"));
+        let keys = format!("sessions: {{keys: ['{}']}}\n", "ab".repeat(32));
+        let after = parts(&format!("{text}{keys}"));
+        assert_eq!(after.listeners, before.listeners, "{agent}");
+    }
+    // But one whose callers bring a header that is to be taken out of all requests.
+    let text = GATEWAY.replace(
+        "routes:",
+        "  new: {url: 'http://c.example', credential: {caller: x-own}}\nroutes:",
+    );
+    assert_ne!(parts(&text).listeners, before.listeners);
+}
+
+#[test]
 fn files_of_certificates_are_named_by_secrets_alone() {
     let parts = parts(GATEWAY);
 

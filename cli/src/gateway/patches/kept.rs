@@ -14,12 +14,10 @@ pub(super) struct Kept {
 /// Filters that are not changed at all.
 pub(super) const OWN_FILTERS: [(&str, &str); 2] = [
     ("waykeeper", "what it does the rest of this file says"),
-    (
-        "envoy.filters.http.header_to_metadata",
-        "it keeps callers' own credentials from those whom they are not for",
-    ),
+    ("envoy.filters.http.header_to_metadata", CALLERS),
 ];
 
+const CALLERS: &str = "it keeps callers' own credentials from those whom they are not for";
 const NAMED: &str = "others name it";
 const PATHS: &str = "the filter decides by the path that this makes";
 const HOPS: &str = "say `trusted_hops` of the listener";
@@ -41,7 +39,13 @@ const BOOTSTRAP: &[Kept] = &[
         "`waykeeper run` and `operations` reach Envoy there",
     ),
 ];
-const CLUSTERS: &[Kept] = &[kept("name", NAMED)];
+const CLUSTERS: &[Kept] = &[
+    kept("name", NAMED),
+    kept(
+        "typed_extension_protocol_options.envoy.extensions.upstreams.http.v3.HttpProtocolOptions.http_filters",
+        "an agent's base, credential and what it must not see are its filters' work",
+    ),
+];
 const LISTENERS: &[Kept] = &[
     kept("name", NAMED),
     kept("address", "say it in `listen` or `operations`"),
@@ -80,6 +84,11 @@ const HTTP_FILTERS: &[Kept] = &[
     kept("typed_config.@type", "add a filter of your own for that"),
 ];
 const VIRTUAL_HOST: &[Kept] = &[
+    kept("typed_per_filter_config.waykeeper", DECIDED),
+    kept(
+        "typed_per_filter_config.envoy.filters.http.header_to_metadata",
+        CALLERS,
+    ),
     kept("name", NAMED),
     kept("domains", DECIDED),
     kept("routes", "they are changed with `in: routes`"),
@@ -90,6 +99,11 @@ const VIRTUAL_HOST: &[Kept] = &[
     ),
 ];
 const ROUTES: &[Kept] = &[
+    kept("typed_per_filter_config.waykeeper", DECIDED),
+    kept(
+        "typed_per_filter_config.envoy.filters.http.header_to_metadata",
+        CALLERS,
+    ),
     kept("name", NAMED),
     kept("match", DECIDED),
     kept("redirect", DECIDED),
@@ -117,6 +131,23 @@ pub(super) const fn of(place: In) -> &'static [Kept] {
     }
 }
 
+/// Envoy takes `routeConfig` for `route_config`.
+fn as_here(path: &str) -> String {
+    let mut written = String::with_capacity(path.len());
+    for character in path.chars() {
+        // Types are called so; fields are not, and none begins with a capital.
+        if character.is_ascii_uppercase()
+            && written.ends_with(|it: char| it.is_ascii_lowercase() || it.is_ascii_digit())
+        {
+            written.push('_');
+            written.push(character.to_ascii_lowercase());
+        } else {
+            written.push(character);
+        }
+    }
+    written
+}
+
 const fn kept(path: &'static str, why: &'static str) -> Kept {
     Kept { path, why }
 }
@@ -126,7 +157,10 @@ const fn kept(path: &'static str, why: &'static str) -> Kept {
 impl Kept {
     /// Whether what is written at `path` changes it; one that is no mapping takes the place of all that is in there.
     pub(super) fn is_touched(&self, path: &str, is_map: bool) -> bool {
-        let rest = self.path.strip_prefix(path);
+        let path = as_here(path);
+        let rest = as_here(self.path)
+            .strip_prefix(path.as_str())
+            .map(str::to_owned);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && !is_map)
     }
 }

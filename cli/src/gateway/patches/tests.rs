@@ -223,6 +223,66 @@ fn what_cannot_be_meant_is_told_with_its_place_all_at_once() {
 }
 
 #[test]
+fn what_stays_stays_however_it_is_spelled() {
+    let patches = [
+        (
+            "listeners, name: gateway",
+            "{filterChains: []}",
+            "filterChains",
+        ),
+        (
+            "bootstrap",
+            "{staticResources: {listeners: []}}",
+            "staticResources",
+        ),
+        (
+            "http_connection_manager",
+            "{normalizePath: false}",
+            "normalizePath",
+        ),
+        (
+            "virtual_host",
+            "{requestHeadersToRemove: []}",
+            "requestHeadersToRemove",
+        ),
+        (
+            "virtual_host",
+            "{typed_per_filter_config: null}",
+            "typed_per_filter_config",
+        ),
+        (
+            "virtual_host",
+            "{typed_per_filter_config: {envoy.filters.http.header_to_metadata: {disabled: true}}}",
+            "typed_per_filter_config.envoy.filters.http.header_to_metadata",
+        ),
+        (
+            "routes, name: http",
+            "{typedPerFilterConfig: {waykeeper: {disabled: true}}}",
+            "typedPerFilterConfig.waykeeper",
+        ),
+        (
+            "clusters, name: chat",
+            "{typed_extension_protocol_options: null}",
+            "typed_extension_protocol_options",
+        ),
+        (
+            "clusters, name: chat",
+            "{typedExtensionProtocolOptions: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {httpFilters: []}}}",
+            "typedExtensionProtocolOptions.envoy.extensions.upstreams.http.v3.HttpProtocolOptions.httpFilters",
+        ),
+    ];
+    let lines = patches.map(|(place, merge, _)| format!("    - {{in: {place}, merge: {merge}}}\n"));
+    let told = checked(&lines.concat()).unwrap_err();
+    assert_eq!(told.len(), patches.len(), "{told:?}");
+    for (index, (told, (_, _, path))) in told.iter().zip(patches).enumerate() {
+        let line = index + 1;
+        let begin = format!("{line}: envoy.patches[{index}].merge.{path}: stays as it is: ");
+        // A name with points is shown in quotes.
+        assert!(told.replace('"', "").starts_with(&begin), "{begin}: {told}");
+    }
+}
+
+#[test]
 fn what_matches_nothing_is_told_with_its_place_all_at_once() {
     let told = checked(
         "    - {in: http_filters, before: waykeper, add: {name: x}}
