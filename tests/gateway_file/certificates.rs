@@ -62,6 +62,8 @@ impl Authority {
         };
         std::fs::write(&identity.certificate, certificate.pem()).expect("write");
         std::fs::write(&identity.key, key.serialize_pem()).expect("write");
+        let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&identity.key, own).expect("a mode");
         identity
     }
 }
