@@ -102,3 +102,51 @@ async fn what_the_file_says_is_live_without_a_restart() {
 
     assert_eq!(running.envoy(), envoy, "Envoy was started again");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_live_stays_whatever_becomes_of_two_changes_after_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let agent = agent("one").await;
+    // Whoever connects waits.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let [silent, busy] = [&silent, &busy].map(|it| it.local_addr().expect("an address"));
+    let listen = free_address();
+    let caller = Caller::of(listen);
+    let stays = ("stays", at(agent.address()));
+    let good = gateway(listen, &[("x", at(agent.address())), stays.clone()], "");
+    let never = format!("{{url: 'http://{silent}', health: {{path: /ping, timeout: 1m}}}}");
+    let without = gateway(listen, &[stays, ("y", never)], "");
+    let mut running = Running::start(directory.path(), &good, &[]).await;
+
+    // Refused by this tool, and by Envoy, which has taken a part by then.
+    for (address, who) in [
+        (busy.to_string(), "something else does"),
+        ("192.0.2.1:8080".to_owned(), "Envoy refuses the listeners"),
+    ] {
+        let warming = async || running.stat("cluster_manager.warming_clusters").await;
+        running.replace(&without);
+        eventually("a cluster that warms", async || {
+            (warming().await > 0).then_some(())
+        })
+        .await;
+        let more = format!("'{listen}'}}, {{address: '{address}'}}]");
+        let said = running
+            .refuse(&good.replace(&format!("'{listen}'}}]"), &more))
+            .await;
+        assert!(said.contains(who), "{said}");
+
+        // It has let go of what was not live, and of nothing else.
+        eventually("the end of what never was live", async || {
+            (!running.admin("/config_dump").await.contains("/ping")).then_some(())
+        })
+        .await;
+        let live = format!("\n{}", running.admin("/clusters").await);
+        assert!(live.contains("\nx::") && !live.contains("\ny::"), "{live}");
+        assert_eq!(caller.get("/x/x", &[]).await.agent(), "one");
+        assert_eq!(caller.get("/y/x", &[]).await.status, 404);
+        running.replace(&good);
+        running.hears("nothing is different").await;
+        assert_eq!(caller.get("/x/x", &[]).await.agent(), "one");
+    }
+}

@@ -46,6 +46,14 @@ pub(super) struct Applied {
     parts: Parts,
     /// Clusters that no configuration names any more.
     leaving: BTreeMap<String, Leaving>,
+    /// What is live as a whole, while something else is on its way. Requests go by it until the last part of that is taken.
+    live: Option<Live>,
+}
+
+#[derive(Debug)]
+struct Live {
+    parts: Parts,
+    leaving: BTreeMap<String, Leaving>,
 }
 
 /// A cluster that is gone from the file and may still be asked.
@@ -110,6 +118,7 @@ impl Applied {
                 ..Parts::default()
             },
             leaving: BTreeMap::new(),
+            live: None,
         }
     }
 
@@ -125,29 +134,44 @@ impl Applied {
         Ok(())
     }
 
-    /// Makes `new` live. While clusters warm, `meanwhile` may end the waiting with something that is to be done first.
+    /// Makes `new` live. While clusters warm, `meanwhile` may end the waiting with something that is to be done first: another
+    /// `apply`, or [`Applied::take_back`].
     ///
     /// # Errors
-    /// If Envoy refuses a part; what was before is in force again then.
+    /// If Envoy refuses a part; what was live before is in force again then.
     pub(super) async fn apply<T>(
         &mut self,
         new: &Parts,
         waits: Waits,
         meanwhile: impl AsyncFnMut() -> T,
     ) -> Result<Step<T>, Refused> {
-        let before = self.parts.clone();
-        let leaving = self.leaving.clone();
+        // Of several that follow each other before one is live, none but the first begins with what is.
+        if self.live.is_none() {
+            self.live = Some(Live {
+                parts: self.parts.clone(),
+                leaving: self.leaving.clone(),
+            });
+        }
         let applied = self.apply_in_order(new, waits, meanwhile).await;
-        if applied.is_err() {
-            self.leaving = leaving;
-            // Whatever it says of that, it had all of it.
-            let _ = self.filter(&before).await;
-            let _ = self.listeners(&before.listeners).await;
-            let _ = self.routes(&before).await;
-            let _ = self.clusters(&before).await;
-            let _ = self.secrets(&before).await;
+        match &applied {
+            Ok(Step::Live { .. }) => self.live = None,
+            Ok(Step::Superseded(_)) => {}
+            Err(_) => self.take_back().await,
         }
         applied
+    }
+
+    /// Puts what is live in force again, as far as anything else is.
+    pub(super) async fn take_back(&mut self) {
+        let Some(Live { parts, leaving }) = self.live.take() else {
+            return;
+        };
+        // Whatever it says of that, it had all of it.
+        let _ = self.filter(&parts).await;
+        let _ = self.listeners(&parts.listeners).await;
+        let _ = self.routes(&parts).await;
+        let _ = self.clusters(&parts, leaving).await;
+        let _ = self.secrets(&parts).await;
     }
 
     async fn apply_in_order<T>(
@@ -157,8 +181,8 @@ impl Applied {
         mut meanwhile: impl AsyncFnMut() -> T,
     ) -> Result<Step<T>, Refused> {
         self.secrets(new).await?;
-        self.keep_leaving(new, waits);
-        self.clusters(new).await?;
+        let leaving = self.leaving_after(new, waits);
+        self.clusters(new, leaving).await?;
         let cold = tokio::select! {
             cold = self.cold() => cold,
             other = meanwhile() => return Ok(Step::Superseded(other)),
@@ -185,22 +209,26 @@ impl Applied {
         Ok(Step::Live { cold })
     }
 
-    /// Clusters of before that are not in the new ones stay for a while.
-    fn keep_leaving(&mut self, new: &Parts, waits: Waits) {
+    /// Clusters that are live or leave already, and are not in the new ones: they stay for a while.
+    fn leaving_after(&self, new: &Parts, waits: Waits) -> BTreeMap<String, Leaving> {
         let now = Instant::now();
-        self.leaving
-            .retain(|name, _| !new.clusters.contains_key(name));
-        for (name, cluster) in &self.parts.clusters {
-            if !new.clusters.contains_key(name) {
-                let leaving = Leaving {
-                    cluster: cluster.clone(),
-                    from: now + waits.undecided,
-                    until: now + waits.undecided + waits.tried,
-                    idle: None,
-                };
-                self.leaving.entry(name.clone()).or_insert(leaving);
-            }
-        }
+        let (clusters, leaving) = match &self.live {
+            Some(live) => (&live.parts.clusters, &live.leaving),
+            None => (&self.parts.clusters, &self.leaving),
+        };
+        let live = clusters.iter().map(|(name, cluster)| {
+            let leaving = Leaving {
+                cluster: cluster.clone(),
+                from: now + waits.undecided,
+                until: now + waits.undecided + waits.tried,
+                idle: None,
+            };
+            (name.clone(), leaving)
+        });
+        let leaving = leaving.iter().map(|(name, it)| (name.clone(), it.clone()));
+        live.chain(leaving)
+            .filter(|(name, _)| !new.clusters.contains_key(name))
+            .collect()
     }
 
     /// Counts the time of those that leave from now on: the new configuration has just become live.
@@ -299,8 +327,14 @@ impl Applied {
         Ok(())
     }
 
-    async fn clusters(&mut self, new: &Parts) -> Result<(), Refused> {
-        if self.parts.clusters == new.clusters {
+    async fn clusters(
+        &mut self,
+        new: &Parts,
+        leaving: BTreeMap<String, Leaving>,
+    ) -> Result<(), Refused> {
+        let same = self.parts.clusters == new.clusters && self.leaving.keys().eq(leaving.keys());
+        self.leaving = leaving;
+        if same {
             return Ok(());
         }
         self.write_clusters(new).await?;

@@ -196,6 +196,8 @@ impl<'a> Setting<'a> {
         let first = current.is_none();
         loop {
             if !first && let Err(why) = take(&new.checked, bound) {
+                // What this one was to take the place of may be in force in part.
+                applied.take_back().await;
                 say(&format!("{name}: {why}; what runs goes on"));
                 return Ok(());
             }
