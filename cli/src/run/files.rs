@@ -30,8 +30,9 @@ pub(super) fn typed_at(kind: &str, resource: &Json) -> Json {
 /// Renames a file into place: Envoy sees nothing else.
 pub(super) fn write(file: &Path, content: &Json) -> io::Result<()> {
     let beside = file.with_extension("new");
-    let mut new = std::fs::File::create(&beside)?;
-    serde_json::to_writer(io::BufWriter::new(&mut new), content)?;
+    let mut new = io::BufWriter::new(std::fs::File::create(&beside)?);
+    serde_json::to_writer(&mut new, content)?;
+    // Dropped, it would keep to itself that the disk is full.
     new.flush()?;
     std::fs::rename(&beside, file)
 }
