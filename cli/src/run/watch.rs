@@ -18,6 +18,8 @@ use crate::gateway::generation;
 const LOOKS: Duration = Duration::from_secs(2);
 /// A file that was not written for so long is finished.
 const QUIET: Duration = Duration::from_millis(50);
+/// And one that somebody writes on and on is read as it is after so long: what comes later is another change.
+const MOST: Duration = Duration::from_secs(2);
 /// A file that is being replaced may be away for so long.
 const AWAY: Duration = Duration::from_secs(1);
 /// So many symbolic links lead to no file.
@@ -90,7 +92,7 @@ impl Watch {
         self.look_at_directories();
     }
 
-    /// Waits until nobody writes any more.
+    /// Waits until nobody writes any more, if that comes.
     async fn settled(&self, since: Instant) -> Vec<(Vec<PathBuf>, u64)> {
         let now = || {
             let groups = self.files.iter().map(|(files, _)| of_now(files.clone()));
@@ -104,8 +106,9 @@ impl Watch {
         loop {
             sleep(QUIET).await;
             let later = now();
-            if later == state && !(is_away() && since.elapsed() < AWAY) {
-                return state;
+            let quiet = later == state && !(is_away() && since.elapsed() < AWAY);
+            if quiet || since.elapsed() >= MOST {
+                return later;
             }
             state = later;
         }
@@ -186,8 +189,36 @@ fn directories(file: &Path) -> BTreeSet<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_is_written_on_and_on_is_read_all_the_same() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut watch = Watch::of(file.path());
+        let read = Arc::new(AtomicBool::new(false));
+        let (path, ends) = (file.path().to_owned(), Arc::clone(&read));
+        let writer = std::thread::spawn(move || {
+            let mut text = String::new();
+            while !ends.load(Ordering::Relaxed) {
+                text.push('x');
+                std::fs::write(&path, &text).unwrap();
+                std::thread::sleep(QUIET / 10);
+            }
+        });
+
+        let changed = timeout(10 * MOST, watch.changed()).await;
+
+        read.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+        changed.expect("a look at it");
+        // What is written after that is a change of its own.
+        std::fs::write(file.path(), "").unwrap();
+        let more = timeout(10 * MOST, watch.changed()).await;
+        more.expect("another look at it");
+    }
 
     #[test]
     fn every_directory_in_which_a_link_is_turned_is_watched() {
