@@ -130,7 +130,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
         }
     };
     let (setting, _directory) = setting;
-    let loaded = match setting.load(checked, None).await {
+    let loaded = match setting.load(checked, None, &mut watch).await {
         Ok(loaded) => loaded,
         Err(why) => {
             say(&format!("{}: {why}", setting.name));
@@ -176,7 +176,6 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
             match next.take() {
                 Some(new) if current.is_none() => {
                     started(&admin).await?;
-                    watch.also(new.files());
                     setting
                         .change(&mut applied, &mut watch, &mut bound, &mut current, new)
                         .await

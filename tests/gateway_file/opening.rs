@@ -35,7 +35,7 @@ async fn listeners_come_change_and_go_and_certificates_are_replaced() {
     let trusts = |identity: &Identity| identity.caller(None, &["http/1.1"]);
     let trusts_old: ClientConfig = trusts(&first);
     let agent = agent("chat").await;
-    let [plain, secure, other, operations] = [(); 4].map(|()| free_address());
+    let [plain, secure, other, late, operations] = [(); 5].map(|()| free_address());
     let text = |listeners: &str| {
         let text = gateway(plain, &[("chat", at(agent.address()))], "");
         text.replace(&format!("[{{address: '{plain}'}}]"), listeners)
@@ -135,6 +135,22 @@ async fn listeners_come_change_and_go_and_certificates_are_replaced() {
     assert!(!clusters.contains("more::"), "{clusters}");
     running.change(&more(&other.0.to_string())).await;
     assert_eq!(get(&other.1).await, Some(200));
+
+    // A certificate that comes after the file that names it: it is taken once it is there.
+    let waits = secured
+        .replace("gateway.", "late.")
+        .replace(&secure.0.to_string(), &late.to_string());
+    let waits = text(&format!("[{plainly}, {secured}, {waits}]"));
+    let said = running.refuse(&waits).await;
+    assert!(said.contains("late.pem: No such file"), "{said}");
+    for name in ["key", "pem"] {
+        let from = tls.join(format!("gateway.{name}"));
+        std::fs::copy(from, tls.join(format!("late.{name}"))).expect("copy");
+    }
+    let said = running.hears("; live in").await;
+    assert!(said.contains(&late.to_string()), "{said}");
+    let late = Caller::of(late).over(trusts(&second));
+    assert_eq!(get(&late).await, Some(200));
 
     // For the operators' tools.
     let told = format!("{both}operations: '{operations}'\n");

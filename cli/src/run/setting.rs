@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -76,11 +76,13 @@ impl<'a> Setting<'a> {
         Ok((setting, directory))
     }
 
-    /// What Envoy is to be given for a gateway, if it would take all of it at its start.
+    /// What Envoy is to be given for a gateway, if it would take all of it at its start. Files that it names are watched from then
+    /// on even if it would not: what is wrong may be in one of them.
     pub(super) async fn load(
         &self,
         checked: Checked,
         before: Option<&Loaded>,
+        watch: &mut Watch,
     ) -> Result<Loaded, String> {
         let since = Instant::now();
         let told = |error: &dyn Display| error.to_string();
@@ -103,6 +105,8 @@ impl<'a> Setting<'a> {
         let rendered = gateway::render(&checked, around).map_err(|error| told(&error))?;
         // Before Envoy looks into certificates: what changes after that is a change.
         let parts = Parts::of(&rendered, &self.places).map_err(|error| told(&error))?;
+        let secrets = parts.secrets.values();
+        watch.also(secrets.map(|secret| (secret.files.clone(), secret.generation)));
         for file in parts.secrets.values().flat_map(|secret| &secret.files) {
             let opened = std::fs::File::open(file);
             opened.map_err(|error| format!("{}: {error}", file.display()))?;
@@ -167,7 +171,7 @@ impl<'a> Setting<'a> {
                 return None;
             }
         };
-        let loaded = match self.load(checked, current).await {
+        let loaded = match self.load(checked, current, watch).await {
             Ok(loaded) => loaded,
             Err(why) => {
                 say(&format!("{name}: {why}"));
@@ -175,7 +179,6 @@ impl<'a> Setting<'a> {
                 return None;
             }
         };
-        watch.also(loaded.files());
         if current.is_some_and(|current| current.parts == loaded.parts) {
             say(&format!("{name}: nothing is different"));
             return None;
@@ -294,16 +297,6 @@ impl<'a> Setting<'a> {
         if let Err(Refused { part, said }) = applied.let_go().await {
             say(&format!("Envoy refuses {part}: {said}"));
         }
-    }
-}
-
-// === impl Loaded ===
-
-impl Loaded {
-    /// Files that it names, with what they were when they were read.
-    pub(super) fn files(&self) -> impl Iterator<Item = (Vec<PathBuf>, u64)> {
-        let secrets = self.parts.secrets.values();
-        secrets.map(|secret| (secret.files.clone(), secret.generation))
     }
 }
 
