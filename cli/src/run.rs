@@ -188,7 +188,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                 None => {
                     tokio::select! {
                         () = watch.changed() => {
-                            next = setting.read(current.as_ref(), &mut watch).await;
+                            next = setting.read(current.as_ref(), applied.whole(), &mut watch).await;
                         }
                         _ = looks.tick() => {
                             if let Some(current) = &current {

@@ -103,9 +103,8 @@ async fn listeners_come_change_and_go_and_certificates_are_replaced() {
     assert_eq!(running.stat(modified).await, 0);
     // It changes itself.
     let behind = format!("{{address: '{}', trusted_hops: 1}}", plain.0);
-    let said = running
-        .change(&text(&format!("[{behind}, {secured}]")))
-        .await;
+    let last = text(&format!("[{behind}, {secured}]"));
+    let said = running.change(&last).await;
     assert!(
         said.contains(&format!("listeners: changed {}", plain.0)),
         "{said}"
@@ -133,6 +132,21 @@ async fn listeners_come_change_and_go_and_certificates_are_replaced() {
     assert_eq!(get(&plain.1).await, Some(200));
     let clusters = running.admin("/clusters").await;
     assert!(!clusters.contains("more::"), "{clusters}");
+    // What cannot be put back either is told, and tried again with the next change, even if the file says then what is live.
+    let obstacle = running.directory().join("listeners.new");
+    std::fs::create_dir(&obstacle).expect("a directory");
+    running.replace(&elsewhere);
+    let said = running.hears("this could not be put back: ").await;
+    assert!(
+        said.contains("listeners.json (Is a directory") && !said.contains("clusters"),
+        "{said}"
+    );
+    let clusters = running.admin("/clusters").await;
+    assert!(!clusters.contains("more::"), "{clusters}");
+    std::fs::remove_dir(&obstacle).expect("remove");
+    let said = running.change(&last).await;
+    assert!(said.contains("again what it was before"), "{said}");
+    assert_eq!(get(&plain.1).await, Some(200));
     running.change(&more(&other.0.to_string())).await;
     assert_eq!(get(&other.1).await, Some(200));
 

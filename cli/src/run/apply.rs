@@ -5,9 +5,9 @@
 //! 2. once the clusters are warm: routes, listeners, the filter's configuration,
 //! 3. once no request can be on its way by the former configuration: clusters that are gone go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::admin::Admin;
 use super::files::{filter, in_pattern, link, shown, typed, typed_at, write, write_text};
 use super::log::Log;
-use crate::gateway::{Parts, Places};
+use crate::gateway::{Parts, Places, Secret};
 
 /// How often a condition that is waited for is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -48,6 +48,8 @@ pub(super) struct Applied {
     leaving: BTreeMap<String, Leaving>,
     /// What is live as a whole, while something else is on its way. Requests go by it until the last part of that is taken.
     live: Option<Live>,
+    /// Files that were written and not taken yet.
+    unsure: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ pub(super) struct Waits {
 /// What a file was before it was written, by which Envoy's answer is known.
 #[derive(Debug)]
 struct Asked {
+    file: PathBuf,
     version: String,
     /// How many were refused.
     refused: u64,
@@ -119,6 +122,7 @@ impl Applied {
             },
             leaving: BTreeMap::new(),
             live: None,
+            unsure: BTreeSet::new(),
         }
     }
 
@@ -129,16 +133,15 @@ impl Applied {
     /// Writes what Envoy wants to see when it starts: nothing yet, as what it is given later it may have in any order.
     pub(super) fn begin(&mut self) -> io::Result<()> {
         write(&self.places.bootstrap(), &self.parts.bootstrap)?;
-        self.write(&self.places.clusters(), Vec::new())?;
-        self.write(&self.places.listeners(), Vec::new())?;
-        Ok(())
+        self.leave(&self.places.clusters(), Vec::new())?;
+        self.leave(&self.places.listeners(), Vec::new())
     }
 
     /// Makes `new` live. While clusters warm, `meanwhile` may end the waiting with something that is to be done first: another
     /// `apply`, or [`Applied::take_back`].
     ///
     /// # Errors
-    /// If Envoy refuses a part; what was live before is in force again then.
+    /// If Envoy refuses a part; what was live before is to be put back then.
     pub(super) async fn apply<T>(
         &mut self,
         new: &Parts,
@@ -154,24 +157,45 @@ impl Applied {
         }
         let applied = self.apply_in_order(new, waits, meanwhile).await;
         match &applied {
-            Ok(Step::Live { .. }) => self.live = None,
-            Ok(Step::Superseded(_)) => {}
-            Err(_) => self.take_back().await,
+            Ok(Step::Live { .. }) => self.is_whole(),
+            Ok(Step::Superseded(_)) | Err(_) => {}
         }
         applied
     }
 
-    /// Puts what is live in force again, as far as anything else is.
-    pub(super) async fn take_back(&mut self) {
-        let Some(Live { parts, leaving }) = self.live.take() else {
-            return;
+    /// Puts what is live in force again, as far as anything else is. What cannot be put back is told, and waits for the next time.
+    pub(super) async fn take_back(&mut self) -> Vec<Refused> {
+        let Some(Live { parts, leaving }) = &self.live else {
+            return Vec::new();
         };
-        // Whatever it says of that, it had all of it.
-        let _ = self.filter(&parts).await;
-        let _ = self.listeners(&parts.listeners).await;
-        let _ = self.routes(&parts).await;
-        let _ = self.clusters(&parts, leaving).await;
-        let _ = self.secrets(&parts).await;
+        let (parts, leaving) = (parts.clone(), leaving.clone());
+        let mut left = Vec::new();
+        left.extend(self.filter(&parts).await.err());
+        left.extend(self.listeners(&parts.listeners).await.err());
+        for (name, routes) in &parts.routes {
+            left.extend(self.route(name, routes).await.err());
+        }
+        left.extend(self.clusters(&parts, leaving).await.err());
+        for (name, secret) in &parts.secrets {
+            left.extend(self.secret(name, secret).await.err());
+        }
+        left.extend(self.credentials(&parts).err());
+        if left.is_empty() {
+            self.forget(&parts);
+            self.is_whole();
+        }
+        left
+    }
+
+    /// Whether nothing is in force but what is live as a whole.
+    pub(super) fn whole(&self) -> bool {
+        self.live.is_none()
+    }
+
+    fn is_whole(&mut self) {
+        self.live = None;
+        // What is left is of no part any more.
+        self.unsure.clear();
     }
 
     async fn apply_in_order<T>(
@@ -287,36 +311,44 @@ impl Applied {
 
     async fn secrets(&mut self, new: &Parts) -> Result<(), Refused> {
         for (name, secret) in &new.secrets {
-            let former = self.parts.secrets.get(name);
-            if former == Some(secret) {
-                continue;
-            }
-            let links = self.places.links(name, secret.generation);
-            let linked =
-                link(&links, &secret.files).map_err(|error| Refused::file(&links, &error))?;
-            let resource = typed(
-                "transport_sockets.tls.v3.Secret",
-                &secret.resource(name, &linked),
-            );
-            let file = self.places.secret(name);
-            // Where nobody refers to it any more, nobody will answer.
-            let former = former.filter(|_| self.refers_to(name));
-            let earlier = former.map(|former| self.places.links(name, former.generation));
-            match earlier {
-                Some(earlier) => {
-                    let pattern = format!("(.*\\.)?sds\\.{name}");
-                    let what = shown(&secret.files);
-                    self.put(&file, &pattern, &what, vec![resource]).await?;
-                    // What Envoy has read it keeps.
-                    let _ = std::fs::remove_dir_all(earlier);
-                }
-                None => self
-                    .write(&file, vec![resource])
-                    .map(|_| ())
-                    .map_err(|error| Refused::file(&file, &error))?,
-            }
-            self.parts.secrets.insert(name.clone(), secret.clone());
+            self.secret(name, secret).await?;
         }
+        self.credentials(new)
+    }
+
+    async fn secret(&mut self, name: &str, secret: &Secret) -> Result<(), Refused> {
+        let file = self.places.secret(name);
+        let former = self.parts.secrets.get(name).cloned();
+        if former.as_ref() == Some(secret) && self.sure(&file) {
+            return Ok(());
+        }
+        let links = self.places.links(name, secret.generation);
+        let linked = link(&links, &secret.files).map_err(|error| Refused::file(&links, &error))?;
+        let resource = typed(
+            "transport_sockets.tls.v3.Secret",
+            &secret.resource(name, &linked),
+        );
+        // Where nobody refers to it any more, nobody will answer.
+        let answered = former.is_some() && self.refers_to(name);
+        self.parts.secrets.insert(name.to_owned(), secret.clone());
+        if answered {
+            let pattern = format!("(.*\\.)?sds\\.{name}");
+            let what = shown(&secret.files);
+            self.put(&file, &pattern, &what, vec![resource]).await?;
+        } else {
+            self.leave(&file, vec![resource])
+                .map_err(|error| Refused::file(&file, &error))?;
+        }
+        if let Some(former) = former
+            && former.generation != secret.generation
+        {
+            // What Envoy has read it keeps.
+            let _ = std::fs::remove_dir_all(self.places.links(name, former.generation));
+        }
+        Ok(())
+    }
+
+    fn credentials(&mut self, new: &Parts) -> Result<(), Refused> {
         for (name, text) in &new.credentials {
             if self.parts.credentials.get(name) != Some(text) {
                 let file = self.places.below(name);
@@ -332,7 +364,9 @@ impl Applied {
         new: &Parts,
         leaving: BTreeMap<String, Leaving>,
     ) -> Result<(), Refused> {
-        let same = self.parts.clusters == new.clusters && self.leaving.keys().eq(leaving.keys());
+        let same = self.parts.clusters == new.clusters
+            && self.leaving.keys().eq(leaving.keys())
+            && self.sure(&self.places.clusters());
         self.leaving = leaving;
         if same {
             return Ok(());
@@ -356,39 +390,42 @@ impl Applied {
 
     async fn routes(&mut self, new: &Parts) -> Result<(), Refused> {
         for (name, routes) in &new.routes {
-            if self.parts.routes.get(name) == Some(routes) {
-                continue;
-            }
-            let file = self.places.routes(name);
-            let resources = vec![typed_at("envoy.config.route.v3.RouteConfiguration", routes)];
-            // Who listens already has to take them; a new listener reads them when it comes.
-            let known =
-                self.parts.listeners.contains_key(name) && self.parts.routes.contains_key(name);
-            self.parts.routes.insert(name.clone(), routes.clone());
-            if known {
-                let pattern = format!(
-                    "http\\.[^.]*\\.rds\\.{}",
-                    in_pattern(&name.replace(':', "_"))
-                );
-                let what = format!("the routes of {name}");
-                self.put(&file, &pattern, &what, resources).await?;
-            } else {
-                self.write(&file, resources)
-                    .map_err(|error| Refused::file(&file, &error))?;
-            }
+            self.route(name, routes).await?;
         }
         Ok(())
     }
 
+    async fn route(&mut self, name: &str, routes: &Json) -> Result<(), Refused> {
+        let file = self.places.routes(name);
+        if self.parts.routes.get(name) == Some(routes) && self.sure(&file) {
+            return Ok(());
+        }
+        let resources = vec![typed_at("envoy.config.route.v3.RouteConfiguration", routes)];
+        // Who listens already has to take them; a new listener reads them when it comes.
+        let known = self.parts.listeners.contains_key(name) && self.parts.routes.contains_key(name);
+        self.parts.routes.insert(name.to_owned(), routes.clone());
+        if known {
+            let pattern = format!(
+                "http\\.[^.]*\\.rds\\.{}",
+                in_pattern(&name.replace(':', "_"))
+            );
+            let what = format!("the routes of {name}");
+            self.put(&file, &pattern, &what, resources).await
+        } else {
+            self.leave(&file, resources)
+                .map_err(|error| Refused::file(&file, &error))
+        }
+    }
+
     async fn listeners(&mut self, new: &BTreeMap<String, Json>) -> Result<(), Refused> {
-        if self.parts.listeners == *new {
+        let file = self.places.listeners();
+        if self.parts.listeners == *new && self.sure(&file) {
             return Ok(());
         }
         let resources = new.values();
         let resources = resources.map(|it| typed_at("envoy.config.listener.v3.Listener", it));
         let resources = resources.collect();
         self.parts.listeners.clone_from(new);
-        let file = self.places.listeners();
         self.put(&file, "listener_manager\\.lds", "the listeners", resources)
             .await?;
         let warm = async || {
@@ -407,11 +444,11 @@ impl Applied {
     }
 
     async fn filter(&mut self, new: &Parts) -> Result<(), Refused> {
-        if self.parts.filter == new.filter || new.filter.is_null() {
+        let file = self.places.filter();
+        if (self.parts.filter == new.filter && self.sure(&file)) || new.filter.is_null() {
             return Ok(());
         }
         self.parts.filter = new.filter.clone();
-        let file = self.places.filter();
         let resources = vec![filter(&new.filter)];
         self.put(&file, FILTERS, FILTER, resources).await
     }
@@ -424,6 +461,7 @@ impl Applied {
         let version = written.map_err(|error| Refused::file(&file, &error))?;
         self.parts.filter = new.filter.clone();
         Ok(Asked {
+            file,
             version,
             refused: 0,
             logged,
@@ -495,6 +533,7 @@ impl Applied {
             .write(file, resources)
             .map_err(|error| Refused::file(file, &error))?;
         let asked = Asked {
+            file: file.to_owned(),
             version,
             refused,
             logged,
@@ -502,7 +541,7 @@ impl Applied {
         self.answer(&asked, pattern, what).await
     }
 
-    async fn answer(&self, asked: &Asked, pattern: &str, what: &str) -> Result<(), Refused> {
+    async fn answer(&mut self, asked: &Asked, pattern: &str, what: &str) -> Result<(), Refused> {
         let refused = |said: &str| Refused {
             part: what.to_owned(),
             said: said.to_owned(),
@@ -516,6 +555,7 @@ impl Applied {
                 .filter(|(name, _)| name.ends_with("version_text"));
             let versions: Vec<&String> = versions.map(|(_, version)| version).collect();
             if !versions.is_empty() && versions.iter().all(|it| **it == asked.version) {
+                self.unsure.remove(&asked.file);
                 return Ok(());
             }
             let numbers = stats.values().filter_map(|value| value.parse::<u64>().ok());
@@ -541,9 +581,22 @@ impl Applied {
         }
     }
 
+    /// Writes what nobody answers.
+    fn leave(&mut self, file: &Path, resources: Vec<Json>) -> io::Result<()> {
+        self.write(file, resources)?;
+        self.unsure.remove(file);
+        Ok(())
+    }
+
+    /// Whether Envoy goes by what was written there last.
+    fn sure(&self, file: &Path) -> bool {
+        !self.unsure.contains(file)
+    }
+
     /// Writes an answer of a discovery service, and tells its version.
     fn write(&mut self, file: &Path, resources: Vec<Json>) -> io::Result<String> {
         self.version += 1;
+        self.unsure.insert(file.to_owned());
         // No number alone: that would be added up with those of refusals.
         let version = format!("v{}", self.version);
         write(

@@ -157,7 +157,13 @@ impl<'a> Setting<'a> {
     }
 
     /// Reads a file that has changed; nothing if it cannot be used, which is told.
-    pub(super) async fn read(&self, current: Option<&Loaded>, watch: &mut Watch) -> Option<Loaded> {
+    /// `whole` says whether all of `current` is in force, or on its way.
+    pub(super) async fn read(
+        &self,
+        current: Option<&Loaded>,
+        whole: bool,
+        watch: &mut Watch,
+    ) -> Option<Loaded> {
         let name = &self.name;
         let stays = || say(&format!("{name}: not taken; what runs goes on"));
         let checked = match check::gateway(&self.arguments.file) {
@@ -179,7 +185,7 @@ impl<'a> Setting<'a> {
                 return None;
             }
         };
-        if current.is_some_and(|current| current.parts == loaded.parts) {
+        if whole && current.is_some_and(|current| current.parts == loaded.parts) {
             say(&format!("{name}: nothing is different"));
             return None;
         }
@@ -200,15 +206,15 @@ impl<'a> Setting<'a> {
         loop {
             if !first && let Err(why) = take(&new.checked, bound) {
                 // What this one was to take the place of may be in force in part.
-                applied.take_back().await;
-                say(&format!("{name}: {why}; what runs goes on"));
+                let goes_on = self.take_back(applied).await;
+                say(&format!("{name}: {why}; {goes_on}"));
                 return Ok(());
             }
             let waits = waits(&current.as_ref().unwrap_or(&new).checked.policy);
             let meanwhile = async || {
                 loop {
                     watch.changed().await;
-                    if let Some(newer) = self.read(Some(&new), watch).await {
+                    if let Some(newer) = self.read(Some(&new), true, watch).await {
                         return newer;
                     }
                 }
@@ -232,6 +238,10 @@ impl<'a> Setting<'a> {
                                 (&before.checked, &before.parts),
                                 (&new.checked, &new.parts),
                             );
+                            let changes = match changes.as_str() {
+                                "" => "again what it was before",
+                                changes => changes,
+                            };
                             say(&format!("{name}: {changes}; live in {took:.2} s"));
                             self.tell_of_restart(before, &new, applied);
                         }
@@ -245,13 +255,31 @@ impl<'a> Setting<'a> {
                     return Err(format!("Envoy refuses {part}: {said}"));
                 }
                 Err(Refused { part, said }) => {
-                    say(&format!(
-                        "{name}: Envoy refuses {part}: {said}\nwaykeeper: {name}: all is again as it was before; what runs goes on"
-                    ));
+                    say(&format!("{name}: Envoy refuses {part}: {said}"));
+                    let goes_on = self.take_back(applied).await;
+                    say(&format!("{name}: {goes_on}"));
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Puts what is live in force again, and tells how far that came.
+    async fn take_back(&self, applied: &mut Applied) -> String {
+        if applied.whole() {
+            return "what runs goes on".to_owned();
+        }
+        let left = applied.take_back().await;
+        if left.is_empty() {
+            return "all is again as it was before; what runs goes on".to_owned();
+        }
+        let left = left
+            .iter()
+            .map(|Refused { part, said }| format!("{part} ({said})"));
+        let left = left.collect::<Vec<_>>().join(", ");
+        format!(
+            "this could not be put back: {left}; it is tried again when the file changes, all else goes on as before"
+        )
     }
 
     fn greet(&self, checked: &Checked, took: f64) {
