@@ -92,13 +92,17 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         source: &arguments.file,
         mark: MARK,
         force: arguments.force,
+        guarded: checked
+            .gateway
+            .document_mode()
+            .map(|mode| (FILTER_FILE, mode)),
     };
     // Envoy reads the last one at once: what it names has to stand in the one before by then.
     let credentials = rendered.credentials.into_iter();
     let files: Vec<(String, String)> = credentials
         .chain([
             (ENVOY_FILE.to_owned(), rendered.envoy),
-            (FILTER_FILE.to_owned(), rendered.filter),
+            (FILTER_FILE.to_owned(), rendered.filter.0),
         ])
         .collect();
     let files: Vec<(&str, String)> = { files.iter() }

@@ -103,6 +103,8 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         source: &arguments.file,
         mark: MARK,
         force: arguments.force,
+        // No key of a session gets into manifests.
+        guarded: None,
     }
     .write(&made.files, &leftovers)?;
     if outcome != Outcome::Good {

@@ -10,6 +10,10 @@ use tempfile::NamedTempFile;
 
 use crate::Outcome;
 
+/// Modes: what a file may be that is no program; what its owner needs.
+const WRITABLE: u32 = 0o666;
+const OWNERS: u32 = 0o600;
+
 /// What is written, and out of what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Writing<'a> {
@@ -20,6 +24,8 @@ pub(crate) struct Writing<'a> {
     pub(crate) mark: &'a str,
     /// Whether files of another hand are overwritten.
     pub(crate) force: bool,
+    /// A file into which secrets are put that do not stand in the source, and its mode at most.
+    pub(crate) guarded: Option<(&'a str, u32)>,
 }
 
 impl Writing<'_> {
@@ -51,7 +57,8 @@ impl Writing<'_> {
             let path = place(name);
             let directory = path.parent().unwrap_or(self.directory);
             fs::create_dir_all(directory).map_err(|error| at(directory, &error))?;
-            let beside = stage(&path, text, self.source).map_err(|error| at(&path, &error))?;
+            let beside = stage(&path, text, self.source, self.most(name))
+                .map_err(|error| at(&path, &error))?;
             staged.push((path, beside));
         }
         let mut output = io::stdout().lock();
@@ -100,6 +107,14 @@ impl Writing<'_> {
         Ok(others)
     }
 
+    /// What mode a file has at most.
+    fn most(&self, name: &str) -> u32 {
+        match self.guarded {
+            Some((guarded, mode)) if guarded == name => mode,
+            _ => WRITABLE,
+        }
+    }
+
     /// Whether a file is not there, or was written by this command.
     fn is_ours(&self, path: &Path) -> io::Result<bool> {
         match fs::read(path) {
@@ -135,32 +150,25 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// Writes the text beside the file whose place it takes, unless that says the same already. Both files may hold secrets: who
-/// may not read the source may not read them either, until somebody says so.
-fn stage(path: &Path, text: &str, source: &Path) -> io::Result<Option<NamedTempFile>> {
+/// may not read the source may not read them either, until somebody says so; and no mode goes beyond `most`. What comes from
+/// standard input nobody else could read.
+fn stage(path: &Path, text: &str, source: &Path, most: u32) -> io::Result<Option<NamedTempFile>> {
     let there = fs::read(path).ok();
+    let model = if there.is_some() { path } else { source };
+    let model = fs::metadata(model).ok().filter(fs::Metadata::is_file);
+    let model = model.map_or(OWNERS, |model| model.permissions().mode());
+    let permissions = Permissions::from_mode((model & WRITABLE | OWNERS) & most);
     if there.as_deref() == Some(text.as_bytes()) {
+        if model & WRITABLE & !most != 0 {
+            fs::set_permissions(path, permissions)?;
+        }
         return Ok(None);
     }
-    let model = if there.is_some() { path } else { source };
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
         .prefix(".waykeeper-")
-        .permissions(readable())
         .tempfile_in(directory)?;
-    if let Ok(model) = fs::metadata(model)
-        && model.is_file()
-    {
-        fs::set_permissions(file.path(), without_execution(model.permissions()))?;
-    }
+    fs::set_permissions(file.path(), permissions)?;
     file.write_all(text.as_bytes())?;
     Ok(Some(file))
-}
-
-/// As this user makes files.
-fn readable() -> Permissions {
-    Permissions::from_mode(0o666)
-}
-
-fn without_execution(permissions: Permissions) -> Permissions {
-    Permissions::from_mode(permissions.mode() & 0o666 | 0o600)
 }

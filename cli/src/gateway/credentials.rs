@@ -126,7 +126,7 @@ pub(super) fn credential(
     })
 }
 
-fn variable(text: &str) -> Result<(), String> {
+pub(super) fn variable(text: &str) -> Result<(), String> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let first = text.bytes().next().unwrap_or(b'0');
     // What stands here may be the credential itself.

@@ -114,7 +114,7 @@ fn sessions(written: &Node, gateway: &Gateway) -> Node {
         return written.clone();
     };
     let key = |(index, written): (usize, &Node)| match gateway.session_keys.get(index) {
-        Some(Some(key)) => Node::Text(key.0.clone()),
+        Some(Some(key)) => Node::Text(key.value.0.clone()),
         _ => written.clone(),
     };
     let derived = fields.iter().map(|(name, value)| {

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use waykeeper::config::{Fault, Segment};
+use waykeeper::host::Sensitive;
 
 use crate::yaml::{Kind, Value, plain};
 
@@ -21,7 +22,7 @@ struct Used {
     positions: Vec<usize>,
     /// As it is written.
     name: String,
-    value: String,
+    value: Sensitive<String>,
 }
 
 /// Where a value stands.
@@ -167,7 +168,7 @@ impl Environment {
             self.used.push(Used {
                 positions: at.positions.clone(),
                 name: format!("${{{name}}}"),
-                value,
+                value: Sensitive(value),
             });
             rest = behind;
         }
@@ -202,7 +203,7 @@ impl Environment {
         // What is shorter stands in words.
         let values = self.used.iter().filter(|used| used.value.len() > 3);
         values.fold(text.to_owned(), |text, used| {
-            text.replace(&used.value, &used.name)
+            text.replace(used.value.as_str(), &used.name)
         })
     }
 

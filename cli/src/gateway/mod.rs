@@ -80,7 +80,7 @@ pub(crate) struct Gateway {
     /// In the order of the file.
     pub(crate) agents: Vec<Agent>,
     /// What entries of `sessions.keys` stand for that are no keys themselves.
-    pub(crate) session_keys: Vec<Option<Sensitive<String>>>,
+    pub(crate) session_keys: Vec<Option<sessions::Key>>,
     /// In the order in which they are put in.
     pub(crate) patches: Vec<Patch>,
 }
@@ -90,7 +90,7 @@ pub(crate) struct Gateway {
 pub(crate) struct Checked {
     pub(crate) gateway: Gateway,
     /// What the filter reads.
-    pub(crate) document: Node,
+    pub(crate) document: Sensitive<Node>,
     /// What that means.
     pub(crate) policy: Policy,
     /// What stood in the environment.
@@ -103,6 +103,13 @@ pub(crate) struct Wrong {
     pub(crate) told: Vec<Fault>,
     /// How many more there are.
     pub(crate) untold: usize,
+}
+
+impl Gateway {
+    /// The mode at most of a file with the filter's document, if keys of sessions come into that from elsewhere.
+    pub(crate) fn document_mode(&self) -> Option<u32> {
+        sessions::mode(&self.session_keys)
+    }
 }
 
 /// Whether a document is one of these, and not the filter's alone.
@@ -144,7 +151,7 @@ fn read_in(document: &Value, look_up: &dyn Fn(&str) -> Option<OsString>) -> Resu
         Ok(policy) if wrong.told.is_empty() && environment.faults.is_empty() => {
             let checked = Checked {
                 gateway,
-                document: derived,
+                document: Sensitive(derived),
                 policy,
                 environment,
             };

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
+use waykeeper::host::Sensitive;
 
 use super::render::Rendered;
 use crate::yaml::{self, Kind, Value};
@@ -25,7 +26,7 @@ pub(crate) struct Parts {
     /// Called as the listeners that have them.
     pub(crate) routes: BTreeMap<String, Json>,
     /// The filter, with its configuration.
-    pub(crate) filter: Json,
+    pub(crate) filter: Sensitive<Json>,
     pub(crate) secrets: BTreeMap<String, Secret>,
     /// What tells Envoy where credentials are kept: texts of files, by their names below the directory.
     pub(crate) credentials: BTreeMap<String, String>,
@@ -83,7 +84,7 @@ impl Parts {
     pub(crate) fn of(rendered: &Rendered, places: &Places) -> Result<Self, Unexpected> {
         let mut envoy = tree(&rendered.envoy)?;
         let mut parts = Self {
-            filter: filter(rendered)?,
+            filter: Sensitive(filter(rendered)?),
             credentials: rendered.credentials.iter().cloned().collect(),
             ..Self::default()
         };

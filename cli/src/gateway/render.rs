@@ -11,6 +11,7 @@ use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::Policy;
 use waykeeper::config::policy::Protocol;
+use waykeeper::host::Sensitive;
 
 use super::agents::{Balance, Endpoint, Health};
 use super::credentials::Credential;
@@ -73,7 +74,7 @@ pub(crate) enum Admin<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rendered {
     pub(crate) envoy: String,
-    pub(crate) filter: String,
+    pub(crate) filter: Sensitive<String>,
     /// Those that tell where credentials are kept, by their names below the directory.
     pub(crate) credentials: Vec<(String, String)>,
 }
@@ -104,11 +105,11 @@ pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, 
     };
     Ok(Rendered {
         envoy,
-        filter: filter.render(context! {
+        filter: Sensitive(filter.render(context! {
             source,
             module => around.module,
             document => filter_document,
-        })?,
+        })?),
         credentials: credentials.into_iter().flatten().collect(),
     })
 }

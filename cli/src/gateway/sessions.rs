@@ -1,17 +1,46 @@
 //! The keys of agents' sessions. Secrets need not stand in `gateway.yaml`: a file or the environment may hold them.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rustix::process::getegid;
 use waykeeper::config::{Fields, Spot};
 use waykeeper::host::Sensitive;
 
-use super::tls;
+use super::{credentials, tls};
 
 pub(super) const KEY_FIELDS: &[&str] = &["file", "env"];
 
 const DIGITS: usize = 64;
 
+/// A key that does not stand in `gateway.yaml` itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(super) value: Sensitive<String>,
+    /// Where it does; nowhere if the environment holds it.
+    file: Option<String>,
+}
+
+/// What others than the owner may do with a file into which a key is put from elsewhere.
+const AT_MOST: u32 = 0o640;
+const FOR_OWNER: u32 = 0o600;
+
+/// The mode at most of a file into which these are put: nobody reads a key there who may not where it comes from.
+pub(super) fn mode(keys: &[Option<Key>]) -> Option<u32> {
+    let modes = keys.iter().flatten().map(|key| {
+        let file = key.file.as_ref().and_then(|file| fs::metadata(file).ok());
+        match file {
+            // Another group's members are others.
+            Some(file) if file.gid() == getegid().as_raw() => file.mode() & AT_MOST | FOR_OWNER,
+            _ => FOR_OWNER,
+        }
+    });
+    modes.reduce(|one, other| one & other)
+}
+
 /// For each entry of the list that is not a key itself the one that it stands for. Where that cannot be read there is one
 /// that makes no other fault.
-pub(super) fn keys(spot: &Spot<'_>) -> Vec<Option<Sensitive<String>>> {
+pub(super) fn keys(spot: &Spot<'_>) -> Vec<Option<Key>> {
     // What is no mapping, and no list, the filter's reader tells.
     let fields = spot.is_map().then(|| spot.named(usize::MAX)).flatten();
     let list = fields.as_ref().and_then(|fields| fields.get("keys"));
@@ -20,41 +49,52 @@ pub(super) fn keys(spot: &Spot<'_>) -> Vec<Option<Sensitive<String>>> {
     items
         .map(|(index, item)| {
             let fields = item.is_map().then(|| item.fields(KEY_FIELDS)).flatten();
-            let key = item.is_map().then(|| match fields.map(|it| read(&it)) {
+            item.is_map().then(|| match fields.map(|it| read(&it)) {
                 Some(Ok(key)) => key,
                 Some(Err(message)) => {
                     item.fault(message);
                     placeholder(index)
                 }
                 None => placeholder(index),
-            });
-            key.map(Sensitive)
+            })
         })
         .collect()
 }
 
-fn placeholder(index: usize) -> String {
-    format!("{index:0DIGITS$x}")
+fn placeholder(index: usize) -> Key {
+    Key {
+        value: Sensitive(format!("{index:0DIGITS$x}")),
+        file: None,
+    }
 }
 
-fn read(fields: &Fields<'_>) -> Result<String, String> {
-    let text = match (fields.get("file"), fields.get("env")) {
+fn read(fields: &Fields<'_>) -> Result<Key, String> {
+    let (text, file) = match (fields.get("file"), fields.get("env")) {
         (Some(file), None) => {
             let path = file
                 .checked(tls::path)
                 .ok_or("names no file that can be read")?;
-            std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?
+            let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+            (text, Some(path.to_owned()))
         }
         (None, Some(name)) => {
-            let name = name.text().ok_or("names no variable of the environment")?;
-            std::env::var(name)
-                .map_err(|_| format!("{name:?} is not set in the environment, or is no text"))?
+            // What stands here may be the key itself, so it is not shown.
+            let name = name
+                .checked(credentials::variable)
+                .ok_or("names no variable of the environment")?;
+            let text = std::env::var(name).map_err(
+                |_| "names a variable that is not set in the environment, or holds no text",
+            )?;
+            (text, None)
         }
         _ => return Err("must have exactly one of file and env".to_owned()),
     };
     let key = text.trim();
     if key.len() == DIGITS && key.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Ok(key.to_owned());
+        return Ok(Key {
+            value: Sensitive(key.to_owned()),
+            file,
+        });
     }
     Err(format!(
         "holds no key; one is {DIGITS} hex digits, as `openssl rand -hex 32` makes them"
@@ -77,7 +117,7 @@ mod tests {
         let keys = keys(&Spot::root(&sessions, &log));
         let faults = log.into_faults().map(|faults| faults.to_string());
         let key = keys.into_iter().next().flatten();
-        (key.map(|key| key.0), faults.unwrap_or_default())
+        (key.map(|key| key.value.0), faults.unwrap_or_default())
     }
 
     #[test]
@@ -113,6 +153,14 @@ mod tests {
         }
         let (_, told) = read_of(&[("env", "WAYKEEPER_TEST_WITHOUT_KEY")]);
         assert!(told.contains("is not set"), "{told}");
+        // Pasted where the name of a variable belongs.
+        for key in [
+            "abcdef0123456789abcdefABCDEF9876".repeat(2),
+            "0123456789abcdefABCDEF9876543210".repeat(2),
+        ] {
+            let (_, told) = read_of(&[("env", &key)]);
+            assert!(!told.is_empty() && !told.contains(&key[..8]), "{told}");
+        }
         let (_, told) = read_of(&[("file", "key")]);
         assert!(told.contains("whole path"), "{told}");
     }

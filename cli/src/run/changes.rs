@@ -129,7 +129,7 @@ fn described(route: &Route, policy: &Policy) -> String {
 }
 
 fn field<'c>(checked: &'c Checked, name: &str) -> Option<&'c Node> {
-    let Node::Map(fields) = &checked.document else {
+    let Node::Map(fields) = &checked.document.0 else {
         return None;
     };
     let found = fields.iter().find(|(field, _)| field == name);

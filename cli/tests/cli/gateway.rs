@@ -1090,7 +1090,7 @@ fn who_may_not_read_the_source_may_not_read_what_is_written() {
         SMALL.as_bytes(),
     );
     assert_eq!(run.status, 0, "{}", run.errors);
-    assert_eq!(mode(&out.join("waykeeper.yaml")) & 0o400, 0o400);
+    assert_eq!(mode(&out.join("waykeeper.yaml")), 0o600);
 
     // Who was let in stays in.
     fs::set_permissions(&written, fs::Permissions::from_mode(0o644)).unwrap();
@@ -1101,6 +1101,62 @@ fn who_may_not_read_the_source_may_not_read_what_is_written() {
     .unwrap();
     assert_eq!(place.write(&[]).status, 0);
     assert_eq!(mode(&written), 0o644);
+}
+
+#[test]
+fn who_may_not_read_a_key_of_sessions_may_not_read_what_it_is_written_into() {
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let key = "0123456789abcdefABCDEF9876543210".repeat(2);
+    let place = Place::with(SMALL);
+    let (source, kept) = (place.path("gateway.yaml"), place.path("key"));
+    let text = |keys: &str| {
+        SMALL.replace(
+            "\nagents:",
+            &format!("\nsessions: {{keys: [{keys}]}}\nagents:"),
+        )
+    };
+    let of_file = format!("{{file: {}}}", kept.display());
+    fs::write(&kept, &key).unwrap();
+    fs::write(&source, text(&of_file)).unwrap();
+    set(&source, 0o644).unwrap();
+    let written = place.path("out").join("waykeeper.yaml");
+    for (of_key, expected) in [(0o600, 0o600), (0o640, 0o640), (0o644, 0o640)] {
+        set(&kept, of_key).unwrap();
+        let _ = fs::remove_file(&written);
+        let run = place.write(&[]);
+        assert_eq!(run.status, 0, "{}", run.errors);
+        assert!(place.written("waykeeper.yaml").contains(&key));
+        assert_eq!(mode(&written), expected);
+        assert_eq!(mode(&place.path("out").join("envoy.yaml")), 0o644);
+    }
+
+    // Whoever may have widened it since, whether its text stays or not.
+    set(&kept, 0o600).unwrap();
+    set(&written, 0o644).unwrap();
+    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(mode(&written), 0o600);
+    set(&written, 0o644).unwrap();
+    fs::write(&source, text(&of_file).replace("/chat,", "/other,")).unwrap();
+    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(mode(&written), 0o600);
+
+    // The strictest place of all keys.
+    let other = key.replace('0', "1");
+    fs::remove_file(&written).unwrap();
+    set(&kept, 0o640).unwrap();
+    fs::write(&source, text(&format!("{of_file}, {{env: TEST_OF_MODES}}"))).unwrap();
+    let out = place.path("out");
+    let arguments = [
+        "envoy",
+        source.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+    ];
+    let environment = [("TEST_OF_MODES", other.as_str())];
+    let run = waykeeper_in(&environment, &arguments, b"");
+    assert_eq!(run.status, 0, "{}", run.errors);
+    assert_eq!(mode(&written), 0o600);
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn write(
 
 /// The filter's document, in which clusters have Istio's names.
 fn named(checked: &Checked, destinations: &Destinations) -> Node {
-    let mut document = checked.document.clone();
+    let mut document = checked.document.0.clone();
     if let Some(Node::Map(agents)) = field(&mut document, "agents") {
         for (name, agent) in agents {
             let cluster = destinations.of_agents.get(name);

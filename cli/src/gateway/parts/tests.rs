@@ -155,3 +155,18 @@ fn the_whole_needs_nothing_but_the_filter() {
     assert_eq!(listeners.as_array().map(Vec::len), Some(3));
     assert!(!whole.to_string().contains("config_discovery"), "{whole}");
 }
+
+#[test]
+fn nothing_that_is_printed_for_debugging_shows_a_key() {
+    let key = "0123456789abcdefABCDEF9876543210".repeat(2);
+    let text = GATEWAY.replace(
+        "\nagents:",
+        &format!("\nsessions: {{keys: ['{key}']}}\nagents:"),
+    );
+    let document = yaml::parse(&text).unwrap().remove(0);
+    let checked = read(&document).unwrap();
+    let (rendered, parts) = (rendered(&text), parts(&text));
+    assert!(rendered.filter.contains(&key) && parts.filter.to_string().contains(&key));
+    let shown = format!("{checked:?} {rendered:?} {parts:?}");
+    assert!(!shown.contains(&key), "{shown}");
+}
