@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     /// Envoy's worker threads [default: one for each processor]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1024))]
     concurrency: Option<u32>,
-    /// How much of its own log Envoy hands on
+    /// How much of its own log Envoy hands on; debug and trace only of components that show no header
     #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = ["trace", "debug", "info", "warning", "error", "critical", "off"])]
     log_level: String,
     /// For how long callers are asked to go elsewhere: those of a gateway that was told to end, and those of a listener that is

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::caller::{Answer, Caller};
 use crate::eventually;
 use crate::gateway::{Around, Gateway, agent, free_address};
+use crate::running::Running;
 
 /// Puts a secret in its place as Kubernetes and others do.
 fn put(file: &Path, secret: &[u8]) {
@@ -242,5 +243,61 @@ agents:
             let around = place.map(|at| &text[at.saturating_sub(200)..at + 20]);
             assert_eq!(around, None, "{secret}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn envoys_log_shows_no_key_at_any_level() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let one = agent("one").await;
+    let listen = free_address();
+    let kept = directory.path().join("kept");
+    put(&kept, b"secret-of-a-provider");
+    let url = format!("url: 'http://{}'", one.address());
+    let session = "0123456789abcdefABCDEF9876543210".repeat(2);
+    let text = format!(
+        "
+listen: [{{address: '{listen}'}}]
+clients: {{validator: {{{url}}}}}
+sessions: {{keys: ['{session}']}}
+agents:
+  filed: {{{url}, credential: {{file: {}}}}}
+  callers: {{{url}, credential: {{caller: x-provider-key}}}}
+  old: {{url: 'http://{}'}}
+routes:
+  - {{prefix: /filed, agents: [filed], auth_required: false}}
+  - {{prefix: /callers, agents: [callers], auth_required: false}}
+  - {{prefix: /asked, agents: [callers]}}
+  - {{prefix: /old, agents: [old], auth_required: false}}
+",
+        kept.display(),
+        one.address(),
+    );
+    // Whatever is logged at debug is at trace.
+    let file = directory.path().join("gateway.yaml");
+    fs::write(&file, &text).expect("write");
+    let mut running = Running::launch(directory.path(), &file, &["--log-level", "trace"]);
+    let begun = running.hears("is served at").await;
+    let own = [("x-provider-key", "secret-of-a-callers-own")];
+    for caller in [Caller::of(listen), Caller::of(listen).http2()] {
+        for path in ["/filed", "/callers", "/old?api_key=secret-of-a-query"] {
+            assert_eq!(caller.get(path, &own).await.status, 200, "{path}");
+        }
+        // Whatever the validator makes of it, it has got it.
+        caller
+            .get("/asked", &[("x-api-key", "secret-of-a-caller")])
+            .await;
+    }
+    let changed = text.replace("prefix: /old", "prefix: /older");
+    running.replace(&changed);
+    let said = running.hears("; live in").await;
+    running.signal("INT");
+    assert!(running.ended().await.success());
+    let said = begun + &said + &running.said();
+    assert!(said.contains("envoy: trace: connection:"), "{said}");
+    assert!(said.contains("envoy: debug: pool:"), "{said}");
+    for secret in ["secret-of", &session] {
+        let shown = said.lines().find(|line| line.contains(secret));
+        assert_eq!(shown, None);
     }
 }

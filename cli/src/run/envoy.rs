@@ -32,6 +32,20 @@ const MODULE_OF_IMAGE: &str = "/etc/waykeeper/waykeeper.wasm";
 /// What Envoy's log looks like to us: level, logger, and the text in one line.
 const LOG_FORMAT: &str = "%l\t%n\t%_";
 
+/// Components of Envoy that are about connections, clusters and names, and not about what is sent.
+const SHOW_NO_HEADERS: [&str; 10] = [
+    "connection",
+    "conn_handler",
+    "dns",
+    "file",
+    "hc",
+    "init",
+    "main",
+    "pool",
+    "runtime",
+    "upstream",
+];
+
 /// Becomes another program that ends when its parent does
 #[derive(Debug, Args)]
 pub(crate) struct Become {
@@ -181,12 +195,8 @@ impl Process {
             .arg("--config-path")
             .arg(launch.bootstrap)
             .arg("--disable-hot-restart")
-            .args(["--log-level", launch.level, "--log-format", LOG_FORMAT])
-            // What it says of a configuration that it refuses is what we tell.
-            .args([
-                "--component-log-level",
-                "wasm:info,config:warning,misc:error",
-            ])
+            .args(["--log-format", LOG_FORMAT])
+            .args(levels(launch.level))
             .args(["--file-flush-interval-msec", "1000"])
             .args(["--drain-time-s", &launch.drain.as_secs().to_string()]);
         if let Some(workers) = launch.concurrency {
@@ -228,6 +238,25 @@ impl Process {
             let _ = self.child.kill().await;
         }
     }
+}
+
+/// How much Envoy logs. Below `info` most of its components show headers, in which keys are, or configurations; so of those levels
+/// only components that never do are heard.
+fn levels(level: &str) -> [String; 4] {
+    // What it says of a configuration that it refuses is what we tell.
+    let mut components = "wasm:info,config:warning,misc:error".to_owned();
+    let detailed = matches!(level, "trace" | "debug");
+    if detailed {
+        for component in SHOW_NO_HEADERS {
+            components.push_str(&format!(",{component}:{level}"));
+        }
+    }
+    [
+        "--log-level".to_owned(),
+        if detailed { "info" } else { level }.to_owned(),
+        "--component-log-level".to_owned(),
+        components,
+    ]
 }
 
 /// The lines of a log that say why Envoy does not take a configuration.
