@@ -9,6 +9,7 @@ mod bases;
 mod caller;
 mod certificates;
 mod credentials;
+mod credentials_live;
 mod ending;
 mod following;
 mod front;
