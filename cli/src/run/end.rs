@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::admin::Admin;
 use super::envoy::Process;
@@ -12,6 +12,9 @@ use super::{Arguments, say};
 
 /// How often a condition that is waited for is looked at.
 const POLL: Duration = Duration::from_millis(50);
+
+/// And how long the last look may take.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Signals that tell this process to end.
 pub(super) struct Ends {
@@ -50,18 +53,22 @@ pub(super) async fn end(
         }
         let most = (*grace).max(least);
         loop {
-            let active = admin.sum("^http\\.gateway\\.downstream_rq_active$").await;
-            let idle = matches!(active, Ok(0) | Err(_));
+            let left = most.saturating_sub(began.elapsed()).max(LAST);
+            let active = admin.sum("^http\\.gateway\\.downstream_rq_active$");
+            // Not known is not none.
+            let active = timeout(left, active).await.ok().and_then(Result::ok);
             let waited = began.elapsed();
             if waited >= most {
-                if let Ok(left) = active
-                    && left > 0
-                {
-                    say(&format!("{left} requests under way are cut off"));
+                match active {
+                    Some(0) => {}
+                    Some(left) => say(&format!("{left} requests under way are cut off")),
+                    None => say(
+                        "requests under way are cut off, if there are any: Envoy's admin interface does not tell",
+                    ),
                 }
                 return;
             }
-            if idle && waited >= least {
+            if active == Some(0) && waited >= least {
                 return;
             }
             sleep(POLL).await;
