@@ -21,6 +21,8 @@ pub(crate) struct Running {
     pub(crate) file: PathBuf,
     directory: PathBuf,
     said: Arc<Mutex<String>>,
+    /// What was said before that, and waited for.
+    heard: String,
 }
 
 impl Running {
@@ -77,6 +79,7 @@ impl Running {
             file: file.to_owned(),
             directory: run,
             said,
+            heard: String::new(),
         }
     }
 
@@ -84,6 +87,11 @@ impl Running {
     pub(crate) fn said(&self) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.clone()
+    }
+
+    /// The same, with what was waited for.
+    pub(crate) fn said_in_all(&self) -> String {
+        format!("{}{}", self.heard, self.said())
     }
 
     /// Waits until it says something, and forgets all up to there.
@@ -95,7 +103,7 @@ impl Running {
     pub(crate) async fn hears_one_of(&mut self, texts: &[&str]) -> String {
         let said = Arc::clone(&self.said);
         let process = &mut self.process;
-        eventually(&format!("{texts:?}"), || {
+        let found = eventually(&format!("{texts:?}"), || {
             let ended = process.try_wait().expect("the tool");
             let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
             let places = texts
@@ -115,7 +123,9 @@ impl Running {
             );
             async move { found }
         })
-        .await
+        .await;
+        self.heard.push_str(&found);
+        found
     }
 
     /// Replaces the file by another, as editors and programs do, and waits until that is live.

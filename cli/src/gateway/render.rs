@@ -166,7 +166,7 @@ fn context(
         .iter()
         .filter(|agent| agent.builtin.is_some());
     let builtin: Vec<_> = around.builtin.map_or_else(Vec::new, |socket| {
-        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": stat_name(&agent.cluster), "socket": socket});
+        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket});
         builtin.map(cluster).collect()
     });
     let validator = gateway
@@ -318,7 +318,7 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
         "name": name,
         "for_websockets": false,
         "filters": null,
-        "stat_name": stat_name(name),
+        "stat_name": other_stat_name(name),
         "by_name": upstream.endpoints.iter().any(by_name),
         "balance": match upstream.balance {
             Balance::LeastRequest => "least_request",
@@ -352,9 +352,14 @@ pub(super) fn http(http: Http) -> &'static str {
     }
 }
 
-/// What a cluster is called in metrics, where that is another name.
-fn stat_name(name: &str) -> Option<String> {
-    name.contains('.').then(|| name.replace('.', "_"))
+/// What a cluster is called in statistics: a point would part it, and Envoy itself writes no colon there.
+pub(crate) fn stat_name(name: &str) -> String {
+    name.replace(['.', ':'], "_")
+}
+
+/// The same, where that is another name.
+fn other_stat_name(name: &str) -> Option<String> {
+    Some(stat_name(name)).filter(|it| it != name)
 }
 
 fn endpoint(endpoint: &Endpoint) -> Json {

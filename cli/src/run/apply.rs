@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::admin::Admin;
 use super::files::{filter, in_pattern, link, shown, typed, typed_at, write, write_text};
 use super::log::Log;
-use crate::gateway::{Parts, Places, Secret};
+use crate::gateway::{Parts, Places, Secret, stat_name};
 
 /// How often a condition that is waited for is looked at.
 const POLL: Duration = Duration::from_millis(10);
@@ -304,7 +304,7 @@ impl Applied {
     }
 
     async fn requests_under_way(&self, cluster: &str) -> Option<u64> {
-        let name = in_pattern(&cluster.replace('.', "_"));
+        let name = in_pattern(&stat_name(cluster));
         let pattern = format!("^cluster\\.{name}\\.upstream_rq_(active|pending_active)$");
         self.admin.sum(&pattern).await.ok()
     }
@@ -527,7 +527,9 @@ impl Applied {
         resources: Vec<Json>,
     ) -> Result<(), Refused> {
         let refusals = format!("^{pattern}\\.update_(rejected|failure)$");
-        let refused = self.admin.sum(&refusals).await.unwrap_or_default();
+        // Even if it is not written at last, this is not what was asked for.
+        self.unsure.insert(file.to_owned());
+        let refused = self.refusals(&refusals, what).await?;
         let logged = self.log.count();
         let version = self
             .write(file, resources)
@@ -539,6 +541,23 @@ impl Applied {
             logged,
         };
         self.answer(&asked, pattern, what).await
+    }
+
+    /// How many were refused so far. Not known is not none: all of before would count as answers to what is written next.
+    async fn refusals(&self, pattern: &str, what: &str) -> Result<u64, Refused> {
+        let deadline = Instant::now() + ANSWERS;
+        loop {
+            match self.admin.sum(pattern).await {
+                Ok(refused) => return Ok(refused),
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(Refused {
+                        part: what.to_owned(),
+                        said: format!("its admin interface: {error}"),
+                    });
+                }
+                Err(_) => sleep(POLL).await,
+            }
+        }
     }
 
     async fn answer(&mut self, asked: &Asked, pattern: &str, what: &str) -> Result<(), Refused> {

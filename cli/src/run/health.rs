@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use super::admin::Admin;
 use super::say;
-use crate::gateway::{Gateway, Upstream};
+use crate::gateway::{Gateway, Upstream, stat_name};
 use crate::probe;
 
 /// How long a host may take to say what is wrong with it.
@@ -79,8 +79,7 @@ impl Health {
         self.clusters.retain(|name, _| watched.contains_key(name));
         let mut news = Vec::new();
         for (cluster, (called, upstream)) in watched {
-            // Envoy counts under a name without points and colons.
-            let Some(counts) = counts.get(cluster.replace(['.', ':'], "_").as_str()) else {
+            let Some(counts) = counts.get(stat_name(&cluster).as_str()) else {
                 continue;
             };
             let state = self.clusters.entry(cluster.clone()).or_default();
