@@ -6,12 +6,14 @@
 //! | `setting.rs` | what stays while it runs, and how a file becomes what Envoy has |
 //! | `watch.rs` | sees that the file has changed, however it was written |
 //! | `apply.rs` | gives Envoy the parts that have changed, in order, and takes them back if it refuses one |
+//! | `bound.rs` | sees that nobody else listens where Envoy is to |
 //! | `changes.rs`, `health.rs`, `log.rs` | what is said: of a change, of the agents, by Envoy |
 //! | `end.rs` | ends Envoy gently |
 //! | `envoy.rs`, `admin.rs`, `directory.rs`, `files.rs` | the program, its admin interface, the files between it and us |
 
 mod admin;
 mod apply;
+mod bound;
 mod changes;
 mod directory;
 mod end;
@@ -22,7 +24,6 @@ mod log;
 mod setting;
 mod watch;
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -32,11 +33,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::admin::Admin;
 use self::apply::Applied;
+use self::bound::{Bound, addresses};
 use self::end::Ends;
 use self::envoy::{Launch, Process};
 use self::health::Health;
 use self::log::Log;
-use self::setting::{Setting, take};
+use self::setting::Setting;
 use self::watch::Watch;
 use crate::Outcome;
 use crate::check;
@@ -137,8 +139,9 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
             return Ok(Outcome::Faulty);
         }
     };
-    let mut bound = BTreeSet::new();
-    if let Err(why) = take(&loaded.checked, &mut bound) {
+    let mut bound = Bound::new(arguments.drain_time);
+    let listens = addresses(&loaded.checked.gateway);
+    if let Err(why) = bound.free(&listens, Instant::now()) {
         say(&why);
         return Ok(Outcome::Faulty);
     }

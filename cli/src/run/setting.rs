@@ -1,10 +1,8 @@
 //! What a run goes by: the programs and places that stay, and how a file becomes what Envoy has.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +10,7 @@ use tokio::time::Instant;
 use waykeeper::config::policy::{Policy, Protocol};
 
 use super::apply::{self, Applied, Refused, Step, Waits};
+use super::bound::{Bound, addresses};
 use super::directory::Directory;
 use super::envoy::{self, Program};
 use super::watch::Watch;
@@ -197,14 +196,20 @@ impl<'a> Setting<'a> {
         &self,
         applied: &mut Applied,
         watch: &mut Watch,
-        bound: &mut BTreeSet<SocketAddr>,
+        bound: &mut Bound,
         current: &mut Option<Loaded>,
         mut new: Loaded,
     ) -> Result<(), String> {
         let name = &self.name;
         let first = current.is_none();
+        // Of the first file they were looked at before Envoy was started.
+        let mut free = first;
         loop {
-            if !first && let Err(why) = take(&new.checked, bound) {
+            let listens = addresses(&new.checked.gateway);
+            if !free && let Err(why) = bound.free(&listens, Instant::now()) {
+                if first {
+                    return Err(why);
+                }
                 // What this one was to take the place of may be in force in part.
                 let goes_on = self.take_back(applied).await;
                 say(&format!("{name}: {why}; {goes_on}"));
@@ -220,7 +225,10 @@ impl<'a> Setting<'a> {
                 }
             };
             match applied.apply(&new.parts, waits, meanwhile).await {
-                Ok(Step::Superseded(newer)) => new = newer,
+                Ok(Step::Superseded(newer)) => {
+                    new = newer;
+                    free = false;
+                }
                 Ok(Step::Live { cold }) => {
                     for cluster in cold {
                         say(&format!(
@@ -246,6 +254,7 @@ impl<'a> Setting<'a> {
                             self.tell_of_restart(before, &new, applied);
                         }
                     }
+                    bound.live(&listens, Instant::now());
                     *current = Some(new);
                     // However fast one change follows another.
                     self.let_go(applied).await;
@@ -257,6 +266,7 @@ impl<'a> Setting<'a> {
                 Err(Refused { part, said }) => {
                     say(&format!("{name}: Envoy refuses {part}: {said}"));
                     let goes_on = self.take_back(applied).await;
+                    bound.refused(&listens, Instant::now());
                     say(&format!("{name}: {goes_on}"));
                     return Ok(());
                 }
@@ -350,33 +360,6 @@ fn waits(policy: &Policy) -> Waits {
         undecided: idle.max(asked + collected),
         tried: tried.max().unwrap_or_default(),
     }
-}
-
-/// Makes sure that new addresses are free: where another process shares its own, Envoy would share it in silence, and each would
-/// get some of the connections. Those that were bound once may still be draining.
-pub(super) fn take(checked: &Checked, bound: &mut BTreeSet<SocketAddr>) -> Result<(), String> {
-    let gateway = &checked.gateway;
-    let addresses = gateway.listeners.iter().map(|listener| listener.address);
-    let addresses: Vec<SocketAddr> = addresses.chain(gateway.operations).collect();
-    let overlaps = |one: &SocketAddr, other: &SocketAddr| {
-        one.port() == other.port() && one.is_ipv4() == other.is_ipv4()
-    };
-    for address in &addresses {
-        if bound.iter().any(|ours| overlaps(ours, address)) {
-            continue;
-        }
-        match TcpListener::bind(address) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(format!(
-                    "cannot listen on {address}: something else does; end that, or take another port in `listen` or `operations`"
-                ));
-            }
-            // Whatever else may be wrong with it Envoy tells.
-            _ => {}
-        }
-    }
-    bound.extend(addresses);
-    Ok(())
 }
 
 /// What people call a cluster.
