@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `setting.rs` | what stays while it runs, and how a file becomes what Envoy has |
 //! | `watch.rs` | sees that the file has changed, however it was written |
-//! | `apply.rs` | gives Envoy the parts that have changed, in order, and takes them back if it refuses one |
+//! | `apply.rs` | gives Envoy the parts that have changed, in order, and takes them back if it refuses one; below it: what is written and answered, clusters that leave |
 //! | `bound.rs` | sees that nobody else listens where Envoy is to |
 //! | `changes.rs`, `health.rs`, `log.rs` | what is said: of a change, of the agents, by Envoy |
 //! | `end.rs` | ends Envoy gently |

@@ -5,28 +5,23 @@
 //! 2. once the clusters are warm: routes, listeners, the filter's configuration,
 //! 3. once no request can be on its way by the former configuration: clusters that are gone go.
 
+mod answers;
+mod leaving;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
-use tokio::time::{Instant, sleep};
+use serde_json::Value as Json;
 
+use self::answers::{ANSWERS, Asked};
+use self::leaving::Leaving;
+pub(super) use self::leaving::Waits;
 use super::admin::Admin;
 use super::files::{filter, in_pattern, link, shown, typed, typed_at, write, write_text};
 use super::log::Log;
-use crate::gateway::{Parts, Places, Secret, stat_name};
-
-/// How often a condition that is waited for is looked at.
-const POLL: Duration = Duration::from_millis(10);
-/// How long Envoy may take to say whether it takes a part.
-const ANSWERS: Duration = Duration::from_secs(30);
-/// And how long to say why not.
-const SAYS: Duration = Duration::from_millis(500);
-
-/// A request that is tried again is sent within so much time.
-const BETWEEN_TRIES: Duration = Duration::from_secs(1);
+use crate::gateway::{Parts, Places, Secret};
 
 const FILTER: &str = "the filter's configuration";
 /// The names of its statistics.
@@ -56,38 +51,6 @@ pub(super) struct Applied {
 struct Live {
     parts: Parts,
     leaving: BTreeMap<String, Leaving>,
-}
-
-/// A cluster that is gone from the file and may still be asked.
-#[derive(Debug, Clone)]
-struct Leaving {
-    cluster: Json,
-    /// By then nothing waits that was decided on by the former configuration.
-    from: Instant,
-    /// By then no request to it can be tried again.
-    until: Instant,
-    /// Since when nothing is under way to it.
-    idle: Option<Instant>,
-}
-
-/// For how long a former configuration is remembered by requests.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Waits {
-    /// Those that wait for a decision.
-    pub(super) undecided: Duration,
-    /// Those that may be tried again.
-    pub(super) tried: Duration,
-}
-
-/// What a file was before it was written, by which Envoy's answer is known.
-#[derive(Debug)]
-struct Asked {
-    file: PathBuf,
-    version: String,
-    /// How many were refused.
-    refused: u64,
-    /// How many lines Envoy had logged.
-    logged: usize,
 }
 
 /// Envoy does not take a part.
@@ -233,82 +196,6 @@ impl Applied {
         Ok(Step::Live { cold })
     }
 
-    /// Clusters that are live or leave already, and are not in the new ones: they stay for a while.
-    fn leaving_after(&self, new: &Parts, waits: Waits) -> BTreeMap<String, Leaving> {
-        let now = Instant::now();
-        let (clusters, leaving) = match &self.live {
-            Some(live) => (&live.parts.clusters, &live.leaving),
-            None => (&self.parts.clusters, &self.leaving),
-        };
-        let live = clusters.iter().map(|(name, cluster)| {
-            let leaving = Leaving {
-                cluster: cluster.clone(),
-                from: now + waits.undecided,
-                until: now + waits.undecided + waits.tried,
-                idle: None,
-            };
-            (name.clone(), leaving)
-        });
-        let leaving = leaving.iter().map(|(name, it)| (name.clone(), it.clone()));
-        live.chain(leaving)
-            .filter(|(name, _)| !new.clusters.contains_key(name))
-            .collect()
-    }
-
-    /// Counts the time of those that leave from now on: the new configuration has just become live.
-    fn count_from_now(&mut self, waits: Waits) {
-        let now = Instant::now();
-        for leaving in self.leaving.values_mut() {
-            leaving.from = leaving.from.max(now + waits.undecided);
-            leaving.until = leaving.from + waits.tried;
-        }
-    }
-
-    /// Lets those clusters go whose time has come.
-    ///
-    /// # Errors
-    /// If Envoy refuses that.
-    pub(super) async fn let_go(&mut self) -> Result<Vec<String>, Refused> {
-        let now = Instant::now();
-        let due: Vec<String> = self
-            .leaving
-            .iter()
-            .filter(|(_, leaving)| leaving.from <= now)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let mut gone = Vec::new();
-        for name in due {
-            let busy = self.requests_under_way(&name).await != Some(0);
-            let Some(leaving) = self.leaving.get_mut(&name) else {
-                continue;
-            };
-            leaving.idle = if busy {
-                None
-            } else {
-                leaving.idle.or(Some(now))
-            };
-            // One that waits for its next try is under way nowhere for a moment.
-            let idle = leaving
-                .idle
-                .is_some_and(|since| now.duration_since(since) >= BETWEEN_TRIES);
-            if idle || leaving.until <= now {
-                self.leaving.remove(&name);
-                gone.push(name);
-            }
-        }
-        if !gone.is_empty() {
-            let parts = self.parts.clone();
-            self.write_clusters(&parts).await?;
-        }
-        Ok(gone)
-    }
-
-    async fn requests_under_way(&self, cluster: &str) -> Option<u64> {
-        let name = in_pattern(&stat_name(cluster));
-        let pattern = format!("^cluster\\.{name}\\.upstream_rq_(active|pending_active)$");
-        self.admin.sum(&pattern).await.ok()
-    }
-
     async fn secrets(&mut self, new: &Parts) -> Result<(), Refused> {
         for (name, secret) in &new.secrets {
             self.secret(name, secret).await?;
@@ -435,6 +322,7 @@ impl Applied {
             matches!(warming.await, Ok(0))
         };
         if !self.within(ANSWERS, warm).await {
+            self.unsure.insert(file);
             return Err(Refused {
                 part: "the listeners".to_owned(),
                 said: "Envoy does not open them".to_owned(),
@@ -516,124 +404,6 @@ impl Applied {
             name.as_str().map(str::to_owned)
         });
         names.collect()
-    }
-
-    /// Writes a file and waits for Envoy's answer to it; `pattern` is what the names of its statistics begin with.
-    async fn put(
-        &mut self,
-        file: &Path,
-        pattern: &str,
-        what: &str,
-        resources: Vec<Json>,
-    ) -> Result<(), Refused> {
-        let refusals = format!("^{pattern}\\.update_(rejected|failure)$");
-        // Even if it is not written at last, this is not what was asked for.
-        self.unsure.insert(file.to_owned());
-        let refused = self.refusals(&refusals, what).await?;
-        let logged = self.log.count();
-        let version = self
-            .write(file, resources)
-            .map_err(|error| Refused::file(file, &error))?;
-        let asked = Asked {
-            file: file.to_owned(),
-            version,
-            refused,
-            logged,
-        };
-        self.answer(&asked, pattern, what).await
-    }
-
-    /// How many were refused so far. Not known is not none: all of before would count as answers to what is written next.
-    async fn refusals(&self, pattern: &str, what: &str) -> Result<u64, Refused> {
-        let deadline = Instant::now() + ANSWERS;
-        loop {
-            match self.admin.sum(pattern).await {
-                Ok(refused) => return Ok(refused),
-                Err(error) if Instant::now() >= deadline => {
-                    return Err(Refused {
-                        part: what.to_owned(),
-                        said: format!("its admin interface: {error}"),
-                    });
-                }
-                Err(_) => sleep(POLL).await,
-            }
-        }
-    }
-
-    async fn answer(&mut self, asked: &Asked, pattern: &str, what: &str) -> Result<(), Refused> {
-        let refused = |said: &str| Refused {
-            part: what.to_owned(),
-            said: said.to_owned(),
-        };
-        let answers = format!("^{pattern}\\.(update_rejected|update_failure|version_text)$");
-        let deadline = Instant::now() + ANSWERS;
-        while Instant::now() < deadline {
-            let stats = self.admin.stats(&answers).await.unwrap_or_default();
-            let versions = stats
-                .iter()
-                .filter(|(name, _)| name.ends_with("version_text"));
-            let versions: Vec<&String> = versions.map(|(_, version)| version).collect();
-            if !versions.is_empty() && versions.iter().all(|it| **it == asked.version) {
-                self.unsure.remove(&asked.file);
-                return Ok(());
-            }
-            let numbers = stats.values().filter_map(|value| value.parse::<u64>().ok());
-            if numbers.fold(0, u64::saturating_add) > asked.refused {
-                return Err(refused(&self.said_since(asked.logged).await));
-            }
-            sleep(POLL).await;
-        }
-        Err(refused("Envoy does not look at it"))
-    }
-
-    /// Why Envoy refused something. Its log comes by another way, a moment later.
-    async fn said_since(&self, logged: usize) -> String {
-        let deadline = Instant::now() + SAYS;
-        loop {
-            if let Some(said) = self.log.refusal_since(logged) {
-                return said;
-            }
-            if Instant::now() > deadline {
-                return "it does not say why".to_owned();
-            }
-            sleep(POLL).await;
-        }
-    }
-
-    /// Writes what nobody answers.
-    fn leave(&mut self, file: &Path, resources: Vec<Json>) -> io::Result<()> {
-        self.write(file, resources)?;
-        self.unsure.remove(file);
-        Ok(())
-    }
-
-    /// Whether Envoy goes by what was written there last.
-    fn sure(&self, file: &Path) -> bool {
-        !self.unsure.contains(file)
-    }
-
-    /// Writes an answer of a discovery service, and tells its version.
-    fn write(&mut self, file: &Path, resources: Vec<Json>) -> io::Result<String> {
-        self.version += 1;
-        self.unsure.insert(file.to_owned());
-        // No number alone: that would be added up with those of refusals.
-        let version = format!("v{}", self.version);
-        write(
-            file,
-            &json!({"version_info": version, "resources": resources}),
-        )?;
-        Ok(version)
-    }
-
-    async fn within(&self, time: Duration, mut condition: impl AsyncFnMut() -> bool) -> bool {
-        let deadline = Instant::now() + time;
-        while !condition().await {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            sleep(POLL).await;
-        }
-        true
     }
 }
 
