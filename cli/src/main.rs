@@ -19,6 +19,7 @@ mod managers;
 mod probe;
 mod proof;
 mod reach;
+mod readable;
 mod routes;
 mod run;
 mod shares;

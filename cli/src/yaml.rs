@@ -8,7 +8,7 @@ mod scalar;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScanError, Span};
-use waykeeper::config::Node;
+use waykeeper::config::{Node, Segment};
 
 pub(crate) use scalar::plain;
 use scalar::scalar;
@@ -346,7 +346,28 @@ impl Value {
             .collect()
     }
 
-    /// The same for positions among fields and items.
+    /// The same of a path that leads through lists too.
+    pub(crate) fn positions_at(&self, path: &[Segment]) -> Vec<usize> {
+        let mut at = Some(self);
+        let positions = path.iter().map_while(|segment| {
+            let position = match segment {
+                Segment::Field(name) => {
+                    let mut entries = at?.entries().iter();
+                    entries.position(|entry| entry.name == *name)?
+                }
+                Segment::Item(index) => *index,
+            };
+            let value = at?;
+            at = match segment {
+                Segment::Field(name) => value.get(name),
+                Segment::Item(index) => value.items().get(*index),
+            };
+            Some(position)
+        });
+        positions.collect()
+    }
+
+    /// The line that positions among fields and items lead to.
     pub(crate) fn line_at(&self, positions: &[usize]) -> usize {
         let mut line = self.line;
         let mut at = self;

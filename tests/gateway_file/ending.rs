@@ -173,12 +173,34 @@ async fn what_it_cannot_run_it_says_and_nothing_stays() {
     assert_ne!(secure, text);
     std::fs::write(&file, secure).expect("write");
     let said = run(&[], 1).await;
-    assert!(said.contains("/no/certificate.pem: No such file"), "{said}");
+    for (field, file) in [
+        ("certificate", "/no/certificate.pem"),
+        ("key", "/no/key.pem"),
+    ] {
+        let told = format!("listen[0].tls.{field}: {file} is not there");
+        assert!(said.contains(&told), "{said}");
+    }
+    // A pipe that nobody writes keeps nobody waiting.
+    let pipe = directory.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let waiting = format!("', tls: {{certificate: {0}, key: {0}}}}}]", pipe.display());
+    std::fs::write(&file, text.replace("'}]", &waiting)).expect("write");
+    let said = run(&[], 1).await;
+    assert!(said.contains("pipe is no file, but a pipe"), "{said}");
+    std::fs::remove_file(&file).expect("remove");
+    std::fs::rename(&pipe, &file).expect("rename");
+    let said = run(&[], 2).await;
+    assert!(
+        said.contains("gateway.yaml is no file, but a pipe"),
+        "{said}"
+    );
+    std::fs::remove_file(&file).expect("remove");
     std::fs::write(&file, "listen: []").expect("write");
     let said = run(&[], 1).await;
     assert!(said.contains("gateway.yaml:1: listen: "), "{said}");
     std::fs::remove_file(&file).expect("remove");
     let said = run(&[], 2).await;
-    assert!(said.contains("No such file"), "{said}");
+    assert!(said.contains("gateway.yaml is not there"), "{said}");
     assert!(!directory.path().join("run").exists());
 }

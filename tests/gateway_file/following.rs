@@ -64,7 +64,7 @@ async fn what_the_file_says_is_live_without_a_restart() {
     let said = running.refuse("").await;
     assert!(said.contains("gateway.yaml"), "{said}");
     std::fs::remove_file(&running.file).expect("remove");
-    running.hears("No such file").await;
+    running.hears("is not there").await;
     assert_eq!(caller.get("/dos/x", &[]).await.agent(), "two");
 
     // Written in place, in pieces.

@@ -156,7 +156,7 @@ async fn listeners_come_change_and_go_and_certificates_are_replaced() {
         .replace(&secure.0.to_string(), &late.to_string());
     let waits = text(&format!("[{plainly}, {secured}, {waits}]"));
     let said = running.refuse(&waits).await;
-    assert!(said.contains("late.pem: No such file"), "{said}");
+    assert!(said.contains("late.pem is not there"), "{said}");
     for name in ["key", "pem"] {
         let from = tls.join(format!("gateway.{name}"));
         std::fs::copy(from, tls.join(format!("late.{name}"))).expect("copy");

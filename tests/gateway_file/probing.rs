@@ -157,7 +157,7 @@ async fn each_service_is_reached_for_as_envoy_would() {
         (
             "unfounded",
             format!("{{url: 'https://localhost:{named}', tls: {{ca: /nowhere.pem}}}}"),
-            Err("/nowhere.pem: No such file or directory".to_owned()),
+            Err("/nowhere.pem is not there".to_owned()),
         ),
     ];
     let mut text = format!(
@@ -209,5 +209,6 @@ async fn each_service_is_reached_for_as_envoy_would() {
         assert!(says(lines, &told), "{told}\n{output}{errors}");
     }
     let wrong = agents.iter().filter(|(.., outcome)| outcome.is_err());
-    assert_eq!(errors.lines().count(), wrong.count(), "{errors}");
+    let faults = errors.lines().filter(|line| !line.contains(": warning: "));
+    assert_eq!(faults.count(), wrong.count(), "{errors}");
 }

@@ -1,6 +1,6 @@
 //! What is said of a `gateway.yaml`, in which the filter's configuration and what Envoy needs stand together.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use waykeeper::config::Fault;
@@ -11,6 +11,7 @@ use crate::doubts;
 use crate::find::Configuration;
 use crate::gateway::{self, Checked, Gateway, Wrong};
 use crate::reach::{self, Reached};
+use crate::readable::unreadable;
 use crate::summary::Summary;
 use crate::target;
 use crate::yaml::Value;
@@ -20,12 +21,19 @@ use crate::yaml::Value;
 pub(crate) enum Where {
     /// On this machine: its secrets are here.
     Here,
+    /// The same, and at once: what would keep Envoy waiting is a fault.
+    Now,
     Elsewhere,
 }
 
-/// Reads the file of a gateway that runs here, and tells what is wrong with it; then there is only an outcome.
+/// Reads the file of a gateway that is to run now, and tells what is wrong with it; then there is only an outcome.
 pub(crate) fn gateway(file: &Path) -> io::Result<Result<Checked, Outcome>> {
-    gateway_for(file, Where::Here, |_, checked| Ok(checked.clone()))
+    // It may be written later, but then nothing would tell that.
+    if let Some(wrong) = unreadable(file) {
+        writeln!(io::stderr().lock(), "{} {wrong}", name_of(file))?;
+        return Ok(Err(Outcome::Unusable));
+    }
+    gateway_for(file, Where::Now, |_, checked| Ok(checked.clone()))
 }
 
 /// The same for what is made of it, and may be wrong with more.
@@ -165,14 +173,25 @@ impl Report<'_> {
         for (path, message) in gateway::doubts(&checked) {
             self.warning(document.line_of(path), hidden(&message))?;
         }
-        if place == Where::Here {
+        let mut stopped = false;
+        if place != Where::Elsewhere {
             let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-            for (path, message) in gateway::secrets::doubts(&checked.gateway, is_set) {
-                let path: Vec<&str> = path.iter().map(String::as_str).collect();
-                self.warning(document.line_of(&path), hidden(&message))?;
+            for doubt in gateway::secrets::doubts(&checked.gateway, is_set) {
+                let fault = Fault {
+                    positions: document.positions_at(&doubt.path),
+                    path: doubt.path,
+                    message: hidden(&doubt.message),
+                };
+                let line = document.line_at(&fault.positions);
+                if doubt.stops && place == Where::Now {
+                    stopped = true;
+                    self.fault(line, fault)?;
+                } else {
+                    self.warning(line, fault)?;
+                }
             }
         }
-        Ok(Some(checked))
+        Ok((!stopped).then_some(checked))
     }
 
     /// What Envoy will be told that stands nowhere in the file.

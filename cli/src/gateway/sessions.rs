@@ -8,6 +8,7 @@ use waykeeper::config::{Fields, Spot};
 use waykeeper::host::Sensitive;
 
 use super::{credentials, tls};
+use crate::readable::unreadable;
 
 pub(super) const KEY_FIELDS: &[&str] = &["file", "env"];
 
@@ -74,6 +75,9 @@ fn read(fields: &Fields<'_>) -> Result<Key, String> {
             let path = file
                 .checked(tls::path)
                 .ok_or("names no file that can be read")?;
+            if let Some(wrong) = unreadable(path) {
+                return Err(format!("{path} {wrong}"));
+            }
             let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
             (text, Some(path.to_owned()))
         }
@@ -140,7 +144,7 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         let (_, told) = read_of(&[("file", path)]);
         assert!(
-            told.contains(path) && told.contains("No such file"),
+            told.contains(path) && told.contains("is not there"),
             "{told}"
         );
     }

@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::gateway::{ClientTls, Host, Http, SYSTEM_CA};
+use crate::readable::unreadable;
 
 /// Speaks TLS over a connection; says whether HTTP/2 was agreed on.
 pub(super) async fn connect(
@@ -67,6 +68,9 @@ fn configuration(tls: &ClientTls, http: Http) -> Result<ClientConfig, String> {
 }
 
 fn bytes(file: &str) -> Result<Vec<u8>, String> {
+    if let Some(wrong) = unreadable(file) {
+        return Err(format!("{file} {wrong}"));
+    }
     fs::read(file).map_err(|error| format!("{file}: {error}"))
 }
 

@@ -1,9 +1,10 @@
 //! What a run goes by: the programs and places that stay, and how a file becomes what Envoy has.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,6 +19,7 @@ use super::{Arguments, changes, files, say};
 use crate::check;
 use crate::echo::{self, Echo};
 use crate::gateway::{self, Around, Checked, Parts, Places};
+use crate::readable::unreadable;
 use crate::version;
 
 /// What a callout may take beyond its time until its request has moved on.
@@ -106,9 +108,16 @@ impl<'a> Setting<'a> {
         let parts = Parts::of(&rendered, &self.places).map_err(|error| told(&error))?;
         let secrets = parts.secrets.values();
         watch.also(secrets.map(|secret| (secret.files.clone(), secret.generation)));
-        for file in parts.secrets.values().flat_map(|secret| &secret.files) {
-            let opened = std::fs::File::open(file);
-            opened.map_err(|error| format!("{}: {error}", file.display()))?;
+        // What the file names was looked at, but not what Envoy is told of besides.
+        let files = parts.secrets.values().flat_map(|secret| &secret.files);
+        let files: BTreeSet<&PathBuf> = files.collect();
+        let wrong = files.into_iter().filter_map(|file| {
+            let wrong = unreadable(file)?;
+            Some(format!("{} {wrong}", file.display()))
+        });
+        let wrong: Vec<String> = wrong.collect();
+        if !wrong.is_empty() {
+            return Err(wrong.join("\n  "));
         }
         let whole = gateway::whole(&rendered).map_err(|error| told(&error))?;
         let judged = before

@@ -126,6 +126,12 @@ fn the_files_of_the_demo_are_what_is_written_out_of_its_gateway() {
     }
 }
 
+/// What is told, but for files that are on no machine of tests.
+fn but_for_files(errors: &str) -> String {
+    let other = |line: &&str| !line.ends_with(" is not there") || !line.contains(".tls.");
+    errors.lines().filter(other).collect()
+}
+
 #[test]
 fn every_example_that_is_shown_is_good() {
     let mut shown = 0;
@@ -137,7 +143,8 @@ fn every_example_that_is_shown_is_good() {
             shown += 1;
             let place = Place::with(block);
             let run = place.run("check", &[]);
-            assert_eq!((run.status, run.errors.as_str()), (0, ""), "{block}");
+            let faults = but_for_files(&run.errors);
+            assert_eq!((run.status, faults.as_str()), (0, ""), "{block}");
             assert_eq!(place.write(&[]).status, 0, "{block}");
             let errors: Vec<_> = SCHEMA
                 .iter_errors(&yaml(block))
@@ -195,7 +202,7 @@ routes:
 ";
     let run = Place::with(text).run("check", &[]);
 
-    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    assert_eq!((run.status, but_for_files(&run.errors).as_str()), (0, ""));
     for line in [
         "DIR/gateway.yaml:1: good\n",
         "others asked at http://auth/validate\n",

@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use crate::waykeeper_in;
 
@@ -18,6 +19,8 @@ fn a_secret_that_is_not_there_or_there_for_everybody_is_warned_of() {
         fs::write(path(name), text).unwrap();
         fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
     }
+    let made = Command::new("mkfifo").arg(path("pipe")).status();
+    assert!(made.unwrap().success());
     let file = |name: &str| format!("{{url: 'https://a', credential: {{file: {}}}}}", path(name));
     let agents = [
         ("fine", file("fine")),
@@ -46,10 +49,18 @@ fn a_secret_that_is_not_there_or_there_for_everybody_is_warned_of() {
                 path("absent")
             ),
         ),
+        ("piped", file("pipe")),
+        (
+            "untold",
+            format!("{{url: 'https://a', tls: {{ca: {}}}}}", path("pipe")),
+        ),
     ];
     let mut text = format!(
-        "listen: [{{address: '0.0.0.0:8443', tls: {{certificate: {0}, key: {0}}}}}]\nclients: {{validator: {{url: 'http://v'}}}}\nagents:\n",
-        path("key")
+        "listen: [{{address: '0.0.0.0:8443', tls: {{certificate: {0}, key: {1}, client_ca: {2}}}}}]\n\
+         clients: {{validator: {{url: 'https://v', tls: {{ca: {0}}}}}}}\nagents:\n",
+        path("absent"),
+        path("key"),
+        directory.path().display(),
     );
     for (name, fields) in &agents {
         text += &format!("  {name}: {fields}\n");
@@ -70,13 +81,18 @@ fn a_secret_that_is_not_there_or_there_for_everybody_is_warned_of() {
     assert_eq!(
         told,
         format!(
-            "DIR/gateway.yaml:5: warning: agents.open.credential: DIR/open: {open}\n\
+            "DIR/gateway.yaml:1: warning: listen[0].tls.certificate: DIR/absent is not there\n\
+             DIR/gateway.yaml:1: warning: listen[0].tls.key: DIR/key: {open}\n\
+             DIR/gateway.yaml:1: warning: listen[0].tls.client_ca: DIR is a directory, not a file\n\
+             DIR/gateway.yaml:2: warning: clients.validator.tls.ca: DIR/absent is not there\n\
+             DIR/gateway.yaml:5: warning: agents.open.credential: DIR/open: {open}\n\
              DIR/gateway.yaml:6: warning: agents.empty.credential: DIR/empty is not filled: it is empty; {until}\n\
              DIR/gateway.yaml:7: warning: agents.absent.credential: DIR/absent is not there; {until}\n\
              DIR/gateway.yaml:9: warning: agents.unset.credential: the variable TEST_OF_NONE is not set; {until}\n\
-             DIR/gateway.yaml:10: warning: agents.mutual.tls: the key DIR/key: {open}\n\
+             DIR/gateway.yaml:10: warning: agents.mutual.tls.key: DIR/key: {open}\n\
              DIR/gateway.yaml:11: warning: agents.signed.credential: DIR/absent is not there; {until}\n\
-             DIR/gateway.yaml:1: warning: listen: the key DIR/key: {open}\n"
+             DIR/gateway.yaml:12: warning: agents.piped.credential: DIR/pipe is no file, but a pipe, a socket or a device\n\
+             DIR/gateway.yaml:13: warning: agents.untold.tls.ca: DIR/pipe is no file, but a pipe, a socket or a device\n"
         )
     );
     assert_eq!(run.status, 0);
