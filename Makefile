@@ -225,6 +225,7 @@ test-tools: tools $(OTHER_ENVOYS) $(OPENAI) $(ANTHROPIC) $(MCP) $(PROMETHEUS) $(
 	@ln -sfn $(PROMETHEUS:$(TOOLS)/%=%) $(TOOLS)/prometheus-client
 	@ln -sfn $(KUBECTL:$(TOOLS)/%=%)/bin/kubectl $(TOOLS)/kubectl
 	@$(call system,chromium,chromium,the tests have a page in a browser call the gateway)
+	@$(call system,curl,curl,the tests type the commands that the pages show)
 
 # What the benchmark compares with, and the program that puts the load on.
 bench-tools: tools $(FASTAPI)

@@ -105,9 +105,6 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             (FILTER_FILE.to_owned(), rendered.filter.0),
         ])
         .collect();
-    let files: Vec<(&str, String)> = { files.iter() }
-        .map(|(name, text)| (name.as_str(), text.clone()))
-        .collect();
     let leftovers = writing.others_in(CREDENTIALS, &files)?;
     let leftovers: Vec<&str> = leftovers.iter().map(String::as_str).collect();
     let outcome = writing.write(&files, &leftovers)?;

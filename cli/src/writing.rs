@@ -33,12 +33,12 @@ impl Writing<'_> {
     /// before; or tells why it does nothing.
     pub(crate) fn write(
         &self,
-        files: &[(&str, String)],
+        files: &[(impl AsRef<str>, String)],
         leftovers: &[&str],
     ) -> io::Result<Outcome> {
         let place = |name: &str| self.directory.join(name);
         for (name, _) in files {
-            let path = place(name);
+            let path = place(name.as_ref());
             if is_same(&path, self.source) {
                 return unusable(&path, "is what is read; write into another directory");
             }
@@ -54,10 +54,10 @@ impl Writing<'_> {
         }
         let mut staged: Vec<(PathBuf, Option<NamedTempFile>)> = Vec::new();
         for (name, text) in files {
-            let path = place(name);
+            let path = place(name.as_ref());
             let directory = path.parent().unwrap_or(self.directory);
             fs::create_dir_all(directory).map_err(|error| at(directory, &error))?;
-            let beside = stage(&path, text, self.source, self.most(name))
+            let beside = stage(&path, text, self.source, self.most(name.as_ref()))
                 .map_err(|error| at(&path, &error))?;
             staged.push((path, beside));
         }
@@ -87,7 +87,7 @@ impl Writing<'_> {
     pub(crate) fn others_in(
         &self,
         below: &str,
-        files: &[(&str, String)],
+        files: &[(impl AsRef<str>, String)],
     ) -> io::Result<Vec<String>> {
         let directory = self.directory.join(below);
         let entries = match fs::read_dir(&directory) {
@@ -99,7 +99,7 @@ impl Writing<'_> {
         for entry in entries {
             let entry = entry.map_err(|error| at(&directory, &error))?;
             let name = format!("{below}/{}", entry.file_name().to_string_lossy());
-            if name.ends_with(".yaml") && !files.iter().any(|(file, _)| *file == name) {
+            if name.ends_with(".yaml") && !files.iter().any(|(file, _)| file.as_ref() == name) {
                 others.push(name);
             }
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::caller::{Answer, Caller};
@@ -291,7 +292,7 @@ routes:
     let changed = text.replace("prefix: /old", "prefix: /older");
     running.replace(&changed);
     let said = running.hears("; live in").await;
-    running.signal("INT");
+    running.signal(Signal::INT);
     assert!(running.ended().await.success());
     let said = begun + &said + &running.said();
     assert!(said.contains("envoy: trace: connection:"), "{said}");

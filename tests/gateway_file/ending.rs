@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::caller::Caller;
@@ -34,7 +35,7 @@ async fn told_to_end_it_lets_requests_finish_and_leaves_nothing() {
         (running.stat(name).await == 1).then_some(())
     })
     .await;
-    running.signal("TERM");
+    running.signal(Signal::TERM);
     running.hears("ending").await;
     eventually("failing health checks", async || {
         let answer = caller.send("GET", "/healthz", &[]).await;
@@ -60,9 +61,9 @@ async fn a_second_signal_ends_it_at_once_and_a_kill_leaves_no_envoy() {
     let mut running = Running::start(directory.path(), &text, &["--drain-time", "60s"]).await;
     let envoy = running.envoy();
     let began = Instant::now();
-    running.signal("TERM");
+    running.signal(Signal::TERM);
     running.hears("ending").await;
-    running.signal("TERM");
+    running.signal(Signal::TERM);
     assert_eq!(running.ended().await.code(), Some(0), "{}", running.said());
     assert!(
         began.elapsed() < Duration::from_secs(50),
@@ -80,14 +81,14 @@ async fn a_second_signal_ends_it_at_once_and_a_kill_leaves_no_envoy() {
         second.contains("is in use by another `waykeeper run`"),
         "{second}"
     );
-    running.signal("KILL");
+    running.signal(Signal::KILL);
     running.ended().await;
     eventually("Envoy's end", async || (!lives(envoy)).then_some(())).await;
 
     // Envoy ends by itself: whoever looks after this one is told, by its status too.
     let mut running = Running::start(directory.path(), &text, &[]).await;
     assert_eq!(caller.get("/slow/x", &[]).await.agent(), "slow");
-    signal_to(running.envoy(), "KILL");
+    signal_to(running.envoy(), Signal::KILL);
     assert_eq!(running.ended().await.code(), Some(3));
     running.hears("Envoy ended by itself (signal: 9").await;
 }
@@ -123,7 +124,7 @@ async fn as_it_is_installed_it_needs_a_file_and_nothing_else() {
     let answer = Caller::of(listen).get("/own/x", &[]).await;
     assert_eq!(answer.agent(), "own");
     // Somebody at a terminal waits for no drain.
-    running.signal("INT");
+    running.signal(Signal::INT);
     assert_eq!(running.ended().await.code(), Some(0), "{}", running.said());
     let left = std::fs::read_dir(at_home("runtime"))
         .expect("a directory")

@@ -4,12 +4,14 @@
 use std::path::Path;
 use std::process::{Output, Stdio};
 
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
 use crate::caller::Caller;
 use crate::gateway::{agent, free_address};
+use crate::running::signal_to;
 use crate::{PATIENCE, needed};
 
 /// Takes address and key from the environment.
@@ -125,9 +127,8 @@ impl Gateway {
 
     /// Ctrl-C.
     async fn end(&mut self) {
-        let id = self.0.id().expect("a running process").to_string();
-        let told = Command::new("kill").args(["-INT", &id]).status().await;
-        assert!(told.expect("kill").success());
+        let id = self.0.id().expect("a running process");
+        signal_to(id.try_into().expect("an id"), Signal::INT);
         let ended = timeout(PATIENCE, self.0.wait()).await.expect("an end");
         assert!(ended.expect("the tool").success());
     }

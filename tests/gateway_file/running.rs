@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -174,7 +175,7 @@ impl Running {
         *children.iter().find(serves).expect("Envoy")
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: Signal) {
         signal_to(self.id(), signal);
     }
 
@@ -238,11 +239,9 @@ impl Drop for Running {
     }
 }
 
-pub(crate) fn signal_to(process: i32, signal: &str) {
-    let sent = std::process::Command::new("kill")
-        .args([format!("-{signal}"), process.to_string()])
-        .status();
-    assert!(sent.expect("kill").success());
+pub(crate) fn signal_to(process: i32, signal: Signal) {
+    let process = Pid::from_raw(process).expect("a process");
+    kill_process(process, signal).expect("a signal");
 }
 
 /// Whether there is such a process.

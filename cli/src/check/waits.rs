@@ -1,18 +1,15 @@
 //! What Envoy does about requests that nobody has decided on: for how long they may wait, and how much of them is held.
 
 use std::io;
-use std::time::Duration;
 
 use waykeeper::config::policy::Route;
 use waykeeper::config::{self, Policy};
 
 use super::{Line, Report};
 use crate::find::Configuration;
+use crate::gateway::PAUSE;
 use crate::routes::Undecided;
 use crate::yaml::Value;
-
-/// For so long a sender may pause in a body without anything being wrong.
-const PAUSE: Duration = Duration::from_secs(15);
 
 /// The lines of all plugins in Envoy's words whose bodies Envoy keeps to itself.
 fn blind_plugins(value: &Value) -> Vec<usize> {

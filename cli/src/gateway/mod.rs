@@ -54,7 +54,8 @@ pub(crate) use parts::{Parts, Places, Secret, generation, whole};
 use patches::Misfit;
 pub(crate) use patches::{Patch, added_clusters};
 pub(crate) use render::{
-    Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, SYSTEM_CA, idle_of_undecided, render, stat_name,
+    Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, PAUSE, SYSTEM_CA, idle_of_undecided, render,
+    stat_name,
 };
 pub(crate) use schema::schema;
 pub(crate) use tls::ClientTls;

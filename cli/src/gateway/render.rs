@@ -41,7 +41,7 @@ const IDLE_OF_HTTP: Duration = Duration::from_secs(600);
 const IDLE_BEYOND_VALIDATOR: Duration = Duration::from_secs(2);
 const IDLE_OF_UNDECIDED: Duration = Duration::from_secs(3);
 /// A sender may pause for so long in a body that is collected.
-const PAUSE: Duration = Duration::from_secs(15);
+pub(crate) const PAUSE: Duration = Duration::from_secs(15);
 /// What is held of a body, unless a route collects larger ones.
 const BUFFER: u64 = 1 << 20;
 

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::{Run, repository, waykeeper, waykeeper_in};
+use crate::place::Place;
+use crate::{repository, waykeeper, waykeeper_in};
 
 const SMALL: &str = "\
 listen: [{address: 127.0.0.1:8080}]
@@ -26,49 +26,7 @@ static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::validator_for(&schema).unwrap()
 });
 
-/// A directory with a gateway's file in it.
-struct Place(TempDir);
-
 impl Place {
-    fn with(text: &str) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        fs::write(place.path("gateway.yaml"), text).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn run(&self, command: &str, arguments: &[&str]) -> Run {
-        self.run_in(&[], command, arguments)
-    }
-
-    fn run_in(&self, environment: &[(&str, &str)], command: &str, arguments: &[&str]) -> Run {
-        let file = self.path("gateway.yaml");
-        let mut run = waykeeper_in(
-            environment,
-            &[&[command, file.to_str().unwrap()], arguments].concat(),
-            b"",
-        );
-        let directory = self.0.path().to_str().unwrap();
-        run.output = run.output.replace(directory, "DIR");
-        run.errors = run.errors.replace(directory, "DIR");
-        run
-    }
-
-    fn write(&self, arguments: &[&str]) -> Run {
-        let out = self.path("out");
-        self.run(
-            "envoy",
-            &[&["--out", out.to_str().unwrap()], arguments].concat(),
-        )
-    }
-
-    fn written(&self, name: &str) -> String {
-        fs::read_to_string(self.path("out").join(name)).unwrap()
-    }
-
     fn parsed(&self, name: &str) -> Value {
         yaml(&self.written(name))
     }
@@ -145,7 +103,7 @@ fn every_example_that_is_shown_is_good() {
             let run = place.run("check", &[]);
             let faults = but_for_files(&run.errors);
             assert_eq!((run.status, faults.as_str()), (0, ""), "{block}");
-            assert_eq!(place.write(&[]).status, 0, "{block}");
+            assert_eq!(place.write("envoy", &[]).status, 0, "{block}");
             let errors: Vec<_> = SCHEMA
                 .iter_errors(&yaml(block))
                 .map(|it| it.to_string())
@@ -230,7 +188,7 @@ fn files_of_credentials_come_and_go_with_them() {
         names
     };
 
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("envoy", &[]).status, 0);
     assert_eq!(names(), ["chat.yaml"]);
     let secret = "/resources/0/generic_secret/secret";
     assert_eq!(
@@ -244,7 +202,7 @@ fn files_of_credentials_come_and_go_with_them() {
         "chat: {provider: openai, credential: {caller: x-provider-key}}",
     );
     fs::write(place.path("gateway.yaml"), changed).unwrap();
-    let run = place.write(&[]);
+    let run = place.write("envoy", &[]);
     assert_eq!(run.status, 0, "{}", run.errors);
     assert!(
         run.output.contains("credentials/chat.yaml: removed\n"),
@@ -737,7 +695,7 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         ),
     ] {
         let place = Place::with(&text);
-        for run in [place.run("check", &[]), place.write(&[])] {
+        for run in [place.run("check", &[]), place.write("envoy", &[])] {
             assert_eq!(
                 (run.status, run.errors),
                 (1, format!("DIR/gateway.yaml:{told}\n")),
@@ -757,7 +715,7 @@ fn a_builtin_agent_is_for_run_alone() {
     ));
 
     let checked = place.run("check", &[]);
-    let written = place.write(&[]);
+    let written = place.write("envoy", &[]);
 
     assert_eq!((checked.status, checked.errors.as_str()), (0, ""));
     let finds = "    finds chat where `waykeeper run` serves it, and nowhere without\n";
@@ -959,7 +917,7 @@ fn nothing_that_an_operator_writes_is_taken_for_anything_else() {
     }});
     let place = Place::with(&document.to_string());
 
-    let run = place.write(&["--module", "/m: {{ x }} #"]);
+    let run = place.write("envoy", &["--module", "/m: {{ x }} #"]);
 
     assert_eq!((run.status, run.errors.as_str()), (0, ""));
     let (envoy, filter) = (place.parsed("envoy.yaml"), place.parsed("waykeeper.yaml"));
@@ -1000,7 +958,7 @@ fn a_file_of_another_hand_is_not_overwritten_unless_forced() {
     let own = place.path("out").join("waykeeper.yaml");
     fs::write(&own, "mine\n").unwrap();
 
-    let run = place.write(&[]);
+    let run = place.write("envoy", &[]);
 
     assert_eq!(
         (run.status, run.errors.as_str()),
@@ -1015,17 +973,17 @@ fn a_file_of_another_hand_is_not_overwritten_unless_forced() {
         "half was written"
     );
 
-    assert_eq!(place.write(&["--force"]).status, 0);
+    assert_eq!(place.write("envoy", &["--force"]).status, 0);
     let first = place.written("waykeeper.yaml");
     assert!(
         first.starts_with(
             "# Written by `waykeeper envoy` from gateway.yaml: changes belong there.\n"
         )
     );
-    assert!(!first.contains(place.0.path().to_str().unwrap()));
+    assert!(!first.contains(place.directory()));
 
     // Its own it overwrites, and leaves alone what has not changed.
-    let run = place.write(&[]);
+    let run = place.write("envoy", &[]);
     assert!(
         run.output
             .starts_with("DIR/out/envoy.yaml: unchanged\nDIR/out/waykeeper.yaml: unchanged\n"),
@@ -1037,7 +995,7 @@ fn a_file_of_another_hand_is_not_overwritten_unless_forced() {
         SMALL.replace("/chat,", "/other,"),
     )
     .unwrap();
-    let run = place.write(&[]);
+    let run = place.write("envoy", &[]);
     assert!(
         run.output
             .starts_with("DIR/out/envoy.yaml: unchanged\nDIR/out/waykeeper.yaml: written\n"),
@@ -1046,7 +1004,7 @@ fn a_file_of_another_hand_is_not_overwritten_unless_forced() {
     );
     // One that somebody has put beside them is none of its business.
     fs::write(place.path("out").join("waykeeper.yaml.new"), "mine\n").unwrap();
-    assert_eq!(place.write(&["--force"]).status, 0);
+    assert_eq!(place.write("envoy", &["--force"]).status, 0);
     let left: Vec<_> = fs::read_dir(place.path("out"))
         .unwrap()
         .map(|it| it.unwrap().file_name())
@@ -1060,7 +1018,7 @@ fn the_source_is_never_overwritten() {
     let source = place.path("waykeeper.yaml");
     let text = format!("# Written by `waykeeper envoy` before it was edited.\n{SMALL}");
     fs::write(&source, &text).unwrap();
-    let directory = place.0.path().to_str().unwrap();
+    let directory = place.directory();
 
     let run = waykeeper(
         &[
@@ -1087,7 +1045,7 @@ fn who_may_not_read_the_source_may_not_read_what_is_written() {
     )
     .unwrap();
 
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("envoy", &[]).status, 0);
     let written = place.path("out").join("waykeeper.yaml");
     assert_eq!(mode(&written), 0o640);
 
@@ -1106,7 +1064,7 @@ fn who_may_not_read_the_source_may_not_read_what_is_written() {
         SMALL.replace("/chat,", "/other,"),
     )
     .unwrap();
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("envoy", &[]).status, 0);
     assert_eq!(mode(&written), 0o644);
 }
 
@@ -1131,7 +1089,7 @@ fn who_may_not_read_a_key_of_sessions_may_not_read_what_it_is_written_into() {
     for (of_key, expected) in [(0o600, 0o600), (0o640, 0o640), (0o644, 0o640)] {
         set(&kept, of_key).unwrap();
         let _ = fs::remove_file(&written);
-        let run = place.write(&[]);
+        let run = place.write("envoy", &[]);
         assert_eq!(run.status, 0, "{}", run.errors);
         assert!(place.written("waykeeper.yaml").contains(&key));
         assert_eq!(mode(&written), expected);
@@ -1141,11 +1099,11 @@ fn who_may_not_read_a_key_of_sessions_may_not_read_what_it_is_written_into() {
     // Whoever may have widened it since, whether its text stays or not.
     set(&kept, 0o600).unwrap();
     set(&written, 0o644).unwrap();
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("envoy", &[]).status, 0);
     assert_eq!(mode(&written), 0o600);
     set(&written, 0o644).unwrap();
     fs::write(&source, text(&of_file).replace("/chat,", "/other,")).unwrap();
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("envoy", &[]).status, 0);
     assert_eq!(mode(&written), 0o600);
 
     // The strictest place of all keys.
@@ -1213,7 +1171,7 @@ fn a_gateway_comes_by_standard_input_too() {
 fn what_envoy_waits_for_follows_from_the_routes_and_the_validator() {
     let times = |text: &str| {
         let place = Place::with(text);
-        let run = place.write(&[]);
+        let run = place.write("envoy", &[]);
         assert_eq!(run.status, 0, "{}", run.errors);
         let envoy = place.parsed("envoy.yaml");
         let routes = &envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -1259,7 +1217,7 @@ fn what_envoy_waits_for_follows_from_the_routes_and_the_validator() {
 fn the_filter_counts_hops_as_the_listeners_do() {
     let text = with("8080}", "8080, trusted_hops: 2}") + "address: {from: x-forwarded-for}\n";
     let place = Place::with(&text);
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("envoy", &[]).status, 0);
     let filter = place.parsed("waykeeper.yaml");
     assert_eq!(
         document(&filter)["address"],
@@ -1282,13 +1240,13 @@ fn patches_are_in_what_is_written_whenever_it_is_and_the_filter_hears_nothing_of
     let with_agent =
         with("  chat:", "  own: {cluster: added}\n  chat:").replace("[chat]", "[chat, own]");
     let place = Place::with(&with_agent);
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("envoy", &[]).status, 0);
     let filter = place.parsed("waykeeper.yaml");
     fs::write(place.path("gateway.yaml"), format!("{with_agent}{PATCHES}")).unwrap();
     for agent in ["http://chat:8000", "http://other:8000"] {
         let text = format!("{with_agent}{PATCHES}").replace("http://chat:8000", agent);
         fs::write(place.path("gateway.yaml"), text).unwrap();
-        let run = place.write(&[]);
+        let run = place.write("envoy", &[]);
         assert_eq!(run.status, 0, "{}", run.errors);
         let envoy = place.parsed("envoy.yaml");
         assert_eq!(cluster(&envoy, "chat")["connect_timeout"], "3s");
@@ -1303,7 +1261,7 @@ fn patches_are_in_what_is_written_whenever_it_is_and_the_filter_hears_nothing_of
     }
     // Without them it is the commented file again.
     fs::write(place.path("gateway.yaml"), &with_agent).unwrap();
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("envoy", &[]).status, 0);
     assert!(
         place
             .written("envoy.yaml")
@@ -1316,7 +1274,7 @@ fn a_patch_that_matches_nothing_is_told_with_its_line_by_every_command() {
     let text = format!("{SMALL}{PATCHES}").replace("name: chat, merge", "name: chatt, merge");
     let place = Place::with(&text);
     let told = "DIR/gateway.yaml:9: envoy.patches[1].name: no cluster named \"chatt\"; did you mean \"chat\"?\n";
-    for run in [place.run("check", &[]), place.write(&[])] {
+    for run in [place.run("check", &[]), place.write("envoy", &[])] {
         assert_eq!(run.status, 1);
         assert!(run.errors.ends_with(told), "{}", run.errors);
     }

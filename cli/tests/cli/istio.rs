@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::{Run, repository, waykeeper};
+use crate::place::Place;
+use crate::{repository, waykeeper};
 
 const SMALL: &str = "\
 listen:
@@ -17,38 +17,7 @@ routes:
   - {prefix: /chat, agents: [chat], auth_required: false}
 ";
 
-struct Place(TempDir);
-
 impl Place {
-    fn with(text: &str) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        fs::write(place.path("gateway.yaml"), text).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, arguments: &[&str]) -> Run {
-        let (file, out) = (self.path("gateway.yaml"), self.path("out"));
-        let command = [
-            "istio",
-            file.to_str().unwrap(),
-            "--out",
-            out.to_str().unwrap(),
-        ];
-        let mut run = waykeeper(&[&command[..], arguments].concat(), b"");
-        let directory = self.0.path().to_str().unwrap();
-        run.output = run.output.replace(directory, "DIR");
-        run.errors = run.errors.replace(directory, "DIR");
-        run
-    }
-
-    fn written(&self, name: &str) -> String {
-        fs::read_to_string(self.path("out").join(name)).unwrap()
-    }
-
     fn documents(&self, name: &str) -> Vec<Value> {
         serde_saphyr::from_multiple(&self.written(name)).unwrap()
     }
@@ -83,7 +52,7 @@ impl Place {
 /// The faults of a gateway, each without the file's name.
 fn faults(text: &str, arguments: &[&str]) -> Vec<String> {
     let place = Place::with(text);
-    let run = place.write(arguments);
+    let run = place.write("istio", arguments);
     assert_eq!(run.status, 1, "{}", run.errors);
     assert!(!place.path("out").exists(), "nothing is written");
     let lines = run
@@ -149,7 +118,7 @@ fn a_host_is_a_service_by_its_spelling_or_outside() {
              theirs: {cluster: \"outbound|90||x.y.svc.cluster.local\"}\n",
     ));
 
-    let run = place.write(&["--agents-namespace", "agents"]);
+    let run = place.write("istio", &["--agents-namespace", "agents"]);
 
     assert_eq!(run.status, 0, "{}", run.errors);
     let agents = &place.document()["agents"];
@@ -212,7 +181,7 @@ fn an_agent_over_tls_is_known_by_its_name_and_sent_it() {
          key: /etc/tls/k.pem}}",
     ));
 
-    let run = place.write(&["--files-secret", "agents-tls"]);
+    let run = place.write("istio", &["--files-secret", "agents-tls"]);
 
     assert_eq!((run.status, run.errors.as_str()), (0, ""));
     let rule = place.object(
@@ -265,16 +234,19 @@ fn listeners_are_servers_of_the_gateway_and_ports_of_its_service() {
             .replace("}\nroutes", "}\nproof: a-secret-of-sixteen\nroutes"),
     );
 
-    let run = place.write(&[
-        "--tls-secret",
-        "one",
-        "--tls-secret",
-        "two",
-        "--image",
-        "r:5000/gw:3",
-        "--namespace",
-        "edge",
-    ]);
+    let run = place.write(
+        "istio",
+        &[
+            "--tls-secret",
+            "one",
+            "--tls-secret",
+            "two",
+            "--image",
+            "r:5000/gw:3",
+            "--namespace",
+            "edge",
+        ],
+    );
 
     assert_eq!((run.status, run.errors.as_str()), (0, ""));
     let gateway = place.object("gateway/gateway.yaml", "Gateway", "waykeeper");
@@ -457,7 +429,7 @@ fn a_validator_that_is_a_cluster_of_istio_s_is_named_to_istiod() {
                  plans: {a: {}}\nagents:";
     let place = Place::with(&SMALL.replacen("agents:", asked, 1));
 
-    let run = place.write(&[]);
+    let run = place.write("istio", &[]);
 
     assert_eq!((run.status, run.errors.as_str()), (0, ""));
     let filter = place.documents("envoy-filter.yaml").remove(0);
@@ -484,7 +456,7 @@ fn agents_at_one_place_are_one_cluster_unless_they_differ() {
          other: {url: http://chat:8001, balance: random}\n",
     ));
 
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("istio", &[]).status, 0);
 
     let agents = &place.document()["agents"];
     assert_eq!(agents["same"]["cluster"], agents["chat"]["cluster"]);
@@ -521,17 +493,20 @@ fn the_form_for_kubernetes_gateway_api_takes_the_place_of_the_other() {
         "8080}",
         "8080}\n  - {address: 0.0.0.0:8443, tls: {certificate: /c, key: /k, client_ca: /m}}",
     ));
-    let other = place.write(&["--tls-secret", "one"]);
+    let other = place.write("istio", &["--tls-secret", "one"]);
     assert_eq!((other.status, other.errors.as_str()), (0, ""));
     assert!(place.path("out/gateway/deployment.yaml").exists());
 
-    let run = place.write(&[
-        "--tls-secret",
-        "one",
-        "--gateway-api",
-        "--image",
-        "gw@sha256:0123",
-    ]);
+    let run = place.write(
+        "istio",
+        &[
+            "--tls-secret",
+            "one",
+            "--gateway-api",
+            "--image",
+            "gw@sha256:0123",
+        ],
+    );
 
     assert_eq!((run.status, run.errors.as_str()), (0, ""));
     assert!(
@@ -580,11 +555,11 @@ fn the_form_for_kubernetes_gateway_api_takes_the_place_of_the_other() {
 #[test]
 fn a_file_of_another_hand_is_left_alone() {
     let place = Place::with(SMALL);
-    assert_eq!(place.write(&[]).status, 0);
+    assert_eq!(place.write("istio", &[]).status, 0);
     fs::write(place.path("out/gateway/service.yaml"), "mine\n").unwrap();
     fs::write(place.path("out/http-route.yaml"), "mine too\n").unwrap();
 
-    let run = place.write(&[]);
+    let run = place.write("istio", &[]);
 
     assert_eq!(run.status, 1);
     assert_eq!(
@@ -592,6 +567,6 @@ fn a_file_of_another_hand_is_left_alone() {
         "DIR/out/gateway/service.yaml: was not written by this command; --force overwrites it\n"
     );
     assert_eq!(place.written("gateway/service.yaml"), "mine\n");
-    assert_eq!(place.write(&["--force"]).status, 0);
+    assert_eq!(place.write("istio", &["--force"]).status, 0);
     assert_eq!(place.written("http-route.yaml"), "mine too\n");
 }

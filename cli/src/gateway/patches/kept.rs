@@ -157,10 +157,8 @@ const fn kept(path: &'static str, why: &'static str) -> Kept {
 impl Kept {
     /// Whether what is written at `path` changes it; one that is no mapping takes the place of all that is in there.
     pub(super) fn is_touched(&self, path: &str, is_map: bool) -> bool {
-        let path = as_here(path);
-        let rest = as_here(self.path)
-            .strip_prefix(path.as_str())
-            .map(str::to_owned);
+        let (kept, path) = (as_here(self.path), as_here(path));
+        let rest = kept.strip_prefix(path.as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.') && !is_map)
     }
 }
