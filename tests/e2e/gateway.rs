@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use waykeeper_demo::gateway::Discovery;
 
-use crate::harness::{Answer, Puppet, World, eventually, needed, unused_address};
+use crate::harness::{Answer, Puppet, World, eventually, needed, free_address};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -240,7 +240,7 @@ async fn refusals_carry_their_id_for_anthropic_s_clients_too_and_answers_only_th
 
 #[tokio::test]
 async fn an_agent_that_nobody_listens_for_is_503_and_worth_another_try() {
-    let nobody = unused_address().await;
+    let nobody = free_address();
     let world = World::with(|draft| {
         draft.connect("memory", &[nobody]);
     })
@@ -263,7 +263,7 @@ async fn an_agent_that_nobody_listens_for_is_503_and_worth_another_try() {
 
 #[tokio::test]
 async fn an_agent_without_a_healthy_host_is_503_at_once() {
-    let nobody = unused_address().await;
+    let nobody = free_address();
     let world = World::with(|draft| {
         draft.lead("memory", &[nobody]);
     })

@@ -4,11 +4,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::TcpListener;
 use waykeeper_demo::auth::{Answer, Client, Fault, Field};
 use waykeeper_demo::stack::AUTH_CLUSTER;
 
-use crate::harness::{Draft, World, eventually};
+use crate::harness::{Draft, World, eventually, free_address};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -344,10 +343,7 @@ fn list_a_key(draft: &mut Draft) {
 
 #[tokio::test]
 async fn nobody_gets_in_because_the_validator_is_gone() {
-    let nobody = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        listener.local_addr().expect("an address")
-    };
+    let nobody = free_address();
     for addresses in [vec![nobody], Vec::new()] {
         let world = World::with(|draft| {
             draft.lead(AUTH_CLUSTER, &addresses);

@@ -6,7 +6,7 @@ use waykeeper::host::OwnAnswer;
 use waykeeper::reply::code_of;
 use waykeeper_demo::auth::Fault;
 
-use crate::harness::{Puppet, Request, World, eventually, unused_address};
+use crate::harness::{Puppet, Request, World, eventually, free_address};
 
 const NOTES: &str = "/api/v1/memory/notes";
 const SEARCH: &str = "/api/v1/search";
@@ -15,7 +15,7 @@ const STREAM: &str = "/api/v1/chat/stream";
 #[tokio::test]
 async fn what_envoy_answers_in_an_agents_place_counts_under_the_code_that_the_caller_is_told() {
     let (nonsense, closing) = (Puppet::listen().await, Puppet::listen().await);
-    let closed = unused_address().await;
+    let closed = free_address();
     let world = World::with(|draft| {
         draft.workers(2);
         draft.connect("rag", &[nonsense.address()]);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::harness::{Draft, Puppet, World, unused_address};
+use crate::harness::{Draft, Puppet, World, free_address};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -21,7 +21,7 @@ fn half_refusing(draft: &mut Draft, refusing: SocketAddr) {
 
 #[tokio::test]
 async fn a_host_that_refuses_is_passed_over() {
-    let refusing = unused_address().await;
+    let refusing = free_address();
     let world = World::with(|draft| half_refusing(draft, refusing)).await;
 
     let mut attempts = 0;
@@ -38,7 +38,7 @@ async fn a_host_that_refuses_is_passed_over() {
 
 #[tokio::test]
 async fn a_host_that_refuses_is_left_out_once_noticed() {
-    let refusing = unused_address().await;
+    let refusing = free_address();
     let world = World::with(|draft| {
         let health_checks = draft.cluster("memory")["health_checks"].clone();
         half_refusing(draft, refusing);
@@ -175,7 +175,7 @@ async fn a_body_is_sent_again_as_far_as_envoy_keeps_it() {
 
 #[tokio::test]
 async fn a_host_that_refuses_costs_no_upload_and_no_stream() {
-    let refusing = unused_address().await;
+    let refusing = free_address();
     let world = World::with(|draft| {
         half_refusing(draft, refusing);
         draft.workers(2);
@@ -204,7 +204,7 @@ async fn a_host_that_refuses_costs_no_upload_and_no_stream() {
 /// The draw knows nothing of health, and no attempt goes to another agent.
 #[tokio::test]
 async fn an_agent_is_drawn_once_whatever_its_health() {
-    let refusing = unused_address().await;
+    let refusing = free_address();
     let world = World::with(|draft| {
         draft.lead("chat-gpu", &[refusing]);
         for agent in ["chat-gpu", "chat-cpu"] {

@@ -12,7 +12,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue, Response};
@@ -23,7 +23,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use waykeeper_demo::agent::Seen;
 use waykeeper_demo::auth::Fault;
 
-use crate::harness::{PATIENCE, World, eventually};
+use crate::harness::{PATIENCE, World, eventually, free_address};
 
 const CHAT: &str = "/api/v1/chat/ws";
 const PROTOCOLS: &str = "sec-websocket-protocol";
@@ -258,10 +258,7 @@ async fn the_first_place_that_holds_a_key_counts_in_a_handshake_too() {
 
 #[tokio::test]
 async fn an_agent_that_wants_no_socket_says_so_itself() {
-    let nobody = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        listener.local_addr().expect("an address")
-    };
+    let nobody = free_address();
     let world = World::start().await;
     let without = World::with(|draft| {
         draft.connect("chat-gpu", &[nobody]);

@@ -1,6 +1,6 @@
 //! Envoy on the files that the tool has written.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +9,7 @@ use tokio::process::Child;
 use waykeeper_demo::serving::ListenError;
 
 use crate::caller::{Answer, Caller};
+pub(crate) use crate::shared::free_address;
 use crate::{eventually, needed};
 
 /// A running Envoy; it ends when dropped.
@@ -194,12 +195,6 @@ fn write(directory: &Path, text: &str, version: Option<&str>) {
         "{}{text}",
         String::from_utf8_lossy(&written.stderr)
     );
-}
-
-/// Where nobody listens yet.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    listener.local_addr().expect("an address")
 }
 
 /// A sample agent.

@@ -28,6 +28,8 @@ mod providers;
 mod replica;
 mod running;
 mod sessions;
+#[path = "../shared.rs"]
+mod shared;
 mod stand_in;
 mod sticky;
 mod telling;
@@ -51,32 +53,4 @@ of_istio! {
 }
 mod versions;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep};
-
-/// How long a condition that is waited for may take on a busy machine before the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits until `look` finds something.
-async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// A path in the repository that a target of the Makefile makes.
-fn needed(path: &str, remedy: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
-    let there = path.canonicalize();
-    there.unwrap_or_else(|_| panic!("{} is missing: run `{remedy}`", path.display()))
-}
+use shared::{PATIENCE, eventually, needed};

@@ -16,6 +16,8 @@ mod metrics;
 mod puppet;
 mod python;
 mod rendering;
+#[path = "../../shared.rs"]
+mod shared;
 
 pub(crate) use client::{Answer, Arriving, RawAnswer, Request, Upload};
 pub(crate) use crowd::{Arrived, Crowd, allow_connections, now};
@@ -24,24 +26,17 @@ pub(crate) use memory::{holders, linear_memories};
 pub(crate) use metrics::Metrics;
 pub(crate) use puppet::{Exchange, Puppet};
 pub(crate) use python::python;
+pub(crate) use shared::{PATIENCE, eventually, free_address, needed, repository};
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
 use waykeeper_demo::agent::Agent;
 use waykeeper_demo::auth::{Auth, Keys};
 use waykeeper_demo::gateway::{FilterFile, Gateway, Reloads, Setup, StartError};
 use waykeeper_demo::stack::{AUTH_CLUSTER, Services};
-
-/// How long a condition that is waited for may take on a busy machine before the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// How often it is looked at.
-const POLL: Duration = Duration::from_millis(10);
 
 /// The world of one test.
 pub(crate) struct World {
@@ -307,41 +302,4 @@ fn envoy() -> (PathBuf, PathBuf) {
         ),
         Err(_) => (needed(".tools/envoy", "make tools"), repository("envoy")),
     }
-}
-
-/// Where nobody listens.
-pub(crate) async fn unused_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    listener.local_addr().expect("an address")
-}
-
-/// Waits until `look` finds something.
-pub(crate) async fn eventually<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        sleep(POLL).await;
-    }
-}
-
-/// A path in the repository.
-pub(crate) fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
-
-/// A path in the repository that a target of the Makefile makes.
-pub(crate) fn needed(path: &str, remedy: &str) -> PathBuf {
-    let path = repository(path);
-    assert!(
-        path.exists(),
-        "{} is missing: run `{remedy}`",
-        path.display()
-    );
-    path
 }
