@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use waykeeper_demo::gateway::Discovery;
 
-use crate::harness::{Answer, Puppet, World, eventually, needed, free_address};
+use crate::harness::{Answer, Puppet, World, eventually, free_address, needed};
 
 const NOTES: &str = "/api/v1/memory/notes";
 

@@ -30,6 +30,7 @@ mod running;
 mod sessions;
 #[path = "../shared.rs"]
 mod shared;
+mod sockets;
 mod stand_in;
 mod sticky;
 mod telling;

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -14,9 +15,14 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
-/// It ends when dropped.
+/// It ends when dropped. On a WebSocket its first message is what it answers elsewhere, and then it says what it hears.
 pub(crate) struct Replica {
     pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -44,14 +50,17 @@ impl Replica {
         let serving = tokio::spawn(async move {
             // Connections end with it.
             let mut connections = tokio::task::JoinSet::new();
+            let (_lives, ends) = watch::channel(());
             while let Ok((stream, _)) = listener.accept().await {
-                let state = Arc::clone(&shared);
-                let answer = service_fn(move |request| {
+                let (state, ends) = (Arc::clone(&shared), ends.clone());
+                let answer = service_fn(move |mut request| {
                     let answer = state.lock().expect("the state").answer(&request);
+                    let answer = switched(&mut request, answer, ends.clone());
                     async move { Ok::<_, Infallible>(answer) }
                 });
-                let connection =
-                    http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+                let connection = http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .with_upgrades();
                 connections.spawn(async move {
                     let _ = connection.await;
                 });
@@ -76,7 +85,7 @@ impl Drop for Replica {
 }
 
 impl State {
-    fn answer(&mut self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(&mut self, request: &Request<Incoming>) -> Response<String> {
         self.total += 1;
         let path = request.uri().path();
         let header = match path {
@@ -88,7 +97,7 @@ impl State {
         let session = match &sent {
             Some(session) if !self.open.contains(session) => {
                 return response(404)
-                    .body(Full::from("no such session"))
+                    .body("no such session".to_owned())
                     .expect("an answer");
             }
             Some(session) => session.clone(),
@@ -104,10 +113,53 @@ impl State {
         if path == "/twice" {
             answer = answer.header(header, &session);
         }
-        answer
-            .body(Full::from(told.to_string()))
-            .expect("an answer")
+        answer.body(told.to_string()).expect("an answer")
     }
+}
+
+/// The answer, or in its place a WebSocket on which it is said, where one is asked for.
+fn switched(
+    request: &mut Request<Incoming>,
+    answer: Response<String>,
+    mut ends: watch::Receiver<()>,
+) -> Response<Full<Bytes>> {
+    let key = request.headers().get("sec-websocket-key");
+    let accept = key.map(|key| derive_accept_key(key.as_bytes()));
+    let (mut head, said) = answer.into_parts();
+    let (Some(accept), 200) = (accept, head.status.as_u16()) else {
+        return Response::from_parts(head, Full::from(said));
+    };
+    let upgraded = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let talk = async {
+            let stream = TokioIo::new(upgraded.await?);
+            let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+            socket.send(Message::text(said)).await?;
+            while let Some(message) = socket.next().await {
+                let message = message?;
+                if message.is_text() {
+                    socket.send(message).await?;
+                }
+            }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+        };
+        // Nobody sends; it closes when the replica ends.
+        tokio::select! {
+            _ = ends.changed() => {}
+            // Who hangs up ends it too.
+            _ = talk => {}
+        }
+    });
+    head.status = hyper::StatusCode::SWITCHING_PROTOCOLS;
+    for (name, value) in [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-accept", accept.as_str()),
+    ] {
+        let value = value.parse().expect("a value");
+        head.headers.insert(name, value);
+    }
+    Response::from_parts(head, Full::default())
 }
 
 fn response(status: u16) -> hyper::http::response::Builder {
