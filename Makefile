@@ -64,14 +64,14 @@ SMOKE := cors:: routing:: protocols:: spoofing::a_caller spoofing::envoys spoofi
 	streaming::nothing_is_held outcomes::each_answer holding::nothing_goes_on websocket::frames
 
 .DEFAULT_GOAL := help
-.PHONY: help up first-time build quick dist dist-test dist-targets install install-files uninstall test test-all test-versions soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
+.PHONY: help up needs first-time build quick dist dist-test dist-targets install install-files uninstall test test-all test-versions soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-balance bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Whoever asks how it is used needs neither the filter nor Envoy.
-up: $(if $(filter -h --help,$(ARGS)),rust,first-time build tools) ## Run the whole stack on http://127.0.0.1:8080 until Ctrl-C (ARGS="--help" shows what can be changed)
+up: $(if $(filter -h --help,$(ARGS)),rust,needs first-time build tools) ## Run the whole stack on http://127.0.0.1:8080 until Ctrl-C (ARGS="--help" shows what can be changed)
 	@$(call beat,building the demo); cargo build -p waykeeper-demo -p waykeeper-cli
 	@exec target/debug/waykeeper-demo up $(ARGS)
 
@@ -81,7 +81,7 @@ build: rust-tools ## Build the filter: target/waykeeper.wasm
 		cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER)
 	@echo "$(FILTER): $$(wc -c < $(FILTER)) bytes"
 
-install: build tools ## Install waykeeper, the filter and Envoy into PREFIX (PREFIX=~/.local)
+install: needs build tools ## Install waykeeper, the filter and Envoy into PREFIX (PREFIX=~/.local)
 	@$(call beat,building the tool); cargo build --release -p waykeeper-cli
 	@$(MAKE) install-files TOOL=target/release/waykeeper
 
@@ -106,7 +106,7 @@ uninstall: ## Remove what `make install` has installed
 	done
 	@if [ -d "$(LIB)" ]; then rmdir --ignore-fail-on-non-empty "$(LIB)"; fi
 
-test: build probe-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
+test: needs build probe-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
 	cargo test --workspace $(ARGS)
 	$(if $(ARGS),,WAYKEEPER_RENDERING=istio cargo test --test e2e -- $(SMOKE))
 	$(if $(ARGS),,cargo test $(FUZZ_CRATE))
@@ -197,9 +197,14 @@ first-time:
 tools: rust-tools $(ENVOY) ## Install what the build and the stack need: the Wasm target, Envoy
 	@ln -sfn $(ENVOY:$(TOOLS)/%=%) $(TOOLS)/envoy
 
+# Asked first, so that nobody waits for the build to hear of it.
+needs: rust
+	@test -e $(ENVOY) || { $(python); }
+
 rust:
 	@command -v cargo > /dev/null || { \
 		echo "make: Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
+	@$(call system,cc,gcc libc6-dev,Rust links with it)
 
 rust-tools: rust
 	@$(call target,$(WASM_TARGET))
@@ -294,12 +299,17 @@ if ! command -v $(1) > /dev/null; then \
 fi
 endef
 
+# What fetches from PyPI.
+define python
+command -v python3 > /dev/null || { echo "make: python3 is missing: apt-get install python3 python3-pip" >&2; exit 1; }; \
+$(PIP) --version > /dev/null 2>&1 || { echo "make: pip is missing: apt-get install python3-pip" >&2; exit 1; }
+endef
+
 # $(call install,PACKAGE,DIRECTORY,OPTIONS,SIZE): a Python package in a directory of its own, whole or not at all.
 define install
 echo "installing $(1) from PyPI$(if $(4), ($(4)))"; \
 $(call beat,installing $(1)); \
-command -v python3 > /dev/null || { echo "make: python3 is missing: apt-get install python3 python3-pip" >&2; exit 1; }; \
-$(PIP) --version > /dev/null 2>&1 || { echo "make: pip is missing: apt-get install python3-pip" >&2; exit 1; }; \
+$(python); \
 rm -rf $(2) $(2).new; mkdir -p $(TOOLS); \
 $(PIP) install --quiet --root-user-action ignore $(3) --target $(2).new $(1); \
 mv $(2).new $(2)
