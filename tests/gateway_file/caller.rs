@@ -22,7 +22,7 @@ pub(crate) struct Caller {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
     http2: bool,
-    preamble: &'static str,
+    preamble: &'static [u8],
     body: Full<Bytes>,
 }
 
@@ -40,7 +40,7 @@ impl Caller {
             address,
             tls: None,
             http2: false,
-            preamble: "",
+            preamble: b"",
             body: Full::default(),
         }
     }
@@ -58,7 +58,7 @@ impl Caller {
     }
 
     /// Sends this first on each connection.
-    pub(crate) fn after(mut self, preamble: &'static str) -> Self {
+    pub(crate) fn after(mut self, preamble: &'static [u8]) -> Self {
         self.preamble = preamble;
         self
     }
@@ -89,7 +89,7 @@ impl Caller {
     ) -> Result<Answer, Failure> {
         let request = (method, path, headers, self.body.clone());
         let mut stream = TcpStream::connect(self.address).await?;
-        stream.write_all(self.preamble.as_bytes()).await?;
+        stream.write_all(self.preamble).await?;
         let Some(tls) = &self.tls else {
             return exchange(stream, request, self.http2).await;
         };

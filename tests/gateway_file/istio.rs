@@ -14,6 +14,7 @@ use crate::front::{Front, Seen};
 use crate::gateway::{Around, Gateway, agent, free_address};
 use crate::manifests::Manifests;
 use crate::patch::{EnvoyFilter, Generated, apply};
+use crate::proxied::counts_whom_proxies_name;
 use crate::{eventually, generated, needed, resources, schema};
 
 const KEY: (&str, &str) = ("x-api-key", "demo-premium");
@@ -299,5 +300,47 @@ agents:
         (&mutual, seen("secure.example", "h2")),
     ] {
         assert_eq!(front.seen(), [expected]);
+    }
+}
+
+#[tokio::test]
+async fn proxies_in_front_say_who_calls_under_istio_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let one = agent("one").await;
+    for form in [&[][..], &["--gateway-api"]] {
+        for (hops, behind) in [(0, false), (1, true)] {
+            let text = format!(
+                "
+listen: [{{address: '0.0.0.0:8080', proxy_protocol: true, trusted_hops: {hops}}}]
+limits: [{{name: per-address, each: address, requests: 2/day}}]
+agents: {{one: {{url: 'http://one:{}'}}}}
+routes: [{{prefix: /echo, agents: [one], auth_required: false}}]
+",
+                one.address().port()
+            );
+            let manifests = write(directory.path(), &text, form);
+            let [listen, admin] = [(); 2].map(|()| free_address());
+            let configuration = bootstrap(&sent(&manifests), listen, admin);
+            let file = directory.path().join("istio.json");
+            std::fs::write(&file, configuration.to_string()).expect("write");
+            let _gateway =
+                Gateway::run(directory.path(), &file, &Around::default(), admin, admin).await;
+            let caller = Caller::of(listen);
+            if !behind {
+                counts_whom_proxies_name(&caller).await;
+                continue;
+            }
+            // One that knows no HTTP before one that does: the latter's word counts.
+            let caller = caller.after(b"PROXY TCP4 198.51.100.1 192.0.2.80 4711 80\r\n");
+            for (from, status) in [
+                ("192.0.2.1", 200),
+                ("192.0.2.9, 192.0.2.1", 200),
+                ("192.0.2.1", 429),
+                ("192.0.2.2", 200),
+            ] {
+                let answer = caller.get("/echo", &[("x-forwarded-for", from)]).await;
+                assert_eq!(answer.status, status, "{from}");
+            }
+        }
     }
 }

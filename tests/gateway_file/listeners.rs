@@ -28,7 +28,7 @@ async fn each_listener_does_what_is_written_of_it() {
     let known = authority.sign("caller.example");
     let unknown = stranger.sign("stranger.example");
     let agent = agent("chat").await;
-    let [plain, behind, tls, mutual, proxied, operations] = [(); 6].map(|()| free_address());
+    let [plain, behind, tls, mutual, operations] = [(); 5].map(|()| free_address());
     let text = format!(
         "
 listen:
@@ -36,7 +36,6 @@ listen:
   - {{address: '{behind}', trusted_hops: 1, cors: {{origins: [localhost]}}}}
   - {{address: '{tls}', tls: {{certificate: {certificate}, key: {key}}}}}
   - {{address: '{mutual}', tls: {{certificate: {certificate}, key: {key}, client_ca: {ca}}}}}
-  - {{address: '{proxied}', proxy_protocol: true}}
 operations: '{operations}'
 limits:
   - {{name: per-address, each: address, requests: 2/day}}
@@ -51,8 +50,8 @@ routes:
         agent = agent.address(),
     );
     let gateway = Gateway::start(directory.path(), &text, "", operations).await;
-    let [plain, behind, tls, mutual, proxied, operations] =
-        [plain, behind, tls, mutual, proxied, operations].map(Caller::of);
+    let [plain, behind, tls, mutual, operations] =
+        [plain, behind, tls, mutual, operations].map(Caller::of);
     let echo = |caller: Caller, from: &'static str| async move {
         caller
             .send("GET", "/echo", &[("x-forwarded-for", from)])
@@ -76,28 +75,6 @@ routes:
             "{from}"
         );
     }
-
-    // The PROXY protocol says it too, and whoever does not speak it gets nowhere.
-    let spoken = |preamble| proxied.clone().after(preamble);
-    let (one, other) = (
-        "PROXY TCP4 198.51.100.1 192.0.2.80 4711 80\r\n",
-        "PROXY TCP4 198.51.100.2 192.0.2.80 4711 80\r\n",
-    );
-    let answer = spoken(one).get("/echo", &[]).await;
-    assert_eq!(answer.arrived("x-forwarded-for"), "198.51.100.1");
-    assert_eq!(
-        echo(spoken(one), "192.0.2.1").await.expect("an answer"),
-        200
-    );
-    assert_eq!(
-        echo(spoken(one), "192.0.2.1").await.expect("an answer"),
-        429
-    );
-    assert_eq!(
-        echo(spoken(other), "192.0.2.1").await.expect("an answer"),
-        200
-    );
-    assert!(echo(proxied.clone(), "192.0.2.1").await.is_err());
 
     // TLS, in both versions of HTTP; and with the certificate of a caller where one is asked for. (The answers are refusals:
     // this machine's own address has used up its limit.)

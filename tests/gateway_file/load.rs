@@ -1,15 +1,20 @@
-//! 200 changes in a row, under load and beneath open streams: no request is lost, no stream is cut, and Envoy does not grow.
+//! 200 changes in a row, under load and beneath open streams and WebSockets: no request is lost, nothing that is open is cut,
+//! and Envoy does not grow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::PATIENCE;
 use crate::caller::Caller;
 use crate::gateway::{agent, free_address};
 use crate::running::{Running, at};
@@ -49,6 +54,24 @@ async fn goes_on(stream: &mut Incoming) {
     }
 }
 
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+async fn socket(address: std::net::SocketAddr, path: &str) -> Socket {
+    let url = format!("ws://{address}{path}");
+    let opened = tokio_tungstenite::connect_async(url).await;
+    opened.expect("a WebSocket").0
+}
+
+async fn answers(socket: &mut Socket, text: String) {
+    let message = Message::text(text);
+    let sent = socket.send(message.clone()).await;
+    sent.expect("the WebSocket was cut");
+    let heard = tokio::time::timeout(PATIENCE, socket.next()).await;
+    let heard = heard.expect("the WebSocket is stuck");
+    let heard = heard.expect("the WebSocket was ended");
+    assert_eq!(heard.expect("the WebSocket was cut"), message);
+}
+
 /// Bytes that Envoy has allocated.
 async fn allocated(running: &Running) -> u64 {
     let memory = running.admin("/memory").await;
@@ -74,7 +97,7 @@ fn resident(process: i32) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_changes_lose_no_request_cut_no_stream_and_take_no_memory() {
+async fn two_hundred_changes_lose_no_request_cut_no_stream_or_socket_and_take_no_memory() {
     let directory = tempfile::tempdir().expect("a directory");
     let (steady, moving) = (agent("steady").await, agent("moving").await);
     let listen = free_address();
@@ -100,6 +123,8 @@ agents:
   - {{prefix: /moving, agents: [name-{index}], auth_required: false, timeout: {}s}}
   - {{prefix: /v1/chat, agents: [steady], auth_required: false, protocol: sse}}
   - {{prefix: /moving/v1/chat, agents: [name-{index}], auth_required: false, protocol: sse, idle_timeout: {}s}}
+  - {{prefix: /ws, agents: [steady], auth_required: false, protocol: websocket, prefix_rewrite: /api/v1/chat/ws}}
+  - {{prefix: /moving/ws, agents: [name-{index}], auth_required: false, protocol: websocket, prefix_rewrite: /api/v1/chat/ws}}
 ",
             change + 1,
             600 + change / 2,
@@ -111,6 +136,10 @@ agents:
     let mut first = stream(listen, "/v1/chat/stream").await;
     let mut second = stream(listen, "/moving/v1/chat/stream").await;
     goes_on(&mut first).await;
+    let mut sockets = [
+        socket(listen, "/ws").await,
+        socket(listen, "/moving/ws").await,
+    ];
 
     let (ends, count) = (
         Arc::new(AtomicBool::new(false)),
@@ -132,6 +161,9 @@ agents:
         let said = running.change(&text(index)).await;
         let renamed = said.contains(&format!("name-{}", index / 4));
         assert_eq!(renamed, index % 4 == 0, "{said}");
+        for socket in &mut sockets {
+            answers(socket, format!("after change {index}")).await;
+        }
         if index == WARM {
             early = (allocated(&running).await, resident(envoy));
         }

@@ -25,6 +25,7 @@ mod pages;
 mod patches;
 mod probing;
 mod providers;
+mod proxied;
 mod replica;
 mod running;
 mod sessions;
@@ -34,6 +35,7 @@ mod sockets;
 mod stand_in;
 mod sticky;
 mod telling;
+mod tracing;
 
 /// What Istio makes of the manifests.
 macro_rules! of_istio {
