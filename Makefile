@@ -154,8 +154,9 @@ quick: ## The short loop: lints, unit and property tests, no Envoy; within a min
 dist: dist-targets ## Make a release: dist/waykeeper-VERSION, the same bits from the same sources
 	@packaging/dist.sh dist/waykeeper-$(VERSION)
 
-dist-test: dist tools ## Make the release a second time elsewhere, compare, install it and start it (some minutes)
+dist-test: dist tools ## Make the release a second time elsewhere, compare, install it and start it, and `make install` too (some minutes)
 	@tests/dist.sh dist/waykeeper-$(VERSION)
+	@tests/install.sh
 
 compose-test: ## Run the stack in containers and test it there (needs a Docker engine)
 	@tests/compose.sh
