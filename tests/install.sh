@@ -18,19 +18,19 @@ echo "it is installed"
 make --silent install PREFIX="$prefix" > "$work/log" 2>&1 || { cat "$work/log" >&2; fail "make install"; }
 grep --quiet --fixed-strings "export PATH=\"$prefix/bin:\$PATH\"" "$work/log" || { cat "$work/log" >&2; fail "it does not say what comes next"; }
 version=$(sed -n '/^\[workspace.package\]/,/^version/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-bare() { env --ignore-environment PATH="$prefix/bin:/usr/bin:/bin" HOME="$work" "$@"; }
-[ "$(bare waykeeper version)" = "$version" ] || fail "the tool is of another version"
-[ "$(bare waykeeper version "$prefix/lib/waykeeper/waykeeper.wasm")" = "$version" ] || fail "the module is of another version"
+bare=(env --ignore-environment "PATH=$prefix/bin:/usr/bin:/bin" "HOME=$work")
+[ "$("${bare[@]}" waykeeper version)" = "$version" ] || fail "the tool is of another version"
+[ "$("${bare[@]}" waykeeper version "$prefix/lib/waykeeper/waykeeper.wasm")" = "$version" ] || fail "the module is of another version"
 
 echo "it makes a gateway and serves it"
 mkdir "$work/own"
-bare waykeeper init "$work/own/gateway.yaml" > "$work/printed"
+"${bare[@]}" waykeeper init "$work/own/gateway.yaml" > "$work/printed"
 key=$(sed -n 's/.*OPENAI_API_KEY=\(wk-[^ ]*\).*/\1/p' "$work/printed" | head -n 1)
 [ -n "$key" ] || { cat "$work/printed" >&2; fail "init prints no key"; }
 port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 listen=$(port) operations=$(port)
 sed --in-place -e "s/127.0.0.1:8080/127.0.0.1:$listen/" -e "s/127.0.0.1:9902/127.0.0.1:$operations/" "$work/own/gateway.yaml"
-bare waykeeper run "$work/own/gateway.yaml" > "$work/access.log" 2> "$work/said" &
+"${bare[@]}" waykeeper run "$work/own/gateway.yaml" > "$work/access.log" 2> "$work/said" &
 pid=$!
 for ((attempt = 0; attempt < 300; attempt++)); do
   kill -0 $pid 2> /dev/null || { cat "$work/said" >&2; fail "the gateway has ended"; }
@@ -46,7 +46,8 @@ request = urllib.request.Request(f"http://127.0.0.1:{listen}/v1/chat/completions
 answer = json.load(urllib.request.urlopen(request))
 assert answer["choices"][0]["message"]["content"] == "This is echo You said: Hello", answer
 PYTHON
-kill -INT $pid
+# What a script starts in the background is deaf to Ctrl-C.
+kill -TERM $pid
 wait $pid || { cat "$work/said" >&2; fail "the gateway ends with a failure"; }
 pid=
 
