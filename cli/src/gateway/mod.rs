@@ -148,38 +148,36 @@ fn read_in(document: &Value, look_up: &dyn Fn(&str) -> Option<OsString>) -> Resu
         wrong.told.extend(faults.iter().cloned());
     }
     let derived = derive::document(&written, &gateway);
-    match config::read_node(&derived) {
-        Ok(policy) if wrong.told.is_empty() && environment.faults.is_empty() => {
-            let checked = Checked {
-                gateway,
-                document: Sensitive(derived),
-                policy,
-                environment,
-            };
-            let misfits = render::misfits(&checked);
-            if misfits.is_empty() {
-                return Ok(checked);
-            }
-            let misfits = misfits.into_iter();
-            let told = misfits.map(|misfit| misfit_as_written(misfit, document));
-            return Err(Wrong {
-                told: { told }
-                    .map(|fault| checked.environment.without_values(fault))
-                    .collect(),
-                untold: 0,
-            });
-        }
-        Ok(_) => {}
-        Err(faults) => {
-            wrong.untold += faults.untold();
-            for fault in &faults {
-                let fault = derive::fault_as_written(fault, &derived, &written);
-                // Both readers look at what both know.
-                if !wrong.told.contains(&fault) {
-                    wrong.told.push(fault);
-                }
+    let read = config::read_node(&derived);
+    if let Err(faults) = &read {
+        wrong.untold += faults.untold();
+        for fault in faults {
+            let fault = derive::fault_as_written(fault, &derived, &written);
+            // Both readers look at what both know.
+            if !wrong.told.contains(&fault) {
+                wrong.told.push(fault);
             }
         }
+    }
+    let good = wrong.told.is_empty() && environment.faults.is_empty();
+    if let Some(policy) = read.ok().or_else(patches::stand_in) {
+        let checked = Checked {
+            gateway,
+            document: Sensitive(derived),
+            policy,
+            environment: environment.clone(),
+        };
+        let misfits = match good {
+            true => render::misfits(&checked),
+            false => patches::misfits_beside_faults(&checked, document),
+        };
+        if good && misfits.is_empty() {
+            return Ok(checked);
+        }
+        let misfits = misfits.into_iter();
+        wrong
+            .told
+            .extend(misfits.map(|misfit| misfit_as_written(misfit, document)));
     }
     // What a reference to nothing stands for is not known, so neither is what is wrong with it.
     let known = |fault: &Fault| {

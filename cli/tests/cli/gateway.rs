@@ -760,6 +760,86 @@ operations: there
     );
 }
 
+/// Whatever else is wrong, and wherever; but nothing is said of what may come once that is mended.
+#[test]
+fn patches_that_match_nothing_are_told_beside_other_faults() {
+    let patches = "\
+envoy:
+  patches:
+    - {in: clusters, name: chatt, merge: {connect_timeout: 3s}}
+    - {in: clusters, name: hosted/tls, merge: {connect_timeout: 3s}}
+    - {in: http_filters, before: waykeper, add: {name: a}}
+    - {in: http_filters, after: late, add: {name: b}}
+    - {in: http_filters, before: waykeeper, add: {name: late}, more: 1}
+    - {in: http_filters, listener: gateway-2, before: waykeeper, add: {name: c}}
+    - {in: routes, name: http-tls, merge: {metadata: {}}}
+    - {in: clusters, add: {name: chat}}
+";
+    let begin = "\
+listen: [{address: 127.0.0.1:8080}, {address: SECOND}]
+agents:
+  chat: {url: http://chat:8000}
+  hosted: {url: HOSTED}
+routes:
+  - {prefix: PREFIX, agents: [chat, hosted], auth_required: false}
+";
+    let told = |second: &str, hosted: &str, prefix: &str| {
+        let text = format!("{begin}{patches}");
+        let text = text.replace("SECOND", second).replace("HOSTED", hosted);
+        let run = Place::with(&text.replace("PREFIX", prefix)).run("check", &[]);
+        assert_eq!(run.status, 1);
+        let lines = run.errors.lines();
+        let told = lines.map(|line| line.strip_prefix("DIR/gateway.yaml:").unwrap().to_owned());
+        let (of_patches, others): (Vec<_>, Vec<_>) =
+            told.partition(|it| it.contains("envoy.patches"));
+        (of_patches, others.len())
+    };
+    let all = [
+        "9: envoy.patches[0].name: no cluster named \"chatt\"; did you mean \"chat\"?",
+        "11: envoy.patches[2].before: no filter named \"waykeper\" in the listener gateway; did you mean \"waykeeper\"?",
+        "13: envoy.patches[4].more: unknown field",
+        "16: envoy.patches[7].add: there is a cluster named \"chat\" already; change that with merge, or take another name",
+    ]
+    .map(str::to_owned);
+    // The fault of a patch; of the filter's part; of an agent's and a listener's place.
+    for (second, hosted, prefix, others) in [
+        ("127.0.0.1:8081", "https://hosted", "/chat", 0),
+        ("127.0.0.1:8081", "https://hosted", "chat", 1),
+        ("nowhere", "nowhere", "/chat", 2),
+        ("127.0.0.1:8081", "'${TEST_OF_NONE}'", "/chat", 1),
+    ] {
+        let (told, number) = told(second, hosted, prefix);
+        assert_eq!(
+            (told.as_slice(), number),
+            (&all[..], others),
+            "{second} {hosted} {prefix}"
+        );
+    }
+}
+
+#[test]
+fn a_reference_between_braces_without_quotes_is_told_with_its_place() {
+    let what = "between braces or brackets what holds ${…} needs quotes, as in {url: \"${NAME}\"}: its { would begin a mapping";
+    for (from, to, place) in [
+        ("{url: http://chat:8000}", "{url: ${CHAT}}", "3: column 15"),
+        (
+            "{url: http://chat:8000}",
+            "{url: \"é${A}\", weight: ${W:-3}}",
+            "3: column 32",
+        ),
+        (
+            "[{address: 127.0.0.1:8080}]",
+            "[{address: 127.0.0.1:${PORT}}]",
+            "1: column 30",
+        ),
+        ("[chat]", "[${CHAT}]", "5: column 30"),
+    ] {
+        let run = Place::with(&with(from, to)).run("check", &[]);
+        let told = format!("DIR/gateway.yaml:{place}: {what}\n");
+        assert_eq!((run.status, run.errors), (1, told));
+    }
+}
+
 #[test]
 fn weights_that_a_random_choice_does_not_go_by_are_doubted() {
     let told = |fields: &str| {
