@@ -997,7 +997,9 @@ fn nothing_that_an_operator_writes_is_taken_for_anything_else() {
     }});
     let place = Place::with(&document.to_string());
 
-    let run = place.write("envoy", &["--module", "/m: {{ x }} #"]);
+    let elsewhere = ["--configuration-dir", "/c"];
+    let module = ["--module", "/m: {{ x }} #"];
+    let run = place.write("envoy", &[elsewhere, module].concat());
 
     assert_eq!((run.status, run.errors.as_str()), (0, ""));
     let (envoy, filter) = (place.parsed("envoy.yaml"), place.parsed("waykeeper.yaml"));
