@@ -617,7 +617,7 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         // What stands in the place of a name may be the secret.
         (
             with(agent, "chat: {url: http://a, credential: {env: sk-secret}}"),
-            "3: agents.chat.credential.env: must be the name of a variable: letters, digits and _, such as OPENAI_API_KEY",
+            "3: agents.chat.credential.env: must be the name of a variable: letters, digits and _, such as OPENAI_PROVIDER_KEY",
         ),
         (
             with(
