@@ -6,7 +6,7 @@
 //! | `listeners.rs`, `agents.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs` | what `${NAME}` stands for |
-//! | `secrets.rs` | whether the secrets that are named are there, and for whom |
+//! | `secrets.rs`, `certificates.rs` | whether the secrets that are named are there, and for whom; whether certificates and keys fit |
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `routes.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
@@ -14,10 +14,13 @@
 //! | `templates.rs` | the templates, and how they are filled in |
 //! | `patches.rs` | what operators change in what is rendered |
 //! | `istio/` | the manifests for a gateway of Istio's |
+//! | `absent.rs` | what was rendered without the TLS whose files are not here |
 //! | `version.rs` | which Envoy reads them |
 
+mod absent;
 mod agents;
 mod base;
+mod certificates;
 mod credentials;
 mod derive;
 mod document;
