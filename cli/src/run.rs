@@ -9,6 +9,7 @@
 //! | `bound.rs` | sees that nobody else listens where Envoy is to |
 //! | `changes.rs`, `health.rs`, `log.rs` | what is said: of a change, of the agents, by Envoy |
 //! | `end.rs` | ends Envoy gently |
+//! | `judge.rs` | what Envoy says of all of it beforehand, to `check` too |
 //! | `envoy.rs`, `admin.rs`, `directory.rs`, `files.rs` | the program, its admin interface, the files between it and us |
 
 mod admin;
@@ -20,9 +21,12 @@ mod end;
 pub(crate) mod envoy;
 mod files;
 mod health;
+mod judge;
 mod log;
 mod setting;
 mod watch;
+
+pub(crate) use judge::{Whole, judge};
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -79,6 +79,7 @@ impl Report<'_> {
             envoy,
             target,
             probe,
+            judge,
         } = against;
         let before = self.faults;
         let checked = self.read_gateway(document, Where::Here)?;
@@ -92,6 +93,7 @@ impl Report<'_> {
         for message in target::faults(target, &checked.policy) {
             self.fault(document.line, &message)?;
         }
+        self.check_by_envoy(document, &checked, against)?;
         if self.faults == before {
             let place = Line(self.file, document.line);
             let validator = checked.gateway.validator.as_ref();
@@ -101,6 +103,7 @@ impl Report<'_> {
             };
             writeln!(self.output, "{place}: good\n{summary}")?;
             self.tell_derived(&checked.gateway)?;
+            self.tell_judge(judge)?;
         }
         if probe {
             self.reach_services(document, &checked.gateway)?;
@@ -133,7 +136,7 @@ impl Report<'_> {
                 Ok(answer) => writeln!(self.output, "  {name}: {url} {answer}")?,
                 Err(wrong) => self.fault(
                     document.line_of(path),
-                    format_args!("{name}: {url} {wrong}"),
+                    format_args!("{name}: {url}: {wrong}"),
                 )?,
             }
         }

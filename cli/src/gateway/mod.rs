@@ -48,12 +48,13 @@ use std::net::SocketAddr;
 use waykeeper::config::{self, Fault, Log, Node, Policy, Segment, Spot};
 use waykeeper::host::Sensitive;
 
+pub(crate) use absent::without_absent;
 use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use listeners::Listener;
-pub(crate) use parts::{Parts, Places, Secret, generation, whole};
+pub(crate) use parts::{Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
 pub(crate) use patches::{Patch, added_clusters};
 pub(crate) use render::{

@@ -14,8 +14,9 @@ use super::apply::{self, Applied, Refused, Step, Waits};
 use super::bound::{Bound, addresses};
 use super::directory::Directory;
 use super::envoy::{self, Program};
+use super::judge::{Whole, judge};
 use super::watch::Watch;
-use super::{Arguments, changes, files, say};
+use super::{Arguments, changes, say};
 use crate::check;
 use crate::echo::{self, Echo};
 use crate::gateway::{self, Around, Checked, Parts, Places};
@@ -134,23 +135,18 @@ impl<'a> Setting<'a> {
         })
     }
 
-    /// Shows Envoy everything at once, in a directory of its own, so that what it has is as it was whatever it says.
+    /// What Envoy says against everything at once.
     async fn judge(&self, whole: &serde_json::Value, parts: &Parts) -> Result<(), String> {
-        let directory = self.places.judged();
-        let told = |error: io::Error| format!("{}: {error}", directory.display());
-        for (name, text) in &parts.credentials {
-            files::write_text(&directory.join(name), text).map_err(told)?;
-        }
-        let kept = in_json(&self.places.below(gateway::CREDENTIALS));
-        let shown = in_json(&directory.join(gateway::CREDENTIALS));
-        // Whatever follows: it may be a file in there.
-        let whole = whole.to_string();
-        let whole = whole.replace(kept.trim_end_matches('"'), shown.trim_end_matches('"'));
-        let file = directory.join("whole.json");
-        files::write_text(&file, &whole).map_err(told)?;
-        let judged = self.program.judge(&file).await;
-        let _ = std::fs::remove_dir_all(&directory);
-        judged
+        let credentials = parts.credentials.iter();
+        let credentials: Vec<_> = credentials
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        let whole = Whole {
+            envoy: whole,
+            credentials: &credentials,
+            directory: &self.places.0,
+        };
+        judge(&self.program, &whole, &self.places.judged()).await
     }
 
     /// Serves what an agent of the gateway is, if that is this tool's to do, from the first time on that there is one.
@@ -388,9 +384,4 @@ fn text(path: &Path) -> Result<String, Unusable> {
             path.display()
         ))),
     }
-}
-
-/// A path as a text of JSON.
-fn in_json(path: &Path) -> String {
-    serde_json::Value::from(path.to_string_lossy()).to_string()
 }

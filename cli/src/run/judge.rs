@@ -1,0 +1,94 @@
+//! What Envoy says of a whole configuration before it is given any of it. `check` asks the same.
+
+use std::io;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::envoy::Program;
+use super::files;
+use crate::gateway::CREDENTIALS;
+
+/// A configuration as it was rendered, without the filter.
+pub(crate) struct Whole<'w> {
+    pub(crate) envoy: &'w Json,
+    /// What tells where credentials are kept: texts of files, by their names below the directory.
+    pub(crate) credentials: &'w [(&'w str, &'w str)],
+    /// The directory in which it says that these files are.
+    pub(crate) directory: &'w Path,
+}
+
+/// Shows Envoy everything at once, in a directory of its own, so that what it has is as it was whatever it says.
+///
+/// # Errors
+/// What Envoy says against it, or why it cannot be asked.
+pub(crate) async fn judge(
+    program: &Program,
+    whole: &Whole<'_>,
+    shown_in: &Path,
+) -> Result<(), String> {
+    let told = |error: io::Error| format!("{}: {error}", shown_in.display());
+    for (name, text) in whole.credentials {
+        files::write_text(&shown_in.join(name), text).map_err(told)?;
+    }
+    let kept = in_json(&whole.directory.join(CREDENTIALS));
+    let shown = in_json(&shown_in.join(CREDENTIALS));
+    // Whatever follows: it may be a file in there.
+    let text = whole.envoy.to_string();
+    let text = text.replace(kept.trim_end_matches('"'), shown.trim_end_matches('"'));
+    let file = shown_in.join("whole.json");
+    files::write_text(&file, &text).map_err(told)?;
+    let judged = program.judge(&file).await;
+    let _ = std::fs::remove_dir_all(shown_in);
+    judged.map_err(|said| said.lines().map(clipped).collect::<Vec<_>>().join("\n"))
+}
+
+/// A complaint of Envoy's without what it was shown, which it repeats before or behind what it says of that.
+fn clipped(said: &str) -> String {
+    /// Begins what it says of a message that it has shown before.
+    const FAILED: &str = "Proto constraint validation failed";
+    /// Stands between what it says of a text and that text.
+    const SHOWN: &str = "): {";
+    let said = match said.split_once(FAILED) {
+        Some((_, why)) => format!("{FAILED}{why}"),
+        None => match said.split_once(SHOWN) {
+            Some((why, _)) => format!("{why})"),
+            None => said.to_owned(),
+        },
+    };
+    // Blanks vary, so that nobody relies on its words.
+    let begin = said.len() - said.trim_start().len();
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let blanks = " ".repeat(begin);
+    format!("{blanks}{}", words.join(" "))
+}
+
+/// A path as a text of JSON.
+fn in_json(path: &Path) -> String {
+    serde_json::Value::from(path.to_string_lossy()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clipped;
+
+    #[test]
+    fn what_envoy_was_shown_is_not_repeated() {
+        for (said, told) in [
+            (
+                "Unable to parse JSON as proto (INVALID_ARGUMENT: x @ a.b:   no such  field): {\"a\": \"): {\"}",
+                "Unable to parse JSON as proto (INVALID_ARGUMENT: x @ a.b: no such field)",
+            ),
+            (
+                "goo.gle/debugstr \\nname: \"): {\"\\n: Proto constraint validation failed (X.Y: too small)",
+                "Proto constraint validation failed (X.Y: too small)",
+            ),
+            (
+                "  Failed to load certificate chain",
+                "  Failed to load certificate chain",
+            ),
+        ] {
+            assert_eq!(clipped(said), told);
+        }
+    }
+}
