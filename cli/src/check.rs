@@ -138,7 +138,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     );
     let judge = Judge::of(arguments.envoy_program.as_deref(), !arguments.no_validate);
     if arguments.envoy_program.is_some()
-        && let Err(why) = judge.program()
+        && let Err(why) = judge.ready()
     {
         writeln!(errors, "{why}")?;
         return Ok(Outcome::Unusable);

@@ -16,6 +16,19 @@ routes:
   - {prefix: /, agents: [chat, hosted], auth_required: false}
 ";
 
+/// Names a cluster, which Envoy looks for while it reads this.
+const TRACING: &str = "    - in: http_connection_manager
+      merge:
+        tracing:
+          provider:
+            name: envoy.tracers.zipkin
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.config.trace.v3.ZipkinConfig
+              collector_cluster: outside
+              collector_endpoint: /spans
+              collector_endpoint_version: HTTP_JSON
+";
+
 /// A tool with nothing beside it, in a directory of its own.
 struct Tool(tempfile::TempDir);
 
@@ -33,12 +46,18 @@ impl Tool {
 
     /// Checks a file; tells how that ended, what is said against it and what it amounts to.
     fn check(&self, text: &str, arguments: &[&str]) -> (i32, String, String) {
+        self.check_by(text, arguments, self.path())
+    }
+
+    /// The same with another directory for what is there for a moment only.
+    fn check_by(&self, text: &str, arguments: &[&str], temporary: &Path) -> (i32, String, String) {
         std::fs::write(self.path().join("gateway.yaml"), text).expect("write");
         let output = Command::new(self.path().join("waykeeper"))
             .args(["check", "gateway.yaml"])
             .args(arguments)
             .current_dir(self.path())
             .env("PATH", "/nowhere")
+            .env("TMPDIR", temporary)
             .env("TEST_OF_CHECKING", "sk-secret")
             .output();
         let Output {
@@ -129,16 +148,52 @@ fn what_envoy_does_not_take_is_told_with_the_patch_and_its_line() {
     }
 
     // A patch that is good with a later one only is not blamed for what is wrong with a third.
-    let call = "    - in: http_filters\n      before: waykeeper\n      add:\n        name: asks\n        typed_config:\n          \
-                \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz\n          \
-                http_service: {server_uri: {uri: http://later, cluster: later, timeout: 1s}}\n    \
-                - {in: clusters, add: {name: later, type: STATIC, connect_timeout: 1s}}\n";
-    let (status, errors, _) = tool.check(&gateway("", "", call), &validated);
+    let later = "    - {in: clusters, add: {name: outside, type: STATIC, connect_timeout: 1s}}\n";
+    let both = format!("{TRACING}{later}");
+    let (status, errors, _) = tool.check(&gateway("", "", &both), &validated);
     assert_eq!((status, errors.as_str()), (0, ""));
     let wrong = "    - {in: virtual_host, merge: {wrong: 1}}\n";
-    let (_, errors, _) = tool.check(&gateway("", "", &format!("{call}{wrong}")), &validated);
-    let begin = "gateway.yaml:17: envoy.patches[2].merge.wrong: Envoy does not take it: ";
+    let (_, errors, _) = tool.check(&gateway("", "", &format!("{both}{wrong}")), &validated);
+    let begin = "gateway.yaml:20: envoy.patches[2].merge.wrong: Envoy does not take it: ";
     assert!(errors.starts_with(begin), "{errors}");
+}
+
+/// What is shown to Envoy has a place whose name may be long, and nothing is left there. Without a place nothing is shown.
+#[test]
+fn envoy_is_asked_wherever_there_is_a_place_for_it() {
+    let tool = Tool::new();
+    let envoy = needed(".tools/envoy", "make tools");
+    let validated = ["--envoy-program", envoy.to_str().expect("a path")];
+    let long = tool.path().join("long-".repeat(25));
+    std::fs::create_dir(&long).expect("a directory");
+    let text = gateway("", "", "").replace("{url: http://127.0.0.1:8000}", "{builtin: echo}");
+    let (status, errors, output) = tool.check_by(&text, &validated, &long);
+    assert_eq!((status, errors.as_str()), (0, ""));
+    assert!(output.contains("has validated this: 1.40.0"), "{output}");
+    assert_eq!(std::fs::read_dir(&long).expect("the directory").count(), 0);
+
+    let (status, errors, _) = tool.check_by(&text, &validated, Path::new("/nowhere"));
+    assert_eq!(status, 2, "{errors}");
+    assert!(errors.contains("/nowhere"), "{errors}");
+}
+
+/// Clusters of whoever starts Envoy with more than these files.
+#[test]
+fn clusters_that_are_written_elsewhere_are_shown_to_envoy_too() {
+    let tool = Tool::new();
+    let envoy = needed(".tools/envoy", "make tools");
+    let validated = ["--envoy-program", envoy.to_str().expect("a path")];
+    let text = gateway("", "", TRACING);
+    let (status, errors, _) = tool.check(&text, &validated);
+    let told = "gateway.yaml:10: envoy.patches[0].merge: Envoy does not take it: envoy.tracers.zipkin: unknown cluster 'outside'\n";
+    assert_eq!((status, errors.as_str()), (1, told));
+
+    let more =
+        "static_resources: {clusters: [{name: outside, type: STATIC, connect_timeout: 1s}]}\n";
+    std::fs::write(tool.path().join("more.yaml"), more).expect("write");
+    let beside = [&validated[..], &["--envoy", "more.yaml"]].concat();
+    let (status, errors, _) = tool.check(&text, &beside);
+    assert_eq!((status, errors.as_str()), (0, ""));
 }
 
 /// Certificates may come later, or be on another machine: that is said of them, and all else is validated.

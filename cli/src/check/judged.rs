@@ -1,10 +1,13 @@
 //! What Envoy itself says of a gateway: it is shown all that `waykeeper run` would give it, but for the filter, and validates that.
 
 use std::cell::OnceCell;
+use std::fs::Permissions;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use serde_json::Value as Json;
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use waykeeper::config::{Fault, Segment};
 
@@ -24,7 +27,15 @@ pub(super) struct Judge<'a> {
     /// Whether anybody is asked.
     asked: bool,
     /// Looked for once, by whatever needs it first.
-    found: OnceCell<Result<(Runtime, Program), String>>,
+    found: OnceCell<Result<Ready, String>>,
+}
+
+/// An Envoy that can be asked.
+pub(super) struct Ready {
+    program: Program,
+    runtime: Runtime,
+    /// Where it is shown what it is asked about; for this user alone, since values of the environment may be in that.
+    place: TempDir,
 }
 
 /// What Envoy says against a gateway, and of what.
@@ -45,19 +56,25 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// The program, with what it is run by.
+    /// Looks for the program, and for a place to show it something.
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn program(&self) -> Result<&(Runtime, Program), &str> {
+    pub(super) fn ready(&self) -> Result<&Ready, &str> {
         let found = self.found.get_or_init(|| {
+            let told = |error: io::Error| error.to_string();
             // One thread, this one: Envoy ends with the one that started it.
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(|error| error.to_string())?;
-            let program = runtime.block_on(Program::find(self.written))?;
-            Ok((runtime, program))
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().map_err(told)?;
+            Ok(Ready {
+                program: runtime.block_on(Program::find(self.written))?,
+                runtime,
+                place: tempfile::Builder::new()
+                    .prefix("waykeeper-check-")
+                    .permissions(Permissions::from_mode(0o700))
+                    .tempdir()
+                    .map_err(told)?,
+            })
         });
         found.as_ref().map_err(String::as_str)
     }
@@ -69,23 +86,24 @@ impl<'a> Judge<'a> {
         patches: usize,
         beside: &[Json],
     ) -> io::Result<Option<String>> {
-        let Ok((runtime, program)) = self.program() else {
+        let Ok(Ready {
+            program,
+            runtime,
+            place,
+        }) = self.ready()
+        else {
             return Ok(None);
         };
-        let place = tempfile::Builder::new()
-            .prefix("waykeeper-check-")
-            .tempdir()?;
-        let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        let [admin, echo] = ["admin.sock", "echo.sock"].map(|name| text(place.path().join(name)));
-        let directory = text(place.path().to_owned());
+        let directory = place.path().to_string_lossy();
         let mut shown = checked.clone();
         shown.gateway.patches.truncate(patches);
+        // Nobody makes these sockets, and short names fit wherever the place is.
         let around = Around {
             source: "gateway.yaml",
             module: "",
             directory: &directory,
-            admin: Admin::Socket(&admin),
-            builtin: Some(&echo),
+            admin: Admin::Socket("/admin.sock"),
+            builtin: Some("/echo.sock"),
             envoy: program.known,
         };
         let rendered = gateway::render(&shown, around).map_err(io::Error::other)?;
@@ -179,9 +197,9 @@ impl Report<'_> {
 
     /// Says who has validated what.
     pub(super) fn tell_judge(&mut self, judge: &Judge<'_>) -> io::Result<()> {
-        match judge.program() {
+        match judge.ready() {
             _ if !judge.asked => writeln!(self.output, "    has not validated this: --no-validate"),
-            Ok((_, program)) => writeln!(
+            Ok(Ready { program, .. }) => writeln!(
                 self.output,
                 "    has validated this: {} ({})",
                 program.version,
