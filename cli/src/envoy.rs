@@ -176,7 +176,7 @@ impl Arguments {
         output.flush()?;
         let mut errors = io::stderr().lock();
         match program {
-            Some(Ok(program)) if program.known != self.envoy_version => writeln!(
+            Some(Ok(program)) if program.known < self.envoy_version => writeln!(
                 errors,
                 "warning: {} is Envoy {}, and the files are for Envoy {}; --envoy-version {} writes them for it",
                 program.path.display(),

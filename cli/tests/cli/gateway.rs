@@ -1033,6 +1033,48 @@ fn document_of(filter: &Value) -> &Value {
     document(filter)
 }
 
+/// The Envoy that is found is named by what a shell finds it by, and warned of where it may not take the files.
+#[test]
+fn an_envoy_that_is_older_than_the_files_are_for_is_warned_of() {
+    let place = Place::with(SMALL);
+    let program = place.path("envoy");
+    fs::write(
+        &program,
+        "#!/bin/sh\necho 'envoy  version: 84e5/1.37.2/Clean/RELEASE/BoringSSL'\n",
+    )
+    .unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let out = place.path("out");
+    let write = |arguments: &[&str]| {
+        let out = ["--out", out.to_str().unwrap()];
+        place.run_in(
+            &[("PATH", place.directory())],
+            "envoy",
+            &[&out, arguments].concat(),
+        )
+    };
+
+    let run = write(&["--module", "/dev/null"]);
+    let warned = "warning: DIR/envoy is Envoy 1.37.2, and the files are for Envoy 1.40; --envoy-version 1.37 writes them for it\n";
+    assert!(run.errors.ends_with(warned), "{}", run.errors);
+    let command =
+        "\n  envoy --config-path DIR/out/envoy.yaml --drain-time-s 5 --disable-hot-restart\n";
+    assert!(run.output.ends_with(command), "{}", run.output);
+    for version in ["1.37", "1.36"] {
+        let run = write(&["--envoy-version", version]);
+        assert!(!run.errors.contains("files are for"), "{}", run.errors);
+    }
+    // Where they are read elsewhere nothing is known of it.
+    let run = write(&["--configuration-dir", "/c"]);
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    assert!(
+        run.output
+            .contains("The filter is /etc/waykeeper/waykeeper.wasm;"),
+        "{}",
+        run.output
+    );
+}
+
 #[test]
 fn a_file_of_another_hand_is_not_overwritten_unless_forced() {
     let place = Place::with(SMALL);
