@@ -14,6 +14,7 @@ mod credentials_live;
 mod ending;
 mod following;
 mod front;
+mod further;
 mod gateway;
 mod grpc;
 mod istio;
