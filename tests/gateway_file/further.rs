@@ -64,7 +64,9 @@ async fn start(version: Option<&'static str>) -> Agents {
         )
     };
     let routes = ["first", "second", "plain", "own", "dead"];
-    let routes: String = routes.map(|agent| route((&format!("/{agent}"), agent))).concat();
+    let routes: String = routes
+        .map(|agent| route((&format!("/{agent}"), agent)))
+        .concat();
     let text = format!(
         "
 listen: [{{address: '{listen}'}}]
@@ -151,7 +153,11 @@ fn is_the_firsts(came: &Came, attempt: &str) {
     assert_eq!(came.body.len(), BODY);
     let shown = came.header("authorization");
     assert_eq!(shown, Some("Bearer secret-of-the-first"));
-    only_its_own(came, attempt, &["x-second-key", "api-key", "x-envoy-original-host"]);
+    only_its_own(
+        came,
+        attempt,
+        &["x-second-key", "api-key", "x-envoy-original-host"],
+    );
 }
 
 fn is_the_seconds(came: &Came, host: &str, attempt: &str) {
@@ -169,15 +175,18 @@ fn is_the_plains(came: &Came, attempt: &str) {
     assert_eq!(came.body.len(), BODY);
     // What the caller has sent is here again, though the others were not to see it.
     assert_eq!(came.header("api-key"), Some("the-callers"));
-    only_its_own(came, attempt, &["authorization", "x-second-key", "x-envoy-original-host"]);
+    only_its_own(
+        came,
+        attempt,
+        &["authorization", "x-second-key", "x-envoy-original-host"],
+    );
 }
 
 fn only_its_own(came: &Came, attempt: &str, others: &[&str]) {
     assert_eq!(came.header("x-envoy-attempt-count"), Some(attempt));
     let names = came.headers.keys().map(|name| name.as_str());
-    let between = names.filter(|name| {
-        name.starts_with("x-waykeeper-cluster") || *name == "x-waykeeper-host"
-    });
+    let between =
+        names.filter(|name| name.starts_with("x-waykeeper-cluster") || *name == "x-waykeeper-host");
     assert_eq!(between.collect::<Vec<_>>(), [""; 0]);
     for name in others {
         assert_eq!(came.header(name), None, "{name}");
@@ -225,7 +234,12 @@ async fn goes_on(version: Option<&'static str>) {
     is_the_firsts(&first[0], "1");
     is_the_seconds(&second[0], &agents.own_host, "2");
     is_the_plains(&plain[0], "3");
-    let asks = [to_second, ("x-last", "first"), ("x-busy", "first,second"), KEY];
+    let asks = [
+        to_second,
+        ("x-last", "first"),
+        ("x-busy", "first,second"),
+        KEY,
+    ];
     let (answer, [first, second, ..]) = agents.ask("/first/chat?a=b", &asks).await;
     answered(&answer, 429, "first");
     is_the_firsts(&first[1], "3");
