@@ -15,6 +15,7 @@ mod admin;
 mod apply;
 mod bound;
 mod changes;
+mod contact;
 mod directory;
 mod end;
 pub(crate) mod envoy;
@@ -34,11 +35,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use self::admin::Admin;
 use self::apply::Applied;
 use self::bound::{Bound, addresses};
+use self::contact::Contact;
 use self::end::Ends;
 use self::envoy::{Launch, Process};
 use self::health::Health;
 use self::log::Log;
-use self::setting::Setting;
+use self::setting::{Owed, Setting, Unloaded, Unread};
 use self::watch::Watch;
 use crate::Outcome;
 use crate::check;
@@ -47,6 +49,8 @@ use crate::check;
 const LOOKS: Duration = Duration::from_secs(1);
 /// How often a condition that is waited for is looked at.
 const POLL: Duration = Duration::from_millis(10);
+/// How soon something is tried again that has failed for a reason that may pass.
+const AGAIN: Duration = Duration::from_secs(3);
 /// How long Envoy may take until it answers at its admin interface.
 const STARTS: Duration = Duration::from_secs(60);
 
@@ -134,7 +138,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     let (setting, _directory) = setting;
     let loaded = match setting.load(checked, None, &mut watch).await {
         Ok(loaded) => loaded,
-        Err(why) => {
+        Err(Unloaded::Faulty(why) | Unloaded::Unwritten { why, .. }) => {
             say(&format!("{}: {why}", setting.name));
             return Ok(Outcome::Faulty);
         }
@@ -173,36 +177,57 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     let mut health = Health::default();
     let mut looks = interval(LOOKS);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut next = Some(loaded);
+    let mut next = Some((loaded, None));
+    let mut contact: Option<Contact> = None;
+    let mut late = Late::default();
     loop {
         let work = async {
-            match next.take() {
-                Some(new) if current.is_none() => {
+            if let Some(new) = next.take() {
+                if current.is_none() {
                     started(&admin).await?;
-                    setting
-                        .change(&mut applied, &mut watch, &mut bound, &mut current, new)
-                        .await
                 }
-                Some(new) => {
-                    setting
-                        .change(&mut applied, &mut watch, &mut bound, &mut current, new)
-                        .await
+                late.owed = setting
+                    .change(&mut applied, &mut watch, &mut bound, &mut current, new)
+                    .await?;
+                late.tried = Instant::now();
+                if let Some(current) = &current {
+                    let contact = contact
+                        .get_or_insert_with(|| Contact::begin(admin.clone(), Path::new(&setting.socket)));
+                    contact.serves(&current.checked.gateway);
                 }
-                None => {
-                    tokio::select! {
-                        () = watch.changed() => {
-                            next = setting.read(current.as_ref(), applied.whole(), &mut watch).await;
+                return Ok::<(), String>(());
+            }
+            tokio::select! {
+                () = watch.changed() => {
+                    late = Late::default();
+                    match setting.read(current.as_ref(), applied.whole(), &mut watch).await {
+                        Ok(new) if contact.as_ref().is_some_and(Contact::is_lost) => {
+                            say(&format!("{}: good; taken once Envoy answers", setting.name));
+                            late.owed = Some(Owed { loaded: new, said: String::new() });
                         }
-                        _ = looks.tick() => {
-                            if let Some(current) = &current {
-                                health.look(&admin, &current.checked.gateway).await;
-                                setting.let_go(&mut applied).await;
+                        Ok(new) => next = Some((new, None)),
+                        Err(Unread::Short { bytes }) => late.short = Some(bytes),
+                        Err(Unread::Told) => {}
+                    }
+                }
+                _ = looks.tick() => {
+                    if let Some(current) = &current
+                        && !contact.as_ref().is_some_and(Contact::is_lost)
+                    {
+                        health.look(&admin, &current.checked.gateway, applied.clusters_given()).await;
+                        setting.let_go(&mut applied).await;
+                        if late.tried.elapsed() >= AGAIN {
+                            late.tried = Instant::now();
+                            if let Some(Owed { loaded, said }) = late.owed.take() {
+                                next = Some((loaded, Some(said)));
+                            } else if late.short.is_some_and(|bytes| setting.has_room(bytes)) {
+                                watch.again();
                             }
                         }
                     }
-                    Ok(())
                 }
             }
+            Ok(())
         };
         tokio::select! {
             done = work => if let Err(why) = done {
@@ -220,6 +245,24 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                 end::end(arguments, &admin, &mut process, &mut ends, at_leisure).await;
                 return Ok(Outcome::Good);
             }
+        }
+    }
+}
+
+/// What is to be tried again, since it has failed for a reason that may pass.
+struct Late {
+    owed: Option<Owed>,
+    /// So much could not be written of a file that was read.
+    short: Option<usize>,
+    tried: Instant,
+}
+
+impl Default for Late {
+    fn default() -> Self {
+        Self {
+            owed: None,
+            short: None,
+            tried: Instant::now(),
         }
     }
 }

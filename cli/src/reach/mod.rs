@@ -99,7 +99,11 @@ async fn reach(upstream: &Upstream, endpoint: &Endpoint) -> Result<String, Strin
     answer
 }
 
-async fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
+/// The addresses of an endpoint to which Envoy sends requests.
+///
+/// # Errors
+/// What is wrong, in words that begin with `the name` or `no answer`.
+pub(crate) async fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
     let port = endpoint.url.port;
     match &endpoint.url.host {
         Host::Address(address) => Ok(vec![SocketAddr::new(*address, port)]),

@@ -9,11 +9,13 @@ mod answers;
 mod leaving;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use tokio::time::timeout;
 
 use self::answers::{ANSWERS, Asked};
 use self::leaving::Leaving;
@@ -30,6 +32,9 @@ const FILTERS: &str = "extension_config_discovery\\.http_filter\\.waykeeper";
 /// How long a cluster may take to be ready: its names looked up, its hosts asked once whether they are well.
 pub(super) const WARMS: Duration = Duration::from_secs(15);
 
+/// How long one that is asked nothing of a change may take to answer.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
 /// What Envoy was given, and its answers.
 #[derive(Debug)]
 pub(super) struct Applied {
@@ -39,6 +44,8 @@ pub(super) struct Applied {
     /// Of the next file that is written.
     version: u64,
     parts: Parts,
+    /// How often clusters were given.
+    clusters_given: u64,
     /// Clusters that no configuration names any more.
     leaving: BTreeMap<String, Leaving>,
     /// What is live as a whole, while something else is on its way. Requests go by it until the last part of that is taken.
@@ -53,11 +60,15 @@ struct Live {
     leaving: BTreeMap<String, Leaving>,
 }
 
-/// Envoy does not take a part.
+/// Why a part is not in force.
 #[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) part: String,
-    pub(super) said: String,
+pub(super) enum Refused {
+    /// Envoy does not take it.
+    ByEnvoy { part: String, said: String },
+    /// It cannot be written.
+    Unwritten { file: PathBuf, error: String },
+    /// Envoy does not say whether it takes it.
+    Silent { part: String, error: String },
 }
 
 /// How a change that Envoy takes goes on.
@@ -83,6 +94,7 @@ impl Applied {
                 bootstrap,
                 ..Parts::default()
             },
+            clusters_given: 0,
             leaving: BTreeMap::new(),
             live: None,
             unsure: BTreeSet::new(),
@@ -91,6 +103,11 @@ impl Applied {
 
     pub(super) fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    /// Another number whenever Envoy was given clusters.
+    pub(super) fn clusters_given(&self) -> u64 {
+        self.clusters_given
     }
 
     /// Writes what Envoy wants to see when it starts: nothing yet, as what it is given later it may have in any order.
@@ -132,6 +149,17 @@ impl Applied {
             return Vec::new();
         };
         let (parts, leaving) = (parts.clone(), leaving.clone());
+        let asked = timeout(AT_ONCE, self.admin.sum("^server\\.live$")).await;
+        let silent = match asked {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        if let Some(error) = silent {
+            // Each part would be waited for by itself, and none come.
+            let part = "all parts".to_owned();
+            return vec![Refused::Silent { part, error }];
+        }
         let mut left = Vec::new();
         left.extend(self.filter(&parts).await.err());
         left.extend(self.listeners(&parts.listeners).await.err());
@@ -271,6 +299,7 @@ impl Applied {
         let file = self.places.clusters();
         // As far as Envoy has taken any, it has to be told to let them go again.
         self.parts.clusters.clone_from(&new.clusters);
+        self.clusters_given += 1;
         self.put(&file, "cluster_manager\\.cds", "the agents", clusters)
             .await
     }
@@ -323,7 +352,7 @@ impl Applied {
         };
         if !self.within(ANSWERS, warm).await {
             self.unsure.insert(file);
-            return Err(Refused {
+            return Err(Refused::ByEnvoy {
                 part: "the listeners".to_owned(),
                 said: "Envoy does not open them".to_owned(),
             });
@@ -411,9 +440,40 @@ impl Applied {
 
 impl Refused {
     fn file(file: &Path, error: &io::Error) -> Self {
-        Self {
-            part: file.display().to_string(),
-            said: error.to_string(),
+        Self::Unwritten {
+            file: file.to_owned(),
+            error: error.to_string(),
+        }
+    }
+
+    /// Whether it may pass without a change of the gateway's file.
+    pub(super) fn may_pass(&self) -> bool {
+        !matches!(self, Self::ByEnvoy { .. })
+    }
+
+    /// What is not in force, and in brackets why.
+    pub(super) fn in_a_list(&self) -> String {
+        match self {
+            Self::ByEnvoy { part, said } => format!("{part} ({said})"),
+            Self::Unwritten { file, error } => format!("{} ({error})", file.display()),
+            Self::Silent { part, error } => {
+                format!("{part} (no answer at Envoy's admin interface: {error})")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByEnvoy { part, said } => write!(formatter, "Envoy refuses {part}: {said}"),
+            Self::Unwritten { file, error } => {
+                write!(formatter, "{} cannot be written: {error}", file.display())
+            }
+            Self::Silent { part, error } => write!(
+                formatter,
+                "Envoy does not say at its admin interface whether it takes {part}: {error}"
+            ),
         }
     }
 }

@@ -25,6 +25,10 @@ use crate::version;
 /// What a callout may take beyond its time until its request has moved on.
 const MARGIN: Duration = Duration::from_secs(2);
 
+/// When what could not be done is tried again.
+const ON_CHANGE: &str = "when the file changes";
+const SOON: &str = "every few seconds";
+
 /// A file that was read and found good.
 pub(super) struct Loaded {
     pub(super) checked: Checked,
@@ -49,9 +53,29 @@ pub(super) struct Setting<'a> {
     pub(super) name: String,
 }
 
-// === impl Setting ===
-
 pub(super) struct Unusable(pub(super) String);
+
+/// Why a file is not taken that was read and found good.
+pub(super) enum Unloaded {
+    Faulty(String),
+    /// What Envoy is to be shown of it cannot be written, so much of it.
+    Unwritten { why: String, bytes: usize },
+}
+
+/// Why nothing is made of a file, which has been told.
+pub(super) enum Unread {
+    Told,
+    /// There was no room for so much.
+    Short { bytes: usize },
+}
+
+/// A gateway that is not live for a reason that may pass, which has been told.
+pub(super) struct Owed {
+    pub(super) loaded: Loaded,
+    pub(super) said: String,
+}
+
+// === impl Setting ===
 
 impl<'a> Setting<'a> {
     pub(super) async fn of(arguments: &'a Arguments) -> Result<(Self, Directory), Unusable> {
@@ -84,12 +108,14 @@ impl<'a> Setting<'a> {
         checked: Checked,
         before: Option<&Loaded>,
         watch: &mut Watch,
-    ) -> Result<Loaded, String> {
+    ) -> Result<Loaded, Unloaded> {
         let since = Instant::now();
-        let told = |error: &dyn Display| error.to_string();
+        let told = |error: &dyn Display| Unloaded::Faulty(error.to_string());
         self.serve_builtin(&checked).map_err(|error| {
             let socket = &self.echo_socket;
-            format!("{socket}: no agent can be served there: {error}")
+            told(&format_args!(
+                "{socket}: no agent can be served there: {error}"
+            ))
         })?;
         let source = self.arguments.file.file_name();
         let source = source
@@ -117,7 +143,7 @@ impl<'a> Setting<'a> {
         });
         let wrong: Vec<String> = wrong.collect();
         if !wrong.is_empty() {
-            return Err(wrong.join("\n  "));
+            return Err(Unloaded::Faulty(wrong.join("\n  ")));
         }
         let whole = gateway::whole(&rendered).map_err(|error| told(&error))?;
         let judged = before
@@ -135,22 +161,38 @@ impl<'a> Setting<'a> {
     }
 
     /// Shows Envoy everything at once, in a directory of its own, so that what it has is as it was whatever it says.
-    async fn judge(&self, whole: &serde_json::Value, parts: &Parts) -> Result<(), String> {
+    async fn judge(&self, whole: &serde_json::Value, parts: &Parts) -> Result<(), Unloaded> {
         let directory = self.places.judged();
-        let told = |error: io::Error| format!("{}: {error}", directory.display());
-        for (name, text) in &parts.credentials {
-            files::write_text(&directory.join(name), text).map_err(told)?;
-        }
+        let texts = parts.credentials.iter();
+        let mut texts: Vec<_> = texts
+            .map(|(name, text)| (directory.join(name), text.clone()))
+            .collect();
         let kept = in_json(&self.places.below(gateway::CREDENTIALS));
         let shown = in_json(&directory.join(gateway::CREDENTIALS));
         // Whatever follows: it may be a file in there.
         let whole = whole.to_string();
         let whole = whole.replace(kept.trim_end_matches('"'), shown.trim_end_matches('"'));
         let file = directory.join("whole.json");
-        files::write_text(&file, &whole).map_err(told)?;
-        let judged = self.program.judge(&file).await;
+        texts.push((file.clone(), whole));
+        let mut written = texts.iter();
+        let written = written.try_for_each(|(file, text)| files::write_text(file, text));
+        let judged = match written {
+            Ok(()) => self.program.judge(&file).await.map_err(Unloaded::Faulty),
+            Err(error) => Err(Unloaded::Unwritten {
+                why: format!("{} cannot be written: {error}", file.display()),
+                bytes: texts.iter().map(|(_, text)| text.len()).sum(),
+            }),
+        };
         let _ = std::fs::remove_dir_all(&directory);
         judged
+    }
+
+    /// Whether so much can be written again.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        let directory = self.places.judged();
+        let written = files::write_text(&directory.join("room"), &" ".repeat(bytes));
+        let _ = std::fs::remove_dir_all(&directory);
+        written.is_ok()
     }
 
     /// Serves what an agent of the gateway is, if that is this tool's to do, from the first time on that there is one.
@@ -164,51 +206,64 @@ impl<'a> Setting<'a> {
         Ok(())
     }
 
-    /// Reads a file that has changed; nothing if it cannot be used, which is told.
+    /// Reads a file that has changed.
     /// `whole` says whether all of `current` is in force, or on its way.
+    ///
+    /// # Errors
+    /// If it cannot be used, which is told.
     pub(super) async fn read(
         &self,
         current: Option<&Loaded>,
         whole: bool,
         watch: &mut Watch,
-    ) -> Option<Loaded> {
+    ) -> Result<Loaded, Unread> {
         let name = &self.name;
         let stays = || say(&format!("{name}: not taken; what runs goes on"));
         let checked = match check::gateway(&self.arguments.file) {
             Ok(Ok(checked)) => checked,
             Ok(Err(_)) => {
                 stays();
-                return None;
+                return Err(Unread::Told);
             }
             Err(error) => {
                 say(&format!("{name}: {error}; what runs goes on"));
-                return None;
+                return Err(Unread::Told);
             }
         };
         let loaded = match self.load(checked, current, watch).await {
             Ok(loaded) => loaded,
-            Err(why) => {
+            Err(Unloaded::Faulty(why)) => {
                 say(&format!("{name}: {why}"));
                 stays();
-                return None;
+                return Err(Unread::Told);
+            }
+            Err(Unloaded::Unwritten { why, bytes }) => {
+                say(&format!(
+                    "{name}: {why}; what runs goes on, and the file is read again once there is room"
+                ));
+                return Err(Unread::Short { bytes });
             }
         };
         if whole && current.is_some_and(|current| current.parts == loaded.parts) {
             say(&format!("{name}: nothing is different"));
-            return None;
+            return Err(Unread::Told);
         }
-        Some(loaded)
+        Ok(loaded)
     }
 
-    /// Makes a gateway live, or the one after it, if the file changes meanwhile.
+    /// Makes a gateway live, or the one after it, if the file changes meanwhile. Gives back one that is to be tried again; what
+    /// was said of it before is not said again.
+    ///
+    /// # Errors
+    /// If it is the first and cannot be made live.
     pub(super) async fn change(
         &self,
         applied: &mut Applied,
         watch: &mut Watch,
         bound: &mut Bound,
         current: &mut Option<Loaded>,
-        mut new: Loaded,
-    ) -> Result<(), String> {
+        (mut new, said_before): (Loaded, Option<String>),
+    ) -> Result<Option<Owed>, String> {
         let name = &self.name;
         let first = current.is_none();
         // Of the first file they were looked at before Envoy was started.
@@ -220,15 +275,15 @@ impl<'a> Setting<'a> {
                     return Err(why);
                 }
                 // What this one was to take the place of may be in force in part.
-                let goes_on = self.take_back(applied).await;
+                let goes_on = self.take_back(applied, ON_CHANGE).await;
                 say(&format!("{name}: {why}; {goes_on}"));
-                return Ok(());
+                return Ok(None);
             }
             let waits = waits(&current.as_ref().unwrap_or(&new).checked.policy);
             let meanwhile = async || {
                 loop {
                     watch.changed().await;
-                    if let Some(newer) = self.read(Some(&new), true, watch).await {
+                    if let Ok(newer) = self.read(Some(&new), true, watch).await {
                         return newer;
                     }
                 }
@@ -267,24 +322,33 @@ impl<'a> Setting<'a> {
                     *current = Some(new);
                     // However fast one change follows another.
                     self.let_go(applied).await;
-                    return Ok(());
+                    return Ok(None);
                 }
-                Err(Refused { part, said }) if first => {
-                    return Err(format!("Envoy refuses {part}: {said}"));
-                }
-                Err(Refused { part, said }) => {
-                    say(&format!("{name}: Envoy refuses {part}: {said}"));
-                    let goes_on = self.take_back(applied).await;
+                Err(refused) if first => return Err(refused.to_string()),
+                Err(refused) => {
+                    let said = format!("{name}: {refused}");
+                    if said_before.as_ref() != Some(&said) {
+                        say(&said);
+                    }
+                    let may_pass = refused.may_pass();
+                    let again = if may_pass { SOON } else { ON_CHANGE };
+                    let goes_on = self.take_back(applied, again).await;
                     bound.refused(&listens, Instant::now());
-                    say(&format!("{name}: {goes_on}"));
-                    return Ok(());
+                    if said_before.as_ref() != Some(&said) {
+                        let tried = match may_pass && applied.whole() {
+                            true => format!(". The change is tried again {again}"),
+                            false => String::new(),
+                        };
+                        say(&format!("{name}: {goes_on}{tried}"));
+                    }
+                    return Ok(may_pass.then_some(Owed { loaded: new, said }));
                 }
             }
         }
     }
 
-    /// Puts what is live in force again, and tells how far that came.
-    async fn take_back(&self, applied: &mut Applied) -> String {
+    /// Puts what is live in force again, and tells how far that came, and when the rest is tried `again`.
+    async fn take_back(&self, applied: &mut Applied, again: &str) -> String {
         if applied.whole() {
             return "what runs goes on".to_owned();
         }
@@ -292,12 +356,10 @@ impl<'a> Setting<'a> {
         if left.is_empty() {
             return "all is again as it was before; what runs goes on".to_owned();
         }
-        let left = left
-            .iter()
-            .map(|Refused { part, said }| format!("{part} ({said})"));
+        let left = left.iter().map(Refused::in_a_list);
         let left = left.collect::<Vec<_>>().join(", ");
         format!(
-            "this could not be put back: {left}; it is tried again when the file changes, all else goes on as before"
+            "this could not be put back: {left}; it is tried again {again}, all else goes on as before"
         )
     }
 
@@ -341,8 +403,8 @@ impl<'a> Setting<'a> {
     }
 
     pub(super) async fn let_go(&self, applied: &mut Applied) {
-        if let Err(Refused { part, said }) = applied.let_go().await {
-            say(&format!("Envoy refuses {part}: {said}"));
+        if let Err(refused) = applied.let_go().await {
+            say(&refused.to_string());
         }
     }
 }

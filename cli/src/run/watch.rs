@@ -92,6 +92,13 @@ impl Watch {
         self.look_at_directories();
     }
 
+    /// Has the next look find something different.
+    pub(super) fn again(&mut self) {
+        for (_, seen) in &mut self.files {
+            *seen = seen.wrapping_add(1);
+        }
+    }
+
     /// Waits until nobody writes any more, if that comes.
     async fn settled(&self, since: Instant) -> Vec<(Vec<PathBuf>, u64)> {
         let now = || {

@@ -63,9 +63,9 @@ impl Applied {
             match self.admin.sum(pattern).await {
                 Ok(refused) => return Ok(refused),
                 Err(error) if Instant::now() >= deadline => {
-                    return Err(Refused {
+                    return Err(Refused::Silent {
                         part: what.to_owned(),
-                        said: format!("its admin interface: {error}"),
+                        error: error.to_string(),
                     });
                 }
                 Err(_) => sleep(POLL).await,
@@ -79,14 +79,20 @@ impl Applied {
         pattern: &str,
         what: &str,
     ) -> Result<(), Refused> {
-        let refused = |said: &str| Refused {
-            part: what.to_owned(),
-            said: said.to_owned(),
-        };
+        let part = || what.to_owned();
         let answers = format!("^{pattern}\\.(update_rejected|update_failure|version_text)$");
         let deadline = Instant::now() + ANSWERS;
+        let mut silent = None;
         while Instant::now() < deadline {
-            let stats = self.admin.stats(&answers).await.unwrap_or_default();
+            let stats = match self.admin.stats(&answers).await {
+                Ok(stats) => stats,
+                Err(error) => {
+                    silent = Some(error.to_string());
+                    sleep(POLL).await;
+                    continue;
+                }
+            };
+            silent = None;
             let versions = stats
                 .iter()
                 .filter(|(name, _)| name.ends_with("version_text"));
@@ -97,11 +103,21 @@ impl Applied {
             }
             let numbers = stats.values().filter_map(|value| value.parse::<u64>().ok());
             if numbers.fold(0, u64::saturating_add) > asked.refused {
-                return Err(refused(&self.said_since(asked.logged).await));
+                let said = self.said_since(asked.logged).await;
+                return Err(Refused::ByEnvoy { part: part(), said });
             }
             sleep(POLL).await;
         }
-        Err(refused("Envoy does not look at it"))
+        Err(match silent {
+            Some(error) => Refused::Silent {
+                part: part(),
+                error,
+            },
+            None => Refused::ByEnvoy {
+                part: part(),
+                said: "Envoy does not look at it".to_owned(),
+            },
+        })
     }
 
     /// Why Envoy refused something. Its log comes by another way, a moment later.
