@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
 
 /// Which service to ask, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Url {
+struct Url {
     /// As it stands in the `Host` header.
     authority: String,
     /// Without the brackets of IPv6.
@@ -52,7 +52,7 @@ fn timeout(text: &str) -> Result<Duration, String> {
 }
 
 /// The status that a GET is answered with.
-pub(crate) fn ask(url: &Url, deadline: Instant) -> io::Result<u16> {
+fn ask(url: &Url, deadline: Instant) -> io::Result<u16> {
     let mut stream = connect(url, deadline)?;
     let request = format!(
         "GET {} HTTP/1.1\r\nhost: {}\r\nuser-agent: waykeeper-probe\r\naccept: */*\r\nconnection: close\r\n\r\n",
@@ -75,6 +75,14 @@ pub(crate) fn ask(url: &Url, deadline: Instant) -> io::Result<u16> {
     }
     status(&line)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+}
+
+/// The same beside what else runs; nothing if that is no url.
+pub(crate) async fn ask_beside(url: &str, patience: Duration) -> Option<io::Result<u16>> {
+    let url: Url = url.parse().ok()?;
+    let deadline = Instant::now() + patience;
+    let asked = tokio::task::spawn_blocking(move || ask(&url, deadline));
+    asked.await.ok()
 }
 
 fn connect(url: &Url, deadline: Instant) -> io::Result<TcpStream> {

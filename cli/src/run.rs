@@ -16,6 +16,7 @@ mod apply;
 mod bound;
 mod changes;
 mod contact;
+mod credentials;
 mod directory;
 mod end;
 pub(crate) mod envoy;
@@ -47,8 +48,10 @@ use crate::check;
 
 /// How often Envoy is asked how its agents are.
 const LOOKS: Duration = Duration::from_secs(1);
-/// How often a condition that is waited for is looked at.
+/// How often it is looked for what is waited for.
 const POLL: Duration = Duration::from_millis(10);
+/// And how seldom at last: each look goes through all of Envoy's statistics.
+const MOST_POLL: Duration = Duration::from_millis(80);
 /// How soon something is tried again that has failed for a reason that may pass.
 const AGAIN: Duration = Duration::from_secs(3);
 /// How long Envoy may take until it answers at its admin interface.
@@ -123,7 +126,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
         return Ok(Outcome::Unusable);
     }
     // Before it is read: whatever changes from now on is seen.
-    let mut watch = Watch::of(&arguments.file);
+    let mut watch = Watch::of(Some(&arguments.file));
     let checked = match check::gateway(&arguments.file)? {
         Ok(checked) => checked,
         Err(outcome) => return Ok(outcome),
@@ -191,14 +194,15 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                     .await?;
                 late.tried = Instant::now();
                 if let Some(current) = &current {
-                    let contact = contact
-                        .get_or_insert_with(|| Contact::begin(admin.clone(), Path::new(&setting.socket)));
+                    let contact = contact.get_or_insert_with(|| {
+                        Contact::begin(admin.clone(), Path::new(&setting.socket))
+                    });
                     contact.serves(&current.checked.gateway);
                 }
                 return Ok::<(), String>(());
             }
             tokio::select! {
-                () = watch.changed() => {
+                _ = watch.changed() => {
                     late = Late::default();
                     match setting.read(current.as_ref(), applied.whole(), &mut watch).await {
                         Ok(new) if contact.as_ref().is_some_and(Contact::is_lost) => {
@@ -269,15 +273,28 @@ impl Default for Late {
 
 /// Waits until Envoy answers.
 async fn started(admin: &Admin) -> Result<(), String> {
-    let deadline = Instant::now() + STARTS;
-    loop {
-        match admin.get("/ready").await {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() > deadline => {
-                return Err(format!("Envoy does not start: {error}"));
-            }
-            Err(_) => sleep(POLL).await,
+    let mut last = String::new();
+    let answers = within(STARTS, async || match admin.get("/ready").await {
+        Ok(_) => Some(()),
+        Err(error) => {
+            last = error.to_string();
+            None
         }
+    });
+    let answers = answers.await;
+    answers.ok_or_else(|| format!("Envoy does not start: {last}"))
+}
+
+/// Looks for something until it is there, at most for so long.
+async fn within<T>(time: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let (deadline, mut pause) = (Instant::now() + time, POLL);
+    loop {
+        let found = look().await;
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(MOST_POLL);
     }
 }
 

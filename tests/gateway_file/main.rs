@@ -13,6 +13,7 @@ mod credentials_live;
 mod ending;
 mod following;
 mod front;
+mod full;
 mod gateway;
 mod grpc;
 mod istio;
@@ -20,6 +21,7 @@ mod listeners;
 mod load;
 mod mcp;
 mod newcomer;
+mod nowhere;
 mod opening;
 mod pages;
 mod patches;
@@ -28,8 +30,10 @@ mod providers;
 mod replica;
 mod running;
 mod sessions;
+mod silent;
 mod stand_in;
 mod sticky;
+mod sticky_live;
 mod telling;
 
 /// What Istio makes of the manifests.

@@ -15,6 +15,9 @@ use crate::yaml::{self, Kind, Value};
 
 pub(super) const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 
+/// What a link to a credential is called in its directory.
+pub(crate) const LINK: &str = "0";
+
 /// The parts, by their names. All are as Envoy's files write them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Parts {
@@ -30,6 +33,8 @@ pub(crate) struct Parts {
     pub(crate) secrets: BTreeMap<String, Secret>,
     /// What tells Envoy where credentials are kept: texts of files, by their names below the directory.
     pub(crate) credentials: BTreeMap<String, String>,
+    /// The files that hold credentials, by the directories in which Envoy finds links to them.
+    pub(crate) kept: BTreeMap<PathBuf, PathBuf>,
 }
 
 /// Certificates and keys: where they lie, never what they say.
@@ -85,12 +90,17 @@ impl Parts {
         let mut envoy = tree(&rendered.envoy)?;
         let mut parts = Self {
             filter: Sensitive(filter(rendered)?),
-            credentials: rendered.credentials.iter().cloned().collect(),
             ..Self::default()
         };
+        for (name, text) in &rendered.credentials {
+            let mut file = tree(text)?;
+            places.link_credentials(&mut file, &mut parts.kept);
+            parts.credentials.insert(name.clone(), file.to_string());
+        }
         for cluster in items(&mut envoy, "/static_resources/clusters") {
             let name = name(cluster)?;
             parts.take_secrets(cluster, places);
+            places.link_credentials(cluster, &mut parts.kept);
             parts.clusters.insert(name, cluster.take());
         }
         for listener in items(&mut envoy, "/static_resources/listeners") {
@@ -289,6 +299,43 @@ impl Places {
 
     pub(crate) fn secret(&self, name: &str) -> PathBuf {
         self.0.join(format!("{name}.json"))
+    }
+
+    /// Has Envoy read credentials by links of ours, wherever it is to watch a directory for them. Only what is renamed there does
+    /// it see, and one that is not there it does not watch. Tells which files those are.
+    pub(crate) fn link_credentials(&self, tree: &mut Json, kept: &mut BTreeMap<PathBuf, PathBuf>) {
+        match tree {
+            Json::Object(fields) if fields.contains_key("watched_directory") => {
+                let file = fields.get("filename").and_then(Json::as_str);
+                let Some(file) = file.map(PathBuf::from) else {
+                    return;
+                };
+                let directory = self.kept(&file);
+                let link = directory.join(LINK);
+                fields.insert("filename".to_owned(), json!(link.to_string_lossy()));
+                let watched = json!({"path": directory.to_string_lossy()});
+                fields.insert("watched_directory".to_owned(), watched);
+                kept.insert(directory, file);
+            }
+            Json::Object(fields) => {
+                for value in fields.values_mut() {
+                    self.link_credentials(value, kept);
+                }
+            }
+            Json::Array(items) => {
+                for item in items {
+                    self.link_credentials(item, kept);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Where Envoy finds a link to a file that holds a credential.
+    fn kept(&self, file: &Path) -> PathBuf {
+        let mut hasher = DefaultHasher::new();
+        file.hash(&mut hasher);
+        self.0.join(format!("credential-{:016x}", hasher.finish()))
     }
 
     /// Of one generation of a secret.

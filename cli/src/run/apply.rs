@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value as Json;
-use tokio::time::timeout;
 
 use self::answers::{ANSWERS, Asked};
 use self::leaving::Leaving;
@@ -23,6 +22,7 @@ pub(super) use self::leaving::Waits;
 use super::admin::Admin;
 use super::files::{filter, in_pattern, link, shown, typed, typed_at, write, write_text};
 use super::log::Log;
+use super::within;
 use crate::gateway::{Parts, Places, Secret};
 
 const FILTER: &str = "the filter's configuration";
@@ -31,9 +31,6 @@ const FILTERS: &str = "extension_config_discovery\\.http_filter\\.waykeeper";
 
 /// How long a cluster may take to be ready: its names looked up, its hosts asked once whether they are well.
 pub(super) const WARMS: Duration = Duration::from_secs(15);
-
-/// How long one that is asked nothing of a change may take to answer.
-const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// What Envoy was given, and its answers.
 #[derive(Debug)]
@@ -130,6 +127,7 @@ impl Applied {
     ) -> Result<Step<T>, Refused> {
         // Of several that follow each other before one is live, none but the first begins with what is.
         if self.live.is_none() {
+            self.is_there("anything new").await?;
             self.live = Some(Live {
                 parts: self.parts.clone(),
                 leaving: self.leaving.clone(),
@@ -149,16 +147,9 @@ impl Applied {
             return Vec::new();
         };
         let (parts, leaving) = (parts.clone(), leaving.clone());
-        let asked = timeout(AT_ONCE, self.admin.sum("^server\\.live$")).await;
-        let silent = match asked {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("no answer in time".to_owned()),
-        };
-        if let Some(error) = silent {
-            // Each part would be waited for by itself, and none come.
-            let part = "all parts".to_owned();
-            return vec![Refused::Silent { part, error }];
+        // Else each part would be waited for by itself.
+        if let Err(silent) = self.is_there("all parts").await {
+            return vec![silent];
         }
         let mut left = Vec::new();
         left.extend(self.filter(&parts).await.err());
@@ -348,9 +339,9 @@ impl Applied {
             let warming = self
                 .admin
                 .sum("^listener_manager\\.total_listeners_warming$");
-            matches!(warming.await, Ok(0))
+            matches!(warming.await, Ok(0)).then_some(())
         };
-        if !self.within(ANSWERS, warm).await {
+        if within(ANSWERS, warm).await.is_none() {
             self.unsure.insert(file);
             return Err(Refused::ByEnvoy {
                 part: "the listeners".to_owned(),
@@ -418,9 +409,9 @@ impl Applied {
     async fn cold(&self) -> Vec<String> {
         let warm = async || {
             let warming = self.admin.sum("^cluster_manager\\.warming_clusters$").await;
-            matches!(warming, Ok(0))
+            matches!(warming, Ok(0)).then_some(())
         };
-        if self.within(WARMS, warm).await {
+        if within(WARMS, warm).await.is_some() {
             return Vec::new();
         }
         let dump = self

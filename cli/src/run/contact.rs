@@ -92,12 +92,15 @@ impl Shared {
         let mut since = None;
         loop {
             sleep(LOOKS).await;
+            let asked = Instant::now();
             let answer = timeout(PATIENCE, self.admin.sum("^server\\.live$")).await;
             let why = match answer {
                 Ok(Ok(_)) => {
                     since = None;
                     if self.lost.swap(false, Ordering::Relaxed) {
-                        say("Envoy answers at its admin interface again; changes of the file are taken, and agents are watched");
+                        say(
+                            "Envoy answers at its admin interface again; changes of the file are taken, and agents are watched",
+                        );
                     }
                     continue;
                 }
@@ -111,7 +114,7 @@ impl Shared {
                 ));
                 continue;
             }
-            let since = since.get_or_insert_with(Instant::now);
+            let since = since.get_or_insert(asked);
             if since.elapsed() >= LASTS && !self.lost.swap(true, Ordering::Relaxed) {
                 say(&self.described(&why).await);
             }
@@ -128,7 +131,8 @@ impl Shared {
     }
 
     async fn described(&self, why: &str) -> String {
-        const WAITS: &str = "changes of the file are not taken, and agents not watched, until it answers";
+        const WAITS: &str =
+            "changes of the file are not taken, and agents not watched, until it answers";
         let socket = self.socket.display();
         let served = self.served().await;
         if self.is_gone() {
@@ -169,10 +173,7 @@ impl Shared {
             address.set_ip(loopback);
         }
         let url = format!("http://{address}/healthz");
-        let asked = url.parse().ok()?;
-        let deadline = std::time::Instant::now() + PATIENCE;
-        let asked = tokio::task::spawn_blocking(move || probe::ask(&asked, deadline));
-        Some(match asked.await.ok()? {
+        Some(match probe::ask_beside(&url, PATIENCE).await? {
             Ok(status) => ((200..300).contains(&status), format!("{url}: {status}")),
             Err(error) => (false, format!("{url}: {error}")),
         })

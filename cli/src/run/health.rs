@@ -2,7 +2,7 @@
 //! end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -310,7 +310,7 @@ async fn looked_up(upstream: &Upstream) -> String {
             Ok(found) => known.extend(found.iter().map(|it| it.ip().to_string())),
             Err(wrong) => {
                 return format!(
-                    "{}: see whether it is right, and whether DNS knows it here. It is looked up again and again",
+                    "{}. See whether the name is right, and whether DNS knows it here; it is looked up again and again",
                     capitalized(&wrong)
                 );
             }
@@ -318,7 +318,7 @@ async fn looked_up(upstream: &Upstream) -> String {
     }
     format!(
         "This machine finds {}, and Envoy does not, which asks the name servers of /etc/resolv.conf itself: see whether they know \
-         the name. It is looked up again and again",
+         the name; it is looked up again and again",
         known.join(", ")
     )
 }
@@ -337,13 +337,9 @@ async fn ask(upstream: &Upstream, address: &str, path: &str) -> String {
         return format!("{question} was answered something else");
     }
     let url = format!("http://{address}{path}");
-    let asked = tokio::task::spawn_blocking(move || {
-        let url: probe::Url = url.parse().ok()?;
-        Some(probe::ask(&url, Instant::now() + ASKED).map_err(|error| error.to_string()))
-    });
-    match asked.await {
-        Ok(Some(Ok(status))) => format!("{question} is answered {status}"),
-        Ok(Some(Err(error))) => format!("{question}: {error}"),
-        _ => format!("{question} was answered something else"),
+    match probe::ask_beside(&url, ASKED).await {
+        Some(Ok(status)) => format!("{question} is answered {status}"),
+        Some(Err(error)) => format!("{question}: {error}"),
+        None => format!("{question} was answered something else"),
     }
 }

@@ -1,7 +1,7 @@
 //! What a run goes by: the programs and places that stay, and how a file becomes what Envoy has.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use waykeeper::config::policy::{Policy, Protocol};
 
 use super::apply::{self, Applied, Refused, Step, Waits};
 use super::bound::{Bound, addresses};
+use super::credentials::Credentials;
 use super::directory::Directory;
 use super::envoy::{self, Program};
 use super::watch::Watch;
@@ -48,6 +49,7 @@ pub(super) struct Setting<'a> {
     pub(super) socket: String,
     echo_socket: String,
     echo: OnceCell<Echo>,
+    pub(super) credentials: Credentials,
     pub(super) places: Places,
     /// The file, as it is told of.
     pub(super) name: String,
@@ -59,14 +61,19 @@ pub(super) struct Unusable(pub(super) String);
 pub(super) enum Unloaded {
     Faulty(String),
     /// What Envoy is to be shown of it cannot be written, so much of it.
-    Unwritten { why: String, bytes: usize },
+    Unwritten {
+        why: String,
+        bytes: usize,
+    },
 }
 
 /// Why nothing is made of a file, which has been told.
 pub(super) enum Unread {
     Told,
     /// There was no room for so much.
-    Short { bytes: usize },
+    Short {
+        bytes: usize,
+    },
 }
 
 /// A gateway that is not live for a reason that may pass, which has been told.
@@ -95,6 +102,7 @@ impl<'a> Setting<'a> {
             socket: text(&directory.socket())?,
             echo_socket: text(&directory.echo_socket())?,
             echo: OnceCell::new(),
+            credentials: Credentials::follow(),
             places: Places(directory.path().to_owned()),
             name: arguments.file.display().to_string(),
         };
@@ -111,6 +119,13 @@ impl<'a> Setting<'a> {
     ) -> Result<Loaded, Unloaded> {
         let since = Instant::now();
         let told = |error: &dyn Display| Unloaded::Faulty(error.to_string());
+        let unwritten = |error: io::Error| {
+            let directory = &self.directory;
+            Unloaded::Unwritten {
+                why: format!("{directory}: a link in it cannot be made: {error}"),
+                bytes: 0,
+            }
+        };
         self.serve_builtin(&checked).map_err(|error| {
             let socket = &self.echo_socket;
             told(&format_args!(
@@ -134,6 +149,8 @@ impl<'a> Setting<'a> {
         let parts = Parts::of(&rendered, &self.places).map_err(|error| told(&error))?;
         let secrets = parts.secrets.values();
         watch.also(secrets.map(|secret| (secret.files.clone(), secret.generation)));
+        // Envoy looks into these directories when it judges, too.
+        self.credentials.keep(&parts.kept).map_err(unwritten)?;
         // What the file names was looked at, but not what Envoy is told of besides.
         let files = parts.secrets.values().flat_map(|secret| &secret.files);
         let files: BTreeSet<&PathBuf> = files.collect();
@@ -145,7 +162,9 @@ impl<'a> Setting<'a> {
         if !wrong.is_empty() {
             return Err(Unloaded::Faulty(wrong.join("\n  ")));
         }
-        let whole = gateway::whole(&rendered).map_err(|error| told(&error))?;
+        let mut whole = gateway::whole(&rendered).map_err(|error| told(&error))?;
+        self.places
+            .link_credentials(&mut whole, &mut BTreeMap::new());
         let judged = before
             .is_some_and(|before| before.whole == whole && before.parts.secrets == parts.secrets);
         if !judged {
@@ -319,6 +338,7 @@ impl<'a> Setting<'a> {
                         }
                     }
                     bound.live(&listens, Instant::now());
+                    self.credentials.only(&new.parts.kept);
                     *current = Some(new);
                     // However fast one change follows another.
                     self.let_go(applied).await;
