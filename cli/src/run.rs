@@ -5,9 +5,11 @@
 //! |---|---|
 //! | `setting.rs` | what stays while it runs, and how a file becomes what Envoy has |
 //! | `watch.rs` | sees that the file has changed, however it was written |
-//! | `apply.rs` | gives Envoy the parts that have changed, in order, and takes them back if it refuses one; below it: what is written and answered, clusters that leave |
+//! | `live.rs` | makes that live, and says what became of it |
+//! | `apply.rs` | gives Envoy the parts that have changed, in order, and takes them back if it refuses one; below it: what is written and answered, certificates, clusters that leave |
+//! | `credentials.rs` | has Envoy read a credential again, however it is written |
 //! | `bound.rs` | sees that nobody else listens where Envoy is to |
-//! | `changes.rs`, `health.rs`, `log.rs` | what is said: of a change, of the agents, by Envoy |
+//! | `changes.rs`, `health.rs`, `contact.rs`, `log.rs` | what is said: of a change, of the agents, of an Envoy that does not answer, by Envoy |
 //! | `end.rs` | ends Envoy gently |
 //! | `envoy.rs`, `admin.rs`, `directory.rs`, `files.rs` | the program, its admin interface, the files between it and us |
 
@@ -22,6 +24,7 @@ mod end;
 pub(crate) mod envoy;
 mod files;
 mod health;
+mod live;
 mod log;
 mod setting;
 mod watch;
@@ -40,8 +43,9 @@ use self::contact::Contact;
 use self::end::Ends;
 use self::envoy::{Launch, Process};
 use self::health::Health;
+use self::live::Owed;
 use self::log::Log;
-use self::setting::{Owed, Setting, Unloaded, Unread};
+use self::setting::{Setting, Unloaded, Unread};
 use self::watch::Watch;
 use crate::Outcome;
 use crate::check;

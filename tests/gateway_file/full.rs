@@ -31,7 +31,7 @@ async fn a_full_disk_keeps_what_runs_as_it_is_until_there_is_room() {
     let listen = free_address();
     let caller = Caller::of(listen);
     let one = ("one", at(agent.address()));
-    let text = gateway(listen, &[one.clone()], "");
+    let text = gateway(listen, std::slice::from_ref(&one), "");
     let file = home.path().join("gateway.yaml");
     std::fs::write(&file, &text).expect("write");
     let run = home.path().join("run");

@@ -7,11 +7,12 @@
 
 mod answers;
 mod leaving;
+mod refused;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -19,11 +20,12 @@ use serde_json::Value as Json;
 use self::answers::{ANSWERS, Asked};
 use self::leaving::Leaving;
 pub(super) use self::leaving::Waits;
+pub(super) use self::refused::Refused;
 use super::admin::Admin;
-use super::files::{filter, in_pattern, link, shown, typed, typed_at, write, write_text};
+use super::files::{filter, in_pattern, typed_at, write};
 use super::log::Log;
 use super::within;
-use crate::gateway::{Parts, Places, Secret};
+use crate::gateway::{Parts, Places};
 
 const FILTER: &str = "the filter's configuration";
 /// The names of its statistics.
@@ -55,17 +57,6 @@ pub(super) struct Applied {
 struct Live {
     parts: Parts,
     leaving: BTreeMap<String, Leaving>,
-}
-
-/// Why a part is not in force.
-#[derive(Debug)]
-pub(super) enum Refused {
-    /// Envoy does not take it.
-    ByEnvoy { part: String, said: String },
-    /// It cannot be written.
-    Unwritten { file: PathBuf, error: String },
-    /// Envoy does not say whether it takes it.
-    Silent { part: String, error: String },
 }
 
 /// How a change that Envoy takes goes on.
@@ -215,56 +206,6 @@ impl Applied {
         Ok(Step::Live { cold })
     }
 
-    async fn secrets(&mut self, new: &Parts) -> Result<(), Refused> {
-        for (name, secret) in &new.secrets {
-            self.secret(name, secret).await?;
-        }
-        self.credentials(new)
-    }
-
-    async fn secret(&mut self, name: &str, secret: &Secret) -> Result<(), Refused> {
-        let file = self.places.secret(name);
-        let former = self.parts.secrets.get(name).cloned();
-        if former.as_ref() == Some(secret) && self.sure(&file) {
-            return Ok(());
-        }
-        let links = self.places.links(name, secret.generation);
-        let linked = link(&links, &secret.files).map_err(|error| Refused::file(&links, &error))?;
-        let resource = typed(
-            "transport_sockets.tls.v3.Secret",
-            &secret.resource(name, &linked),
-        );
-        // Where nobody refers to it any more, nobody will answer.
-        let answered = former.is_some() && self.refers_to(name);
-        self.parts.secrets.insert(name.to_owned(), secret.clone());
-        if answered {
-            let pattern = format!("(.*\\.)?sds\\.{name}");
-            let what = shown(&secret.files);
-            self.put(&file, &pattern, &what, vec![resource]).await?;
-        } else {
-            self.leave(&file, vec![resource])
-                .map_err(|error| Refused::file(&file, &error))?;
-        }
-        if let Some(former) = former
-            && former.generation != secret.generation
-        {
-            // What Envoy has read it keeps.
-            let _ = std::fs::remove_dir_all(self.places.links(name, former.generation));
-        }
-        Ok(())
-    }
-
-    fn credentials(&mut self, new: &Parts) -> Result<(), Refused> {
-        for (name, text) in &new.credentials {
-            if self.parts.credentials.get(name) != Some(text) {
-                let file = self.places.below(name);
-                write_text(&file, text).map_err(|error| Refused::file(&file, &error))?;
-                self.parts.credentials.insert(name.clone(), text.clone());
-            }
-        }
-        Ok(())
-    }
-
     async fn clusters(
         &mut self,
         new: &Parts,
@@ -376,35 +317,6 @@ impl Applied {
         })
     }
 
-    /// Whether a cluster or a listener needs a secret.
-    fn refers_to(&self, secret: &str) -> bool {
-        let leaving = self.leaving.values().map(|leaving| &leaving.cluster);
-        let listeners = self.parts.listeners.values();
-        let mut trees = self.parts.clusters.values().chain(leaving).chain(listeners);
-        trees.any(|tree| tree.to_string().contains(secret))
-    }
-
-    /// Removes what no part needs any more.
-    fn forget(&mut self, new: &Parts) {
-        let secrets = self.parts.secrets.keys();
-        let secrets = secrets.filter(|name| !new.secrets.contains_key(*name));
-        for name in secrets.cloned().collect::<Vec<_>>() {
-            if self.refers_to(&name) {
-                continue;
-            }
-            if let Some(secret) = self.parts.secrets.remove(&name) {
-                let _ = std::fs::remove_file(self.places.secret(&name));
-                let _ = std::fs::remove_dir_all(self.places.links(&name, secret.generation));
-            }
-        }
-        let routes = self.parts.routes.keys();
-        let routes = routes.filter(|name| !new.routes.contains_key(*name));
-        for name in routes.cloned().collect::<Vec<_>>() {
-            self.parts.routes.remove(&name);
-            let _ = std::fs::remove_file(self.places.routes(&name));
-        }
-    }
-
     /// Waits until all clusters are ready, and names those that are not in time.
     async fn cold(&self) -> Vec<String> {
         let warm = async || {
@@ -424,47 +336,5 @@ impl Applied {
             name.as_str().map(str::to_owned)
         });
         names.collect()
-    }
-}
-
-// === impl Refused ===
-
-impl Refused {
-    fn file(file: &Path, error: &io::Error) -> Self {
-        Self::Unwritten {
-            file: file.to_owned(),
-            error: error.to_string(),
-        }
-    }
-
-    /// Whether it may pass without a change of the gateway's file.
-    pub(super) fn may_pass(&self) -> bool {
-        !matches!(self, Self::ByEnvoy { .. })
-    }
-
-    /// What is not in force, and in brackets why.
-    pub(super) fn in_a_list(&self) -> String {
-        match self {
-            Self::ByEnvoy { part, said } => format!("{part} ({said})"),
-            Self::Unwritten { file, error } => format!("{} ({error})", file.display()),
-            Self::Silent { part, error } => {
-                format!("{part} (no answer at Envoy's admin interface: {error})")
-            }
-        }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ByEnvoy { part, said } => write!(formatter, "Envoy refuses {part}: {said}"),
-            Self::Unwritten { file, error } => {
-                write!(formatter, "{} cannot be written: {error}", file.display())
-            }
-            Self::Silent { part, error } => write!(
-                formatter,
-                "Envoy does not say at its admin interface whether it takes {part}: {error}"
-            ),
-        }
     }
 }
