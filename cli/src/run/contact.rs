@@ -173,7 +173,7 @@ impl Shared {
             address.set_ip(loopback);
         }
         let url = format!("http://{address}/healthz");
-        Some(match probe::ask_beside(&url, PATIENCE).await? {
+        Some(match probe::ask(&url.parse().ok()?, PATIENCE).await {
             Ok(status) => ((200..300).contains(&status), format!("{url}: {status}")),
             Err(error) => (false, format!("{url}: {error}")),
         })

@@ -337,9 +337,11 @@ async fn ask(upstream: &Upstream, address: &str, path: &str) -> String {
         return format!("{question} was answered something else");
     }
     let url = format!("http://{address}{path}");
-    match probe::ask_beside(&url, ASKED).await {
-        Some(Ok(status)) => format!("{question} is answered {status}"),
-        Some(Err(error)) => format!("{question}: {error}"),
-        None => format!("{question} was answered something else"),
+    let Ok(url) = url.parse() else {
+        return format!("{question} was answered something else");
+    };
+    match probe::ask(&url, ASKED).await {
+        Ok(status) => format!("{question} is answered {status}"),
+        Err(error) => format!("{question}: {error}"),
     }
 }
