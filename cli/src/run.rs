@@ -207,15 +207,20 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
             }
             tokio::select! {
                 _ = watch.changed() => {
-                    late = Late::default();
                     match setting.read(current.as_ref(), applied.whole(), &mut watch).await {
                         Ok(new) if contact.as_ref().is_some_and(Contact::is_lost) => {
                             say(&format!("{}: good; taken once Envoy answers", setting.name));
+                            late = Late::default();
                             late.owed = Some(Owed { loaded: new, said: String::new() });
                         }
-                        Ok(new) => next = Some((new, None)),
+                        Ok(new) => {
+                            late = Late::default();
+                            next = Some((new, None));
+                        }
+                        Err(Unread::Same) => late = Late::default(),
                         Err(Unread::Short { bytes }) => late.short = Some(bytes),
-                        Err(Unread::Told) => {}
+                        // One that was good before it is owed all the same.
+                        Err(Unread::Faulty) => late.short = None,
                     }
                 }
                 _ = looks.tick() => {

@@ -84,14 +84,12 @@ async fn an_envoy_that_is_stopped_is_told_of_and_goes_on_where_it_was() {
     running.hears("good; taken once Envoy answers").await;
     // A file that is of no use meanwhile loses nothing.
     running.refuse("agents: nothing").await;
-    running.replace(&text("/three"));
-    running.hears("good; taken once Envoy answers").await;
     signal_to(envoy, Signal::CONT);
     running
         .hears("Envoy answers at its admin interface again")
         .await;
     running.hears("routes: 1 added, 1 removed; live in").await;
-    assert_eq!(caller.get("/three/x", &[]).await.agent(), "one");
+    assert_eq!(caller.get("/two/x", &[]).await.agent(), "one");
 
     // It ends all the same.
     signal_to(envoy, Signal::STOP);

@@ -58,11 +58,12 @@ pub(super) enum Unloaded {
 
 /// Why nothing is made of a file, which has been told.
 pub(super) enum Unread {
-    Told,
+    /// It cannot be used.
+    Faulty,
+    /// It is live.
+    Same,
     /// There was no room for so much.
-    Short {
-        bytes: usize,
-    },
+    Short { bytes: usize },
 }
 
 // === impl Setting ===
@@ -225,11 +226,11 @@ impl<'a> Setting<'a> {
             Ok(Ok(checked)) => checked,
             Ok(Err(_)) => {
                 stays();
-                return Err(Unread::Told);
+                return Err(Unread::Faulty);
             }
             Err(error) => {
                 say(&format!("{name}: {error}; what runs goes on"));
-                return Err(Unread::Told);
+                return Err(Unread::Faulty);
             }
         };
         let loaded = match self.load(checked, current, watch).await {
@@ -237,7 +238,7 @@ impl<'a> Setting<'a> {
             Err(Unloaded::Faulty(why)) => {
                 say(&format!("{name}: {why}"));
                 stays();
-                return Err(Unread::Told);
+                return Err(Unread::Faulty);
             }
             Err(Unloaded::Unwritten { why, bytes }) => {
                 say(&format!(
@@ -248,7 +249,7 @@ impl<'a> Setting<'a> {
         };
         if whole && current.is_some_and(|current| current.parts == loaded.parts) {
             say(&format!("{name}: nothing is different"));
-            return Err(Unread::Told);
+            return Err(Unread::Same);
         }
         Ok(loaded)
     }
