@@ -148,7 +148,8 @@ async fn a_credential_is_followed_however_it_is_written() {
         "{{provider: bedrock, region: eu-west-1, {url}, credential: {{file: '{}'}}}}",
         at("aws").display()
     );
-    let agents = [&agents[..], &[("bedrock", bedrock)]].concat();
+    let later = bedrock.replace("/aws'", "/later/aws'");
+    let agents = [&agents[..], &[("bedrock", bedrock), ("later", later)]].concat();
     let text = crate::running::gateway(listen, &agents, "");
     let mut running = Running::start(directory.path(), &text, &[]).await;
     let envoy = running.envoy();
@@ -189,6 +190,12 @@ async fn a_credential_is_followed_however_it_is_written() {
     shows("swapped", "Bearer secret-of-three").await;
     write("aws", &aws("second"));
     shows("bedrock", "Credential=second/").await;
+    running.replace(&text);
+    running.hears("nothing is different").await;
+    std::fs::create_dir(at("later")).expect("a directory");
+    write("later/aws", &aws("late"));
+    shows("later", "Credential=late/").await;
+    running.hears("Envoy's clusters: changed; live in").await;
 
     // Away it stays in use, and comes back as another.
     std::fs::remove_file(at("renamed")).expect("remove");

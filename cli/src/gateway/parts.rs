@@ -115,6 +115,16 @@ impl Parts {
         Ok(parts)
     }
 
+    /// Credentials that are not there, and that Envoy looks for only when it makes a cluster.
+    pub(crate) fn absent(&self) -> Vec<PathBuf> {
+        let mut directories = Vec::new();
+        for cluster in self.clusters.values() {
+            places::absent(cluster, &mut directories);
+        }
+        let absent = directories.iter().filter_map(|it| self.kept.get(it));
+        absent.cloned().collect()
+    }
+
     /// Leaves the routes of a listener, and the filter, to files of their own; tells what the listener is called.
     fn take_routes(&mut self, listener: &mut Json, places: &Places) -> Result<String, Unexpected> {
         let mut called = name(listener)?;

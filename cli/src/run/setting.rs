@@ -132,7 +132,11 @@ impl<'a> Setting<'a> {
         // Before Envoy looks into certificates: what changes after that is a change.
         let parts = Parts::of(&rendered, &self.places).map_err(|error| told(&error))?;
         let secrets = parts.secrets.values();
-        watch.also(secrets.map(|secret| (secret.files.clone(), secret.generation)));
+        let secrets = secrets.map(|secret| (secret.files.clone(), secret.generation));
+        // As one is that is not there.
+        let none = gateway::generation(&[PathBuf::new()]);
+        let absent = parts.absent().into_iter().map(|file| (vec![file], none));
+        watch.also(secrets.chain(absent));
         // Envoy looks into these directories when it judges, too.
         self.credentials.keep(&parts.kept).map_err(unwritten)?;
         // What the file names was looked at, but not what Envoy is told of besides.

@@ -10,6 +10,9 @@ use serde_json::{Value as Json, json};
 /// What a link to a credential is called in its directory.
 pub(crate) const LINK: &str = "0";
 
+/// What it is called there in place of that while the file is not there, for what Envoy looks for only once.
+const ABSENT: &str = "absent";
+
 /// The directory from which Envoy reads the parts.
 #[derive(Debug, Clone)]
 pub(crate) struct Places(pub(crate) PathBuf);
@@ -68,8 +71,11 @@ impl Places {
                 kept.insert(directory, file);
             }
             Json::Object(fields) => {
-                for value in fields.values_mut() {
+                for (name, value) in fields {
                     self.link_credentials(value, kept);
+                    if name == "credentials_data_source" {
+                        name_absent(value, kept);
+                    }
                 }
             }
             Json::Array(items) => {
@@ -106,4 +112,38 @@ fn plain(name: &str) -> String {
         }
     }
     plain
+}
+
+/// Names a file of AWS's that is not there otherwise than one that is: Envoy makes the cluster anew when it comes, and looks again.
+fn name_absent(source: &mut Json, kept: &BTreeMap<PathBuf, PathBuf>) {
+    let directory = source.pointer("/watched_directory/path");
+    let Some(directory) = directory.and_then(Json::as_str).map(PathBuf::from) else {
+        return;
+    };
+    if kept.get(&directory).is_some_and(|file| !file.exists())
+        && let Some(fields) = source.as_object_mut()
+    {
+        let absent = directory.join(ABSENT);
+        fields.insert("filename".to_owned(), json!(absent.to_string_lossy()));
+    }
+}
+
+/// The directories of those that were named so.
+pub(super) fn absent(tree: &Json, directories: &mut Vec<PathBuf>) {
+    match tree {
+        Json::Object(fields) => {
+            let file = fields.get("filename").and_then(Json::as_str);
+            let file = file.map(Path::new).filter(|it| it.ends_with(ABSENT));
+            directories.extend(file.and_then(Path::parent).map(Path::to_owned));
+            for value in fields.values() {
+                absent(value, directories);
+            }
+        }
+        Json::Array(items) => {
+            for item in items {
+                absent(item, directories);
+            }
+        }
+        _ => {}
+    }
 }
