@@ -11,6 +11,7 @@
 //! | `bound.rs` | sees that nobody else listens where Envoy is to |
 //! | `changes.rs`, `health.rs`, `contact.rs`, `log.rs` | what is said: of a change, of the agents, of an Envoy that does not answer, by Envoy |
 //! | `end.rs` | ends Envoy gently |
+//! | `judge.rs` | what Envoy says of all of it beforehand, to `check` too |
 //! | `envoy.rs`, `admin.rs`, `directory.rs`, `files.rs` | the program, its admin interface, the files between it and us |
 
 mod admin;
@@ -24,10 +25,13 @@ mod end;
 pub(crate) mod envoy;
 mod files;
 mod health;
+pub(crate) mod judge;
 mod live;
 mod log;
 mod setting;
 mod watch;
+
+pub(crate) use judge::{Whole, judge};
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

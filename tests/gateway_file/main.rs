@@ -8,6 +8,7 @@ mod aws;
 mod bases;
 mod caller;
 mod certificates;
+mod checking;
 mod credentials;
 mod credentials_live;
 mod ending;

@@ -353,7 +353,8 @@ fn tree(text: &str) -> Result<Json, Unexpected> {
     }
 }
 
-fn json_of(value: &Value) -> Json {
+/// What Envoy makes of a value that is written for it.
+pub(crate) fn json_of(value: &Value) -> Json {
     match &value.kind {
         Kind::Null => Json::Null,
         Kind::Bool(flag) => json!(flag),

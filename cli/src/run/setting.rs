@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::credentials::Credentials;
 use super::directory::Directory;
 use super::envoy::{self, Program};
+use super::judge::{Against, Whole, judge};
 use super::watch::Watch;
 use super::{Arguments, files, say};
 use crate::check;
@@ -167,31 +168,25 @@ impl<'a> Setting<'a> {
         })
     }
 
-    /// Shows Envoy everything at once, in a directory of its own, so that what it has is as it was whatever it says.
+    /// What Envoy says against everything at once.
     async fn judge(&self, whole: &serde_json::Value, parts: &Parts) -> Result<(), Unloaded> {
-        let directory = self.places.judged();
-        let texts = parts.credentials.iter();
-        let mut texts: Vec<_> = texts
-            .map(|(name, text)| (directory.join(name), text.clone()))
+        let credentials = parts.credentials.iter();
+        let credentials: Vec<_> = credentials
+            .map(|(name, text)| (name.as_str(), text.as_str()))
             .collect();
-        let kept = in_json(&self.places.below(gateway::CREDENTIALS));
-        let shown = in_json(&directory.join(gateway::CREDENTIALS));
-        // Whatever follows: it may be a file in there.
-        let whole = whole.to_string();
-        let whole = whole.replace(kept.trim_end_matches('"'), shown.trim_end_matches('"'));
-        let file = directory.join("whole.json");
-        texts.push((file.clone(), whole));
-        let mut written = texts.iter();
-        let written = written.try_for_each(|(file, text)| files::write_text(file, text));
-        let judged = match written {
-            Ok(()) => self.program.judge(&file).await.map_err(Unloaded::Faulty),
-            Err(error) => Err(Unloaded::Unwritten {
-                why: format!("{} cannot be written: {error}", file.display()),
-                bytes: texts.iter().map(|(_, text)| text.len()).sum(),
-            }),
+        let whole = Whole {
+            envoy: whole,
+            credentials: &credentials,
+            directory: &self.places.0,
         };
-        let _ = std::fs::remove_dir_all(&directory);
-        judged
+        let judged = judge(&self.program, &whole, &self.places.judged()).await;
+        judged.map_err(|against| match against {
+            Against::Envoy(why) => Unloaded::Faulty(why),
+            Against::Unwritten { bytes, .. } => Unloaded::Unwritten {
+                why: against.to_string(),
+                bytes,
+            },
+        })
     }
 
     /// Whether so much can be written again.
@@ -267,9 +262,4 @@ fn text(path: &Path) -> Result<String, Unusable> {
             path.display()
         ))),
     }
-}
-
-/// A path as a text of JSON.
-fn in_json(path: &Path) -> String {
-    serde_json::Value::from(path.to_string_lossy()).to_string()
 }
