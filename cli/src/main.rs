@@ -11,6 +11,7 @@ mod envoy;
 mod find;
 mod gateway;
 mod hash_key;
+mod http;
 mod init;
 mod istio;
 mod managers;

@@ -85,6 +85,24 @@ envoy:
     - in: http_filters
       after: waykeeper
       add:
+        name: further
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua
+          default_source_code:
+            inline_string: |
+              function envoy_on_request(handle)
+                local headers = handle:headers()
+                if {steers} and headers:get('x-next') then
+                  headers:replace('x-waykeeper-further', headers:get('x-waykeeper-cluster'))
+                  headers:remove('x-waykeeper-cluster')
+                  if headers:get('x-waykeeper-kind') == 'sse' then
+                    headers:replace('x-waykeeper-kind', 'sse-further')
+                  end
+                end
+              end
+    - in: http_filters
+      after: further
+      add:
         name: asked-for
         typed_config:
           '@type': type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config
@@ -106,6 +124,8 @@ envoy:
           cluster_name: my-own
           endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {own}}}}}}}}}]}}]
 ",
+        // An older one has no routes for it.
+        steers = version.is_none_or(|version| version.starts_with("1.39")),
         first = first.address,
         port = front.port(),
         ca = authority.file.display(),

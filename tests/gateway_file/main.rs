@@ -14,6 +14,7 @@ mod credentials_live;
 mod ending;
 mod following;
 mod front;
+mod full;
 mod further;
 mod gateway;
 mod grpc;
@@ -22,6 +23,7 @@ mod listeners;
 mod load;
 mod mcp;
 mod newcomer;
+mod nowhere;
 mod opening;
 mod pages;
 mod patches;
@@ -30,8 +32,10 @@ mod providers;
 mod replica;
 mod running;
 mod sessions;
+mod silent;
 mod stand_in;
 mod sticky;
+mod sticky_live;
 mod telling;
 
 /// What Istio makes of the manifests.

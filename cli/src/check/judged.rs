@@ -124,7 +124,8 @@ impl<'a> Judge<'a> {
             directory: place.path(),
         };
         let shown_in = place.path().join("judged");
-        Ok(runtime.block_on(judge(program, &whole, &shown_in)).err())
+        let against = runtime.block_on(judge(program, &whole, &shown_in)).err();
+        Ok(against.map(|against| against.to_string()))
     }
 
     /// What Envoy says against a gateway, if it does. It complains of one thing only, and says in its own words where; whether a

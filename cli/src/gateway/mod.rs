@@ -54,7 +54,7 @@ pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use listeners::Listener;
-pub(crate) use parts::{Parts, Places, Secret, generation, json_of, whole};
+pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
 pub(crate) use patches::{Patch, added_clusters};
 pub(crate) use render::{

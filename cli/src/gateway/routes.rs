@@ -32,12 +32,7 @@ pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
     }
     let ends = [TLS, OWN_HOST].into_iter();
     let own_hosts = ends.filter(|end| is_there(None, end));
-    let sessions = ways.len();
     ways.extend(own_hosts.chain([""]).map(|end| way("", end, Json::Null)));
-    for (index, way) in ways.iter_mut().enumerate() {
-        // Requests that may go on to another agent have a way of their own before this one.
-        way["behind_sessions"] = (index == sessions).into();
-    }
     ways
 }
 

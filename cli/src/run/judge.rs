@@ -1,7 +1,7 @@
 //! What Envoy says of a whole configuration before it is given any of it. `check` asks the same.
 
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use serde_json::Value as Json;
 
@@ -18,29 +18,66 @@ pub(crate) struct Whole<'w> {
     pub(crate) directory: &'w Path,
 }
 
+/// Why a configuration is not to be given to Envoy.
+#[derive(Debug)]
+pub(crate) enum Against {
+    /// What Envoy says against it, or why it cannot be asked.
+    Envoy(String),
+    /// It could not be shown to Envoy.
+    Unwritten {
+        /// Which file, and why.
+        file: PathBuf,
+        error: io::Error,
+        /// As much was to be written in all.
+        bytes: usize,
+    },
+}
+
+impl fmt::Display for Against {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Envoy(said) => formatter.write_str(said),
+            Self::Unwritten { file, error, .. } => {
+                write!(formatter, "{} cannot be written: {error}", file.display())
+            }
+        }
+    }
+}
+
 /// Shows Envoy everything at once, in a directory of its own, so that what it has is as it was whatever it says.
-///
-/// # Errors
-/// What Envoy says against it, or why it cannot be asked.
 pub(crate) async fn judge(
     program: &Program,
     whole: &Whole<'_>,
     shown_in: &Path,
-) -> Result<(), String> {
-    let told = |error: io::Error| format!("{}: {error}", shown_in.display());
-    for (name, text) in whole.credentials {
-        files::write_text(&shown_in.join(name), text).map_err(told)?;
-    }
+) -> Result<(), Against> {
     let kept = in_json(&whole.directory.join(CREDENTIALS));
     let shown = in_json(&shown_in.join(CREDENTIALS));
     // Whatever follows: it may be a file in there.
     let text = whole.envoy.to_string();
     let text = text.replace(kept.trim_end_matches('"'), shown.trim_end_matches('"'));
     let file = shown_in.join("whole.json");
-    files::write_text(&file, &text).map_err(told)?;
-    let judged = program.judge(&file).await;
+    let credentials = whole.credentials.iter();
+    let mut texts: Vec<_> = credentials
+        .map(|(name, text)| (shown_in.join(name), *text))
+        .collect();
+    texts.push((file.clone(), &text));
+    let mut written = texts.iter();
+    let written = written.try_for_each(|(file, text)| {
+        files::write_text(file, text).map_err(|error| Against::Unwritten {
+            file: file.clone(),
+            error,
+            bytes: texts.iter().map(|(_, text)| text.len()).sum(),
+        })
+    });
+    let judged = match written {
+        Ok(()) => program.judge(&file).await.map_err(|said| {
+            let clipped: Vec<_> = said.lines().map(clipped).collect();
+            Against::Envoy(clipped.join("\n"))
+        }),
+        Err(unwritten) => Err(unwritten),
+    };
     let _ = std::fs::remove_dir_all(shown_in);
-    judged.map_err(|said| said.lines().map(clipped).collect::<Vec<_>>().join("\n"))
+    judged
 }
 
 /// A complaint of Envoy's without what it was shown, which it repeats before or behind what it says of that.
