@@ -3,6 +3,7 @@
 mod addresses;
 mod clusters;
 mod gateway;
+mod judged;
 mod silence;
 mod waits;
 
@@ -12,6 +13,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::Value as Json;
 use waykeeper::config::{Faults, Policy};
 
 use crate::Outcome;
@@ -45,6 +47,13 @@ pub(crate) struct Arguments {
     /// Of a gateway.yaml: also connect to the validator and to each agent, speak TLS where its url does, and ask its health path
     #[arg(long)]
     probe: bool,
+    /// Of a gateway.yaml: the Envoy program that validates what is made of it, as `run` has it do [default: the one that `run`
+    /// would take]
+    #[arg(long, value_name = "PATH", conflicts_with = "no_validate")]
+    envoy_program: Option<PathBuf>,
+    /// Do not have Envoy validate it
+    #[arg(long)]
+    no_validate: bool,
 }
 
 /// What the file of Envoy's configuration holds.
@@ -54,6 +63,8 @@ struct Envoy {
     decided: Vec<Decided>,
     managers: Vec<Manager>,
     file: String,
+    /// The clusters in its `static_resources`, as they are written.
+    written: Vec<Json>,
 }
 
 /// What configurations are held against, beside what the filter would say.
@@ -63,6 +74,8 @@ struct Against<'e> {
     target: Target,
     /// Whether agents are reached for.
     probe: bool,
+    /// Who validates what is made of a gateway.
+    judge: &'e Judge<'e>,
 }
 
 /// A file whose configurations are looked at.
@@ -88,6 +101,7 @@ struct Report<'f> {
 struct Line<'f>(&'f str, usize);
 
 pub(crate) use gateway::{Where, gateway, gateway_for};
+use judged::Judge;
 
 /// Checks all files, and tells everything at once.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
@@ -122,10 +136,18 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             .iter()
             .flat_map(|file| file.of_plugins(arguments.target)),
     );
+    let judge = Judge::of(arguments.envoy_program.as_deref(), !arguments.no_validate);
+    if arguments.envoy_program.is_some()
+        && let Err(why) = judge.ready()
+    {
+        writeln!(errors, "{why}")?;
+        return Ok(Outcome::Unusable);
+    }
     let against = Against {
         envoy: envoy.as_ref(),
         target: arguments.target,
         probe: arguments.probe,
+        judge: &judge,
     };
     for file in &files {
         let mut report = Report::of(file.name, &mut output, &mut errors);
@@ -225,6 +247,12 @@ impl<'f> Report<'f> {
             decided: decided::decided(documents),
             managers: managers::managers(documents),
             file: self.file.to_owned(),
+            written: documents
+                .iter()
+                .filter_map(|document| document.field("static_resources"))
+                .flat_map(|resources| resources.items_of("clusters"))
+                .map(crate::gateway::json_of)
+                .collect(),
         })
     }
 

@@ -10,6 +10,8 @@ use crate::check;
 use crate::gateway::{
     self, Admin, Around, CREDENTIALS, ENVOY_FILE, EnvoyVersion, FILTER_FILE, MARK, render,
 };
+use crate::readable::unreadable;
+use crate::run::envoy::{MODULE_OF_IMAGE, Program, find_module};
 use crate::version;
 use crate::writing::{Writing, source_name, unusable};
 
@@ -26,13 +28,10 @@ pub(crate) struct Arguments {
     /// The directory to write into; it is made if it is not there
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The filter, where Envoy will find it
-    #[arg(
-        long,
-        value_name = "PATH",
-        default_value = "/etc/waykeeper/waykeeper.wasm"
-    )]
-    module: String,
+    /// The filter, where Envoy will find it [default: the one that `run` would take, or with --configuration-dir
+    /// /etc/waykeeper/waykeeper.wasm]
+    #[arg(long, value_name = "PATH")]
+    module: Option<String>,
     /// Where the files will lie when Envoy reads them [default: the directory that they are written into]
     #[arg(long, value_name = "DIR")]
     configuration_dir: Option<String>,
@@ -69,7 +68,11 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             None => return unusable(&arguments.out, "is no UTF-8; say --configuration-dir"),
         },
     };
-    for path in [&directory, &arguments.module] {
+    let module = match arguments.module()? {
+        Ok(module) => module,
+        Err(bad) => return Ok(bad),
+    };
+    for path in [&directory, &module] {
         if path.chars().any(char::is_control) {
             return unusable(Path::new(path), "holds control characters");
         }
@@ -77,13 +80,13 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     let source = source_name(&arguments.file);
     let around = Around {
         source: &source,
-        module: &arguments.module,
+        module: &module,
         directory: &directory,
         admin: Admin::Loopback,
         builtin: None,
         envoy: arguments.envoy_version,
     };
-    if let Some(doubt) = version::doubt(Path::new(&arguments.module)) {
+    if let Some(doubt) = arguments.doubt_of_module(&module) {
         writeln!(io::stderr().lock(), "{doubt}")?;
     }
     let rendered = render(&checked, around).map_err(io::Error::other)?;
@@ -111,15 +114,87 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     if outcome != Outcome::Good {
         return Ok(outcome);
     }
-    let mut output = io::stdout().lock();
-    let envoy = Path::new(&directory).join(ENVOY_FILE);
-    writeln!(
-        output,
-        "Envoy reads {FILTER_FILE} again whenever it is written, and {ENVOY_FILE} when it starts:\n  \
-         envoy --config-path {} --drain-time-s 5 --disable-hot-restart",
-        shell(&envoy.to_string_lossy())
-    )?;
+    arguments.tell_what_is_next(&directory, &module)?;
     Ok(Outcome::Good)
+}
+
+// === impl Arguments ===
+
+impl Arguments {
+    /// Whether Envoy will read the files where they are written. Elsewhere nothing can be looked for.
+    fn is_here(&self) -> bool {
+        self.configuration_dir.is_none()
+    }
+
+    /// Where Envoy will find the filter, or the outcome if that cannot be said.
+    fn module(&self) -> io::Result<Result<String, Outcome>> {
+        let path = match &self.module {
+            Some(written) if self.is_here() => std::path::absolute(written)?,
+            Some(written) => return Ok(Ok(written.clone())),
+            None if self.is_here() => find_module(None).unwrap_or_else(|_| MODULE_OF_IMAGE.into()),
+            None => return Ok(Ok(MODULE_OF_IMAGE.to_owned())),
+        };
+        match path.to_str() {
+            Some(path) => Ok(Ok(path.to_owned())),
+            None => Ok(Err(unusable(&path, "is no UTF-8; say --module")?)),
+        }
+    }
+
+    /// What is doubtful about it.
+    fn doubt_of_module(&self, module: &str) -> Option<String> {
+        if let Some(wrong) = unreadable(module).filter(|_| self.is_here()) {
+            return Some(format!(
+                "warning: the filter is to be {module}, which {wrong}, and without it Envoy does not start; say with --module where it \
+                 will be"
+            ));
+        }
+        version::doubt(Path::new(module))
+    }
+
+    /// How Envoy is started with the files: by the program that is here, if it is to run here.
+    fn tell_what_is_next(&self, directory: &str, module: &str) -> io::Result<()> {
+        let program = match self.is_here() {
+            true => Some(found_program()?),
+            false => None,
+        };
+        let command = match &program {
+            Some(Ok(program)) => shell(&program.command()),
+            _ => "envoy".to_owned(),
+        };
+        let mut output = io::stdout().lock();
+        writeln!(
+            output,
+            "The filter is {module}; --module names another one."
+        )?;
+        let file = Path::new(directory).join(ENVOY_FILE);
+        writeln!(
+            output,
+            "Envoy reads {FILTER_FILE} again whenever it is written, and {ENVOY_FILE} when it starts:\n  \
+             {command} --config-path {} --drain-time-s 5 --disable-hot-restart",
+            shell(&file.to_string_lossy())
+        )?;
+        output.flush()?;
+        let mut errors = io::stderr().lock();
+        match program {
+            Some(Ok(program)) if program.known < self.envoy_version => writeln!(
+                errors,
+                "warning: {} is Envoy {}, and the files are for Envoy {}; --envoy-version {} writes them for it",
+                program.path.display(),
+                program.version,
+                self.envoy_version,
+                program.known,
+            ),
+            Some(Err(why)) => writeln!(errors, "warning: {why}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The Envoy that `run` would take.
+fn found_program() -> io::Result<Result<Program, String>> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build()?;
+    Ok(runtime.block_on(Program::find(None)))
 }
 
 /// A word of a shell's command line.

@@ -50,7 +50,8 @@ struct Beginning {
     fields: &'static str,
     /// What else to know of them.
     remarks: &'static [&'static str],
-    /// What has to be in the environment of `run`.
+    /// What has to be in the environment of `run`. Not under the names by which clients take the gateway's key from theirs: one would
+    /// be sent where the other belongs.
     environment: &'static [&'static str],
     /// What its paths begin with: OpenAI's, and its own.
     prefixes: &'static [&'static str],
@@ -78,9 +79,9 @@ const ECHO: Beginning = Beginning {
 /// A provider that speaks as OpenAI does and wants a key.
 const HOSTED: Beginning = Beginning {
     provider: "openai",
-    fields: "provider: openai, credential: {env: OPENAI_API_KEY}",
+    fields: "provider: openai, credential: {env: OPENAI_PROVIDER_KEY}",
     remarks: &[FROM_A_FILE],
-    environment: &["OPENAI_API_KEY"],
+    environment: &["OPENAI_PROVIDER_KEY"],
     ask: Ask::Models,
     ..ECHO
 };
@@ -91,33 +92,33 @@ const BEGINNINGS: [Beginning; 9] = [
     HOSTED,
     Beginning {
         provider: "anthropic",
-        fields: "provider: anthropic, credential: {env: ANTHROPIC_API_KEY}",
-        environment: &["ANTHROPIC_API_KEY"],
+        fields: "provider: anthropic, credential: {env: ANTHROPIC_PROVIDER_KEY}",
+        environment: &["ANTHROPIC_PROVIDER_KEY"],
         ..HOSTED
     },
     Beginning {
         provider: "gemini",
-        fields: "provider: gemini, credential: {env: GEMINI_API_KEY}",
-        environment: &["GEMINI_API_KEY"],
+        fields: "provider: gemini, credential: {env: GEMINI_PROVIDER_KEY}",
+        environment: &["GEMINI_PROVIDER_KEY"],
         ..HOSTED
     },
     Beginning {
         provider: "mistral",
-        fields: "provider: mistral, credential: {env: MISTRAL_API_KEY}",
-        environment: &["MISTRAL_API_KEY"],
+        fields: "provider: mistral, credential: {env: MISTRAL_PROVIDER_KEY}",
+        environment: &["MISTRAL_PROVIDER_KEY"],
         ..HOSTED
     },
     Beginning {
         provider: "groq",
-        fields: "provider: groq, credential: {env: GROQ_API_KEY}",
-        environment: &["GROQ_API_KEY"],
+        fields: "provider: groq, credential: {env: GROQ_PROVIDER_KEY}",
+        environment: &["GROQ_PROVIDER_KEY"],
         ..HOSTED
     },
     Beginning {
         provider: "azure-openai",
-        fields: "provider: azure-openai, url: \"https://RESOURCE.openai.azure.com\", credential: {env: AZURE_OPENAI_API_KEY}",
+        fields: "provider: azure-openai, url: \"https://RESOURCE.openai.azure.com\", credential: {env: AZURE_OPENAI_PROVIDER_KEY}",
         remarks: &["RESOURCE is your own resource's name.", FROM_A_FILE],
-        environment: &["AZURE_OPENAI_API_KEY"],
+        environment: &["AZURE_OPENAI_PROVIDER_KEY"],
         ..HOSTED
     },
     Beginning {

@@ -1,8 +1,6 @@
 //! The operator's tool. It says beforehand what the filter would say of a configuration, describes the configuration
-//! to editors, makes the hashes that stand in it, tells containers whether a service is up, and runs Envoy as the gateway
-//! that a file describes.
-//! to editors, makes the hashes that stand in it, begins new ones, and tells containers whether a service is up.
-//! to editors, makes the hashes that stand in it, tells containers whether a service is up, and reads a module's version.
+//! to editors, begins new ones, makes the hashes that stand in it, tells containers whether a service is up, reads a module's
+//! version, and runs Envoy as the gateway that a file describes.
 
 mod check;
 mod clusters;
@@ -13,9 +11,11 @@ mod envoy;
 mod find;
 mod gateway;
 mod hash_key;
+mod http;
 mod init;
 mod istio;
 mod managers;
+mod pem;
 mod probe;
 mod proof;
 mod reach;

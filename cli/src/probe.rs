@@ -1,15 +1,20 @@
 //! `waykeeper probe`: whether a service answers, for the health checks of containers that have no other tools. Plain
-//! HTTP/1.1 only, and no more of it than a status line.
+//! HTTP/1.1 only, and no more of it than the answer's status.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind, Write};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
+use http_body_util::Empty;
+use hyper::Request;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
 
-use crate::Outcome;
+use crate::reach::innermost;
+use crate::{Outcome, http};
 
 /// Ask a service whether it is up: exit status 0 if it answers with 2xx, else 1
 #[derive(Debug, Args)]
@@ -17,7 +22,7 @@ pub(crate) struct Arguments {
     /// http://HOST[:PORT][/PATH]
     url: Url,
     /// How long the answer may take in all
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = timeout)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = patience)]
     timeout: Duration,
 }
 
@@ -35,7 +40,12 @@ pub(crate) struct Url {
 
 /// Asks once.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
-    let message = match ask(&arguments.url, Instant::now() + arguments.timeout) {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build()?;
+    let asked = runtime.block_on(ask(&arguments.url, arguments.timeout));
+    // A name that is still looked up is waited for by nobody.
+    runtime.shutdown_background();
+    let message = match asked {
         Ok(200..=299) => return Ok(Outcome::Good),
         Ok(status) => format!("answered {status}"),
         Err(error) => error.to_string(),
@@ -44,74 +54,46 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     Ok(Outcome::Faulty)
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+fn patience(text: &str) -> Result<Duration, String> {
     match waykeeper::config::duration(text) {
         Some(timeout) if !timeout.is_zero() && timeout <= Duration::from_secs(3_600) => Ok(timeout),
         _ => Err("expected a duration such as 500ms or 5s, up to 1h".to_owned()),
     }
 }
 
-/// The status that a GET is answered with.
-pub(crate) fn ask(url: &Url, deadline: Instant) -> io::Result<u16> {
-    let mut stream = connect(url, deadline)?;
-    let request = format!(
-        "GET {} HTTP/1.1\r\nhost: {}\r\nuser-agent: waykeeper-probe\r\naccept: */*\r\nconnection: close\r\n\r\n",
-        url.path, url.authority
-    );
-    stream.set_write_timeout(Some(left(deadline)?))?;
-    stream.write_all(request.as_bytes())?;
-    let mut line = Vec::new();
-    let mut buffer = [0; 256];
-    // A status line is short; whatever is longer is something else.
-    while line.len() < 1024 && !line.contains(&b'\n') {
-        stream.set_read_timeout(Some(left(deadline)?))?;
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(count) => line.extend(buffer.iter().take(count)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
-            Err(error) => return Err(error),
+/// The status that a GET is answered with, in so much time.
+pub(crate) async fn ask(url: &Url, time: Duration) -> io::Result<u16> {
+    let asked = async {
+        let mut last = io::Error::new(ErrorKind::NotFound, "the host has no address");
+        for address in lookup_host((url.host.as_str(), url.port)).await? {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return status(url, stream).await,
+                Err(error) => last = error,
+            }
         }
-    }
-    status(&line)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP"))
+        Err(last)
+    };
+    let late = |_| Err(io::Error::new(ErrorKind::TimedOut, "no answer in time"));
+    timeout(time, asked).await.unwrap_or_else(late)
 }
 
-fn connect(url: &Url, deadline: Instant) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (url.host.as_str(), url.port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, left(deadline)?) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
-/// The time left until the deadline; an error once it has passed.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        Err(late())
-    } else {
-        Ok(left)
-    }
-}
-
-fn late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
-}
-
-/// The status in `HTTP/1.1 200 OK`.
-fn status(answer: &[u8]) -> Option<u16> {
-    let line = answer.split(|byte| *byte == b'\n').next()?;
-    let mut words = std::str::from_utf8(line.trim_ascii_end()).ok()?.split(' ');
-    words.next()?.strip_prefix("HTTP/1.")?;
-    let status = words.next()?;
-    if status.len() != 3 {
-        return None;
-    }
-    status.parse().ok()
+async fn status(url: &Url, stream: TcpStream) -> io::Result<u16> {
+    let request = Request::get(&url.path)
+        .header("host", &url.authority)
+        .header("user-agent", "waykeeper-probe")
+        .header("accept", "*/*")
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(io::Error::other)?;
+    let answer = http::ask(stream, request).await;
+    answer
+        .map(|answer| answer.status().as_u16())
+        .map_err(
+            |error| match error.is_parse() || error.is_incomplete_message() {
+                true => io::Error::new(ErrorKind::InvalidData, "the answer is not HTTP"),
+                false => io::Error::other(innermost(&error)),
+            },
+        )
 }
 
 // === impl Url ===

@@ -5,24 +5,33 @@
 //! |---|---|
 //! | `setting.rs` | what stays while it runs, and how a file becomes what Envoy has |
 //! | `watch.rs` | sees that the file has changed, however it was written |
-//! | `apply.rs` | gives Envoy the parts that have changed, in order, and takes them back if it refuses one; below it: what is written and answered, clusters that leave |
+//! | `live.rs` | makes that live, and says what became of it |
+//! | `apply.rs` | gives Envoy the parts that have changed, in order, and takes them back if it refuses one; below it: what is written and answered, certificates, clusters that leave |
+//! | `credentials.rs` | has Envoy read a credential again, however it is written |
 //! | `bound.rs` | sees that nobody else listens where Envoy is to |
-//! | `changes.rs`, `health.rs`, `log.rs` | what is said: of a change, of the agents, by Envoy |
+//! | `changes.rs`, `health.rs`, `contact.rs`, `log.rs` | what is said: of a change, of the agents, of an Envoy that does not answer, by Envoy |
 //! | `end.rs` | ends Envoy gently |
+//! | `judge.rs` | what Envoy says of all of it beforehand, to `check` too |
 //! | `envoy.rs`, `admin.rs`, `directory.rs`, `files.rs` | the program, its admin interface, the files between it and us |
 
 mod admin;
 mod apply;
 mod bound;
 mod changes;
+mod contact;
+mod credentials;
 mod directory;
 mod end;
 pub(crate) mod envoy;
 mod files;
 mod health;
+pub(crate) mod judge;
+mod live;
 mod log;
 mod setting;
 mod watch;
+
+pub(crate) use judge::{Whole, judge};
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -34,19 +43,25 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use self::admin::Admin;
 use self::apply::Applied;
 use self::bound::{Bound, addresses};
+use self::contact::Contact;
 use self::end::Ends;
 use self::envoy::{Launch, Process};
 use self::health::Health;
+use self::live::Owed;
 use self::log::Log;
-use self::setting::Setting;
+use self::setting::{Setting, Unloaded, Unread};
 use self::watch::Watch;
 use crate::Outcome;
 use crate::check;
 
 /// How often Envoy is asked how its agents are.
 const LOOKS: Duration = Duration::from_secs(1);
-/// How often a condition that is waited for is looked at.
+/// How often it is looked for what is waited for.
 const POLL: Duration = Duration::from_millis(10);
+/// And how seldom at last: each look goes through all of Envoy's statistics.
+const MOST_POLL: Duration = Duration::from_millis(80);
+/// How soon something is tried again that has failed for a reason that may pass.
+const AGAIN: Duration = Duration::from_secs(3);
 /// How long Envoy may take until it answers at its admin interface.
 const STARTS: Duration = Duration::from_secs(60);
 
@@ -119,7 +134,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
         return Ok(Outcome::Unusable);
     }
     // Before it is read: whatever changes from now on is seen.
-    let mut watch = Watch::of(&arguments.file);
+    let mut watch = Watch::of(Some(&arguments.file));
     let checked = match check::gateway(&arguments.file)? {
         Ok(checked) => checked,
         Err(outcome) => return Ok(outcome),
@@ -134,7 +149,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     let (setting, _directory) = setting;
     let loaded = match setting.load(checked, None, &mut watch).await {
         Ok(loaded) => loaded,
-        Err(why) => {
+        Err(Unloaded::Faulty(why) | Unloaded::Unwritten { why, .. }) => {
             say(&format!("{}: {why}", setting.name));
             return Ok(Outcome::Faulty);
         }
@@ -173,36 +188,63 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     let mut health = Health::default();
     let mut looks = interval(LOOKS);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut next = Some(loaded);
+    let mut next = Some((loaded, None));
+    let mut contact: Option<Contact> = None;
+    let mut late = Late::default();
     loop {
         let work = async {
-            match next.take() {
-                Some(new) if current.is_none() => {
+            if let Some(new) = next.take() {
+                if current.is_none() {
                     started(&admin).await?;
-                    setting
-                        .change(&mut applied, &mut watch, &mut bound, &mut current, new)
-                        .await
                 }
-                Some(new) => {
-                    setting
-                        .change(&mut applied, &mut watch, &mut bound, &mut current, new)
-                        .await
+                late.owed = setting
+                    .change(&mut applied, &mut watch, &mut bound, &mut current, new)
+                    .await?;
+                late.tried = Instant::now();
+                if let Some(current) = &current {
+                    let contact = contact.get_or_insert_with(|| {
+                        Contact::begin(admin.clone(), Path::new(&setting.socket))
+                    });
+                    contact.serves(&current.checked.gateway);
                 }
-                None => {
-                    tokio::select! {
-                        () = watch.changed() => {
-                            next = setting.read(current.as_ref(), applied.whole(), &mut watch).await;
+                return Ok::<(), String>(());
+            }
+            tokio::select! {
+                _ = watch.changed() => {
+                    match setting.read(current.as_ref(), applied.whole(), &mut watch).await {
+                        Ok(new) if contact.as_ref().is_some_and(Contact::is_lost) => {
+                            say(&format!("{}: good; taken once Envoy answers", setting.name));
+                            late = Late::default();
+                            late.owed = Some(Owed { loaded: new, said: String::new() });
                         }
-                        _ = looks.tick() => {
-                            if let Some(current) = &current {
-                                health.look(&admin, &current.checked.gateway).await;
-                                setting.let_go(&mut applied).await;
+                        Ok(new) => {
+                            late = Late::default();
+                            next = Some((new, None));
+                        }
+                        Err(Unread::Same) => late = Late::default(),
+                        Err(Unread::Short { bytes }) => late.short = Some(bytes),
+                        // One that was good before it is owed all the same.
+                        Err(Unread::Faulty) => late.short = None,
+                    }
+                }
+                _ = looks.tick() => {
+                    if let Some(current) = &current
+                        && !contact.as_ref().is_some_and(Contact::is_lost)
+                    {
+                        health.look(&admin, &current.checked.gateway, applied.clusters_given()).await;
+                        setting.let_go(&mut applied).await;
+                        if late.tried.elapsed() >= AGAIN {
+                            late.tried = Instant::now();
+                            if let Some(Owed { loaded, said }) = late.owed.take() {
+                                next = Some((loaded, Some(said)));
+                            } else if late.short.is_some_and(|bytes| setting.has_room(bytes)) {
+                                watch.again();
                             }
                         }
                     }
-                    Ok(())
                 }
             }
+            Ok(())
         };
         tokio::select! {
             done = work => if let Err(why) = done {
@@ -224,17 +266,48 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     }
 }
 
+/// What is to be tried again, since it has failed for a reason that may pass.
+struct Late {
+    owed: Option<Owed>,
+    /// So much could not be written of a file that was read.
+    short: Option<usize>,
+    tried: Instant,
+}
+
+impl Default for Late {
+    fn default() -> Self {
+        Self {
+            owed: None,
+            short: None,
+            tried: Instant::now(),
+        }
+    }
+}
+
 /// Waits until Envoy answers.
 async fn started(admin: &Admin) -> Result<(), String> {
-    let deadline = Instant::now() + STARTS;
-    loop {
-        match admin.get("/ready").await {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() > deadline => {
-                return Err(format!("Envoy does not start: {error}"));
-            }
-            Err(_) => sleep(POLL).await,
+    let mut last = String::new();
+    let answers = within(STARTS, async || match admin.get("/ready").await {
+        Ok(_) => Some(()),
+        Err(error) => {
+            last = error.to_string();
+            None
         }
+    });
+    let answers = answers.await;
+    answers.ok_or_else(|| format!("Envoy does not start: {last}"))
+}
+
+/// Looks for something until it is there, at most for so long.
+async fn within<T>(time: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
+    let (deadline, mut pause) = (Instant::now() + time, POLL);
+    loop {
+        let found = look().await;
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(MOST_POLL);
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod message;
 mod scalar;
+mod unquoted;
 
 use std::collections::HashMap;
 
@@ -78,6 +79,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Value>, Broken> {
 
 fn documents(text: &str) -> Result<Vec<Value>, Broken> {
     let mut builder = Builder {
+        text,
         events: Parser::new_from_str(text),
         anchors: HashMap::new(),
         values: 0,
@@ -99,6 +101,7 @@ fn documents(text: &str) -> Result<Vec<Value>, Broken> {
 }
 
 struct Builder<'t> {
+    text: &'t str,
     events: Parser<'t, saphyr_parser::StrInput<'t>>,
     anchors: HashMap<usize, Value>,
     values: usize,
@@ -108,13 +111,14 @@ struct Builder<'t> {
 
 impl<'t> Builder<'t> {
     fn next(&mut self) -> Result<Option<(Event<'t>, Span)>, Broken> {
-        self.events
-            .next()
-            .transpose()
-            .map_err(|error: ScanError| Broken {
-                line: error.marker().line(),
-                message: error.info().to_owned(),
-            })
+        self.events.next().transpose().map_err(|error: ScanError| {
+            let at = error.marker();
+            let reference = unquoted::reference(self.text, at.index(), at.col());
+            Broken {
+                line: at.line(),
+                message: reference.unwrap_or_else(|| error.info().to_owned()),
+            }
+        })
     }
 
     /// The next event inside a value.

@@ -1,6 +1,8 @@
 //! Credentials under `waykeeper run`: whatever is changed, each goes to the agent that it is written of and to no other.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -82,4 +84,159 @@ async fn a_credential_that_is_changed_goes_where_it_is_written_alone() {
     })
     .await;
     assert_eq!(shown(&a.came()), BTreeSet::from(["Bearer key-of-c"]));
+}
+
+/// All that is written in a directory, but for what its links lead to.
+fn written(directory: &Path) -> String {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    let texts = entries.map(|entry| {
+        let entry = entry.expect("an entry");
+        let kind = entry.file_type().expect("its type");
+        match (kind.is_dir(), kind.is_file()) {
+            (true, _) => written(&entry.path()),
+            (_, true) => {
+                String::from_utf8_lossy(&std::fs::read(entry.path()).expect("read")).into_owned()
+            }
+            _ => String::new(),
+        }
+    });
+    texts.collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_is_followed_however_it_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let secrets = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| secrets.path().join(name);
+    let write = |name: &str, text: &str| std::fs::write(at(name), text).expect("write");
+    let rename = |from: &str, to: &str| std::fs::rename(at(from), at(to)).expect("rename");
+    // As Kubernetes shows a Secret: links to a directory that is replaced.
+    let swap = |name: &str, text: &str| {
+        std::fs::create_dir_all(at("secret").join(name)).expect("a directory");
+        write(&format!("secret/{name}/key"), text);
+        symlink(name, at("secret/..data_tmp")).expect("a link");
+        rename("secret/..data_tmp", "secret/..data");
+    };
+    let aws = |id: &str| {
+        format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = secret-of-aws\n")
+    };
+    write("placed", "secret-of-one\n");
+    write("renamed", "secret-of-one");
+    swap("..1", "secret-of-one");
+    symlink("..data/key", at("secret/key")).expect("a link");
+    write("aws", &aws("first"));
+    let service = StandIn::start(|came: &Came| {
+        let shown = came.header("authorization").unwrap_or_default().to_owned();
+        Response::new(Full::new(Bytes::from(shown)))
+    })
+    .await;
+    let listen = free_address();
+    let caller = Caller::of(listen);
+    let url = format!("url: 'http://{}'", service.address);
+    let agents = [
+        ("placed", "placed"),
+        ("shared", "placed"),
+        ("renamed", "renamed"),
+        ("swapped", "secret/key"),
+    ]
+    .map(|(name, file)| {
+        let file = at(file);
+        let file = file.display();
+        (name, format!("{{{url}, credential: {{file: '{file}'}}}}"))
+    });
+    let bedrock = format!(
+        "{{provider: bedrock, region: eu-west-1, {url}, credential: {{file: '{}'}}}}",
+        at("aws").display()
+    );
+    let later = bedrock.replace("/aws'", "/later/aws'");
+    let agents = [&agents[..], &[("bedrock", bedrock), ("later", later)]].concat();
+    let text = crate::running::gateway(listen, &agents, "");
+    let mut running = Running::start(directory.path(), &text, &[]).await;
+    let envoy = running.envoy();
+    let shows = async |agent: &str, part: &str| {
+        eventually(&format!("{agent}: {part}"), async || {
+            let answer = caller.get(&format!("/{agent}/x"), &[]).await;
+            let shown = answer.status == 200 && answer.text().contains(part);
+            shown.then_some(())
+        })
+        .await;
+    };
+    for (agent, part) in [
+        ("placed", "Bearer secret-of-one"),
+        ("shared", "Bearer secret-of-one"),
+        ("renamed", "Bearer secret-of-one"),
+        ("swapped", "Bearer secret-of-one"),
+        ("bedrock", "Credential=first/"),
+    ] {
+        shows(agent, part).await;
+    }
+
+    // Whatever becomes of the gateway's own file meanwhile.
+    running.refuse("agents: nothing").await;
+    write("placed", "secret-of-two");
+    shows("placed", "Bearer secret-of-two").await;
+    shows("shared", "Bearer secret-of-two").await;
+    let said = running.hears("the credential in ").await;
+    assert!(
+        said.contains("/placed has changed, and is shown to its agents from now on"),
+        "{said}"
+    );
+    write("renamed.new", "secret-of-two");
+    rename("renamed.new", "renamed");
+    shows("renamed", "Bearer secret-of-two").await;
+    swap("..2", "secret-of-two");
+    shows("swapped", "Bearer secret-of-two").await;
+    swap("..3", "secret-of-three");
+    shows("swapped", "Bearer secret-of-three").await;
+    write("aws", &aws("second"));
+    shows("bedrock", "Credential=second/").await;
+    running.replace(&text);
+    running.hears("nothing is different").await;
+    std::fs::create_dir(at("later")).expect("a directory");
+    write("later/aws", &aws("late"));
+    shows("later", "Credential=late/").await;
+    running.hears("Envoy's clusters: changed; live in").await;
+
+    // Away it stays in use, and comes back as another.
+    std::fs::remove_file(at("renamed")).expect("remove");
+    running
+        .hears("/renamed is not there; one that Envoy has read before stays in use")
+        .await;
+    shows("renamed", "Bearer secret-of-two").await;
+    write("renamed", "secret-of-four");
+    shows("renamed", "Bearer secret-of-four").await;
+
+    // Kept elsewhere, in a directory that comes later: that agent waits for it, and nobody else.
+    let late = at("no/such/key");
+    let elsewhere = text.replacen(
+        &format!("{}'", at("placed").display()),
+        &format!("{}'", late.display()),
+        1,
+    );
+    let said = running.change(&elsewhere).await;
+    assert!(said.contains("agents: changed placed"), "{said}");
+    let all = running.said_in_all();
+    assert!(
+        all.contains("no/such/key is not there; until it is, requests for this agent are answered 503 agent_unreachable"),
+        "{all}"
+    );
+    let answer = caller.get("/placed/x", &[]).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.json()["error"]["code"], "agent_unreachable");
+    shows("shared", "Bearer secret-of-two").await;
+    std::fs::create_dir_all(at("no/such")).expect("a directory");
+    write("no/such/key", "secret-of-five");
+    shows("placed", "Bearer secret-of-five").await;
+    write("no/such/key", "secret-of-six");
+    shows("placed", "Bearer secret-of-six").await;
+
+    assert_eq!(running.envoy(), envoy, "Envoy was started again");
+    let dump = running.admin("/config_dump?include_eds").await;
+    assert!(dump.contains("credential_injector"), "{dump}");
+    let own = written(running.directory());
+    assert!(own.contains("generic_secret"), "{own}");
+    for text in [dump, own, running.said_in_all()] {
+        let shown = text.lines().find(|line| line.contains("secret-of-"));
+        assert_eq!(shown, None);
+    }
 }

@@ -24,7 +24,7 @@ const CHANGES: usize = 200;
 const WARM: usize = 50;
 
 /// An answer that goes on for as long as anybody reads it.
-async fn stream(address: std::net::SocketAddr, path: &str) -> Incoming {
+pub(crate) async fn stream(address: std::net::SocketAddr, path: &str) -> Incoming {
     let connected = TcpStream::connect(address).await.expect("the gateway");
     let (mut sender, connection) = http1::handshake(TokioIo::new(connected))
         .await
@@ -46,7 +46,7 @@ async fn stream(address: std::net::SocketAddr, path: &str) -> Incoming {
     answer.into_body()
 }
 
-async fn goes_on(stream: &mut Incoming) {
+pub(crate) async fn goes_on(stream: &mut Incoming) {
     // What has arrived meanwhile counts too; so many events are in no buffer.
     for _ in 0..20 {
         let frame = stream.frame().await.expect("the stream was ended");

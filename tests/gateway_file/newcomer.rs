@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use crate::caller::Caller;
 use crate::gateway::{agent, free_address};
 use crate::running::signal_to;
-use crate::{PATIENCE, needed};
+use crate::{PATIENCE, eventually, needed};
 
 /// Takes address and key from the environment.
 const CLIENT: &str = r#"
@@ -37,7 +37,7 @@ async fn an_empty_directory_becomes_a_gateway_in_two_commands() {
     let tool = prefix.join("bin/waykeeper");
 
     let init = command(&tool, &own).arg("init").output().await;
-    let printed = text(init.expect("the tool"));
+    let printed = text_of(init.expect("the tool"));
     let exported = printed
         .lines()
         .find_map(|line| line.trim().strip_prefix("export "))
@@ -60,7 +60,7 @@ async fn an_empty_directory_becomes_a_gateway_in_two_commands() {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .envs([&base, key].map(|variable| variable.split_once('=').expect("a variable")))
         .output();
-    let answered = text(answered.await.expect("python3"));
+    let answered = text_of(answered.await.expect("python3"));
 
     let said = "This is echo You said: Hello there\n".repeat(3);
     assert_eq!(answered, format!("{said}['echo']\n"));
@@ -87,6 +87,105 @@ async fn an_empty_directory_becomes_a_gateway_in_two_commands() {
     make("uninstall", &prefix).await;
     assert!(!prefix.join("lib/waykeeper").exists());
     assert!(!tool.exists());
+}
+
+/// Envoy without `run`: what `waykeeper envoy` prints is typed as it stands there, by somebody who has no `envoy` in PATH.
+#[tokio::test]
+async fn what_waykeeper_envoy_prints_starts_the_envoy_and_the_filter_that_were_installed() {
+    let home = tempfile::tempdir().expect("a directory");
+    let prefix = home.path().join("of mine");
+    let own = home.path().join("own");
+    std::fs::create_dir(&own).expect("a directory");
+    make("install-files", &prefix).await;
+    let tool = prefix.join("bin/waykeeper");
+    let service = agent("a service of mine").await;
+    let listen = free_address();
+    let text = crate::running::gateway(
+        listen,
+        &[("mine", crate::running::at(service.address()))],
+        "",
+    );
+    std::fs::write(own.join("gateway.yaml"), text).expect("write");
+    let write = async || {
+        let mut written = command(&tool, &own);
+        let output = written
+            .args(["envoy", "gateway.yaml", "--out", "envoy"])
+            .output();
+        output.await.expect("the tool")
+    };
+
+    let written = write().await;
+    assert_eq!(String::from_utf8_lossy(&written.stderr), "");
+    let printed = text_of(written);
+    let module = prefix.join("lib/waykeeper/waykeeper.wasm");
+    let module = module.canonicalize().expect("the module");
+    let names = format!(
+        "The filter is {}; --module names another one.\n",
+        module.display()
+    );
+    assert!(printed.contains(&names), "{printed}");
+    let line = printed.lines().last().expect("a command");
+    let envoy = prefix.join("lib/waykeeper/envoy");
+    let envoy = envoy.canonicalize().expect("Envoy");
+    let begin = format!("  '{}' --config-path ", envoy.display());
+    assert!(line.starts_with(&begin), "{printed}");
+    // Every gateway on this machine would want this port.
+    let file = own.join("envoy/envoy.yaml");
+    let bootstrap = std::fs::read_to_string(&file).expect("envoy.yaml");
+    let moved = format!("port_value: {}}}", free_address().port());
+    assert!(bootstrap.contains("port_value: 9901}"), "{bootstrap}");
+    std::fs::write(&file, bootstrap.replace("port_value: 9901}", &moved)).expect("write");
+
+    // From anywhere.
+    let typed = command(Path::new("sh"), home.path())
+        .args(["-c", &format!("exec {}", line.trim())])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut typed = typed.expect("a shell");
+    let caller = Caller::of(listen);
+    let answered = eventually("an answer", || {
+        let ended = typed.try_wait().expect("Envoy");
+        assert!(ended.is_none(), "{line}: {ended:?}");
+        let caller = caller.clone();
+        async move { caller.send("GET", "/mine/x", &[]).await.ok() }
+    });
+    assert_eq!(answered.await.agent(), "a service of mine");
+    typed.kill().await.expect("an end");
+
+    // Once they are gone it says so, whatever stands in the files by then.
+    std::fs::remove_file(&module).expect("remove");
+    std::fs::remove_file(&envoy).expect("remove");
+    let written = write().await;
+    let warned = String::from_utf8_lossy(&written.stderr).into_owned();
+    let printed = text_of(written);
+    let there = Path::new("/etc/waykeeper/waykeeper.wasm").exists();
+    let absent = "warning: the filter is to be /etc/waykeeper/waykeeper.wasm, which is not there, and without it Envoy does not start; \
+                  say with --module where it will be\n";
+    assert!(there || warned.starts_with(absent), "{warned}");
+    assert!(
+        warned.contains("warning: no Envoy: there is no `envoy` in PATH"),
+        "{warned}"
+    );
+    let line = printed.lines().last().expect("a command");
+    assert!(line.starts_with("  envoy --config-path "), "{printed}");
+    let named = command(&tool, &own)
+        .args([
+            "envoy",
+            "gateway.yaml",
+            "--out",
+            "envoy",
+            "--module",
+            "my.wasm",
+        ])
+        .output();
+    let named = named.await.expect("the tool");
+    let warned = String::from_utf8_lossy(&named.stderr).into_owned();
+    let absent = format!(
+        "warning: the filter is to be {}/my.wasm, which is not there",
+        own.display()
+    );
+    assert!(warned.contains(&absent), "{warned}");
 }
 
 /// A running `waykeeper run`, and what it says.
@@ -146,7 +245,7 @@ async fn make(target: &str, prefix: &Path) -> String {
         .arg(format!("TOOL={}", env!("CARGO_BIN_EXE_waykeeper")))
         .arg(format!("PREFIX={}", prefix.display()))
         .output();
-    text(made.await.expect("make"))
+    text_of(made.await.expect("make"))
 }
 
 /// A command of somebody who has no Envoy but this.
@@ -157,7 +256,7 @@ fn command(program: &Path, directory: &Path) -> Command {
     command
 }
 
-fn text(output: Output) -> String {
+fn text_of(output: Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8(output.stdout).expect("text")

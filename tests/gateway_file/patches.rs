@@ -14,7 +14,7 @@ use crate::running::{Running, at, gateway};
 const KEY: &str = "the-key-of-a-tester";
 
 /// A filter in Lua that answers whoever asks for it by name, tells the agent whose key it saw, and marks answers.
-fn lua(name: &str) -> String {
+pub(crate) fn lua(name: &str) -> String {
     format!(
         "
         name: {name}
@@ -25,6 +25,9 @@ fn lua(name: &str) -> String {
               function envoy_on_request(handle)
                 local headers = handle:headers()
                 if headers:get('x-ask') == '{name}' then
+                  if headers:get('x-keep') then
+                    handle:streamInfo():dynamicMetadata():set('{name}', 'body', 'kept')
+                  end
                   handle:respond({{[':status'] = '418'}}, '{name}')
                 end
                 local key = headers:get('x-api-key') or 'none'
@@ -33,6 +36,11 @@ fn lua(name: &str) -> String {
               end
               function envoy_on_response(handle)
                 handle:headers():add('x-{name}', 'was here')
+                local noted = handle:streamInfo():dynamicMetadata():get('{name}')
+                if noted then
+                  handle:headers():replace('content-type', 'text/plain')
+                  handle:body(true):setBytes(noted['body'])
+                end
               end
 "
     )
@@ -123,6 +131,14 @@ envoy:
     assert_eq!(answer.status, 418);
     // What it answers is said in the gateway's words.
     assert_eq!(answer.json()["error"]["code"], "bad_request");
+    // Unless it puts its own in again as the answer passes it.
+    for (filter, key) in [("before", None), ("after", Some(key))] {
+        let asked = [("x-ask", filter), ("x-keep", "mine")];
+        let asked: Vec<_> = asked.into_iter().chain(key).collect();
+        let answer = first.get("/one/x", &asked).await;
+        let said = (answer.status, answer.header("content-type"), answer.text());
+        assert_eq!(said, (418, Some("text/plain"), "kept".to_owned()));
+    }
     let refused = first.get("/one/x", &[("x-ask", "after")]).await;
     assert_eq!(refused.status, 401);
     // Answers go through all of them, refusals too.

@@ -203,7 +203,7 @@ async fn each_service_is_reached_for_as_envoy_would() {
             Ok(answer) => (&output, format!("  agents.{name}: {url} {answer}")),
             Err(wrong) => (
                 &errors,
-                format!("gateway.yaml:{}: agents.{name}: {url} {wrong}", line + 4),
+                format!("gateway.yaml:{}: agents.{name}: {url}: {wrong}", line + 4),
             ),
         };
         assert!(says(lines, &told), "{told}\n{output}{errors}");

@@ -40,6 +40,12 @@ impl Running {
     pub(crate) fn launch(directory: &Path, file: &Path, arguments: &[&str]) -> Self {
         let run = directory.join("run");
         let mut command = Command::new(env!("CARGO_BIN_EXE_waykeeper"));
+        Self::arguments(&mut command, file, &run, arguments);
+        Self::spawn(command, file, run)
+    }
+
+    /// Has a command run a file, with Envoy's files in that directory.
+    pub(crate) fn arguments(command: &mut Command, file: &Path, run: &Path, arguments: &[&str]) {
         command.arg("run").arg(file);
         if !arguments.contains(&"--envoy") {
             command
@@ -50,9 +56,8 @@ impl Running {
             .arg("--module")
             .arg(needed("target/waykeeper.wasm", "make build"))
             .args(["--concurrency", "1", "--directory"])
-            .arg(&run)
+            .arg(run)
             .args(arguments);
-        Self::spawn(command, file, run)
     }
 
     /// Runs a command that runs the file, with Envoy's files in that directory.
@@ -82,6 +87,14 @@ impl Running {
             said,
             heard: String::new(),
         }
+    }
+
+    /// For one that has its files in a mount of its own.
+    pub(crate) fn in_its_mounts(mut self) -> Self {
+        let root = format!("/proc/{}/root", self.id());
+        let inside = self.directory.strip_prefix("/").expect("a whole path");
+        self.directory = Path::new(&root).join(inside);
+        self
     }
 
     /// All that it has said so far.

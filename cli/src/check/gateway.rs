@@ -9,6 +9,7 @@ use super::{Against, Line, Report, name_of};
 use crate::Outcome;
 use crate::doubts;
 use crate::find::Configuration;
+use crate::gateway::secrets::Weight;
 use crate::gateway::{self, Checked, Gateway, Wrong};
 use crate::reach::{self, Reached};
 use crate::readable::unreadable;
@@ -78,6 +79,7 @@ impl Report<'_> {
             envoy,
             target,
             probe,
+            judge,
         } = against;
         let before = self.faults;
         let checked = self.read_gateway(document, Where::Here)?;
@@ -91,6 +93,7 @@ impl Report<'_> {
         for message in target::faults(target, &checked.policy) {
             self.fault(document.line, &message)?;
         }
+        self.check_by_envoy(document, &checked, against)?;
         if self.faults == before {
             let place = Line(self.file, document.line);
             let validator = checked.gateway.validator.as_ref();
@@ -100,6 +103,7 @@ impl Report<'_> {
             };
             writeln!(self.output, "{place}: good\n{summary}")?;
             self.tell_derived(&checked.gateway)?;
+            self.tell_judge(judge)?;
         }
         if probe {
             self.reach_services(document, &checked.gateway)?;
@@ -132,7 +136,7 @@ impl Report<'_> {
                 Ok(answer) => writeln!(self.output, "  {name}: {url} {answer}")?,
                 Err(wrong) => self.fault(
                     document.line_of(path),
-                    format_args!("{name}: {url} {wrong}"),
+                    format_args!("{name}: {url}: {wrong}"),
                 )?,
             }
         }
@@ -175,19 +179,25 @@ impl Report<'_> {
         }
         let mut stopped = false;
         if place != Where::Elsewhere {
-            let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-            for doubt in gateway::secrets::doubts(&checked.gateway, is_set) {
+            let keys = &checked.policy.clients.keys;
+            let look_up = |name: &str| std::env::var_os(name);
+            for doubt in gateway::secrets::doubts(&checked.gateway, keys, &look_up) {
                 let fault = Fault {
                     positions: document.positions_at(&doubt.path),
                     path: doubt.path,
                     message: hidden(&doubt.message),
                 };
                 let line = document.line_at(&fault.positions);
-                if doubt.stops && place == Where::Now {
-                    stopped = true;
-                    self.fault(line, fault)?;
-                } else {
-                    self.warning(line, fault)?;
+                let now = place == Where::Now;
+                match doubt.weight {
+                    Weight::Stops if !now => self.warning(line, fault)?,
+                    Weight::Doubtful => self.warning(line, fault)?,
+                    Weight::Stops | Weight::Wrong => {
+                        stopped |= now;
+                        self.fault(line, fault)?;
+                    }
+                    // Where Envoy is to start now, it has the last word, and such files are followed until they fit.
+                    Weight::Refused => self.fault(line, fault)?,
                 }
             }
         }

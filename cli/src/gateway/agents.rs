@@ -98,6 +98,13 @@ pub(crate) struct Upstream {
     pub(crate) credential: Option<Credential>,
 }
 
+impl Upstream {
+    /// Whether it is called by its own name, and not by that which the caller has asked for.
+    pub(super) fn has_own_host(&self) -> bool {
+        self.tls.is_some() || self.provider.is_some()
+    }
+}
+
 /// What stands elsewhere in the file and bears on agents.
 pub(super) struct Known<'d> {
     /// The agents that a route for WebSockets names.

@@ -132,7 +132,7 @@ pub(super) fn variable(text: &str) -> Result<(), String> {
     // What stands here may be the credential itself.
     if text.len() > 256 || !text.bytes().all(legal) || first.is_ascii_digit() {
         return Err(
-            "must be the name of a variable: letters, digits and _, such as OPENAI_API_KEY"
+            "must be the name of a variable: letters, digits and _, such as OPENAI_PROVIDER_KEY"
                 .to_owned(),
         );
     }

@@ -1,5 +1,6 @@
 //! What is done to a request for one agent alone, in each attempt: filters of Envoy's on the agent's side.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use minijinja::{Environment, Error, context};
@@ -52,6 +53,34 @@ fn secret_of(agent: &Agent, from: &From) -> String {
         From::File(place) | From::Env(place) | From::Caller(place) => place,
     };
     format!("{} from {place}", agent.name)
+}
+
+/// All of a request that the filters of any agent change, each once: what an attempt at one must not leave to the next, at
+/// another.
+pub(super) fn changed(agents: &[Agent]) -> BTreeSet<&str> {
+    let mut changed = BTreeSet::new();
+    for upstream in agents.iter().filter_map(|agent| agent.upstream.as_ref()) {
+        changed.extend(removed(upstream));
+        match &upstream.credential {
+            Some(Credential::InHeader { header, .. }) => {
+                // Beside the header itself there is where a provider's own paths have it.
+                changed.extend(OF_CREDENTIALS);
+                changed.insert(header.as_str());
+            }
+            Some(Credential::Aws { .. }) => changed.extend([":authority"]),
+            None => {}
+        }
+        if let Some(provider) = upstream.provider {
+            changed.extend(provider.headers.iter().map(|(name, _)| *name));
+        }
+        if upstream.base.is_some() {
+            changed.insert(":path");
+        }
+        if upstream.has_own_host() {
+            changed.extend([":authority", "x-envoy-original-host"]);
+        }
+    }
+    changed
 }
 
 /// What the template `upstream_filters.yaml` is given of an agent; null where nothing is done.

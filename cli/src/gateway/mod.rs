@@ -6,7 +6,7 @@
 //! | `listeners.rs`, `agents.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs` | what `${NAME}` stands for |
-//! | `secrets.rs` | whether the secrets that are named are there, and for whom |
+//! | `secrets.rs`, `certificates.rs` | whether the secrets that are named are there, and for whom; whether certificates and keys fit |
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `routes.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
@@ -14,10 +14,13 @@
 //! | `templates.rs` | the templates, and how they are filled in |
 //! | `patches.rs` | what operators change in what is rendered |
 //! | `istio/` | the manifests for a gateway of Istio's |
+//! | `absent.rs` | what was rendered without the TLS whose files are not here |
 //! | `version.rs` | which Envoy reads them |
 
+mod absent;
 mod agents;
 mod base;
+mod certificates;
 mod credentials;
 mod derive;
 mod document;
@@ -45,12 +48,13 @@ use std::net::SocketAddr;
 use waykeeper::config::{self, Fault, Log, Node, Policy, Segment, Spot};
 use waykeeper::host::Sensitive;
 
+pub(crate) use absent::without_absent;
 use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use listeners::Listener;
-pub(crate) use parts::{Parts, Places, Secret, generation, whole};
+pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
 pub(crate) use patches::{Patch, added_clusters};
 pub(crate) use render::{
@@ -148,38 +152,36 @@ fn read_in(document: &Value, look_up: &dyn Fn(&str) -> Option<OsString>) -> Resu
         wrong.told.extend(faults.iter().cloned());
     }
     let derived = derive::document(&written, &gateway);
-    match config::read_node(&derived) {
-        Ok(policy) if wrong.told.is_empty() && environment.faults.is_empty() => {
-            let checked = Checked {
-                gateway,
-                document: Sensitive(derived),
-                policy,
-                environment,
-            };
-            let misfits = render::misfits(&checked);
-            if misfits.is_empty() {
-                return Ok(checked);
-            }
-            let misfits = misfits.into_iter();
-            let told = misfits.map(|misfit| misfit_as_written(misfit, document));
-            return Err(Wrong {
-                told: { told }
-                    .map(|fault| checked.environment.without_values(fault))
-                    .collect(),
-                untold: 0,
-            });
-        }
-        Ok(_) => {}
-        Err(faults) => {
-            wrong.untold += faults.untold();
-            for fault in &faults {
-                let fault = derive::fault_as_written(fault, &derived, &written);
-                // Both readers look at what both know.
-                if !wrong.told.contains(&fault) {
-                    wrong.told.push(fault);
-                }
+    let read = config::read_node(&derived);
+    if let Err(faults) = &read {
+        wrong.untold += faults.untold();
+        for fault in faults {
+            let fault = derive::fault_as_written(fault, &derived, &written);
+            // Both readers look at what both know.
+            if !wrong.told.contains(&fault) {
+                wrong.told.push(fault);
             }
         }
+    }
+    let good = wrong.told.is_empty() && environment.faults.is_empty();
+    if let Some(policy) = read.ok().or_else(patches::stand_in) {
+        let checked = Checked {
+            gateway,
+            document: Sensitive(derived),
+            policy,
+            environment: environment.clone(),
+        };
+        let misfits = match good {
+            true => render::misfits(&checked),
+            false => patches::misfits_beside_faults(&checked, document),
+        };
+        if good && misfits.is_empty() {
+            return Ok(checked);
+        }
+        let misfits = misfits.into_iter();
+        wrong
+            .told
+            .extend(misfits.map(|misfit| misfit_as_written(misfit, document)));
     }
     // What a reference to nothing stands for is not known, so neither is what is wrong with it.
     let known = |fault: &Fault| {

@@ -1,8 +1,9 @@
 //! Envoy's whole configuration taken apart into what Envoy reads from files of their own: clusters, listeners, routes, the
 //! filter, certificates. Each can then change without the others, and without a restart; what is left over cannot.
 
+mod places;
+
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value as Json, json};
 use waykeeper::host::Sensitive;
 
+pub(crate) use self::places::{LINK, Places};
 use super::render::Rendered;
 use crate::yaml::{self, Kind, Value};
 
@@ -30,6 +32,8 @@ pub(crate) struct Parts {
     pub(crate) secrets: BTreeMap<String, Secret>,
     /// What tells Envoy where credentials are kept: texts of files, by their names below the directory.
     pub(crate) credentials: BTreeMap<String, String>,
+    /// The files that hold credentials, by the directories in which Envoy finds links to them.
+    pub(crate) kept: BTreeMap<PathBuf, PathBuf>,
 }
 
 /// Certificates and keys: where they lie, never what they say.
@@ -48,10 +52,6 @@ pub(crate) enum SecretKind {
     /// Who may have signed the other end's certificate.
     Authorities,
 }
-
-/// The directory from which Envoy reads the parts.
-#[derive(Debug, Clone)]
-pub(crate) struct Places(pub(crate) PathBuf);
 
 /// What was rendered is not what this file takes it for.
 #[derive(Debug)]
@@ -85,12 +85,17 @@ impl Parts {
         let mut envoy = tree(&rendered.envoy)?;
         let mut parts = Self {
             filter: Sensitive(filter(rendered)?),
-            credentials: rendered.credentials.iter().cloned().collect(),
             ..Self::default()
         };
+        for (name, text) in &rendered.credentials {
+            let mut file = tree(text)?;
+            places.link_credentials(&mut file, &mut parts.kept);
+            parts.credentials.insert(name.clone(), file.to_string());
+        }
         for cluster in items(&mut envoy, "/static_resources/clusters") {
             let name = name(cluster)?;
             parts.take_secrets(cluster, places);
+            places.link_credentials(cluster, &mut parts.kept);
             parts.clusters.insert(name, cluster.take());
         }
         for listener in items(&mut envoy, "/static_resources/listeners") {
@@ -108,6 +113,16 @@ impl Parts {
         }
         parts.bootstrap = envoy;
         Ok(parts)
+    }
+
+    /// Credentials that are not there, and that Envoy looks for only when it makes a cluster.
+    pub(crate) fn absent(&self) -> Vec<PathBuf> {
+        let mut directories = Vec::new();
+        for cluster in self.clusters.values() {
+            places::absent(cluster, &mut directories);
+        }
+        let absent = directories.iter().filter_map(|it| self.kept.get(it));
+        absent.cloned().collect()
     }
 
     /// Leaves the routes of a listener, and the filter, to files of their own; tells what the listener is called.
@@ -254,63 +269,6 @@ pub(crate) fn generation(files: &[PathBuf]) -> u64 {
     hasher.finish()
 }
 
-// === impl Places ===
-
-impl Places {
-    pub(crate) fn bootstrap(&self) -> PathBuf {
-        self.0.join("bootstrap.json")
-    }
-
-    /// Where Envoy is shown everything at once, before it is given any of it.
-    pub(crate) fn judged(&self) -> PathBuf {
-        self.0.join("judged")
-    }
-
-    /// A file below the directory.
-    pub(crate) fn below(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub(crate) fn clusters(&self) -> PathBuf {
-        self.0.join("clusters.json")
-    }
-
-    pub(crate) fn listeners(&self) -> PathBuf {
-        self.0.join("listeners.json")
-    }
-
-    pub(crate) fn filter(&self) -> PathBuf {
-        self.0.join("filter.json")
-    }
-
-    pub(crate) fn routes(&self, name: &str) -> PathBuf {
-        self.0.join(format!("routes-{}.json", plain(name)))
-    }
-
-    pub(crate) fn secret(&self, name: &str) -> PathBuf {
-        self.0.join(format!("{name}.json"))
-    }
-
-    /// Of one generation of a secret.
-    pub(crate) fn links(&self, name: &str, generation: u64) -> PathBuf {
-        self.0.join(format!("{name}-{generation:016x}"))
-    }
-}
-
-/// An address as a file's name may hold it.
-fn plain(name: &str) -> String {
-    let mut plain = String::new();
-    for character in name.chars() {
-        if character.is_ascii_alphanumeric() || matches!(character, '.' | '-') {
-            plain.push(character);
-        } else {
-            // Two names never become one.
-            let _ = write!(plain, "_{:x}", u32::from(character));
-        }
-    }
-    plain
-}
-
 // === impl Unexpected ===
 
 impl std::fmt::Display for Unexpected {
@@ -395,7 +353,8 @@ fn tree(text: &str) -> Result<Json, Unexpected> {
     }
 }
 
-fn json_of(value: &Value) -> Json {
+/// What Envoy makes of a value that is written for it.
+pub(crate) fn json_of(value: &Value) -> Json {
     match &value.kind {
         Kind::Null => Json::Null,
         Kind::Bool(flag) => json!(flag),

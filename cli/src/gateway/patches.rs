@@ -1,7 +1,9 @@
 //! `envoy.patches`: what operators add to Envoy's configuration, or change in it, beyond what the rest of the file can say. Here
-//! they are read; `apply.rs` puts them into what was rendered, for every command alike.
+//! they are read; `apply.rs` puts them into what was rendered, for every command alike; `early.rs` says which match nothing, beside
+//! other faults.
 
 mod apply;
+mod early;
 mod kept;
 #[cfg(test)]
 mod tests;
@@ -10,6 +12,7 @@ use waykeeper::config::{Fields, Node, Spot};
 
 use super::agents;
 pub(super) use apply::{Misfit, patched};
+pub(super) use early::{misfits as misfits_beside_faults, stand_in};
 use kept::{Kept, OWN_FILTERS, ROUTER};
 
 use crate::yaml::{Kind, Value};

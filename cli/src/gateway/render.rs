@@ -155,18 +155,32 @@ fn context(
     let Checked {
         gateway, policy, ..
     } = checked;
+    // What a listener or a cluster holds for agents of one kind, or for more of them, is there before the first of them comes, or
+    // it would have to be replaced then.
+    let may_change = matches!(around.admin, Admin::Socket(_));
+    let has_further =
+        around.envoy.chooses_each_attempt() && (may_change || routes::has_further(gateway));
     let callers = filters::callers_headers(&gateway.agents);
     let agents: Vec<Json> = {
         let agents = gateway.agents.iter();
-        let clusters = agents.map(|agent| clusters(agent, &callers, around.directory, environment));
-        clusters.collect::<Result<Vec<_>, _>>()?.concat()
+        let clusters = agents.map(|agent| {
+            let clusters = clusters(agent, &callers, around.directory, environment)?;
+            let mark = |mut cluster: Json| {
+                // No attempt at a WebSocket goes on.
+                cluster["further"] = (has_further && cluster["for_websockets"] == false).into();
+                cluster
+            };
+            Ok(clusters.into_iter().map(mark).collect())
+        });
+        let clusters: Vec<Vec<Json>> = clusters.collect::<Result<_, minijinja::Error>>()?;
+        clusters.concat()
     };
     let builtin = gateway
         .agents
         .iter()
         .filter(|agent| agent.builtin.is_some());
     let builtin: Vec<_> = around.builtin.map_or_else(Vec::new, |socket| {
-        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket});
+        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket, "filters": null, "further": has_further, "own_host": false});
         builtin.map(cluster).collect()
     });
     let validator = gateway
@@ -180,8 +194,7 @@ fn context(
             .as_ref()
             .is_some_and(Credential::is_kept)
     };
-    // What a listener holds for agents of one kind is there before the first of them comes, or it would have to be replaced then.
-    let may_change = matches!(around.admin, Admin::Socket(_));
+    let further = has_further.then(|| routes::further(gateway, environment));
     let listeners: Vec<Json> = gateway.listeners.iter().enumerate().map(listener).collect();
     let file = Path::new(around.directory).join(FILTER_FILE);
     Ok(json!({
@@ -195,6 +208,7 @@ fn context(
         "listeners": listeners,
         "operations": gateway.operations.map(place),
         "ways": routes::ways(gateway),
+        "further": further.transpose()?,
         "sessions": may_change || routes::has_sessions(gateway),
         "hashes": routes::has_hashes(gateway),
         "idle": idle(policy),
@@ -318,6 +332,7 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
         "name": name,
         "for_websockets": false,
         "filters": null,
+        "further": false,
         "stat_name": other_stat_name(name),
         "by_name": upstream.endpoints.iter().any(by_name),
         "balance": match upstream.balance {
@@ -330,7 +345,7 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
         "endpoints": endpoints,
         "health": upstream.health.as_ref().map(health),
         "tls": tls(upstream),
-        "own_host": upstream.tls.is_some() || upstream.provider.is_some(),
+        "own_host": upstream.has_own_host(),
         "http": http(upstream.http),
     })
 }

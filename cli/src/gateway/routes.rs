@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use minijinja::{Environment, Error, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::Sticky;
 
 use super::agents::{OWN_HOST, TLS, is_by_hash};
-use super::{Agent, Gateway};
+use super::{Agent, Gateway, filters};
 
 /// First those on which Envoy looks for a session, by the headers in which agents name them; then the others. Among each of
 /// these first those of agents that are called by their own names.
@@ -38,6 +39,42 @@ pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
 fn way(mark: &str, end: &str, session: Json) -> Json {
     let suffix = format!("{mark}{}", end.replace('/', "-"));
     json!({"suffix": suffix, "own": end, "session": session})
+}
+
+/// What the routes are given for requests that may go on to another agent: the clusters that an attempt may go to, those that
+/// only a first one may, and the script that begins each attempt with the request as it came.
+///
+/// # Errors
+/// Only if a template is broken.
+pub(super) fn further(gateway: &Gateway, environment: &Environment<'_>) -> Result<Json, Error> {
+    let agents = gateway.agents.iter();
+    let (made, elsewhere): (Vec<&Agent>, Vec<&Agent>) = agents.partition(|it| is_made(it));
+    let clusters = |agents: Vec<&Agent>| {
+        let names = agents.into_iter().map(|agent| agent.cluster.clone());
+        names.collect::<BTreeSet<_>>()
+    };
+    let upstreams = || gateway.agents.iter().filter_map(|it| it.upstream.as_ref());
+    let changed = filters::changed(&gateway.agents).into_iter();
+    let script = environment.get_template("further.lua")?.render(context! {
+        changed => changed.map(str::to_owned).collect::<Vec<_>>(),
+        bases => upstreams().any(|upstream| upstream.base.is_some()),
+        own_hosts => upstreams().any(|upstream| upstream.has_own_host()),
+    })?;
+    Ok(json!({
+        "made": clusters(made),
+        "elsewhere": clusters(elsewhere),
+        "script": script.lines().collect::<Vec<_>>(),
+    }))
+}
+
+/// Whether there are two agents that an attempt may go to.
+pub(super) fn has_further(gateway: &Gateway) -> bool {
+    gateway.agents.iter().filter(|it| is_made(it)).count() > 1
+}
+
+/// Whether an agent's cluster is made here, and so does what is wanted for further attempts.
+fn is_made(agent: &Agent) -> bool {
+    agent.upstream.is_some() || agent.builtin.is_some()
 }
 
 /// Whether Envoy has to look for sessions at all.

@@ -26,7 +26,7 @@ pub(crate) struct ClientTls {
 }
 
 /// A certificate, with those between it and its root, and its private key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) certificate: String,
     pub(crate) key: String,

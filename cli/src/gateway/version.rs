@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 /// A version of Envoy that is known to work: `1.36` to `1.40`, or one of their patches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EnvoyVersion {
     minor: u16,
 }
@@ -35,6 +35,11 @@ impl EnvoyVersion {
             (Some(Ok(_)), Some(Ok(_))) => Err(UnknownVersion::NotTried),
             _ => Err(UnknownVersion::NotAVersion),
         }
+    }
+
+    /// Whether an attempt may go to another cluster than the one before.
+    pub(super) fn chooses_each_attempt(self) -> bool {
+        self.minor >= 39
     }
 
     /// What templates ask for.
@@ -149,9 +154,17 @@ mod tests {
     }
 
     #[test]
-    fn only_the_oldest_lacks_what_the_templates_ask_for() {
-        let asked = |written: &str| written.parse::<EnvoyVersion>().unwrap().context();
-        assert_eq!(asked("1.36"), json!({"at_least_1_37": false}));
-        assert_eq!(asked("1.37"), json!({"at_least_1_37": true}));
+    fn what_the_older_lack_is_known() {
+        for (written, at_least_1_37, chooses_each_attempt) in [
+            ("1.36.4", false, false),
+            ("1.37", true, false),
+            ("1.38.2", true, false),
+            ("1.39", true, true),
+            ("1.40.0", true, true),
+        ] {
+            let version: EnvoyVersion = written.parse().unwrap();
+            assert_eq!(version.context(), json!({"at_least_1_37": at_least_1_37}));
+            assert_eq!(version.chooses_each_attempt(), chooses_each_attempt);
+        }
     }
 }

@@ -10,15 +10,14 @@ use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
-use hyper::client::conn::{http1, http2};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::gateway::{ClientTls, Endpoint, Health, Host, Http, Upstream};
+use crate::http;
 
 /// As Envoy's connect_timeout, which TLS is part of.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -99,7 +98,11 @@ async fn reach(upstream: &Upstream, endpoint: &Endpoint) -> Result<String, Strin
     answer
 }
 
-async fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
+/// The addresses of an endpoint to which Envoy sends requests.
+///
+/// # Errors
+/// What is wrong, in words that begin with `the name` or `no answer`.
+pub(crate) async fn addresses(endpoint: &Endpoint) -> Result<Vec<SocketAddr>, String> {
     let port = endpoint.url.port;
     match &endpoint.url.host {
         Host::Address(address) => Ok(vec![SocketAddr::new(*address, port)]),
@@ -198,42 +201,27 @@ async fn ask(
         None => (Method::HEAD, "/"),
     };
     let authority = endpoint.url.authority();
-    let io = TokioIo::new(stream);
-    let wrong = |error: hyper::Error| {
-        let spoken = if second { "HTTP/2" } else { "HTTP" };
-        format!("connected, but speaks no {spoken}: {}", innermost(&error))
-    };
     let request = Request::builder()
         .method(method)
         .header("user-agent", "waykeeper-check");
-    let (response, connection) = if second {
+    let request = if second {
         let scheme = if endpoint.url.secure { "https" } else { "http" };
-        let request = request.uri(format!("{scheme}://{authority}{path}"));
-        let request = request.body(Empty::<Bytes>::new());
-        let request = request.map_err(|error| error.to_string())?;
-        let made = http2::handshake(TokioExecutor::new(), io).await;
-        let (mut sender, connection) = made.map_err(wrong)?;
-        let connection = tokio::spawn(connection);
-        (sender.send_request(request).await, connection)
+        request
+            .version(Version::HTTP_2)
+            .uri(format!("{scheme}://{authority}{path}"))
     } else {
-        let request = request.uri(path).header("host", authority);
-        let request = request.body(Empty::<Bytes>::new());
-        let request = request.map_err(|error| error.to_string())?;
-        let (mut sender, connection) = http1::handshake(io).await.map_err(wrong)?;
-        let connection = tokio::spawn(connection);
-        (sender.send_request(request).await, connection)
+        request.uri(path).header("host", authority)
     };
-    match response {
-        Ok(response) => Ok(response.status()),
-        // What has ended the connection says more than that the request has ended with it.
-        Err(error) => Err(match connection.await {
-            Ok(Err(reason)) => wrong(reason),
-            _ => wrong(error),
-        }),
-    }
+    let request = request.body(Empty::<Bytes>::new());
+    let request = request.map_err(|error| error.to_string())?;
+    let answer = http::ask(stream, request).await;
+    answer.map(|answer| answer.status()).map_err(|error| {
+        let spoken = if second { "HTTP/2" } else { "HTTP" };
+        format!("connected, but speaks no {spoken}: {}", innermost(&error))
+    })
 }
 
-fn innermost(error: &dyn Error) -> String {
+pub(crate) fn innermost(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -1,11 +1,9 @@
 //! TLS as Envoy would speak it with a service, and what may be wrong with that in words.
 
-use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -13,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::gateway::{ClientTls, Host, Http, SYSTEM_CA};
-use crate::readable::unreadable;
+use crate::pem;
 
 /// Speaks TLS over a connection; says whether HTTP/2 was agreed on.
 pub(super) async fn connect(
@@ -42,7 +40,7 @@ fn configuration(tls: &ClientTls, http: Http) -> Result<ClientConfig, String> {
     let builder = builder.with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
     let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(certificates(ca(tls))?);
+    let (added, _) = roots.add_parsable_certificates(pem::certificates(ca(tls))?);
     if added == 0 {
         return Err(format!("{}: holds no certificate", ca(tls)));
     }
@@ -50,11 +48,8 @@ fn configuration(tls: &ClientTls, http: Http) -> Result<ClientConfig, String> {
     let mut configuration = match &tls.identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let key = bytes(&identity.key)?;
-            let key = PrivateKeyDer::from_pem_slice(&key);
-            // Whatever is wrong with it, nothing of it is shown.
-            let key = key.map_err(|_| format!("{}: holds no private key", identity.key))?;
-            let chain = certificates(&identity.certificate)?;
+            let key = pem::key(&identity.key)?;
+            let chain = pem::certificates(&identity.certificate)?;
             let made = builder.with_client_auth_cert(chain, key);
             made.map_err(|error| format!("{}: {error}", identity.certificate))?
         }
@@ -65,19 +60,6 @@ fn configuration(tls: &ClientTls, http: Http) -> Result<ClientConfig, String> {
         Http::Offered => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     };
     Ok(configuration)
-}
-
-fn bytes(file: &str) -> Result<Vec<u8>, String> {
-    if let Some(wrong) = unreadable(file) {
-        return Err(format!("{file} {wrong}"));
-    }
-    fs::read(file).map_err(|error| format!("{file}: {error}"))
-}
-
-fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bytes = bytes(file)?;
-    let found = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>();
-    found.map_err(|_| format!("{file}: is no PEM of certificates"))
 }
 
 /// What is wrong, in words that say what to change.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http1;
 use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
 use serde_json::Value as Json;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+
+use crate::http;
 
 /// Envoy answers nothing while it compiles the module, or looks into a large configuration.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,18 +61,13 @@ impl Admin {
 
     async fn call(&self, method: Method, path: &str) -> Result<String, Failure> {
         let stream = UnixStream::connect(&self.socket).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // It ends with the sender; what goes wrong on it shows in the answer.
-        let connection = tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "admin")
             .body(Empty::<Bytes>::new())?;
-        let (head, body) = sender.send_request(request).await?.into_parts();
+        let (head, body) = http::ask(stream, request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
-        drop(sender);
-        connection.abort();
         let body = String::from_utf8_lossy(&body).into_owned();
         if head.status.is_success() {
             Ok(body)

@@ -7,10 +7,12 @@
 
 mod answers;
 mod leaving;
+mod refused;
+mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -18,10 +20,12 @@ use serde_json::Value as Json;
 use self::answers::{ANSWERS, Asked};
 use self::leaving::Leaving;
 pub(super) use self::leaving::Waits;
+pub(super) use self::refused::Refused;
 use super::admin::Admin;
-use super::files::{filter, in_pattern, link, shown, typed, typed_at, write, write_text};
+use super::files::{filter, in_pattern, typed_at, write};
 use super::log::Log;
-use crate::gateway::{Parts, Places, Secret};
+use super::within;
+use crate::gateway::{Parts, Places};
 
 const FILTER: &str = "the filter's configuration";
 /// The names of its statistics.
@@ -39,6 +43,8 @@ pub(super) struct Applied {
     /// Of the next file that is written.
     version: u64,
     parts: Parts,
+    /// How often clusters were given.
+    clusters_given: u64,
     /// Clusters that no configuration names any more.
     leaving: BTreeMap<String, Leaving>,
     /// What is live as a whole, while something else is on its way. Requests go by it until the last part of that is taken.
@@ -51,13 +57,6 @@ pub(super) struct Applied {
 struct Live {
     parts: Parts,
     leaving: BTreeMap<String, Leaving>,
-}
-
-/// Envoy does not take a part.
-#[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) part: String,
-    pub(super) said: String,
 }
 
 /// How a change that Envoy takes goes on.
@@ -83,6 +82,7 @@ impl Applied {
                 bootstrap,
                 ..Parts::default()
             },
+            clusters_given: 0,
             leaving: BTreeMap::new(),
             live: None,
             unsure: BTreeSet::new(),
@@ -91,6 +91,11 @@ impl Applied {
 
     pub(super) fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    /// Another number whenever Envoy was given clusters.
+    pub(super) fn clusters_given(&self) -> u64 {
+        self.clusters_given
     }
 
     /// Writes what Envoy wants to see when it starts: nothing yet, as what it is given later it may have in any order.
@@ -113,6 +118,7 @@ impl Applied {
     ) -> Result<Step<T>, Refused> {
         // Of several that follow each other before one is live, none but the first begins with what is.
         if self.live.is_none() {
+            self.is_there("anything new").await?;
             self.live = Some(Live {
                 parts: self.parts.clone(),
                 leaving: self.leaving.clone(),
@@ -132,6 +138,10 @@ impl Applied {
             return Vec::new();
         };
         let (parts, leaving) = (parts.clone(), leaving.clone());
+        // Else each part would be waited for by itself.
+        if let Err(silent) = self.is_there("all parts").await {
+            return vec![silent];
+        }
         let mut left = Vec::new();
         left.extend(self.filter(&parts).await.err());
         left.extend(self.listeners(&parts.listeners).await.err());
@@ -196,56 +206,6 @@ impl Applied {
         Ok(Step::Live { cold })
     }
 
-    async fn secrets(&mut self, new: &Parts) -> Result<(), Refused> {
-        for (name, secret) in &new.secrets {
-            self.secret(name, secret).await?;
-        }
-        self.credentials(new)
-    }
-
-    async fn secret(&mut self, name: &str, secret: &Secret) -> Result<(), Refused> {
-        let file = self.places.secret(name);
-        let former = self.parts.secrets.get(name).cloned();
-        if former.as_ref() == Some(secret) && self.sure(&file) {
-            return Ok(());
-        }
-        let links = self.places.links(name, secret.generation);
-        let linked = link(&links, &secret.files).map_err(|error| Refused::file(&links, &error))?;
-        let resource = typed(
-            "transport_sockets.tls.v3.Secret",
-            &secret.resource(name, &linked),
-        );
-        // Where nobody refers to it any more, nobody will answer.
-        let answered = former.is_some() && self.refers_to(name);
-        self.parts.secrets.insert(name.to_owned(), secret.clone());
-        if answered {
-            let pattern = format!("(.*\\.)?sds\\.{name}");
-            let what = shown(&secret.files);
-            self.put(&file, &pattern, &what, vec![resource]).await?;
-        } else {
-            self.leave(&file, vec![resource])
-                .map_err(|error| Refused::file(&file, &error))?;
-        }
-        if let Some(former) = former
-            && former.generation != secret.generation
-        {
-            // What Envoy has read it keeps.
-            let _ = std::fs::remove_dir_all(self.places.links(name, former.generation));
-        }
-        Ok(())
-    }
-
-    fn credentials(&mut self, new: &Parts) -> Result<(), Refused> {
-        for (name, text) in &new.credentials {
-            if self.parts.credentials.get(name) != Some(text) {
-                let file = self.places.below(name);
-                write_text(&file, text).map_err(|error| Refused::file(&file, &error))?;
-                self.parts.credentials.insert(name.clone(), text.clone());
-            }
-        }
-        Ok(())
-    }
-
     async fn clusters(
         &mut self,
         new: &Parts,
@@ -271,6 +231,7 @@ impl Applied {
         let file = self.places.clusters();
         // As far as Envoy has taken any, it has to be told to let them go again.
         self.parts.clusters.clone_from(&new.clusters);
+        self.clusters_given += 1;
         self.put(&file, "cluster_manager\\.cds", "the agents", clusters)
             .await
     }
@@ -319,11 +280,11 @@ impl Applied {
             let warming = self
                 .admin
                 .sum("^listener_manager\\.total_listeners_warming$");
-            matches!(warming.await, Ok(0))
+            matches!(warming.await, Ok(0)).then_some(())
         };
-        if !self.within(ANSWERS, warm).await {
+        if within(ANSWERS, warm).await.is_none() {
             self.unsure.insert(file);
-            return Err(Refused {
+            return Err(Refused::ByEnvoy {
                 part: "the listeners".to_owned(),
                 said: "Envoy does not open them".to_owned(),
             });
@@ -356,42 +317,13 @@ impl Applied {
         })
     }
 
-    /// Whether a cluster or a listener needs a secret.
-    fn refers_to(&self, secret: &str) -> bool {
-        let leaving = self.leaving.values().map(|leaving| &leaving.cluster);
-        let listeners = self.parts.listeners.values();
-        let mut trees = self.parts.clusters.values().chain(leaving).chain(listeners);
-        trees.any(|tree| tree.to_string().contains(secret))
-    }
-
-    /// Removes what no part needs any more.
-    fn forget(&mut self, new: &Parts) {
-        let secrets = self.parts.secrets.keys();
-        let secrets = secrets.filter(|name| !new.secrets.contains_key(*name));
-        for name in secrets.cloned().collect::<Vec<_>>() {
-            if self.refers_to(&name) {
-                continue;
-            }
-            if let Some(secret) = self.parts.secrets.remove(&name) {
-                let _ = std::fs::remove_file(self.places.secret(&name));
-                let _ = std::fs::remove_dir_all(self.places.links(&name, secret.generation));
-            }
-        }
-        let routes = self.parts.routes.keys();
-        let routes = routes.filter(|name| !new.routes.contains_key(*name));
-        for name in routes.cloned().collect::<Vec<_>>() {
-            self.parts.routes.remove(&name);
-            let _ = std::fs::remove_file(self.places.routes(&name));
-        }
-    }
-
     /// Waits until all clusters are ready, and names those that are not in time.
     async fn cold(&self) -> Vec<String> {
         let warm = async || {
             let warming = self.admin.sum("^cluster_manager\\.warming_clusters$").await;
-            matches!(warming, Ok(0))
+            matches!(warming, Ok(0)).then_some(())
         };
-        if self.within(WARMS, warm).await {
+        if within(WARMS, warm).await.is_some() {
             return Vec::new();
         }
         let dump = self
@@ -404,16 +336,5 @@ impl Applied {
             name.as_str().map(str::to_owned)
         });
         names.collect()
-    }
-}
-
-// === impl Refused ===
-
-impl Refused {
-    fn file(file: &Path, error: &io::Error) -> Self {
-        Self {
-            part: file.display().to_string(),
-            said: error.to_string(),
-        }
     }
 }

@@ -48,6 +48,9 @@ pub(super) fn changes(before: (&Checked, &Parts), after: (&Checked, &Parts)) -> 
     if told.is_empty() && before.1.routes != after.1.routes {
         told.push("Envoy's routes: changed".to_owned());
     }
+    if told.is_empty() && before.1.clusters != after.1.clusters {
+        told.push("Envoy's clusters: changed".to_owned());
+    }
     told.join("; ")
 }
 

@@ -4,16 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::admin::Admin;
 use super::envoy::Process;
-use super::{Arguments, say};
+use super::{Arguments, say, within};
 
-/// How often a condition that is waited for is looked at.
-const POLL: Duration = Duration::from_millis(50);
-
-/// And how long the last look may take.
+/// How long the last look may take.
 const LAST: Duration = Duration::from_secs(1);
 
 /// Signals that tell this process to end.
@@ -44,34 +41,35 @@ pub(super) async fn end(
         grace.as_secs()
     ));
     let drained = async {
-        let began = Instant::now();
-        let told = admin.post("/healthcheck/fail").await.is_ok()
-            && admin.post("/drain_listeners?graceful").await.is_ok();
-        // One that does not answer is ending or broken already.
-        if !told {
+        let (began, mut last) = (Instant::now(), None);
+        let most = (*grace).max(least);
+        let told = async {
+            admin.post("/healthcheck/fail").await?;
+            admin.post("/drain_listeners?graceful").await
+        };
+        if !matches!(timeout(most.max(LAST), told).await, Ok(Ok(_))) {
+            say("Envoy does not answer; requests under way are cut off, if there are any");
             return;
         }
-        let most = (*grace).max(least);
-        loop {
+        let idle = within(most, async || {
             let left = most.saturating_sub(began.elapsed()).max(LAST);
             let active = admin.sum("^http\\.gateway\\.downstream_rq_active$");
             // Not known is not none.
             let active = timeout(left, active).await.ok().and_then(Result::ok);
-            let waited = began.elapsed();
-            if waited >= most {
-                match active {
-                    Some(0) => {}
-                    Some(left) => say(&format!("{left} requests under way are cut off")),
-                    None => say(
-                        "requests under way are cut off, if there are any: Envoy's admin interface does not tell",
-                    ),
-                }
-                return;
+            if active == Some(0) && began.elapsed() >= least {
+                return Some(());
             }
-            if active == Some(0) && waited >= least {
-                return;
+            last = active;
+            None
+        });
+        if idle.await.is_none() {
+            match last {
+                Some(0) => {}
+                Some(left) => say(&format!("{left} requests under way are cut off")),
+                None => say(
+                    "requests under way are cut off, if there are any: Envoy's admin interface does not tell",
+                ),
             }
-            sleep(POLL).await;
         }
     };
     tokio::select! {

@@ -23,11 +23,13 @@ const JUDGES: Duration = Duration::from_secs(60);
 /// How long it may take to end, once it is told to.
 const ENDS: Duration = Duration::from_secs(5);
 
+/// What the program is called.
+const NAME: &str = "envoy";
 /// Where programs and modules stand beside this tool, as they are installed or as they are built.
 const ENVOY_BESIDE: [&str; 2] = ["../lib/waykeeper/envoy", "../../.tools/envoy"];
 const MODULE_BESIDE: [&str; 2] = ["../lib/waykeeper/waykeeper.wasm", "../waykeeper.wasm"];
 /// Where the image has the module.
-const MODULE_OF_IMAGE: &str = "/etc/waykeeper/waykeeper.wasm";
+pub(crate) const MODULE_OF_IMAGE: &str = "/etc/waykeeper/waykeeper.wasm";
 
 /// What Envoy's log looks like to us: level, logger, and the text in one line.
 const LOG_FORMAT: &str = "%l\t%n\t%_";
@@ -57,11 +59,11 @@ pub(crate) struct Become {
 
 /// An Envoy that can be started.
 #[derive(Debug, Clone)]
-pub(super) struct Program {
-    pub(super) path: PathBuf,
-    pub(super) version: String,
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) version: String,
     /// For which of those that are known what it reads is written.
-    pub(super) known: EnvoyVersion,
+    pub(crate) known: EnvoyVersion,
 }
 
 /// A running Envoy; killed when dropped.
@@ -86,7 +88,7 @@ pub(crate) fn become_program(it: &Become) -> io::Error {
 }
 
 /// The module that Envoy is to load.
-pub(super) fn find_module(written: Option<&Path>) -> Result<PathBuf, String> {
+pub(crate) fn find_module(written: Option<&Path>) -> Result<PathBuf, String> {
     if let Some(path) = written {
         let found = path
             .canonicalize()
@@ -106,14 +108,14 @@ pub(super) fn find_module(written: Option<&Path>) -> Result<PathBuf, String> {
 
 impl Program {
     /// Finds Envoy, and asks it what it is.
-    pub(super) async fn find(written: Option<&Path>) -> Result<Self, String> {
+    pub(crate) async fn find(written: Option<&Path>) -> Result<Self, String> {
         let path = match written {
             Some(path) if path.components().count() > 1 || path.is_absolute() => path.to_owned(),
             Some(name) => on_path(name)
                 .ok_or_else(|| format!("--envoy {}: is not in PATH", name.display()))?,
             None => {
                 let beside = beside(&ENVOY_BESIDE);
-                let found = on_path(Path::new("envoy"));
+                let found = on_path(Path::new(NAME));
                 let found = found.or_else(|| beside.iter().find(|path| path.is_file()).cloned());
                 found.ok_or_else(|| {
                     format!(
@@ -149,6 +151,15 @@ impl Program {
                 path,
             }),
             None => Err(format!("{shown} --version names no version; is it Envoy?")),
+        }
+    }
+
+    /// What is typed to start it: its name, if the shell finds it by that.
+    pub(crate) fn command(&self) -> String {
+        let name = Path::new(NAME);
+        match on_path(name).is_some_and(|found| found == self.path) {
+            true => NAME.to_owned(),
+            false => self.path.display().to_string(),
         }
     }
 

@@ -29,12 +29,12 @@ pub(super) fn typed_at(kind: &str, resource: &Json) -> Json {
 
 /// Renames a file into place: Envoy sees nothing else.
 pub(super) fn write(file: &Path, content: &Json) -> io::Result<()> {
-    let beside = file.with_extension("new");
-    let mut new = io::BufWriter::new(std::fs::File::create(&beside)?);
-    serde_json::to_writer(&mut new, content)?;
-    // Dropped, it would keep to itself that the disk is full.
-    new.flush()?;
-    std::fs::rename(&beside, file)
+    put(file, |new| {
+        let mut new = io::BufWriter::new(new);
+        serde_json::to_writer(&mut new, content)?;
+        // Dropped, it would keep to itself that the disk is full.
+        new.flush()
+    })
 }
 
 /// The same, of a text, in a directory that may not be there yet.
@@ -42,9 +42,28 @@ pub(super) fn write_text(file: &Path, text: &str) -> io::Result<()> {
     if let Some(directory) = file.parent() {
         std::fs::create_dir_all(directory)?;
     }
+    put(file, |mut new| new.write_all(text.as_bytes()))
+}
+
+fn put(file: &Path, fill: impl FnOnce(std::fs::File) -> io::Result<()>) -> io::Result<()> {
     let beside = file.with_extension("new");
-    std::fs::write(&beside, text)?;
-    std::fs::rename(&beside, file)
+    let put = std::fs::File::create(&beside)
+        .and_then(fill)
+        .and_then(|()| std::fs::rename(&beside, file));
+    if put.is_err() {
+        // Half of it would take the room of what is to be put back.
+        let _ = std::fs::remove_file(&beside);
+    }
+    put
+}
+
+/// Renames a link to a file into place, whatever was there.
+pub(super) fn relink(link: &Path, file: &Path) -> io::Result<()> {
+    let beside = link.with_extension("new");
+    // One that was left behind.
+    let _ = std::fs::remove_file(&beside);
+    symlink(file, &beside)?;
+    std::fs::rename(&beside, link)
 }
 
 /// Links to files, one by one.

@@ -26,8 +26,10 @@ const AWAY: Duration = Duration::from_secs(1);
 const MOST_LINKS: usize = 40;
 
 pub(super) struct Watch {
-    /// The gateway's file, and behind it those that it names; with what they were when they were read.
+    /// In groups, with what they were when they were read.
     files: Vec<(Vec<PathBuf>, u64)>,
+    /// So many of these, the first ones, are always looked at.
+    always: usize,
     /// Since when something is different that is not finished.
     unfinished: Option<Instant>,
     told: mpsc::Receiver<()>,
@@ -37,8 +39,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Looks at the file from now on.
-    pub(super) fn of(file: &Path) -> Self {
+    /// Looks at a file from now on, if there is one, and at what it is told of later.
+    pub(super) fn of(file: Option<&Path>) -> Self {
         let (tell, told) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // That somebody reads changes nothing.
@@ -52,7 +54,11 @@ impl Watch {
             }
         });
         let mut watch = Self {
-            files: vec![of_now(vec![file.to_owned()])],
+            files: file
+                .map(|file| of_now(vec![file.to_owned()]))
+                .into_iter()
+                .collect(),
+            always: file.iter().len(),
             unfinished: None,
             told,
             watcher: watcher.ok(),
@@ -69,13 +75,13 @@ impl Watch {
 
     /// Looks at these too, in place of those before; with the [`generation`] of each group when it was read.
     pub(super) fn also(&mut self, files: impl IntoIterator<Item = (Vec<PathBuf>, u64)>) {
-        self.files.truncate(1);
+        self.files.truncate(self.always);
         self.files.extend(files);
         self.look_at_directories();
     }
 
-    /// Ends once something is different from what it was, and finished. Nothing is lost if this is dropped.
-    pub(super) async fn changed(&mut self) {
+    /// Ends once something is different from what it was, and finished; tells what. Nothing is lost if this is dropped.
+    pub(super) async fn changed(&mut self) -> Vec<PathBuf> {
         while self
             .files
             .iter()
@@ -86,10 +92,24 @@ impl Watch {
             self.look_at_directories();
         }
         let since = *self.unfinished.get_or_insert_with(Instant::now);
-        self.files = self.settled(since).await;
+        let settled = self.settled(since).await;
         self.unfinished = None;
+        let before = std::mem::replace(&mut self.files, settled);
         // A link that was turned may lead to directories that nobody watches yet.
         self.look_at_directories();
+        let after = self.files.iter();
+        let changed = before
+            .into_iter()
+            .zip(after)
+            .filter(|(before, after)| before.1 != after.1);
+        changed.flat_map(|((files, _), _)| files).collect()
+    }
+
+    /// Has the next look find something different.
+    pub(super) fn again(&mut self) {
+        for (_, seen) in &mut self.files {
+            *seen = seen.wrapping_add(1);
+        }
     }
 
     /// Waits until nobody writes any more, if that comes.
@@ -98,15 +118,17 @@ impl Watch {
             let groups = self.files.iter().map(|(files, _)| of_now(files.clone()));
             groups.collect::<Vec<_>>()
         };
-        let is_away = || {
-            let mut files = self.files.iter().flat_map(|(files, _)| files);
+        // One that was not there before is waited for by nobody.
+        let is_away = |now: &[(Vec<PathBuf>, u64)]| {
+            let changed = self.files.iter().zip(now).filter(|(it, now)| it.1 != now.1);
+            let mut files = changed.flat_map(|((files, _), _)| files);
             files.any(|file| !file.exists())
         };
         let mut state = now();
         loop {
             sleep(QUIET).await;
             let later = now();
-            let quiet = later == state && !(is_away() && since.elapsed() < AWAY);
+            let quiet = later == state && !(is_away(&later) && since.elapsed() < AWAY);
             if quiet || since.elapsed() >= MOST {
                 return later;
             }
@@ -197,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_written_on_and_on_is_read_all_the_same() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let mut watch = Watch::of(file.path());
+        let mut watch = Watch::of(Some(file.path()));
         let read = Arc::new(AtomicBool::new(false));
         let (path, ends) = (file.path().to_owned(), Arc::clone(&read));
         let writer = std::thread::spawn(move || {

@@ -617,7 +617,7 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         // What stands in the place of a name may be the secret.
         (
             with(agent, "chat: {url: http://a, credential: {env: sk-secret}}"),
-            "3: agents.chat.credential.env: must be the name of a variable: letters, digits and _, such as OPENAI_API_KEY",
+            "3: agents.chat.credential.env: must be the name of a variable: letters, digits and _, such as OPENAI_PROVIDER_KEY",
         ),
         (
             with(
@@ -758,6 +758,86 @@ operations: there
             "operations",
         ]
     );
+}
+
+/// Whatever else is wrong, and wherever; but nothing is said of what may come once that is mended.
+#[test]
+fn patches_that_match_nothing_are_told_beside_other_faults() {
+    let patches = "\
+envoy:
+  patches:
+    - {in: clusters, name: chatt, merge: {connect_timeout: 3s}}
+    - {in: clusters, name: hosted/tls, merge: {connect_timeout: 3s}}
+    - {in: http_filters, before: waykeper, add: {name: a}}
+    - {in: http_filters, after: late, add: {name: b}}
+    - {in: http_filters, before: waykeeper, add: {name: late}, more: 1}
+    - {in: http_filters, listener: gateway-2, before: waykeeper, add: {name: c}}
+    - {in: routes, name: http-tls, merge: {metadata: {}}}
+    - {in: clusters, add: {name: chat}}
+";
+    let begin = "\
+listen: [{address: 127.0.0.1:8080}, {address: SECOND}]
+agents:
+  chat: {url: http://chat:8000}
+  hosted: {url: HOSTED}
+routes:
+  - {prefix: PREFIX, agents: [chat, hosted], auth_required: false}
+";
+    let told = |second: &str, hosted: &str, prefix: &str| {
+        let text = format!("{begin}{patches}");
+        let text = text.replace("SECOND", second).replace("HOSTED", hosted);
+        let run = Place::with(&text.replace("PREFIX", prefix)).run("check", &[]);
+        assert_eq!(run.status, 1);
+        let lines = run.errors.lines();
+        let told = lines.map(|line| line.strip_prefix("DIR/gateway.yaml:").unwrap().to_owned());
+        let (of_patches, others): (Vec<_>, Vec<_>) =
+            told.partition(|it| it.contains("envoy.patches"));
+        (of_patches, others.len())
+    };
+    let all = [
+        "9: envoy.patches[0].name: no cluster named \"chatt\"; did you mean \"chat\"?",
+        "11: envoy.patches[2].before: no filter named \"waykeper\" in the listener gateway; did you mean \"waykeeper\"?",
+        "13: envoy.patches[4].more: unknown field",
+        "16: envoy.patches[7].add: there is a cluster named \"chat\" already; change that with merge, or take another name",
+    ]
+    .map(str::to_owned);
+    // The fault of a patch; of the filter's part; of an agent's and a listener's place.
+    for (second, hosted, prefix, others) in [
+        ("127.0.0.1:8081", "https://hosted", "/chat", 0),
+        ("127.0.0.1:8081", "https://hosted", "chat", 1),
+        ("nowhere", "nowhere", "/chat", 2),
+        ("127.0.0.1:8081", "'${TEST_OF_NONE}'", "/chat", 1),
+    ] {
+        let (told, number) = told(second, hosted, prefix);
+        assert_eq!(
+            (told.as_slice(), number),
+            (&all[..], others),
+            "{second} {hosted} {prefix}"
+        );
+    }
+}
+
+#[test]
+fn a_reference_between_braces_without_quotes_is_told_with_its_place() {
+    let what = "between braces or brackets what holds ${…} needs quotes, as in {url: \"${NAME}\"}: its { would begin a mapping";
+    for (from, to, place) in [
+        ("{url: http://chat:8000}", "{url: ${CHAT}}", "3: column 15"),
+        (
+            "{url: http://chat:8000}",
+            "{url: \"é${A}\", weight: ${W:-3}}",
+            "3: column 32",
+        ),
+        (
+            "[{address: 127.0.0.1:8080}]",
+            "[{address: 127.0.0.1:${PORT}}]",
+            "1: column 30",
+        ),
+        ("[chat]", "[${CHAT}]", "5: column 30"),
+    ] {
+        let run = Place::with(&with(from, to)).run("check", &[]);
+        let told = format!("DIR/gateway.yaml:{place}: {what}\n");
+        assert_eq!((run.status, run.errors), (1, told));
+    }
 }
 
 #[test]
@@ -917,7 +997,9 @@ fn nothing_that_an_operator_writes_is_taken_for_anything_else() {
     }});
     let place = Place::with(&document.to_string());
 
-    let run = place.write("envoy", &["--module", "/m: {{ x }} #"]);
+    let elsewhere = ["--configuration-dir", "/c"];
+    let module = ["--module", "/m: {{ x }} #"];
+    let run = place.write("envoy", &[elsewhere, module].concat());
 
     assert_eq!((run.status, run.errors.as_str()), (0, ""));
     let (envoy, filter) = (place.parsed("envoy.yaml"), place.parsed("waykeeper.yaml"));
@@ -949,6 +1031,48 @@ fn nothing_that_an_operator_writes_is_taken_for_anything_else() {
 
 fn document_of(filter: &Value) -> &Value {
     document(filter)
+}
+
+/// The Envoy that is found is named by what a shell finds it by, and warned of where it may not take the files.
+#[test]
+fn an_envoy_that_is_older_than_the_files_are_for_is_warned_of() {
+    let place = Place::with(SMALL);
+    let program = place.path("envoy");
+    fs::write(
+        &program,
+        "#!/bin/sh\necho 'envoy  version: 84e5/1.37.2/Clean/RELEASE/BoringSSL'\n",
+    )
+    .unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let out = place.path("out");
+    let write = |arguments: &[&str]| {
+        let out = ["--out", out.to_str().unwrap()];
+        place.run_in(
+            &[("PATH", place.directory())],
+            "envoy",
+            &[&out, arguments].concat(),
+        )
+    };
+
+    let run = write(&["--module", "/dev/null"]);
+    let warned = "warning: DIR/envoy is Envoy 1.37.2, and the files are for Envoy 1.40; --envoy-version 1.37 writes them for it\n";
+    assert!(run.errors.ends_with(warned), "{}", run.errors);
+    let command =
+        "\n  envoy --config-path DIR/out/envoy.yaml --drain-time-s 5 --disable-hot-restart\n";
+    assert!(run.output.ends_with(command), "{}", run.output);
+    for version in ["1.37", "1.36"] {
+        let run = write(&["--envoy-version", version]);
+        assert!(!run.errors.contains("files are for"), "{}", run.errors);
+    }
+    // Where they are read elsewhere nothing is known of it.
+    let run = write(&["--configuration-dir", "/c"]);
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    assert!(
+        run.output
+            .contains("The filter is /etc/waykeeper/waykeeper.wasm;"),
+        "{}",
+        run.output
+    );
 }
 
 #[test]
@@ -1300,7 +1424,9 @@ fn check_knows_clusters_that_patches_add() {
             text.replace("name: chat, merge", "name: added, merge"),
         )
         .unwrap();
-        place.run("check", &["--envoy", more.to_str().unwrap()])
+        // What stands for filters there is none.
+        let arguments = ["--no-validate", "--envoy", more.to_str().unwrap()];
+        place.run("check", &arguments)
     };
     assert!(check("").errors.contains("has no cluster named \"chat\""));
     let text = fs::read_to_string(place.path("gateway.yaml")).unwrap();

@@ -46,7 +46,7 @@ fn good(file: &Path) {
         "GROQ",
         "AZURE_OPENAI",
     ];
-    let names = hosted.map(|name| format!("{name}_API_KEY"));
+    let names = hosted.map(|name| format!("{name}_PROVIDER_KEY"));
     let environment = names.each_ref().map(|name| (name.as_str(), "sk"));
     let run = waykeeper_in(&environment, &["check", file.to_str().unwrap()], b"");
     assert_eq!((run.status, run.errors.as_str()), (0, ""), "{}", run.output);
@@ -194,17 +194,36 @@ fn there_is_a_beginning_for_every_provider() {
     assert!(run.errors.contains("'openai'"), "{}", run.errors);
 }
 
+/// Nobody who exports both in one shell sends one where the other belongs.
+#[test]
+fn no_variable_is_for_the_provider_s_key_and_the_gateway_s() {
+    let directory = tempfile::tempdir().unwrap();
+    for provider in PROVIDERS {
+        let name = format!("{provider}.yaml");
+        let run = init(directory.path(), &["--for", provider, &name]);
+        let exported = run.output.split("export ").skip(1);
+        let set = |line: &str| {
+            let words = line.lines().next().unwrap().split_whitespace();
+            let names = words.map(|it| it.split('=').next().unwrap().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        let all: Vec<String> = exported.flat_map(set).collect();
+        let different: BTreeSet<&String> = all.iter().collect();
+        assert_eq!(all.len(), different.len(), "{}", run.output);
+    }
+}
+
 #[test]
 fn a_provider_s_own_key_is_asked_of_the_environment() {
     let directory = tempfile::tempdir().unwrap();
     let run = init(directory.path(), &["--for", "anthropic"]);
     let text = fs::read_to_string(directory.path().join("gateway.yaml")).unwrap();
     assert!(
-        text.contains("credential: {env: ANTHROPIC_API_KEY}"),
+        text.contains("credential: {env: ANTHROPIC_PROVIDER_KEY}"),
         "{text}"
     );
     for line in [
-        "  export ANTHROPIC_API_KEY=…\n  waykeeper run gateway.yaml\n",
+        "  export ANTHROPIC_PROVIDER_KEY=…\n  waykeeper run gateway.yaml\n",
         "  export ANTHROPIC_BASE_URL=http://127.0.0.1:8080 ANTHROPIC_API_KEY=wk-",
     ] {
         assert!(run.output.contains(line), "{line}{}", run.output);

@@ -4,6 +4,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+use crate::place::Place;
 use crate::waykeeper_in;
 
 #[test]
@@ -38,7 +41,8 @@ fn a_secret_that_is_not_there_or_there_for_everybody_is_warned_of() {
         (
             "mutual",
             format!(
-                "{{url: 'https://a', tls: {{certificate: {0}, key: {0}}}}}",
+                "{{url: 'https://a', tls: {{certificate: {}, key: {}}}}}",
+                path("absent"),
                 path("key")
             ),
         ),
@@ -89,6 +93,7 @@ fn a_secret_that_is_not_there_or_there_for_everybody_is_warned_of() {
              DIR/gateway.yaml:6: warning: agents.empty.credential: DIR/empty is not filled: it is empty; {until}\n\
              DIR/gateway.yaml:7: warning: agents.absent.credential: DIR/absent is not there; {until}\n\
              DIR/gateway.yaml:9: warning: agents.unset.credential: the variable TEST_OF_NONE is not set; {until}\n\
+             DIR/gateway.yaml:10: warning: agents.mutual.tls.certificate: DIR/absent is not there\n\
              DIR/gateway.yaml:10: warning: agents.mutual.tls.key: DIR/key: {open}\n\
              DIR/gateway.yaml:11: warning: agents.signed.credential: DIR/absent is not there; {until}\n\
              DIR/gateway.yaml:12: warning: agents.piped.credential: DIR/pipe is no file, but a pipe, a socket or a device\n\
@@ -102,4 +107,122 @@ fn a_secret_that_is_not_there_or_there_for_everybody_is_warned_of() {
     let out = format!("{directory}/out");
     let run = waykeeper_in(&environment, &["envoy", &gateway, "--out", &out], b"");
     assert!(!run.errors.contains("credential"), "{}", run.errors);
+}
+
+/// A certificate for some days of some years, and its key, in files of one name.
+fn make(place: &Place, name: &str, years: (i32, i32)) {
+    let mut params = CertificateParams::new(vec!["a".to_owned()]).unwrap();
+    params.not_before = date_time_ymd(years.0, 1, 2);
+    params.not_after = date_time_ymd(years.1, 3, 4);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    fs::write(place.path(&format!("{name}.pem")), certificate).unwrap();
+    let file = place.path(&format!("{name}.key"));
+    fs::write(&file, key.serialize_pem()).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn certificates_and_keys_are_judged_with_their_lines_and_without_envoy() {
+    let place = Place::with("");
+    make(&place, "good", (2020, 2080));
+    make(&place, "other", (2020, 2080));
+    make(&place, "gone", (2020, 2021));
+    make(&place, "early", (2070, 2080));
+    let none = place.path("none.pem");
+    fs::write(&none, "no certificate\n").unwrap();
+    fs::set_permissions(&none, Permissions::from_mode(0o600)).unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nMAAwAA==\n-----END CERTIFICATE-----\n";
+    fs::write(place.path("broken.pem"), broken).unwrap();
+    let identity = |certificate: &str, key: &str| {
+        format!("certificate: DIR/{certificate}.pem, key: DIR/{key}.key")
+    };
+    let agent = |tls: &str| format!("{{url: 'https://a', tls: {{{tls}}}}}");
+    let agents = [
+        ("good", agent(&identity("good", "good"))),
+        ("unfit", agent(&identity("good", "other"))),
+        ("gone", agent(&identity("gone", "gone"))),
+        ("early", agent(&identity("early", "early"))),
+        (
+            "empty",
+            agent("certificate: DIR/none.pem, key: DIR/none.pem, ca: DIR/none.pem"),
+        ),
+        ("broken", agent(&identity("broken", "good"))),
+        ("ca", agent("ca: DIR/gone.pem")),
+    ];
+    let mut text = format!(
+        "listen:\n  - {{address: '127.0.0.1:8443', tls: {{{}, client_ca: DIR/good.key}}}}\nagents:\n",
+        identity("other", "good")
+    );
+    for (name, fields) in &agents {
+        text += &format!("  {name}: {fields}\n");
+    }
+    let names = agents.map(|(name, _)| name).join(", ");
+    text += &format!("routes: [{{prefix: /, agents: [{names}], auth_required: false}}]\n");
+    let text = text.replace("DIR", place.directory());
+    fs::write(place.path("gateway.yaml"), text).unwrap();
+
+    let run = place.run("check", &["--no-validate"]);
+
+    assert_eq!(
+        run.errors,
+        "DIR/gateway.yaml:2: listen[0].tls.key: DIR/good.key: is not the key of DIR/other.pem\n\
+         DIR/gateway.yaml:2: listen[0].tls.client_ca: DIR/good.key: holds no certificate\n\
+         DIR/gateway.yaml:5: agents.unfit.tls.key: DIR/other.key: is not the key of DIR/good.pem\n\
+         DIR/gateway.yaml:6: warning: agents.gone.tls.certificate: DIR/gone.pem: its certificate expired on 2021-03-04; who verifies \
+         it refuses it\n\
+         DIR/gateway.yaml:7: warning: agents.early.tls.certificate: DIR/early.pem: its certificate is not valid before 2070-01-02; \
+         until then who verifies it refuses it\n\
+         DIR/gateway.yaml:8: agents.empty.tls.ca: DIR/none.pem: holds no certificate\n\
+         DIR/gateway.yaml:8: agents.empty.tls.certificate: DIR/none.pem: holds no certificate\n\
+         DIR/gateway.yaml:8: agents.empty.tls.key: DIR/none.pem: holds no private key, or one behind a password\n\
+         DIR/gateway.yaml:9: agents.broken.tls.certificate: DIR/broken.pem: its first certificate cannot be read\n\
+         DIR/gateway.yaml:10: warning: agents.ca.tls.ca: DIR/gone.pem: its certificate expired on 2021-03-04; who verifies it \
+         refuses it\n"
+    );
+    assert_eq!(run.status, 1);
+    assert!(!run.output.contains("good"), "{}", run.output);
+}
+
+/// OpenAI's clients read the gateway's key under the name under which many keep the provider's.
+#[test]
+fn a_credential_that_is_a_key_of_a_client_is_a_fault() {
+    let place = Place::with(
+        "listen: [{address: '127.0.0.1:8080'}]
+clients:
+  keys: [{sha256: 5d19f84807c15ad345e1f0b12b73b7ad4da77ed6040c14be987a45eca4c8b0c2, client_id: other}, {sha256: HASH, client_id: dev}]
+agents:
+  from-env: {provider: openai, credential: {env: TEST_OF_KEYS}}
+  from-file: {url: 'https://a', credential: {file: DIR/key}}
+  fine: {url: 'https://a', credential: {file: DIR/fine}}
+routes: [{prefix: /, agents: [from-env, from-file, fine]}]
+",
+    );
+    for (name, text) in [("key", "Bearer wk-example\r\n"), ("fine", "sk-provider\n")] {
+        fs::write(place.path(name), text).unwrap();
+        fs::set_permissions(place.path(name), Permissions::from_mode(0o600)).unwrap();
+    }
+    let hash = crate::waykeeper(&["hash-key"], b"wk-example").output;
+    let file = place.path("gateway.yaml");
+    let text = fs::read_to_string(&file)
+        .unwrap()
+        .replace("HASH", hash.trim());
+    fs::write(&file, text.replace("DIR", place.directory())).unwrap();
+
+    let what = "is a key of the client dev, by which that calls the gateway, and not one that the agent knows the gateway by\n";
+    let in_file = format!("DIR/gateway.yaml:6: agents.from-file.credential: {what}");
+    let both = format!("DIR/gateway.yaml:5: agents.from-env.credential: {what}{in_file}");
+    let check = |value| place.run_in(&[("TEST_OF_KEYS", value)], "check", &["--no-validate"]);
+    let run = check("wk-example");
+    assert_eq!((run.status, run.errors), (1, both.clone()));
+    assert!(!run.output.contains("wk-example"));
+    // Nor does it run.
+    let run = place.run_in(&[("TEST_OF_KEYS", "wk-example")], "run", &[]);
+    assert_eq!((run.status, run.errors), (1, both));
+
+    let run = check("sk-provider");
+    assert_eq!((run.status, run.errors), (1, in_file));
+    fs::write(place.path("key"), "sk-provider").unwrap();
+    let run = check("sk-provider");
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
 }

@@ -121,6 +121,7 @@ pub(super) fn changed_cluster(destination: &Destination) -> Option<Json> {
             "health": way.health.as_ref().map(render::health),
             "http": render::http(way.http),
             "filters": null,
+            "further": false,
             "tls": way.tls.is_some(),
         },
         "authority": destination.authority,

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tokio::time::{Instant, sleep};
 
 use super::super::files::write;
+use super::super::within;
 use super::{Applied, Refused};
 
-/// How often a condition that is waited for is looked at.
-const POLL: Duration = Duration::from_millis(10);
 /// How long Envoy may take to say whether it takes a part.
 pub(super) const ANSWERS: Duration = Duration::from_secs(30);
+/// How long to answer at all, before it is given anything.
+const ASKED: Duration = Duration::from_secs(10);
 /// And how long to say why not.
 const SAYS: Duration = Duration::from_millis(500);
 
@@ -56,21 +56,31 @@ impl Applied {
         self.answer(&asked, pattern, what).await
     }
 
+    /// Makes sure that Envoy answers, before it is given anything.
+    pub(super) async fn is_there(&self, what: &str) -> Result<(), Refused> {
+        let asked = self.number("^server\\.live$", what, ASKED).await;
+        asked.map(drop)
+    }
+
     /// How many were refused so far. Not known is not none: all of before would count as answers to what is written next.
-    pub(super) async fn refusals(&self, pattern: &str, what: &str) -> Result<u64, Refused> {
-        let deadline = Instant::now() + ANSWERS;
-        loop {
-            match self.admin.sum(pattern).await {
-                Ok(refused) => return Ok(refused),
-                Err(error) if Instant::now() >= deadline => {
-                    return Err(Refused {
-                        part: what.to_owned(),
-                        said: format!("its admin interface: {error}"),
-                    });
-                }
-                Err(_) => sleep(POLL).await,
+    async fn refusals(&self, pattern: &str, what: &str) -> Result<u64, Refused> {
+        self.number(pattern, what, ANSWERS).await
+    }
+
+    async fn number(&self, pattern: &str, what: &str, time: Duration) -> Result<u64, Refused> {
+        let mut last = String::new();
+        let number = within(time, async || match self.admin.sum(pattern).await {
+            Ok(number) => Some(number),
+            Err(error) => {
+                last = error.to_string();
+                None
             }
-        }
+        });
+        let number = number.await;
+        number.ok_or_else(|| Refused::Silent {
+            part: what.to_owned(),
+            error: last,
+        })
     }
 
     pub(super) async fn answer(
@@ -79,43 +89,54 @@ impl Applied {
         pattern: &str,
         what: &str,
     ) -> Result<(), Refused> {
-        let refused = |said: &str| Refused {
-            part: what.to_owned(),
-            said: said.to_owned(),
-        };
+        let part = || what.to_owned();
         let answers = format!("^{pattern}\\.(update_rejected|update_failure|version_text)$");
-        let deadline = Instant::now() + ANSWERS;
-        while Instant::now() < deadline {
-            let stats = self.admin.stats(&answers).await.unwrap_or_default();
+        let mut silent = None;
+        let taken = within(ANSWERS, async || {
+            let stats = match self.admin.stats(&answers).await {
+                Ok(stats) => stats,
+                Err(error) => {
+                    silent = Some(error.to_string());
+                    return None;
+                }
+            };
+            silent = None;
             let versions = stats
                 .iter()
                 .filter(|(name, _)| name.ends_with("version_text"));
             let versions: Vec<&String> = versions.map(|(_, version)| version).collect();
             if !versions.is_empty() && versions.iter().all(|it| **it == asked.version) {
-                self.unsure.remove(&asked.file);
-                return Ok(());
+                return Some(true);
             }
             let numbers = stats.values().filter_map(|value| value.parse::<u64>().ok());
-            if numbers.fold(0, u64::saturating_add) > asked.refused {
-                return Err(refused(&self.said_since(asked.logged).await));
+            (numbers.fold(0, u64::saturating_add) > asked.refused).then_some(false)
+        });
+        match taken.await {
+            Some(true) => {
+                self.unsure.remove(&asked.file);
+                Ok(())
             }
-            sleep(POLL).await;
+            Some(false) => Err(Refused::ByEnvoy {
+                part: part(),
+                said: self.said_since(asked.logged).await,
+            }),
+            None => Err(match silent {
+                Some(error) => Refused::Silent {
+                    part: part(),
+                    error,
+                },
+                None => Refused::ByEnvoy {
+                    part: part(),
+                    said: "Envoy does not look at it".to_owned(),
+                },
+            }),
         }
-        Err(refused("Envoy does not look at it"))
     }
 
     /// Why Envoy refused something. Its log comes by another way, a moment later.
-    pub(super) async fn said_since(&self, logged: usize) -> String {
-        let deadline = Instant::now() + SAYS;
-        loop {
-            if let Some(said) = self.log.refusal_since(logged) {
-                return said;
-            }
-            if Instant::now() > deadline {
-                return "it does not say why".to_owned();
-            }
-            sleep(POLL).await;
-        }
+    async fn said_since(&self, logged: usize) -> String {
+        let said = within(SAYS, async || self.log.refusal_since(logged)).await;
+        said.unwrap_or_else(|| "it does not say why".to_owned())
     }
 
     /// Writes what nobody answers.
@@ -141,20 +162,5 @@ impl Applied {
             &json!({"version_info": version, "resources": resources}),
         )?;
         Ok(version)
-    }
-
-    pub(super) async fn within(
-        &self,
-        time: Duration,
-        mut condition: impl AsyncFnMut() -> bool,
-    ) -> bool {
-        let deadline = Instant::now() + time;
-        while !condition().await {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            sleep(POLL).await;
-        }
-        true
     }
 }

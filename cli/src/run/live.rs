@@ -1,0 +1,221 @@
+//! How a file that was found good becomes live, and what is said of that: what is different, or why it is not, and what goes on.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use waykeeper::config::policy::{Policy, Protocol};
+
+use super::apply::{self, Applied, Refused, Step, Waits};
+use super::bound::{Bound, addresses};
+use super::setting::{Loaded, Setting};
+use super::watch::Watch;
+use super::{changes, say};
+use crate::gateway::{self, Checked};
+
+/// What a callout may take beyond its time until its request has moved on.
+const MARGIN: Duration = Duration::from_secs(2);
+
+/// When what could not be done is tried again.
+const ON_CHANGE: &str = "when the file changes";
+const SOON: &str = "every few seconds";
+
+/// A gateway that is not live for a reason that may pass, which has been told.
+pub(super) struct Owed {
+    pub(super) loaded: Loaded,
+    pub(super) said: String,
+}
+
+// === impl Setting ===
+
+impl Setting<'_> {
+    /// Makes a gateway live, or the one after it, if the file changes meanwhile. Gives back one that is to be tried again; what
+    /// was said of it before is not said again.
+    ///
+    /// # Errors
+    /// If it is the first and cannot be made live.
+    pub(super) async fn change(
+        &self,
+        applied: &mut Applied,
+        watch: &mut Watch,
+        bound: &mut Bound,
+        current: &mut Option<Loaded>,
+        (mut new, said_before): (Loaded, Option<String>),
+    ) -> Result<Option<Owed>, String> {
+        let name = &self.name;
+        let first = current.is_none();
+        // Of the first file they were looked at before Envoy was started.
+        let mut free = first;
+        loop {
+            let listens = addresses(&new.checked.gateway);
+            if !free && let Err(why) = bound.free(&listens, Instant::now()) {
+                if first {
+                    return Err(why);
+                }
+                // What this one was to take the place of may be in force in part.
+                let goes_on = self.take_back(applied, ON_CHANGE).await;
+                say(&format!("{name}: {why}; {goes_on}"));
+                return Ok(None);
+            }
+            let waits = waits(&current.as_ref().unwrap_or(&new).checked.policy);
+            let meanwhile = async || {
+                loop {
+                    watch.changed().await;
+                    if let Ok(newer) = self.read(Some(&new), true, watch).await {
+                        return newer;
+                    }
+                }
+            };
+            match applied.apply(&new.parts, waits, meanwhile).await {
+                Ok(Step::Superseded(newer)) => {
+                    new = newer;
+                    free = false;
+                }
+                Ok(Step::Live { cold }) => {
+                    for cluster in cold {
+                        say(&format!(
+                            "{}: is not ready after {} s: its name has not been looked up, or a host has not said whether it is well. \
+                             Until then requests for it are answered 503; all else is live",
+                            called(&new.checked, &cluster),
+                            apply::WARMS.as_secs()
+                        ));
+                    }
+                    let took = new.since.elapsed().as_secs_f64();
+                    match current.as_ref() {
+                        None => self.greet(&new.checked, took),
+                        Some(before) => {
+                            let changes = changes::changes(
+                                (&before.checked, &before.parts),
+                                (&new.checked, &new.parts),
+                            );
+                            let changes = match changes.as_str() {
+                                "" => "again what it was before",
+                                changes => changes,
+                            };
+                            say(&format!("{name}: {changes}; live in {took:.2} s"));
+                            self.tell_of_restart(before, &new, applied);
+                        }
+                    }
+                    bound.live(&listens, Instant::now());
+                    self.credentials.only(&new.parts.kept);
+                    *current = Some(new);
+                    // However fast one change follows another.
+                    self.let_go(applied).await;
+                    return Ok(None);
+                }
+                Err(refused) if first => return Err(refused.to_string()),
+                Err(refused) => {
+                    let said = format!("{name}: {refused}");
+                    if said_before.as_ref() != Some(&said) {
+                        say(&said);
+                    }
+                    let may_pass = refused.may_pass();
+                    let again = if may_pass { SOON } else { ON_CHANGE };
+                    let goes_on = self.take_back(applied, again).await;
+                    bound.refused(&listens, Instant::now());
+                    if said_before.as_ref() != Some(&said) {
+                        let tried = match may_pass && applied.whole() {
+                            true => format!(". The change is tried again {again}"),
+                            false => String::new(),
+                        };
+                        say(&format!("{name}: {goes_on}{tried}"));
+                    }
+                    return Ok(may_pass.then_some(Owed { loaded: new, said }));
+                }
+            }
+        }
+    }
+
+    /// Puts what is live in force again, and tells how far that came, and when the rest is tried `again`.
+    async fn take_back(&self, applied: &mut Applied, again: &str) -> String {
+        if applied.whole() {
+            return "what runs goes on".to_owned();
+        }
+        let left = applied.take_back().await;
+        if left.is_empty() {
+            return "all is again as it was before; what runs goes on".to_owned();
+        }
+        let left = left.iter().map(Refused::in_a_list);
+        let left = left.collect::<Vec<_>>().join(", ");
+        format!(
+            "this could not be put back: {left}; it is tried again {again}, all else goes on as before"
+        )
+    }
+
+    fn greet(&self, checked: &Checked, took: f64) {
+        let listeners = checked.gateway.listeners.iter().map(|listener| {
+            let scheme = if listener.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            format!("{scheme}://{}", listener.address)
+        });
+        let listeners: Vec<String> = listeners.collect();
+        say(&format!(
+            "{} is served at {} by Envoy {}, live in {took:.2} s; changes of the file are followed. Envoy's admin interface: {}",
+            self.name,
+            listeners.join(", "),
+            self.program.version,
+            self.socket,
+        ));
+        if let Some(address) = checked.gateway.operations {
+            say(&format!("metrics: http://{address}/stats/prometheus"));
+        }
+    }
+
+    /// What is live only after a restart.
+    fn tell_of_restart(&self, before: &Loaded, new: &Loaded, applied: &Applied) {
+        let name = &self.name;
+        if before.checked.policy.tables != new.checked.policy.tables {
+            say(&format!(
+                "{name}: `tables` keep their sizes until this is started again"
+            ));
+        }
+        if applied.parts().bootstrap != new.parts.bootstrap
+            && before.parts.bootstrap != new.parts.bootstrap
+        {
+            say(&format!(
+                "{name}: what stands in Envoy's bootstrap has changed too; that is live once this is started again"
+            ));
+        }
+    }
+
+    pub(super) async fn let_go(&self, applied: &mut Applied) {
+        if let Err(refused) = applied.let_go().await {
+            say(&refused.to_string());
+        }
+    }
+}
+
+/// For how long requests may go by a policy that is no longer in force.
+fn waits(policy: &Policy) -> Waits {
+    let asked = policy.clients.validator.as_ref();
+    let asked = asked.map_or(Duration::ZERO, |validator| validator.timeout + MARGIN);
+    let collects = policy.routes.iter().filter(|route| route.collect_body);
+    let collected = collects
+        .map(|route| route.body_timeout)
+        .max()
+        .unwrap_or_default();
+    // As long as Envoy lets undecided ones live, which is longer.
+    let idle = gateway::idle_of_undecided(policy);
+    let tried = policy
+        .routes
+        .iter()
+        .filter_map(|route| match route.protocol {
+            Protocol::Http => route.timeout,
+            _ => route.first_byte_timeout,
+        });
+    Waits {
+        undecided: idle.max(asked + collected),
+        tried: tried.max().unwrap_or_default(),
+    }
+}
+
+/// What people call a cluster.
+fn called(checked: &Checked, cluster: &str) -> String {
+    let mut agents = checked.gateway.agents.iter();
+    match agents.find(|agent| agent.cluster == cluster) {
+        Some(agent) => format!("agent {}", agent.name),
+        None => cluster.to_owned(),
+    }
+}
