@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::document::shown;
-use super::names;
-use super::policy::{Each, Limit, Plan, PlanId, Rate};
+use super::policy::{Algorithm, Each, Limit, Plan, PlanId, Rate};
 use super::reader::{Fields, Spot};
+use super::{names, time};
 use crate::sort::sort_by;
 
 /// The name under which callers are told of a plan's requests.
@@ -23,9 +23,22 @@ const LEAST_INTERVAL_NANOS: u128 = 1_000;
 /// How far ahead a full bucket may reach, so that no sum of times overflows.
 const LONGEST_REFILL: Duration = Duration::from_secs(30 * 86_400);
 
-pub(super) const PLAN_FIELDS: &[&str] = &["requests", "burst"];
-pub(super) const RATE_LIMIT_FIELDS: &[&str] = &["requests", "burst"];
-pub(super) const LIMIT_FIELDS: &[&str] = &["name", "each", "requests", "burst"];
+pub(super) const PLAN_FIELDS: &[&str] = &["requests", "burst", "algorithm", "utc_offset"];
+pub(super) const RATE_LIMIT_FIELDS: &[&str] = PLAN_FIELDS;
+pub(super) const LIMIT_FIELDS: &[&str] = &[
+    "name",
+    "each",
+    "requests",
+    "burst",
+    "algorithm",
+    "utc_offset",
+];
+
+/// No place on earth is farther from Greenwich.
+const FARTHEST: i64 = 14 * 3600;
+
+/// What `utc_offset` looks like.
+const UTC_OFFSET: &str = "an offset such as \"Z\" or \"+02:00\"";
 
 const EACH: &str = "address, client, route, [client, route], or [] for one count of all";
 
@@ -40,13 +53,14 @@ pub(super) fn plans(spot: Option<&Spot<'_>>) -> Vec<Plan> {
             if let Err(fault) = names::name(name) {
                 plan.fault(fault);
             }
-            let rate = plan
+            let counting = plan
                 .fields(PLAN_FIELDS)
-                .and_then(|fields| optional_rate(&fields));
-            let limit = rate.map(|rate| Limit {
+                .and_then(|fields| optional_counting(&fields));
+            let limit = counting.map(|(rate, algorithm)| Limit {
                 name: OF_PLAN.to_owned(),
                 each: Each::Client,
                 rate,
+                algorithm,
             });
             Plan {
                 name: name.to_owned(),
@@ -80,11 +94,13 @@ pub(super) fn limits(spot: Option<&Spot<'_>>) -> Vec<Limit> {
                 .need("name")
                 .and_then(|name| limit_name(&name, &mut taken));
             let each = fields.need("each").and_then(|each| self::each(&each));
-            let rate = needed_rate(&fields);
+            let counting = needed_counting(&fields);
+            let (rate, algorithm) = counting?;
             Some(Limit {
                 name: name?,
                 each: each?,
-                rate: rate?,
+                rate,
+                algorithm,
             })
         })
         .collect()
@@ -93,10 +109,12 @@ pub(super) fn limits(spot: Option<&Spot<'_>>) -> Vec<Limit> {
 /// A route's own limit.
 pub(super) fn rate_limit(spot: &Spot<'_>) -> Option<Limit> {
     let fields = spot.fields(RATE_LIMIT_FIELDS)?;
+    let (rate, algorithm) = needed_counting(&fields)?;
     Some(Limit {
         name: OF_ROUTE.to_owned(),
         each: Each::ClientRoute,
-        rate: needed_rate(&fields)?,
+        rate,
+        algorithm,
     })
 }
 
@@ -143,22 +161,77 @@ fn each(spot: &Spot<'_>) -> Option<Each> {
     }
 }
 
-/// The rate that `requests` and `burst` make, if `requests` is written.
-fn optional_rate(fields: &Fields<'_>) -> Option<Rate> {
-    let burst = burst(fields);
+/// How a limit counts, if `requests` is written.
+fn optional_counting(fields: &Fields<'_>) -> Option<(Rate, Algorithm)> {
     let Some(requests) = fields.get("requests") else {
-        if let Some((burst, _)) = burst {
-            burst.fault("has no meaning without requests");
+        for name in ["burst", "algorithm", "utc_offset"] {
+            if let Some(spot) = fields.get(name) {
+                spot.fault("has no meaning without requests");
+            }
         }
         return None;
     };
-    rate(&requests, burst)
+    counting(fields, Some(&requests))
 }
 
-/// The rate that `requests` and `burst` make; `requests` must be there.
-fn needed_rate(fields: &Fields<'_>) -> Option<Rate> {
-    let (requests, burst) = (fields.need("requests"), burst(fields));
-    rate(&requests?, burst)
+/// How a limit counts; `requests` must be there.
+fn needed_counting(fields: &Fields<'_>) -> Option<(Rate, Algorithm)> {
+    counting(fields, fields.need("requests").as_ref())
+}
+
+fn counting(fields: &Fields<'_>, requests: Option<&Spot<'_>>) -> Option<(Rate, Algorithm)> {
+    let algorithm = algorithm(fields);
+    let burst = burst(fields);
+    let rate = rate(requests?, burst.as_ref());
+    let (algorithm, rate) = (algorithm?, rate?);
+    match (algorithm, burst) {
+        (Algorithm::TokenBucket, Some((burst, _))) => check_bucket(&burst, &rate),
+        (_, Some((burst, _))) => {
+            burst.fault("has no meaning in windows: all of it may come at once")
+        }
+        _ => {}
+    }
+    let by_calendar = matches!(algorithm, Algorithm::FixedWindow { .. });
+    if rate.period == Rate::MONTH && !by_calendar {
+        requests?.fault("months are counted by algorithm: fixed_window only");
+    }
+    Some((rate, algorithm))
+}
+
+/// By which algorithm, if it can be told.
+fn algorithm(fields: &Fields<'_>) -> Option<Algorithm> {
+    let spot = fields.get("algorithm");
+    let utc_offset = fields.get("utc_offset");
+    let algorithm = match &spot {
+        None => Some(Algorithm::TokenBucket),
+        Some(spot) => spot.choice(&[
+            ("token_bucket", Algorithm::TokenBucket),
+            ("sliding_window", Algorithm::SlidingWindow),
+            ("fixed_window", Algorithm::FixedWindow { utc_offset: 0 }),
+        ]),
+    };
+    let Some(written) = utc_offset else {
+        return algorithm;
+    };
+    let utc_offset = self::utc_offset(&written);
+    if !matches!(algorithm, None | Some(Algorithm::FixedWindow { .. })) {
+        written.fault("has no meaning without algorithm: fixed_window");
+    }
+    algorithm?;
+    utc_offset.map(|utc_offset| Algorithm::FixedWindow { utc_offset })
+}
+
+/// Whose calendar windows go by. Zones by their names would change with the season, and with the laws of their countries.
+fn utc_offset(spot: &Spot<'_>) -> Option<i32> {
+    let text = spot.text_such_as(UTC_OFFSET)?;
+    let seconds = time::offset(text).filter(|seconds| seconds.abs() <= FARTHEST);
+    if seconds.is_none() {
+        spot.fault(format!(
+            "expected {UTC_OFFSET}, found {}; names of zones are not taken, since their time changes with the season",
+            shown(text)
+        ));
+    }
+    i32::try_from(seconds?).ok()
 }
 
 /// A burst as it is written.
@@ -170,7 +243,7 @@ fn burst<'a>(fields: &Fields<'a>) -> Option<Burst<'a>> {
     Some((spot, burst))
 }
 
-fn rate(requests: &Spot<'_>, burst: Option<Burst<'_>>) -> Option<Rate> {
+fn rate(requests: &Spot<'_>, burst: Option<&Burst<'_>>) -> Option<Rate> {
     let (quantity, period) = requests.rate()?;
     if quantity == 0 {
         requests.fault("a rate of 0 lets nothing pass; write at least 1");
@@ -180,27 +253,27 @@ fn rate(requests: &Spot<'_>, burst: Option<Burst<'_>>) -> Option<Rate> {
         requests.fault("more than 1000000 a second; write a smaller rate");
         return None;
     }
-    let Some((burst_spot, burst)) = burst else {
-        return Some(Rate {
-            quantity,
-            period,
-            burst: quantity,
-        });
+    let burst = match burst {
+        None => quantity,
+        Some((_, burst)) => (*burst)?,
     };
-    let most = LONGEST_REFILL
-        .as_nanos()
-        .saturating_mul(u128::from(quantity))
-        / period.as_nanos().max(1);
-    let most = u64::try_from(most).unwrap_or(u64::MAX).clamp(1, 1 << 50);
-    let burst = burst?;
-    if burst > most {
-        burst_spot.fault(format!(
-            "would take more than 30 days to refill at this rate; at most {most} is allowed"
-        ));
-    }
     Some(Rate {
         quantity,
         period,
         burst,
     })
+}
+
+/// Tells of a burst that a bucket cannot keep.
+fn check_bucket(burst: &Spot<'_>, rate: &Rate) {
+    let most = LONGEST_REFILL
+        .as_nanos()
+        .saturating_mul(u128::from(rate.quantity))
+        / rate.period.as_nanos().max(1);
+    let most = u64::try_from(most).unwrap_or(u64::MAX).clamp(1, 1 << 50);
+    if rate.burst > most {
+        burst.fault(format!(
+            "would take more than 30 days to refill at this rate; at most {most} is allowed"
+        ));
+    }
 }

@@ -27,7 +27,7 @@ mod routes;
 pub mod schema;
 mod sticky;
 mod switches;
-mod time;
+pub(crate) mod time;
 mod units;
 mod validator;
 

@@ -2,10 +2,14 @@
 //! Everything here is resolved (names are indices, rates are nanoseconds), complete (defaults are filled in) and
 //! known to be possible, so no stage has to check it again.
 
+mod limits;
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::host::Sensitive;
+
+pub use limits::{Algorithm, Each, Limit, Plan, Rate};
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,52 +195,6 @@ impl fmt::Debug for Validator {
             .field("remember", &self.remember)
             .finish_non_exhaustive()
     }
-}
-
-/// A named set of limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
-    /// As the validator names it.
-    pub name: String,
-    /// Counted per client; named `plan`.
-    pub limits: Vec<Limit>,
-}
-
-/// A rate that may not be exceeded, counted per something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limit {
-    /// As it is told to the caller.
-    pub name: String,
-    /// What it is counted per.
-    pub each: Each,
-    /// How much.
-    pub rate: Rate,
-}
-
-/// What a limit is counted per.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Each {
-    /// The address of the caller (IPv6 by /64). Counted at the gate.
-    Address,
-    /// The client; anonymous callers by address.
-    Client,
-    /// The route.
-    Route,
-    /// The client on the route; anonymous callers by address.
-    ClientRoute,
-    /// One count of all.
-    All,
-}
-
-/// A token bucket: `burst` at once, refilled by `quantity` in each `period`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// At least one.
-    pub quantity: u64,
-    /// A second, a minute, an hour or a day.
-    pub period: Duration,
-    /// At least one; how many may come at once.
-    pub burst: u64,
 }
 
 /// What answers: an Envoy cluster with properties.

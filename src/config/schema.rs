@@ -93,11 +93,11 @@ fn definitions() -> Value {
         "plan": {
             "type": "object",
             "additionalProperties": false,
-            "dependentRequired": {"burst": ["requests"]},
-            "properties": {"requests": rate(), "burst": burst()},
+            "dependentRequired": {"burst": ["requests"], "algorithm": ["requests"], "utc_offset": ["requests", "algorithm"]},
+            "properties": with_counting(json!({})),
         },
-        "rate_limit": object(&["requests"], json!({"requests": rate(), "burst": burst()})),
-        "limit": object(&["name", "each", "requests"], json!({
+        "rate_limit": object(&["requests"], with_counting(json!({}))),
+        "limit": object(&["name", "each", "requests"], with_counting(json!({
             "name": {
                 "description": "As callers are told of it.",
                 "allOf": [{"$ref": "#/$defs/name"}, {"not": {"enum": ["plan", "route"]}}],
@@ -109,9 +109,7 @@ fn definitions() -> Value {
                     {"enum": [[], ["address"], ["client"], ["route"], ["client", "route"], ["route", "client"]]},
                 ],
             },
-            "requests": rate(),
-            "burst": burst(),
-        })),
+        }))),
         "agent": object(&["cluster"], json!({
             "cluster": described("cluster", "Envoy's cluster."),
             "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
@@ -162,7 +160,7 @@ fn definitions() -> Value {
         "prefix": {"type": "string", "maxLength": 1024, "pattern": "^/([^/]+(/[^/]+)*)?$"},
         "duration": {"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$"},
         "size": {"type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$"},
-        "rate": {"type": "string", "pattern": "^[0-9]+/(second|minute|hour|day)$"},
+        "rate": {"type": "string", "pattern": "^[0-9]+/(second|minute|hour|day|month)$"},
         "roles": {
             "type": "array", "minItems": 1, "maxItems": 16, "uniqueItems": true,
             "items": {"$ref": "#/$defs/name"},
@@ -303,15 +301,29 @@ pub fn described(definition: &str, description: &str) -> Value {
     json!({"description": description, "$ref": format!("#/$defs/{definition}")})
 }
 
-fn rate() -> Value {
-    described("rate", "How many in a second, minute, hour or day.")
-}
-
-fn burst() -> Value {
-    json!({
-        "description": "How many may come at once; the rate's quantity unless written.",
-        "type": "integer", "minimum": 1,
-    })
+/// These properties, and those that say how a limit counts.
+fn with_counting(properties: Value) -> Value {
+    let counting = json!({
+        "requests": described("rate", "How many in a second, minute, hour, day or (fixed_window only) month."),
+        "burst": {
+            "description": "Of a token bucket: how many may come at once; the rate's quantity unless written.",
+            "type": "integer", "minimum": 1,
+        },
+        "algorithm": {
+            "description": "token_bucket unless written: refilled evenly. sliding_window looks back over one period, fixed_window \
+                            begins anew with each second, minute, hour, day or month of the calendar.",
+            "enum": ["token_bucket", "sliding_window", "fixed_window"],
+        },
+        "utc_offset": {
+            "description": "Of fixed_window: whose calendar, as \"+02:00\". UTC unless written.",
+            "type": "string", "pattern": "^([Zz]|[+-](0[0-9]|1[0-4]):[0-5][0-9])$",
+        },
+    });
+    let mut all = properties;
+    if let (Value::Object(all), Value::Object(counting)) = (&mut all, counting) {
+        all.extend(counting);
+    }
+    all
 }
 
 fn weight() -> Value {

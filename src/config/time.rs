@@ -1,11 +1,13 @@
 //! Points in time as RFC 3339 writes them: `2027-01-31T00:00:00Z`.
 
+use crate::calendar::days_to;
+
 /// What a point in time looks like, for the texts of faults.
 pub(super) const EXPECTED: &str =
     "a time as RFC 3339 writes it, not before 1970, such as \"2027-01-31T00:00:00Z\"";
 
 /// Reads an RFC 3339 time as seconds since 1970, fractions cut off. `None` if it is not one or lies before 1970.
-pub(super) fn seconds(text: &str) -> Option<u64> {
+pub(crate) fn seconds(text: &str) -> Option<u64> {
     let (date, rest) = text.split_at_checked(10)?;
     let time = rest.strip_prefix(['T', 't', ' '])?;
     let (clock, rest) = time.split_at_checked(8)?;
@@ -44,7 +46,7 @@ fn fraction_cut(text: &str) -> Option<&str> {
 }
 
 /// `Z` or `+02:00`, in seconds east of Greenwich.
-fn offset(text: &str) -> Option<i64> {
+pub(super) fn offset(text: &str) -> Option<i64> {
     if matches!(text, "Z" | "z") {
         return Some(0);
     }
@@ -70,12 +72,5 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(1..=length).contains(&day) {
         return None;
     }
-    // Years are counted from March, so that the leap day is the last of its year.
-    let march_year = if month > 2 { year } else { year - 1 };
-    let month_from_march = (month + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    let leap_days =
-        march_year.div_euclid(4) - march_year.div_euclid(100) + march_year.div_euclid(400);
-    // 719,468 days lie between the first of March of year 0 and the first of January 1970.
-    Some(march_year * 365 + leap_days + day_of_year - 719_468)
+    Some(days_to(year, month, day))
 }

@@ -3,17 +3,20 @@
 
 use std::time::Duration;
 
+use super::policy::Rate;
+
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 const DURATIONS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 const SIZES: [(&str, u64); 4] = [("B", 1), ("KiB", KIB), ("MiB", MIB), ("GiB", GIB)];
-const PERIODS: [(&str, u64); 4] = [
+const PERIODS: [(&str, u64); 5] = [
     ("second", 1),
     ("minute", 60),
     ("hour", 3_600),
     ("day", 86_400),
+    ("month", Rate::MONTH.as_secs()),
 ];
 
 /// What a duration looks like, for the texts of faults.
@@ -21,7 +24,7 @@ pub(super) const DURATION: &str = "a duration such as \"250ms\", \"30s\", \"5m\"
 /// What a size looks like.
 pub(super) const SIZE: &str = "a size such as \"64KiB\" or \"10MiB\"";
 /// What a rate looks like.
-pub(super) const RATE: &str = "a rate such as \"50/minute\" (second, minute, hour or day)";
+pub(super) const RATE: &str = "a rate such as \"50/minute\" (second, minute, hour, day or month)";
 
 /// Reads `250ms`, `30s`, `5m` or `1h`. `None` if it is not one, or too large for its type.
 pub fn duration(text: &str) -> Option<Duration> {
@@ -33,7 +36,7 @@ pub(super) fn size(text: &str) -> Option<u64> {
     quantity(text, &SIZES)
 }
 
-/// Reads `50/minute` as a quantity and its period.
+/// Reads `50/minute` as a quantity and its period; that of a month is the longest month's.
 pub(super) fn rate(text: &str) -> Option<(u64, Duration)> {
     let (quantity, unit) = text.split_once('/')?;
     let seconds = factor(unit, &PERIODS)?;

@@ -1,6 +1,6 @@
 //! What counting a request came to.
 
-use super::gcra::Refused;
+use super::algorithm::Refused;
 use super::headers;
 use super::standing::Standing;
 use crate::config::policy::Tell;

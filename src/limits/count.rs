@@ -95,9 +95,9 @@ fn update<H: Host>(host: &H, cell: CellName, claims: &[Claim<'_>]) -> Result<Wei
     Grid::update(host, cell, |value| {
         let mut weighed = Weighed::new(value, host.now(), claims);
         let value = if weighed.refused {
-            weighed.without(claims)
+            weighed.without()
         } else {
-            Some(weighed.taken(claims))
+            Some(weighed.taken())
         };
         match value {
             Some(value) => Decision::Replace(value, weighed),
@@ -137,7 +137,7 @@ impl<'c, 'a> LookedAt<'c, 'a> {
     /// Takes what was looked at, and looks again as often as another worker was faster. False: a limit has filled up
     /// meanwhile, and nothing was taken.
     fn take<H: Host>(&mut self, host: &H) -> Result<bool, StateError> {
-        let taken = self.weighed.taken(self.claims);
+        let taken = self.weighed.taken();
         match host.swap_cell(self.name, &taken, self.version) {
             Swap::Done => return Ok(true),
             Swap::Failed => return Err(StateError::Refused),
@@ -149,7 +149,7 @@ impl<'c, 'a> LookedAt<'c, 'a> {
 
     /// Writes down what holds though the request is refused. If another worker was faster, the next request will.
     fn leave<H: Host>(&mut self, host: &H, upkeep: &Upkeep) {
-        if let Some(value) = self.weighed.without(self.claims)
+        if let Some(value) = self.weighed.without()
             && host.swap_cell(self.name, &value, self.version) == Swap::Done
         {
             upkeep.forgotten(host, self.name, self.weighed.forgotten);

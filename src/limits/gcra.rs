@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::algorithm::{Level, Refused};
 use crate::config::policy::Rate;
 use crate::state::counters::Debt;
 
@@ -17,26 +18,6 @@ pub struct Gcra {
     interval: u64,
     /// Nanoseconds in which an empty bucket becomes full.
     capacity: u64,
-}
-
-/// What a bucket holds after a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Level {
-    /// How many requests would be let through now.
-    pub remaining: u64,
-    /// The time until `remaining` grows by one; zero when the bucket is full.
-    pub next: Duration,
-    /// The time until the bucket is full.
-    pub full: Duration,
-}
-
-/// A request does not fit the bucket, whose debt is to stay as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// Not now: see [`Gcra::wait`].
-    Full,
-    /// Never: it asks for more than the whole bucket holds.
-    TooLarge,
 }
 
 impl Gcra {

@@ -9,7 +9,9 @@
 //! |---|---|
 //! | this one | which limits a request counts against, and in which cell each is counted; what `release` and `settle` promise |
 //! | `together.rs` | which counters of a client lie in one cell |
+//! | `algorithm.rs` | the algorithms by which limits count |
 //! | `gcra.rs` | when a bucket holds enough, and what a limit that was changed makes of it |
+//! | `window.rs` | when windows begin and end, and when one has room |
 //! | `count.rs` | the decision on several limits, over several cells |
 //! | `weigh.rs` | the decision in one cell, and who makes room in a full one |
 //! | `admission.rs`, `standing.rs` | what the decision came to, and the time until the next request fits |
@@ -19,6 +21,7 @@
 //! | `upkeep.rs` | what is given back later, and what is said of forgotten counters |
 
 mod admission;
+mod algorithm;
 mod count;
 pub mod gcra;
 mod headers;
@@ -28,20 +31,21 @@ mod subject;
 mod together;
 mod upkeep;
 mod weigh;
+pub mod window;
 
 use std::cell::OnceCell;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use crate::config::policy::{Each, Limit, PlanId, Policy, RouteId};
+use crate::config::policy::{self, Each, Limit, PlanId, Policy, RouteId};
 use crate::host::Host;
 use crate::sort::sort_by;
 use crate::state::{Grid, Hashed, SeededHash, State, StateError, counters};
 
 pub use admission::Admission;
+use algorithm::Algorithm;
 use count::{count, look};
-use gcra::Gcra;
 use receipt::Corrections;
 pub use subject::{Caller, host_of, ip_of, network_of};
 pub use together::{CountersOfOne, routes_together};
@@ -69,7 +73,7 @@ pub struct Limits {
 #[derive(Debug)]
 struct Rule {
     name: String,
-    gcra: Gcra,
+    algorithm: Algorithm,
     /// As the caller reads it in `x-ratelimit-limit-requests`.
     limit: String,
     /// As the caller reads it in `RateLimit-Policy`.
@@ -278,8 +282,8 @@ impl Limits {
                 continue;
             };
             let taken = standings.iter_mut().filter(|standing| standing.taken);
-            for (standing, debt) in taken.zip(corrected.debts) {
-                (standing.now, standing.debt) = (corrected.now, debt);
+            for (standing, record) in taken.zip(corrected.records) {
+                (standing.now, standing.record) = (corrected.now, record);
             }
         }
         admission.kept()
@@ -340,7 +344,12 @@ impl Rule {
     /// `scope` is whose limit it is: a plan's, or first of all a route's. `apart`: counters of a client on the route have a
     /// cell of their own.
     fn new(hash: &SeededHash, limit: &Limit, scope: &[&str], apart: bool) -> Self {
-        let Limit { name, each, rate } = limit;
+        let Limit {
+            name,
+            each,
+            rate,
+            algorithm,
+        } = limit;
         let kind: &[u8] = match each {
             Each::Address => b"address",
             Each::Client => b"client",
@@ -349,11 +358,19 @@ impl Rule {
             Each::All => b"all",
         };
         let route = scope.first().copied().unwrap_or_default().as_bytes();
+        // A limit that is counted in another way, or in other windows, is another limit.
+        let windows = match algorithm {
+            policy::Algorithm::TokenBucket => None,
+            policy::Algorithm::SlidingWindow | policy::Algorithm::FixedWindow { .. } => {
+                Some(format!("{algorithm:?} {:?}", rate.period))
+            }
+        };
         let mut parts = vec![b"limit".as_slice(), kind, name.as_bytes()];
+        parts.extend(windows.iter().map(String::as_bytes));
         parts.extend(scope.iter().map(|part| part.as_bytes()));
         Self {
             name: name.clone(),
-            gcra: Gcra::new(*rate),
+            algorithm: Algorithm::new(limit),
             limit: headers::limit(rate).to_string(),
             policy: headers::policy(name, rate),
             each: *each,

@@ -7,15 +7,19 @@
 //! of the cell changed in any other way (the clock was set back, a record was put out, another configuration counted
 //! in another unit or in a smaller bucket), a new era has begun, and nothing is given back.
 //!
+//! A window knows what was taken in it, and the one after it what was taken in that before: there what was not used comes
+//! back to the request.
+//!
 //! What was used beyond what was taken is owed in any case, even below empty.
 
 use std::rc::Rc;
 
 use super::Rule;
+use super::algorithm::Taken;
 use super::standing::{Seat, Standing};
 use super::weigh::newcomer;
 use crate::host::{CellName, Host, Timestamp};
-use crate::state::counters::{Debt, Record, Records};
+use crate::state::counters::{Record, Records};
 use crate::state::{Decision, Grid, StateError};
 
 /// What is to be put right in one cell.
@@ -30,22 +34,16 @@ pub(super) struct Corrections {
 struct Correction {
     rule: Rc<Rule>,
     tag: u64,
-    /// How much was taken, and how much was used in the end.
-    taken: u64,
-    used: u64,
-    /// When it was taken, and from when on the bucket had then owed nothing.
-    at: Timestamp,
-    moment: Timestamp,
-    /// What had been given back of the record by then, and in which era.
-    returned: u64,
+    taken: Taken,
+    /// The era of the cell when it was taken.
     era: u64,
 }
 
 /// How a cell's limits stand when they were put right.
 pub(super) struct Corrected {
     pub(super) now: Timestamp,
-    /// What each bucket owes, in the order of the corrections.
-    pub(super) debts: Vec<Debt>,
+    /// The record of each limit, in the order of the corrections.
+    pub(super) records: Vec<Record>,
     /// What could not be written down, since the cell is full of those who have overdrawn.
     left: Vec<Correction>,
     /// How many records were put out.
@@ -67,11 +65,12 @@ impl Corrections {
         let correction = |standing: &Standing| Correction {
             rule: Rc::clone(&standing.rule),
             tag: standing.tag,
-            taken: standing.amount,
-            used: used(&standing.rule),
-            at: standing.now,
-            moment: Timestamp(standing.now.0.saturating_add(standing.debt.owed)),
-            returned: standing.returned,
+            taken: Taken {
+                amount: standing.amount,
+                used: used(&standing.rule),
+                at: standing.now,
+                record: standing.record,
+            },
             era: standing.era,
         };
         Self {
@@ -82,14 +81,14 @@ impl Corrections {
 
     /// False if everything is as it should be.
     pub(super) fn are_needed(&self) -> bool {
-        let wrong = |correction: &Correction| correction.taken != correction.used;
+        let wrong = |correction: &Correction| correction.taken.amount != correction.taken.used;
         self.all.iter().any(wrong)
     }
 
     /// True if all that was to be given back has drained meanwhile, and nothing else is owed.
     pub(super) fn have_drained(&self, now: Timestamp) -> bool {
         let drained = |correction: &Correction| {
-            correction.used <= correction.taken && correction.moment <= now
+            !correction.is_overdrawn() && correction.taken.record.moment <= now
         };
         self.all.iter().all(drained)
     }
@@ -100,20 +99,20 @@ impl Corrections {
             let mut records = Records::read(value, host.now());
             let mut corrected = Corrected {
                 now: records.now(),
-                debts: Vec::with_capacity(self.all.len()),
+                records: Vec::with_capacity(self.all.len()),
                 left: Vec::new(),
                 forgotten: 0,
             };
             let mut changed = records.set_back();
             for correction in &self.all {
-                if correction.used <= correction.taken {
+                if !correction.is_overdrawn() {
                     changed |= correction.give_back(&mut records);
                 } else if correction.take_more(&mut records, &mut corrected.forgotten) {
                     changed = true;
                 } else {
                     corrected.left.push(correction.clone());
                 }
-                corrected.debts.push(correction.debt(&records));
+                corrected.records.push(correction.record(&records));
             }
             if changed {
                 Decision::Replace(records.take_bytes(), corrected)
@@ -132,41 +131,40 @@ impl Corrections {
 }
 
 impl Correction {
+    /// More was used than was taken.
+    fn is_overdrawn(&self) -> bool {
+        self.taken.used > self.taken.amount
+    }
+
     /// Gives back what was not used, as far as it has certainly not drained yet. False: all has.
     fn give_back(&self, records: &mut Records) -> bool {
+        let now = records.now();
         let Some((slot, record)) = records.find(self.tag) else {
             return false;
         };
-        let (gcra, now) = (&self.rule.gcra, records.now());
-        if self.era != records.era() || record.unit != gcra.unit() || now < self.at {
+        if self.era != records.era() || now < self.taken.at {
             return false;
         }
-        let taken = gcra.worth(self.taken);
-        let unused = taken.saturating_sub(gcra.worth(self.used));
-        let owed = record.debt(now).owed;
-        let by_time = taken.saturating_sub(now.0 - self.at.0);
-        let since = record.returned.wrapping_sub(self.returned);
-        let by_place = self.moment.0.saturating_sub(now.0).saturating_sub(since);
-        let still_owed = unused.min(by_time.max(by_place)).min(owed);
-        if still_owed > 0 {
-            records.give_back(slot, record, still_owed, by_place < owed);
+        let Some((record, behind)) = self.rule.algorithm.give_back(record, &self.taken, now) else {
+            return false;
+        };
+        if behind {
+            records.note_returned(&record);
         }
-        still_owed > 0
+        records.set(slot, record);
+        true
     }
 
     /// Takes what was used beyond what had been taken. False: there is no place to write it down.
     fn take_more(&self, records: &mut Records, forgotten: &mut u64) -> bool {
-        let (gcra, now) = (&self.rule.gcra, records.now());
-        let more = self.used.saturating_sub(self.taken);
+        let (algorithm, now) = (&self.rule.algorithm, records.now());
+        let more = self.taken.used.saturating_sub(self.taken.amount);
         if let Some((slot, record)) = records.find(self.tag) {
-            let Record { unit, returned, .. } = record;
-            let debt = gcra.overdraw(record.debt(now), unit, more);
-            records.set(slot, Record::of(self.tag, unit, debt, now, returned));
+            records.set(slot, algorithm.overdraw(record, more, now));
             return true;
         }
         let found = newcomer(records, &self.rule, self.tag, records.room(), |_, _| false);
-        let debt = gcra.overdraw(found.debt, gcra.unit(), more);
-        let record = Record::of(self.tag, gcra.unit(), debt, now, found.returned);
+        let record = algorithm.overdraw(found.record, more, now);
         match found.seat {
             Seat::Own(slot) | Seat::TakenOver { slot, .. } => {
                 records.set(slot, record);
@@ -179,13 +177,12 @@ impl Correction {
         true
     }
 
-    /// What the bucket owes, in the limit's own unit.
-    fn debt(&self, records: &Records) -> Debt {
-        let gcra = &self.rule.gcra;
-        records
-            .find(self.tag)
-            .map_or_else(Debt::default, |(_, record)| {
-                gcra.carried_over(record.debt(records.now()), record.unit)
-            })
+    /// The limit's record as it is now.
+    fn record(&self, records: &Records) -> Record {
+        let (algorithm, now) = (&self.rule.algorithm, records.now());
+        match records.find(self.tag) {
+            Some((_, record)) => algorithm.carried_over(record, now).0,
+            None => algorithm.fresh(self.tag, records.returned(), now),
+        }
     }
 }

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use super::Rule;
-use super::gcra::{Level, Refused};
+use super::algorithm::{Level, Refused};
 use crate::host::{CellName, Timestamp};
-use crate::state::counters::{Debt, Slot};
+use crate::state::counters::{Record, Slot};
 
 /// How a limit stands after a decision.
 #[derive(Debug, Clone)]
@@ -22,12 +22,11 @@ pub(super) struct Standing {
     pub(super) taken: bool,
     /// By which time it was decided.
     pub(super) now: Timestamp,
-    /// What the bucket owed without the request.
-    pub(super) before: Debt,
-    /// What the bucket owes.
-    pub(super) debt: Debt,
-    /// What had been given back of its record by then, and in which era.
-    pub(super) returned: u64,
+    /// Its record without the request.
+    pub(super) before: Record,
+    /// Its record.
+    pub(super) record: Record,
+    /// The era of its cell by then.
     pub(super) era: u64,
     pub(super) seat: Seat,
 }
@@ -46,9 +45,9 @@ pub(super) enum Seat {
 }
 
 impl Standing {
-    /// What the bucket holds.
+    /// What is left of it.
     pub(super) fn level(&self) -> Level {
-        self.rule.gcra.level(self.debt)
+        self.rule.algorithm.level(&self.record, self.now)
     }
 
     /// The moment from which the limit lets one more such request through. `None`: it does already, or never will.
@@ -56,13 +55,13 @@ impl Standing {
         if self.refused == Some(Refused::TooLarge) {
             return None;
         }
-        let wait = self.rule.gcra.wait(self.debt, self.amount);
+        let wait = (self.rule.algorithm).wait(&self.record, self.amount, self.now);
         (!wait.is_zero()).then(|| self.now.after(wait))
     }
 
     /// The request is refused, by this limit or by another one: nothing was taken.
     pub(super) fn take_nothing(&mut self) {
-        self.debt = self.before;
+        self.record = self.before;
         self.taken = false;
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::Rule;
 use super::standing::{Seat, Standing};
 use crate::host::{CellName, Timestamp};
-use crate::state::counters::{Debt, Record, Records, Slot};
+use crate::state::counters::{Record, Records, Slot};
 
 /// A limit, the record that it decides on, and how much is asked of it.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,8 @@ impl Weighed {
 
     fn weigh(&mut self, claim: &Claim<'_>, claims: &[Claim<'_>], room: &mut usize) {
         let found = self.find(claim, claims, room);
-        let taken = claim.rule.gcra.take(found.debt, claim.amount);
+        let now = self.records.now();
+        let taken = (claim.rule.algorithm).take(found.record, claim.amount, now);
         self.refused |= taken.is_err();
         self.standings.push(Standing {
             rule: Rc::clone(claim.rule),
@@ -58,19 +59,16 @@ impl Weighed {
             amount: claim.amount,
             refused: taken.err(),
             taken: taken.is_ok(),
-            now: self.records.now(),
-            before: found.debt,
-            debt: taken.unwrap_or(found.debt),
-            returned: found.returned,
+            now,
+            before: found.record,
+            record: taken.unwrap_or(found.record),
             era: 0,
             seat: found.seat,
         });
     }
 
-    /// Where a claim's record lies, and its debt as the claim's limit counts.
+    /// Where a claim's record lies, and what it is as the claim's limit counts.
     fn find(&mut self, claim: &Claim<'_>, claims: &[Claim<'_>], room: &mut usize) -> Found {
-        let gcra = &claim.rule.gcra;
-        let now = self.records.now();
         let Some((slot, record)) = self.records.find(claim.tag) else {
             let stays = |slot: Slot, record: &Record| {
                 claims.iter().any(|claim| claim.tag == record.tag)
@@ -82,32 +80,29 @@ impl Weighed {
             *room = room.saturating_sub(1);
             return found;
         };
-        let before = record.debt(now);
-        let debt = gcra.carried_over(before, record.unit);
-        if debt != before || record.unit != gcra.unit() {
-            self.records
-                .set(slot, claim.record(debt, now, record.returned));
+        let now = self.records.now();
+        let (record, rewritten) = claim.rule.algorithm.carried_over(record, now);
+        if rewritten {
+            self.records.set(slot, record);
             self.records.begin_era();
             self.changed = true;
         }
         Found {
-            debt,
+            record,
             seat: Seat::Own(slot),
-            returned: record.returned,
         }
     }
 
     /// The cell's value with the request taken.
-    pub(super) fn taken(&mut self, claims: &[Claim<'_>]) -> Vec<u8> {
-        let now = self.records.now();
+    pub(super) fn taken(&mut self) -> Vec<u8> {
         let takes_over = |standing: &Standing| matches!(standing.seat, Seat::TakenOver { .. });
         if self.standings.iter().any(takes_over) {
             self.records.begin_era();
         }
         let era = self.records.era();
-        for (claim, standing) in claims.iter().zip(&mut self.standings) {
+        for standing in &mut self.standings {
             standing.era = era;
-            let record = claim.record(standing.debt, now, standing.returned);
+            let record = standing.record;
             match standing.seat {
                 Seat::Own(slot) => self.records.set(slot, record),
                 Seat::Free => self.records.push(record),
@@ -124,17 +119,15 @@ impl Weighed {
 
     /// The cell's value without the request, if it has to be written all the same. Whoever is refused for what it has
     /// inherited is written down too: what it is told of when to come back is then its own.
-    pub(super) fn without(&mut self, claims: &[Claim<'_>]) -> Option<Vec<u8>> {
-        let now = self.records.now();
-        for (claim, standing) in claims.iter().zip(&self.standings) {
+    pub(super) fn without(&mut self) -> Option<Vec<u8>> {
+        for standing in &self.standings {
             if standing.refused.is_some()
                 && let Seat::TakenOver {
                     slot,
                     inherited: true,
                 } = standing.seat
             {
-                let record = claim.record(standing.before, now, standing.returned);
-                self.records.set(slot, record);
+                self.records.set(slot, standing.before);
                 self.records.begin_era();
                 self.changed = true;
                 self.forgotten += 1;
@@ -146,9 +139,8 @@ impl Weighed {
 
 /// Where a limit's record lies or is to lie, and what it starts from.
 pub(super) struct Found {
-    pub(super) debt: Debt,
+    pub(super) record: Record,
     pub(super) seat: Seat,
-    pub(super) returned: u64,
 }
 
 /// Where a limit is written down that has no record in a cell with room for so many more. Those that `stays` says do not go
@@ -160,35 +152,30 @@ pub(super) fn newcomer(
     room: usize,
     stays: impl Fn(Slot, &Record) -> bool,
 ) -> Found {
-    let (gcra, now) = (&rule.gcra, records.now());
-    let overdrawn = |record: &Record| record.debt(now).overdrawn;
-    let found = |debt: Debt, seat: Seat| Found {
-        debt,
-        seat,
-        returned: records.returned(),
-    };
+    let (algorithm, now) = (&rule.algorithm, records.now());
+    let fresh = || algorithm.fresh(tag, records.returned(), now);
     if room > 0 {
-        return found(Debt::default(), Seat::Free);
+        return Found {
+            record: fresh(),
+            seat: Seat::Free,
+        };
     }
-    let debt = |record: &Record| gcra.carried_over(record.debt(now), record.unit);
-    let owes = |record: &Record| Timestamp(debt(record).owed);
-    let stays = |slot: Slot, record: &Record| overdrawn(record) > 0 || stays(slot, record);
-    match records.outgoing(tag, owes, stays) {
-        Some(outgoing) => {
-            let (slot, inherited) = (outgoing.slot, outgoing.inherited.is_some());
-            let debt = outgoing.inherited.as_ref().map(debt).unwrap_or_default();
-            found(debt, Seat::TakenOver { slot, inherited })
-        }
-        None => {
-            let first = records.all().map(|record| overdrawn(&record)).min();
-            found(gcra.empty_for(first.unwrap_or(0)), Seat::Nowhere)
-        }
-    }
-}
-
-impl Claim<'_> {
-    /// The limit's record with this debt.
-    fn record(&self, debt: Debt, now: Timestamp, returned: u64) -> Record {
-        Record::of(self.tag, self.rule.gcra.unit(), debt, now, returned)
+    let owes = |record: &Record| Timestamp(algorithm.owes(record, now));
+    let stays = |slot: Slot, record: &Record| record.overdrawn(now) > 0 || stays(slot, record);
+    let Some(outgoing) = records.outgoing(tag, owes, stays) else {
+        let first = records.all().map(|record| record.overdrawn(now)).min();
+        return Found {
+            record: algorithm.full_for(tag, first.unwrap_or(0), now),
+            seat: Seat::Nowhere,
+        };
+    };
+    let (slot, inherited) = (outgoing.slot, outgoing.inherited.is_some());
+    let record = match outgoing.inherited {
+        Some(record) => algorithm.inherited(&record, tag, records.returned(), now),
+        None => fresh(),
+    };
+    Found {
+        record,
+        seat: Seat::TakenOver { slot, inherited },
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! A record is a tag, the moment from which nothing is owed any more, and three words of the limit's own. A token bucket
 //! keeps in them the unit in which it counts, how much of what is owed lies in the bucket (what is beyond it is overdrawn),
-//! and what was given back. A limit that counts in another way keeps there what it needs, a window its two counts; its
-//! records bear other tags, so that none is read as another's. A record whose moment has passed says nothing any more and
+//! and what was given back. A window keeps its beginning, marked, and its two counts. A record whose moment has passed says nothing any more and
 //! gives its slot free.
 //!
 //! Before the records a cell holds the time of its last change, by which workers whose clocks differ agree on one time,
@@ -48,7 +47,11 @@ pub fn tag(limit: u64, subject: u64) -> u64 {
     limit & LIMIT_BITS | (limit ^ subject) & !LIMIT_BITS
 }
 
-/// One counter.
+/// The bit of [`Record::unit`] that marks a window's, and that of [`Record::within`] that marks one overdrawn.
+const OF_WINDOW: u64 = 1 << 63;
+const OVERDRAWN: u64 = 1 << 63;
+
+/// One counter: a bucket's, or a window's, which has other words in the place of the last three ([`Record::counts`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     /// Tells it from the other records of its cell.
@@ -71,6 +74,19 @@ pub struct Debt {
     /// The part of it that lies below empty, which drains first. Only what a request has used beyond what it took
     /// leads there, and it is never forgiven.
     pub overdrawn: u64,
+}
+
+/// What was counted in a window, and in the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// When the window began.
+    pub start: Timestamp,
+    /// What was counted since.
+    pub current: u64,
+    /// What had been counted in the one before.
+    pub previous: u64,
+    /// More was used than there was. That is never forgiven.
+    pub overdrawn: bool,
 }
 
 /// Where a record lies in its cell.
@@ -175,22 +191,12 @@ impl Records {
             .and_then(|index| self.get(Slot(index)).map(|record| (Slot(index), record)))
     }
 
-    /// Gives so much back of a record that is there. `behind`: others have taken of it since, and their receipts must
-    /// know.
-    pub fn give_back(&mut self, slot: Slot, mut record: Record, nanoseconds: u64, behind: bool) {
-        record.moment = Timestamp(record.moment.0.saturating_sub(nanoseconds));
-        record.within = match record.within {
-            Record::ALL => Record::ALL,
-            within => within.saturating_sub(nanoseconds),
-        };
-        if behind {
-            record.returned = record.returned.wrapping_add(nanoseconds);
-            let ahead = record.returned.wrapping_sub(self.returned());
-            if ahead < u64::MAX / 2 {
-                self.set_word(RETURNED, record.returned);
-            }
+    /// Has those who come later know how much was given back of a record.
+    pub fn note_returned(&mut self, record: &Record) {
+        let ahead = record.returned.wrapping_sub(self.returned());
+        if ahead < u64::MAX / 2 {
+            self.set_word(RETURNED, record.returned);
         }
-        self.set(slot, record);
     }
 
     /// Puts a record in place of the one in `slot`.
@@ -267,10 +273,9 @@ impl Records {
     }
 
     fn move_back(&mut self, nanoseconds: u64) {
+        let now = self.now;
         for raw in self.raw_mut() {
-            let mut record = Record::decode(raw);
-            record.moment = Timestamp(record.moment.0.saturating_sub(nanoseconds));
-            *raw = record.encode();
+            *raw = Record::decode(raw).set_back(nanoseconds, now).encode();
         }
     }
 
@@ -310,9 +315,84 @@ impl Record {
         }
     }
 
-    /// What is owed at `now`.
+    /// A record of a window: it says something until `until`.
+    #[must_use]
+    pub fn of_window(tag: u64, counts: Counts, until: Timestamp) -> Self {
+        let overdrawn = if counts.overdrawn { OVERDRAWN } else { 0 };
+        Self {
+            tag,
+            moment: until,
+            unit: counts.start.0 | OF_WINDOW,
+            within: counts.current.min(!OVERDRAWN) | overdrawn,
+            returned: counts.previous,
+        }
+    }
+
+    /// What was counted. `None`: it is no window's.
+    #[must_use]
+    pub fn counts(&self) -> Option<Counts> {
+        self.is_of_window().then_some(Counts {
+            start: Timestamp(self.unit & !OF_WINDOW),
+            current: self.within & !OVERDRAWN,
+            previous: self.returned,
+            overdrawn: self.within & OVERDRAWN != 0,
+        })
+    }
+
+    fn is_of_window(&self) -> bool {
+        self.unit & OF_WINDOW != 0
+    }
+
+    /// For how many nanoseconds it is overdrawn still.
+    #[must_use]
+    pub fn overdrawn(&self, now: Timestamp) -> u64 {
+        match self.counts() {
+            None => self.debt(now).overdrawn,
+            Some(Counts {
+                overdrawn: true, ..
+            }) => self.moment.0.saturating_sub(now.0),
+            Some(_) => 0,
+        }
+    }
+
+    /// The record of a bucket when so many nanoseconds of its debt are given back. `behind`: others have taken of it since, and
+    /// their receipts must know.
+    #[must_use]
+    pub fn less(self, nanoseconds: u64, behind: bool) -> Self {
+        let returned = if behind { nanoseconds } else { 0 };
+        Self {
+            moment: Timestamp(self.moment.0.saturating_sub(nanoseconds)),
+            within: match self.within {
+                Self::ALL => Self::ALL,
+                within => within.saturating_sub(nanoseconds),
+            },
+            returned: self.returned.wrapping_add(returned),
+            ..self
+        }
+    }
+
+    /// The record when the clock was set back by so many nanoseconds, to `now`. A debt keeps its size. A window lies in the
+    /// calendar and stays, but lasts no longer from now on than it has lasted in all.
+    fn set_back(self, nanoseconds: u64, now: Timestamp) -> Self {
+        if !self.is_of_window() {
+            let moment = Timestamp(self.moment.0.saturating_sub(nanoseconds));
+            return Self { moment, ..self };
+        }
+        let start = self.unit & !OF_WINDOW;
+        let whole = self.moment.0.saturating_sub(start);
+        Self {
+            moment: self.moment.min(Timestamp(now.0.saturating_add(whole))),
+            unit: start.min(now.0) | OF_WINDOW,
+            ..self
+        }
+    }
+
+    /// What a bucket owes at `now`; nothing, if it is none.
     #[must_use]
     pub fn debt(&self, now: Timestamp) -> Debt {
+        if self.is_of_window() {
+            return Debt::default();
+        }
         let owed = self.moment.0.saturating_sub(now.0);
         Debt {
             owed,

@@ -1,6 +1,6 @@
 //! How much: limits are exact across workers from the first request on, and the caller is told how they stand.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -246,6 +246,79 @@ async fn a_limit_of_seconds_holds_beside_many_limits_of_days() {
         assert_eq!(refused.header("retry-after"), Some("1"));
         sleep_until(Instant::now() + Duration::from_secs(1)).await;
     }
+}
+
+#[tokio::test]
+async fn windows_admit_exactly_their_requests_over_two_workers() {
+    let world = two_workers(|draft| {
+        draft.configuration()["limits"] = json!([]);
+        draft.configuration()["plans"] = json!({
+            "standard": {"requests": "20/month", "algorithm": "fixed_window", "utc_offset": "+05:30"},
+            "premium": {"requests": "20/day", "algorithm": "sliding_window"},
+        });
+    })
+    .await;
+    let ask = |key| (0..4 * N).map(|_| world.get(NOTES).key(key)).collect();
+
+    let admitted = admitted_of_each(&world, [ask("demo-standard"), ask("demo-premium")]).await;
+
+    assert_eq!(admitted, [N, N]);
+    let refused = world.get(NOTES).key("demo-standard").send().await;
+    assert_eq!(refused.status, 429);
+    // A month has no fixed number of seconds: its longest is told.
+    assert_eq!(
+        refused.header("ratelimit-policy"),
+        Some(r#""plan";q=20;w=2678400"#)
+    );
+    let next = Standing::of(&refused).next;
+    assert!(next > 0 && next <= 31 * 86_400, "{next}");
+}
+
+#[tokio::test]
+async fn windows_of_seconds_open_again_as_time_passes() {
+    let world = two_workers(|draft| {
+        draft.configuration()["limits"] = json!([]);
+        draft.configuration()["plans"] = json!({
+            "standard": {"requests": "5/second", "algorithm": "fixed_window"},
+            "premium": {"requests": "5/second", "algorithm": "sliding_window"},
+        });
+    })
+    .await;
+    let second = || {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a time")
+            .as_secs()
+    };
+
+    let first = second();
+    // What was admitted in each second that a request may have been decided in.
+    let (mut fixed, mut sliding) = (0, 0);
+    while second() < first + 4 {
+        for (key, admitted) in [
+            ("demo-standard", &mut fixed),
+            ("demo-premium", &mut sliding),
+        ] {
+            let answer = world.get(NOTES).key(key).send().await;
+            match answer.status {
+                200 => *admitted += 1,
+                // Of a sliding window it may be the next one that has room.
+                429 => assert!(
+                    matches!(answer.header("retry-after"), Some("1" | "2")),
+                    "{key}"
+                ),
+                other => panic!("{key}: {other}"),
+            }
+        }
+    }
+    let last = second();
+
+    let most = 5 * (last - first + 1);
+    // The first and the last of these seconds may have been short.
+    let least = 5 * (last - first - 1);
+    println!("fixed {fixed}, sliding {sliding}, of {least} to {most}");
+    assert!((least..=most).contains(&fixed), "{fixed}");
+    assert!((least - 3..=most).contains(&sliding), "{sliding}");
 }
 
 // --------------------------------------------------------------------------------------------- what the caller is told

@@ -163,7 +163,7 @@ fn fields_written_twice_are_told() {
 fn units_are_needed_and_known() {
     let duration = r#"a duration such as "250ms", "30s", "5m" or "1h""#;
     let size = r#"a size such as "64KiB" or "10MiB""#;
-    let rate = r#"a rate such as "50/minute" (second, minute, hour or day)"#;
+    let rate = r#"a rate such as "50/minute" (second, minute, hour, day or month)"#;
     for value in [
         "30",
         "s",
@@ -399,6 +399,46 @@ fn rates_that_cannot_be_kept_are_refused() {
             "/plans/standard",
             json!({"requests": "1/day", "burst": 1.5}),
             "plans.standard.burst: expected a whole number from 1 to 9007199254740991, found the number 1.5",
+        ),
+        (
+            "/plans/standard/requests",
+            json!("5/month"),
+            "plans.standard.requests: months are counted by algorithm: fixed_window only",
+        ),
+        (
+            "/plans/standard",
+            json!({"requests": "5/month", "algorithm": "sliding_window"}),
+            "plans.standard.requests: months are counted by algorithm: fixed_window only",
+        ),
+        (
+            "/plans/standard",
+            json!({"requests": "5/day", "algorithm": "fixed_window", "burst": 9}),
+            "plans.standard.burst: has no meaning in windows: all of it may come at once",
+        ),
+        (
+            "/plans/standard",
+            json!({"requests": "5/day", "algorithm": "leaky_bucket"}),
+            r#"plans.standard.algorithm: expected token_bucket or sliding_window or fixed_window, found "leaky_bucket""#,
+        ),
+        (
+            "/plans/standard",
+            json!({"requests": "5/day", "utc_offset": "+02:00"}),
+            "plans.standard.utc_offset: has no meaning without algorithm: fixed_window",
+        ),
+        (
+            "/plans/standard",
+            json!({"algorithm": "fixed_window"}),
+            "plans.standard.algorithm: has no meaning without requests",
+        ),
+        (
+            "/plans/standard",
+            json!({"requests": "5/day", "algorithm": "fixed_window", "utc_offset": "Europe/Berlin"}),
+            r#"plans.standard.utc_offset: expected an offset such as "Z" or "+02:00", found "Europe/Berlin"; names of zones are not taken, since their time changes with the season"#,
+        ),
+        (
+            "/plans/standard",
+            json!({"requests": "5/day", "algorithm": "fixed_window", "utc_offset": "+14:30"}),
+            r#"plans.standard.utc_offset: expected an offset such as "Z" or "+02:00", found "+14:30"; names of zones are not taken, since their time changes with the season"#,
         ),
         (
             "/routes/0/rate_limit",

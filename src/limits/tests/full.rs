@@ -132,7 +132,7 @@ proptest! {
         let world = World::new(plan("5/minute", Some(burst)));
         let worker = world.worker();
         let clients = worker.neighbours(400);
-        let gcra = worker.limits.plans[0][0].gcra;
+        let gcra = worker.limits.plans[0][0].algorithm.gcra();
         let mut exact: HashMap<usize, Timestamp> = HashMap::new();
         for (client, gap) in requests {
             world.process.pass(Duration::from_nanos(gap));

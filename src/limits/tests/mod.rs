@@ -5,10 +5,12 @@ mod clocks;
 mod errors;
 mod full;
 mod receipts;
+mod windows;
 
 use serde_json::{Value, json};
 use std::time::Duration;
 
+use super::gcra::Gcra;
 use super::*;
 use crate::config;
 use crate::config::policy::Tell;
@@ -51,6 +53,15 @@ impl World {
         Worker {
             limits: Limits::new(&self.policy, &state),
             host,
+        }
+    }
+}
+
+impl Algorithm {
+    fn gcra(&self) -> Gcra {
+        match self {
+            Self::TokenBucket(gcra) => *gcra,
+            Self::Window(window) => panic!("{window:?}"),
         }
     }
 }

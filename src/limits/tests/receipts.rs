@@ -32,7 +32,7 @@ impl Worker {
         let claim = self.claim(&self.limits.plans[0][0], client);
         let value = crate::state::read(&self.host, claim.cell).unwrap().0;
         let records = Records::read(value, self.host.now());
-        let unit = claim.rule.gcra.unit();
+        let unit = claim.rule.algorithm.gcra().unit();
         match records.find(claim.tag) {
             Some((_, record)) => (record.debt(records.now()), record.unit),
             None => (Debt::default(), unit),
