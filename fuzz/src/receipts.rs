@@ -37,9 +37,13 @@ impl Counter {
         requests: u64,
     ) -> Asked {
         let client = format!("client-{client}");
-        let (caller, plan) = (Caller::Client(&client), Some(PlanId(0)));
+        let asked = waykeeper::limits::Asked {
+            plan: Some(PlanId(0)),
+            route: Some(RouteId(route)),
+            ..waykeeper::limits::Asked::by(Caller::Client(&client))
+        };
         let amounts = Amounts { requests };
-        match self.0.admit(host, caller, plan, RouteId(route), amounts) {
+        match self.0.admit(host, asked, amounts) {
             Ok(admission) if admission.is_refused() => Asked::Refused,
             Ok(admission) => Asked::Taken(admission),
             Err(_) => Asked::Failed,

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 
 use super::document::shown;
+use super::limits::own_limits;
 use super::policy::{Clients, Hold, KeySource, ListedClient, ListedKey, PlanId, UnknownPlan};
 use super::reader::Spot;
 use super::units::show_size;
@@ -43,7 +44,16 @@ pub(super) const KEY_SOURCE_FIELDS: &[&str] = &[
     "any_request",
     "websocket_protocol",
 ];
-pub(super) const KEY_FIELDS: &[&str] = &["sha256", "client_id", "plan", "team", "roles", "expires"];
+pub(super) const KEY_FIELDS: &[&str] = &[
+    "sha256",
+    "client_id",
+    "plan",
+    "team",
+    "organisation",
+    "roles",
+    "limits",
+    "expires",
+];
 
 /// Who calls; `plans` says which plans there are.
 pub(super) fn clients(spot: Option<&Spot<'_>>, plans: &HashMap<&str, PlanId>) -> Clients {
@@ -224,10 +234,12 @@ fn keys(
                 .get("plan")
                 .and_then(|plan| plan.reference("plan", plans))
                 .or(default_plan);
-            let team = fields
-                .get("team")
-                .and_then(|team| team.checked(names::name))
-                .map(str::to_owned);
+            let name = |field: &str| {
+                let spot = fields.get(field)?;
+                spot.checked(names::name).map(str::to_owned)
+            };
+            let (team, organisation) = (name("team"), name("organisation"));
+            let limits = fields.get("limits").and_then(|spot| own_limits(&spot));
             let roles = fields
                 .get("roles")
                 .map(|spot| roles(&spot))
@@ -243,7 +255,9 @@ fn keys(
                 id: id?.to_owned(),
                 plan,
                 team,
+                organisation,
                 roles,
+                limits,
             };
             Some(ListedKey {
                 sha256: sha256?,

@@ -1,12 +1,14 @@
-//! Rates: of plans, of routes, and of limits that stand on their own.
+//! Limits: of plans, of routes, of clients, and those that stand on their own; what they are counted per, and which requests
+//! count.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
 
+use super::counting::{self, Counting};
 use super::document::shown;
-use super::policy::{Algorithm, Each, Limit, Plan, PlanId, Rate};
+use super::names;
+use super::policy::{AgentId, Each, KeySource, Limit, Plan, PlanId, Route, Scope, Subject};
 use super::reader::{Fields, Spot};
-use super::{names, time};
+use super::routes::METHODS;
 use crate::sort::sort_by;
 
 /// The name under which callers are told of a plan's requests.
@@ -17,33 +19,83 @@ const OF_ROUTE: &str = "route";
 const MOST_PLANS: usize = 1024;
 /// All limits of a request are told in one header.
 const MOST_LIMITS: usize = 32;
-/// The time between two requests of a rate is kept in nanoseconds; with a microsecond at least, rounding it stays
-/// below a thousandth.
-const LEAST_INTERVAL_NANOS: u128 = 1_000;
-/// How far ahead a full bucket may reach, so that no sum of times overflows.
-const LONGEST_REFILL: Duration = Duration::from_secs(30 * 86_400);
+/// What is remembered of a client must stay small.
+const MOST_OWN_LIMITS: usize = 4;
+const MOST_SUBJECTS: usize = 4;
+/// How many values a condition may have.
+const MOST_VALUES: usize = 64;
 
-pub(super) const PLAN_FIELDS: &[&str] = &["requests", "burst", "algorithm", "utc_offset"];
-pub(super) const RATE_LIMIT_FIELDS: &[&str] = PLAN_FIELDS;
-pub(super) const LIMIT_FIELDS: &[&str] = &[
-    "name",
-    "each",
-    "requests",
-    "burst",
-    "algorithm",
-    "utc_offset",
+pub(super) const PLAN_FIELDS: &[&str] = &with::<1, 7>(["limits"]);
+pub(super) const RATE_LIMIT_FIELDS: &[&str] = &counting::FIELDS;
+pub(super) const LIMIT_FIELDS: &[&str] = &with::<3, 9>(["name", "each", "match"]);
+/// The fields of one of a client's own limits.
+pub const OWN_LIMIT_FIELDS: &[&str] = &with::<1, 7>(["name"]);
+pub(super) const MATCH_FIELDS: &[&str] = &["route", "agent", "method", "plan", "team", "header"];
+pub(super) const SUBJECT_FIELDS: &[&str] = &["header"];
+
+/// What can be counted per without saying more.
+const SUBJECTS: [(&str, Subject); 8] = [
+    ("key", Subject::Key),
+    ("client", Subject::Client),
+    ("team", Subject::Team),
+    ("organisation", Subject::Organisation),
+    ("address", Subject::Address),
+    ("route", Subject::Route),
+    ("agent", Subject::Agent),
+    ("plan", Subject::Plan),
 ];
 
-/// No place on earth is farther from Greenwich.
-const FARTHEST: i64 = 14 * 3600;
+/// What stands elsewhere in the document, and limits speak of.
+pub(super) struct Around<'a> {
+    pub(super) key_sources: &'a [KeySource],
+    pub(super) plans: &'a HashMap<&'a str, PlanId>,
+    pub(super) agents: &'a HashMap<&'a str, AgentId>,
+    pub(super) routes: &'a [Route],
+}
 
-/// What `utc_offset` looks like.
-const UTC_OFFSET: &str = "an offset such as \"Z\" or \"+02:00\"";
+/// These fields, and those that say how a limit counts.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "it runs while the module is compiled"
+)]
+const fn with<const MORE: usize, const ALL: usize>(
+    more: [&'static str; MORE],
+) -> [&'static str; ALL] {
+    let mut all = [""; ALL];
+    let mut index = 0;
+    while index < ALL {
+        all[index] = if index < MORE {
+            more[index]
+        } else {
+            counting::FIELDS[index - MORE]
+        };
+        index += 1;
+    }
+    all
+}
 
-const EACH: &str = "address, client, route, [client, route], or [] for one count of all";
+/// The names of the plans, in their order.
+pub(super) fn plan_names<'a>(spot: Option<&'a Spot<'_>>) -> Vec<&'a str> {
+    let Some(named) = spot.and_then(|spot| spot.named(MOST_PLANS)) else {
+        return Vec::new();
+    };
+    let mut names: Vec<&str> = named.iter().map(|(name, _)| name).collect();
+    sort_by(&mut names, Ord::cmp);
+    names
+}
 
-/// The plans in the order of their names.
-pub(super) fn plans(spot: Option<&Spot<'_>>) -> Vec<Plan> {
+/// Where each plan stands.
+pub(super) fn by_name<'a>(names: &[&'a str]) -> HashMap<&'a str, PlanId> {
+    let places = names.iter().enumerate();
+    places.map(|(index, name)| (*name, PlanId(index))).collect()
+}
+
+/// The plans in the order of their names. `taken` are the names of limits that stand on their own.
+pub(super) fn plans(
+    spot: Option<&Spot<'_>>,
+    around: &Around<'_>,
+    taken: &HashSet<String>,
+) -> Vec<Plan> {
     let Some(named) = spot.and_then(|spot| spot.named(MOST_PLANS)) else {
         return Vec::new();
     };
@@ -53,18 +105,11 @@ pub(super) fn plans(spot: Option<&Spot<'_>>) -> Vec<Plan> {
             if let Err(fault) = names::name(name) {
                 plan.fault(fault);
             }
-            let counting = plan
-                .fields(PLAN_FIELDS)
-                .and_then(|fields| optional_counting(&fields));
-            let limit = counting.map(|(rate, algorithm)| Limit {
-                name: OF_PLAN.to_owned(),
-                each: Each::Client,
-                rate,
-                algorithm,
-            });
+            let fields = plan.fields(PLAN_FIELDS);
+            let limits = fields.map(|fields| of_plan(&fields, around, taken));
             Plan {
                 name: name.to_owned(),
-                limits: limit.into_iter().collect(),
+                limits: limits.unwrap_or_default(),
             }
         })
         .collect();
@@ -72,36 +117,72 @@ pub(super) fn plans(spot: Option<&Spot<'_>>) -> Vec<Plan> {
     plans
 }
 
-/// Where each plan stands.
-pub(super) fn by_name(plans: &[Plan]) -> HashMap<&str, PlanId> {
-    plans
-        .iter()
-        .enumerate()
-        .map(|(index, plan)| (plan.name.as_str(), PlanId(index)))
-        .collect()
+fn of_plan(fields: &Fields<'_>, around: &Around<'_>, taken: &HashSet<String>) -> Vec<Limit> {
+    let own = counting::optional(fields);
+    let mut limits: Vec<Limit> = own
+        .map(|counting| Limit::per_client(OF_PLAN, counting))
+        .into_iter()
+        .collect();
+    if let Some(more) = fields.get("limits") {
+        limits.extend(listed(&more, around, &mut taken.clone()));
+    }
+    limits
 }
 
-/// Limits that stand on their own, in the order of the document.
-pub(super) fn limits(spot: Option<&Spot<'_>>) -> Vec<Limit> {
-    let Some(items) = spot.and_then(|spot| spot.list(MOST_LIMITS)) else {
-        return Vec::new();
-    };
+/// A client's own limits, which it has in place of its plan's.
+#[inline(never)]
+pub fn own_limits(spot: &Spot<'_>) -> Option<Vec<Limit>> {
+    let fields = spot.fields(PLAN_FIELDS)?;
+    let mut limits: Vec<Limit> = counting::optional(&fields)
+        .map(|counting| Limit::per_client(OF_PLAN, counting))
+        .into_iter()
+        .collect();
+    let more = fields.get("limits");
     let mut taken = HashSet::new();
+    let items = more.as_ref().and_then(|more| more.list(MOST_OWN_LIMITS));
+    for item in items.into_iter().flatten() {
+        let Some(fields) = item.fields(OWN_LIMIT_FIELDS) else {
+            continue;
+        };
+        let name = fields.need("name");
+        let name = name.and_then(|name| limit_name(&name, &mut taken));
+        let counting = counting::needed(&fields);
+        if let (Some(name), Some(counting)) = (name, counting) {
+            limits.push(Limit::per_client(&name, counting));
+        }
+    }
+    if limits.len() > MOST_OWN_LIMITS {
+        spot.fault(format!(
+            "{} limits; at most {MOST_OWN_LIMITS} are allowed",
+            limits.len()
+        ));
+    }
+    Some(limits)
+}
+
+/// Limits that stand on their own, in the order of the document, and their names.
+pub(super) fn limits(
+    spot: Option<&Spot<'_>>,
+    around: &Around<'_>,
+) -> (Vec<Limit>, HashSet<String>) {
+    let mut taken = HashSet::new();
+    let limits = spot.map(|spot| listed(spot, around, &mut taken));
+    (limits.unwrap_or_default(), taken)
+}
+
+fn listed(spot: &Spot<'_>, around: &Around<'_>, taken: &mut HashSet<String>) -> Vec<Limit> {
+    let items = spot.list(MOST_LIMITS).into_iter().flatten();
     items
         .filter_map(|item| {
             let fields = item.fields(LIMIT_FIELDS)?;
-            let name = fields
-                .need("name")
-                .and_then(|name| limit_name(&name, &mut taken));
-            let each = fields.need("each").and_then(|each| self::each(&each));
-            let counting = needed_counting(&fields);
-            let (rate, algorithm) = counting?;
-            Some(Limit {
-                name: name?,
-                each: each?,
-                rate,
-                algorithm,
-            })
+            let name = fields.need("name");
+            let name = name.and_then(|name| limit_name(&name, taken));
+            let each = fields.need("each");
+            let each = each.and_then(|spot| self::each(&spot, around));
+            let scope = fields.get("match");
+            let scope = scope.map_or(Some(Scope::default()), |spot| self::scope(&spot, around));
+            let counting = counting::needed(&fields);
+            Some(Limit::new(&name?, each?, scope?, counting?))
         })
         .collect()
 }
@@ -109,13 +190,32 @@ pub(super) fn limits(spot: Option<&Spot<'_>>) -> Vec<Limit> {
 /// A route's own limit.
 pub(super) fn rate_limit(spot: &Spot<'_>) -> Option<Limit> {
     let fields = spot.fields(RATE_LIMIT_FIELDS)?;
-    let (rate, algorithm) = needed_counting(&fields)?;
-    Some(Limit {
-        name: OF_ROUTE.to_owned(),
-        each: Each::ClientRoute,
-        rate,
-        algorithm,
-    })
+    let counting = counting::needed(&fields)?;
+    let each = Each::new([Subject::Client, Subject::Route]);
+    Some(Limit::new(OF_ROUTE, each, Scope::default(), counting))
+}
+
+impl Limit {
+    fn new(name: &str, each: Each, scope: Scope, counting: Counting) -> Self {
+        Self {
+            name: name.to_owned(),
+            each,
+            scope,
+            rate: counting.rate,
+            algorithm: counting.algorithm,
+            warn_at: counting.warn_at,
+            enforce: counting.enforce,
+        }
+    }
+
+    fn per_client(name: &str, counting: Counting) -> Self {
+        Self::new(
+            name,
+            Each::new([Subject::Client]),
+            Scope::default(),
+            counting,
+        )
+    }
 }
 
 fn limit_name(spot: &Spot<'_>, taken: &mut HashSet<String>) -> Option<String> {
@@ -131,149 +231,104 @@ fn limit_name(spot: &Spot<'_>, taken: &mut HashSet<String>) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn each(spot: &Spot<'_>) -> Option<Each> {
-    if spot.is_text() {
-        return spot.choice(&[
-            ("address", Each::Address),
-            ("client", Each::Client),
-            ("route", Each::Route),
-        ]);
+/// What a limit is counted per: one word, or a list of them.
+fn each(spot: &Spot<'_>, around: &Around<'_>) -> Option<Each> {
+    if spot.is_text() || spot.is_map() {
+        return Some(Each::new([subject(spot, around)?]));
     }
-    let words = [
-        ("address", Each::Address),
-        ("client", Each::Client),
-        ("route", Each::Route),
-    ];
     // Read to the end, so that each word that is none is told.
-    let parts: Vec<_> = spot
-        .list(words.len())?
-        .map(|item| item.choice(&words))
+    let items = spot.list(MOST_SUBJECTS)?;
+    let subjects: Vec<_> = items.map(|item| subject(&item, around)).collect();
+    let number = subjects.len();
+    let each = Each::new(subjects.into_iter().collect::<Option<Vec<_>>>()?);
+    if each.subjects().len() < number {
+        spot.fault("one of these is written twice");
+    }
+    Some(each)
+}
+
+fn subject(spot: &Spot<'_>, around: &Around<'_>) -> Option<Subject> {
+    if !spot.is_map() {
+        let words: Vec<(&str, usize)> = SUBJECTS
+            .iter()
+            .enumerate()
+            .map(|(index, (word, _))| (*word, index))
+            .collect();
+        let index = spot.choice(&words)?;
+        return SUBJECTS.get(index).map(|(_, subject)| subject.clone());
+    }
+    let name = spot.fields(SUBJECT_FIELDS)?.need("header")?;
+    header(name.text()?, &name, around).map(Subject::Header)
+}
+
+/// The name of a header of callers, in which no key may stand; what is wrong with it is told at `spot`.
+fn header(name: &str, spot: &Spot<'_>, around: &Around<'_>) -> Option<String> {
+    if let Err(fault) = names::sticky_header(name) {
+        spot.fault(fault);
+        return None;
+    }
+    let name = name.to_ascii_lowercase();
+    let holds_keys = |source: &KeySource| matches!(source, KeySource::Header { name: other, .. } if *other == name);
+    if around.key_sources.iter().any(holds_keys) {
+        spot.fault("that is where keys stand, and they are taken out; each: key counts per key");
+    }
+    Some(name)
+}
+
+/// Which requests a limit counts.
+#[inline(never)]
+fn scope(spot: &Spot<'_>, around: &Around<'_>) -> Option<Scope> {
+    let fields = spot.fields(MATCH_FIELDS)?;
+    let methods: Vec<(&str, &str)> = METHODS.iter().map(|method| (*method, *method)).collect();
+    let names: HashMap<&str, ()> = (around.routes.iter())
+        .map(|route| (route.name.as_str(), ()))
         .collect();
-    let parts = parts.into_iter().collect::<Option<Vec<_>>>()?;
-    match parts.as_slice() {
-        [] => Some(Each::All),
-        [one] => Some(*one),
-        [Each::Client, Each::Route] | [Each::Route, Each::Client] => Some(Each::ClientRoute),
-        _ => {
-            spot.fault(format!("expected {EACH}"));
-            None
-        }
-    }
-}
-
-/// How a limit counts, if `requests` is written.
-fn optional_counting(fields: &Fields<'_>) -> Option<(Rate, Algorithm)> {
-    let Some(requests) = fields.get("requests") else {
-        for name in ["burst", "algorithm", "utc_offset"] {
-            if let Some(spot) = fields.get(name) {
-                spot.fault("has no meaning without requests");
-            }
-        }
-        return None;
-    };
-    counting(fields, Some(&requests))
-}
-
-/// How a limit counts; `requests` must be there.
-fn needed_counting(fields: &Fields<'_>) -> Option<(Rate, Algorithm)> {
-    counting(fields, fields.need("requests").as_ref())
-}
-
-fn counting(fields: &Fields<'_>, requests: Option<&Spot<'_>>) -> Option<(Rate, Algorithm)> {
-    let algorithm = algorithm(fields);
-    let burst = burst(fields);
-    let rate = rate(requests?, burst.as_ref());
-    let (algorithm, rate) = (algorithm?, rate?);
-    match (algorithm, burst) {
-        (Algorithm::TokenBucket, Some((burst, _))) => check_bucket(&burst, &rate),
-        (_, Some((burst, _))) => {
-            burst.fault("has no meaning in windows: all of it may come at once")
-        }
-        _ => {}
-    }
-    let by_calendar = matches!(algorithm, Algorithm::FixedWindow { .. });
-    if rate.period == Rate::MONTH && !by_calendar {
-        requests?.fault("months are counted by algorithm: fixed_window only");
-    }
-    Some((rate, algorithm))
-}
-
-/// By which algorithm, if it can be told.
-fn algorithm(fields: &Fields<'_>) -> Option<Algorithm> {
-    let spot = fields.get("algorithm");
-    let utc_offset = fields.get("utc_offset");
-    let algorithm = match &spot {
-        None => Some(Algorithm::TokenBucket),
-        Some(spot) => spot.choice(&[
-            ("token_bucket", Algorithm::TokenBucket),
-            ("sliding_window", Algorithm::SlidingWindow),
-            ("fixed_window", Algorithm::FixedWindow { utc_offset: 0 }),
-        ]),
-    };
-    let Some(written) = utc_offset else {
-        return algorithm;
-    };
-    let utc_offset = self::utc_offset(&written);
-    if !matches!(algorithm, None | Some(Algorithm::FixedWindow { .. })) {
-        written.fault("has no meaning without algorithm: fixed_window");
-    }
-    algorithm?;
-    utc_offset.map(|utc_offset| Algorithm::FixedWindow { utc_offset })
-}
-
-/// Whose calendar windows go by. Zones by their names would change with the season, and with the laws of their countries.
-fn utc_offset(spot: &Spot<'_>) -> Option<i32> {
-    let text = spot.text_such_as(UTC_OFFSET)?;
-    let seconds = time::offset(text).filter(|seconds| seconds.abs() <= FARTHEST);
-    if seconds.is_none() {
-        spot.fault(format!(
-            "expected {UTC_OFFSET}, found {}; names of zones are not taken, since their time changes with the season",
-            shown(text)
-        ));
-    }
-    i32::try_from(seconds?).ok()
-}
-
-/// A burst as it is written.
-type Burst<'a> = (Spot<'a>, Option<u64>);
-
-fn burst<'a>(fields: &Fields<'a>) -> Option<Burst<'a>> {
-    let spot = fields.get("burst")?;
-    let burst = spot.whole(1..=u64::MAX >> 11);
-    Some((spot, burst))
-}
-
-fn rate(requests: &Spot<'_>, burst: Option<&Burst<'_>>) -> Option<Rate> {
-    let (quantity, period) = requests.rate()?;
-    if quantity == 0 {
-        requests.fault("a rate of 0 lets nothing pass; write at least 1");
-        return None;
-    }
-    if period.as_nanos() / u128::from(quantity) < LEAST_INTERVAL_NANOS {
-        requests.fault("more than 1000000 a second; write a smaller rate");
-        return None;
-    }
-    let burst = match burst {
-        None => quantity,
-        Some((_, burst)) => (*burst)?,
-    };
-    Some(Rate {
-        quantity,
-        period,
-        burst,
+    Some(Scope {
+        routes: values(&fields, "route", |spot| {
+            spot.reference("route", &names)?;
+            spot.text().map(str::to_owned)
+        }),
+        agents: values(&fields, "agent", |spot| {
+            spot.reference("agent", around.agents)
+        }),
+        methods: values(&fields, "method", |spot| {
+            spot.choice(&methods).map(str::to_owned)
+        }),
+        plans: values(&fields, "plan", |spot| spot.reference("plan", around.plans)),
+        teams: values(&fields, "team", |spot| {
+            spot.checked(names::name).map(str::to_owned)
+        }),
+        headers: fields
+            .get("header")
+            .map(|spot| headers(&spot, around))
+            .unwrap_or_default(),
     })
 }
 
-/// Tells of a burst that a bucket cannot keep.
-fn check_bucket(burst: &Spot<'_>, rate: &Rate) {
-    let most = LONGEST_REFILL
-        .as_nanos()
-        .saturating_mul(u128::from(rate.quantity))
-        / rate.period.as_nanos().max(1);
-    let most = u64::try_from(most).unwrap_or(u64::MAX).clamp(1, 1 << 50);
-    if rate.burst > most {
-        burst.fault(format!(
-            "would take more than 30 days to refill at this rate; at most {most} is allowed"
-        ));
+/// One value, or a list of them; none if the field is not written.
+fn values<T>(fields: &Fields<'_>, name: &str, read: impl Fn(&Spot<'_>) -> Option<T>) -> Vec<T> {
+    let spot = fields.get(name);
+    spot.map(|spot| one_or_more(&spot, read))
+        .unwrap_or_default()
+}
+
+fn one_or_more<T>(spot: &Spot<'_>, read: impl Fn(&Spot<'_>) -> Option<T>) -> Vec<T> {
+    if spot.is_text() {
+        return read(spot).into_iter().collect();
     }
+    let items = spot.nonempty_list(MOST_VALUES).into_iter().flatten();
+    items.filter_map(|item| read(&item)).collect()
+}
+
+fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<String>)> {
+    let named = spot.headers(MOST_VALUES);
+    let mut headers = Vec::new();
+    for (name, values) in named.iter().flat_map(Fields::iter) {
+        let value = |spot: &Spot<'_>| spot.checked(names::header_value).map(str::to_owned);
+        let read = one_or_more(&values, value);
+        if let Some(name) = header(name, &values, around) {
+            headers.push((name, read));
+        }
+    }
+    headers
 }

@@ -4,7 +4,7 @@
 //! | file | what it says |
 //! |---|---|
 //! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
-//! | `clients.rs`, `validator.rs`, `limits.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
+//! | `clients.rs`, `validator.rs`, `limits.rs`, `counting.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
 //! | `overlap.rs` | when two routes take the same requests |
 //! | `sticky.rs` | what keeps requests at one host of their agent; the keys of sessions |
 //! | `switches.rs` | the same of `tell`, `agents_see` and `address` |
@@ -14,6 +14,7 @@
 //! | `schema.rs`, `schema/` | the same for editors, as a JSON Schema |
 
 mod clients;
+mod counting;
 mod document;
 mod fault;
 mod hosts;
@@ -35,6 +36,7 @@ pub use clients::{MOST_ROLES, USUAL_KEY_HEADERS};
 pub use document::Node;
 pub use fault::{Fault, Faults, Log, Segment};
 pub use hosts::host as check_host;
+pub use limits::{OWN_LIMIT_FIELDS, own_limits};
 pub use names::{NONE, PROOF_LENGTHS, key_header as check_key_header};
 pub use paths::callout as check_path;
 pub use policy::Policy;
@@ -101,8 +103,10 @@ pub fn read_node(document: &Node) -> Result<Policy, Faults> {
 
 fn policy(document: &Spot<'_>) -> Option<Policy> {
     let fields = document.fields(FIELDS)?;
-    let plans = limits::plans(fields.get("plans").as_ref());
-    let clients = clients::clients(fields.get("clients").as_ref(), &limits::by_name(&plans));
+    let plans = fields.get("plans");
+    let plan_names = limits::plan_names(plans.as_ref());
+    let plan_ids = limits::by_name(&plan_names);
+    let clients = clients::clients(fields.get("clients").as_ref(), &plan_ids);
     let around = sticky::Around {
         key_sources: &clients.key_sources,
         seals: document.has("sessions"),
@@ -114,7 +118,14 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         .get("clients")
         .is_some_and(|clients| clients.has("keys") || clients.has("validator"));
     let routes = routes::routes(fields.need("routes").as_ref(), &agents, keys_known);
-    let limits = limits::limits(fields.get("limits").as_ref());
+    let around = limits::Around {
+        key_sources: &clients.key_sources,
+        plans: &plan_ids,
+        agents: &routes::by_name(&agents),
+        routes: &routes,
+    };
+    let (limits, taken) = limits::limits(fields.get("limits").as_ref(), &around);
+    let plans = limits::plans(plans.as_ref(), &around, &taken);
     let tell = switches::tell(fields.get("tell").as_ref());
     let agents_see = switches::agents_see(fields.get("agents_see").as_ref());
     let address = switches::address(fields.get("address").as_ref());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::host::Sensitive;
 
-pub use limits::{Algorithm, Each, Limit, Plan, Rate};
+pub use limits::{Algorithm, Each, Limit, Plan, Rate, Scope, Subject};
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,8 +111,12 @@ pub struct ListedClient {
     pub plan: Option<PlanId>,
     /// Its team.
     pub team: Option<String>,
+    /// Its organisation.
+    pub organisation: Option<String>,
     /// Its roles.
     pub roles: Vec<String>,
+    /// Its own limits, in place of its plan's. `None`: it has its plan's.
+    pub limits: Option<Vec<Limit>>,
 }
 
 /// What to do with a plan that the configuration does not know.

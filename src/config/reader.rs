@@ -197,9 +197,14 @@ impl<'a> Spot<'a> {
 
     /// `true` or `false`.
     pub fn flag(&self) -> Option<bool> {
+        self.flag_or("true or false")
+    }
+
+    /// The same where something else could stand too; `expected` says all of it.
+    pub(super) fn flag_or(&self, expected: &str) -> Option<bool> {
         match self.node {
             Node::Bool(flag) => Some(*flag),
-            _ => self.unexpected("true or false"),
+            _ => self.unexpected(expected),
         }
     }
 
@@ -245,6 +250,11 @@ impl<'a> Spot<'a> {
             units::show_size(*bounds.end()),
         );
         self.unexpected(&format!("a size from {least} to {most}"))
+    }
+
+    /// A share in whole per cent, at most all.
+    pub(super) fn percent(&self) -> Option<u8> {
+        self.quantity(units::PERCENT, units::percent)
     }
 
     /// A quantity and its period.

@@ -27,7 +27,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What routes can tell apart. `CONNECT` has no path, and Envoy turns that of HTTP/2's WebSockets into `GET`.
-const METHODS: [&str; 8] = [
+pub(super) const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 ];
 
@@ -102,13 +102,17 @@ fn weight(fields: &Fields<'_>) -> Option<u32> {
     fields.get("weight")?.whole_u32(0..=MOST_WEIGHT)
 }
 
+/// Where each agent stands.
+pub(super) fn by_name(agents: &[Agent]) -> HashMap<&str, AgentId> {
+    let places = agents.iter().enumerate();
+    places
+        .map(|(index, agent)| (agent.name.as_str(), AgentId(index)))
+        .collect()
+}
+
 /// The routes in the order of the document; `keys_known` says whether any key could be valid.
 pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool) -> Vec<Route> {
-    let by_name: HashMap<&str, AgentId> = agents
-        .iter()
-        .enumerate()
-        .map(|(index, agent)| (agent.name.as_str(), AgentId(index)))
-        .collect();
+    let by_name = by_name(agents);
     let (mut earlier, mut told_of_keys) = (Earlier::default(), false);
     let mut routes: Vec<Route> = Vec::new();
     let Some(spot) = spot else { return routes };

@@ -2,6 +2,7 @@
 //! What it refuses the reader refuses too; the reader knows more (names that must exist, routes that hide others).
 
 mod clients;
+mod limits;
 
 use serde_json::{Value, json};
 
@@ -90,26 +91,13 @@ fn definitions() -> Value {
                 "type": "integer", "minimum": 1, "maximum": 9_007_199_254_740_991_u64,
             },
         })),
-        "plan": {
-            "type": "object",
-            "additionalProperties": false,
-            "dependentRequired": {"burst": ["requests"], "algorithm": ["requests"], "utc_offset": ["requests", "algorithm"]},
-            "properties": with_counting(json!({})),
-        },
-        "rate_limit": object(&["requests"], with_counting(json!({}))),
-        "limit": object(&["name", "each", "requests"], with_counting(json!({
-            "name": {
-                "description": "As callers are told of it.",
-                "allOf": [{"$ref": "#/$defs/name"}, {"not": {"enum": ["plan", "route"]}}],
-            },
-            "each": {
-                "description": "What it is counted per: one word, [client, route], or [] for one count of all.",
-                "oneOf": [
-                    {"enum": ["address", "client", "route"]},
-                    {"enum": [[], ["address"], ["client"], ["route"], ["client", "route"], ["route", "client"]]},
-                ],
-            },
-        }))),
+        "plan": limits::plan(),
+        "rate_limit": limits::rate_limit(),
+        "limit": limits::limit(),
+        "subject": limits::subject(),
+        "match": limits::condition(),
+        "own_limits": limits::own_limits(),
+        "own_limit": limits::own_limit(),
         "agent": object(&["cluster"], json!({
             "cluster": described("cluster", "Envoy's cluster."),
             "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
@@ -299,31 +287,6 @@ pub fn object(required: &[&str], properties: Value) -> Value {
 /// A value as it is defined under this name, and what it is here.
 pub fn described(definition: &str, description: &str) -> Value {
     json!({"description": description, "$ref": format!("#/$defs/{definition}")})
-}
-
-/// These properties, and those that say how a limit counts.
-fn with_counting(properties: Value) -> Value {
-    let counting = json!({
-        "requests": described("rate", "How many in a second, minute, hour, day or (fixed_window only) month."),
-        "burst": {
-            "description": "Of a token bucket: how many may come at once; the rate's quantity unless written.",
-            "type": "integer", "minimum": 1,
-        },
-        "algorithm": {
-            "description": "token_bucket unless written: refilled evenly. sliding_window looks back over one period, fixed_window \
-                            begins anew with each second, minute, hour, day or month of the calendar.",
-            "enum": ["token_bucket", "sliding_window", "fixed_window"],
-        },
-        "utc_offset": {
-            "description": "Of fixed_window: whose calendar, as \"+02:00\". UTC unless written.",
-            "type": "string", "pattern": "^([Zz]|[+-](0[0-9]|1[0-4]):[0-5][0-9])$",
-        },
-    });
-    let mut all = properties;
-    if let (Value::Object(all), Value::Object(counting)) = (&mut all, counting) {
-        all.extend(counting);
-    }
-    all
 }
 
 fn weight() -> Value {

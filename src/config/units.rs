@@ -26,6 +26,15 @@ pub(super) const SIZE: &str = "a size such as \"64KiB\" or \"10MiB\"";
 /// What a rate looks like.
 pub(super) const RATE: &str = "a rate such as \"50/minute\" (second, minute, hour, day or month)";
 
+/// What a share looks like.
+pub(super) const PERCENT: &str = "a share in whole per cent such as \"80%\"";
+
+/// Reads `80%`. `None` if it is not one, or more than all.
+pub(super) fn percent(text: &str) -> Option<u8> {
+    let percent = whole(text.strip_suffix('%')?)?;
+    u8::try_from(percent).ok().filter(|percent| *percent <= 100)
+}
+
 /// Reads `250ms`, `30s`, `5m` or `1h`. `None` if it is not one, or too large for its type.
 pub fn duration(text: &str) -> Option<Duration> {
     quantity(text, &DURATIONS).map(Duration::from_millis)

@@ -96,15 +96,12 @@ impl HeaderBlock {
 
     /// The first value of a header.
     #[must_use]
-    pub fn get<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.get_all(name).next()
     }
 
     /// All values of a header, in order. Names of another length are passed over unread.
-    pub fn get_all<'a>(
-        &'a self,
-        name: &'a str,
-    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + Clone {
+    pub fn get_all<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> + Clone {
         let may_be_there = self.names & bit_of(name.len(), name.as_bytes().last()) != 0;
         let spans = if may_be_there {
             self.spans.as_slice()

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use crate::config::{MOST_ROLES, Node};
+use crate::config::policy::Limit;
+use crate::config::{Log, MOST_ROLES, Node, OWN_LIMIT_FIELDS, Segment, Spot, own_limits};
 use crate::text::names::is_name;
 
 /// Whose key it is, and how long that may be believed.
@@ -15,7 +16,10 @@ pub(super) struct Answer {
     pub(super) client_id: String,
     pub(super) plan: Option<String>,
     pub(super) team: Option<String>,
+    pub(super) organisation: Option<String>,
     pub(super) roles: Vec<String>,
+    /// Its own limits, in place of its plan's.
+    pub(super) limits: Option<Vec<Limit>>,
     /// In seconds.
     pub(super) ttl: Option<u64>,
 }
@@ -30,7 +34,9 @@ struct Members {
     client_id: Member,
     plan: Member,
     team: Member,
+    organisation: Member,
     roles: Member,
+    limits: Member,
     ttl: Member,
 }
 
@@ -57,6 +63,11 @@ impl Answer {
             },
             plan: members.plan.name("plan")?,
             team: members.team.name("team")?,
+            organisation: members.organisation.name("organisation")?,
+            limits: match members.limits.value("limits")? {
+                Some(node) => Some(limits(&node)?),
+                None => None,
+            },
             roles: match members.roles.value("roles")? {
                 Some(node) => roles(node)?,
                 None => Vec::new(),
@@ -96,6 +107,25 @@ fn roles(node: Node) -> Result<Vec<String>, AnswerFault> {
             kind(&other)
         ))),
     }
+}
+
+/// A plan's fields. Of what is wrong in them the field is told, and not what stands there.
+fn limits(node: &Node) -> Result<Vec<Limit>, AnswerFault> {
+    let log = Log::default();
+    let limits = own_limits(&Spot::root(node, &log));
+    let faults = log.into_faults();
+    if let (None, Some(limits)) = (&faults, limits) {
+        return Ok(limits);
+    }
+    let first = faults.as_ref().and_then(|faults| faults.iter().next());
+    let field = first.and_then(|fault| match fault.path.last() {
+        Some(Segment::Field(name)) => OWN_LIMIT_FIELDS.iter().find(|field| *field == name),
+        _ => None,
+    });
+    Err(AnswerFault(match field {
+        Some(field) => format!("limits: {field} is not what a plan may have there"),
+        None => "limits: expected an object with the fields of a plan".to_owned(),
+    }))
 }
 
 fn seconds(node: &Node) -> Result<u64, AnswerFault> {
@@ -161,7 +191,9 @@ impl Members {
             "client_id" => Some(&mut self.client_id),
             "plan" => Some(&mut self.plan),
             "team" => Some(&mut self.team),
+            "organisation" => Some(&mut self.organisation),
             "roles" => Some(&mut self.roles),
+            "limits" => Some(&mut self.limits),
             "ttl" => Some(&mut self.ttl),
             _ => None,
         }

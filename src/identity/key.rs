@@ -67,7 +67,31 @@ impl fmt::Debug for KeyHash {
     }
 }
 
+/// What tells a key from the others of its client, where they are counted.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyId([u8; 16]);
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyId(…)")
+    }
+}
+
+impl KeyId {
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl KeyHash {
+    /// What tells the key from others: the beginning of its hash.
+    #[must_use]
+    pub fn id(&self) -> KeyId {
+        KeyId(self.0.first_chunk().copied().unwrap_or_default())
+    }
+
     /// The hash of a key.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {

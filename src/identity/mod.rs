@@ -34,7 +34,7 @@ use std::rc::Rc;
 pub use answer::AnswerFault;
 pub use client::Client;
 pub use find::{Found, Presented, find_key};
-pub use key::{Credential, KeyHash, MAX_KEY, NoKey};
+pub use key::{Credential, KeyHash, KeyId, MAX_KEY, NoKey};
 pub use removal::{Removal, without_key};
 pub use subprotocols::offered_protocols;
 pub use validator::{Failure, MAX_ANSWER_BYTES, Verdict};
@@ -124,7 +124,10 @@ impl Identity {
                         plan_name: key.client.plan.as_ref().and_then(plan_name),
                         plan: key.client.plan,
                         team: key.client.team.clone(),
+                        organisation: key.client.organisation.clone(),
                         roles: key.client.roles.clone(),
+                        limits: key.client.limits.clone(),
+                        key: KeyHash(key.sha256).id(),
                     });
                     let expires = key.expires;
                     (KeyHash(key.sha256), Listed { client, expires })
@@ -181,7 +184,8 @@ impl Identity {
         let knowledge = match known {
             Known::Invalid => Knowledge::Invalid,
             Known::Valid(answer) => {
-                Client::decode(&answer).map_or(Knowledge::Unknown, |client| self.with_plan(client))
+                let client = Client::decode(&answer, key);
+                client.map_or(Knowledge::Unknown, |client| self.with_plan(client))
             }
         };
         (knowledge, expires)
@@ -239,7 +243,12 @@ impl Identity {
         let (knowledge, answer, lasts) = match verdict {
             Verdict::Valid { client, lasts } => {
                 let answer = client.encode();
-                (self.with_plan(client), Some(answer), lasts)
+                let key = key.id();
+                (
+                    self.with_plan(Client { key, ..client }),
+                    Some(answer),
+                    lasts,
+                )
             }
             Verdict::Invalid { lasts } => (Knowledge::Invalid, None, lasts),
         };
@@ -298,12 +307,16 @@ impl Memory {
     }
 }
 
+/// In which form clients are remembered, see [`Client::encode`]. A module that has another form does not believe these.
+const REMEMBERED_AS: &[u8] = b"2";
+
 /// Tells the records of one validator from those of another, under which they are not believed: in a second gateway of the
 /// same process, after a new configuration that asks elsewhere, and after one of another generation. Another host asks elsewhere
 /// too: behind one cluster several may answer.
 fn realm(hash: &SeededHash, validator: &Validator) -> u64 {
     let generation = validator.remember.generation.to_le_bytes();
     let mut parts = vec![
+        REMEMBERED_AS,
         validator.cluster.as_bytes(),
         validator.host.as_bytes(),
         validator.path.as_bytes(),

@@ -1,25 +1,48 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
-use crate::config;
+use crate::config::policy::Limit;
+use crate::config::{self, Log, Node, Spot, own_limits};
 use crate::host::CalloutAnswer;
 use crate::host::simulated::{Process, SimulatedHost};
+
+/// Any of a client's own limits, as the validator may send them.
+fn own_limit() -> impl Strategy<Value = Limit> {
+    let counted = prop_oneof![
+        (1..1000_u64).prop_map(|burst| json!({"requests": "7/minute", "burst": burst})),
+        Just(json!({"requests": "7/hour", "algorithm": "sliding_window", "warn_at": "80%"})),
+        Just(
+            json!({"requests": "7/month", "algorithm": "fixed_window", "utc_offset": "-03:30", "enforce": "10%"})
+        ),
+    ];
+    ("[a-z]{6,128}", counted).prop_map(|(name, mut limit)| {
+        limit["name"] = json!(name);
+        let node = Node::from(&json!({ "limits": [limit] }));
+        let log = Log::default();
+        let mut limits = own_limits(&Spot::root(&node, &log)).unwrap();
+        assert!(log.into_faults().is_none());
+        limits.remove(0)
+    })
+}
 
 proptest! {
     #[test]
     fn a_client_is_remembered_as_it_was(
         id in "[a-z]{1,128}", plan in prop::option::of("[a-z]{1,128}"), team in prop::option::of("[a-z]{1,128}"),
-        roles in prop::collection::vec("[a-z]{1,128}", 0..16),
+        organisation in prop::option::of("[a-z]{1,128}"), roles in prop::collection::vec("[a-z]{1,128}", 0..16),
+        limits in prop::option::of(prop::collection::vec(own_limit(), 0..4)),
     ) {
-        let client = Client { id, plan_name: plan, plan: None, team, roles };
-        prop_assert_eq!(Client::decode(&client.encode()), Some(client));
+        let key = KeyHash([7; 32]);
+        let client = Client { id, plan_name: plan, plan: None, team, organisation, roles, limits, key: key.id() };
+        prop_assert_eq!(Client::decode(&client.encode(), &key), Some(client));
     }
 
     #[test]
     fn any_remembered_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Client::decode(&bytes);
+        let _ = Client::decode(&bytes, &KeyHash([0; 32]));
     }
 }
 
@@ -383,6 +406,7 @@ fn a_whole_answer_is_taken_over() {
         plan: None,
         team: Some("blue".to_owned()),
         roles: vec!["dev".to_owned(), "ops:eu".to_owned()],
+        ..Client::default()
     };
     assert_eq!(client(body), told);
 }

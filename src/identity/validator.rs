@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Client;
 use super::answer::{Answer, AnswerFault};
+use super::key::KeyId;
 use crate::config::policy::Validator;
 use crate::host::{Callout, CalloutAnswer, CalloutRequest};
 
@@ -126,7 +127,10 @@ impl Verdict {
                 plan_name: answer.plan,
                 plan: None,
                 team: answer.team,
+                organisation: answer.organisation,
                 roles: answer.roles,
+                limits: answer.limits,
+                key: KeyId::default(),
             },
             lasts: validator.remember.valid_for(answer.ttl),
         }

@@ -14,8 +14,8 @@ use super::sticky::Kept;
 use crate::config::policy::{AgentId, Protocol, RouteId, Tell};
 use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::Client;
-use crate::limits::{Admission, Limits};
-use crate::reply::{Form, Refusal, ReplyTo};
+use crate::limits::{Admission, Full, Limits};
+use crate::reply::{Form, FullLimit, Refusal, ReplyTo};
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -207,9 +207,14 @@ impl Facts {
         count: Admission,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<(), Refusal> {
-        let refused = count
-            .is_refused()
-            .then(|| count.full().map(str::to_owned).collect::<Vec<_>>());
+        let full = |count: &Admission| {
+            let named = |full: Full<'_>| FullLimit {
+                name: full.name.to_owned(),
+                per: full.per.to_owned(),
+            };
+            count.full().map(named).collect::<Vec<_>>()
+        };
+        let refused = count.is_refused().then(|| full(&count));
         self.looked_at(count);
         match refused {
             Some(limits) => Err(Refusal::RateLimited(limits, self.wait(now).max(1))),

@@ -14,6 +14,7 @@ use crate::config::NONE;
 use crate::config::policy::{AgentId, RouteId};
 use crate::host::{Host, HostError, MetricId, Throttle};
 use crate::identity::{Failure, Heard, Knowledge};
+use crate::limits::Admission;
 use crate::state::StateError;
 
 /// How a request ended: its route and agent, as far as it came, and its outcome.
@@ -26,6 +27,8 @@ pub(super) struct Telemetry {
     validator_calls: RefCell<FxHashMap<&'static str, MetricId>>,
     validator_duration: Cell<Option<MetricId>>,
     remembered: [Cell<Option<MetricId>>; 2],
+    /// Of each limit that remarks something: whether it has let the request pass with a warning, or would have refused it.
+    limits: RefCell<FxHashMap<(&'static str, String), MetricId>>,
     log: Throttle,
     /// The log says that the validator fails, and not yet that it answers again.
     validator_fails: Cell<bool>,
@@ -75,6 +78,30 @@ impl Telemetry {
             cell.set(host.counter("waykeeper_remembered_keys_total", &labels));
         }
         if let Some(metric) = cell.get() {
+            host.increment(metric);
+        }
+    }
+
+    /// What limits remark on a request beside whether it passes.
+    #[inline(never)]
+    pub(super) fn limits<H: Host>(&self, host: &H, admission: &Admission) {
+        for limit in admission.warning() {
+            self.remark(host, "waykeeper_limit_warnings_total", limit);
+        }
+        for limit in admission.would_refuse() {
+            self.remark(host, "waykeeper_limit_would_refuse_total", limit);
+        }
+    }
+
+    fn remark<H: Host>(&self, host: &H, name: &'static str, limit: &str) {
+        let mut metrics = self.limits.borrow_mut();
+        let id = (name, limit.to_owned());
+        let metric = metrics.get(&id).copied().or_else(|| {
+            let metric = host.counter(name, &[("limit", limit)])?;
+            metrics.insert(id, metric);
+            Some(metric)
+        });
+        if let Some(metric) = metric {
             host.increment(metric);
         }
     }

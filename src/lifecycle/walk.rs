@@ -18,10 +18,10 @@ use super::request::Request;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
 use super::stream::Common;
-use crate::config::policy::{AddressSource, Agent, AgentId, PlanId, Route, RouteId, Sticky};
+use crate::config::policy::{AddressSource, Agent, AgentId, Route, RouteId, Sticky};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
-use crate::limits::{Admission, Amounts, Caller, Limits, host_of, network_of};
+use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
 use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_hash};
 use crate::state::StateError;
@@ -45,7 +45,7 @@ impl<H: Host> Walk<H> {
         let request = self.read()?;
         let matched = self.match_route(&request);
         // Every request is counted there, whatever becomes of it.
-        let passed = self.gate(&request);
+        let passed = self.gate(&request, matched.as_ref().ok().map(|(id, _)| *id));
         let (id, route) = matched?;
         passed?;
         let client = self.identify(&request, route).await?;
@@ -111,13 +111,20 @@ impl<H: Host> Walk<H> {
     }
 
     /// Counts the request for its address.
-    fn gate(&self, request: &Request) -> Result<(), Refusal> {
+    fn gate(&self, request: &Request, route: Option<RouteId>) -> Result<(), Refusal> {
         let limits = &self.shared.compiled.limits;
         if !limits.has_gate() {
             return Ok(());
         }
         let address = self.address(request)?;
-        self.counted(limits.gate(&*self.shared.host, &address))
+        let asked = Asked {
+            address: Some(&address),
+            route,
+            method: request.method(),
+            headers: Some(request.headers()),
+            ..Asked::by(Caller::Address(&address))
+        };
+        self.counted(limits.gate(&*self.shared.host, asked))
     }
 
     /// Who calls. `None`: no key came, and none is needed.
@@ -237,14 +244,9 @@ impl<H: Host> Walk<H> {
 
     /// Counts the request against all limits but the gate's.
     fn admit(&self, request: &Request, route: RouteId) -> Result<(), Refusal> {
-        let count = self.with_caller(request, route, |limits, caller, plan| {
-            limits.admit(
-                &*self.shared.host,
-                caller,
-                plan,
-                route,
-                Amounts::ONE_REQUEST,
-            )
+        let (host, amounts) = (&*self.shared.host, Amounts::ONE_REQUEST);
+        let count = self.asked(request, route, |limits, asked| {
+            limits.admit(host, asked, amounts)
         })?;
         self.counted(count)
     }
@@ -252,33 +254,50 @@ impl<H: Host> Walk<H> {
     /// Looks at the limits of a request that is refused before it is counted, so that the caller is told of a wait that
     /// is long enough for them too.
     fn look(&self, request: &Request, route: RouteId) {
-        let count = self.with_caller(request, route, |limits, caller, plan| {
-            limits.look(&*self.shared.host, caller, plan, route)
-        });
+        let host = &*self.shared.host;
+        let count = self.asked(request, route, |limits, asked| limits.look(host, asked));
         if let Ok(Ok(count)) = count {
             self.common.facts.borrow_mut().looked_at(count);
         }
     }
 
-    /// Asks the limits about the caller that the request is counted for, and its plan.
-    fn with_caller<T>(
+    /// Asks the limits about a request whose caller is known, as far as it has come.
+    fn asked<T>(
         &self,
         request: &Request,
         route: RouteId,
-        ask: impl FnOnce(&Limits, Caller<'_>, Option<PlanId>) -> T,
+        ask: impl FnOnce(&Limits, Asked<'_>) -> T,
     ) -> Result<T, Refusal> {
         let limits = &self.shared.compiled.limits;
-        Ok(match &self.common.facts.borrow().client {
-            Some(client) => ask(limits, Caller::Client(&client.id), client.plan),
-            None => {
-                let address = if limits.counts_anonymous(route) {
-                    self.address(request)?
-                } else {
-                    Vec::new()
-                };
-                ask(limits, Caller::Address(&address), None)
-            }
-        })
+        let facts = self.common.facts.borrow();
+        let client = facts.client.as_deref();
+        let plan = client.and_then(|client| client.plan);
+        let address = if limits.need_address(plan, route, client.is_none()) {
+            Some(self.address(request)?)
+        } else {
+            None
+        };
+        let address = address.as_deref();
+        let caller = match client {
+            Some(client) => Caller::Client(&client.id),
+            None => Caller::Address(address.unwrap_or_default()),
+        };
+        Ok(ask(
+            limits,
+            Asked {
+                caller,
+                key: client.map(|client| client.key.as_bytes()),
+                plan,
+                own: client.and_then(|client| client.limits.as_deref()),
+                team: client.and_then(|client| client.team.as_deref()),
+                organisation: client.and_then(|client| client.organisation.as_deref()),
+                address,
+                route: Some(route),
+                agent: facts.agent,
+                method: request.method(),
+                headers: Some(request.headers()),
+            },
+        ))
     }
 
     /// Gives back what admit took: the request is refused, and nothing of it has gone to an agent.
@@ -289,6 +308,9 @@ impl<H: Host> Walk<H> {
 
     fn counted(&self, count: Result<Admission, StateError>) -> Result<(), Refusal> {
         let count = count.map_err(|error| self.failed(Failure::Limits(error)))?;
+        if count.has_remarks() {
+            self.shared.telemetry.limits(&*self.shared.host, &count);
+        }
         let mut facts = self.common.facts.borrow_mut();
         facts.counted(count, || self.shared.host.now())
     }

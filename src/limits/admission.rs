@@ -16,6 +16,24 @@ pub struct Admission {
     refused: bool,
 }
 
+/// A limit that does not let a request through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What it is counted per, in words.
+    pub per: &'a str,
+}
+
+impl<'a> Full<'a> {
+    fn of(standing: &'a Standing) -> Self {
+        Self {
+            name: &standing.rule.name,
+            per: &standing.rule.per,
+        }
+    }
+}
+
 impl Admission {
     /// Of a request that is refused, the levels without it are told.
     pub(super) fn new(mut standings: Vec<Standing>, refused: bool) -> Self {
@@ -41,11 +59,10 @@ impl Admission {
         self.refused
     }
 
-    /// The names of the limits that do not let the request through.
-    pub fn full(&self) -> impl Iterator<Item = &str> {
-        let refusing = |standing: &&Standing| standing.refused.is_some();
-        let standings = self.standings.iter().filter(refusing);
-        standings.map(|standing| standing.rule.name.as_str())
+    /// The limits that do not let the request through.
+    pub fn full(&self) -> impl Iterator<Item = Full<'_>> {
+        let refusing = |standing: &&Standing| standing.enforced && standing.refused.is_some();
+        self.standings.iter().filter(refusing).map(Full::of)
     }
 
     /// The names of the limits that never let such a request through: it asks for more than their burst. There is no wait
@@ -53,6 +70,29 @@ impl Admission {
     pub fn too_small(&self) -> impl Iterator<Item = &str> {
         let never = |standing: &&Standing| standing.refused == Some(Refused::TooLarge);
         let standings = self.standings.iter().filter(never);
+        standings.map(|standing| standing.rule.name.as_str())
+    }
+
+    /// True if there is anything in [`Self::warning`] or [`Self::would_refuse`].
+    #[must_use]
+    pub fn has_remarks(&self) -> bool {
+        let remarkable = |standing: &Standing| {
+            standing.rule.warn_at.is_some() || !standing.enforced && standing.refused.is_some()
+        };
+        self.standings.iter().any(remarkable)
+    }
+
+    /// The names of the limits of which so much is used that the caller is warned.
+    pub fn warning(&self) -> impl Iterator<Item = &str> {
+        let warn = |standing: &&Standing| !self.refused && standing.warns();
+        let standings = self.standings.iter().filter(warn);
+        standings.map(|standing| standing.rule.name.as_str())
+    }
+
+    /// The names of the limits that would not have let the request through if they were in force for it.
+    pub fn would_refuse(&self) -> impl Iterator<Item = &str> {
+        let would = |standing: &&Standing| !standing.enforced && standing.refused.is_some();
+        let standings = self.standings.iter().filter(would);
         standings.map(|standing| standing.rule.name.as_str())
     }
 

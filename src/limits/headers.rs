@@ -8,14 +8,25 @@ use super::standing::Standing;
 use crate::config::policy::{Rate, Tell};
 use crate::host::seconds_up;
 
+/// Names the limits of which as much is used as the operator wants callers to be warned of.
+const WARNING: &str = "x-waykeeper-limit-warning";
+
 /// Tells each field of `tell`, name and value: all policies, and the state of the tightest.
 pub(super) fn each_field(
     standings: &[Standing],
     tell: Tell,
     mut told: impl FnMut(&'static str, &str),
 ) {
-    let tightest = standings
+    let warning: Vec<&str> = standings
         .iter()
+        .filter(|standing| standing.warns())
+        .map(|standing| standing.rule.name.as_str())
+        .collect();
+    if !warning.is_empty() {
+        told(WARNING, &warning.join(", "));
+    }
+    let in_force = || standings.iter().filter(|standing| standing.enforced);
+    let tightest = in_force()
         .map(|standing| (&standing.rule, standing.level()))
         .min_by_key(|(_, level)| (level.remaining, Reverse(level.next)));
     let Some((rule, level)) = tightest else {
@@ -27,7 +38,7 @@ pub(super) fn each_field(
     if tell.ratelimit {
         match standings {
             [one] => told("ratelimit-policy", &one.rule.policy),
-            _ => told("ratelimit-policy", &policies(standings)),
+            _ => told("ratelimit-policy", &policies(in_force())),
         }
         let mut numbers = itoa::Buffer::new();
         let wait = numbers.format(seconds_up(level.next));
@@ -36,7 +47,7 @@ pub(super) fn each_field(
         told("ratelimit", &text);
     }
     if tell.openai {
-        told("x-ratelimit-limit-requests", &rule.limit);
+        told("x-ratelimit-limit-requests", &rule.told_limit);
         told("x-ratelimit-remaining-requests", remaining);
         text.clear();
         write_compact(level.full, &mut text);
@@ -44,7 +55,7 @@ pub(super) fn each_field(
     }
 }
 
-fn policies(standings: &[Standing]) -> String {
+fn policies<'s>(standings: impl Iterator<Item = &'s Standing>) -> String {
     let mut policies = String::new();
     for standing in standings {
         if !policies.is_empty() {

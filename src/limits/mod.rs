@@ -7,7 +7,8 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | this one | which limits a request counts against, and in which cell each is counted; what `release` and `settle` promise |
+//! | this one | which limits a request counts against; what `release` and `settle` promise |
+//! | `place.rs` | in which cell each limit is counted, and for whom it is in force |
 //! | `together.rs` | which counters of a client lie in one cell |
 //! | `algorithm.rs` | the algorithms by which limits count |
 //! | `gcra.rs` | when a bucket holds enough, and what a limit that was changed makes of it |
@@ -25,6 +26,7 @@ mod algorithm;
 mod count;
 pub mod gcra;
 mod headers;
+mod place;
 mod receipt;
 mod standing;
 mod subject;
@@ -33,55 +35,60 @@ mod upkeep;
 mod weigh;
 pub mod window;
 
-use std::cell::OnceCell;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use crate::config::policy::{self, Each, Limit, PlanId, Policy, RouteId};
+use crate::config::policy::{Limit, PlanId, Policy, RouteId, Scope, Subject};
 use crate::host::Host;
 use crate::sort::sort_by;
-use crate::state::{Grid, Hashed, SeededHash, State, StateError, counters};
+use crate::state::{State, StateError};
 
-pub use admission::Admission;
+pub use admission::{Admission, Full};
 use algorithm::Algorithm;
 use count::{count, look};
+use place::{Asking, Place, Places};
 use receipt::Corrections;
-pub use subject::{Caller, host_of, ip_of, network_of};
+pub use subject::{Asked, Caller, host_of, ip_of, network_of};
 pub use together::{CountersOfOne, routes_together};
 use upkeep::Upkeep;
 use weigh::Claim;
-
-/// All limits of a configuration, ready to decide by.
-#[derive(Debug)]
-pub struct Limits {
-    counters: Grid,
-    address_counters: Grid,
-    hash: SeededHash,
-    gate: Vec<Rc<Rule>>,
-    plans: Vec<Vec<Rc<Rule>>>,
-    /// For each route its own limits, then those that stand on their own and are counted by it.
-    routes: Vec<Vec<Rc<Rule>>>,
-    /// Counted per client, whatever the route.
-    clients: Vec<Rc<Rule>>,
-    /// Counted once for all.
-    everyone: Vec<Rc<Rule>>,
-    upkeep: Upkeep,
-}
 
 /// One limit, ready to decide by.
 #[derive(Debug)]
 struct Rule {
     name: String,
+    /// What it is counted per, in words.
+    per: String,
     algorithm: Algorithm,
-    /// As the caller reads it in `x-ratelimit-limit-requests`.
-    limit: String,
+    /// No less than can ever remain.
+    limit: u64,
+    /// The same as the caller reads it in `x-ratelimit-limit-requests`.
+    told_limit: String,
     /// As the caller reads it in `RateLimit-Policy`.
     policy: String,
-    each: Each,
-    home: Home,
+    /// Which requests it counts. `None`: all.
+    scope: Option<Box<Scope>>,
+    /// From how many per cent on callers are warned.
+    warn_at: Option<u8>,
+    /// For how many per cent of its subjects it is in force.
+    enforce: u8,
+    place: Place,
     /// Tells the limit's records from those of other limits of the same subject.
     salt: u64,
+}
+
+/// All limits of a configuration, ready to decide by.
+#[derive(Debug)]
+pub struct Limits {
+    places: Places,
+    gate: Vec<Rc<Rule>>,
+    plans: Vec<Vec<Rc<Rule>>>,
+    /// For each route its own limits, then those that stand on their own and are counted by it.
+    routes: Vec<Vec<Rc<Rule>>>,
+    /// The others, whatever the route.
+    everywhere: Vec<Rc<Rule>>,
+    upkeep: Upkeep,
 }
 
 /// How much a request takes, of each thing that limits count.
@@ -103,43 +110,20 @@ impl Amounts {
     }
 }
 
-/// Which cell a limit is counted in.
-#[derive(Debug)]
-enum Home {
-    /// Always the same one.
-    Fixed(Hashed),
-    /// The caller's.
-    Caller,
-    /// The caller's on this route.
-    CallerOnRoute(Box<[u8]>),
-}
-
-/// The caller of a request, and its hash once that was needed.
-struct Subject<'a> {
-    caller: Caller<'a>,
-    hashed: OnceCell<Hashed>,
-}
-
 impl Limits {
     /// The limits of `policy`, counted in the tables of `state`.
     #[must_use]
     pub fn new(policy: &Policy, state: &State) -> Self {
-        let hash = state.hash;
-        let rules = |limits: &[Limit], scope: &[&str], apart: bool| -> Vec<Rc<Rule>> {
-            limits
-                .iter()
-                .map(|limit| Rc::new(Rule::new(&hash, limit, scope, apart)))
-                .collect()
+        let places = Places::new(policy, state);
+        let rules = |limits: &[Limit], route: Option<&str>, of: &[&str], apart: bool| {
+            let rule = |limit| Rc::new(Rule::new(&places, limit, route, of, apart));
+            limits.iter().map(rule).collect::<Vec<_>>()
         };
-        let named = |wanted: Each| -> Vec<Limit> {
-            policy
-                .limits
-                .iter()
-                .filter(|limit| limit.each == wanted)
-                .cloned()
-                .collect()
-        };
-        let by_route = [named(Each::ClientRoute), named(Each::Route)].concat();
+        let (gate, admit): (Vec<Limit>, Vec<Limit>) =
+            policy.limits.iter().cloned().partition(Limit::is_of_gate);
+        let (by_route, everywhere): (Vec<Limit>, Vec<Limit>) = admit
+            .into_iter()
+            .partition(|limit| limit.each.has(&Subject::Route));
         let mut first_of_name: FxHashMap<&str, &[Limit]> = FxHashMap::default();
         let routes = policy
             .routes
@@ -162,25 +146,22 @@ impl Limits {
                 }
                 let mut scope = vec![name];
                 scope.extend(methods.iter().map(String::as_str));
-                let mut all = rules(&route.limits, &scope, apart);
-                all.extend(rules(&by_route, &[name], apart));
+                let mut all = rules(&route.limits, Some(name), &scope, apart);
+                all.extend(rules(&by_route, Some(name), &[name], apart));
                 all
             })
             .collect();
         Self {
-            counters: state.counters,
-            address_counters: state.address_counters,
-            hash,
-            gate: rules(&named(Each::Address), &[], false),
+            gate: rules(&gate, None, &[], false),
             plans: policy
                 .plans
                 .iter()
-                .map(|plan| rules(&plan.limits, &[&plan.name], false))
+                .map(|plan| rules(&plan.limits, None, &[&plan.name], false))
                 .collect(),
             routes,
-            clients: rules(&named(Each::Client), &[], false),
-            everyone: rules(&named(Each::All), &[], false),
+            everywhere: rules(&everywhere, None, &[], false),
             upkeep: Upkeep::new(state.address_counters),
+            places,
         }
     }
 
@@ -190,22 +171,25 @@ impl Limits {
         !self.gate.is_empty()
     }
 
-    /// True if anonymous callers on this route are counted, for which their address must be known.
+    /// True if the address must be known of a request on this route under this plan: of anonymous callers, or of all.
     #[must_use]
-    pub fn counts_anonymous(&self, route: RouteId) -> bool {
-        let per_client = |rule: &Rc<Rule>| matches!(rule.each, Each::Client | Each::ClientRoute);
-        !self.clients.is_empty()
-            || self
-                .routes
-                .get(route.0)
-                .is_some_and(|rules| rules.iter().any(per_client))
+    pub fn need_address(&self, plan: Option<PlanId>, route: RouteId, anonymous: bool) -> bool {
+        self.of_admit(plan, Some(route))
+            .any(|rule| match &rule.place {
+                Place::Fixed(_) => false,
+                Place::Caller | Place::CallerOnRoute(_) => anonymous,
+                Place::Subjects(subjects) => {
+                    subjects.contains(&Subject::Address)
+                        || anonymous && subjects.contains(&Subject::Client)
+                }
+            })
     }
 
     /// True if [`Self::chores`] may have something to do: a request may have to give back what it took.
     #[must_use]
     pub fn have_chores(&self) -> bool {
         let mut limited = self.plans.iter().chain(&self.routes);
-        !self.everyone.is_empty() || !self.clients.is_empty() || limited.any(|it| !it.is_empty())
+        !self.everywhere.is_empty() || limited.any(|it| !it.is_empty())
     }
 
     /// What could not be done while a request was decided on. To be called now and then.
@@ -213,13 +197,13 @@ impl Limits {
         self.upkeep.chores(host);
     }
 
-    /// Counts a request at the gate, per address. That count stays, whatever becomes of the request.
+    /// Counts a request at the gate. That count stays, whatever becomes of the request.
     ///
     /// # Errors
     /// When the shared state cannot be changed. Nothing was taken then.
-    pub fn gate<H: Host>(&self, host: &H, address: &[u8]) -> Result<Admission, StateError> {
-        let (caller, amounts) = (Caller::Address(address), Amounts::ONE_REQUEST);
-        let claims = self.claims(caller, self.gate.iter(), amounts);
+    pub fn gate<H: Host>(&self, host: &H, asked: Asked<'_>) -> Result<Admission, StateError> {
+        let amounts = Amounts::ONE_REQUEST;
+        let claims = self.claims(&Asking::new(asked), self.gate.iter(), amounts);
         count(host, &self.upkeep, &claims).map(Admission::kept)
     }
 
@@ -230,29 +214,18 @@ impl Limits {
     pub fn admit<H: Host>(
         &self,
         host: &H,
-        caller: Caller<'_>,
-        plan: Option<PlanId>,
-        route: RouteId,
+        asked: Asked<'_>,
         amounts: Amounts,
     ) -> Result<Admission, StateError> {
-        let claims = self.claims(caller, self.of_admit(plan, route), amounts);
-        count(host, &self.upkeep, &claims)
+        self.with_claims(asked, amounts, |claims| count(host, &self.upkeep, claims))
     }
 
     /// How the limits of [`Self::admit`] stand, of a request that is refused for another reason.
     ///
     /// # Errors
     /// When the shared state cannot be read.
-    pub fn look<H: Host>(
-        &self,
-        host: &H,
-        caller: Caller<'_>,
-        plan: Option<PlanId>,
-        route: RouteId,
-    ) -> Result<Admission, StateError> {
-        let amounts = Amounts::ONE_REQUEST;
-        let claims = self.claims(caller, self.of_admit(plan, route), amounts);
-        look(host, &claims)
+    pub fn look<H: Host>(&self, host: &H, asked: Asked<'_>) -> Result<Admission, StateError> {
+        self.with_claims(asked, Amounts::ONE_REQUEST, |claims| look(host, claims))
     }
 
     /// Gives back what a request has taken, as far as it has not drained yet: it did not run. What comes back tells how the
@@ -289,98 +262,100 @@ impl Limits {
         admission.kept()
     }
 
-    /// All limits of a request but the gate's.
-    fn of_admit(&self, plan: Option<PlanId>, route: RouteId) -> impl Iterator<Item = &Rc<Rule>> {
-        let plan = plan
-            .and_then(|plan| self.plans.get(plan.0))
-            .into_iter()
-            .flatten();
-        let route_rules = self.routes.get(route.0).into_iter().flatten();
-        plan.chain(route_rules)
-            .chain(&self.clients)
-            .chain(&self.everyone)
+    /// All limits of a request but the gate's and the client's own.
+    fn of_admit(
+        &self,
+        plan: Option<PlanId>,
+        route: Option<RouteId>,
+    ) -> impl Iterator<Item = &Rc<Rule>> {
+        let plan = plan.and_then(|plan| self.plans.get(plan.0));
+        let route = route.and_then(|route| self.routes.get(route.0));
+        let listed = plan.into_iter().chain(route);
+        listed.flatten().chain(&self.everywhere)
+    }
+
+    fn with_claims<T>(
+        &self,
+        asked: Asked<'_>,
+        amounts: Amounts,
+        decide: impl FnOnce(&[Claim<'_>]) -> T,
+    ) -> T {
+        let asking = Asking::new(asked);
+        let Some(own) = asked.own else {
+            let rules = self.of_admit(asked.plan, asked.route);
+            return decide(&self.claims(&asking, rules, amounts));
+        };
+        let own = self.own(own);
+        let rules = own.iter().chain(self.of_admit(None, asked.route));
+        decide(&self.claims(&asking, rules, amounts))
+    }
+
+    /// A client's own limits. They are few, and so are the clients that have them.
+    #[inline(never)]
+    fn own(&self, limits: &[Limit]) -> Vec<Rc<Rule>> {
+        let rule = |limit| Rc::new(Rule::new(&self.places, limit, None, &["client"], false));
+        limits.iter().map(rule).collect()
     }
 
     fn claims<'a>(
         &self,
-        caller: Caller<'_>,
+        asking: &Asking<'_>,
         rules: impl Iterator<Item = &'a Rc<Rule>>,
         amounts: Amounts,
     ) -> Vec<Claim<'a>> {
-        let subject = Subject {
-            caller,
-            hashed: OnceCell::new(),
-        };
         rules
-            .map(|rule| self.claim(rule, &subject, amounts))
+            .filter_map(|rule| self.claim(rule, asking, amounts))
             .collect()
     }
 
-    /// The record that a rule decides on. The subject leads to the cell; the rule's salt tells its records apart.
-    fn claim<'a>(&self, rule: &'a Rc<Rule>, subject: &Subject<'_>, amounts: Amounts) -> Claim<'a> {
-        let (kind, name) = subject.caller.subject();
-        let of_caller = match subject.caller {
-            Caller::Client(_) => &self.counters,
-            Caller::Address(_) => &self.address_counters,
-        };
-        let (grid, hashed) = match &rule.home {
-            Home::Fixed(hashed) => (&self.counters, *hashed),
-            Home::Caller => {
-                let hashed = subject.hashed.get_or_init(|| self.hash.of(&[kind, name]));
-                (of_caller, *hashed)
-            }
-            Home::CallerOnRoute(route) => (of_caller, self.hash.of(&[kind, name, route])),
-        };
-        Claim {
-            rule,
-            cell: grid.locate(hashed.cell),
-            tag: counters::tag(rule.salt, hashed.tag),
-            amount: amounts.of(rule),
+    /// The record that a rule decides on. `None`: the rule does not count the request.
+    fn claim<'a>(
+        &self,
+        rule: &'a Rc<Rule>,
+        asking: &Asking<'_>,
+        amounts: Amounts,
+    ) -> Option<Claim<'a>> {
+        if let Some(scope) = &rule.scope
+            && !self.places.applies(scope, &asking.asked)
+        {
+            return None;
         }
+        let (cell, tag) = self.places.of(rule, asking)?;
+        Some(Claim {
+            rule,
+            cell,
+            tag,
+            amount: amounts.of(rule),
+            enforced: rule.enforce >= 100 || self.places.draws(rule, &asking.asked),
+        })
     }
 }
 
 impl Rule {
-    /// `scope` is whose limit it is: a plan's, or first of all a route's. `apart`: counters of a client on the route have a
-    /// cell of their own.
-    fn new(hash: &SeededHash, limit: &Limit, scope: &[&str], apart: bool) -> Self {
+    /// `of` is whose limit it is: a plan's, a client's, or first of all that of `route`. `apart`: counters of a client on the
+    /// route have a cell of their own.
+    fn new(places: &Places, limit: &Limit, route: Option<&str>, of: &[&str], apart: bool) -> Self {
         let Limit {
             name,
             each,
+            scope,
             rate,
-            algorithm,
+            algorithm: _,
+            warn_at,
+            enforce,
         } = limit;
-        let kind: &[u8] = match each {
-            Each::Address => b"address",
-            Each::Client => b"client",
-            Each::Route => b"route",
-            Each::ClientRoute => b"client and route",
-            Each::All => b"all",
-        };
-        let route = scope.first().copied().unwrap_or_default().as_bytes();
-        // A limit that is counted in another way, or in other windows, is another limit.
-        let windows = match algorithm {
-            policy::Algorithm::TokenBucket => None,
-            policy::Algorithm::SlidingWindow | policy::Algorithm::FixedWindow { .. } => {
-                Some(format!("{algorithm:?} {:?}", rate.period))
-            }
-        };
-        let mut parts = vec![b"limit".as_slice(), kind, name.as_bytes()];
-        parts.extend(windows.iter().map(String::as_bytes));
-        parts.extend(scope.iter().map(|part| part.as_bytes()));
         Self {
             name: name.clone(),
+            per: each.to_string(),
             algorithm: Algorithm::new(limit),
-            limit: headers::limit(rate).to_string(),
+            limit: headers::limit(rate),
+            told_limit: headers::limit(rate).to_string(),
             policy: headers::policy(name, rate),
-            each: *each,
-            home: match each {
-                Each::Route => Home::Fixed(hash.of(&[b"route", route])),
-                Each::All => Home::Fixed(hash.of(&[b"all"])),
-                Each::ClientRoute if apart => Home::CallerOnRoute(route.into()),
-                Each::Address | Each::Client | Each::ClientRoute => Home::Caller,
-            },
-            salt: hash.of(&parts).tag,
+            scope: (*scope != Scope::default()).then(|| Box::new(scope.clone())),
+            warn_at: *warn_at,
+            enforce: *enforce,
+            place: Place::new(places, limit, route, apart),
+            salt: places.salt(limit, of),
         }
     }
 }

@@ -16,6 +16,8 @@ pub(super) struct Standing {
     pub(super) tag: u64,
     /// How much the request asked for.
     pub(super) amount: u64,
+    /// The limit is in force for it. Else it is counted, and nobody is told but the operator.
+    pub(super) enforced: bool,
     /// Why it did not get it.
     pub(super) refused: Option<Refused>,
     /// It took it, and may give it back.
@@ -52,11 +54,20 @@ impl Standing {
 
     /// The moment from which the limit lets one more such request through. `None`: it does already, or never will.
     pub(super) fn opens(&self) -> Option<Timestamp> {
-        if self.refused == Some(Refused::TooLarge) {
+        if self.refused == Some(Refused::TooLarge) || !self.enforced {
             return None;
         }
         let wait = (self.rule.algorithm).wait(&self.record, self.amount, self.now);
         (!wait.is_zero()).then(|| self.now.after(wait))
+    }
+
+    /// The request was let through, and so much is used by now that its caller is to be warned.
+    pub(super) fn warns(&self) -> bool {
+        let Some(warn_at) = self.rule.warn_at.filter(|_| self.enforced) else {
+            return false;
+        };
+        let left = u128::from(self.level().remaining) * 100;
+        left <= u128::from(self.rule.limit) * u128::from(100_u8.saturating_sub(warn_at))
     }
 
     /// The request is refused, by this limit or by another one: nothing was taken.

@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::config::policy::{AgentId, Limit, PlanId, RouteId};
+use crate::host::HeaderBlock;
+
 /// Whom a request's limits are counted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller<'a> {
@@ -18,6 +21,57 @@ impl<'a> Caller<'a> {
             Self::Client(id) => (b"client", id.as_bytes()),
             Self::Address(address) => (b"address", address),
         }
+    }
+}
+
+/// Who asks for what, as far as it is known: all that limits are counted per.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Who it is counted for.
+    pub caller: Caller<'a>,
+    /// A hash of its key.
+    pub key: Option<&'a [u8]>,
+    /// Its plan.
+    pub plan: Option<PlanId>,
+    /// Its own limits, in place of its plan's.
+    pub own: Option<&'a [Limit]>,
+    /// Its team.
+    pub team: Option<&'a str>,
+    /// Its organisation.
+    pub organisation: Option<&'a str>,
+    /// Where it calls from, as [`host_of`] gives it; only where [`Limits::need_address`](super::Limits::need_address).
+    pub address: Option<&'a [u8]>,
+    /// Which route takes the request.
+    pub route: Option<RouteId>,
+    /// Which agent is to answer it.
+    pub agent: Option<AgentId>,
+    /// Its method.
+    pub method: &'a [u8],
+    /// Its headers.
+    pub headers: Option<&'a HeaderBlock>,
+}
+
+impl<'a> Asked<'a> {
+    /// A request of this caller, of which nothing else is known.
+    #[must_use]
+    pub fn by(caller: Caller<'a>) -> Self {
+        Self {
+            caller,
+            key: None,
+            plan: None,
+            own: None,
+            team: None,
+            organisation: None,
+            address: None,
+            route: None,
+            agent: None,
+            method: b"",
+            headers: None,
+        }
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers?.get(name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
-use crate::config::policy::{Each, Limit, Policy, Route};
+use crate::config::policy::{Limit, Policy, Route, Subject};
 
 /// So many counters of a client on routes lie in one cell with its others.
 const MOST_TOGETHER: usize = 16;
@@ -36,25 +36,35 @@ impl CountersOfOne {
     /// A client with the limits of this policy.
     #[must_use]
     pub fn client(policy: &Policy) -> Self {
-        let plans = policy.plans.iter().map(|plan| plan.limits.len());
-        let everywhere = plans.max().unwrap_or(0) + limits_of(policy, Each::Client);
-        Self::with_routes(policy, everywhere, |_| true)
+        let plans = || policy.plans.iter().map(|plan| plan.limits.as_slice());
+        let most = |count: fn(&[Limit]) -> usize| {
+            plans().map(count).max().unwrap_or(0) + count(&policy.limits)
+        };
+        Self::with_routes(policy, most(per_client), most(per_more), |_| true)
     }
 
     /// A caller that is known only by its address.
     #[must_use]
     pub fn address(policy: &Policy) -> Self {
         let open = |route: &Route| !route.auth_required;
-        let mut everywhere = limits_of(policy, Each::Address);
+        let mut everywhere = of_gate(&policy.limits, 1);
+        let mut apart = of_gate(&policy.limits, 2);
         if policy.routes.iter().any(open) {
-            everywhere += limits_of(policy, Each::Client);
+            everywhere += per_client(&policy.limits);
+            apart += per_more(&policy.limits);
         }
-        Self::with_routes(policy, everywhere, open)
+        Self::with_routes(policy, everywhere, apart, open)
     }
 
-    fn with_routes(policy: &Policy, everywhere: usize, goes: impl Fn(&Route) -> bool) -> Self {
+    /// `everywhere` lie in its own cell, `apart` each in another.
+    fn with_routes(
+        policy: &Policy,
+        everywhere: usize,
+        apart: usize,
+        goes: impl Fn(&Route) -> bool,
+    ) -> Self {
         let together = routes_together(policy);
-        let (mut at_home, mut elsewhere, mut all_elsewhere) = (everywhere, 0, 0);
+        let (mut at_home, mut elsewhere, mut all_elsewhere) = (everywhere, apart.min(1), apart);
         let mut seen = FxHashSet::default();
         for route in policy.routes.iter().filter(|route| goes(route)) {
             let counters = counters_on_route(policy, &route.limits);
@@ -75,13 +85,38 @@ impl CountersOfOne {
     }
 }
 
-fn limits_of(policy: &Policy, each: Each) -> usize {
-    let limits = policy.limits.iter();
-    limits.filter(|limit| limit.each == each).count()
+/// How many of these are counted per client and nothing else, in its own cell.
+fn per_client(limits: &[Limit]) -> usize {
+    let alone = |limit: &&Limit| limit.each.subjects() == [Subject::Client];
+    limits.iter().filter(alone).count()
+}
+
+/// How many of these are counted per client or key and more, but for routes: once for each value of the others, of which nothing
+/// is known here, so one is taken.
+fn per_more(limits: &[Limit]) -> usize {
+    let more = |limit: &&Limit| {
+        let of_caller = limit.each.has(&Subject::Client) || limit.each.has(&Subject::Key);
+        of_caller
+            && per_client(std::slice::from_ref(*limit)) == 0
+            && !is_per_client_and_route(limit)
+    };
+    limits.iter().filter(more).count()
+}
+
+/// How many of these count at the gate per address, `of` one subject, or of more.
+fn of_gate(limits: &[Limit], of: usize) -> usize {
+    let counted = |limit: &&Limit| limit.is_of_gate() && limit.each.subjects().len().min(2) == of;
+    limits.iter().filter(counted).count()
+}
+
+fn is_per_client_and_route(limit: &Limit) -> bool {
+    limit.each.subjects() == [Subject::Client, Subject::Route]
 }
 
 /// How many counters a caller has for one route.
 fn counters_on_route(policy: &Policy, own: &[Limit]) -> usize {
-    let per_client = |limit: &&Limit| limit.each == Each::ClientRoute;
-    own.iter().chain(&policy.limits).filter(per_client).count()
+    let limits = own.iter().chain(&policy.limits);
+    limits
+        .filter(|limit| is_per_client_and_route(limit))
+        .count()
 }

@@ -14,6 +14,8 @@ pub(super) struct Claim<'a> {
     pub(super) cell: CellName,
     pub(super) tag: u64,
     pub(super) amount: u64,
+    /// The request is refused if it is. Else it is only told.
+    pub(super) enforced: bool,
 }
 
 /// The claims of one cell, weighed.
@@ -51,12 +53,13 @@ impl Weighed {
         let found = self.find(claim, claims, room);
         let now = self.records.now();
         let taken = (claim.rule.algorithm).take(found.record, claim.amount, now);
-        self.refused |= taken.is_err();
+        self.refused |= claim.enforced && taken.is_err();
         self.standings.push(Standing {
             rule: Rc::clone(claim.rule),
             cell: claim.cell,
             tag: claim.tag,
             amount: claim.amount,
+            enforced: claim.enforced,
             refused: taken.err(),
             taken: taken.is_ok(),
             now,
@@ -110,7 +113,7 @@ impl Weighed {
                     self.records.set(slot, record);
                     self.forgotten += 1;
                 }
-                // Such a claim is refused.
+                // Nothing was taken of it.
                 Seat::Nowhere => {}
             }
         }

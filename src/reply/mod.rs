@@ -17,4 +17,4 @@ pub mod retry_after;
 pub use form::Form;
 pub use hosts::code_of;
 pub use problem::{ReplyTo, local_reply};
-pub use refusal::Refusal;
+pub use refusal::{FullLimit, Refusal};

@@ -31,7 +31,7 @@ struct Problem<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<&'a str>,
     #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
-    violated_policies: Option<&'a [String]>,
+    violated_policies: Option<Vec<&'a str>>,
     error: ErrorMember<'a>,
 }
 
@@ -53,7 +53,7 @@ pub fn local_reply(
     let terms = refusal.terms();
     let detail = refusal.detail();
     let violated_policies = match refusal {
-        Refusal::RateLimited(limits, _) => Some(limits.as_slice()),
+        Refusal::RateLimited(limits, _) => Some(limits.iter().map(|it| it.name.as_str()).collect()),
         _ => None,
     };
     let id = to.request_id.map(String::from_utf8_lossy);
@@ -119,6 +119,7 @@ pub fn local_reply(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reply::FullLimit;
 
     fn body(reply: &LocalReply) -> serde_json::Value {
         serde_json::from_slice(&reply.body).unwrap_or_default()
@@ -126,7 +127,13 @@ mod tests {
 
     #[test]
     fn a_full_limit_is_told_in_every_shape_that_clients_read() {
-        let refusal = Refusal::RateLimited(vec!["plan".to_owned()], 2);
+        let refusal = Refusal::RateLimited(
+            vec![FullLimit {
+                name: "plan".to_owned(),
+                per: "client".to_owned(),
+            }],
+            2,
+        );
         let reply = local_reply(
             &refusal,
             ReplyTo {
@@ -144,11 +151,11 @@ mod tests {
                 "type": QUOTA_EXCEEDED,
                 "title": "Rate limit exceeded",
                 "status": 429,
-                "detail": "The limit \"plan\" is reached. Try again in 2 seconds.",
+                "detail": "The limit \"plan\" (per client) is reached. Try again in 2 seconds.",
                 "instance": "id\"",
                 "violated-policies": ["plan"],
                 "error": {
-                    "message": "The limit \"plan\" is reached. Try again in 2 seconds.",
+                    "message": "The limit \"plan\" (per client) is reached. Try again in 2 seconds.",
                     "type": "rate_limit_error",
                     "param": null,
                     "code": "rate_limited",

@@ -18,7 +18,7 @@ pub enum Refusal {
     /// No WebSocket on a route that carries nothing else.
     UpgradeRequired,
     /// Limits are full: these. The seconds say when one more request fits.
-    RateLimited(Vec<String>, u64),
+    RateLimited(Vec<FullLimit>, u64),
     /// The limits could not be looked at, so the request may not pass.
     LimitsUnavailable,
     /// No key where one is needed.
@@ -47,6 +47,15 @@ pub enum Refusal {
     HeldTooLarge(u64),
     /// The agent did not answer in time, or was silent for too long.
     AgentTimeout,
+}
+
+/// A limit that is full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FullLimit {
+    /// Its name.
+    pub name: String,
+    /// What it is counted per, in words.
+    pub per: String,
 }
 
 /// What a refusal is called on the wire.
@@ -180,7 +189,8 @@ impl Refusal {
             }
             Self::UpgradeRequired => "This route takes WebSockets only.",
             Self::RateLimited(limits, seconds) => {
-                let names: Vec<_> = limits.iter().map(|name| format!("\"{name}\"")).collect();
+                let named = |limit: &FullLimit| format!("\"{}\" (per {})", limit.name, limit.per);
+                let names: Vec<_> = limits.iter().map(named).collect();
                 let (noun, unit) = (plural(limits.len(), "limit"), plural_of(*seconds, "second"));
                 let verb = if limits.len() == 1 { "is" } else { "are" };
                 return format!(

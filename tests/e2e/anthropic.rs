@@ -50,7 +50,8 @@ async fn the_client_does_not_sleep_through_a_wait_of_more_than_a_minute() {
     let wait = error["retry_after"].as_str().expect("a time");
     let seconds = wait.parse().expect("seconds");
     assert!((61..=90).contains(&seconds), "{error}");
-    let told = format!("The limit \\\"plan\\\" is reached. Try again in {wait} seconds.");
+    let told =
+        format!("The limit \\\"plan\\\" (per client) is reached. Try again in {wait} seconds.");
     assert!(error["message"].to_string().contains(&told), "{error}");
     let metrics = world.metrics().await;
     let refused = [("outcome", "rate_limited")];

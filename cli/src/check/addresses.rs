@@ -3,7 +3,7 @@
 use std::io;
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{AddressSource, Each};
+use waykeeper::config::policy::{AddressSource, Subject};
 
 use super::{Line, Report};
 use crate::find::Configuration;
@@ -56,7 +56,7 @@ impl Report<'_> {
         configuration: &Configuration<'_>,
     ) -> io::Result<()> {
         let mut limits = policy.limits.iter();
-        let Some(limit) = limits.find(|limit| limit.each == Each::Address) else {
+        let Some(limit) = limits.find(|limit| limit.each.has(&Subject::Address)) else {
             return Ok(());
         };
         for manager in managers.iter().filter(|manager| manager.believes) {

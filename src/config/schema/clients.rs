@@ -82,6 +82,8 @@ pub(super) fn key() -> Value {
             "client_id": described("name", "The client that the key proves."),
             "plan": described("name", "The client's plan; the default plan unless written."),
             "team": described("name", "The client's team."),
+            "organisation": described("name", "The client's organisation."),
+            "limits": {"$ref": "#/$defs/own_limits"},
             "roles": described("roles", "The client's roles."),
             "expires": {
                 "description": "From when on the key is refused as expired, as RFC 3339 writes times. Not before 1970.",

@@ -10,7 +10,7 @@ use super::super::{
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 17] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 20] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -28,6 +28,17 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 17] = [
     ),
     ("/$defs/plan", limits::PLAN_FIELDS, "/plans/standard"),
     ("/$defs/limit", limits::LIMIT_FIELDS, "/limits/0"),
+    ("/$defs/match", limits::MATCH_FIELDS, "/limits/1/match"),
+    (
+        "/$defs/own_limits",
+        limits::PLAN_FIELDS,
+        "/clients/keys/0/limits",
+    ),
+    (
+        "/$defs/own_limit",
+        limits::OWN_LIMIT_FIELDS,
+        "/clients/keys/0/limits/limits/0",
+    ),
     ("/$defs/agent", routes::AGENT_FIELDS, "/agents/tools"),
     ("/$defs/sessions", sticky::SESSIONS_FIELDS, "/sessions"),
     (

@@ -95,8 +95,8 @@ fn the_reference_means_what_its_page_says() {
     assert_eq!(policy.routes[4].roles, ["admin"]);
     let own = &policy.routes[5].limits[0];
     assert_eq!(
-        (own.name.as_str(), own.each, own.rate.quantity),
-        ("route", Each::ClientRoute, 30)
+        (own.name.as_str(), own.each.to_string(), own.rate.quantity),
+        ("route", "client and route".to_owned(), 30)
     );
     assert_eq!(
         policy.tables,

@@ -482,12 +482,52 @@ fn limits_have_names_of_their_own_and_something_to_count_per() {
         (
             "/limits",
             limit("a", json!("clients")),
-            r#"limits[0].each: expected address or client or route, found "clients"; did you mean "client"?"#,
+            r#"limits[0].each: expected key or client or team or organisation or address or route or agent or plan, found "clients"; did you mean "client"?"#,
         ),
         (
             "/limits",
-            limit("a", json!(["address", "route"])),
-            "limits[0].each: expected address, client, route, [client, route], or [] for one count of all",
+            limit("a", json!(["team", "route", "team"])),
+            "limits[0].each: one of these is written twice",
+        ),
+        (
+            "/limits",
+            limit("a", json!({"header": "x-api-key"})),
+            "limits[0].each.header: that is where keys stand, and they are taken out; each: key counts per key",
+        ),
+        (
+            "/limits",
+            limit("a", json!([{"header": "x-waykeeper-client"}])),
+            r#"limits[0].each[0].header: the header "x-waykeeper-client" belongs to the gateway"#,
+        ),
+        (
+            "/limits",
+            json!([{"name": "a", "each": [], "requests": "1/minute", "match": {"agent": "nobody"}}]),
+            r#"limits[0].match.agent: no agent named "nobody""#,
+        ),
+        (
+            "/limits",
+            json!([{"name": "a", "each": [], "requests": "1/minute", "match": {"route": ["/elsewhere"]}}]),
+            r#"limits[0].match.route[0]: no route named "/elsewhere""#,
+        ),
+        (
+            "/limits",
+            json!([{"name": "a", "each": [], "requests": "1/minute", "match": {"header": {"x-api-key": "k"}}}]),
+            "limits[0].match.header.x-api-key: that is where keys stand, and they are taken out; each: key counts per key",
+        ),
+        (
+            "/limits",
+            json!([{"name": "a", "each": [], "requests": "1/minute", "warn_at": "101%"}]),
+            r#"limits[0].warn_at: expected a share in whole per cent such as "80%", found "101%""#,
+        ),
+        (
+            "/limits",
+            json!([{"name": "a", "each": [], "requests": "1/minute", "enforce": 0.1}]),
+            r#"limits[0].enforce: expected true, false or a share such as "10%", found the number 0.1"#,
+        ),
+        (
+            "/plans/standard",
+            json!({"limits": [{"name": "plan", "each": "team", "requests": "1/minute"}]}),
+            r#"plans.standard.limits[0].name: "plan" is how callers are told of a plan's own limit; choose another name"#,
         ),
         (
             "/limits",

@@ -40,7 +40,7 @@ fn spread_client(world: &World) -> (String, Vec<CellName>) {
 
 /// The cell of the limits of everyone.
 fn everyone(worker: &Worker) -> CellName {
-    worker.claim(&worker.limits.everyone[0], "").cell
+    worker.claim(&worker.limits.everywhere[0], "").cell
 }
 
 /// What lies in cells.
@@ -93,7 +93,10 @@ fn the_gate_keeps_its_count_whatever_becomes_of_the_request() {
     let world = World::new(document("9/day", limits, &[None]));
     let worker = world.worker();
     let gate = |expected: &str| {
-        let count = worker.limits.gate(&worker.host, b"192.0.2.1").unwrap();
+        let count = worker
+            .limits
+            .gate(&worker.host, from(b"192.0.2.1"))
+            .unwrap();
         assert_eq!(count.fields(Tell::ALL)[3].1, expected);
     };
     gate("8");
@@ -201,7 +204,7 @@ fn what_was_taken_is_given_back_when_a_later_cell_fills_up_meanwhile() {
             }
         });
         let count = worker.admit(client, 0);
-        assert_eq!(count.full().collect::<Vec<_>>(), ["everyone"]);
+        assert_eq!(full(&count), ["everyone"]);
         if own != everyone {
             assert!(!worker.passes(client));
             let after = values(&world, &[own]);

@@ -17,7 +17,7 @@ fn a_client_with_many_limits_of_days_keeps_its_limit_of_seconds() {
     for _ in 0..10 {
         assert_eq!(worker.passing("acme", 10), 5);
         let refused = worker.admit("acme", 0);
-        assert_eq!(refused.full().collect::<Vec<_>>(), ["plan"]);
+        assert_eq!(full(&refused), ["plan"]);
         world
             .process
             .pass(Duration::from_secs(refused.wait(|| worker.host.now())));
@@ -105,7 +105,7 @@ fn strangers_take_no_room_from_clients() {
     for stranger in 0..30_000_u32 {
         worker
             .limits
-            .gate(&worker.host, &stranger.to_le_bytes())
+            .gate(&worker.host, from(&stranger.to_le_bytes()))
             .unwrap();
     }
     assert!(

@@ -5,6 +5,8 @@ mod clocks;
 mod errors;
 mod full;
 mod receipts;
+mod shadow;
+mod subjects;
 mod windows;
 
 use serde_json::{Value, json};
@@ -16,6 +18,7 @@ use crate::config;
 use crate::config::policy::Tell;
 use crate::host::CellName;
 use crate::host::simulated::{Process, SimulatedHost};
+use crate::state::{Grid, counters};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -66,6 +69,28 @@ impl Algorithm {
     }
 }
 
+/// A request of a client of the first plan.
+fn of(client: &str, route: usize) -> Asked<'_> {
+    Asked {
+        plan: Some(PlanId(0)),
+        route: Some(RouteId(route)),
+        ..Asked::by(Caller::Client(client))
+    }
+}
+
+/// A request from an address.
+fn from(address: &[u8]) -> Asked<'_> {
+    Asked {
+        address: Some(address),
+        ..Asked::by(Caller::Address(address))
+    }
+}
+
+/// The names of the limits that are full.
+fn full(count: &Admission) -> Vec<&str> {
+    count.full().map(|full| full.name).collect()
+}
+
 struct Worker {
     host: SimulatedHost,
     limits: Limits,
@@ -77,10 +102,8 @@ impl Worker {
     }
 
     fn try_take(&self, client: &str, route: usize, requests: u64) -> Result<Admission, StateError> {
-        let (caller, plan) = (Caller::Client(client), Some(PlanId(0)));
         let amounts = Amounts { requests };
-        self.limits
-            .admit(&self.host, caller, plan, RouteId(route), amounts)
+        self.limits.admit(&self.host, of(client, route), amounts)
     }
 
     fn admit(&self, client: &str, route: usize) -> Admission {
@@ -103,11 +126,9 @@ impl Worker {
     }
 
     fn claim<'a>(&self, rule: &'a Rc<Rule>, client: &str) -> Claim<'a> {
-        let subject = Subject {
-            caller: Caller::Client(client),
-            hashed: OnceCell::new(),
-        };
-        self.limits.claim(rule, &subject, Amounts::ONE_REQUEST)
+        let asking = Asking::new(of(client, 0));
+        let claim = self.limits.claim(rule, &asking, Amounts::ONE_REQUEST);
+        claim.unwrap()
     }
 
     /// The cell of a client's limits.
@@ -164,7 +185,7 @@ fn a_request_refused_by_one_limit_takes_nothing_from_the_others() {
     assert!(!worker.admit("acme", 0).is_refused());
     for _ in 0..5 {
         let count = worker.admit("acme", 0);
-        assert_eq!(count.full().collect::<Vec<_>>(), ["route"]);
+        assert_eq!(full(&count), ["route"]);
     }
     // One was let through on the limited route, and this is the second.
     assert_eq!(worker.remaining("acme", 1), 8);
@@ -180,7 +201,7 @@ fn limits_in_several_cells_are_all_left_alone_when_one_is_full() {
     let worker = world.worker();
     assert!(!worker.admit("acme", 0).is_refused());
     let refused = worker.admit("other", 0);
-    assert_eq!(refused.full().collect::<Vec<_>>(), ["everyone"]);
+    assert_eq!(full(&refused), ["everyone"]);
     let fields = refused.fields(Tell::ALL);
     assert_eq!(
         fields[0].1,
@@ -238,11 +259,11 @@ fn clients_and_addresses_do_not_count_for_each_other() {
     assert!(worker.admit("acme", 0).is_refused());
     assert!(!worker.admit("other", 0).is_refused());
     let anonymous = |name: &'static [u8]| {
-        let caller = Caller::Address(name);
-        let one = Amounts::ONE_REQUEST;
-        let count = worker
-            .limits
-            .admit(&worker.host, caller, None, RouteId(0), one);
+        let asked = Asked {
+            route: Some(RouteId(0)),
+            ..Asked::by(Caller::Address(name))
+        };
+        let count = (worker.limits).admit(&worker.host, asked, Amounts::ONE_REQUEST);
         count.unwrap().is_refused()
     };
     assert!(!anonymous(b"acme"));
@@ -259,15 +280,16 @@ fn callers_without_a_name_have_a_table_of_their_own() {
     worker
         .host
         .before_swap(move |cell| seen.borrow_mut().push(char::from(cell.table)));
-    worker.limits.gate(&worker.host, b"192.0.2.1").unwrap();
+    worker
+        .limits
+        .gate(&worker.host, from(b"192.0.2.1"))
+        .unwrap();
     let anonymous = Caller::Address(b"192.0.2.1");
-    let count = worker.limits.admit(
-        &worker.host,
-        anonymous,
-        None,
-        RouteId(0),
-        Amounts::ONE_REQUEST,
-    );
+    let asked = Asked {
+        route: Some(RouteId(0)),
+        ..Asked::by(anonymous)
+    };
+    let count = (worker.limits).admit(&worker.host, asked, Amounts::ONE_REQUEST);
     assert!(!count.unwrap().is_refused());
     assert!(worker.passes("acme"));
     assert_eq!(*tables.borrow(), ['a', 'a', 'c']);

@@ -97,7 +97,12 @@ fn the_gates_count_is_not_given_back() {
     let limits = json!([{ "name": "address", "each": "address", "requests": "9/day" }]);
     let world = World::new(document("9/day", limits, &[None]));
     let worker = world.worker();
-    let gate = || worker.limits.gate(&worker.host, b"192.0.2.1").unwrap();
+    let gate = || {
+        worker
+            .limits
+            .gate(&worker.host, from(b"192.0.2.1"))
+            .unwrap()
+    };
     let both = worker.take("acme", 1).and(gate());
     worker.release(both);
     assert_eq!(gate().fields(Tell::ALL)[3].1, "7");
@@ -239,12 +244,12 @@ fn a_request_that_asks_for_more_than_the_burst_is_told_of_no_wait() {
     let worker = world.worker();
     let refused = worker.try_take("acme", 0, 4).unwrap();
     assert!(refused.is_refused());
-    assert_eq!(refused.full().collect::<Vec<_>>(), ["small"]);
+    assert_eq!(full(&refused), ["small"]);
     assert_eq!(refused.too_small().collect::<Vec<_>>(), ["small"]);
     assert_eq!(refused.opens(), None);
     worker.take("acme", 3);
     let refused = worker.try_take("acme", 0, 2).unwrap();
-    assert_eq!(refused.full().collect::<Vec<_>>(), ["small"]);
+    assert_eq!(full(&refused), ["small"]);
     assert_eq!(refused.too_small().count(), 0);
     assert_eq!(refused.wait(|| worker.host.now()), 2);
 }

@@ -186,5 +186,5 @@ fn a_bucket_and_windows_of_one_client_lie_in_one_cell_and_are_decided_at_once() 
     );
     assert_eq!(worker.passing("acme", 9), 3);
     let refused = worker.admit("acme", 0);
-    assert_eq!(refused.full().collect::<Vec<_>>(), ["hourly"]);
+    assert_eq!(full(&refused), ["hourly"]);
 }

@@ -1,0 +1,209 @@
+//! In which cell a limit is counted, and under which tag: what it is counted per leads to both.
+
+use std::cell::OnceCell;
+
+use super::Rule;
+use super::subject::{Asked, Caller};
+use crate::config::policy::{self, Limit, Policy, Subject};
+use crate::host::CellName;
+use crate::state::{Grid, Hashed, SeededHash, State, counters};
+
+/// By which those are drawn for whom a limit is in force already. It is the same in every gateway, so that all draw the same
+/// ones.
+const DRAWN_BY: &[u8; 16] = b"waykeeper shares";
+
+/// Where limits are counted, and the names of what they are counted per, which stay when a configuration orders them anew.
+#[derive(Debug)]
+pub(super) struct Places {
+    counters: Grid,
+    /// For what callers choose: addresses, and values of headers. Who floods it puts out nothing of the other table.
+    address_counters: Grid,
+    hash: SeededHash,
+    routes: Vec<String>,
+    agents: Vec<String>,
+    plans: Vec<String>,
+}
+
+/// Which cell a limit is counted in.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Always the same one.
+    Fixed(Hashed),
+    /// The caller's.
+    Caller,
+    /// The caller's on this route.
+    CallerOnRoute(Box<[u8]>),
+    /// That of all of these together.
+    Subjects(Box<[Subject]>),
+}
+
+/// A request that limits are asked about, and the hash of its caller once that was needed.
+pub(super) struct Asking<'a> {
+    pub(super) asked: Asked<'a>,
+    caller: OnceCell<Hashed>,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn new(asked: Asked<'a>) -> Self {
+        Self {
+            asked,
+            caller: OnceCell::new(),
+        }
+    }
+}
+
+impl Place {
+    /// Where a limit is counted. `route`: it is that route's. `apart`: counters of a client on that route have a cell of
+    /// their own.
+    pub(super) fn new(places: &Places, limit: &Limit, route: Option<&str>, apart: bool) -> Self {
+        let of_route = route.map(str::as_bytes);
+        match (limit.each.subjects(), of_route) {
+            ([], _) => Self::Fixed(places.hash.of(&[b"all"])),
+            ([Subject::Route], Some(route)) => Self::Fixed(places.hash.of(&[b"route", route])),
+            ([Subject::Client, Subject::Route], Some(route)) if apart => {
+                Self::CallerOnRoute(route.into())
+            }
+            ([Subject::Client, Subject::Route], Some(_)) | ([Subject::Client], _) => Self::Caller,
+            ([Subject::Address], _) if limit.is_of_gate() => Self::Caller,
+            (subjects, _) => Self::Subjects(subjects.into()),
+        }
+    }
+}
+
+impl Places {
+    pub(super) fn new(policy: &Policy, state: &State) -> Self {
+        Self {
+            counters: state.counters,
+            address_counters: state.address_counters,
+            hash: state.hash,
+            routes: (policy.routes.iter().map(|it| it.name.clone())).collect(),
+            agents: (policy.agents.iter().map(|it| it.name.clone())).collect(),
+            plans: (policy.plans.iter().map(|it| it.name.clone())).collect(),
+        }
+    }
+
+    /// What tells a limit's records from those of other limits of the same subject. `scope` is whose limit it is: a plan's, a
+    /// client's, or first of all a route's.
+    pub(super) fn salt(&self, limit: &Limit, scope: &[&str]) -> u64 {
+        let Limit {
+            name,
+            each,
+            rate,
+            algorithm,
+            ..
+        } = limit;
+        // A limit that is counted in another way, or in other windows, is another limit.
+        let windows = match algorithm {
+            policy::Algorithm::TokenBucket => None,
+            policy::Algorithm::SlidingWindow | policy::Algorithm::FixedWindow { .. } => {
+                Some(format!("{algorithm:?} {:?}", rate.period))
+            }
+        };
+        let kind = each.to_string();
+        let mut parts = vec![b"limit".as_slice(), kind.as_bytes(), name.as_bytes()];
+        parts.extend(windows.iter().map(String::as_bytes));
+        parts.extend(scope.iter().map(|part| part.as_bytes()));
+        self.hash.of(&parts).tag
+    }
+
+    /// The cell and the tag by which a rule counts a request. `None`: the request lacks what it is counted per.
+    pub(super) fn of(&self, rule: &Rule, asking: &Asking<'_>) -> Option<(CellName, u64)> {
+        let (kind, name) = asking.asked.caller.subject();
+        let of_caller = match asking.asked.caller {
+            Caller::Client(_) => &self.counters,
+            Caller::Address(_) => &self.address_counters,
+        };
+        let (grid, hashed) = match &rule.place {
+            Place::Fixed(hashed) => (&self.counters, *hashed),
+            Place::Caller => {
+                let hashed = asking.caller.get_or_init(|| self.hash.of(&[kind, name]));
+                (of_caller, *hashed)
+            }
+            Place::CallerOnRoute(route) => (of_caller, self.hash.of(&[kind, name, route])),
+            Place::Subjects(subjects) => self.of_subjects(subjects, &asking.asked)?,
+        };
+        let tag = counters::tag(rule.salt, hashed.tag);
+        Some((grid.locate(hashed.cell), tag))
+    }
+
+    #[inline(never)]
+    fn of_subjects(&self, subjects: &[Subject], asked: &Asked<'_>) -> Option<(&Grid, Hashed)> {
+        let chosen_by_callers = |subject: &Subject| match subject {
+            Subject::Address | Subject::Header(_) => true,
+            Subject::Client => matches!(asked.caller, Caller::Address(_)),
+            _ => false,
+        };
+        let grid = if subjects.iter().any(chosen_by_callers) {
+            &self.address_counters
+        } else {
+            &self.counters
+        };
+        Some((grid, self.hash.of(&self.parts(subjects, asked)?)))
+    }
+
+    /// True if a rule is in force for the subject of this request: always for the same ones, and for those of a smaller share
+    /// also in a larger one.
+    #[inline(never)]
+    pub(super) fn draws(&self, rule: &Rule, asked: &Asked<'_>) -> bool {
+        let own;
+        let subjects = match &rule.place {
+            Place::Subjects(subjects) => subjects,
+            Place::Fixed(_) | Place::Caller | Place::CallerOnRoute(_) => {
+                own = [Subject::Client];
+                own.as_slice()
+            }
+        };
+        let Some(mut parts) = self.parts(subjects, asked) else {
+            return false;
+        };
+        parts.push(rule.name.as_bytes());
+        let drawn = SeededHash::new(*DRAWN_BY).of(&parts).tag % 100;
+        drawn < u64::from(rule.enforce)
+    }
+
+    /// What kind of subject each is, and its name. `None`: one of them is not there.
+    fn parts<'a>(&'a self, subjects: &[Subject], asked: &Asked<'a>) -> Option<Vec<&'a [u8]>> {
+        fn named(names: &[String], place: Option<usize>) -> Option<&[u8]> {
+            names.get(place?).map(String::as_bytes)
+        }
+        let mut parts = Vec::with_capacity(2 * subjects.len() + 1);
+        for subject in subjects {
+            let (kind, name): (&[u8], &[u8]) = match subject {
+                Subject::Key => (b"key", asked.key?),
+                Subject::Client => asked.caller.subject(),
+                Subject::Team => (b"team", asked.team?.as_bytes()),
+                Subject::Organisation => (b"organisation", asked.organisation?.as_bytes()),
+                Subject::Address => (b"address", asked.address?),
+                Subject::Route => (b"route", named(&self.routes, asked.route.map(|it| it.0))?),
+                Subject::Agent => (b"agent", named(&self.agents, asked.agent.map(|it| it.0))?),
+                Subject::Plan => (b"plan", named(&self.plans, asked.plan.map(|it| it.0))?),
+                Subject::Header(name) => (b"header", asked.header(name).unwrap_or_default()),
+            };
+            parts.extend([kind, name]);
+        }
+        Some(parts)
+    }
+
+    /// True if a limit counts a request by what it is, see [`policy::Scope`].
+    #[inline(never)]
+    pub(super) fn applies(&self, scope: &policy::Scope, asked: &Asked<'_>) -> bool {
+        let policy::Scope {
+            routes,
+            agents,
+            methods,
+            plans,
+            teams,
+            headers,
+        } = scope;
+        let route = asked.route.and_then(|id| self.routes.get(id.0));
+        let of = |name: &[u8], values: &[String]| values.iter().any(|it| it.as_bytes() == name);
+        (routes.is_empty() || route.is_some_and(|name| routes.contains(name)))
+            && (agents.is_empty() || asked.agent.is_some_and(|id| agents.contains(&id)))
+            && (methods.is_empty() || of(asked.method, methods))
+            && (plans.is_empty() || asked.plan.is_some_and(|id| plans.contains(&id)))
+            && (teams.is_empty() || asked.team.is_some_and(|team| of(team.as_bytes(), teams)))
+            && headers
+                .iter()
+                .all(|(name, values)| asked.header(name).is_some_and(|value| of(value, values)))
+    }
+}
