@@ -106,6 +106,11 @@ impl Admission {
 
     /// Tells each of [`Self::fields`] on its own.
     pub fn each_field(&self, tell: Tell, told: impl FnMut(&'static str, &str)) {
+        let mut told = told;
+        if self.has_remarks() {
+            let warning: Vec<&str> = self.warning().collect();
+            headers::warning(&warning, &mut told);
+        }
         headers::each_field(&self.standings, tell, told);
     }
 

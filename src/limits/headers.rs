@@ -11,20 +11,19 @@ use crate::host::seconds_up;
 /// Names the limits of which as much is used as the operator wants callers to be warned of.
 const WARNING: &str = "x-waykeeper-limit-warning";
 
+/// Tells the names of the limits that warn, if any does.
+pub(super) fn warning(names: &[&str], told: &mut impl FnMut(&'static str, &str)) {
+    if !names.is_empty() {
+        told(WARNING, &names.join(", "));
+    }
+}
+
 /// Tells each field of `tell`, name and value: all policies, and the state of the tightest.
 pub(super) fn each_field(
     standings: &[Standing],
     tell: Tell,
     mut told: impl FnMut(&'static str, &str),
 ) {
-    let warning: Vec<&str> = standings
-        .iter()
-        .filter(|standing| standing.warns())
-        .map(|standing| standing.rule.name.as_str())
-        .collect();
-    if !warning.is_empty() {
-        told(WARNING, &warning.join(", "));
-    }
     let in_force = || standings.iter().filter(|standing| standing.enforced);
     let tightest = in_force()
         .map(|standing| (&standing.rule, standing.level()))

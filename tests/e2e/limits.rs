@@ -180,6 +180,184 @@ async fn several_limits_at_once_never_admit_more_and_lose_nothing() {
     assert_eq!(all, 30);
 }
 
+#[tokio::test]
+async fn each_level_admits_exactly_its_requests_and_the_full_one_is_named() {
+    let world = two_workers(|draft| {
+        draft.configuration()["limits"] = json!([
+            {"name": "per-key", "each": "key", "requests": "20/hour"},
+            {"name": "per-team", "each": "team", "requests": "30/hour"},
+            {"name": "per-organisation", "each": "organisation", "requests": "40/hour"},
+        ]);
+        let of = |client: &str, team: &str| Client {
+            team: Some(team.to_owned()),
+            organisation: Some("acme-inc".to_owned()),
+            ..named(client)
+        };
+        let auth = draft.services.auth();
+        auth.insert_key("one", of("alice", "blue"));
+        auth.insert_key("two", of("alice", "blue"));
+        auth.insert_key("three", of("carol", "red"));
+    })
+    .await;
+    let ask = |key| {
+        (0..4 * N)
+            .map(|_| world.get(NOTES).key(key))
+            .collect::<Vec<_>>()
+    };
+
+    assert_eq!(admitted_of_each(&world, [ask("one")]).await, [20]);
+    assert_eq!(admitted_of_each(&world, [ask("two")]).await, [10]);
+    assert_eq!(admitted_of_each(&world, [ask("three")]).await, [10]);
+
+    for (key, policies, told) in [
+        (
+            "one",
+            json!(["per-key", "per-team", "per-organisation"]),
+            "(per team)",
+        ),
+        ("three", json!(["per-organisation"]), "(per organisation)"),
+    ] {
+        let refused = world.get(NOTES).key(key).send().await.json();
+        assert_eq!(refused["violated-policies"], policies);
+        let detail = refused["detail"].as_str().expect("text");
+        assert!(detail.contains(told), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_per_agent_plan_and_header_counts_what_its_match_names() {
+    let world = two_workers(|draft| {
+        draft.configuration()["limits"] = json!([
+            {"name": "special", "each": ["agent", "plan", {"header": "x-tenant"}], "requests": N_AN_HOUR,
+             "match": {"method": "GET", "header": {"x-tier": ["gold", "silver"]}}},
+        ]);
+    })
+    .await;
+    let ask = |key: &'static str, tenant: &'static str, tier: &'static str| {
+        let ask = |_| {
+            world
+                .get(NOTES)
+                .key(key)
+                .header("x-tenant", tenant)
+                .header("x-tier", tier)
+        };
+        (0..2 * N).map(ask).collect::<Vec<_>>()
+    };
+
+    let admitted = admitted_of_each(
+        &world,
+        [
+            ask("demo-standard", "one", "gold"),
+            ask("demo-standard", "two", "silver"),
+            ask("demo-premium", "one", "gold"),
+            ask("demo-standard", "one", "bronze"),
+        ],
+    )
+    .await;
+
+    assert_eq!(admitted, [N, N, N, 2 * N]);
+}
+
+#[tokio::test]
+async fn a_clients_own_limits_from_the_validator_stand_in_place_of_its_plans() {
+    let world = two_workers(|draft| {
+        draft.configuration()["plans"]["standard"] = json!({
+            "requests": "5/hour",
+            "limits": [{"name": "weekly", "each": "client", "requests": "4/day"}],
+        });
+        let own = json!({"requests": "9/hour", "limits": [
+            {"name": "own", "requests": "7/month", "algorithm": "fixed_window"},
+        ]});
+        let auth = draft.services.auth();
+        auth.insert_key("usual", named("usual").plan("standard"));
+        auth.insert_key(
+            "own",
+            Client {
+                limits: Some(own),
+                ..named("own").plan("standard")
+            },
+        );
+        auth.insert_key(
+            "free",
+            Client {
+                limits: Some(json!({})),
+                ..named("free").plan("standard")
+            },
+        );
+        let broken = Some(json!({"requests": "sk-secret"}));
+        auth.insert_key(
+            "broken",
+            Client {
+                limits: broken,
+                ..named("broken")
+            },
+        );
+    })
+    .await;
+    let ask = |key| {
+        (0..4 * N)
+            .map(|_| world.get(NOTES).key(key))
+            .collect::<Vec<_>>()
+    };
+
+    let admitted = admitted_of_each(&world, [ask("usual"), ask("own"), ask("free")]).await;
+
+    assert_eq!(admitted, [4, 7, 4 * N]);
+    let refused = world.get(NOTES).key("own").send().await;
+    let policies = r#""plan";q=9;w=3600, "own";q=7;w=2678400"#;
+    assert_eq!(refused.header("ratelimit-policy"), Some(policies));
+    let broken = world.get(NOTES).key("broken").send().await;
+    assert_eq!(
+        (broken.status, broken.refusal().as_str()),
+        (503, "validator_unavailable")
+    );
+    let log = world.gateway().envoy_log();
+    assert!(
+        log.contains("limits: requests is not what a plan may have there"),
+        "{log}"
+    );
+    assert!(!log.contains("sk-secret"), "{log}");
+}
+
+#[tokio::test]
+async fn limits_warn_and_shadow_without_refusing_and_say_so_in_metrics() {
+    let world = two_workers(|draft| {
+        draft.configuration()["limits"] = json!([
+            {"name": "soft", "each": "client", "requests": "10/hour", "warn_at": "80%"},
+            {"name": "planned", "each": "client", "requests": "4/hour", "enforce": false},
+            {"name": "begun", "each": "client", "requests": "1/hour", "enforce": "0%"},
+        ]);
+    })
+    .await;
+
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        answers.push(world.get(NOTES).key("demo-standard").send().await);
+    }
+
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, [vec![200; 10], vec![429; 2]].concat());
+    for (number, answer) in (1..).zip(&answers) {
+        let warned = answer.header("x-waykeeper-limit-warning");
+        let expected = (8..=10).contains(&number).then_some("soft");
+        assert_eq!(warned, expected, "{number}");
+        assert_eq!(
+            answer.header("ratelimit-policy"),
+            Some(r#""soft";q=10;w=3600"#)
+        );
+    }
+    let metrics = world.metrics().await;
+    for (name, limit, times) in [
+        ("waykeeper_limit_warnings_total", "soft", 3.0),
+        // What is refused takes nothing of any limit.
+        ("waykeeper_limit_would_refuse_total", "planned", 8.0),
+        ("waykeeper_limit_would_refuse_total", "begun", 11.0),
+    ] {
+        let counted = metrics.sum(name, &[("limit", limit)]);
+        assert!((counted - times).abs() < 0.5, "{name} {limit}: {counted}");
+    }
+}
+
 // ------------------------------------------------------------------------------------------------ while the time runs
 
 #[tokio::test]

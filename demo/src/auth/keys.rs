@@ -43,6 +43,12 @@ pub struct Client {
     /// What the client may do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// The organisation that the client belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
+    /// The client's own limits, as a plan's fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Value>,
     /// For how many seconds the answer may be remembered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u64>,
@@ -67,6 +73,8 @@ struct Entry {
     team: Option<String>,
     #[serde(default)]
     roles: Vec<String>,
+    organisation: Option<String>,
+    limits: Option<Value>,
     ttl: Option<u64>,
     raw: Option<Raw>,
 }
@@ -101,7 +109,7 @@ impl Keys {
         Self::from_json(&text).map_err(|KeysError(error)| KeysError(format!("{place}: {error}")))
     }
 
-    /// Reads keys from JSON: `{"keys": [{"api_key", "client_id", "plan"?, "team"?, "roles"?, "ttl"?}, …]}`, where
+    /// Reads keys from JSON: `{"keys": [{"api_key", "client_id", "plan"?, "team"?, "roles"?, "organisation"?, "limits"?, "ttl"?}, …]}`, where
     /// `"raw": {"status"?, "body"?}` may stand in place of `client_id` and the rest.
     pub fn from_json(text: &str) -> Result<Self, KeysError> {
         let file: File =
@@ -224,21 +232,28 @@ impl Entry {
             plan,
             team,
             roles,
+            organisation,
+            limits,
             ttl,
             raw,
         } = self;
+        let has_more = organisation.is_some() || limits.is_some() || ttl.is_some();
         let answer = match (client_id, raw) {
             (Some(client_id), None) => Client {
                 client_id,
                 plan,
                 team,
                 roles,
+                organisation,
+                limits,
                 ttl,
             }
             .into(),
             (None, Some(raw)) => {
-                if plan.is_some() || team.is_some() || !roles.is_empty() || ttl.is_some() {
-                    return Err("raw stands alone: put plan, team, roles and ttl into its body");
+                if plan.is_some() || team.is_some() || !roles.is_empty() || has_more {
+                    return Err(
+                        "raw stands alone: put all that is said of the client into its body",
+                    );
                 }
                 raw.read()?
             }
