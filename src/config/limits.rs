@@ -279,53 +279,51 @@ fn header(name: &str, spot: &Spot<'_>, around: &Around<'_>) -> Option<String> {
 #[inline(never)]
 fn scope(spot: &Spot<'_>, around: &Around<'_>) -> Option<Scope> {
     let fields = spot.fields(MATCH_FIELDS)?;
-    let methods: Vec<(&str, &str)> = METHODS.iter().map(|method| (*method, *method)).collect();
-    let names: HashMap<&str, ()> = (around.routes.iter())
+    let mut scope = Scope::default();
+    let methods = METHODS.map(|method| (method, method));
+    let routes: HashMap<&str, ()> = (around.routes.iter())
         .map(|route| (route.name.as_str(), ()))
         .collect();
-    Some(Scope {
-        routes: values(&fields, "route", |spot| {
-            spot.reference("route", &names)?;
-            spot.text().map(str::to_owned)
-        }),
-        agents: values(&fields, "agent", |spot| {
-            spot.reference("agent", around.agents)
-        }),
-        methods: values(&fields, "method", |spot| {
-            spot.choice(&methods).map(str::to_owned)
-        }),
-        plans: values(&fields, "plan", |spot| spot.reference("plan", around.plans)),
-        teams: values(&fields, "team", |spot| {
-            spot.checked(names::name).map(str::to_owned)
-        }),
-        headers: fields
-            .get("header")
-            .map(|spot| headers(&spot, around))
-            .unwrap_or_default(),
-    })
-}
-
-/// One value, or a list of them; none if the field is not written.
-fn values<T>(fields: &Fields<'_>, name: &str, read: impl Fn(&Spot<'_>) -> Option<T>) -> Vec<T> {
-    let spot = fields.get(name);
-    spot.map(|spot| one_or_more(&spot, read))
-        .unwrap_or_default()
-}
-
-fn one_or_more<T>(spot: &Spot<'_>, read: impl Fn(&Spot<'_>) -> Option<T>) -> Vec<T> {
-    if spot.is_text() {
-        return read(spot).into_iter().collect();
+    for (name, condition) in fields.iter() {
+        if name == "header" {
+            scope.headers = headers(&condition, around);
+            continue;
+        }
+        for spot in one_or_more(&condition) {
+            match name {
+                "route" if spot.reference("route", &routes).is_some() => {
+                    scope.routes.extend(spot.text().map(str::to_owned));
+                }
+                "agent" => scope.agents.extend(spot.reference("agent", around.agents)),
+                "method" => (scope.methods).extend(spot.choice(&methods).map(str::to_owned)),
+                "plan" => scope.plans.extend(spot.reference("plan", around.plans)),
+                "team" => (scope.teams).extend(spot.checked(names::name).map(str::to_owned)),
+                _ => {}
+            }
+        }
     }
-    let items = spot.nonempty_list(MOST_VALUES).into_iter().flatten();
-    items.filter_map(|item| read(&item)).collect()
+    Some(scope)
+}
+
+/// One value, or those of a list.
+#[inline(never)]
+fn one_or_more<'s>(spot: &'s Spot<'_>) -> Vec<Spot<'s>> {
+    if spot.is_text() {
+        return vec![*spot];
+    }
+    spot.nonempty_list(MOST_VALUES)
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<String>)> {
     let named = spot.headers(MOST_VALUES);
     let mut headers = Vec::new();
     for (name, values) in named.iter().flat_map(Fields::iter) {
-        let value = |spot: &Spot<'_>| spot.checked(names::header_value).map(str::to_owned);
-        let read = one_or_more(&values, value);
+        let read = one_or_more(&values).into_iter();
+        let read = read.filter_map(|spot| spot.checked(names::header_value).map(str::to_owned));
+        let read = read.collect();
         if let Some(name) = header(name, &values, around) {
             headers.push((name, read));
         }
