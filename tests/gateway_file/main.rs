@@ -30,6 +30,7 @@ mod patches;
 mod probing;
 mod providers;
 mod proxied;
+mod renamed;
 mod replica;
 mod running;
 mod sessions;

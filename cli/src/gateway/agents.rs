@@ -60,6 +60,8 @@ pub(crate) const TLS: &str = "/tls";
 pub(crate) const OWN_HOST: &str = "/host";
 /// What stands between that and the name where the cluster is the agent's for WebSockets alone.
 const WEBSOCKET: &str = "/websocket";
+/// What stands between an agent's name and the number of its cluster, if it has one: see `names.rs`. No agent's name has it.
+pub(super) const NUMBER: char = '~';
 
 /// An agent's name, and how Envoy reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,11 +71,20 @@ pub(crate) struct Agent {
     pub(crate) cluster: String,
     /// That of the one for WebSockets, where the other may speak HTTP/2.
     pub(crate) websocket_cluster: Option<String>,
+    /// Names of former clusters of it, which requests that were decided on before may still ask for.
+    pub(crate) former: Vec<String>,
     /// What keeps requests at one of its endpoints.
     pub(crate) sticky: Option<Sticky>,
     /// None if the cluster is written elsewhere, or the agent is builtin.
     pub(crate) upstream: Option<Upstream>,
     pub(crate) builtin: Option<Builtin>,
+}
+
+impl Agent {
+    /// Whether its cluster is made here.
+    pub(super) fn is_made(&self) -> bool {
+        self.upstream.is_some() || self.builtin.is_some()
+    }
 }
 
 /// An agent that the tool itself serves while it runs the gateway.
@@ -185,6 +196,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             name: name.to_owned(),
             cluster: name.to_owned(),
             websocket_cluster: None,
+            former: Vec::new(),
             sticky: None,
             upstream: None,
             builtin: Some(builtin),
@@ -206,6 +218,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             name: name.to_owned(),
             cluster: cluster.to_owned(),
             websocket_cluster: of_websockets.map(str::to_owned),
+            former: Vec::new(),
             sticky: sticky.flatten(),
             upstream: None,
             builtin: None,
@@ -258,6 +271,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         name: name.to_owned(),
         cluster: format!("{name}{mark}"),
         websocket_cluster: apart.then(|| format!("{name}{WEBSOCKET}{mark}")),
+        former: Vec::new(),
         sticky: sticky.flatten(),
         upstream: Some(upstream),
         builtin: None,
@@ -307,7 +321,23 @@ pub(super) fn elsewhere(name: &str) -> Result<(), String> {
             "{name:?} would be one of the gateway's own: these begin with {OWN} or end in {TLS}, {OWN_HOST} or {WEBSOCKET}"
         ));
     }
+    if without_number(name) != name {
+        return Err(format!(
+            "{name:?} would be one of the gateway's own: these may have {NUMBER} and a number behind an agent's name"
+        ));
+    }
     Ok(())
+}
+
+/// A cluster's name without the number that it may have.
+pub(super) fn without_number(name: &str) -> String {
+    if let Some((agent, rest)) = name.split_once(NUMBER) {
+        let end = rest.trim_start_matches(|it: char| it.is_ascii_digit());
+        if end.len() < rest.len() && (end.is_empty() || end.starts_with('/')) {
+            return format!("{agent}{end}");
+        }
+    }
+    name.to_owned()
 }
 
 fn endpoints(fields: &Fields<'_>) -> Vec<Endpoint> {

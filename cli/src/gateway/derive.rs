@@ -1,10 +1,12 @@
 //! The filter's document out of the one that people write, and the way back: what is wrong with the former is told of the
 //! fields that stand in the latter.
 
+use std::collections::HashMap;
+
 use waykeeper::config::{self, Fault, Node, Segment};
 
 use super::agents::OWN;
-use super::{Gateway, OF_ENVOY, OF_VALIDATOR};
+use super::{Agent, Gateway, OF_ENVOY, OF_VALIDATOR};
 
 /// The name of the validator's cluster: no agent can be called so.
 pub(super) fn validators_cluster() -> String {
@@ -64,6 +66,40 @@ fn agents(written: &Node, gateway: &Gateway) -> Node {
         (name.clone(), Node::Map(derived))
     });
     Node::Map(derived.collect())
+}
+
+/// Names in a document the clusters that agents have.
+pub(super) fn rename(document: &mut Node, gateway: &Gateway) {
+    let named = field(document, "agents").and_then(|agents| match agents {
+        Node::Map(named) => Some(named),
+        _ => None,
+    });
+    let clusters: HashMap<&str, &Agent> = { gateway.agents.iter() }
+        .map(|agent| (agent.name.as_str(), agent))
+        .collect();
+    for (name, fields) in named.into_iter().flatten() {
+        let Some(agent) = clusters.get(name.as_str()) else {
+            continue;
+        };
+        let names = [
+            ("cluster", Some(&agent.cluster)),
+            ("websocket_cluster", agent.websocket_cluster.as_ref()),
+        ];
+        for (name, cluster) in names {
+            if let (Some(written), Some(cluster)) = (field(fields, name), cluster) {
+                *written = Node::Text(cluster.clone());
+            }
+        }
+    }
+}
+
+fn field<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Node> {
+    let Node::Map(fields) = node else {
+        return None;
+    };
+    let mut fields = fields.iter_mut();
+    let found = fields.find(|(other, _)| other == name);
+    found.map(|(_, value)| value)
 }
 
 fn clients(written: &Node, gateway: &Gateway) -> Node {

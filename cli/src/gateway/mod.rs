@@ -11,6 +11,7 @@
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `routes.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
 //! | `parts.rs` | the same taken apart into what can change while Envoy runs |
+//! | `names.rs` | what agents' clusters are called while a gateway runs |
 //! | `templates.rs` | the templates, and how they are filled in |
 //! | `patches.rs` | what operators change in what is rendered |
 //! | `istio/` | the manifests for a gateway of Istio's |
@@ -28,6 +29,7 @@ mod environment;
 mod filters;
 pub(crate) mod istio;
 mod listeners;
+mod names;
 mod parts;
 mod patches;
 mod providers;
@@ -54,6 +56,7 @@ pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use listeners::Listener;
+pub(crate) use names::Names;
 pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
 pub(crate) use patches::{Patch, added_clusters};

@@ -8,6 +8,8 @@ mod kept;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use waykeeper::config::{Fields, Node, Spot};
 
 use super::agents;
@@ -72,6 +74,46 @@ const WORDS: [(&str, In); 8] = [
     ("virtual_host", In::VirtualHost),
     ("routes", In::Routes),
 ];
+
+// === impl Patch ===
+
+impl Patch {
+    /// Goes by other names of clusters. Those in Envoy's bootstrap stay: it is read once, when all have their first.
+    pub(super) fn rename(&mut self, names: &BTreeMap<String, String>) {
+        if self.of == In::Bootstrap {
+            return;
+        }
+        if let (In::Clusters, Change::Merge(Some(name), _)) = (self.of, &mut self.change)
+            && let Some(other) = names.get(name)
+        {
+            name.clone_from(other);
+        }
+        let (Change::Add(node) | Change::Insert(_, _, node) | Change::Merge(_, node)) =
+            &mut self.change;
+        rename(node, names);
+    }
+}
+
+/// Wherever a cluster is referred to.
+fn rename(node: &mut Node, names: &BTreeMap<String, String>) {
+    match node {
+        Node::Map(fields) => {
+            for (field, value) in fields {
+                let refers = matches!(field.as_str(), "cluster" | "cluster_name");
+                match value {
+                    Node::Text(name) if refers => {
+                        if let Some(other) = names.get(name) {
+                            name.clone_from(other);
+                        }
+                    }
+                    value => rename(value, names),
+                }
+            }
+        }
+        Node::List(items) => items.iter_mut().for_each(|item| rename(item, names)),
+        _ => {}
+    }
+}
 
 // === impl In ===
 

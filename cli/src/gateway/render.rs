@@ -13,7 +13,7 @@ use waykeeper::config::Policy;
 use waykeeper::config::policy::Protocol;
 use waykeeper::host::Sensitive;
 
-use super::agents::{Balance, Endpoint, Health};
+use super::agents::{self, Balance, Endpoint, Health};
 use super::credentials::Credential;
 use super::listeners::{ADMIN, LOCALHOST};
 use super::patches::{self, Misfit};
@@ -369,7 +369,8 @@ pub(super) fn http(http: Http) -> &'static str {
 
 /// What a cluster is called in statistics: a point would part it, and Envoy itself writes no colon there.
 pub(crate) fn stat_name(name: &str) -> String {
-    name.replace(['.', ':'], "_")
+    // The metrics of an agent go on when it is changed.
+    agents::without_number(name).replace(['.', ':'], "_")
 }
 
 /// The same, where that is another name.

@@ -48,11 +48,10 @@ fn way(mark: &str, end: &str, session: Json) -> Json {
 /// Only if a template is broken.
 pub(super) fn further(gateway: &Gateway, environment: &Environment<'_>) -> Result<Json, Error> {
     let agents = gateway.agents.iter();
-    let (made, elsewhere): (Vec<&Agent>, Vec<&Agent>) = agents.partition(|it| is_made(it));
-    let clusters = |agents: Vec<&Agent>| {
-        let names = agents.into_iter().map(|agent| agent.cluster.clone());
-        names.collect::<BTreeSet<_>>()
-    };
+    let (made, elsewhere): (Vec<&Agent>, Vec<&Agent>) = agents.partition(|it| it.is_made());
+    let former = gateway.agents.iter().flat_map(|it| &it.former);
+    let made: BTreeSet<&String> = made.iter().map(|it| &it.cluster).chain(former).collect();
+    let elsewhere: BTreeSet<&String> = elsewhere.iter().map(|it| &it.cluster).collect();
     let upstreams = || gateway.agents.iter().filter_map(|it| it.upstream.as_ref());
     let changed = filters::changed(&gateway.agents).into_iter();
     let script = environment.get_template("further.lua")?.render(context! {
@@ -61,20 +60,15 @@ pub(super) fn further(gateway: &Gateway, environment: &Environment<'_>) -> Resul
         own_hosts => upstreams().any(|upstream| upstream.has_own_host()),
     })?;
     Ok(json!({
-        "made": clusters(made),
-        "elsewhere": clusters(elsewhere),
+        "made": made,
+        "elsewhere": elsewhere.difference(&made).collect::<Vec<_>>(),
         "script": script.lines().collect::<Vec<_>>(),
     }))
 }
 
 /// Whether there are two agents that an attempt may go to.
 pub(super) fn has_further(gateway: &Gateway) -> bool {
-    gateway.agents.iter().filter(|it| is_made(it)).count() > 1
-}
-
-/// Whether an agent's cluster is made here, and so does what is wanted for further attempts.
-fn is_made(agent: &Agent) -> bool {
-    agent.upstream.is_some() || agent.builtin.is_some()
+    gateway.agents.iter().filter(|it| it.is_made()).count() > 1
 }
 
 /// Whether Envoy has to look for sessions at all.

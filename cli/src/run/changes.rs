@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use waykeeper::config::Node;
 use waykeeper::config::policy::{Policy, Route};
 
-use crate::gateway::{Agent, Checked, Parts};
+use super::setting::Loaded;
+use crate::gateway::{Agent, Checked};
 
 /// Fields of the document that are told of by their names alone.
 const OTHERS: [&str; 9] = [
@@ -21,7 +22,9 @@ const OTHERS: [&str; 9] = [
 ];
 
 /// Says it, such as `agents: added search; routes: 2 changed`; nothing where nothing is.
-pub(super) fn changes(before: (&Checked, &Parts), after: (&Checked, &Parts)) -> String {
+pub(super) fn changes(before: &Loaded, after: &Loaded) -> String {
+    // Which names clusters have is nothing that anybody has changed.
+    let (before, after) = (&before.as_first, &after.as_first);
     let mut told = Vec::new();
     let named = |checked: &Checked| -> BTreeMap<String, Agent> {
         let agents = checked.gateway.agents.iter();
@@ -29,7 +32,7 @@ pub(super) fn changes(before: (&Checked, &Parts), after: (&Checked, &Parts)) -> 
             .map(|agent| (agent.name.clone(), agent.clone()))
             .collect()
     };
-    told.extend(names("agents", &named(before.0), &named(after.0)));
+    told.extend(names("agents", &named(&before.0), &named(&after.0)));
     told.extend(names("listeners", &before.1.listeners, &after.1.listeners));
     told.extend(
         names("certificates", &before.1.secrets, &after.1.secrets)
@@ -43,7 +46,7 @@ pub(super) fn changes(before: (&Checked, &Parts), after: (&Checked, &Parts)) -> 
         told.push("envoy.patches: changed".to_owned());
     }
     let others = OTHERS.iter();
-    let others = others.filter(|name| field(before.0, name) != field(after.0, name));
+    let others = others.filter(|name| field(&before.0, name) != field(&after.0, name));
     told.extend(others.map(|name| format!("{name}: changed")));
     if told.is_empty() && before.1.routes != after.1.routes {
         told.push("Envoy's routes: changed".to_owned());

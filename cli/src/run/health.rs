@@ -22,6 +22,7 @@ const ASKED_FOR: usize = 100;
 /// What is known of the agents.
 #[derive(Debug, Default)]
 pub(super) struct Health {
+    /// By their names in statistics: those of an agent that is changed go on.
     clusters: BTreeMap<String, State>,
     /// By which clusters it was looked whether they have hosts; those that are not ready are looked at again.
     looked: Option<u64>,
@@ -74,7 +75,8 @@ impl Health {
         };
         let counts = counts(&stats);
         let watched = watched(gateway);
-        self.clusters.retain(|name, _| watched.contains_key(name));
+        let kept: BTreeSet<String> = watched.keys().map(|name| stat_name(name)).collect();
+        self.clusters.retain(|name, _| kept.contains(name));
         let of = |cluster: &str| counts.get(stat_name(cluster).as_str());
         self.look_for_hosts(admin, &watched, clusters, of).await;
         let mut news = Vec::new();
@@ -82,22 +84,33 @@ impl Health {
             let Some(counts) = of(&cluster) else {
                 continue;
             };
-            let state = self.clusters.entry(cluster.clone()).or_default();
+            let state = self.clusters.entry(stat_name(&cluster)).or_default();
             let seen = state.trouble(counts);
             let lasts = seen == state.seen;
             state.seen = seen;
             if lasts && seen != state.told {
-                state.told = seen;
-                news.push((cluster, called, upstream, seen));
+                let before = std::mem::replace(&mut state.told, seen);
+                news.push((cluster, called, upstream, seen, before));
             }
         }
         if news.is_empty() {
             return;
         }
         let hosts = hosts(admin, news.iter().map(|(cluster, ..)| cluster)).await;
-        for (cluster, called, upstream, trouble) in news {
+        for (cluster, called, upstream, trouble, before) in news {
             let hosts = hosts.as_ref().and_then(|it| it.get(&cluster));
             let out = hosts.map(|it| left_out(it)).unwrap_or_default();
+            // The gauges are a former cluster's too, as long as that is there; the list is not.
+            let of_former = match trouble {
+                Trouble::Unwell { .. } => hosts.is_some() && out.is_empty(),
+                Trouble::NoHost => hosts.is_some_and(|it| !it.is_empty()),
+                Trouble::None | Trouble::Unreachable => false,
+            };
+            if of_former {
+                let state = self.clusters.entry(stat_name(&cluster)).or_default();
+                state.told = before;
+                continue;
+            }
             say(&described(&called, upstream, trouble, &out).await);
         }
     }
@@ -135,7 +148,7 @@ impl Health {
                 self.warming.insert(name.clone());
             }
             let empty = hosts.get(&name).is_some_and(Vec::is_empty);
-            let state = self.clusters.entry(name).or_default();
+            let state = self.clusters.entry(stat_name(&name)).or_default();
             state.empty = empty.then_some(counts.changes);
         }
     }
@@ -201,7 +214,7 @@ fn counts(stats: &BTreeMap<String, String>) -> BTreeMap<&str, Counts> {
 }
 
 /// The hosts that Envoy has of some clusters; of others too where it cannot be asked for some. None if it does not answer.
-async fn hosts(
+pub(super) async fn hosts(
     admin: &Admin,
     names: impl ExactSizeIterator<Item = &String>,
 ) -> Option<BTreeMap<String, Vec<Json>>> {

@@ -83,10 +83,7 @@ impl Setting<'_> {
                     match current.as_ref() {
                         None => self.greet(&new.checked, took),
                         Some(before) => {
-                            let changes = changes::changes(
-                                (&before.checked, &before.parts),
-                                (&new.checked, &new.parts),
-                            );
+                            let changes = changes::changes(before, &new);
                             let changes = match changes.as_str() {
                                 "" => "again what it was before",
                                 changes => changes,

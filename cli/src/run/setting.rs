@@ -1,6 +1,6 @@
 //! What a run goes by: the programs and places that stay, and how a file becomes what Envoy has.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::io;
@@ -16,14 +16,17 @@ use super::watch::Watch;
 use super::{Arguments, files, say};
 use crate::check;
 use crate::echo::{self, Echo};
-use crate::gateway::{self, Around, Checked, Parts, Places};
+use crate::gateway::{self, Around, Checked, Names, Parts, Places};
 use crate::readable::unreadable;
 use crate::version;
 
 /// A file that was read and found good.
 pub(super) struct Loaded {
+    /// With the names that agents' clusters have now.
     pub(super) checked: Checked,
     pub(super) parts: Parts,
+    /// As it would be if it were the first.
+    pub(super) as_first: (Checked, Parts),
     /// As Envoy has judged it.
     whole: serde_json::Value,
     /// Since when it is to be live.
@@ -39,6 +42,7 @@ pub(super) struct Setting<'a> {
     pub(super) socket: String,
     echo_socket: String,
     echo: OnceCell<Echo>,
+    names: RefCell<Names>,
     pub(super) credentials: Credentials,
     pub(super) places: Places,
     /// The file, as it is told of.
@@ -87,6 +91,7 @@ impl<'a> Setting<'a> {
             socket: text(&directory.socket())?,
             echo_socket: text(&directory.echo_socket())?,
             echo: OnceCell::new(),
+            names: RefCell::default(),
             credentials: Credentials::follow(),
             places: Places(directory.path().to_owned()),
             name: arguments.file.display().to_string(),
@@ -129,9 +134,22 @@ impl<'a> Setting<'a> {
             builtin: Some(&self.echo_socket),
             envoy: self.program.known,
         };
-        let rendered = gateway::render(&checked, around).map_err(|error| told(&error))?;
+        let render = |checked: &Checked| {
+            let rendered = gateway::render(checked, around).map_err(|error| told(&error))?;
+            let parts = Parts::of(&rendered, &self.places).map_err(|error| told(&error))?;
+            Ok((rendered, parts))
+        };
         // Before Envoy looks into certificates: what changes after that is a change.
-        let parts = Parts::of(&rendered, &self.places).map_err(|error| told(&error))?;
+        let (mut rendered, mut parts) = render(&checked)?;
+        let as_first = (checked.clone(), parts.clone());
+        let named = self.names.borrow_mut().named(&checked, &parts);
+        let checked = match named {
+            Some(named) => {
+                (rendered, parts) = render(&named)?;
+                named
+            }
+            None => checked,
+        };
         let secrets = parts.secrets.values();
         let secrets = secrets.map(|secret| (secret.files.clone(), secret.generation));
         // As one is that is not there.
@@ -163,6 +181,7 @@ impl<'a> Setting<'a> {
         Ok(Loaded {
             checked,
             parts,
+            as_first,
             whole,
             since,
         })
@@ -246,7 +265,7 @@ impl<'a> Setting<'a> {
                 return Err(Unread::Short { bytes });
             }
         };
-        if whole && current.is_some_and(|current| current.parts == loaded.parts) {
+        if whole && current.is_some_and(|current| current.as_first.1 == loaded.as_first.1) {
             say(&format!("{name}: nothing is different"));
             return Err(Unread::Same);
         }

@@ -88,6 +88,7 @@ pub(super) fn destinations(
             name,
             cluster,
             websocket_cluster,
+            former: _,
             sticky,
             upstream,
             builtin,

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::super::files::in_pattern;
+use super::super::health::hosts;
 use super::{Applied, Refused};
 use crate::gateway::{Parts, stat_name};
 
@@ -110,6 +111,22 @@ impl Applied {
     pub(super) async fn requests_under_way(&self, cluster: &str) -> Option<u64> {
         let name = in_pattern(&stat_name(cluster));
         let pattern = format!("^cluster\\.{name}\\.upstream_rq_(active|pending_active)$");
-        self.admin.sum(&pattern).await.ok()
+        let counted = self.admin.sum(&pattern).await.ok()?;
+        let same = |other: &String| other != cluster && stat_name(other) == stat_name(cluster);
+        let others = self.parts.clusters.keys().chain(self.leaving.keys());
+        if counted == 0 || !others.into_iter().any(same) {
+            return Some(counted);
+        }
+        // The agent's other clusters are counted under the same name; each host is under its own.
+        let name = cluster.to_owned();
+        let all = hosts(&self.admin, std::iter::once(&name)).await?;
+        let hosts = all.get(cluster).into_iter().flatten();
+        let stats = hosts.filter_map(|host| host.get("stats")?.as_array());
+        let active = stats.flatten().filter(|stat| {
+            let name = stat.get("name").and_then(Json::as_str);
+            name == Some("rq_active")
+        });
+        let active = active.filter_map(|stat| stat.get("value")?.as_str()?.parse::<u64>().ok());
+        Some(active.sum())
     }
 }
