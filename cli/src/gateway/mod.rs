@@ -53,7 +53,7 @@ use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
-pub(crate) use listeners::Listener;
+pub(crate) use listeners::{Listener, overlap};
 pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
 pub(crate) use patches::{Patch, added_clusters};

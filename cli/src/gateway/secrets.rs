@@ -24,6 +24,10 @@ const ANYBODY_READS: u32 = 0o004;
 
 const UNTIL: &str = "until it is, requests for this agent are answered 503 agent_unreachable";
 
+/// Nobody can give a variable to a process that runs.
+const UNTIL_ANEW: &str = "set it, and start Envoy or `waykeeper run` again; until then requests for this agent are answered 503 \
+                          agent_unreachable";
+
 /// What is wrong with one of them.
 pub(crate) struct Doubt {
     /// The field that names it.
@@ -183,7 +187,7 @@ impl<'a> Doubts<'a> {
             }) => match (self.look_up)(name).filter(|value| !value.is_empty()) {
                 Some(value) => self.callers_key(&place, &value.into_vec()),
                 None => {
-                    let message = format!("the variable {name} is not set; {UNTIL}");
+                    let message = format!("the variable {name} is not set; {UNTIL_ANEW}");
                     self.add(&place, "credential", message, Weight::Doubtful);
                 }
             },

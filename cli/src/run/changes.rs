@@ -8,7 +8,7 @@ use waykeeper::config::policy::{Policy, Route};
 use crate::gateway::{Agent, Checked, Parts};
 
 /// Fields of the document that are told of by their names alone.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 8] = [
     "clients",
     "plans",
     "limits",
@@ -17,7 +17,6 @@ const OTHERS: [&str; 9] = [
     "agents_see",
     "address",
     "proof",
-    "tables",
 ];
 
 /// Says it, such as `agents: added search; routes: 2 changed`; nothing where nothing is.

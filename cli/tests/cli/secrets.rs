@@ -92,7 +92,7 @@ fn a_secret_that_is_not_there_or_there_for_everybody_is_warned_of() {
              DIR/gateway.yaml:5: warning: agents.open.credential: DIR/open: {open}\n\
              DIR/gateway.yaml:6: warning: agents.empty.credential: DIR/empty is not filled: it is empty; {until}\n\
              DIR/gateway.yaml:7: warning: agents.absent.credential: DIR/absent is not there; {until}\n\
-             DIR/gateway.yaml:9: warning: agents.unset.credential: the variable TEST_OF_NONE is not set; {until}\n\
+             DIR/gateway.yaml:9: warning: agents.unset.credential: the variable TEST_OF_NONE is not set; set it, and start Envoy or `waykeeper run` again; until then requests for this agent are answered 503 agent_unreachable\n\
              DIR/gateway.yaml:10: warning: agents.mutual.tls.certificate: DIR/absent is not there\n\
              DIR/gateway.yaml:10: warning: agents.mutual.tls.key: DIR/key: {open}\n\
              DIR/gateway.yaml:11: warning: agents.signed.credential: DIR/absent is not there; {until}\n\
