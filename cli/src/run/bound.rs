@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn another_address_is_anothers_though_its_port_is_ours() {
-        let one = TcpListener::bind("127.0.0.1:0").unwrap();
-        let one = one.local_addr().unwrap();
+        let ours = TcpListener::bind("127.0.0.1:0").unwrap();
+        let one = ours.local_addr().unwrap();
         let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), one.port());
         let taken = TcpListener::bind(at("127.0.0.2")).unwrap();
         let now = Instant::now();
@@ -125,7 +125,6 @@ mod tests {
         assert!(said.contains("cannot listen on 127.0.0.2:"), "{said}");
 
         // One that holds ours too is ours.
-        let _ours = TcpListener::bind(one).unwrap();
         assert!(bound.free(&[at("0.0.0.0")], now).is_ok());
     }
 
