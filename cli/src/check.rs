@@ -101,7 +101,7 @@ struct Report<'f> {
 struct Line<'f>(&'f str, usize);
 
 pub(crate) use gateway::{Where, gateway, gateway_for};
-use judged::Judge;
+pub(crate) use judged::Judge;
 
 /// Checks all files, and tells everything at once.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {

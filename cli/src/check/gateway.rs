@@ -57,6 +57,10 @@ pub(crate) fn gateway_for<T>(
     let Some(checked) = report.read_gateway(document, place)? else {
         return Ok(Err(Outcome::Faulty));
     };
+    // Where it is to run now Envoy has the last word, once files are followed that may yet fit.
+    if report.faults > 0 && place != Where::Now {
+        return Ok(Err(Outcome::Faulty));
+    }
     match make(document, &checked) {
         Ok(made) => Ok(Ok(made)),
         Err(faults) => {
@@ -94,6 +98,11 @@ impl Report<'_> {
             self.fault(document.line, &message)?;
         }
         self.check_by_envoy(document, &checked, against)?;
+        // What is reached is told below what it amounts to, so all of it waits for what may be wrong yet.
+        let reached = match probe {
+            true => Some(self.reach_services(document, &checked.gateway)?),
+            false => None,
+        };
         if self.faults == before {
             let place = Line(self.file, document.line);
             let validator = checked.gateway.validator.as_ref();
@@ -105,14 +114,13 @@ impl Report<'_> {
             self.tell_derived(&checked.gateway)?;
             self.tell_judge(judge)?;
         }
-        if probe {
-            self.reach_services(document, &checked.gateway)?;
-        }
-        Ok(())
+        write!(self.output, "{}", reached.unwrap_or_default())
     }
 
-    /// Looks whether the validator and the agents can be reached from here; those that cannot are faults.
-    fn reach_services(&mut self, document: &Value, gateway: &Gateway) -> io::Result<()> {
+    /// Looks whether the validator and the agents can be reached from here, and tells what those have answered that can; the
+    /// others are faults.
+    fn reach_services(&mut self, document: &Value, gateway: &Gateway) -> io::Result<String> {
+        let mut told = String::new();
         let validator = gateway.validator.as_ref();
         let validator = validator.map(|(_, upstream)| {
             let path = vec!["clients", "validator"];
@@ -133,7 +141,7 @@ impl Report<'_> {
             let path = paths.get(index).map_or(&[][..], Vec::as_slice);
             let name = path.join(".");
             match outcome {
-                Ok(answer) => writeln!(self.output, "  {name}: {url} {answer}")?,
+                Ok(answer) => told.push_str(&format!("  {name}: {url} {answer}\n")),
                 Err(wrong) => self.fault(
                     document.line_of(path),
                     format_args!("{name}: {url}: {wrong}"),
@@ -146,12 +154,11 @@ impl Report<'_> {
             .filter(|it| it.upstream.is_none() && it.builtin.is_none())
         {
             let (name, cluster) = (&agent.name, &agent.cluster);
-            writeln!(
-                self.output,
-                "  agents.{name}: not asked, the cluster {cluster} is written elsewhere"
-            )?;
+            told.push_str(&format!(
+                "  agents.{name}: not asked, the cluster {cluster} is written elsewhere\n"
+            ));
         }
-        Ok(())
+        Ok(told)
     }
 
     /// Reads it, and tells all that is wrong or doubtful.
