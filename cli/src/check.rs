@@ -31,8 +31,8 @@ use crate::yaml::{self, Value};
 /// Check configurations: the bare document, or the Envoy or Istio files that hold it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status: 0 if all is well (warnings included), 1 if there are faults, 2 if a file cannot \
-                        be read or the arguments are wrong."
+    after_help = "Exit status: 0 if all is well (warnings included), 1 if there are faults (a file of Envoy's or \
+                        Kubernetes' that holds no configuration of Waykeeper is one: name those that do), 2 if a file cannot be read or the arguments are wrong."
 )]
 pub(crate) struct Arguments {
     /// YAML or JSON; `-` is standard input
@@ -221,6 +221,11 @@ impl<'f> Report<'f> {
     fn documents(&mut self, file: &Path) -> io::Result<Result<Vec<Value>, Outcome>> {
         let bytes = match text_of(file) {
             Ok(bytes) => bytes,
+            Err(_) if file.is_dir() => {
+                let told = "is a directory, not a file; name the files in it";
+                writeln!(self.errors, "{}: {told}", self.file)?;
+                return Ok(Err(Outcome::Unusable));
+            }
             Err(error) => {
                 writeln!(self.errors, "{}: {error}", self.file)?;
                 return Ok(Err(Outcome::Unusable));

@@ -218,7 +218,12 @@ impl Arguments {
                 self.envoy_version,
                 program.known,
             ),
-            Some(Err(_)) => writeln!(errors, "warning: Envoy {judged}"),
+            Some(Err(why)) => {
+                writeln!(
+                    errors,
+                    "warning: {why}; so nobody has validated these files"
+                )
+            }
             _ => Ok(()),
         }
     }

@@ -2,6 +2,7 @@
 //! scalars are read by YAML 1.2's core schema; those that other readers take for something else carry a doubt. What Envoy
 //! reads as its own messages, `message.rs` reads as it does.
 
+mod indented;
 mod message;
 mod scalar;
 mod unquoted;
@@ -114,9 +115,12 @@ impl<'t> Builder<'t> {
         self.events.next().transpose().map_err(|error: ScanError| {
             let at = error.marker();
             let reference = unquoted::reference(self.text, at.index(), at.col());
+            let said = error.info();
+            let hint = || indented::hint(self.text, said, at.line(), at.col() + 1);
+            let message = reference.or_else(hint);
             Broken {
                 line: at.line(),
-                message: reference.unwrap_or_else(|| error.info().to_owned()),
+                message: message.unwrap_or_else(|| said.to_owned()),
             }
         })
     }

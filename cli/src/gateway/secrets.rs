@@ -24,6 +24,9 @@ const ANYBODY_READS: u32 = 0o004;
 
 const UNTIL: &str = "until it is, requests for this agent are answered 503 agent_unreachable";
 
+/// Ends what is said of a file without which nothing is given to Envoy.
+const NEEDED: &str = "Envoy does not start without it";
+
 /// What is wrong with one of them.
 pub(crate) struct Doubt {
     /// The field that names it.
@@ -85,6 +88,13 @@ pub(crate) fn doubts<'a>(
     doubts.found
 }
 
+/// Whether something is told of files of TLS with which Envoy takes nothing.
+pub(crate) fn keep_all_from_envoy(gateway: &Gateway) -> bool {
+    doubts(gateway, &[], &|_| None)
+        .iter()
+        .any(|doubt| doubt.weight == Weight::Refused || doubt.message.ends_with(NEEDED))
+}
+
 /// Whether Envoy would take nothing with this certificate and key, as far as that is known without it.
 pub(super) fn is_unusable(identity: &Identity) -> bool {
     [&identity.certificate, &identity.key]
@@ -130,7 +140,8 @@ impl<'a> Doubts<'a> {
             true => Weight::Stops,
             false => Weight::Doubtful,
         };
-        self.add(place, name, format!("{file} {wrong}"), weight);
+        let message = format!("{file} {wrong}; {NEEDED}");
+        self.add(place, name, message, weight);
         false
     }
 
