@@ -229,8 +229,7 @@ impl Typed {
     fn differs(&self, heading: &str, said: &str) -> Option<String> {
         let (shown, said) = (self.output.trim(), said.trim());
         let command = &self.command;
-        let told =
-            || format!("{heading}: this\n$ {command}\n{shown}\nis in truth\n{said}\n");
+        let told = || format!("{heading}: this\n$ {command}\n{shown}\nis in truth\n{said}\n");
         (!fits(shown, said)).then(told)
     }
 }
