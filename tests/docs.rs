@@ -100,6 +100,23 @@ fn every_refusal_stands_in_the_table_as_it_goes_over_the_wire() {
     }
 }
 
+/// What Envoy answers has no place in the order of the filter's refusals.
+#[test]
+fn the_order_of_refusals_is_one_of_the_filters_own() {
+    let page = read(REFUSALS);
+    let order = page.split("\n\n").nth(2).expect("the first table");
+    let refusals = refusals();
+    let known: BTreeSet<_> = refusals.iter().map(Refusal::code).collect();
+    let told: Vec<_> = words_after(order, "\n| `").collect();
+    assert!(told.len() > 15, "{told:?}");
+    for code in told {
+        assert!(
+            known.contains(code),
+            "{REFUSALS}: {code} is not the filter's"
+        );
+    }
+}
+
 #[test]
 fn every_answer_of_envoys_own_stands_in_the_table() {
     let (envoy, page) = (read("envoy/envoy.yaml"), read(REFUSALS));
@@ -192,7 +209,29 @@ fn the_room_that_is_documented_is_the_room_that_there_is() {
     );
 }
 
-// ------------------------------------------------------------------------------------------------- links and commands
+// ----------------------------------------------------------------------------------------- tables, links and commands
+
+/// A row that lacks one is shown with all that follows under another heading.
+#[test]
+fn every_row_of_a_table_has_a_cell_for_each_column() {
+    let mut rows = 0;
+    for page in pages() {
+        let text = read(&page);
+        let mut columns = None;
+        for line in text.lines() {
+            let cells = line.replace("\\|", "").matches('|').count();
+            if !line.starts_with('|') {
+                columns = None;
+                continue;
+            }
+            assert_eq!(cells, *columns.get_or_insert(cells), "{page}: {line}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 100, "{rows} rows");
+}
+
+// === links and commands ===
 
 #[test]
 fn every_link_leads_somewhere() {
