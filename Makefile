@@ -70,7 +70,7 @@ ON_EACH_VERSION := openai:: anthropic:: grpc_callouts:: protocols:: reload::conf
 	websocket::frames websocket::a_close websocket::a_key websocket::a_bad_key
 
 # Those of them that `make test` runs there each time.
-ON_EACH_VERSION_SHORT := openai::the_client_gets_its grpc_callouts::a_call protocols::http_1_0 reload::configurations \
+ON_EACH_VERSION_SHORT := openai::the_client_gets_its grpc_callouts::a_call protocols::http_1_0 reload::counts \
 	streaming::an_event streaming::nothing_is_held websocket::frames websocket::a_bad_key
 
 .DEFAULT_GOAL := help
