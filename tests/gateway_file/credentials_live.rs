@@ -330,7 +330,8 @@ async fn what_is_no_credential_is_shown_to_nobody_and_stops_nothing() {
     let stays = "one that Envoy has read before stays in use";
     for (wrong, secret) in unfit {
         put("key", secret);
-        let said = running.hears("the credential").await;
+        let this = format!("the credential {} ", key.display());
+        let said = running.hears(&this).await;
         assert!(said.contains(wrong) && said.contains(stays), "{said}");
         shows("Bearer good").await;
     }

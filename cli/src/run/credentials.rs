@@ -132,10 +132,11 @@ impl All {
         self.retired.remove(directory);
         let known = self.kept.get_mut(directory);
         let used = known.as_ref().is_some_and(|it| it.used);
+        // If it has changed, that is still to be seen, and said.
+        let seen = known.as_ref().map_or(seen, |it| it.seen);
         if let Some(known) = known {
             known.holds = holds;
             if wrong.is_none() && link.is_symlink() {
-                // If it has changed, that is still to be seen.
                 return Ok(());
             }
         }
