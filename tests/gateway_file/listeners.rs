@@ -142,7 +142,7 @@ listen:
   - {{address: '{address}', cors: {{origins: ['https://app.example.com']}}}}
 operations: '{operations}'
 clients:
-  keys: [{{sha256: '{key}', client: page}}]
+  keys: [{{sha256: '{key}', client_id: page}}]
   key_sources: [{{header: X-My-Own-Key}}]
 sessions: {{keys: ['{key}']}}
 agents:
