@@ -61,15 +61,9 @@ impl Credential {
         }
     }
 
-    /// Whether Envoy gets it from a file of its own making, in which it stands where that is kept.
+    /// Whether it is the gateway's, and may be missing.
     pub(crate) fn is_kept(&self) -> bool {
-        matches!(
-            self,
-            Self::InHeader {
-                from: From::File(_) | From::Env(_),
-                ..
-            }
-        )
+        self.callers_header().is_none()
     }
 }
 

@@ -142,7 +142,8 @@ impl<'a> Setting<'a> {
         let absent = parts.absent().into_iter().map(|file| (vec![file], none));
         watch.also(secrets.chain(absent));
         // Envoy looks into these directories when it judges, too.
-        self.credentials.keep(&parts.kept).map_err(unwritten)?;
+        let kept = self.credentials.keep(&parts.kept, &checked);
+        kept.map_err(unwritten)?;
         // What the file names was looked at, but not what Envoy is told of besides.
         let files = parts.secrets.values().flat_map(|secret| &secret.files);
         let files: BTreeSet<&PathBuf> = files.collect();

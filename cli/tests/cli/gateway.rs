@@ -280,6 +280,11 @@ fn no_fault_shows_what_the_environment_holds() {
             with("http://chat:8000", "'${SECRET}'"),
             "http://hunter:99999",
         ),
+        (
+            with("http://chat:8000", "'${SECRET}'"),
+            "https://api.example/hunter\"2222",
+        ),
+        (with("/chat", "'${SECRET}'"), "/hun\"hunter/"),
         (with("http://chat:8000", "'${SECRET}'"), "http://[hunter]"),
         (
             with("http://chat:8000", "'http://${SECRET}'"),
@@ -334,7 +339,7 @@ fn no_fault_shows_what_the_environment_holds() {
     ] {
         let run = place(&text).run_in(&[("SECRET", value)], "check", &[]);
         assert_eq!(run.status, 1, "{text}");
-        let parts = value.split([';', ':', '/', '.', '\u{7}', '[', ']', ' ']);
+        let parts = value.split([';', ':', '/', '.', '"', '\u{7}', '[', ']', ' ']);
         for part in parts.filter(|part| part.len() > 3) {
             assert!(!run.errors.contains(part), "{text}{}", run.errors);
         }
