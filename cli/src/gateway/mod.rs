@@ -28,6 +28,7 @@ mod environment;
 mod filters;
 pub(crate) mod istio;
 mod listeners;
+mod pages;
 mod parts;
 mod patches;
 mod providers;

@@ -108,7 +108,9 @@ impl Setting<'_> {
                         }
                     }
                     bound.live(&listens, Instant::now());
-                    self.credentials.only(&new.parts.kept);
+                    let leaving = applied.leaving_clusters();
+                    self.credentials
+                        .only(&new.parts.kept, &new.checked, &leaving);
                     *current = Some(new);
                     // However fast one change follows another.
                     self.let_go(applied).await;
@@ -200,6 +202,7 @@ impl Setting<'_> {
         if let Err(refused) = applied.let_go().await {
             say(&refused.to_string());
         }
+        self.credentials.let_go(&applied.leaving_clusters());
     }
 }
 
