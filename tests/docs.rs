@@ -16,6 +16,7 @@ const REFUSALS: &str = "docs/refusals.md";
 const METRICS: &str = "docs/metrics.md";
 const OPERATIONS: &str = "docs/operations.md";
 const CONTRIBUTING: &str = "CONTRIBUTING.md";
+const SECURITY: &str = "SECURITY.md";
 
 // ------------------------------------------------------------------------------------------------------------ examples
 
@@ -96,6 +97,23 @@ fn every_refusal_stands_in_the_table_as_it_goes_over_the_wire() {
             grpc.grpc_status.expect("a status of gRPC"),
         );
         assert!(page.contains(&row), "{REFUSALS} has no row {row}");
+    }
+}
+
+/// What Envoy answers has no place in the order of the filter's refusals.
+#[test]
+fn the_order_of_refusals_is_one_of_the_filters_own() {
+    let page = read(REFUSALS);
+    let order = page.split("\n\n").nth(2).expect("the first table");
+    let refusals = refusals();
+    let known: BTreeSet<_> = refusals.iter().map(Refusal::code).collect();
+    let told: Vec<_> = words_after(order, "\n| `").collect();
+    assert!(told.len() > 15, "{told:?}");
+    for code in told {
+        assert!(
+            known.contains(code),
+            "{REFUSALS}: {code} is not the filter's"
+        );
     }
 }
 
@@ -191,7 +209,29 @@ fn the_room_that_is_documented_is_the_room_that_there_is() {
     );
 }
 
-// ------------------------------------------------------------------------------------------------- links and commands
+// ----------------------------------------------------------------------------------------- tables, links and commands
+
+/// A row that lacks one is shown with all that follows under another heading.
+#[test]
+fn every_row_of_a_table_has_a_cell_for_each_column() {
+    let mut rows = 0;
+    for page in pages() {
+        let text = read(&page);
+        let mut columns = None;
+        for line in text.lines() {
+            let cells = line.replace("\\|", "").matches('|').count();
+            if !line.starts_with('|') {
+                columns = None;
+                continue;
+            }
+            assert_eq!(cells, *columns.get_or_insert(cells), "{page}: {line}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 100, "{rows} rows");
+}
+
+// === links and commands ===
 
 #[test]
 fn every_link_leads_somewhere() {
@@ -255,6 +295,22 @@ fn every_file_that_a_contributor_is_sent_to_is_there() {
         .filter(|path| !root().join(path).exists())
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn every_promise_is_held_by_the_tests_that_are_named() {
+    let page = read(SECURITY);
+    let mut named = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let quoted: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+        let [file, test] = quoted.as_slice() else {
+            continue;
+        };
+        named += 1;
+        let there = read(file).contains(&format!("fn {test}("));
+        assert!(there, "{SECURITY}: {file} has no test {test}");
+    }
+    assert!(named > 15, "{named} tests are named");
 }
 
 // === what is compared ===
@@ -366,16 +422,33 @@ fn yaml(text: &str) -> Value {
 /// A mark that names no test would run none, and nobody would be told.
 #[test]
 fn the_tests_that_the_makefile_marks_are_there() {
-    let makefile = read("Makefile").replace("\\\n", " ");
-    let line = makefile
-        .lines()
-        .find_map(|line| line.strip_prefix("SMOKE := "));
-    for mark in line.expect("the marks").split_whitespace() {
-        let (module, name) = mark.split_once("::").expect("a module and a name");
-        let tests = read(&format!("tests/e2e/{module}.rs"));
-        let wanted = format!("\nasync fn {name}");
-        assert!(tests.contains(&wanted), "{mark} marks no test");
+    for list in ["SMOKE", "ON_EACH_VERSION", "ON_EACH_VERSION_SHORT"] {
+        for mark in marks(list) {
+            let (module, name) = mark.split_once("::").expect("a module and a name");
+            let tests = read(&format!("tests/e2e/{module}.rs"));
+            let wanted = format!("\nasync fn {name}");
+            assert!(tests.contains(&wanted), "{list}: {mark} marks no test");
+        }
     }
+}
+
+/// What is run each time is a part of what is run on demand.
+#[test]
+fn the_short_list_for_each_version_of_envoy_is_a_part_of_the_long_one() {
+    let long = marks("ON_EACH_VERSION");
+    for mark in marks("ON_EACH_VERSION_SHORT") {
+        let held = long.iter().any(|longer| mark.starts_with(longer));
+        assert!(held, "ON_EACH_VERSION lacks {mark}");
+    }
+}
+
+/// A list of tests in the Makefile.
+fn marks(list: &str) -> Vec<String> {
+    let makefile = read("Makefile").replace("\\\n", " ");
+    let begin = format!("{list} := ");
+    let line = makefile.lines().find_map(|line| line.strip_prefix(&begin));
+    let marks = line.expect(list).split_whitespace();
+    marks.map(str::to_owned).collect()
 }
 
 /// The pages that a newcomer reads.

@@ -31,8 +31,8 @@ use crate::yaml::{self, Value};
 /// Check configurations: the bare document, or the Envoy or Istio files that hold it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status: 0 if all is well (warnings included), 1 if there are faults, 2 if a file cannot \
-                        be read or the arguments are wrong."
+    after_help = "Exit status: 0 if all is well (warnings included), 1 if there are faults (a file of Envoy's or \
+                        Kubernetes' that holds no configuration of Waykeeper is one: name those that do), 2 if a file cannot be read or the arguments are wrong."
 )]
 pub(crate) struct Arguments {
     /// YAML or JSON; `-` is standard input
@@ -55,6 +55,9 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_validate: bool,
 }
+
+/// The bytes of a file up to which it is read: more is no configuration.
+const LARGEST: u64 = 16 << 20;
 
 /// What the file of Envoy's configuration holds.
 struct Envoy {
@@ -101,7 +104,7 @@ struct Report<'f> {
 struct Line<'f>(&'f str, usize);
 
 pub(crate) use gateway::{Where, gateway, gateway_for};
-use judged::Judge;
+pub(crate) use judged::Judge;
 
 /// Checks all files, and tells everything at once.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
@@ -173,13 +176,21 @@ fn name_of(file: &Path) -> String {
     }
 }
 
-fn text_of(file: &Path) -> io::Result<Vec<u8>> {
-    if file != Path::new("-") {
-        return fs::read(file);
-    }
+/// What a file holds; none if that is too much.
+fn bytes_of(file: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    io::stdin().lock().read_to_end(&mut bytes)?;
-    Ok(bytes)
+    // One more than is taken tells that there are more.
+    if file == Path::new("-") {
+        io::stdin()
+            .lock()
+            .take(LARGEST + 1)
+            .read_to_end(&mut bytes)?;
+    } else {
+        fs::File::open(file)?
+            .take(LARGEST + 1)
+            .read_to_end(&mut bytes)?;
+    }
+    Ok((bytes.len() as u64 <= LARGEST).then_some(bytes))
 }
 
 // === impl File ===
@@ -219,8 +230,17 @@ impl<'f> Report<'f> {
 
     /// The documents of a file, or the outcome if it has none: it cannot be read, or is no YAML.
     fn documents(&mut self, file: &Path) -> io::Result<Result<Vec<Value>, Outcome>> {
-        let bytes = match text_of(file) {
-            Ok(bytes) => bytes,
+        let bytes = match bytes_of(file) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                self.fault(0, format_args!("is larger than {} MiB", LARGEST >> 20))?;
+                return Ok(Err(Outcome::Faulty));
+            }
+            Err(_) if file.is_dir() => {
+                let told = "is a directory, not a file; name the files in it";
+                writeln!(self.errors, "{}: {told}", self.file)?;
+                return Ok(Err(Outcome::Unusable));
+            }
             Err(error) => {
                 writeln!(self.errors, "{}: {error}", self.file)?;
                 return Ok(Err(Outcome::Unusable));
@@ -267,6 +287,10 @@ impl<'f> Report<'f> {
         }
         for (line, message) in &found.warnings {
             self.warning(*line, message)?;
+        }
+        if documents.len() > 1 && documents.iter().any(crate::gateway::is_gateway) {
+            self.around = true;
+            self.fault(1, gateway::SEVERAL)?;
         }
         self.check_routes(documents)?;
         let undecided = routes::undecided(documents);

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::Outcome;
-use crate::check;
+use crate::check::{self, Judge};
 use crate::gateway::{
     self, Admin, Around, CREDENTIALS, ENVOY_FILE, EnvoyVersion, FILTER_FILE, MARK, render,
 };
 use crate::readable::unreadable;
-use crate::run::envoy::{MODULE_OF_IMAGE, Program, find_module};
+use crate::run::envoy::{MODULE_OF_IMAGE, find_module};
 use crate::version;
 use crate::writing::{Writing, source_name, unusable};
 
@@ -38,6 +38,12 @@ pub(crate) struct Arguments {
     /// The Envoy that will read the files: 1.36 to 1.40
     #[arg(long, value_name = "VERSION", default_value_t)]
     envoy_version: EnvoyVersion,
+    /// The Envoy program that validates what is made of the file, as `check` has it do [default: the one that `run` would take]
+    #[arg(long, value_name = "PATH", conflicts_with = "no_validate")]
+    envoy_program: Option<PathBuf>,
+    /// Do not have Envoy validate it
+    #[arg(long)]
+    no_validate: bool,
     /// Overwrite files that were not written by this command
     #[arg(long)]
     force: bool,
@@ -45,18 +51,29 @@ pub(crate) struct Arguments {
 
 /// Writes all files, or none.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
-    let made = check::gateway_for(
-        &arguments.file,
-        check::Where::Elsewhere,
-        |document, checked| {
-            let unserved = gateway::unserved(document, &checked.gateway);
-            if unserved.is_empty() {
-                Ok(checked.clone())
-            } else {
-                Err(unserved)
-            }
-        },
-    )?;
+    let judge = Judge::of(arguments.envoy_program.as_deref(), !arguments.no_validate);
+    if arguments.envoy_program.is_some()
+        && let Err(why) = judge.ready()
+    {
+        writeln!(io::stderr().lock(), "{why}")?;
+        return Ok(Outcome::Unusable);
+    }
+    let mut broken = None;
+    let made = check::gateway_for(&arguments.file, check::Where::Here, |document, checked| {
+        let unserved = gateway::unserved(document, &checked.gateway);
+        if !unserved.is_empty() {
+            return Err(unserved);
+        }
+        match judge.fault(document, checked, &[]) {
+            Ok(None) => return Ok(checked.clone()),
+            Ok(Some(fault)) => return Err(vec![fault]),
+            Err(error) => broken = Some(error),
+        }
+        Err(Vec::new())
+    })?;
+    if let Some(error) = broken {
+        return Err(error);
+    }
     let checked = match made {
         Ok(checked) => checked,
         Err(bad) => return Ok(bad),
@@ -114,7 +131,8 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     if outcome != Outcome::Good {
         return Ok(outcome);
     }
-    arguments.tell_what_is_next(&directory, &module)?;
+    let needed = checked.gateway.needed_variables();
+    arguments.tell_what_is_next(&directory, &module, &judge, &needed)?;
     Ok(Outcome::Good)
 }
 
@@ -152,20 +170,36 @@ impl Arguments {
     }
 
     /// How Envoy is started with the files: by the program that is here, if it is to run here.
-    fn tell_what_is_next(&self, directory: &str, module: &str) -> io::Result<()> {
-        let program = match self.is_here() {
-            true => Some(found_program()?),
-            false => None,
-        };
-        let command = match &program {
+    fn tell_what_is_next(
+        &self,
+        directory: &str,
+        module: &str,
+        judge: &Judge<'_>,
+        needed: &[String],
+    ) -> io::Result<()> {
+        let program = self
+            .is_here()
+            .then(|| judge.ready().map(|ready| &ready.program));
+        let command = match program {
             Some(Ok(program)) => shell(&program.command()),
             _ => "envoy".to_owned(),
         };
+        let judged = judge.told();
         let mut output = io::stdout().lock();
         writeln!(
             output,
             "The filter is {module}; --module names another one."
         )?;
+        if !matches!(program, Some(Err(_))) {
+            writeln!(output, "Envoy {judged}")?;
+        }
+        if !needed.is_empty() {
+            writeln!(
+                output,
+                "In its environment Envoy needs {}.",
+                needed.join(", ")
+            )?;
+        }
         let file = Path::new(directory).join(ENVOY_FILE);
         writeln!(
             output,
@@ -184,17 +218,15 @@ impl Arguments {
                 self.envoy_version,
                 program.known,
             ),
-            Some(Err(why)) => writeln!(errors, "warning: {why}"),
+            Some(Err(why)) => {
+                writeln!(
+                    errors,
+                    "warning: {why}; so nobody has validated these files"
+                )
+            }
             _ => Ok(()),
         }
     }
-}
-
-/// The Envoy that `run` would take.
-fn found_program() -> io::Result<Result<Program, String>> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().build()?;
-    Ok(runtime.block_on(Program::find(None)))
 }
 
 /// A word of a shell's command line.

@@ -269,7 +269,7 @@ impl<'v> Configuration<'v> {
 }
 
 /// The name of the message that `@type` (or `type_url`, within a message of any type) says this is.
-fn type_of(value: &Value) -> Option<&str> {
+pub(crate) fn type_of(value: &Value) -> Option<&str> {
     let url = value
         .field("type_url")
         .or_else(|| value.get("@type"))?

@@ -48,10 +48,13 @@ enum Command {
     Check(check::Arguments),
     Envoy(envoy::Arguments),
     Istio(istio::Arguments),
-    /// Print the configuration's JSON Schema, for editors
+    /// Print the JSON Schema of a gateway.yaml, for editors
     Schema {
-        /// That of a gateway.yaml, in place of that of the filter's document
-        #[arg(long)]
+        /// That of the filter's own document, as waykeeper.yaml holds it
+        #[arg(long, conflicts_with = "gateway")]
+        document: bool,
+        /// What is printed without it too
+        #[arg(long, hide = true)]
         gateway: bool,
     },
     /// Read a key from standard input and print its SHA-256, as clients.keys lists it
@@ -86,10 +89,10 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Envoy(arguments) => envoy::run(&arguments),
         Command::Istio(arguments) => istio::run(&arguments),
-        Command::Schema { gateway } => print_schema(&if gateway {
-            gateway::schema()
-        } else {
+        Command::Schema { document, .. } => print_schema(&if document {
             waykeeper::config::schema()
+        } else {
+            gateway::schema()
         }),
         Command::HashKey => hash_key::run(),
         Command::Init(arguments) => init::run(&arguments),

@@ -1,7 +1,10 @@
 //! Envoy's connection managers that the filter stands in: what they make of the caller's address.
 
-use crate::find::speaks_of_us;
+use crate::find::{speaks_of_us, type_of};
 use crate::yaml::Value;
+
+/// What a cluster has filters in, which agents' requests go through behind any connection manager.
+const OF_CLUSTERS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// A connection manager.
 pub(crate) struct Manager {
@@ -29,7 +32,8 @@ pub(crate) fn managers(documents: &[Value]) -> Vec<Manager> {
 }
 
 fn look_into(value: &Value, found: &mut Vec<Manager>) {
-    if value.items_of("http_filters").iter().any(speaks_of_us) {
+    let has_us = value.items_of("http_filters").iter().any(speaks_of_us);
+    if has_us && type_of(value) != Some(OF_CLUSTERS) {
         found.push(Manager::read(value));
     }
     value.parts().for_each(|part| look_into(part, found));

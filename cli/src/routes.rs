@@ -8,6 +8,16 @@ use waykeeper::routing::{CLUSTER, KIND};
 
 use crate::yaml::Value;
 
+/// What requests have in place of a cluster that may go on to another agent: the cluster of the last attempt, as a cluster specifier
+/// plugin reads it.
+const FURTHER: &str = "x-waykeeper-further";
+
+/// That plugin.
+const PLUGIN: &str = "waykeeper.further";
+
+/// With what the kinds of such requests end.
+const FURTHER_KINDS: &str = "-further";
+
 /// What is better looked at in a file's routes, with its line.
 pub(crate) fn doubts(documents: &[Value]) -> Vec<(usize, String)> {
     let mut doubts = Vec::new();
@@ -35,11 +45,14 @@ fn look_into(value: &Value, doubts: &mut Vec<(usize, String)>) {
             format!("no request is of this kind: match those that have {CLUSTER} (present_match)");
         doubts.push((value.line, what));
     }
-    let mut routes = value.items().iter();
-    if routes.any(takes_all_decided) {
-        for hidden in routes.filter(|route| matches(route, KIND)) {
-            let what = format!("never reached: the route before it takes all that have {CLUSTER}");
-            doubts.push((hidden.line, what));
+    for header in [CLUSTER, FURTHER] {
+        let mut routes = value.items().iter();
+        if routes.any(|route| takes_all_with(route, header)) {
+            for hidden in routes.filter(|route| header_of_kind(route) == Some(header)) {
+                let what =
+                    format!("never reached: the route before it takes all that have {header}");
+                doubts.push((hidden.line, what));
+            }
         }
     }
     value.parts().for_each(|part| look_into(part, doubts));
@@ -89,11 +102,18 @@ fn collect_undecided(value: &Value, left_over: bool, found: &mut Vec<Undecided>)
     }
 }
 
-/// Whether a route is for every request that has been decided on, whatever its kind and cluster.
-fn takes_all_decided(route: &Value) -> bool {
+/// Whether a route is for every request with this header, whatever its kind and cluster.
+fn takes_all_with(route: &Value, header: &str) -> bool {
     let all =
-        |matcher: &Value| is_about(matcher, CLUSTER) && matcher.field("string_match").is_none();
-    matches(route, CLUSTER) && matchers(route).iter().all(all)
+        |matcher: &Value| is_about(matcher, header) && matcher.field("string_match").is_none();
+    matches(route, header) && matchers(route).iter().all(all)
+}
+
+/// The header that names the clusters of requests of the kind that a route is for; `None` where it is for no kind.
+fn header_of_kind(route: &Value) -> Option<&'static str> {
+    let kind = matchers(route).iter().find(|it| is_about(it, KIND))?;
+    let goes_on = exact(kind).is_some_and(|kind| kind.ends_with(FURTHER_KINDS));
+    Some(if goes_on { FURTHER } else { CLUSTER })
 }
 
 /// Whether a route is for requests that have this header.
@@ -119,8 +139,9 @@ pub(crate) fn exact(matcher: &Value) -> Option<&str> {
     matcher.field("string_match")?.text_of("exact")
 }
 
-/// Whether what a route does with requests is to send them to the cluster that the filter has chosen.
+/// Whether what a route does with requests is to send them to the clusters that the filter has chosen.
 pub(crate) fn leads_where_told(action: &Value) -> bool {
     let header = action.text_of("cluster_header");
     header.is_some_and(|header| header.eq_ignore_ascii_case(CLUSTER))
+        || action.text_of("cluster_specifier_plugin") == Some(PLUGIN)
 }

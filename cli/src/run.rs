@@ -9,7 +9,7 @@
 //! | `apply.rs` | gives Envoy the parts that have changed, in order, and takes them back if it refuses one; below it: what is written and answered, certificates, clusters that leave |
 //! | `credentials.rs` | has Envoy read a credential again, however it is written |
 //! | `bound.rs` | sees that nobody else listens where Envoy is to |
-//! | `changes.rs`, `health.rs`, `contact.rs`, `log.rs` | what is said: of a change, of the agents, of an Envoy that does not answer, by Envoy |
+//! | `changes.rs`, `health.rs`, `telling.rs`, `contact.rs`, `log.rs` | what is said: of a change, of the agents and why, of an Envoy that does not answer, by Envoy |
 //! | `end.rs` | ends Envoy gently |
 //! | `judge.rs` | what Envoy says of all of it beforehand, to `check` too |
 //! | `envoy.rs`, `admin.rs`, `directory.rs`, `files.rs` | the program, its admin interface, the files between it and us |
@@ -29,6 +29,7 @@ pub(crate) mod judge;
 mod live;
 mod log;
 mod setting;
+mod telling;
 mod watch;
 
 pub(crate) use judge::{Whole, judge};
@@ -154,6 +155,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
             return Ok(Outcome::Faulty);
         }
     };
+    let tables = loaded.checked.policy.tables;
     let mut bound = Bound::new(arguments.drain_time);
     let listens = addresses(&loaded.checked.gateway);
     if let Err(why) = bound.free(&listens, Instant::now()) {
@@ -198,7 +200,14 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                     started(&admin).await?;
                 }
                 late.owed = setting
-                    .change(&mut applied, &mut watch, &mut bound, &mut current, new)
+                    .change(
+                        &mut applied,
+                        &mut watch,
+                        &mut bound,
+                        &mut current,
+                        &tables,
+                        new,
+                    )
                     .await?;
                 late.tried = Instant::now();
                 if let Some(current) = &current {

@@ -2,6 +2,7 @@
 //! scalars are read by YAML 1.2's core schema; those that other readers take for something else carry a doubt. What Envoy
 //! reads as its own messages, `message.rs` reads as it does.
 
+mod indented;
 mod message;
 mod scalar;
 mod unquoted;
@@ -14,8 +15,9 @@ use waykeeper::config::{Node, Segment};
 pub(crate) use scalar::plain;
 use scalar::scalar;
 
-/// Aliases make small files large; more values than this are no configuration.
+/// Aliases and anchors make small files large; more values or more text than this is no configuration.
 const MOST_VALUES: usize = 2_000_000;
+const MOST_BYTES: usize = 64 << 20;
 const DEEPEST: usize = 100;
 
 /// A value and where it stands.
@@ -71,52 +73,103 @@ pub(crate) struct Broken {
 /// two halves) is read too, without its lines.
 pub(crate) fn parse(text: &str) -> Result<Vec<Value>, Broken> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    documents(text).or_else(|broken| match serde_json::from_str::<Node>(text) {
-        Ok(node) => Ok(vec![node.into()]),
-        Err(_) => Err(broken),
-    })
-}
-
-fn documents(text: &str) -> Result<Vec<Value>, Broken> {
     let mut builder = Builder {
         text,
         events: Parser::new_from_str(text),
         anchors: HashMap::new(),
-        values: 0,
+        size: Size::default(),
     };
-    let mut documents = Vec::new();
-    while let Some((event, span)) = builder.next()? {
-        match event {
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {}
-            Event::DocumentEnd => builder.anchors.clear(),
-            event => {
-                let document = builder.value(event, span, 0)?;
-                if document.kind != Kind::Null {
-                    documents.push(document);
-                }
-            }
+    builder.documents().or_else(|broken| {
+        // What is too large is so in any other words.
+        let other = (!builder.size.is_too_large()).then(|| serde_json::from_str::<Node>(text));
+        match other {
+            Some(Ok(node)) => Ok(vec![node.into()]),
+            _ => Err(broken),
         }
-    }
-    Ok(documents)
+    })
+}
+
+/// How much is held in memory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
+    values: usize,
+    bytes: usize,
 }
 
 struct Builder<'t> {
     text: &'t str,
     events: Parser<'t, saphyr_parser::StrInput<'t>>,
     anchors: HashMap<usize, Value>,
-    values: usize,
+    /// Of all that was read, what aliases stand for and what is kept for them included.
+    size: Size,
+}
+
+// === impl Size ===
+
+impl Size {
+    fn of(value: &Value) -> Self {
+        let own = Self::of_text(value.text().unwrap_or_default());
+        let names = value.entries().iter().map(|entry| entry.name.len());
+        let own = Self {
+            bytes: names.fold(own.bytes, usize::saturating_add),
+            ..own
+        };
+        value.parts().map(Size::of).fold(own, Size::and)
+    }
+
+    /// Of a value with this text, or of one without.
+    fn of_text(text: &str) -> Self {
+        Self {
+            values: 1,
+            bytes: text.len(),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            values: self.values.saturating_add(other.values),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+
+    fn is_too_large(self) -> bool {
+        self.values > MOST_VALUES || self.bytes > MOST_BYTES
+    }
 }
 
 // === impl Builder ===
 
 impl<'t> Builder<'t> {
+    fn documents(&mut self) -> Result<Vec<Value>, Broken> {
+        let mut documents = Vec::new();
+        while let Some((event, span)) = self.next()? {
+            match event {
+                Event::Nothing
+                | Event::StreamStart
+                | Event::StreamEnd
+                | Event::DocumentStart(_) => {}
+                Event::DocumentEnd => self.anchors.clear(),
+                event => {
+                    let document = self.value(event, span, 0)?;
+                    if document.kind != Kind::Null {
+                        documents.push(document);
+                    }
+                }
+            }
+        }
+        Ok(documents)
+    }
+
     fn next(&mut self) -> Result<Option<(Event<'t>, Span)>, Broken> {
         self.events.next().transpose().map_err(|error: ScanError| {
             let at = error.marker();
             let reference = unquoted::reference(self.text, at.index(), at.col());
+            let said = error.info();
+            let hint = || indented::hint(self.text, said, at.line(), at.col() + 1);
+            let message = reference.or_else(hint);
             Broken {
                 line: at.line(),
-                message: reference.unwrap_or_else(|| error.info().to_owned()),
+                message: message.unwrap_or_else(|| said.to_owned()),
             }
         })
     }
@@ -129,7 +182,11 @@ impl<'t> Builder<'t> {
 
     fn value(&mut self, event: Event<'t>, span: Span, depth: usize) -> Result<Value, Broken> {
         let line = span.start.line();
-        self.count(1, line)?;
+        let text = match &event {
+            Event::Scalar(text, ..) => text,
+            _ => "",
+        };
+        self.count(Size::of_text(text), line)?;
         if depth > DEEPEST {
             return Err(broken(line, format!("more than {DEEPEST} levels deep")));
         }
@@ -140,15 +197,17 @@ impl<'t> Builder<'t> {
             Event::SequenceStart(anchor, _) => (anchor, self.list(line, depth)?),
             Event::MappingStart(anchor, _) => (anchor, self.map(line, depth)?),
             Event::Alias(anchor) => {
+                let size = self.anchors.get(&anchor).map(Size::of);
+                self.count(size.unwrap_or_default(), line)?;
+                // Only now, that it is known to be small enough, there is one more of it.
                 let value = self.anchors.get(&anchor).cloned();
-                let value =
-                    value.ok_or_else(|| broken(line, "an alias of something that it stands in"))?;
-                self.count(size(&value), line)?;
-                return Ok(value);
+                return value
+                    .ok_or_else(|| broken(line, "an alias of something that it stands in"));
             }
             _ => return Err(broken(line, "expected a value")),
         };
         if anchor != 0 {
+            self.count(Size::of(&value), line)?;
             self.anchors.insert(anchor, value.clone());
         }
         Ok(value)
@@ -191,6 +250,11 @@ impl<'t> Builder<'t> {
                 }
                 _ => return Err(broken(line_of_name, "a field's name must be a word")),
             };
+            let of_name = Size {
+                values: 0,
+                bytes: name.len(),
+            };
+            self.count(of_name, line_of_name)?;
             let (event, span) = self.inside(line_of_name)?;
             let value = self.value(event, span, depth + 1)?;
             entries.push(Entry {
@@ -202,12 +266,15 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn count(&mut self, more: usize, line: usize) -> Result<(), Broken> {
-        self.values = self.values.saturating_add(more);
-        if self.values > MOST_VALUES {
+    fn count(&mut self, more: Size, line: usize) -> Result<(), Broken> {
+        self.size = self.size.and(more);
+        if self.size.is_too_large() {
+            let mebibytes = MOST_BYTES >> 20;
             return Err(broken(
                 line,
-                format!("more than {MOST_VALUES} values (aliases counted in full)"),
+                format!(
+                    "more than {MOST_VALUES} values or {mebibytes} MiB of text (anchors and aliases counted in full)"
+                ),
             ));
         }
         Ok(())
@@ -218,19 +285,6 @@ fn broken(line: usize, message: impl Into<String>) -> Broken {
     Broken {
         line,
         message: message.into(),
-    }
-}
-
-fn size(value: &Value) -> usize {
-    match &value.kind {
-        Kind::List(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Kind::Map(entries) => {
-            1 + entries
-                .iter()
-                .map(|entry| size(&entry.value))
-                .sum::<usize>()
-        }
-        _ => 1,
     }
 }
 

@@ -20,6 +20,11 @@ use crate::state::StateError;
 /// How a request ended: its route and agent, as far as it came, and its outcome.
 type End = (Option<RouteId>, Option<AgentId>, &'static str);
 
+/// Limits' names have series of their own up to here: the validator may name any number of them. What comes later is counted
+/// as [`OTHER`], but for names that are there already.
+const MOST_LIMITS: usize = 1024;
+const OTHER: &str = "other";
+
 /// The gateway's metrics, each defined when it is first needed, and its log.
 #[derive(Debug, Default)]
 pub(super) struct Telemetry {
@@ -95,10 +100,14 @@ impl Telemetry {
 
     fn remark<H: Host>(&self, host: &H, name: &'static str, limit: &str) {
         let mut metrics = self.limits.borrow_mut();
-        let id = (name, limit.to_owned());
+        let mut id = (name, limit.to_owned());
+        if metrics.len() >= MOST_LIMITS && !metrics.contains_key(&id) {
+            OTHER.clone_into(&mut id.1);
+        }
         let metric = metrics.get(&id).copied().or_else(|| {
+            let limit = id.1.as_str();
             let metric = host.counter(name, &[("limit", limit)])?;
-            metrics.insert(id, metric);
+            metrics.insert(id.clone(), metric);
             Some(metric)
         });
         if let Some(metric) = metric {

@@ -78,6 +78,9 @@ struct Rule {
     salt: u64,
 }
 
+/// Whose limits a client's own are. No plan and no route is called so.
+const OWN: &[&str] = &["client", "own"];
+
 /// All limits of a configuration, ready to decide by.
 #[derive(Debug)]
 pub struct Limits {
@@ -176,7 +179,9 @@ impl Limits {
     pub fn need_address(&self, plan: Option<PlanId>, route: RouteId, anonymous: bool) -> bool {
         self.of_admit(plan, Some(route))
             .any(|rule| match &rule.place {
-                Place::Fixed(_) => false,
+                // Whether it is in force may be drawn by the caller.
+                Place::Fixed(_) => anonymous && rule.enforce < 100,
+                Place::Address => true,
                 Place::Caller | Place::CallerOnRoute(_) => anonymous,
                 Place::Subjects(subjects) => {
                     subjects.contains(&Subject::Address)
@@ -293,7 +298,7 @@ impl Limits {
     /// A client's own limits. They are few, and so are the clients that have them.
     #[inline(never)]
     fn own(&self, limits: &[Limit]) -> Vec<Rc<Rule>> {
-        let rule = |limit| Rc::new(Rule::new(&self.places, limit, None, &["client"], false));
+        let rule = |limit| Rc::new(Rule::new(&self.places, limit, None, OWN, false));
         limits.iter().map(rule).collect()
     }
 

@@ -33,6 +33,8 @@ pub(super) enum Place {
     Caller,
     /// The caller's on this route.
     CallerOnRoute(Box<[u8]>),
+    /// That of the address, whoever calls from there.
+    Address,
     /// That of all of these together.
     Subjects(Box<[Subject]>),
 }
@@ -64,7 +66,7 @@ impl Place {
                 Self::CallerOnRoute(route.into())
             }
             ([Subject::Client, Subject::Route], Some(_)) | ([Subject::Client], _) => Self::Caller,
-            ([Subject::Address], _) if limit.is_of_gate() => Self::Caller,
+            ([Subject::Address], _) => Self::Address,
             (subjects, _) => Self::Subjects(subjects.into()),
         }
     }
@@ -120,6 +122,10 @@ impl Places {
                 (of_caller, *hashed)
             }
             Place::CallerOnRoute(route) => (of_caller, self.hash.of(&[kind, name, route])),
+            Place::Address => {
+                let address = asking.asked.address?;
+                (&self.address_counters, self.hash.of(&[b"address", address]))
+            }
             Place::Subjects(subjects) => self.of_subjects(subjects, &asking.asked)?,
         };
         let tag = counters::tag(rule.salt, hashed.tag);
@@ -145,12 +151,11 @@ impl Places {
     /// also in a larger one.
     #[inline(never)]
     pub(super) fn draws(&self, rule: &Rule, asked: &Asked<'_>) -> bool {
-        let own;
         let subjects = match &rule.place {
             Place::Subjects(subjects) => subjects,
+            Place::Address => [Subject::Address].as_slice(),
             Place::Fixed(_) | Place::Caller | Place::CallerOnRoute(_) => {
-                own = [Subject::Client];
-                own.as_slice()
+                [Subject::Client].as_slice()
             }
         };
         let Some(mut parts) = self.parts(subjects, asked) else {

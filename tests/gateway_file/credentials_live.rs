@@ -240,3 +240,145 @@ async fn a_credential_is_followed_however_it_is_written() {
         assert_eq!(shown, None);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_credential_is_shown_to_nobody_and_stops_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let secrets = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| secrets.path().join(name);
+    let key = at("key");
+    // As most tools bring it: at once.
+    let put = |name: &str, secret: &[u8]| {
+        std::fs::write(at("beside"), secret).expect("write");
+        std::fs::rename(at("beside"), at(name)).expect("rename");
+    };
+    let service = StandIn::start(|came: &Came| {
+        let shown = came.header("authorization").unwrap_or_default().to_owned();
+        Response::new(Full::new(Bytes::from(shown)))
+    })
+    .await;
+    let listen = free_address();
+    let caller = Caller::of(listen);
+    let url = format!("url: 'http://{}'", service.address);
+    let kept = format!("{{{url}, credential: {{file: '{}'}}}}", key.display());
+    let bedrock = |more: &str| {
+        let file = at("aws");
+        let file = file.display();
+        format!(
+            "{{provider: bedrock, region: eu-west-1, {url}, {more}credential: {{file: '{file}'}}}}"
+        )
+    };
+    let agents = [
+        ("kept", kept),
+        ("bedrock", bedrock("")),
+        ("newer", bedrock("http2: true, ")),
+    ];
+    let hash = ring::digest::digest(&ring::digest::SHA256, b"key-of-a-caller");
+    let clients = format!(
+        "clients: {{keys: [{{sha256: {}, client_id: tester}}]}}",
+        crate::aws::hex(hash.as_ref())
+    );
+    let text = crate::running::gateway(listen, &agents, &clients);
+    put("key", b"good");
+    let mut running = Running::start(directory.path(), &text, &[]).await;
+    let envoy = running.envoy();
+    let shows = async |part: &str| {
+        eventually(part, async || {
+            let answer = caller.get("/kept/x", &[]).await;
+            (answer.status == 200 && answer.text() == part).then_some(())
+        })
+        .await;
+    };
+    shows("Bearer good").await;
+
+    // What would not be signed is not sent, whatever the caller claims.
+    let claimed = [("authorization", "AWS4-HMAC-SHA256 Credential=mine/")];
+    service.came();
+    for path in ["/bedrock/x", "/newer/x"] {
+        let answer = caller.get(path, &claimed).await;
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        assert_eq!(answer.json()["error"]["code"], "agent_unreachable");
+        assert_eq!(answer.header("retry-after"), Some("1"));
+    }
+    assert_eq!(service.came().len(), 0);
+    put("aws", b"[default]\n");
+    running
+        .hears("/aws is no credentials file of AWS's: aws_access_key_id or aws_secret_access_key is missing; until it is fit, requests for its agents are answered 503")
+        .await;
+    assert_eq!(caller.get("/bedrock/x", &claimed).await.status, 503);
+    put(
+        "aws",
+        b"[default]\naws_access_key_id = id\naws_secret_access_key = secret\n",
+    );
+    eventually("the signature", async || {
+        let answer = caller.get("/bedrock/x", &claimed).await;
+        (answer.status == 200 && answer.text().contains("Credential=id/")).then_some(())
+    })
+    .await;
+
+    let long = "x".repeat(4097);
+    let unfit: [(&str, &[u8]); 8] = [
+        ("is not filled: it is empty", b""),
+        ("fits no header: a line's end", b"one\nmore"),
+        ("fits no header: a line's end", b"one\0"),
+        ("begins or ends with a blank or a tab", b"one \n"),
+        ("begins with a byte order mark", b"\xef\xbb\xbfone"),
+        ("is too long for a credential", long.as_bytes()),
+        ("is a key of the client tester", b"key-of-a-caller\n"),
+        ("is a key of the client tester", b"Bearer key-of-a-caller"),
+    ];
+    let stays = "one that Envoy has read before stays in use";
+    for (wrong, secret) in unfit {
+        put("key", secret);
+        let this = format!("the credential {} ", key.display());
+        let said = running.hears(&this).await;
+        assert!(said.contains(wrong) && said.contains(stays), "{said}");
+        shows("Bearer good").await;
+    }
+    std::fs::remove_file(&key).expect("remove");
+    std::fs::create_dir(&key).expect("a directory");
+    let said = running.hears("is a directory, not a file").await;
+    assert!(said.contains(stays), "{said}");
+    std::fs::remove_dir(&key).expect("remove");
+    // Envoy would wait for somebody to write it.
+    let made = std::process::Command::new("mkfifo").arg(&key).status();
+    assert!(made.expect("mkfifo").success());
+    let said = running.hears("is no file, but a pipe").await;
+    assert!(said.contains(stays), "{said}");
+    shows("Bearer good").await;
+    running.refuse(&format!("{text}\n")).await;
+    assert_eq!(running.stat("server.live").await, 1);
+
+    put("key", b"better");
+    let said = running.hears("/key has changed").await;
+    assert!(
+        said.contains("is shown to its agents from now on"),
+        "{said}"
+    );
+    shows("Bearer better").await;
+
+    // Of places that are named no more nothing is left.
+    let mut last = text.clone();
+    for number in 0..5 {
+        let name = format!("key-{number}");
+        put(&name, name.as_bytes());
+        let file = at(&name).display().to_string();
+        last = text.replacen(&format!("{}'", key.display()), &format!("{file}'"), 1);
+        running.change(&last).await;
+        shows(&format!("Bearer {name}")).await;
+    }
+    let links = || {
+        let entries = std::fs::read_dir(running.directory()).expect("a directory");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with("credential-"))
+            .count()
+    };
+    eventually("no other links", async || (links() == 2).then_some(())).await;
+    // And what comes back is there again.
+    running.change(&text).await;
+    shows("Bearer better").await;
+    assert_ne!(last, text);
+    assert_eq!(running.envoy(), envoy, "Envoy was started again");
+    assert!(!written(running.directory()).contains("key-of-a-caller"));
+}

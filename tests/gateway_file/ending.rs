@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::caller::Caller;
+use crate::certificates::Authority;
 use crate::gateway::{agent, free_address};
 use crate::running::{Running, at, gateway, lives, signal_to};
 use crate::{eventually, needed};
@@ -180,7 +181,18 @@ async fn what_it_cannot_run_it_says_and_nothing_stays() {
     ] {
         let told = format!("listen[0].tls.{field}: {file} is not there");
         assert!(said.contains(&told), "{said}");
+        assert_eq!(said.matches(file).count(), 1, "{said}");
     }
+    // One that does not fit is told once, and not in OpenSSL's words.
+    let known = Authority::new(directory.path(), "ca").sign("own");
+    let unfit = Authority::new(directory.path(), "other").sign("other");
+    let (certificate, key) = (known.certificate.display(), unfit.key.display());
+    let tls = format!("', tls: {{certificate: {certificate}, key: {key}}}}}]");
+    std::fs::write(&file, text.replace("'}]", &tls)).expect("write");
+    let said = run(&[], 1).await;
+    assert!(said.contains("is not the key of"), "{said}");
+    assert!(!said.contains("MISMATCH"), "{said}");
+    assert_eq!(said.lines().count(), 2, "{said}");
     // A pipe that nobody writes keeps nobody waiting.
     let pipe = directory.path().join("pipe");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();

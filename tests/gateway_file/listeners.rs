@@ -128,3 +128,48 @@ routes:
     assert_eq!(operations.get("/config_dump", &[]).await.status, 404);
     drop(gateway);
 }
+
+/// A page may send and read the headers that the file itself speaks of: its browser asks first.
+#[tokio::test]
+async fn a_page_may_use_the_headers_of_the_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let agent = agent("chat").await;
+    let [address, operations] = [(); 2].map(|()| free_address());
+    let key = "0".repeat(64);
+    let text = format!(
+        "
+listen:
+  - {{address: '{address}', cors: {{origins: ['https://app.example.com']}}}}
+operations: '{operations}'
+clients:
+  keys: [{{sha256: '{key}', client_id: page}}]
+  key_sources: [{{header: X-My-Own-Key}}]
+sessions: {{keys: ['{key}']}}
+agents:
+  chat: {{url: 'http://{agent}', sticky: {{header: x-thread, named_by: agent}}}}
+routes:
+  - {{prefix: /echo, agents: [chat]}}
+",
+        agent = agent.address(),
+    );
+    let _gateway = Gateway::start(directory.path(), &text, "", operations).await;
+    let caller = Caller::of(address);
+    let answer = preflight(&caller, "https://app.example.com").await;
+    assert_eq!(
+        (answer.status, answer.header(ALLOWED)),
+        (200, Some("https://app.example.com"))
+    );
+    let allowed = answer
+        .header("access-control-allow-headers")
+        .expect("headers");
+    for name in ["x-my-own-key", "x-thread", "authorization"] {
+        assert!(allowed.split(", ").any(|it| it == name), "{allowed}");
+    }
+    let answer = caller
+        .get("/echo", &[("origin", "https://app.example.com")])
+        .await;
+    let exposed = answer
+        .header("access-control-expose-headers")
+        .expect("headers");
+    assert!(exposed.split(", ").any(|it| it == "x-thread"), "{exposed}");
+}

@@ -18,6 +18,7 @@ mod full;
 mod further;
 mod gateway;
 mod grpc;
+mod ill;
 mod istio;
 mod listeners;
 mod load;

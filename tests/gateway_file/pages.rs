@@ -1,6 +1,9 @@
 //! What docs/start.md shows is so: each of its files is run, each of its commands is typed into a shell, and what that says is
-//! what stands in the page. What the page says of places (its urls, files and ports) is in the test's own. One gateway runs
-//! all files, one after the other, as `waykeeper run` follows them.
+//! what stands in the page, line by line. What the page says of places (its urls, files and ports) is in the test's own. One
+//! gateway runs all files, one after the other, as `waykeeper run` follows them. The README's transcripts are typed in the same
+//! way.
+
+mod readme;
 
 use std::path::Path;
 
@@ -17,7 +20,7 @@ use crate::needed;
 use crate::running::Running;
 use crate::stand_in::{Came, StandIn, json as answer};
 
-/// What differs each time, in the page.
+/// What differs each time, or is left out, in the page: a part of a line, or, where it is the whole line, lines.
 const ANYTHING: char = '…';
 
 /// A part of the page: its file, and what is typed once that is live.
@@ -132,29 +135,47 @@ async fn wrong(part: &Part, places: &Places, directory: &Path) -> Vec<String> {
     assert!(!part.typed.is_empty(), "{} shows nothing", part.heading);
     let mut wrong = Vec::new();
     for typed in &part.typed {
-        let shell = Command::new("bash")
-            .args(["-c", &places.here(&typed.command)])
-            .current_dir(directory)
-            .output();
-        let output = shell.await.expect("bash");
-        let mut said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-        said += &String::from_utf8_lossy(&output.stderr);
-        let said = places.there(&said);
-        if !fits(typed.output.trim(), said.trim()) {
-            wrong.push(format!(
-                "{}: this\n$ {}{}\nis in truth\n{}\n",
-                part.heading,
-                typed.command,
-                typed.output,
-                said.trim()
-            ));
-        }
+        let said = answered(typed, places, directory).await;
+        wrong.extend(typed.differs(&part.heading, &said));
     }
     wrong
 }
 
+/// Types a command, and returns what it says, as the page would.
+async fn answered(typed: &Typed, places: &Places, directory: &Path) -> String {
+    // The tool of these tests stands for the one that was installed.
+    let tool = Path::new(env!("CARGO_BIN_EXE_waykeeper"));
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", tool.parent().expect("a folder").display());
+    let shell = Command::new("bash")
+        .args(["-c", &places.here(&typed.command)])
+        .current_dir(directory)
+        .env("PATH", path)
+        .output();
+    let output = shell.await.expect("bash");
+    let mut said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    said += &String::from_utf8_lossy(&output.stderr);
+    places.there(&said)
+}
+
 /// Whether a text is what the page shows of it.
 fn fits(shown: &str, said: &str) -> bool {
+    let [shown, said]: [Vec<_>; 2] = [shown, said].map(|text| text.lines().collect());
+    lines_fit(&shown, &said)
+}
+
+fn lines_fit(shown: &[&str], said: &[&str]) -> bool {
+    let Some((line, rest)) = shown.split_first() else {
+        return said.is_empty();
+    };
+    if line.chars().eq([ANYTHING]) {
+        return (0..=said.len()).any(|left_out| lines_fit(rest, &said[left_out..]));
+    }
+    let next = said.split_first();
+    next.is_some_and(|(first, others)| line_fits(line, first) && lines_fit(rest, others))
+}
+
+fn line_fits(shown: &str, said: &str) -> bool {
     let mut pieces = shown.split(ANYTHING);
     let begin = pieces.next().unwrap_or_default();
     let Some(mut rest) = said.strip_prefix(begin) else {
@@ -162,7 +183,7 @@ fn fits(shown: &str, said: &str) -> bool {
     };
     let mut last = None;
     for piece in pieces {
-        // Each piece as early as it may stand, but for the last, which ends the text.
+        // Each piece as early as it may stand, but for the last, which ends the line.
         if let Some(piece) = last.replace(piece) {
             let Some(at) = rest.find(piece) else {
                 return false;
@@ -183,11 +204,33 @@ fn a_text_fits_what_is_shown_of_it() {
         ("a…c", "abc"),
         ("a…", "abc"),
         ("a…b…c", "a-b-b-c"),
+        ("a\n…\nd", "a\nb\nc\nd"),
+        ("a\n…\nd", "a\nd"),
     ] {
         assert!(fits(shown, said), "{shown} {said}");
     }
-    for (shown, said) in [("ab", "abc"), ("a…c", "abcd"), ("a…b…c", "a-c"), ("a", "")] {
+    for (shown, said) in [
+        ("ab", "abc"),
+        ("a…c", "abcd"),
+        ("a…b…c", "a-c"),
+        ("a", ""),
+        ("a\nc", "a\nb\nc"),
+        ("a…c", "a\nc"),
+        ("b\n…\na", "a\nb"),
+    ] {
         assert!(!fits(shown, said), "{shown} {said}");
+    }
+}
+
+// === impl Typed ===
+
+impl Typed {
+    /// What is to be told if it says something else than what the page shows.
+    fn differs(&self, heading: &str, said: &str) -> Option<String> {
+        let (shown, said) = (self.output.trim(), said.trim());
+        let command = &self.command;
+        let told = || format!("{heading}: this\n$ {command}\n{shown}\nis in truth\n{said}\n");
+        (!fits(shown, said)).then(told)
     }
 }
 

@@ -70,7 +70,9 @@ async fn agents_that_are_not_well_are_told_of_once_with_what_helps() {
         .await;
     let both = format!("{said}{other}");
     assert!(
-        both.contains("GET /ping is answered 404, not 200"),
+        both.contains(
+            "answers GET /ping with 404, and Envoy sends requests only where that is 200"
+        ),
         "{both}"
     );
     assert!(

@@ -1,5 +1,6 @@
 //! What is said of a `gateway.yaml`, in which the filter's configuration and what Envoy needs stand together.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -7,15 +8,17 @@ use waykeeper::config::Fault;
 
 use super::{Against, Line, Report, name_of};
 use crate::Outcome;
+use crate::decided;
 use crate::doubts;
 use crate::find::Configuration;
 use crate::gateway::secrets::Weight;
-use crate::gateway::{self, Checked, Gateway, Wrong};
+use crate::gateway::{self, Admin, Around, Checked, EnvoyVersion, Gateway, Wrong};
 use crate::reach::{self, Reached};
 use crate::readable::unreadable;
+use crate::routes;
 use crate::summary::Summary;
 use crate::target;
-use crate::yaml::Value;
+use crate::yaml::{self, Value};
 
 /// Where a gateway is to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,12 @@ pub(crate) enum Where {
     Now,
     Elsewhere,
 }
+
+/// Of a file that holds a gateway and more.
+pub(super) const SEVERAL: &str = "holds several documents; a gateway is one";
+
+/// What patches are in, where a line is told of it.
+const PATCHED: &str = "the patched envoy.yaml";
 
 /// Reads the file of a gateway that is to run now, and tells what is wrong with it; then there is only an outcome.
 pub(crate) fn gateway(file: &Path) -> io::Result<Result<Checked, Outcome>> {
@@ -51,12 +60,16 @@ pub(crate) fn gateway_for<T>(
         Err(bad) => return Ok(Err(bad)),
     };
     let [document] = documents.as_slice() else {
-        report.fault(1, "holds several documents; a gateway is one")?;
+        report.fault(1, SEVERAL)?;
         return Ok(Err(Outcome::Faulty));
     };
     let Some(checked) = report.read_gateway(document, place)? else {
         return Ok(Err(Outcome::Faulty));
     };
+    // Where it is to run now Envoy has the last word, once files are followed that may yet fit.
+    if report.faults > 0 && place != Where::Now {
+        return Ok(Err(Outcome::Faulty));
+    }
     match make(document, &checked) {
         Ok(made) => Ok(Ok(made)),
         Err(faults) => {
@@ -93,8 +106,14 @@ impl Report<'_> {
         for message in target::faults(target, &checked.policy) {
             self.fault(document.line, &message)?;
         }
+        self.check_patched(document, &checked)?;
         self.check_by_envoy(document, &checked, against)?;
-        if self.faults == before {
+        // What is reached is told below what it amounts to, so all of it waits for what may be wrong yet.
+        let reached = match probe {
+            true => Some(self.reach_services(document, &checked.gateway)?),
+            false => None,
+        };
+        if self.faults == before && !self.around {
             let place = Line(self.file, document.line);
             let validator = checked.gateway.validator.as_ref();
             let summary = Summary {
@@ -105,14 +124,42 @@ impl Report<'_> {
             self.tell_derived(&checked.gateway)?;
             self.tell_judge(judge)?;
         }
-        if probe {
-            self.reach_services(document, &checked.gateway)?;
-        }
-        Ok(())
+        write!(self.output, "{}", reached.unwrap_or_default())
     }
 
-    /// Looks whether the validator and the agents can be reached from here; those that cannot are faults.
-    fn reach_services(&mut self, document: &Value, gateway: &Gateway) -> io::Result<()> {
+    /// Looks whether patches have Envoy end requests at other times than the file says. What has none fits by itself.
+    fn check_patched(&mut self, document: &Value, checked: &Checked) -> io::Result<()> {
+        if checked.gateway.patches.is_empty() {
+            return Ok(());
+        }
+        let around = Around {
+            source: "gateway.yaml",
+            module: "",
+            directory: "",
+            admin: Admin::Loopback,
+            builtin: Some(""),
+            envoy: EnvoyVersion::default(),
+        };
+        let rendered = gateway::render(checked, around).map_err(io::Error::other)?;
+        // Nobody has that file, and so none of its lines.
+        let documents = yaml::parse(&rendered.envoy).unwrap_or_default();
+        let documents: Vec<Value> = documents.iter().map(|it| it.node().into()).collect();
+        // Each listener has the same routes.
+        let mut seen = HashSet::new();
+        let mut decided = decided::decided(&documents);
+        decided.retain(|it| seen.insert((it.kind, it.idle_timeout)));
+        let mut seen = HashSet::new();
+        let mut undecided = routes::undecided(&documents);
+        undecided.retain(|it| seen.insert((it.idle_timeout, it.buffer)));
+        let (policy, of_file) = (&checked.policy, Configuration::Fields(document));
+        self.check_decided(policy, &decided, PATCHED, &of_file)?;
+        self.check_undecided(policy, &undecided, PATCHED, &of_file)
+    }
+
+    /// Looks whether the validator and the agents can be reached from here, and tells what those have answered that can; the
+    /// others are faults.
+    fn reach_services(&mut self, document: &Value, gateway: &Gateway) -> io::Result<String> {
+        let mut told = String::new();
         let validator = gateway.validator.as_ref();
         let validator = validator.map(|(_, upstream)| {
             let path = vec!["clients", "validator"];
@@ -133,7 +180,7 @@ impl Report<'_> {
             let path = paths.get(index).map_or(&[][..], Vec::as_slice);
             let name = path.join(".");
             match outcome {
-                Ok(answer) => writeln!(self.output, "  {name}: {url} {answer}")?,
+                Ok(answer) => told.push_str(&format!("  {name}: {url} {answer}\n")),
                 Err(wrong) => self.fault(
                     document.line_of(path),
                     format_args!("{name}: {url}: {wrong}"),
@@ -146,12 +193,11 @@ impl Report<'_> {
             .filter(|it| it.upstream.is_none() && it.builtin.is_none())
         {
             let (name, cluster) = (&agent.name, &agent.cluster);
-            writeln!(
-                self.output,
-                "  agents.{name}: not asked, the cluster {cluster} is written elsewhere"
-            )?;
+            told.push_str(&format!(
+                "  agents.{name}: not asked, the cluster {cluster} is written elsewhere\n"
+            ));
         }
-        Ok(())
+        Ok(told)
     }
 
     /// Reads it, and tells all that is wrong or doubtful.

@@ -21,7 +21,7 @@ use crate::yaml::Value;
 const LONGEST: usize = 400;
 
 /// Who validates.
-pub(super) struct Judge<'a> {
+pub(crate) struct Judge<'a> {
     /// The program that was named; else the one that `run` would find.
     written: Option<&'a Path>,
     /// Whether anybody is asked.
@@ -31,8 +31,8 @@ pub(super) struct Judge<'a> {
 }
 
 /// An Envoy that can be asked.
-pub(super) struct Ready {
-    program: Program,
+pub(crate) struct Ready {
+    pub(crate) program: Program,
     runtime: Runtime,
     /// Where it is shown what it is asked about; for this user alone, since values of the environment may be in that.
     place: TempDir,
@@ -48,7 +48,7 @@ struct Complaint {
 // === impl Judge ===
 
 impl<'a> Judge<'a> {
-    pub(super) fn of(written: Option<&'a Path>, asked: bool) -> Self {
+    pub(crate) fn of(written: Option<&'a Path>, asked: bool) -> Self {
         Self {
             written,
             asked,
@@ -60,7 +60,7 @@ impl<'a> Judge<'a> {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn ready(&self) -> Result<&Ready, &str> {
+    pub(crate) fn ready(&self) -> Result<&Ready, &str> {
         let found = self.found.get_or_init(|| {
             let told = |error: io::Error| error.to_string();
             // One thread, this one: Envoy ends with the one that started it.
@@ -164,6 +164,40 @@ impl<'a> Judge<'a> {
             said: shortened(&said),
         }))
     }
+
+    /// The same as a fault, if anybody is asked.
+    pub(crate) fn fault(
+        &self,
+        document: &Value,
+        checked: &Checked,
+        beside: &[Json],
+    ) -> io::Result<Option<Fault>> {
+        if !self.asked {
+            return Ok(None);
+        }
+        let complaint = self.judge(document, checked, beside)?;
+        Ok(complaint.map(|Complaint { path, said }| Fault {
+            positions: document.positions_at(&path),
+            path,
+            message: format!(
+                "Envoy does not take it: {}",
+                checked.environment.hidden(&said)
+            ),
+        }))
+    }
+
+    /// Who has validated what it was asked about, in words that go behind "Envoy".
+    pub(crate) fn told(&self) -> String {
+        match self.ready() {
+            _ if !self.asked => "has not validated this: --no-validate".to_owned(),
+            Ok(Ready { program, .. }) => format!(
+                "has validated this: {} ({})",
+                program.version,
+                program.path.display()
+            ),
+            Err(why) => format!("has not validated this: {why}"),
+        }
+    }
 }
 
 impl Report<'_> {
@@ -174,40 +208,16 @@ impl Report<'_> {
         checked: &Checked,
         against: Against<'_>,
     ) -> io::Result<()> {
-        let judge = against.judge;
-        if !judge.asked {
-            return Ok(());
-        }
         let beside = against.envoy.map_or(&[][..], |envoy| &envoy.written);
-        let Some(Complaint { path, said }) = judge.judge(document, checked, beside)? else {
-            return Ok(());
-        };
-        let said = checked.environment.hidden(&said);
-        let positions = document.positions_at(&path);
-        let line = document.line_at(&positions);
-        if path.is_empty() {
-            return self.fault(line, format_args!("Envoy does not take it: {said}"));
+        match against.judge.fault(document, checked, beside)? {
+            Some(fault) => self.fault(document.line_at(&fault.positions), fault),
+            None => Ok(()),
         }
-        let fault = Fault {
-            path,
-            positions,
-            message: format!("Envoy does not take it: {said}"),
-        };
-        self.fault(line, fault)
     }
 
     /// Says who has validated what.
     pub(super) fn tell_judge(&mut self, judge: &Judge<'_>) -> io::Result<()> {
-        match judge.ready() {
-            _ if !judge.asked => writeln!(self.output, "    has not validated this: --no-validate"),
-            Ok(Ready { program, .. }) => writeln!(
-                self.output,
-                "    has validated this: {} ({})",
-                program.version,
-                program.path.display()
-            ),
-            Err(why) => writeln!(self.output, "    has not validated this: {why}"),
-        }
+        writeln!(self.output, "    {}", judge.told())
     }
 }
 

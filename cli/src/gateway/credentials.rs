@@ -1,8 +1,11 @@
 //! By what an agent knows who calls: a credential of the gateway's or of the caller's own. Where it is kept is written, never
 //! what it is.
 
+use std::collections::BTreeSet;
+
 use waykeeper::config::{Spot, check_key_header};
 
+use super::Gateway;
 use super::providers::{BEARER, Form, Provider};
 use super::tls::file;
 
@@ -58,15 +61,35 @@ impl Credential {
         }
     }
 
-    /// Whether Envoy gets it from a file of its own making, in which it stands where that is kept.
+    /// Whether it is the gateway's, and may be missing.
     pub(crate) fn is_kept(&self) -> bool {
-        matches!(
-            self,
-            Self::InHeader {
-                from: From::File(_) | From::Env(_),
+        self.callers_header().is_none()
+    }
+}
+
+// === impl Gateway ===
+
+impl Gateway {
+    /// What Envoy's environment is to hold, each once.
+    pub(crate) fn needed_variables(&self) -> Vec<String> {
+        let upstreams = self
+            .agents
+            .iter()
+            .filter_map(|agent| agent.upstream.as_ref());
+        let credentials = upstreams.filter_map(|upstream| upstream.credential.as_ref());
+        let needed = credentials.filter_map(|credential| match credential {
+            Credential::InHeader {
+                from: From::Env(name),
                 ..
-            }
-        )
+            } => Some(name.clone()),
+            Credential::Aws { file: None, .. } => Some(
+                "what AWS's programs look for (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, …)"
+                    .to_owned(),
+            ),
+            _ => None,
+        });
+        let needed: BTreeSet<String> = needed.collect();
+        needed.into_iter().collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `${NAME}` and `${NAME:-default}` in a `gateway.yaml`: what stands in the environment where the file is read. It is put into
 //! values once they are read, so none gets out of its place in the file, whatever it holds; and no fault shows it.
 
+use std::cmp::Reverse;
 use std::ffi::OsString;
 
 use waykeeper::config::{Fault, Segment};
@@ -23,6 +24,9 @@ struct Used {
     /// As it is written.
     name: String,
     value: Sensitive<String>,
+    /// All that stands there, and what of it is written in the file itself.
+    text: Sensitive<String>,
+    literal: Vec<String>,
 }
 
 /// Where a value stands.
@@ -125,14 +129,18 @@ impl Environment {
         look_up: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<String, String> {
         let mut resolved = String::new();
+        let mut literal = Vec::new();
+        let before_this = self.used.len();
         let mut rest = text;
         while let Some((before, behind)) = rest.split_once("${") {
             if let Some(before) = before.strip_suffix('$') {
                 resolved.extend([before, "${"]);
+                literal.push(before.to_lowercase());
                 rest = behind;
                 continue;
             }
             resolved.push_str(before);
+            literal.push(before.to_lowercase());
             let (inner, behind) = behind.split_once('}').ok_or(
                 "holds ${ without a } behind it; $${ stands for the characters themselves",
             )?;
@@ -155,6 +163,7 @@ impl Environment {
                 (Some(value), Some(_)) if !value.is_empty() => value,
                 (_, Some(default)) => {
                     resolved.push_str(default);
+                    literal.push(default.to_lowercase());
                     rest = behind;
                     continue;
                 }
@@ -169,10 +178,17 @@ impl Environment {
                 positions: at.positions.clone(),
                 name: format!("${{{name}}}"),
                 value: Sensitive(value),
+                text: Sensitive(String::new()),
+                literal: Vec::new(),
             });
             rest = behind;
         }
         resolved.push_str(rest);
+        literal.push(rest.to_lowercase());
+        for used in self.used.iter_mut().skip(before_this) {
+            used.text = Sensitive(resolved.to_lowercase());
+            used.literal.clone_from(&literal);
+        }
         Ok(resolved)
     }
 
@@ -193,47 +209,127 @@ impl Environment {
                 fault.message = format!("{stands_for} {rest}");
             }
         }
-        fault.message = self.without_quoted(&fault.message, !here.is_empty());
+        fault.message = self.without_quoted(&fault.message, &fault.positions);
         fault.message = self.hidden(&fault.message);
         fault
     }
 
-    /// A text with the names of references in place of their values.
+    /// A text with the names of references in place of their values, also as these stand in quotes.
     pub(crate) fn hidden(&self, text: &str) -> String {
         // What is shorter stands in words.
-        let values = self.used.iter().filter(|used| used.value.len() > 3);
-        values.fold(text.to_owned(), |text, used| {
-            text.replace(used.value.as_str(), &used.name)
-        })
-    }
-
-    /// The same of what stands in quotes: there, whatever is a part of a value, or `here` anything that may be.
-    fn without_quoted(&self, message: &str, here: bool) -> String {
-        let mut parts = message.split('"');
-        let mut shown = parts.next().unwrap_or_default().to_owned();
-        let mut quoted = true;
-        for part in parts {
-            if quoted {
-                let bare = part.trim_end_matches('…').to_lowercase();
-                let used = self.used.iter().find(|used| {
-                    let value = used.value.to_lowercase();
-                    !bare.is_empty()
-                        && !value.is_empty()
-                        && (bare.contains(&value) || value.contains(&bare))
-                });
-                match used {
-                    Some(used) if here || used.value.to_lowercase() == bare => {
-                        shown.extend(["\"", &used.name]);
-                    }
-                    _ => shown.extend(["\"", part]),
-                }
+        let values = self.used.iter().filter(|used| is_telling(&used.value));
+        let forms = values.flat_map(|used| {
+            let quoted = format!("{:?}", used.value.as_str());
+            let quoted = quoted.trim_matches('"').to_owned();
+            [used.value.to_string(), quoted].map(|form| (form, used.name.as_str()))
+        });
+        let mut forms: Vec<_> = forms.collect();
+        // A value may begin as another one does.
+        forms.sort_by_key(|(form, _)| Reverse(form.len()));
+        let mut shown = String::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let mut found = forms.iter();
+            let found = found.find_map(|(form, name)| Some((rest.strip_prefix(form)?, name)));
+            rest = if let Some((behind, name)) = found {
+                shown.push_str(name);
+                behind
             } else {
-                shown.extend(["\"", part]);
-            }
-            quoted = !quoted;
+                shown.push(first);
+                rest.get(first.len_utf8()..).unwrap_or_default()
+            };
         }
         shown
     }
+
+    /// A message about what stands there, with such names in place of whatever in quotes shows a value or a part of one.
+    fn without_quoted(&self, message: &str, there: &[usize]) -> String {
+        let mut shown = String::new();
+        let mut rest = message;
+        while let Some((before, quote)) = rest.split_once('"') {
+            let (inner, behind) = split_quote(quote);
+            let bare = unescaped(inner).to_lowercase();
+            let is_cut = behind.is_some_and(|behind| behind.starts_with('…'));
+            let mut used = self.used.iter();
+            let used = used.find(|used| used.is_shown_by(&bare, is_cut, there));
+            let inner = used.map_or(inner, |used| used.name.as_str());
+            shown.extend([before, "\"", inner]);
+            let Some(behind) = behind else {
+                return shown;
+            };
+            shown.push('"');
+            rest = behind;
+        }
+        shown + rest
+    }
+}
+
+// === impl Used ===
+
+impl Used {
+    /// Whether what a message about what stands `there` has in quotes shows the value, or a part of it; in lower case.
+    fn is_shown_by(&self, quoted: &str, is_cut: bool, there: &[usize]) -> bool {
+        let value = self.value.to_lowercase();
+        if quoted.is_empty() || value.is_empty() {
+            return false;
+        }
+        let shows_all = is_telling(&value) && quoted.contains(&value);
+        let is_all = quoted == value;
+        let is_part = self.text.contains(quoted)
+            && !self.literal.iter().any(|literal| literal.contains(quoted));
+        let is_here = there.starts_with(&self.positions);
+        let is_around = self.positions.starts_with(there) && is_telling(quoted);
+        let is_of_it = is_here || self.positions.starts_with(there);
+        shows_all || is_all && is_of_it || is_part && (is_here || is_around || is_cut)
+    }
+}
+
+/// Whether a text is long enough to be no part of any word.
+fn is_telling(text: &str) -> bool {
+    text.len() > 3
+}
+
+/// What stands in front of the quote that ends this, and behind it, if there is one.
+fn split_quote(text: &str) -> (&str, Option<&str>) {
+    let mut is_escaped = false;
+    for (at, it) in text.char_indices() {
+        match it {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => {
+                let (inner, quote) = text.split_at_checked(at).unwrap_or((text, ""));
+                return (inner, quote.strip_prefix('"'));
+            }
+            _ => {}
+        }
+    }
+    (text, None)
+}
+
+/// What a message shows in quotes, as it was before it was put there.
+fn unescaped(text: &str) -> String {
+    let mut bare = String::new();
+    let mut rest = text;
+    while let Some((before, escaped)) = rest.split_once('\\') {
+        bare.push_str(before);
+        let mut characters = escaped.chars();
+        let first = characters.next();
+        rest = characters.as_str();
+        match first {
+            Some('n') => bare.push('\n'),
+            Some('r') => bare.push('\r'),
+            Some('t') => bare.push('\t'),
+            Some('0') => bare.push('\0'),
+            Some('u') => {
+                let inner = rest.strip_prefix('{').and_then(|it| it.split_once('}'));
+                let number = inner.and_then(|(digits, _)| u32::from_str_radix(digits, 16).ok());
+                bare.extend(number.and_then(char::from_u32));
+                rest = inner.map_or(rest, |(_, behind)| behind);
+            }
+            other => bare.extend(other),
+        }
+    }
+    bare + rest
 }
 
 fn is_variable(name: &str) -> bool {
@@ -249,7 +345,10 @@ mod tests {
 
     use serde_json::{Value as Json, json};
 
-    use super::resolve;
+    use proptest::prelude::*;
+    use waykeeper::config::Fault;
+
+    use super::{resolve, split_quote, unescaped};
     use crate::yaml;
 
     fn look_up(name: &str) -> Option<OsString> {
@@ -326,6 +425,78 @@ mod tests {
         ] {
             let told = resolved(text).unwrap_err();
             assert!(told.len() == 1 && told[0].starts_with(fault), "{told:?}");
+        }
+    }
+
+    /// What is shown of a fault at `a`, which is written so while X and Y are these.
+    fn shown(written: &str, x: &str, y: &str, message: &str) -> String {
+        let document = yaml::parse(&format!("{{a: '{written}', b: 1}}"))
+            .unwrap()
+            .remove(0);
+        let held = |name: &str| match name {
+            "X" => Some(x.into()),
+            "Y" => Some(y.into()),
+            _ => None,
+        };
+        let (_, environment) = resolve(&document, &held);
+        let fault = Fault {
+            path: Vec::new(),
+            positions: vec![0],
+            message: message.to_owned(),
+        };
+        environment.without_values(fault).message
+    }
+
+    #[test]
+    fn a_value_with_quotes_is_hidden_as_any_other() {
+        let url = "https://api.example.com/SECRET\"TOKEN";
+        let of = |text: &str| format!("{text:?} is no such thing");
+        let hidden = "\"${X}\" is no such thing";
+        for part in [url, "SECRET\"TOKEN", "api.example.com", "T\"T", "TOKEN"] {
+            let told = shown("${X}", url, "", &of(part));
+            assert!(!told.contains("TOKEN") && !told.contains("api"), "{told}");
+        }
+        assert_eq!(shown("${X}", url, "", &of("SECRET\"TOKEN")), hidden);
+        // What is cut, what has controls, and what is about another value.
+        let cut = format!("{:?}… is no such thing", &url[..30]);
+        assert_eq!(shown("${X}", url, "", &cut), "\"${X}\"… is no such thing");
+        assert_eq!(shown("${X}", "a\u{1}\\b", "", &of("a\u{1}\\b")), hidden);
+        let elsewhere = shown("x${Y}", url, "se\"cret", &of("se\"cret"));
+        assert_eq!(elsewhere, "\"${Y}\" is no such thing");
+        assert_eq!(
+            shown(
+                "${X}${Y}",
+                "secret",
+                "secret-and-more",
+                "cannot read secret-and-more"
+            ),
+            "cannot read ${Y}"
+        );
+    }
+
+    #[test]
+    fn what_a_value_does_not_stand_in_is_shown_as_it_is() {
+        let message = "is longer than \"10m\", such as \"1s\"; did you mean \"first\"?";
+        assert_eq!(shown("${X}", "1", "", message), message);
+        assert_eq!(
+            shown("a:1${X}", "1", "", "\"1\" is none"),
+            "\"${X}\" is none"
+        );
+        let message = "\"part\" stands twice in \"a part\"";
+        assert_eq!(shown("a part ${X}", "s", "", message), message);
+        assert_eq!(
+            shown("x${X}y", "1", "", "\"x1y\" is none"),
+            "\"${X}\" is none"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn quotes_end_where_they_do(inner in any::<String>(), behind in any::<String>()) {
+            let text = format!("{inner:?}{behind}");
+            let (quoted, rest) = split_quote(&text[1..]);
+            prop_assert_eq!(unescaped(quoted), inner);
+            prop_assert_eq!(rest, Some(behind.as_str()));
         }
     }
 }

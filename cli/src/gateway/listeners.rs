@@ -91,14 +91,17 @@ fn address(spot: &Spot<'_>) -> Option<SocketAddr> {
     address
 }
 
+/// Whether one who listens at `one` gets connections to `other`, or the other way round.
+pub(crate) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ours, theirs) = (one.ip(), other.ip());
+    one.port() == other.port()
+        && ours.is_ipv4() == theirs.is_ipv4()
+        && (ours == theirs || ours.is_unspecified() || theirs.is_unspecified())
+}
+
 /// Two that listen in one place would share the connections at random.
 fn tell_taken(spot: &Spot<'_>, address: SocketAddr, earlier: impl Iterator<Item = SocketAddr>) {
-    let overlaps = |other: &SocketAddr| {
-        let (ours, theirs) = (address.ip(), other.ip());
-        address.port() == other.port()
-            && ours.is_ipv4() == theirs.is_ipv4()
-            && (ours == theirs || ours.is_unspecified() || theirs.is_unspecified())
-    };
+    let overlaps = |other: &SocketAddr| overlap(address, *other);
     if overlaps(&ADMIN) {
         spot.fault(format!(
             "Envoy's admin interface is at {ADMIN}; take another port"

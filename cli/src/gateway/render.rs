@@ -219,6 +219,7 @@ fn context(
         "bases": may_change || upstreams().any(|upstream| upstream.base.is_some()),
         "credentials": may_change || upstreams().any(is_kept),
         "callers": callers,
+        "pages": super::pages::headers(gateway, policy),
     }))
 }
 

@@ -6,8 +6,10 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 
+use rustix::fs::OFlags;
 use waykeeper::config::Segment;
 use waykeeper::config::policy::ListedKey;
 use waykeeper::identity::{KeyHash, MAX_KEY};
@@ -23,6 +25,33 @@ use crate::readable::unreadable;
 const ANYBODY_READS: u32 = 0o004;
 
 const UNTIL: &str = "until it is, requests for this agent are answered 503 agent_unreachable";
+
+/// Nobody can give a variable to a process that runs.
+const UNTIL_ANEW: &str = "set it, and start Envoy or `waykeeper run` again; until then requests for this agent are answered 503 \
+                          agent_unreachable";
+
+/// Ends what is said of a file without which nothing is given to Envoy.
+const NEEDED: &str = "Envoy does not start without it";
+
+/// The same of one that is there.
+const UNTIL_MENDED: &str =
+    "until that is mended, `waykeeper run` answers requests for this agent 503 agent_unreachable";
+
+/// How long a credential may be, as a key of a caller's.
+const MOST_OF_KEY: usize = MAX_KEY;
+/// And a credentials file of AWS's.
+const MOST_OF_AWS: usize = 64 * 1024;
+
+/// What stands in a file that a credential is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// What goes into a header, and nothing else.
+    Key,
+    /// Credentials in AWS's own form.
+    Aws,
+    /// Something that a patch names.
+    Other,
+}
 
 /// What is wrong with one of them.
 pub(crate) struct Doubt {
@@ -85,6 +114,13 @@ pub(crate) fn doubts<'a>(
     doubts.found
 }
 
+/// Whether something is told of files of TLS with which Envoy takes nothing.
+pub(crate) fn keep_all_from_envoy(gateway: &Gateway) -> bool {
+    doubts(gateway, &[], &|_| None)
+        .iter()
+        .any(|doubt| doubt.weight == Weight::Refused || doubt.message.ends_with(NEEDED))
+}
+
 /// Whether Envoy would take nothing with this certificate and key, as far as that is known without it.
 pub(super) fn is_unusable(identity: &Identity) -> bool {
     [&identity.certificate, &identity.key]
@@ -99,6 +135,89 @@ pub(super) fn is_unusable(identity: &Identity) -> bool {
 pub(super) fn is_unusable_ca(file: &str) -> bool {
     unreadable(file).is_some()
         || certificates::of_authorities("ca", file).is_some_and(|flaw| flaw.refused)
+}
+
+/// What a gateway takes a file for; one that stands in a header anywhere has to be fit for that.
+pub(crate) fn holds(gateway: &Gateway, file: &Path) -> Holds {
+    let upstreams = gateway
+        .agents
+        .iter()
+        .filter_map(|agent| agent.upstream.as_ref());
+    let of_file = upstreams.filter_map(|upstream| match &upstream.credential {
+        Some(Credential::InHeader {
+            from: From::File(it),
+            ..
+        }) if Path::new(it) == file => Some(Holds::Key),
+        Some(Credential::Aws { file: Some(it), .. }) if Path::new(it) == file => Some(Holds::Aws),
+        _ => None,
+    });
+    of_file
+        .reduce(|one, other| if one == Holds::Key { one } else { other })
+        .unwrap_or(Holds::Other)
+}
+
+/// Why a file is not to be shown to an agent as it is, in words that go behind its name.
+pub(crate) fn unfit(file: &Path, holds: Holds, keys: &[ListedKey]) -> Option<String> {
+    match fit(file, holds) {
+        Err(wrong) => Some(wrong),
+        Ok(held) if holds == Holds::Key => is_callers_key(&held, keys),
+        Ok(_) => None,
+    }
+}
+
+/// What is in such a file, without the line's end behind it that Envoy takes away; or what is wrong with it.
+fn fit(file: &Path, holds: Holds) -> Result<Vec<u8>, String> {
+    if let Some(wrong) = unreadable(file) {
+        return Err(wrong);
+    }
+    let most = match holds {
+        Holds::Key => MOST_OF_KEY,
+        Holds::Aws => MOST_OF_AWS,
+        Holds::Other => return Ok(Vec::new()),
+    };
+    let mut held = begin_of(file, most)?;
+    let end = held.iter().rposition(|byte| !b"\r\n".contains(byte));
+    held.truncate(end.map_or(0, |end| end + 1));
+    let wrong = if held.is_empty() {
+        "is not filled: it is empty".to_owned()
+    } else if held.len() > most {
+        format!("is too long for a credential: it has more than {most} bytes")
+    } else if holds == Holds::Aws {
+        let text = held.to_ascii_lowercase();
+        let has = |name: &[u8]| text.windows(name.len()).any(|part| part == name);
+        if has(b"aws_access_key_id") && has(b"aws_secret_access_key") {
+            return Ok(held);
+        }
+        "is no credentials file of AWS's: aws_access_key_id or aws_secret_access_key is missing"
+            .to_owned()
+    } else if held.starts_with("\u{feff}".as_bytes()) {
+        "begins with a byte order mark, which would be part of the credential".to_owned()
+    } else if held
+        .iter()
+        .any(|byte| byte.is_ascii_control() && *byte != b'\t')
+    {
+        "fits no header: a line's end or another control character is within it".to_owned()
+    } else if held.trim_ascii() != held {
+        "begins or ends with a blank or a tab, which no header keeps".to_owned()
+    } else {
+        return Ok(held);
+    };
+    Err(wrong)
+}
+
+/// Looks whether a credential is a key that callers are known by: the provider would be shown that, and whoever has the
+/// provider's could call.
+fn is_callers_key(credential: &[u8], keys: &[ListedKey]) -> Option<String> {
+    let credential = credential.trim_ascii();
+    // Somebody may have written the scheme before it.
+    let last = credential.rsplit(|byte| *byte == b' ').next();
+    let hashes = [Some(credential), last].map(|it| it.map(|it| KeyHash::of(it).0));
+    let is_this = |key: &&ListedKey| hashes.contains(&Some(key.sha256));
+    let key = keys.iter().find(is_this)?;
+    Some(format!(
+        "is a key of the client {}, by which that calls the gateway, and not one that the agent knows the gateway by",
+        key.client.id
+    ))
 }
 
 // === impl Doubts ===
@@ -130,7 +249,8 @@ impl<'a> Doubts<'a> {
             true => Weight::Stops,
             false => Weight::Doubtful,
         };
-        self.add(place, name, format!("{file} {wrong}"), weight);
+        let message = format!("{file} {wrong}; {NEEDED}");
+        self.add(place, name, message, weight);
         false
     }
 
@@ -183,19 +303,17 @@ impl<'a> Doubts<'a> {
             }) => match (self.look_up)(name).filter(|value| !value.is_empty()) {
                 Some(value) => self.callers_key(&place, &value.into_vec()),
                 None => {
-                    let message = format!("the variable {name} is not set; {UNTIL}");
+                    let message = format!("the variable {name} is not set; {UNTIL_ANEW}");
                     self.add(&place, "credential", message, Weight::Doubtful);
                 }
             },
-            Some(
-                Credential::InHeader {
-                    from: From::File(file),
-                    ..
-                }
-                | Credential::Aws {
-                    file: Some(file), ..
-                },
-            ) => self.credential(&place, file),
+            Some(Credential::InHeader {
+                from: From::File(file),
+                ..
+            }) => self.credential(&place, file, Holds::Key),
+            Some(Credential::Aws {
+                file: Some(file), ..
+            }) => self.credential(&place, file, Holds::Aws),
             _ => {}
         }
         if let Some(tls) = &upstream.tls {
@@ -204,12 +322,12 @@ impl<'a> Doubts<'a> {
     }
 
     /// One that is not there may come later. What it holds is never shown.
-    fn credential(&mut self, place: &[Segment], file: &str) {
-        let held = match unreadable(file) {
-            Some(wrong) => Err(wrong),
-            None => begin_of(file),
+    fn credential(&mut self, place: &[Segment], file: &str, holds: Holds) {
+        let until = match fs::metadata(file).is_ok_and(|it| it.len() > 0) {
+            true => UNTIL_MENDED,
+            false => UNTIL,
         };
-        match held {
+        match fit(Path::new(file), holds) {
             Ok(held) => {
                 if let Some(wrong) = others_read(file) {
                     let message = format!("{file}: {wrong}");
@@ -227,37 +345,34 @@ impl<'a> Doubts<'a> {
                 );
             }
             Err(wrong) => {
-                let message = format!("{file} {wrong}; {UNTIL}");
+                let message = format!("{file} {wrong}; {until}");
                 self.add(place, "credential", message, Weight::Doubtful);
+                // One with a blank behind it is one all the same.
+                if let Ok(held) = begin_of(Path::new(file), MOST_OF_KEY) {
+                    self.callers_key(place, &held);
+                }
             }
         }
     }
 
-    /// Looks whether a credential is a key that callers are known by: the provider would be shown that, and whoever has the
-    /// provider's could call.
     fn callers_key(&mut self, place: &[Segment], credential: &[u8]) {
-        let credential = credential.trim_ascii();
-        // Somebody may have written the scheme before it.
-        let last = credential.rsplit(|byte| *byte == b' ').next();
-        let hashes = [Some(credential), last].map(|it| it.map(|it| KeyHash::of(it).0));
-        let is_this = |key: &&ListedKey| hashes.contains(&Some(key.sha256));
-        if let Some(key) = self.keys.iter().find(is_this) {
-            let message = format!(
-                "is a key of the client {}, by which that calls the gateway, and not one that the agent knows the gateway by",
-                key.client.id
-            );
+        if let Some(message) = is_callers_key(credential, self.keys) {
             self.add(place, "credential", message, Weight::Wrong);
         }
     }
 }
 
-/// As much of a file as a key may be long, and some more; or what is wrong with it, in words that go behind its name.
-fn begin_of(file: &str) -> Result<Vec<u8>, String> {
-    const ENOUGH: u64 = MAX_KEY as u64 + 64;
+/// As much of a file as may be in it, and some more; or what is wrong with it, in words that go behind its name.
+fn begin_of(file: &Path, most: usize) -> Result<Vec<u8>, String> {
     let mut held = Vec::new();
-    let read = File::open(file).and_then(|it| it.take(ENOUGH).read_to_end(&mut held));
+    // It may have become a pipe since it was looked at.
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let read = File::options()
+        .read(true)
+        .custom_flags(without_waiting)
+        .open(file)
+        .and_then(|it| it.take(most as u64 + 64).read_to_end(&mut held));
     match read {
-        Ok(0) => Err("is not filled: it is empty".to_owned()),
         Ok(_) => Ok(held),
         Err(error) => Err(format!("is not readable: {error}")),
     }

@@ -26,6 +26,13 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// So many services are asked at a time.
 const AT_ONCE: usize = 32;
 
+/// How what is wrong is said, for those who say what helps.
+pub(crate) const NO_CONNECTION: &str = "no connection within";
+pub(crate) const REFUSES: &str = "refuses connections";
+pub(crate) const FAILS: &str = "cannot be connected to";
+pub(crate) const NO_ANSWER: &str = "connected, but no answer within";
+pub(crate) const NO_HTTP: &str = "connected, but speaks no";
+
 /// What became of one endpoint.
 pub(crate) struct Reached {
     /// Which of those that were asked about.
@@ -49,14 +56,16 @@ pub(crate) fn reach_all(upstreams: &[&Upstream]) -> io::Result<Vec<Reached>> {
     Ok(runtime.block_on(reach_each(upstreams)))
 }
 
-async fn reach_each(upstreams: &[&Upstream]) -> Vec<Reached> {
-    let endpoints = upstreams.iter().enumerate().flat_map(|(index, upstream)| {
-        let endpoints = upstream.endpoints.iter();
-        endpoints.map(move |endpoint| (index, (*upstream).clone(), endpoint.clone()))
-    });
+/// The same, in an event loop that is there.
+pub(crate) async fn reach_each(upstreams: &[&Upstream]) -> Vec<Reached> {
+    let mut endpoints = Vec::new();
+    for (index, upstream) in upstreams.iter().enumerate() {
+        let owned = upstream.endpoints.iter();
+        endpoints.extend(owned.map(|endpoint| (index, (*upstream).clone(), endpoint.clone())));
+    }
     let (mut asking, mut reached) = (JoinSet::new(), Vec::new());
     let mut take = |done: Result<(usize, Reached), _>| reached.extend(done);
-    for (place, (index, upstream, endpoint)) in endpoints.enumerate() {
+    for (place, (index, upstream, endpoint)) in endpoints.into_iter().enumerate() {
         if asking.len() == AT_ONCE
             && let Some(done) = asking.join_next().await
         {
@@ -129,7 +138,7 @@ async fn reach_at(
     let asked = ask(stream, second, upstream.health.as_ref(), endpoint);
     let Ok(asked) = timeout(time, asked).await else {
         let shown = waykeeper::config::show_duration(time);
-        return Err(format!("connected, but no answer within {shown}"));
+        return Err(format!("{NO_ANSWER} {shown}"));
     };
     match asked {
         Ok(status) => judge(upstream.health.as_ref(), status, second),
@@ -143,7 +152,7 @@ async fn reach_at(
 
 async fn in_time<T>(connecting: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let connected = timeout(CONNECT, connecting).await;
-    connected.map_err(|_| "no connection within 1s, which is all that Envoy waits".to_owned())?
+    connected.map_err(|_| format!("{NO_CONNECTION} 1s, which is all that Envoy waits"))?
 }
 
 /// A connection, and whether HTTP/2 is spoken over it.
@@ -169,8 +178,8 @@ async fn connect(
 async fn connect_plainly(address: SocketAddr) -> Result<TcpStream, String> {
     let stream = TcpStream::connect(address).await;
     stream.map_err(|error| match error.kind() {
-        io::ErrorKind::ConnectionRefused => "refuses connections: nothing listens there".to_owned(),
-        _ => format!("cannot be connected to: {error}"),
+        io::ErrorKind::ConnectionRefused => format!("{REFUSES}: nothing listens there"),
+        _ => format!("{FAILS}: {error}"),
     })
 }
 
@@ -217,7 +226,7 @@ async fn ask(
     let answer = http::ask(stream, request).await;
     answer.map(|answer| answer.status()).map_err(|error| {
         let spoken = if second { "HTTP/2" } else { "HTTP" };
-        format!("connected, but speaks no {spoken}: {}", innermost(&error))
+        format!("{NO_HTTP} {spoken}: {}", innermost(&error))
     })
 }
 

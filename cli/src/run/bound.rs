@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, overlap};
 
 /// Envoy closes what has drained a moment after its time.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -34,13 +34,10 @@ impl Bound {
     /// # Errors
     /// Where another process listens.
     pub(super) fn free(&self, addresses: &[SocketAddr], now: Instant) -> Result<(), String> {
-        let overlaps = |one: &SocketAddr, other: &SocketAddr| {
-            one.port() == other.port() && one.is_ipv4() == other.is_ipv4()
-        };
         for address in addresses {
             let mut ours = self.addresses.iter();
             if ours.any(|(ours, until)| {
-                overlaps(ours, address) && until.is_none_or(|until| now < until)
+                overlap(*ours, *address) && until.is_none_or(|until| now < until)
             }) {
                 continue;
             }
@@ -113,6 +110,22 @@ mod tests {
         assert!(bound.free(&[two], later).is_err());
         bound.live(&[one, two], now);
         assert!(bound.free(&[two], later).is_ok());
+    }
+
+    #[test]
+    fn another_address_is_anothers_though_its_port_is_ours() {
+        let ours = TcpListener::bind("127.0.0.1:0").unwrap();
+        let one = ours.local_addr().unwrap();
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), one.port());
+        let taken = TcpListener::bind(at("127.0.0.2")).unwrap();
+        let now = Instant::now();
+        let mut bound = Bound::new(DRAIN);
+        bound.live(&[one], now);
+        let said = bound.free(&[taken.local_addr().unwrap()], now).unwrap_err();
+        assert!(said.contains("cannot listen on 127.0.0.2:"), "{said}");
+
+        // One that holds ours too is ours.
+        assert!(bound.free(&[at("0.0.0.0")], now).is_ok());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::setting::Loaded;
 use crate::gateway::{Agent, Checked};
 
 /// Fields of the document that are told of by their names alone.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 8] = [
     "clients",
     "plans",
     "limits",
@@ -18,7 +18,6 @@ const OTHERS: [&str; 9] = [
     "agents_see",
     "address",
     "proof",
-    "tables",
 ];
 
 /// Says it, such as `agents: added search; routes: 2 changed`; nothing where nothing is.

@@ -21,6 +21,8 @@ use crate::probe;
 const LOOKS: Duration = Duration::from_secs(1);
 /// How long an answer may take that is not a change's.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// And one that is waited for before something is told.
+const SHORT: Duration = Duration::from_secs(1);
 /// It may be busy for so long, as with a large change, before that is told.
 const LASTS: Duration = Duration::from_secs(5);
 
@@ -91,21 +93,22 @@ impl Shared {
     async fn ask(self: Arc<Self>) {
         let mut since = None;
         loop {
-            sleep(LOOKS).await;
+            // What is told when it has lasted, is told no later.
+            let lost = self.lost.load(Ordering::Relaxed);
+            let left = |since: Option<Instant>| match since {
+                Some(since) if !lost => LASTS.saturating_sub(since.elapsed()),
+                _ => LASTS,
+            };
+            sleep(LOOKS.min(left(since))).await;
             let asked = Instant::now();
-            let answer = timeout(PATIENCE, self.admin.sum("^server\\.live$")).await;
-            let why = match answer {
-                Ok(Ok(_)) => {
-                    since = None;
-                    if self.lost.swap(false, Ordering::Relaxed) {
-                        say(
-                            "Envoy answers at its admin interface again; changes of the file are taken, and agents are watched",
-                        );
-                    }
-                    continue;
+            let Err(why) = self.answer(left(since).clamp(SHORT, PATIENCE)).await else {
+                since = None;
+                if self.lost.swap(false, Ordering::Relaxed) {
+                    say(
+                        "Envoy answers at its admin interface again; changes of the file are taken, and agents are watched",
+                    );
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "no answer in time".to_owned(),
+                continue;
             };
             if self.put_back() {
                 say(&format!(
@@ -115,9 +118,26 @@ impl Shared {
                 continue;
             }
             let since = since.get_or_insert(asked);
-            if since.elapsed() >= LASTS && !self.lost.swap(true, Ordering::Relaxed) {
-                say(&self.described(&why).await);
+            if lost || since.elapsed() < LASTS {
+                continue;
             }
+            // Callers and Envoy are asked at one time: what is told of them then holds together, and one that has gone on
+            // meanwhile, as this process may have been stopped and not Envoy, is not told of.
+            let (served, answer) = tokio::join!(self.served(), self.answer(SHORT));
+            if answer.is_err() {
+                self.lost.store(true, Ordering::Relaxed);
+                say(&self.described(&why, served));
+            }
+        }
+    }
+
+    /// # Errors
+    /// What Envoy answers of no use, or that it does not answer in time.
+    async fn answer(&self, time: Duration) -> Result<(), String> {
+        match timeout(time, self.admin.sum("^server\\.live$")).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("no answer in time".to_owned()),
         }
     }
 
@@ -130,11 +150,11 @@ impl Shared {
         self.is_gone() && fs::hard_link(&self.kept, &self.socket).is_ok()
     }
 
-    async fn described(&self, why: &str) -> String {
+    /// `served` says whether callers are answered, as far as that is known, and what is said there.
+    fn described(&self, why: &str, served: Option<(bool, String)>) -> String {
         const WAITS: &str =
             "changes of the file are not taken, and agents not watched, until it answers";
         let socket = self.socket.display();
-        let served = self.served().await;
         if self.is_gone() {
             let served = served.map_or_else(String::new, |(served, said)| match served {
                 true => "Requests are served on; ".to_owned(),
@@ -173,7 +193,7 @@ impl Shared {
             address.set_ip(loopback);
         }
         let url = format!("http://{address}/healthz");
-        Some(match probe::ask(&url.parse().ok()?, PATIENCE).await {
+        Some(match probe::ask(&url.parse().ok()?, SHORT).await {
             Ok(status) => ((200..300).contains(&status), format!("{url}: {status}")),
             Err(error) => (false, format!("{url}: {error}")),
         })

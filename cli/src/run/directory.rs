@@ -3,9 +3,11 @@
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::fs::OFlags;
 
 /// With what the names of those begin that were chosen here.
 const PREFIX: &str = "waykeeper-run-";
@@ -49,7 +51,18 @@ impl Directory {
         let locked = path.join(LOCK);
         if !there {
             make_private(&path).map_err(|error| told(&error))?;
-        } else if !locked.exists() {
+        }
+        // Whose it is may have it back at any time, with what Envoy is given.
+        let (user, owner) = (
+            rustix::process::geteuid().as_raw(),
+            fs::metadata(&path).map_err(|error| told(&error))?.uid(),
+        );
+        if owner != user {
+            return Err(told(&format_args!(
+                "belongs to another user ({owner}, this is {user}); take one of your own"
+            )));
+        }
+        if there && fs::symlink_metadata(&locked).is_err() {
             let mut entries = fs::read_dir(&path).map_err(|error| told(&error))?;
             if entries.next().is_some() {
                 return Err(told(&"is not empty; take one of its own"));
@@ -127,7 +140,14 @@ fn make_private(path: &Path) -> io::Result<()> {
 
 /// None if another holds it.
 fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = File::options().create(true).append(true).open(path)?;
+    // Neither made elsewhere by a link, nor waited for as a pipe.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -234,8 +254,32 @@ mod tests {
         drop(mine);
         assert!(path.exists() && !path.join("clusters.json").exists());
 
+        // A lock that leads elsewhere is none.
+        fs::create_dir_all(base.path().join("linked")).unwrap();
+        let elsewhere = base.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, base.path().join("linked").join(LOCK)).unwrap();
+        Directory::make(Some(&base.path().join("linked"))).unwrap_err();
+        assert!(!elsewhere.exists());
+
         let long = base.path().join("x".repeat(100));
         let long = Directory::make(Some(&long)).unwrap_err();
         assert!(long.contains("too long for a socket"), "{long}");
+    }
+
+    #[test]
+    fn one_of_another_user_is_not_taken() {
+        let base = tempfile::tempdir().unwrap();
+        // Only root can give one away; who cannot finds one that is root's.
+        let other = match rustix::process::geteuid().is_root() {
+            true => {
+                std::os::unix::fs::chown(base.path(), Some(12345), None).unwrap();
+                base.path()
+            }
+            false => Path::new("/"),
+        };
+
+        let refused = Directory::make(Some(other)).unwrap_err();
+
+        assert!(refused.contains("belongs to another user"), "{refused}");
     }
 }

@@ -1,10 +1,13 @@
 //! The files that Envoy reads its parts from, and what it calls them.
 
 use std::io::{self, Write};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
+
+/// Keys of sessions stand in some of them.
+const PRIVATE: u32 = 0o600;
 
 pub(super) fn filter(config: &Json) -> Json {
     json!({
@@ -47,7 +50,13 @@ pub(super) fn write_text(file: &Path, text: &str) -> io::Result<()> {
 
 fn put(file: &Path, fill: impl FnOnce(std::fs::File) -> io::Result<()>) -> io::Result<()> {
     let beside = file.with_extension("new");
-    let put = std::fs::File::create(&beside)
+    // One that was left behind, or that somebody has put there to have this written elsewhere.
+    let _ = std::fs::remove_file(&beside);
+    let put = std::fs::File::options()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(&beside)
         .and_then(fill)
         .and_then(|()| std::fs::rename(&beside, file));
     if put.is_err() {
@@ -96,4 +105,26 @@ pub(super) fn in_pattern(name: &str) -> String {
         }
     }
     pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_for_this_user_alone_and_nowhere_else() {
+        let base = tempfile::tempdir().unwrap();
+        let at = |name: &str| base.path().join(name);
+        std::fs::write(at("others"), "theirs").unwrap();
+        symlink(at("others"), at("filter.new")).unwrap();
+
+        write(&at("filter.json"), &json!({"key": "secret"})).unwrap();
+
+        let mode = std::fs::symlink_metadata(at("filter.json")).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, PRIVATE);
+        assert_eq!(std::fs::read_to_string(at("others")).unwrap(), "theirs");
+        assert!(!at("filter.new").exists());
+    }
 }

@@ -2,28 +2,33 @@
 //! end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
 use super::admin::Admin;
 use super::files::in_pattern;
 use super::say;
+use super::telling::{News, Telling};
 use crate::gateway::{Gateway, Host, Upstream, stat_name};
-use crate::{probe, reach};
 
-/// How long a host may take to say what is wrong with it.
-const ASKED: Duration = Duration::from_secs(2);
-/// So many hosts are named.
-const NAMED: usize = 3;
+/// What answers nothing of use is asked about that no sooner again, unless something is wrong with it.
+const QUIET: Duration = Duration::from_secs(30);
+/// So many agents are asked at a time what is wrong with them.
+const AT_ONCE: usize = 32;
 /// So many clusters are asked for by their names; of more the whole list is read.
 const ASKED_FOR: usize = 100;
 
 /// What is known of the agents.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Health {
     /// By their names in statistics: those of an agent that is changed go on.
     clusters: BTreeMap<String, State>,
+    asking: Arc<Semaphore>,
     /// By which clusters it was looked whether they have hosts; those that are not ready are looked at again.
     looked: Option<u64>,
     warming: BTreeSet<String>,
@@ -31,17 +36,29 @@ pub(super) struct Health {
 
 #[derive(Debug, Default)]
 struct State {
+    /// As the file describes it.
+    of: Option<Upstream>,
+    /// That was changed since the operator was told of it.
+    changed: bool,
     failures: u64,
+    broken: u64,
+    good: u64,
     /// That it was made anew without any host, and how often its hosts had changed by then. Until they do, Envoy's gauges go on
     /// showing those of the cluster before it.
     empty: Option<u64>,
     /// At the last look; what lasts for two is told.
     seen: Trouble,
     told: Trouble,
+    /// What is being found out of it, to be told.
+    telling: Option<Telling>,
+    /// Whether the operator knows of a trouble.
+    known: bool,
+    /// When it was found that nothing is wrong with it after all.
+    quiet: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Trouble {
+pub(super) enum Trouble {
     #[default]
     None,
     /// Its name leads nowhere.
@@ -50,6 +67,8 @@ enum Trouble {
     Unwell { out: u64, of: u64 },
     /// Connections to it fail, and there are no others.
     Unreachable,
+    /// It takes connections, and breaks them off or answers with what is no HTTP; nothing else has come since.
+    Useless,
 }
 
 /// What Envoy counts of a cluster.
@@ -59,16 +78,32 @@ struct Counts {
     total: u64,
     failures: u64,
     connections: u64,
+    /// How often an exchange came to nothing over a connection.
+    broken: u64,
+    /// How many answers were no fault of the host's.
+    good: u64,
     /// How often its hosts have changed.
     changes: u64,
     /// Whether it is not used yet: one before it may be in its place.
     warming: u64,
 }
 
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            clusters: BTreeMap::new(),
+            asking: Arc::new(Semaphore::new(AT_ONCE)),
+            looked: None,
+            warming: BTreeSet::new(),
+        }
+    }
+}
+
 impl Health {
-    /// Looks at all of them, and tells what is new. `clusters` is another number whenever Envoy was given clusters.
+    /// Looks at all of them, and has told what is new; nobody waits for what has to be found out for that. `clusters` is another
+    /// number whenever Envoy was given clusters.
     pub(super) async fn look(&mut self, admin: &Admin, gateway: &Gateway, clusters: u64) {
-        const PATTERN: &str = "^cluster\\..*\\.(membership_healthy|membership_total|membership_change|upstream_cx_connect_fail|upstream_cx_active|warming_state)$";
+        const PATTERN: &str = "^cluster\\..*\\.(membership_healthy|membership_total|membership_change|upstream_cx_connect_fail|upstream_cx_active|upstream_cx_protocol_error|upstream_cx_destroy_remote_with_active_rq|upstream_rq_[1-4]xx|warming_state)$";
         // Envoy that does not answer is busy, or ends, which is told elsewhere.
         let Ok(stats) = admin.stats(PATTERN).await else {
             return;
@@ -85,33 +120,45 @@ impl Health {
                 continue;
             };
             let state = self.clusters.entry(stat_name(&cluster)).or_default();
-            let seen = state.trouble(counts);
-            let lasts = seen == state.seen;
-            state.seen = seen;
-            if lasts && seen != state.told {
-                let before = std::mem::replace(&mut state.told, seen);
-                news.push((cluster, called, upstream, seen, before));
+            if let Some((trouble, doubtful)) = state.look(counts, upstream) {
+                let new = News {
+                    called,
+                    upstream: upstream.clone(),
+                    trouble,
+                    out: Vec::new(),
+                    doubtful,
+                };
+                news.push((cluster, new));
             }
         }
-        if news.is_empty() {
-            return;
-        }
-        let hosts = hosts(admin, news.iter().map(|(cluster, ..)| cluster)).await;
-        for (cluster, called, upstream, trouble, before) in news {
-            let hosts = hosts.as_ref().and_then(|it| it.get(&cluster));
-            let out = hosts.map(|it| left_out(it)).unwrap_or_default();
-            // The gauges are a former cluster's too, as long as that is there; the list is not.
-            let of_former = match trouble {
-                Trouble::Unwell { .. } => hosts.is_some() && out.is_empty(),
-                Trouble::NoHost => hosts.is_some_and(|it| !it.is_empty()),
-                Trouble::None | Trouble::Unreachable => false,
+        let hosts = hosts(admin, news.iter().map(|(cluster, _)| cluster)).await;
+        for (cluster, mut new) in news {
+            let Some(state) = self.clusters.get_mut(&stat_name(&cluster)) else {
+                continue;
             };
-            if of_former {
-                let state = self.clusters.entry(stat_name(&cluster)).or_default();
-                state.told = before;
+            // What was to be told before that is over.
+            state.telling = None;
+            if new.trouble == Trouble::None {
+                if std::mem::take(&mut state.known) {
+                    say(&format!("{}: all is well again", new.called));
+                }
                 continue;
             }
-            say(&described(&called, upstream, trouble, &out).await);
+            let hosts = hosts.as_ref().and_then(|it| it.get(&cluster));
+            new.out = hosts.map(|it| left_out(it)).unwrap_or_default();
+            // The gauges are a former cluster's too, as long as that is there; the list is not.
+            let of_former = match new.trouble {
+                Trouble::Unwell { .. } => hosts.is_some() && new.out.is_empty(),
+                Trouble::NoHost => hosts.is_some_and(|it| !it.is_empty()),
+                Trouble::None | Trouble::Unreachable | Trouble::Useless => false,
+            };
+            if of_former {
+                if !state.known {
+                    state.told = Trouble::None;
+                }
+                continue;
+            }
+            state.telling = Some(Telling::begin(new, Arc::clone(&self.asking)));
         }
     }
 
@@ -155,9 +202,51 @@ impl Health {
 }
 
 impl State {
+    /// What is new, and whether that is only worth to be told if something is found to be wrong.
+    fn look(&mut self, counts: &Counts, upstream: &Upstream) -> Option<(Trouble, bool)> {
+        self.hear();
+        let other = self.of.as_ref() != Some(upstream);
+        if other {
+            self.changed = self.of.is_some() && self.told != Trouble::None;
+            self.of = Some(upstream.clone());
+        }
+        let seen = self.trouble(counts);
+        let lasts = seen == self.seen && !other;
+        self.seen = seen;
+        let anew = self.changed && seen != Trouble::None;
+        if !lasts || (seen == self.told && !anew) {
+            return None;
+        }
+        self.told = seen;
+        let changed = std::mem::take(&mut self.changed);
+        // Nobody need have asked what it is now.
+        let of_before = changed && seen == Trouble::Unreachable;
+        Some((seen, of_before || seen == Trouble::Useless))
+    }
+
+    /// What has become of what was to be told.
+    fn hear(&mut self) {
+        let Some(told) = self.telling.as_ref().and_then(Telling::ended) else {
+            return;
+        };
+        self.telling = None;
+        self.known |= told;
+        if !told {
+            self.quiet = Some(Instant::now());
+        }
+        if !self.known {
+            (self.seen, self.told) = (Trouble::None, Trouble::None);
+        }
+    }
+
     fn trouble(&mut self, counts: &Counts) -> Trouble {
         let failed = counts.failures > self.failures;
+        let answered = counts.good > self.good;
+        let quiet = self.quiet.is_some_and(|it| it.elapsed() < QUIET);
+        let broken = counts.broken > self.broken && !quiet;
         self.failures = counts.failures;
+        self.good = counts.good;
+        self.broken = counts.broken;
         if counts.total == 0 || self.empty == Some(counts.changes) {
             Trouble::NoHost
         } else if counts.healthy < counts.total {
@@ -167,6 +256,8 @@ impl State {
             }
         } else if counts.connections == 0 && (failed || self.seen == Trouble::Unreachable) {
             Trouble::Unreachable
+        } else if !answered && (broken || self.seen == Trouble::Useless) {
+            Trouble::Useless
         } else {
             Trouble::None
         }
@@ -206,8 +297,13 @@ fn counts(stats: &BTreeMap<String, String>) -> BTreeMap<&str, Counts> {
             "membership_total" => counts.total = value,
             "membership_change" => counts.changes = value,
             "upstream_cx_connect_fail" => counts.failures = value,
+            "upstream_cx_active" => counts.connections = value,
+            "upstream_cx_protocol_error" | "upstream_cx_destroy_remote_with_active_rq" => {
+                counts.broken += value;
+            }
             "warming_state" => counts.warming = value,
-            _ => counts.connections = value,
+            // Of one kind of status.
+            _ => counts.good += value,
         }
     }
     all
@@ -266,95 +362,4 @@ fn left_out(hosts: &[Json]) -> Vec<(String, bool)> {
         Some((address, asked))
     });
     out.collect()
-}
-
-async fn described(
-    called: &str,
-    upstream: &Upstream,
-    trouble: Trouble,
-    out: &[(String, bool)],
-) -> String {
-    let urls: Vec<String> = upstream
-        .endpoints
-        .iter()
-        .map(|it| it.url.to_string())
-        .collect();
-    let urls = urls.join(", ");
-    match trouble {
-        Trouble::None => format!("{called}: all is well again"),
-        Trouble::NoHost => format!(
-            "{called}: no address is known for {urls}; requests for it are answered 503. {}",
-            looked_up(upstream).await
-        ),
-        Trouble::Unreachable => format!(
-            "{called}: connections to {urls} fail; requests for it are answered 503. See whether it runs and listens there, and \
-             whether a firewall lets connections by"
-        ),
-        Trouble::Unwell { out: count, of } => {
-            let consequence = if count < of {
-                "the others get its requests"
-            } else {
-                "requests for it are answered 503"
-            };
-            let named: Vec<&str> = out.iter().take(NAMED).map(|(it, _)| it.as_str()).collect();
-            let named = named.join(", ");
-            let asked = out.iter().find(|(_, asked)| *asked);
-            let why = match (asked, &upstream.health) {
-                (Some((address, _)), Some(health)) => {
-                    let said = ask(upstream, address, &health.path).await;
-                    format!(
-                        "{said}, not 200 within its time. Let `health` name a path that answers 200, or leave `health` out"
-                    )
-                }
-                _ => "they refused connections, or answered 502, 503 or 504, many times in a row; they are tried again \
-                      after a while"
-                    .to_owned(),
-            };
-            format!("{called}: {count} of {of} hosts ({named}) left out; {consequence}. {why}")
-        }
-    }
-}
-
-/// Why Envoy knows no address, as far as that is seen from here.
-async fn looked_up(upstream: &Upstream) -> String {
-    let mut known = Vec::new();
-    for endpoint in &upstream.endpoints {
-        match reach::addresses(endpoint).await {
-            Ok(found) => known.extend(found.iter().map(|it| it.ip().to_string())),
-            Err(wrong) => {
-                return format!(
-                    "{}. See whether the name is right, and whether DNS knows it here; it is looked up again and again",
-                    capitalized(&wrong)
-                );
-            }
-        }
-    }
-    format!(
-        "This machine finds {}, and Envoy does not, which asks the name servers of /etc/resolv.conf itself: see whether they know \
-         the name; it is looked up again and again",
-        known.join(", ")
-    )
-}
-
-/// As it begins a sentence.
-fn capitalized(text: &str) -> String {
-    let mut rest = text.chars();
-    let first = rest.next().map(|it| it.to_ascii_uppercase());
-    first.into_iter().chain(rest).collect()
-}
-
-/// What a host answers to the question about its health, if it can be asked from here.
-async fn ask(upstream: &Upstream, address: &str, path: &str) -> String {
-    let question = format!("GET {path}");
-    if upstream.tls.is_some() {
-        return format!("{question} was answered something else");
-    }
-    let url = format!("http://{address}{path}");
-    let Ok(url) = url.parse() else {
-        return format!("{question} was answered something else");
-    };
-    match probe::ask(&url, ASKED).await {
-        Ok(status) => format!("{question} is answered {status}"),
-        Err(error) => format!("{question}: {error}"),
-    }
 }

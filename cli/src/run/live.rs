@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use waykeeper::config::policy::{Policy, Protocol};
+use waykeeper::config::policy::{Policy, Protocol, Tables};
 
 use super::apply::{self, Applied, Refused, Step, Waits};
 use super::bound::{Bound, addresses};
@@ -18,6 +18,7 @@ const MARGIN: Duration = Duration::from_secs(2);
 /// When what could not be done is tried again.
 const ON_CHANGE: &str = "when the file changes";
 const SOON: &str = "every few seconds";
+const TRIED_AGAIN: &str = "The change is tried again";
 
 /// A gateway that is not live for a reason that may pass, which has been told.
 pub(super) struct Owed {
@@ -29,7 +30,7 @@ pub(super) struct Owed {
 
 impl Setting<'_> {
     /// Makes a gateway live, or the one after it, if the file changes meanwhile. Gives back one that is to be tried again; what
-    /// was said of it before is not said again.
+    /// was said of it before is not said again. `tables` have been in force since the start.
     ///
     /// # Errors
     /// If it is the first and cannot be made live.
@@ -39,6 +40,7 @@ impl Setting<'_> {
         watch: &mut Watch,
         bound: &mut Bound,
         current: &mut Option<Loaded>,
+        tables: &Tables,
         (mut new, said_before): (Loaded, Option<String>),
     ) -> Result<Option<Owed>, String> {
         let name = &self.name;
@@ -52,9 +54,12 @@ impl Setting<'_> {
                     return Err(why);
                 }
                 // What this one was to take the place of may be in force in part.
-                let goes_on = self.take_back(applied, ON_CHANGE).await;
-                say(&format!("{name}: {why}; {goes_on}"));
-                return Ok(None);
+                let goes_on = self.take_back(applied, SOON).await;
+                let said = format!("{name}: {why}");
+                if said_before.as_ref() != Some(&said) {
+                    say(&format!("{said}; {goes_on}. {TRIED_AGAIN} {SOON}"));
+                }
+                return Ok(Some(Owed { loaded: new, said }));
             }
             let waits = waits(&current.as_ref().unwrap_or(&new).checked.policy);
             let meanwhile = async || {
@@ -84,16 +89,25 @@ impl Setting<'_> {
                         None => self.greet(&new.checked, took),
                         Some(before) => {
                             let changes = changes::changes(before, &new);
-                            let changes = match changes.as_str() {
-                                "" => "again what it was before",
-                                changes => changes,
-                            };
-                            say(&format!("{name}: {changes}; live in {took:.2} s"));
+                            let sizes = before.checked.policy.tables != new.checked.policy.tables;
+                            match changes.as_str() {
+                                // Which are not live.
+                                "" if sizes => {}
+                                "" => say(&format!(
+                                    "{name}: again what it was before; live in {took:.2} s"
+                                )),
+                                changes => say(&format!("{name}: {changes}; live in {took:.2} s")),
+                            }
+                            if sizes {
+                                self.tell_of_sizes(new.checked.policy.tables == *tables);
+                            }
                             self.tell_of_restart(before, &new, applied);
                         }
                     }
                     bound.live(&listens, Instant::now());
-                    self.credentials.only(&new.parts.kept);
+                    let leaving = applied.leaving_clusters();
+                    self.credentials
+                        .only(&new.parts.kept, &new.checked, &leaving);
                     *current = Some(new);
                     // However fast one change follows another.
                     self.let_go(applied).await;
@@ -111,7 +125,7 @@ impl Setting<'_> {
                     bound.refused(&listens, Instant::now());
                     if said_before.as_ref() != Some(&said) {
                         let tried = match may_pass && applied.whole() {
-                            true => format!(". The change is tried again {again}"),
+                            true => format!(". {TRIED_AGAIN} {again}"),
                             false => String::new(),
                         };
                         say(&format!("{name}: {goes_on}{tried}"));
@@ -160,14 +174,18 @@ impl Setting<'_> {
         }
     }
 
+    /// What becomes of the sizes of tables that were changed in the file.
+    fn tell_of_sizes(&self, in_force: bool) {
+        let what = match in_force {
+            true => "are again as they were at the start, and in force",
+            false => "keep their sizes until this is started again",
+        };
+        say(&format!("{}: `tables` {what}", self.name));
+    }
+
     /// What is live only after a restart.
     fn tell_of_restart(&self, before: &Loaded, new: &Loaded, applied: &Applied) {
         let name = &self.name;
-        if before.checked.policy.tables != new.checked.policy.tables {
-            say(&format!(
-                "{name}: `tables` keep their sizes until this is started again"
-            ));
-        }
         if applied.parts().bootstrap != new.parts.bootstrap
             && before.parts.bootstrap != new.parts.bootstrap
         {
@@ -181,6 +199,7 @@ impl Setting<'_> {
         if let Err(refused) = applied.let_go().await {
             say(&refused.to_string());
         }
+        self.credentials.let_go(&applied.leaving_clusters());
     }
 }
 

@@ -20,6 +20,9 @@ use crate::gateway::{self, Around, Checked, Names, Parts, Places};
 use crate::readable::unreadable;
 use crate::version;
 
+/// In place of what would be told twice, the second time in OpenSSL's words.
+const OF_TLS: &str = "is not given to Envoy with the certificates and keys that are told of above; put the right files there";
+
 /// A file that was read and found good.
 pub(super) struct Loaded {
     /// With the names that agents' clusters have now.
@@ -157,7 +160,8 @@ impl<'a> Setting<'a> {
         let absent = parts.absent().into_iter().map(|file| (vec![file], none));
         watch.also(secrets.chain(absent));
         // Envoy looks into these directories when it judges, too.
-        self.credentials.keep(&parts.kept).map_err(unwritten)?;
+        let kept = self.credentials.keep(&parts.kept, &checked);
+        kept.map_err(unwritten)?;
         // What the file names was looked at, but not what Envoy is told of besides.
         let files = parts.secrets.values().flat_map(|secret| &secret.files);
         let files: BTreeSet<&PathBuf> = files.collect();
@@ -167,7 +171,12 @@ impl<'a> Setting<'a> {
         });
         let wrong: Vec<String> = wrong.collect();
         if !wrong.is_empty() {
-            return Err(Unloaded::Faulty(wrong.join("\n  ")));
+            return Err(Unloaded::Faulty(
+                match gateway::secrets::keep_all_from_envoy(&checked.gateway) {
+                    true => OF_TLS.to_owned(),
+                    false => wrong.join("\n  "),
+                },
+            ));
         }
         let mut whole = gateway::whole(&rendered).map_err(|error| told(&error))?;
         self.places
@@ -176,7 +185,15 @@ impl<'a> Setting<'a> {
             .is_some_and(|before| before.whole == whole && before.parts.secrets == parts.secrets);
         if !judged {
             let judged = self.judge(&whole, &parts).await;
-            judged?;
+            let of_tls = |why: &str| {
+                let why = why.to_ascii_lowercase();
+                (why.contains("private key") || why.contains("certificate"))
+                    && gateway::secrets::keep_all_from_envoy(&checked.gateway)
+            };
+            judged.map_err(|against| match against {
+                Unloaded::Faulty(why) if of_tls(&why) => Unloaded::Faulty(OF_TLS.to_owned()),
+                other => other,
+            })?;
         }
         Ok(Loaded {
             checked,

@@ -139,6 +139,34 @@ fn anchors_stand_for_their_values_within_bounds() {
 }
 
 #[test]
+fn what_anchors_and_aliases_make_of_a_text_is_bounded() {
+    let text = "x".repeat(1 << 20);
+    let aliases = |count: usize| format!("a: &a {text}\nb: [{}]\n", vec!["*a"; count].join(", "));
+    let nested = |count: usize| {
+        let anchors: Vec<String> = (0..count).map(|nth| format!("&a{nth} [")).collect();
+        format!("a: {}{text}{}\n", anchors.concat(), "]".repeat(count))
+    };
+    let names = |count: usize| {
+        format!(
+            "a: &a {{{text}: 1}}\nb: [{}]\n",
+            vec!["*a"; count].join(", ")
+        )
+    };
+    for text in [aliases(50), nested(50), names(50)] {
+        assert!(parse(&text).is_ok());
+    }
+    for text in [aliases(20_000), nested(90), names(20_000)] {
+        let broken = parse(&text).unwrap_err();
+        let told = broken.message.as_str();
+        assert!(told.contains("values or 64 MiB of text"), "{told}");
+        assert!(broken.line > 0);
+    }
+    // Nor by being JSON.
+    let many = format!("[{}1]", "1,".repeat(2_000_000));
+    assert!(parse(&many).is_err());
+}
+
+#[test]
 fn deep_nesting_is_refused_without_harm() {
     let blocks: String = (0..2_000)
         .map(|depth| format!("{}a:\n", " ".repeat(depth)))

@@ -352,6 +352,81 @@ fn broken_yaml_is_told_with_its_line() {
     assert!(run.errors.starts_with("FILE:3: "), "{}", run.errors);
 }
 
+const GATEWAY: &str = "listen: [{address: '127.0.0.1:8080'}]\nagents: {a: {url: 'http://127.0.0.1:9'}}\n\
+                       routes: [{prefix: /, agents: [a], auth_required: false, timeout: 2h}]\n";
+
+/// `run` refuses such a file.
+#[test]
+fn a_gateway_beside_another_document_is_not_good() {
+    for other in [GATEWAY, "listen: []\n", BARE] {
+        for text in [
+            format!("{GATEWAY}---\n{other}"),
+            format!("{other}---\n{GATEWAY}"),
+        ] {
+            let run = check(&text, &["--no-validate"]);
+            assert_eq!(run.status, 1, "{text}");
+            assert!(!run.output.contains("good"), "{}", run.output);
+            let told = "FILE:1: holds several documents; a gateway is one\n";
+            assert!(run.errors.contains(told), "{}", run.errors);
+        }
+    }
+    assert_good(&check(
+        &format!("---\n{GATEWAY}---\n# nothing\n"),
+        &["--no-validate"],
+    ));
+}
+
+#[test]
+fn a_file_that_is_too_large_is_told_at_once() {
+    let large = format!("{GATEWAY}#{}", " ".repeat(16 << 20));
+    let run = check(&large, &["--no-validate"]);
+    assert_eq!(
+        (run.status, run.errors.as_str()),
+        (1, "FILE: is larger than 16 MiB\n")
+    );
+    // And what would be once its aliases are put in.
+    let aliases = format!(
+        "a: &a {}\nb: [{}]\n",
+        "x".repeat(1 << 20),
+        vec!["*a"; 20_000].join(",")
+    );
+    let run = check(&aliases, &["--no-validate"]);
+    assert_eq!(run.status, 1);
+    assert!(
+        run.errors.starts_with("FILE:2: more than"),
+        "{}",
+        run.errors
+    );
+}
+
+/// A patch may make Envoy end what the file lets go on.
+#[test]
+fn patches_that_contradict_the_file_are_warned_of() {
+    let with = |patch: &str| {
+        let run = check(
+            &format!("{GATEWAY}envoy: {{patches: [{patch}]}}\n"),
+            &["--no-validate"],
+        );
+        assert_eq!(run.status, 0, "{}", run.errors);
+        run.errors
+    };
+    let route = |merge: &str| {
+        with(&format!(
+            "{{in: routes, name: http, merge: {{route: {{{merge}}}}}}}"
+        ))
+    };
+    assert_eq!(
+        with("{in: clusters, name: a, merge: {connect_timeout: 3s}}"),
+        ""
+    );
+    assert_eq!(route("idle_timeout: 3h"), "");
+    assert_eq!(
+        route("idle_timeout: 1s"),
+        "FILE:3: warning: the timeout 2h of the route \"/\" is longer than the idle_timeout 1s for kind http at the patched \
+         envoy.yaml, which ends requests whose agent is silent for longer\n"
+    );
+}
+
 #[test]
 fn an_empty_file_is_no_configuration() {
     for text in ["", "# nothing\n", "---\n", "\u{feff}"] {
@@ -1307,13 +1382,13 @@ fn routes_of_envoys_that_do_not_fit_are_warned_of() {
     let timeout = "the timeout is not 300s";
     assert_eq!(
         check(&reference.replace("timeout: 300s", "timeout: 15s")),
-        [timeout; 3]
+        [timeout; 5]
     );
     let without: Vec<_> = reference
         .lines()
         .filter(|line| !line.contains(" timeout: 300s"))
         .collect();
-    assert_eq!(check(&without.join("\n")), [timeout; 3]);
+    assert_eq!(check(&without.join("\n")), [timeout; 5]);
 
     let present = "{name: x-waykeeper-cluster, present_match: true}";
     let kind = |kind: &str| format!("{{name: x-waykeeper-kind, string_match: {{exact: {kind}}}}}");
@@ -1325,6 +1400,16 @@ fn routes_of_envoys_that_do_not_fit_are_warned_of() {
         .replace(present, "{name: x-unheard-of, present_match: true}")
         .replace(&kind("sse"), present);
     assert_eq!(check(&first_takes_all), ["never reached"]);
+    let further = "{name: x-waykeeper-further, present_match: true}";
+    let further_takes_all = reference
+        .replace(further, "{name: x-unheard-of, present_match: true}")
+        .replace(&kind("sse-further"), further)
+        .replacen(
+            "x-unheard-of, present_match: true",
+            "x-waykeeper-kind, string_match: {exact: sse-further}",
+            1,
+        );
+    assert_eq!(check(&further_takes_all), ["never reached"]);
 }
 
 /// Checks the reference's own files, both changed.

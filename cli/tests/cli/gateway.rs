@@ -86,7 +86,9 @@ fn the_files_of_the_demo_are_what_is_written_out_of_its_gateway() {
 
 /// What is told, but for files that are on no machine of tests.
 fn but_for_files(errors: &str) -> String {
-    let other = |line: &&str| !line.ends_with(" is not there") || !line.contains(".tls.");
+    let other = |line: &&str| {
+        !line.ends_with(" is not there; Envoy does not start without it") || !line.contains(".tls.")
+    };
     errors.lines().filter(other).collect()
 }
 
@@ -278,6 +280,11 @@ fn no_fault_shows_what_the_environment_holds() {
             with("http://chat:8000", "'${SECRET}'"),
             "http://hunter:99999",
         ),
+        (
+            with("http://chat:8000", "'${SECRET}'"),
+            "https://api.example/hunter\"2222",
+        ),
+        (with("/chat", "'${SECRET}'"), "/hun\"hunter/"),
         (with("http://chat:8000", "'${SECRET}'"), "http://[hunter]"),
         (
             with("http://chat:8000", "'http://${SECRET}'"),
@@ -332,7 +339,7 @@ fn no_fault_shows_what_the_environment_holds() {
     ] {
         let run = place(&text).run_in(&[("SECRET", value)], "check", &[]);
         assert_eq!(run.status, 1, "{text}");
-        let parts = value.split([';', ':', '/', '.', '\u{7}', '[', ']', ' ']);
+        let parts = value.split([';', ':', '/', '.', '"', '\u{7}', '[', ']', ' ']);
         for part in parts.filter(|part| part.len() > 3) {
             assert!(!run.errors.contains(part), "{text}{}", run.errors);
         }
@@ -1001,7 +1008,7 @@ fn nothing_that_an_operator_writes_is_taken_for_anything_else() {
     let module = ["--module", "/m: {{ x }} #"];
     let run = place.write("envoy", &[elsewhere, module].concat());
 
-    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    assert_eq!((run.status, but_for_files(&run.errors).as_str()), (0, ""));
     let (envoy, filter) = (place.parsed("envoy.yaml"), place.parsed("waykeeper.yaml"));
     for (index, name) in names.iter().enumerate() {
         let cluster = cluster(&envoy, &format!("{name}/tls"));
@@ -1073,6 +1080,89 @@ fn an_envoy_that_is_older_than_the_files_are_for_is_warned_of() {
         "{}",
         run.output
     );
+}
+
+/// The real Envoy is asked; what it would start with is written, and nothing else.
+#[test]
+fn nothing_is_written_that_check_finds_faults_in() {
+    let envoy = repository(".tools/envoy");
+    let asked = ["--envoy-program", envoy.to_str().unwrap()];
+    let patched =
+        format!("{SMALL}envoy: {{patches: [{{in: virtual_host, merge: {{wrong: 1}}}}]}}\n");
+    let known = "clients: {keys: [{client_id: mine, sha256: \"SUM\"}]}\n";
+    let sum = waykeeper(&["hash-key"], b"wk-mine").output;
+    let agent = "chat: {url: \"http://chat:8000\", credential: {env: TEST_OF_KEY}}";
+    let mixed = with("chat: {url: http://chat:8000}", agent) + &known.replace("SUM", sum.trim());
+    for (text, said) in [
+        (
+            patched,
+            "envoy.patches[0].merge.wrong: Envoy does not take it: ",
+        ),
+        (mixed, "agents.chat.credential: is a key of the client mine"),
+    ] {
+        let place = Place::with(&text);
+        let out = place.path("out");
+        let environment = [("TEST_OF_KEY", "wk-mine")];
+        let checked = place.run_in(&environment, "check", &asked);
+        let write = |more: &[&str]| {
+            let out = ["--out", out.to_str().unwrap()];
+            place.run_in(&environment, "envoy", &[&out[..], more].concat())
+        };
+        let elsewhere = [&asked[..], &["--configuration-dir", "/c"]].concat();
+        for arguments in [&asked[..], &elsewhere] {
+            let written = write(arguments);
+            assert!(written.errors.contains(said), "{}", written.errors);
+            assert_eq!((written.status, &written.errors), (1, &checked.errors));
+            assert!(!out.exists(), "{said}");
+        }
+    }
+
+    // Who does not have it validated is told so.
+    let place = Place::with(SMALL);
+    let run = place.write("envoy", &asked);
+    let told = format!("\nEnvoy has validated this: 1.40.0 ({})\n", envoy.display());
+    assert!(run.output.contains(&told), "{}", run.output);
+    let run = place.write("envoy", &["--no-validate"]);
+    assert!(
+        run.output
+            .contains("\nEnvoy has not validated this: --no-validate\n")
+    );
+    let run = place.write("envoy", &["--envoy-program", "/no/envoy"]);
+    assert_eq!(run.status, 2, "{}", run.errors);
+}
+
+/// What cannot be reached is no good gateway to whoever asked for that.
+#[test]
+fn what_cannot_be_reached_is_not_called_good() {
+    let place = Place::with(&with("http://chat:8000", "http://127.0.0.1:1"));
+    let run = place.run("check", &["--probe", "--no-validate"]);
+    assert_eq!((run.status, run.output.as_str()), (1, ""), "{}", run.errors);
+    let place = Place::with(SMALL);
+    let run = place.run("check", &["--no-validate"]);
+    assert!(run.output.contains(": good\n"), "{}", run.output);
+}
+
+#[test]
+fn mistakes_of_indentation_are_told_with_what_to_look_at() {
+    for (text, line, said) in [
+        ("a:\n  b: 1\n c: 2\n", 3, "column 2: "),
+        ("agents:\n  chat: {url: x}\n   more: 1\n", 3, "column "),
+        ("agents: a\n  b: 1\n", 2, "column "),
+        ("list:\n  - a\n  b: 1\n", 3, "column 3: "),
+    ] {
+        let run = Place::with(text).run("check", &[]);
+        let begin = format!("DIR/gateway.yaml:{line}: {said}");
+        assert!(run.errors.starts_with(&begin), "{text}{}", run.errors);
+        let hint = "look at the indentation";
+        assert!(run.errors.contains(hint), "{text}{}", run.errors);
+    }
+}
+
+#[test]
+fn a_directory_in_place_of_a_file_is_told_with_what_to_name() {
+    let run = waykeeper(&["check", "."], b"");
+    let told = ".: is a directory, not a file; name the files in it\n";
+    assert_eq!((run.status, run.errors.as_str()), (2, told));
 }
 
 #[test]
@@ -1370,7 +1460,7 @@ fn patches_are_in_what_is_written_whenever_it_is_and_the_filter_hears_nothing_of
     for agent in ["http://chat:8000", "http://other:8000"] {
         let text = format!("{with_agent}{PATCHES}").replace("http://chat:8000", agent);
         fs::write(place.path("gateway.yaml"), text).unwrap();
-        let run = place.write("envoy", &[]);
+        let run = place.write("envoy", &["--no-validate"]);
         assert_eq!(run.status, 0, "{}", run.errors);
         let envoy = place.parsed("envoy.yaml");
         assert_eq!(cluster(&envoy, "chat")["connect_timeout"], "3s");

@@ -346,8 +346,20 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
             agents("  chat: {url: http://localhost:8000}\n  b: {url: http://127.0.0.1:1}\n"),
             &[],
             &[
-                "4: agents.chat.url: would be the gateway's own pod",
-                "5: agents.b.url: would be the gateway's own pod",
+                "4: agents.chat.url: would be the gateway's own pod; write the agent's Service, as in http://chat.agents:8000, or its \
+                 address as pods reach it",
+                "5: agents.b.url: would be the gateway's own pod; write the agent's Service, as in http://chat.agents:8000, or its \
+                 address as pods reach it",
+            ],
+        ),
+        (
+            agents("  chat: {endpoints: [http://127.0.0.1:1, http://a:1, http://localhost:1]}\n"),
+            &[],
+            &[
+                "4: agents.chat.endpoints[0]: would be the gateway's own pod; write the agent's Service, as in \
+                 http://chat.agents:8000, or its address as pods reach it",
+                "4: agents.chat.endpoints[2]: would be the gateway's own pod; write the agent's Service, as in \
+                 http://chat.agents:8000, or its address as pods reach it",
             ],
         ),
         (

@@ -58,12 +58,26 @@ fn set(document: &Value, pointer: &str, value: Value) -> Value {
 
 #[test]
 fn the_tool_prints_a_schema_that_is_one() {
-    let run = waykeeper(&["schema"], b"");
+    let run = waykeeper(&["schema", "--document"], b"");
 
     assert_eq!((run.status, run.errors.as_str()), (0, ""));
     let printed: Value = serde_json::from_str(&run.output).unwrap();
     assert_eq!(printed, config::schema());
     assert!(jsonschema::meta::is_valid(&printed));
+}
+
+#[test]
+fn the_schema_is_that_of_the_file_that_people_edit_unless_the_other_is_asked_for() {
+    let run = waykeeper(&["schema"], b"");
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    assert_eq!(run.output, waykeeper(&["schema", "--gateway"], b"").output);
+    let printed: Value = serde_json::from_str(&run.output).unwrap();
+    let schema = jsonschema::validator_for(&printed).unwrap();
+    let edited = json!({"listen": [{"address": "127.0.0.1:8080"}], "agents": {"a": {"url": "http://a"}}, "routes": [{"prefix": "/", "agents": ["a"]}]});
+    assert!(schema.is_valid(&edited));
+    assert!(!SCHEMA.is_valid(&edited));
+    let both = waykeeper(&["schema", "--gateway", "--document"], b"");
+    assert_eq!(both.status, 2);
 }
 
 #[test]
@@ -110,8 +124,8 @@ fn what_a_schema_can_know_is_faulty_to_both() {
         ("/plans/standard", json!({"burst": 1})),
         ("/plans/standard/requests", json!("50/fortnight")),
         ("/limits/0/name", json!("plan")),
-        ("/limits/0/each", json!("plan")),
-        ("/limits/0/each", json!(["address", "route"])),
+        ("/limits/0/each", json!("tenant")),
+        ("/limits/0/each", json!(["address", "tenant"])),
         ("/tables/keys", json!(10)),
         ("/tables/address_counters", json!("many")),
         ("/clients/key_sources", json!([])),

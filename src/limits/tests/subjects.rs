@@ -321,6 +321,33 @@ fn plans_hold_further_limits_and_a_clients_own_stand_in_their_place() {
 }
 
 #[test]
+fn a_plans_limit_per_address_counts_addresses_and_not_clients() {
+    let world = World::new(json!({
+        "clients": { "validator": { "cluster": "auth", "path": "/" } },
+        "plans": { "free": { "limits": [{ "name": "address", "each": "address", "requests": "1/hour" }] } },
+        "agents": { "a": { "cluster": "a" } },
+        "routes": [{ "prefix": "/", "agents": ["a"] }],
+        "tables": { "keys": 1024, "counters": 1024, "address_counters": 1024 },
+    }));
+    let worker = world.worker();
+    assert!(
+        worker
+            .limits
+            .need_address(Some(PlanId(0)), RouteId(0), false)
+    );
+    assert!(!worker.limits.has_gate());
+    assert!(worker.lets(CALL) && !worker.lets(CALL));
+    assert!(!worker.lets(Call {
+        client: "globex",
+        ..CALL
+    }));
+    assert!(worker.lets(Call {
+        address: "192.0.2.9",
+        ..CALL
+    }));
+}
+
+#[test]
 fn whoever_sends_many_values_of_a_header_puts_out_no_other_limit() {
     let world = world(json!([
         { "name": "client", "each": "client", "requests": "1/hour" },

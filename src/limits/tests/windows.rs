@@ -1,7 +1,11 @@
 //! Limits that count in windows, over workers and whole configurations.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Barrier;
 use std::thread;
+
+use proptest::prelude::*;
 
 use super::*;
 
@@ -187,4 +191,65 @@ fn a_bucket_and_windows_of_one_client_lie_in_one_cell_and_are_decided_at_once() 
     assert_eq!(worker.passing("acme", 9), 3);
     let refused = worker.admit("acme", 0);
     assert_eq!(full(&refused), ["hourly"]);
+}
+
+/// What a worker does: who, after how many milliseconds, how much it takes, how much of that it uses in the end, and whether a
+/// rival comes between its look and its swap.
+type Step = (usize, u64, u64, u64, bool);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (0..3_usize, 0..700_u64, 1..6_u64, 0..6_u64, any::<bool>());
+    prop::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whoever is first, whatever its clock says, whatever is given back and whoever comes between: what is used in a window of
+    /// the calendar, by the time that decided, is never more than the quantity.
+    #[test]
+    fn no_interleaving_admits_more_than_the_quantity(
+        is_sliding in any::<bool>(), aheads in prop::array::uniform3(-400_000_000..400_000_000_i64), steps in steps(),
+    ) {
+        let world = if is_sliding { sliding("9/second") } else { fixed("9/second") };
+        let workers: Vec<_> = aheads
+            .iter()
+            .map(|ahead| {
+                let worker = world.worker();
+                worker.host.set_ahead(*ahead);
+                Rc::new(worker)
+            })
+            .collect();
+        let used: Rc<RefCell<BTreeMap<u64, u64>>> = Rc::default();
+        let note = |used: &RefCell<BTreeMap<u64, u64>>, admission: &Admission, amount: u64| {
+            if !admission.is_refused() {
+                let window = admission.standings[0].now.0 / 1_000_000_000;
+                *used.borrow_mut().entry(window).or_default() += amount;
+            }
+        };
+        for (index, milliseconds, amount, in_the_end, has_rival) in steps {
+            world.process.pass(Duration::from_millis(milliseconds));
+            let worker = &workers[index];
+            if has_rival {
+                let (rival, used) = (Rc::clone(&workers[(index + 1) % 3]), Rc::clone(&used));
+                let mut came = false;
+                worker.host.before_swap(move |_| {
+                    if !std::mem::replace(&mut came, true) {
+                        note(&used, &rival.admit("acme", 0), 1);
+                    }
+                });
+            }
+            let admission = worker.try_take("acme", 0, amount).unwrap();
+            worker.host.before_swap(|_| ());
+            let in_the_end = in_the_end.min(amount);
+            note(&used, &admission, in_the_end);
+            if !admission.is_refused() {
+                let used = Amounts { requests: in_the_end };
+                drop(worker.limits.settle(&worker.host, admission, used));
+            }
+            for (window, used) in used.borrow().iter() {
+                prop_assert!(*used <= 9, "{used} in {window}");
+            }
+        }
+    }
 }

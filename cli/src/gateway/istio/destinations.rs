@@ -212,6 +212,7 @@ impl Destinations {
             for_validator,
         };
         let mut places = Vec::new();
+        let mut all = true;
         for (index, endpoint) in endpoints.iter().enumerate() {
             let whole = if endpoints.len() > 1 {
                 [at("endpoints"), vec![Segment::Item(index)]].concat()
@@ -219,7 +220,13 @@ impl Destinations {
                 at("url")
             };
             let host = host(&endpoint.url.host, options).map_err(|fault| told.fault(&whole, fault));
-            places.push((host.ok()?, endpoint));
+            match host {
+                Ok(host) => places.push((host, endpoint)),
+                Err(()) => all = false,
+            }
+        }
+        if !all {
+            return None;
         }
         let found = match places.as_slice() {
             [(Found::Service { name, host }, endpoint)] => Destination {
@@ -396,7 +403,7 @@ enum Found {
 /// One without a point is a Service beside the agents; one that ends in `.svc`, or in that and the cluster's domain, says its
 /// namespace. All others are outside.
 fn host(host: &Host, options: Options<'_>) -> Result<Found, String> {
-    const OWN_POD: &str = "would be the gateway's own pod";
+    const OWN_POD: &str = "would be the gateway's own pod; write the agent's Service, as in http://chat.agents:8000, or its address as pods reach it";
     let name = match host {
         Host::Address(address) if address.is_loopback() => return Err(OWN_POD.to_owned()),
         Host::Address(address) => return Ok(Found::Address(*address)),

@@ -136,6 +136,7 @@ pub(crate) fn manifests(
         "envoy": EnvoyVersion::default().context(),
         "credentials": false,
         "callers": [],
+        "pages": super::pages::headers(&checked.gateway, &checked.policy),
         "undecided": render::undecided(&checked.policy),
         "proof": checked.policy.proof.as_ref().map(|proof| proof.0.as_str()),
         "referenced": referenced(&destinations, options),

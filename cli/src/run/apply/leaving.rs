@@ -1,6 +1,6 @@
 //! Clusters that no configuration names any more, and that may still be asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value as Json;
@@ -106,6 +106,11 @@ impl Applied {
             self.write_clusters(&parts).await?;
         }
         Ok(gone)
+    }
+
+    /// The clusters that are on their way out.
+    pub(in crate::run) fn leaving_clusters(&self) -> BTreeSet<String> {
+        self.leaving.keys().cloned().collect()
     }
 
     pub(super) async fn requests_under_way(&self, cluster: &str) -> Option<u64> {
