@@ -12,7 +12,7 @@ use crate::decided;
 use crate::doubts;
 use crate::find::Configuration;
 use crate::gateway::secrets::Weight;
-use crate::gateway::{self, Admin, Around, Checked, EnvoyVersion, Gateway, Wrong};
+use crate::gateway::{self, Admin, Agent, Around, Checked, EnvoyVersion, Gateway, Wrong};
 use crate::reach::{self, Reached};
 use crate::readable::unreadable;
 use crate::routes;
@@ -70,6 +70,9 @@ pub(crate) fn gateway_for<T>(
     if report.faults > 0 && place != Where::Now {
         return Ok(Err(Outcome::Faulty));
     }
+    if place == Where::Now {
+        report.warn_of_elsewhere(document, &checked.gateway)?;
+    }
     match make(document, &checked) {
         Ok(made) => Ok(Ok(made)),
         Err(faults) => {
@@ -103,6 +106,9 @@ impl Report<'_> {
         let Some(checked) = checked else {
             return Ok(());
         };
+        if envoy.is_none() {
+            self.warn_of_elsewhere(document, &checked.gateway)?;
+        }
         for message in target::faults(target, &checked.policy) {
             self.fault(document.line, &message)?;
         }
@@ -248,6 +254,27 @@ impl Report<'_> {
             }
         }
         Ok((!stopped).then_some(checked))
+    }
+
+    /// Warns of agents whose clusters nothing in the file makes: `waykeeper run` has no others.
+    fn warn_of_elsewhere(&mut self, document: &Value, gateway: &Gateway) -> io::Result<()> {
+        let added = gateway::added_clusters(document);
+        for agent in &gateway.agents {
+            let Agent { name, cluster, .. } = agent;
+            if agent.is_made() || added.contains(&cluster.as_str()) {
+                continue;
+            }
+            let line = document.line_of(&["agents", name, "cluster"]);
+            let near = waykeeper::config::did_you_mean(cluster, added.iter().copied());
+            self.warning(
+                line,
+                format_args!(
+                    "agents.{name}.cluster: nothing in this file makes a cluster {cluster:?}{near}. Under `waykeeper run` requests for \
+                     this agent are answered 503 agent_unreachable, unless `envoy.patches` add it"
+                ),
+            )?;
+        }
+        Ok(())
     }
 
     /// What Envoy will be told that stands nowhere in the file.

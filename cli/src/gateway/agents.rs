@@ -82,7 +82,7 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// Whether its cluster is made here.
-    pub(super) fn is_made(&self) -> bool {
+    pub(crate) fn is_made(&self) -> bool {
         self.upstream.is_some() || self.builtin.is_some()
     }
 }

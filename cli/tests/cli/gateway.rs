@@ -903,6 +903,25 @@ fn only_clusters_that_are_written_elsewhere_are_looked_for() {
 }
 
 #[test]
+fn a_cluster_that_nothing_in_the_file_makes_is_warned_of() {
+    let text = with("routes", "  old: {cluster: legacy}\nroutes").replace("[chat]", "[chat, old]");
+    let place = Place::with(&text);
+    let run = place.run("check", &["--no-validate"]);
+    assert_eq!(
+        (run.status, run.errors.as_str()),
+        (
+            0,
+            "DIR/gateway.yaml:4: warning: agents.old.cluster: nothing in this file makes a cluster \"legacy\". Under `waykeeper run` \
+             requests for this agent are answered 503 agent_unreachable, unless `envoy.patches` add it\n"
+        )
+    );
+    let added = "envoy: {patches: [{in: clusters, add: {name: legacy}}]}\n";
+    fs::write(place.path("gateway.yaml"), format!("{text}{added}")).unwrap();
+    let run = place.run("check", &["--no-validate"]);
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+}
+
+#[test]
 fn the_schema_knows_what_the_reader_refuses() {
     let good = yaml(SMALL);
     assert!(SCHEMA.is_valid(&good));
