@@ -30,7 +30,7 @@ pub struct Level {
 /// A request does not fit the limit, whose record is to stay as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// Not now: see [`Algorithm::wait`].
+    /// Not now, but after a wait.
     Full,
     /// Never: it asks for more than the whole limit.
     TooLarge,

@@ -46,6 +46,7 @@ use crate::state::{State, StateError};
 
 pub use admission::{Admission, Full};
 use algorithm::Algorithm;
+pub use algorithm::{Level, Refused};
 use count::{count, look};
 use place::{Asking, Place, Places};
 use receipt::Corrections;
