@@ -138,7 +138,7 @@ async fn listeners_come_change_and_go_and_certificates_are_replaced() {
     running.replace(&elsewhere);
     let said = running.hears("this could not be put back: ").await;
     assert!(
-        said.contains("listeners.json (Is a directory") && !said.contains("clusters"),
+        said.contains("listeners.json (File exists") && !said.contains("clusters"),
         "{said}"
     );
     let clusters = running.admin("/clusters").await;

@@ -160,6 +160,14 @@ fn routes_and_the_policy_for_browsers_are_the_same() {
     // Each is inserted before the ones above it, and the order counts: what has a kind has a cluster too.
     let mut expected = host["routes"].as_array().expect("routes").clone();
     expected.reverse();
+    // Istio's Envoy may be one that cannot choose another agent for another attempt.
+    let is_further = |route: &Value| {
+        let name = route["name"].as_str();
+        name.is_some_and(|name| name.ends_with("-further"))
+    };
+    let all = expected.len();
+    expected.retain(|route| !is_further(route));
+    assert_eq!(all - expected.len(), 2);
     let mut ours = patches(&envoy_filter(), "HTTP_ROUTE");
     for route in &mut ours {
         route
