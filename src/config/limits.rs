@@ -74,12 +74,15 @@ const fn with<const MORE: usize, const ALL: usize>(
     all
 }
 
+/// The plans as they are written.
+pub(super) fn named_plans<'a>(spot: Option<&'a Spot<'_>>) -> Option<Fields<'a>> {
+    spot.and_then(|spot| spot.named(MOST_PLANS))
+}
+
 /// The names of the plans, in their order.
-pub(super) fn plan_names<'a>(spot: Option<&'a Spot<'_>>) -> Vec<&'a str> {
-    let Some(named) = spot.and_then(|spot| spot.named(MOST_PLANS)) else {
-        return Vec::new();
-    };
-    let mut names: Vec<&str> = named.iter().map(|(name, _)| name).collect();
+pub(super) fn plan_names<'a>(named: Option<&Fields<'a>>) -> Vec<&'a str> {
+    let named = named.into_iter().flat_map(Fields::iter);
+    let mut names: Vec<&str> = named.map(|(name, _)| name).collect();
     sort_by(&mut names, Ord::cmp);
     names
 }
@@ -92,15 +95,12 @@ pub(super) fn by_name<'a>(names: &[&'a str]) -> HashMap<&'a str, PlanId> {
 
 /// The plans in the order of their names. `taken` are the names of limits that stand on their own.
 pub(super) fn plans(
-    spot: Option<&Spot<'_>>,
+    named: Option<&Fields<'_>>,
     around: &Around<'_>,
     taken: &HashSet<String>,
 ) -> Vec<Plan> {
-    let Some(named) = spot.and_then(|spot| spot.named(MOST_PLANS)) else {
-        return Vec::new();
-    };
+    let named = named.into_iter().flat_map(Fields::iter);
     let mut plans: Vec<Plan> = named
-        .iter()
         .map(|(name, plan)| {
             if let Err(fault) = names::name(name) {
                 plan.fault(fault);
@@ -118,25 +118,26 @@ pub(super) fn plans(
 }
 
 fn of_plan(fields: &Fields<'_>, around: &Around<'_>, taken: &HashSet<String>) -> Vec<Limit> {
-    let own = counting::optional(fields);
-    let mut limits: Vec<Limit> = own
-        .map(|counting| Limit::per_client(OF_PLAN, counting))
-        .into_iter()
-        .collect();
+    let mut limits = called_plan(fields);
     if let Some(more) = fields.get("limits") {
         limits.extend(listed(&more, around, &mut taken.clone()));
     }
     limits
 }
 
+/// The limit that a plan's own fields make, if they do.
+fn called_plan(fields: &Fields<'_>) -> Vec<Limit> {
+    let counting = counting::optional(fields).into_iter();
+    counting
+        .map(|counting| Limit::per_client(OF_PLAN, counting))
+        .collect()
+}
+
 /// A client's own limits, which it has in place of its plan's.
 #[inline(never)]
 pub fn own_limits(spot: &Spot<'_>) -> Option<Vec<Limit>> {
     let fields = spot.fields(PLAN_FIELDS)?;
-    let mut limits: Vec<Limit> = counting::optional(&fields)
-        .map(|counting| Limit::per_client(OF_PLAN, counting))
-        .into_iter()
-        .collect();
+    let mut limits = called_plan(&fields);
     let more = fields.get("limits");
     let mut taken = HashSet::new();
     let items = more.as_ref().and_then(|more| more.list(MOST_OWN_LIMITS));

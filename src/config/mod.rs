@@ -104,7 +104,8 @@ pub fn read_node(document: &Node) -> Result<Policy, Faults> {
 fn policy(document: &Spot<'_>) -> Option<Policy> {
     let fields = document.fields(FIELDS)?;
     let plans = fields.get("plans");
-    let plan_names = limits::plan_names(plans.as_ref());
+    let named_plans = limits::named_plans(plans.as_ref());
+    let plan_names = limits::plan_names(named_plans.as_ref());
     let plan_ids = limits::by_name(&plan_names);
     let clients = clients::clients(fields.get("clients").as_ref(), &plan_ids);
     let around = sticky::Around {
@@ -125,7 +126,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         routes: &routes,
     };
     let (limits, taken) = limits::limits(fields.get("limits").as_ref(), &around);
-    let plans = limits::plans(plans.as_ref(), &around, &taken);
+    let plans = limits::plans(named_plans.as_ref(), &around, &taken);
     let tell = switches::tell(fields.get("tell").as_ref());
     let agents_see = switches::agents_see(fields.get("agents_see").as_ref());
     let address = switches::address(fields.get("address").as_ref());

@@ -160,6 +160,19 @@ fn fields_written_twice_are_told() {
 }
 
 #[test]
+fn what_is_wrong_with_all_plans_is_told_once() {
+    let twice = small()
+        .to_string()
+        .replacen(r#""standard":{"#, r#""standard":{},"standard":{"#, 1);
+    let shown = load(twice.as_bytes()).unwrap_err().to_string();
+    assert_eq!(shown, "plans.standard: written twice; only one can count");
+    assert_eq!(
+        faults(&with(small(), "/plans", json!([]))),
+        ["plans: expected a mapping of names, found a list"]
+    );
+}
+
+#[test]
 fn units_are_needed_and_known() {
     let duration = r#"a duration such as "250ms", "30s", "5m" or "1h""#;
     let size = r#"a size such as "64KiB" or "10MiB""#;
