@@ -207,14 +207,13 @@ impl Facts {
         count: Admission,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<(), Refusal> {
-        let full = |count: &Admission| {
+        let refused = count.is_refused().then(|| {
             let named = |full: Full<'_>| FullLimit {
                 name: full.name.to_owned(),
                 per: full.per.to_owned(),
             };
             count.full().map(named).collect::<Vec<_>>()
-        };
-        let refused = count.is_refused().then(|| full(&count));
+        });
         self.looked_at(count);
         match refused {
             Some(limits) => Err(Refusal::RateLimited(limits, self.wait(now).max(1))),

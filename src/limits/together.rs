@@ -85,10 +85,13 @@ impl CountersOfOne {
     }
 }
 
+fn is_per_client(limit: &Limit) -> bool {
+    limit.each.subjects() == [Subject::Client]
+}
+
 /// How many of these are counted per client and nothing else, in its own cell.
 fn per_client(limits: &[Limit]) -> usize {
-    let alone = |limit: &&Limit| limit.each.subjects() == [Subject::Client];
-    limits.iter().filter(alone).count()
+    limits.iter().filter(|limit| is_per_client(limit)).count()
 }
 
 /// How many of these are counted per client or key and more, but for routes: once for each value of the others, of which nothing
@@ -96,9 +99,7 @@ fn per_client(limits: &[Limit]) -> usize {
 fn per_more(limits: &[Limit]) -> usize {
     let more = |limit: &&Limit| {
         let of_caller = limit.each.has(&Subject::Client) || limit.each.has(&Subject::Key);
-        of_caller
-            && per_client(std::slice::from_ref(*limit)) == 0
-            && !is_per_client_and_route(limit)
+        of_caller && !is_per_client(limit) && !is_per_client_and_route(limit)
     };
     limits.iter().filter(more).count()
 }

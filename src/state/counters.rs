@@ -2,8 +2,8 @@
 //!
 //! A record is a tag, the moment from which nothing is owed any more, and three words of the limit's own. A token bucket
 //! keeps in them the unit in which it counts, how much of what is owed lies in the bucket (what is beyond it is overdrawn),
-//! and what was given back. A window keeps its beginning, marked, and its two counts. A record whose moment has passed says nothing any more and
-//! gives its slot free.
+//! and what was given back. A window keeps its beginning, marked, and its two counts. A record whose moment has passed says
+//! nothing any more and gives its slot free.
 //!
 //! Before the records a cell holds the time of its last change, by which workers whose clocks differ agree on one time,
 //! and two numbers by which receipts are checked (see `limits/receipt.rs`): the era, which begins anew whenever debts

@@ -21,6 +21,15 @@ fn shown(came: &[Came]) -> BTreeSet<&str> {
     shown.map(Option::unwrap_or_default).collect()
 }
 
+/// An agent that answers with the credential that it was sent.
+async fn telling_its_credential() -> StandIn {
+    StandIn::start(|came: &Came| {
+        let shown = came.header("authorization").unwrap_or_default().to_owned();
+        Response::new(Full::new(Bytes::from(shown)))
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credential_that_is_changed_goes_where_it_is_written_alone() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -125,11 +134,7 @@ async fn a_credential_is_followed_however_it_is_written() {
     swap("..1", "secret-of-one");
     symlink("..data/key", at("secret/key")).expect("a link");
     write("aws", &aws("first"));
-    let service = StandIn::start(|came: &Came| {
-        let shown = came.header("authorization").unwrap_or_default().to_owned();
-        Response::new(Full::new(Bytes::from(shown)))
-    })
-    .await;
+    let service = telling_its_credential().await;
     let listen = free_address();
     let caller = Caller::of(listen);
     let url = format!("url: 'http://{}'", service.address);
@@ -252,11 +257,7 @@ async fn what_is_no_credential_is_shown_to_nobody_and_stops_nothing() {
         std::fs::write(at("beside"), secret).expect("write");
         std::fs::rename(at("beside"), at(name)).expect("rename");
     };
-    let service = StandIn::start(|came: &Came| {
-        let shown = came.header("authorization").unwrap_or_default().to_owned();
-        Response::new(Full::new(Bytes::from(shown)))
-    })
-    .await;
+    let service = telling_its_credential().await;
     let listen = free_address();
     let caller = Caller::of(listen);
     let url = format!("url: 'http://{}'", service.address);

@@ -83,6 +83,16 @@ fn bootstrap(sent: &Generated, listen: SocketAddr, admin: SocketAddr) -> Value {
     })
 }
 
+/// Envoy on what Istio makes of the manifests.
+async fn served(directory: &Path, manifests: &Manifests) -> (Gateway, Caller) {
+    let [listen, admin] = [(); 2].map(|()| free_address());
+    let configuration = bootstrap(&sent(manifests), listen, admin);
+    let file = directory.join("istio.json");
+    std::fs::write(&file, configuration.to_string()).expect("write");
+    let gateway = Gateway::run(directory, &file, &Around::default(), admin, admin).await;
+    (gateway, Caller::of(listen))
+}
+
 fn seen(name: &str, protocol: &str) -> Seen {
     Seen {
         name: Some(name.to_owned()),
@@ -212,13 +222,7 @@ agents:
                 schema::check(manifest).unwrap_or_else(|error| panic!("{error} in {manifest}"));
             }
         }
-        let [listen, admin] = [(); 2].map(|()| free_address());
-        let configuration = bootstrap(&sent(&manifests), listen, admin);
-        let file = directory.path().join("istio.json");
-        std::fs::write(&file, configuration.to_string()).expect("write");
-        let _gateway =
-            Gateway::run(directory.path(), &file, &Around::default(), admin, admin).await;
-        let caller = Caller::of(listen);
+        let (_gateway, caller) = served(directory.path(), &manifests).await;
 
         // The validator is asked over TLS, by its name.
         let unknown = caller.get("/service", &[("x-api-key", "nobody's")]).await;
@@ -319,13 +323,7 @@ routes: [{{prefix: /echo, agents: [one], auth_required: false}}]
                 one.address().port()
             );
             let manifests = write(directory.path(), &text, form);
-            let [listen, admin] = [(); 2].map(|()| free_address());
-            let configuration = bootstrap(&sent(&manifests), listen, admin);
-            let file = directory.path().join("istio.json");
-            std::fs::write(&file, configuration.to_string()).expect("write");
-            let _gateway =
-                Gateway::run(directory.path(), &file, &Around::default(), admin, admin).await;
-            let caller = Caller::of(listen);
+            let (_gateway, caller) = served(directory.path(), &manifests).await;
             if !behind {
                 counts_whom_proxies_name(&caller).await;
                 continue;
