@@ -32,6 +32,7 @@ mod grpc_callouts;
 mod grpc_web;
 mod holding;
 mod identity;
+mod in_flight;
 mod keys;
 mod limits;
 mod log;
