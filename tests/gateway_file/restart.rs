@@ -38,7 +38,10 @@ async fn a_change_keeps_what_is_counted_and_a_restart_begins_anew() {
 
     // All of it that may change: agents, limits beside these, a plan.
     let changed = text
-        .replace("\nagents:", "\nplans: {standard: {requests: 9/hour}}\nagents:")
+        .replace(
+            "\nagents:",
+            "\nplans: {standard: {requests: 9/hour}}\nagents:",
+        )
         .replace(
             "  - {name: sliding",
             "  - {name: more, each: route, requests: 900/hour}\n  - {name: sliding",
