@@ -2,7 +2,7 @@
 //! are refused, try so many times, and give up when the wait is long. All run side by side, each with a client of its own. What
 //! they did is told by the gateway's access log and by the agent, not by them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -47,7 +47,7 @@ const DAY: u64 = 86_400_000;
 async fn each_sample_waits_as_long_as_a_full_limit_tells_it() {
     let world = World::with(|draft| {
         // One every five seconds.
-        plan(draft, "12/minute");
+        limit(draft, "12/minute", 1);
         draft.configuration()["tell"] = json!([]);
     })
     .await;
@@ -60,7 +60,7 @@ async fn each_sample_waits_as_long_as_a_full_limit_tells_it() {
 
 #[tokio::test]
 async fn each_sample_that_reads_what_is_left_slows_down_before_it_is_refused() {
-    let world = World::with(|draft| plan(draft, "12/minute")).await;
+    let world = World::with(|draft| limit(draft, "12/minute", 1)).await;
 
     for (name, ran) in run(&world, &PACED).await {
         assert!(ran.succeeded, "{name}: {}", ran.said);
@@ -71,7 +71,7 @@ async fn each_sample_that_reads_what_is_left_slows_down_before_it_is_refused() {
 #[tokio::test]
 async fn no_sample_sleeps_through_a_long_wait() {
     // One every ninety seconds.
-    let world = World::with(|draft| plan(draft, "40/hour")).await;
+    let world = World::with(|draft| limit(draft, "40/hour", 1)).await;
 
     for (name, ran) in run(&world, &SAMPLES).await {
         assert!(!ran.succeeded, "{name}: {}", ran.said);
@@ -84,7 +84,7 @@ async fn no_sample_sleeps_through_a_long_wait() {
 async fn each_sample_tries_an_agent_that_is_down_so_many_times_and_waits_between() {
     let nobody = free_address();
     let world = World::with(|draft| {
-        plan(draft, "1000/minute");
+        limit(draft, "1000/minute", 100);
         one_agent(draft, nobody);
     })
     .await;
@@ -107,7 +107,7 @@ async fn each_sample_comes_back_at_the_date_that_an_agent_tells_it() {
     let agent = Puppet::listen().await;
     let address = agent.address();
     let world = World::with(|draft| {
-        plan(draft, "1000/minute");
+        limit(draft, "1000/minute", 100);
         one_agent(draft, address);
     })
     .await;
@@ -125,6 +125,52 @@ async fn each_sample_comes_back_at_the_date_that_an_agent_tells_it() {
         // Clocks of whole milliseconds.
         let early = told.duration_since(came).unwrap_or_default();
         assert!(early <= Duration::from_millis(2), "{name}: {early:?} early");
+    }
+}
+
+/// What the gateway adds to answers and refusals, each of which the page explains.
+#[tokio::test]
+async fn every_header_of_the_gateways_is_explained_to_callers() {
+    let world = World::with(|draft| {
+        limit(draft, "40/hour", 1);
+        draft.configuration()["plans"]["premium"]["warn_at"] = json!("1%");
+    })
+    .await;
+    let ask = || {
+        world
+            .post("/v1/chat/completions")
+            .key("demo-premium")
+            .send()
+    };
+
+    let answers = [ask().await, ask().await];
+
+    assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 429]);
+    let page = page();
+    let names = answers.iter().flat_map(|answer| answer.headers.keys());
+    let names: BTreeSet<_> = names.map(|name| name.as_str()).collect();
+    for expected in [
+        "ratelimit",
+        "retry-after",
+        "x-should-retry",
+        "x-waykeeper-limit-warning",
+    ] {
+        assert!(names.contains(expected), "{names:?}");
+    }
+    for name in names {
+        // HTTP's own, and the agent's.
+        let known = [
+            "connection",
+            "content-length",
+            "content-type",
+            "date",
+            "server",
+        ];
+        let explained = page.to_lowercase().contains(&format!("`{name}"));
+        assert!(
+            explained || known.contains(&name) || name.starts_with("x-demo-"),
+            "the page does not explain {name}"
+        );
     }
 }
 
@@ -202,13 +248,8 @@ fn answer(head: &str) -> String {
     answer.to_string()
 }
 
-/// All samples' plan: one request at once.
-fn plan(draft: &mut Draft, requests: &str) {
-    let burst = if requests.starts_with("1000/") {
-        100
-    } else {
-        1
-    };
+/// The limit of each sample's client.
+fn limit(draft: &mut Draft, requests: &str, burst: u32) {
     draft.configuration()["plans"]["premium"] = json!({"requests": requests, "burst": burst});
 }
 
@@ -353,9 +394,13 @@ async fn in_a_page(world: &World, key: &str, sample: &str) -> (bool, String) {
     (seen.get("error").is_none(), seen.to_string())
 }
 
+fn page() -> String {
+    fs::read_to_string(repository("docs/clients.md")).expect("the page")
+}
+
 /// The fenced blocks of the page that begin with a comment that names a file, by that name.
 fn samples() -> BTreeMap<String, String> {
-    let page = fs::read_to_string(repository("docs/clients.md")).expect("the page");
+    let page = page();
     let mut fenced = page.split("\n```").skip(1).step_by(2);
     let mut samples = BTreeMap::new();
     for block in &mut fenced {
