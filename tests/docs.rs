@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use waykeeper::config;
-use waykeeper::reply::{Form, Refusal, ReplyTo, local_reply};
+use waykeeper::reply::{Form, FullLimit, Refusal, ReplyTo, local_reply};
 use waykeeper::state::room;
 
 const README: &str = "README.md";
@@ -340,6 +340,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::UpgradeNotAllowed
         | Refusal::UpgradeRequired
         | Refusal::RateLimited(..)
+        | Refusal::TooManyInFlight(_)
         | Refusal::LimitsUnavailable
         | Refusal::MissingKey
         | Refusal::InvalidKey
@@ -363,6 +364,10 @@ fn refusals() -> Vec<Refusal> {
         Refusal::UpgradeNotAllowed,
         Refusal::UpgradeRequired,
         Refusal::RateLimited(Vec::new(), 1),
+        Refusal::TooManyInFlight(FullLimit {
+            name: "in-flight".to_owned(),
+            per: "client".to_owned(),
+        }),
         Refusal::LimitsUnavailable,
         Refusal::MissingKey,
         Refusal::InvalidKey,

@@ -39,6 +39,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         plans: _,
         sessions: _,
         limits: _,
+        in_flight: _,
         agents: _,
         routes,
         tell: _,
