@@ -111,7 +111,7 @@ async fn each_sample_comes_back_at_the_date_that_an_agent_tells_it() {
         one_agent(draft, address);
     })
     .await;
-    let seen = Arc::new(Mutex::new(BTreeMap::new()));
+    let seen = Seen::default();
     let serving = tokio::spawn(busy_at_first(agent, Arc::clone(&seen)));
 
     let all = run(&world, &SAMPLES).await;
@@ -121,12 +121,15 @@ async fn each_sample_comes_back_at_the_date_that_an_agent_tells_it() {
         assert!(ran.succeeded, "{name}: {}", ran.said);
         let seen = seen.lock().expect("what was seen");
         let (told, came) = seen[ran.client.as_str()];
-        let came: SystemTime = came.expect("a second request");
+        let came = came.expect("a second request");
         // Clocks of whole milliseconds.
         let early = told.duration_since(came).unwrap_or_default();
         assert!(early <= Duration::from_millis(2), "{name}: {early:?} early");
     }
 }
+
+/// Of each client: the date that it was told, and when it came back.
+type Seen = Arc<Mutex<BTreeMap<String, (SystemTime, Option<SystemTime>)>>>;
 
 /// What the gateway adds to answers and refusals, each of which the page explains.
 #[tokio::test]
@@ -175,10 +178,7 @@ async fn every_header_of_the_gateways_is_explained_to_callers() {
 }
 
 /// Sees a client's first request off until a date, and answers all that follow.
-async fn busy_at_first(
-    agent: Puppet,
-    seen: Arc<Mutex<BTreeMap<String, (SystemTime, Option<SystemTime>)>>>,
-) {
+async fn busy_at_first(agent: Puppet, seen: Seen) {
     loop {
         let mut exchange = agent.accept().await;
         let seen = Arc::clone(&seen);
@@ -260,7 +260,11 @@ fn one_agent(draft: &mut Draft, address: std::net::SocketAddr) {
     }
     draft.connect("chat-gpu", &[address]);
     let cluster = draft.cluster("chat-gpu");
-    cluster["outlier_detection"] = json!({"enforcing_consecutive_local_origin_failure": 0});
+    // Envoy goes on trying it, however often it fails.
+    cluster["outlier_detection"] = json!({
+        "enforcing_consecutive_local_origin_failure": 0,
+        "enforcing_consecutive_5xx": 0,
+    });
 }
 
 // ------------------------------------------------------------------------------------------------------------- samples
