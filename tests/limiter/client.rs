@@ -87,7 +87,7 @@ impl Client {
         };
         let status = said("grpc-status").parse().expect("a status");
         if status != 0 {
-            let message = said("grpc-message");
+            let message = said("grpc-message").replace("%20", " ");
             return Err(Refused { status, message });
         }
         let body = body.to_bytes();

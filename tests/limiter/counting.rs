@@ -138,7 +138,7 @@ async fn a_window_ends_when_it_says_and_the_next_begins_empty() {
                 got += 1;
                 assert_eq!(status.code, i32::from(Code::Ok));
             };
-            assert!(got >= 3, "{got}");
+            assert!(got >= 2, "{got}");
             assert_eq!(reset.seconds, 0);
             let reset = Duration::try_from(reset).expect("a time to come");
             // Its clock is not the one that is slept by.

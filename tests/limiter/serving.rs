@@ -30,7 +30,8 @@ async fn what_cannot_be_counted_is_refused_and_no_value_is_logged() {
     );
     let unknown = client.call(&METHOD.replace("Should", "Would"), &[]).await;
     assert_eq!(unknown.expect_err("no such call").status, 12);
-    let large = year(&"x".repeat(70_000));
+    let name = "x".repeat(70_000);
+    let large = year(&name);
     let large = ask(&client, vec![large]).await.expect_err("too large");
     assert_eq!(large.status, 11, "{large:?}");
     // Two may be counted; what a third asks for is not, and not what is asked for with it either.
