@@ -9,7 +9,13 @@
 //! | `memory.rs`, `keep.rs`, `redis/` | where counts are: in memory, also in a file, in Redis |
 //! | `service.rs` | a question from its message to its answer |
 //! | `serve.rs`, `metrics.rs` | connections, and what is told of all that |
+//! | `elsewhere.rs` | the limits' files of other services of this kind |
 
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "its command comes with the field of gateway.yaml")
+)]
+mod elsewhere;
 mod keep;
 mod memory;
 mod metrics;
