@@ -20,7 +20,7 @@ async fn with_each_store<F: Future<Output = ()>>(test: impl Fn(Service) -> F) {
     let file = file.to_str().expect("a path");
     test(Service::start(&["--keep", file]).await).await;
     let redis = RedisServer::start().await;
-    test(Service::start(&["--redis", &redis.url()]).await).await;
+    test(redis.limiter(&[]).await).await;
 }
 
 /// How many of so many questions at once are admitted.

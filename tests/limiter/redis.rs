@@ -50,6 +50,14 @@ impl RedisServer {
         format!("redis://{}", self.address)
     }
 
+    /// A limiter that counts here. However slow this machine is, Redis is away only if it has ended.
+    pub(crate) async fn limiter(&self, more: &[&str]) -> Service {
+        let url = self.url();
+        let mut arguments = vec!["--redis", &url, "--redis-timeout", "60s"];
+        arguments.extend(more);
+        Service::start(&arguments).await
+    }
+
     async fn until_connected(&self) {
         eventually("Redis", || async {
             tokio::net::TcpStream::connect(self.address).await.ok()
@@ -107,8 +115,8 @@ fn year(client: &str, limit: u32) -> RateLimitDescriptor {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_limiters_on_one_redis_are_exact_together() {
     let redis = RedisServer::start().await;
-    let first = Service::start(&["--redis", &redis.url()]).await;
-    let second = Service::start(&["--redis", &redis.url()]).await;
+    let first = redis.limiter(&[]).await;
+    let second = redis.limiter(&[]).await;
     let clients = [first.client().await, second.client().await];
     let question = |_| vec![year("acme", 500), year("all", 700)];
     assert_eq!(admitted(&clients, question).await, 500);
@@ -116,7 +124,7 @@ async fn two_limiters_on_one_redis_are_exact_together() {
         let looks = vec![of(0, year("acme", 500)), of(0, year("all", 700))];
         assert_eq!(ask(client, looks).await, Ok((true, vec![0, 200])));
     }
-    let apart = Service::start(&["--redis", &redis.url(), "--prefix", "other"]).await;
+    let apart = redis.limiter(&["--prefix", "other"]).await;
     let client = apart.client().await;
     assert_eq!(
         ask(&client, vec![year("acme", 500)]).await,
@@ -127,7 +135,7 @@ async fn two_limiters_on_one_redis_are_exact_together() {
 #[tokio::test]
 async fn keys_are_named_by_the_prefix_hold_no_name_of_a_client_and_expire_with_the_window() {
     let redis = RedisServer::start().await;
-    let service = Service::start(&["--redis", &redis.url(), "--prefix", "edge"]).await;
+    let service = redis.limiter(&["--prefix", "edge"]).await;
     let client = service.client().await;
     let question = vec![year("acme", 5), descriptor("acme", 5, Unit::Hour)];
     ask(&client, question).await.expect("an answer");
@@ -209,8 +217,8 @@ impl Load {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_is_killed_and_started_again_under_load_lets_nobody_past_the_limit() {
     let mut redis = RedisServer::start().await;
-    let first = Service::start(&["--redis", &redis.url()]).await;
-    let second = Service::start(&["--redis", &redis.url()]).await;
+    let first = redis.limiter(&[]).await;
+    let second = redis.limiter(&[]).await;
     let limit = 3_000;
     let mut load = load(&[&first, &second], limit).await;
     for round in 1..=2 {
@@ -233,7 +241,7 @@ async fn a_redis_that_is_killed_and_started_again_under_load_lets_nobody_past_th
 #[tokio::test(flavor = "multi_thread")]
 async fn while_redis_hangs_all_are_answered_and_afterwards_it_goes_on() {
     let redis = RedisServer::start().await;
-    let service = Service::start(&["--redis", &redis.url()]).await;
+    let service = Service::start(&["--redis", &redis.url(), "--redis-timeout", "2s"]).await;
     let limit = 3_000;
     let mut load = load(&[&service], limit).await;
     load.until(500).await;
@@ -242,11 +250,16 @@ async fn while_redis_hangs_all_are_answered_and_afterwards_it_goes_on() {
     service.until_health(2).await;
     redis.signal(Signal::CONT);
     let got = load.admitted().await;
-    assert!((limit - CALLERS..=limit).contains(&got), "{got}");
+    let log = service.log();
+    // Whenever it is away, what each caller waits for may be counted and not answered.
+    let times = log
+        .lines()
+        .filter(|line| line.contains("is away: no answer in time"));
+    let times = u32::try_from(times.count()).expect("few");
+    assert!(times > 0, "{log}");
     assert!(
-        service.log().contains("is away: no answer in time"),
-        "{}",
-        service.log()
+        (limit - times * CALLERS..=limit).contains(&got),
+        "{got}\n{log}"
     );
 }
 

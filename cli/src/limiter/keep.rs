@@ -30,7 +30,7 @@ use super::{Health, now, say};
 /// One part in so many of a limit is written ahead.
 const AHEAD: u64 = 20;
 /// How long one waits for the disk.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How soon what could not be written is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The database keeps pages in memory; it has few.
