@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::protocol::{METHOD, RateLimitDescriptor, SERVICE, Unit};
-use crate::shared::free_address;
+use crate::shared::{free_address, repository};
 use crate::{Service, ask, descriptor};
 
 #[tokio::test]
@@ -112,4 +112,33 @@ async fn it_ends_when_it_is_told_also_while_a_gateway_is_connected() {
         lines.iter().all(|line| line.starts_with("waykeeper: ")),
         "{log}"
     );
+}
+
+#[tokio::test]
+async fn its_page_explains_every_option_and_every_metric() {
+    let page = std::fs::read_to_string(repository("docs/limiter.md")).expect("the page");
+    let help = tokio::process::Command::new(env!("CARGO_BIN_EXE_waykeeper"))
+        .args(["limiter", "--help"])
+        .output()
+        .await
+        .expect("the limiter");
+    let help = String::from_utf8(help.stdout).expect("text");
+    let options = help.lines().filter_map(|line| {
+        let option = line.trim_start().strip_prefix("--")?;
+        option.split(' ').next()
+    });
+    let options: Vec<_> = options.collect();
+    assert!(options.len() >= 10, "{help}");
+    for option in options {
+        assert!(page.contains(&format!("\n| `--{option} ")), "--{option}");
+    }
+    let source = repository("cli/src/limiter/metrics.rs");
+    let source = std::fs::read_to_string(source).expect("the source");
+    let metrics = source.split("# TYPE ").skip(1).map(|rest| {
+        let name = rest.split(' ').next();
+        name.expect("a name")
+    });
+    for metric in metrics {
+        assert!(page.contains(&format!("\n| `{metric}")), "{metric}");
+    }
 }
