@@ -33,6 +33,7 @@ mod providers;
 mod proxied;
 mod renamed;
 mod replica;
+mod restart;
 mod running;
 mod sessions;
 #[path = "../shared.rs"]
