@@ -224,7 +224,7 @@ probe-filter: rust-tools
 debootstrap:
 	@$(call system,debootstrap,debootstrap,it makes the stand-ins)
 
-# What only the tests need: other versions of Envoy, a browser, OpenAI's, Anthropic's and MCP's clients, Prometheus' parser, kubectl for its kustomize.
+# What only the tests need: other versions of Envoy, a browser, Redis, OpenAI's, Anthropic's and MCP's clients, Prometheus' parser, kubectl for its kustomize.
 test-tools: tools $(OTHER_ENVOYS) $(OPENAI) $(ANTHROPIC) $(MCP) $(PROMETHEUS) $(KUBECTL)
 	@ln -sfn $(OPENAI:$(TOOLS)/%=%) $(TOOLS)/openai
 	@ln -sfn $(ANTHROPIC:$(TOOLS)/%=%) $(TOOLS)/anthropic
@@ -233,6 +233,7 @@ test-tools: tools $(OTHER_ENVOYS) $(OPENAI) $(ANTHROPIC) $(MCP) $(PROMETHEUS) $(
 	@ln -sfn $(KUBECTL:$(TOOLS)/%=%)/bin/kubectl $(TOOLS)/kubectl
 	@$(call system,chromium,chromium,the tests have a page in a browser call the gateway)
 	@$(call system,curl,curl,the tests type the commands that the pages show)
+	@$(call system,redis-server,redis-server,the limiter counts in it)
 
 # What the benchmark compares with, and the program that puts the load on.
 bench-tools: tools $(FASTAPI)
