@@ -416,10 +416,37 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
                 "0".repeat(64)
             )),
             &[],
+            &["6: sessions: is not written for Istio, whose manifests can hold no secret"],
+        ),
+        (
+            agents(
+                "  chat: {provider: openai, credential: {file: /a/key}}\n  b: {url: http://b, credential: {env: KEY_OF_B}}\n",
+            ),
+            &[],
             &[
-                "4: agents.chat.sticky: is not written for Istio: the manifests hold nothing that keeps requests at one endpoint",
-                "5: agents.b.sticky: is not written for Istio: the manifests hold nothing that keeps requests at one endpoint",
-                "6: sessions: is not written for Istio, whose manifests can hold no secret",
+                "4: agents.chat.credential.file: the gateway's pods do not have this file; put it into a Secret as key, and say \
+                 --credentials-secret",
+                "5: agents.b.credential.env: the gateway's pods do not have this variable; put it into a Secret as KEY_OF_B, and \
+                 say --credentials-secret",
+            ],
+        ),
+        (
+            agents(
+                "  chat: {url: http://a, credential: {file: /a/key}}\n  b: {url: http://b, credential: {file: /b/key}}\n  \
+                 c: {url: http://c, credential: {file: /a/k y}}\n",
+            ),
+            &["--credentials-secret", "of-agents"],
+            &[
+                "5: agents.b.credential.file: is one entry of the Secret with /a/key; give one of them another name",
+                "6: agents.c.credential.file: \"k y\" can be no entry of a Secret: letters, digits and ._-",
+            ],
+        ),
+        (
+            agents("  chat: {provider: vllm, endpoints: [http://a:1, http://b:1]}\n"),
+            &[],
+            &[
+                "4: agents.chat.endpoints: a cluster of Istio's has one name for TLS and as the host, and these have several; \
+                 write an agent for each",
             ],
         ),
         (

@@ -3,20 +3,23 @@
 //! EnvoyFilters. What they look like stands in `cli/templates/istio/`.
 
 mod clusters;
+mod credentials;
 mod destinations;
 mod servers;
 mod told;
+mod ways;
 
 use std::time::Duration;
 
 use minijinja::value::Serde;
-use minijinja::{Value, context};
+use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::DEFAULT_TIMEOUT;
 use waykeeper::config::{Fault, Node, Segment};
 
-use super::{Checked, EnvoyVersion, document, render, templates};
-use clusters::{changed_cluster, entries, own_host, rules};
+use super::credentials::Credential;
+use super::{Checked, EnvoyVersion, Upstream, document, filters, render, routes, templates};
+use clusters::{changed_cluster, entries, rules};
 use destinations::Destinations;
 pub(crate) use destinations::is_label;
 use told::Told;
@@ -36,7 +39,7 @@ const BEFORE_STOP: Duration = Duration::from_secs(10);
 const BEYOND_ANSWERS: Duration = Duration::from_secs(20);
 
 /// All files that are written in either form. One that a form does not have is removed, if it was written by this command.
-pub(crate) const FILES: [&str; 14] = [
+pub(crate) const FILES: [&str; 15] = [
     "kustomization.yaml",
     "virtual-service.yaml",
     "http-route.yaml",
@@ -48,6 +51,7 @@ pub(crate) const FILES: [&str; 14] = [
     "gateway/parameters.yaml",
     "gateway/service.yaml",
     "gateway/gateway.yaml",
+    "gateway/credentials.yaml",
     "gateway/destinations.yaml",
     "gateway/horizontal-pod-autoscaler.yaml",
     "gateway/pod-disruption-budget.yaml",
@@ -58,6 +62,8 @@ const OF_OWN_PODS: [&str; 3] = [
     "gateway/deployment.yaml",
     "gateway/service.yaml",
 ];
+/// One that is there only where something stands in it.
+const OF_CREDENTIALS: &str = "gateway/credentials.yaml";
 const OF_GATEWAY_API: [&str; 2] = ["http-route.yaml", "gateway/parameters.yaml"];
 
 /// What the gateway's file does not say.
@@ -76,6 +82,10 @@ pub(crate) struct Options<'a> {
     pub(crate) tls_secrets: &'a [String],
     /// A Secret with the files that agents and the validator are spoken to with.
     pub(crate) files_secret: Option<&'a str>,
+    /// A Secret with what agents are shown.
+    pub(crate) credentials_secret: Option<&'a str>,
+    /// Istio's own, in the pods.
+    pub(crate) envoy: EnvoyVersion,
     /// Whether Istio makes the pods, from a Gateway of Kubernetes' Gateway API.
     pub(crate) gateway_api: bool,
 }
@@ -107,9 +117,12 @@ pub(crate) fn manifests(
     checked: &Checked,
     options: Options<'_>,
 ) -> Result<Manifests, Refusal> {
+    let environment = templates::environment().map_err(Refusal::Broken)?;
     let mut told = Told::default();
     let servers = servers::servers(&checked.gateway.listeners, options.tls_secrets, &mut told);
-    let mut destinations = destinations::destinations(&checked.gateway, options, &mut told);
+    let mut destinations =
+        destinations::destinations(&checked.gateway, options, &environment, &mut told)
+            .map_err(Refusal::Broken)?;
     if checked.gateway.validator.is_none() {
         let elsewhere = checked.policy.clients.validator.as_ref();
         destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
@@ -125,6 +138,9 @@ pub(crate) fn manifests(
     if !told.is_empty() {
         return Err(Refusal::Faults(told.faults(written)));
     }
+    let mut envoy = options.envoy.context();
+    // istiod drops fields that it does not know without a word, and this is a young one.
+    envoy["header_value_prefix"] = false.into();
     let context = json!({
         "namespace": options.namespace,
         "image": image(options.image),
@@ -133,9 +149,13 @@ pub(crate) fn manifests(
         "listener": checked.gateway.listeners.first().map(|listener| render::listener((0, listener))),
         "grace": grace(checked).as_secs(),
         "idle": render::idle(&checked.policy),
-        "envoy": EnvoyVersion::default().context(),
-        "credentials": false,
-        "callers": [],
+        "envoy": envoy,
+        "credentials": agents_upstreams(checked).any(|it| it.credential.as_ref().is_some_and(Credential::is_kept)),
+        "kept": destinations.credentials.context(options),
+        "callers": filters::callers_headers(&checked.gateway.agents),
+        "sessions": routes::has_sessions(&checked.gateway),
+        "hashes": routes::has_hashes(&checked.gateway),
+        "ways": ways::ways(&checked.gateway, &destinations),
         "pages": super::pages::headers(&checked.gateway, &checked.policy),
         "undecided": render::undecided(&checked.policy),
         "proof": checked.policy.proof.as_ref().map(|proof| proof.0.as_str()),
@@ -143,12 +163,16 @@ pub(crate) fn manifests(
         "entries": entries(&destinations.all),
         "rules": rules(&destinations.all),
         "changed_clusters": destinations.all.iter().filter_map(changed_cluster).collect::<Vec<_>>(),
-        "own_hosts": destinations.all.iter().filter_map(own_host).collect::<Vec<_>>(),
         "validator_stats": destinations.validator.as_deref().map(stats_of),
         "files": directory.map(|directory| json!({"secret": options.files_secret, "directory": directory})),
         "module": MODULE,
     });
-    let files = write(&context, &named(checked, &destinations), options);
+    let files = write(
+        &context,
+        &named(checked, &destinations),
+        options,
+        &environment,
+    );
     let files = files.map_err(Refusal::Broken)?;
     Ok(Manifests {
         files,
@@ -156,12 +180,17 @@ pub(crate) fn manifests(
     })
 }
 
+fn agents_upstreams(checked: &Checked) -> impl Iterator<Item = &Upstream> {
+    let agents = checked.gateway.agents.iter();
+    agents.filter_map(|agent| agent.upstream.as_ref())
+}
+
 fn write(
     context: &Json,
     filter_document: &Node,
     options: Options<'_>,
+    environment: &Environment<'_>,
 ) -> Result<Vec<(&'static str, String)>, minijinja::Error> {
-    let environment = templates::environment()?;
     let values = Value::from(Serde(context));
     let source = Value::from_safe_string(render::in_comment(options.source));
     let text = document::block(filter_document, DOCUMENT_INDENT);
@@ -171,7 +200,10 @@ fn write(
     } else {
         &OF_GATEWAY_API
     };
-    let of_this_form = FILES.into_iter().filter(|file| !others.contains(file));
+    let is_told = !context["kept"]["told"].as_array().is_none_or(Vec::is_empty);
+    let of_this_form = FILES
+        .into_iter()
+        .filter(|file| !others.contains(file) && (is_told || *file != OF_CREDENTIALS));
     of_this_form
         .map(|file| {
             let template = environment.get_template(&format!("istio/{file}"))?;
