@@ -49,8 +49,8 @@ pub(crate) struct Arguments {
     /// mounted where they are
     #[arg(long, value_name = "NAME", value_parser = object)]
     files_secret: Option<String>,
-    /// The Secret, in the gateway's namespace, that holds what agents are shown: each `credential` under its file's name, or its
-    /// variable's
+    /// The Secret, in the gateway's namespace, that holds what agents are shown (`credential`) and what `sessions` are sealed
+    /// with: each under its file's name, or its variable's
     #[arg(long, value_name = "NAME", value_parser = object)]
     credentials_secret: Option<String>,
     /// Let Istio make the gateway's pods, from a Gateway of Kubernetes' Gateway API

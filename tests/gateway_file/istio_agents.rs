@@ -7,9 +7,13 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::caller::{Answer, Caller};
+use crate::certificates::Authority;
+use crate::front::Front;
 use crate::gateway::{Gateway, agent, free_address};
+use crate::replica::Replica;
+use crate::sessions::{begin, go_on, goes_on};
 use crate::sticky::{CLIENTS, answers, by_header, share};
-use crate::under_istio::{Pod, serve, served, write};
+use crate::under_istio::{Pod, serve, served, write, write_in};
 use crate::{eventually, schema};
 
 /// An address of nobody's, which stands for this machine in what is written for Istio.
@@ -324,4 +328,158 @@ agents:
             assert!(!dump.contains(secret), "{secret}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_session_stays_where_it_was_named_under_istio() {
+    const SESSION: &str = "mcp-session-id";
+    const KEY_OF_FILE: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+    const KEY_OF_VARIABLE: &str =
+        "2222222222222222222222222222222222222222222222222222222222222222";
+    let acme = ("x-api-key", "key-of-acme");
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new(directory.path(), "authority");
+    let (one, two) = (Replica::start("one").await, Replica::start("two").await);
+    let [a, b] = [one.address, two.address].map(|address| address.port());
+    let secure = authority.sign("secure.example");
+    let front = Front::of(one.address, secure.server(&["http/1.1"])).await;
+    let key_file = directory.path().join("session-key");
+    std::fs::write(&key_file, format!("{KEY_OF_FILE}\n")).expect("write");
+    // The tool looks whether it is a key, and writes it nowhere.
+    let keys = |first: &str, second: &str| format!("sessions: {{keys: [{first}, {second}]}}\n");
+    let of_file = format!("{{file: {}}}", key_file.display());
+    let places = format!("endpoints: ['http://{HERE}:{a}', 'http://{HERE}:{b}']");
+    let mcp = "sticky: {header: mcp-session-id}, balance: round_robin";
+    let rest = format!(
+        "listen: [{{address: '0.0.0.0:8080'}}]
+{CLIENTS}
+agents:
+  tools: {{{places}, {mcp}}}
+  twin: {{{places}, sticky: {{header: mcp-session-id}}}}
+  named: {{{places}, sticky: {{header: X-Thread, named_by: agent}}}}
+  hosted: {{provider: vllm, url: 'http://vllm:{a}/tools/v1', {mcp}}}
+  secure: {{url: 'https://secure.example:{}', tls: {{ca: {}}}, http2: false, {mcp}}}
+  plain: {{{places}}}
+routes:
+  - {{prefix: /tools, agents: [tools]}}
+  - {{prefix: /open, agents: [tools], auth_required: false}}
+  - {{prefix: /sse, agents: [tools], protocol: sse}}
+  - {{prefix: /twin, agents: [twin]}}
+  - {{prefix: /named, agents: [named]}}
+  - {{prefix: /plain, agents: [plain]}}
+  - {{prefix: /secure, agents: [secure]}}
+  - {{prefix: /v1/hosted, agents: [hosted]}}
+",
+        front.port(),
+        authority.file.display(),
+    );
+    // Two gateways with the same keys, the other one first; one in each form, one on the oldest Envoy.
+    let oldest = ["--envoy-version", "1.36"];
+    let mut gateways = Vec::new();
+    for (form, version, keys) in [
+        (
+            &["--gateway-api"][..],
+            None,
+            keys(&of_file, "{env: SESSION_KEY}"),
+        ),
+        (
+            &oldest,
+            Some("1.36.4"),
+            keys("{env: SESSION_KEY}", &of_file),
+        ),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let secrets = [
+            "--files-secret",
+            "files",
+            "--credentials-secret",
+            "providers",
+        ];
+        let text = format!("{keys}{rest}");
+        let environment = [("SESSION_KEY", KEY_OF_VARIABLE)];
+        let manifests = write_in(
+            directory.path(),
+            &text,
+            &[&secrets, form].concat(),
+            &environment,
+        );
+        for manifest in manifests.iter() {
+            let written = manifest.to_string();
+            assert!(
+                ![KEY_OF_FILE, KEY_OF_VARIABLE]
+                    .iter()
+                    .any(|key| written.contains(key)),
+                "{written}"
+            );
+        }
+        let entries = [
+            (
+                "session-key",
+                "1111111111111111111111111111111111111111111111111111111111111111\n",
+            ),
+            environment[0],
+        ];
+        let pod = Pod::new(directory.path(), &manifests, &entries);
+        let (gateway, caller) = serve(directory.path(), &manifests, &pod, &[], version).await;
+        gateways.push((directory, gateway, caller));
+    }
+    let [(_, gateway, first), (_, _, second)] = &gateways[..] else {
+        panic!("two gateways");
+    };
+
+    let mut replicas = BTreeSet::new();
+    for _ in 0..6 {
+        let session = begin(first, "/tools", &[acme], SESSION).await;
+        goes_on(first, "/tools", &[acme], SESSION, &session).await;
+        goes_on(first, "/sse", &[acme], SESSION, &session).await;
+        goes_on(
+            second,
+            "/tools",
+            &[("x-api-key", "key-of-acme-2")],
+            SESSION,
+            &session,
+        )
+        .await;
+        replicas.insert(session.replica);
+    }
+    assert_eq!(replicas.len(), 2);
+    for (path, key, header) in [
+        ("/secure", &[acme][..], SESSION),
+        ("/v1/hosted", &[acme], SESSION),
+        ("/named", &[acme], "x-thread"),
+        ("/open", &[], SESSION),
+    ] {
+        for caller in [first, second] {
+            let session = begin(caller, path, key, header).await;
+            goes_on(first, path, key, header, &session).await;
+        }
+    }
+    // What was not named to this client by this agent reaches nobody.
+    let session = begin(first, "/tools", &[acme], SESSION).await;
+    let other = ("x-api-key", "key-of-other");
+    let before = (one.total(), two.total());
+    for (path, sent) in [
+        ("/tools", &[other, (SESSION, &*session.sealed)][..]),
+        ("/open", &[(SESSION, &session.sealed)]),
+        ("/twin", &[acme, (SESSION, &session.sealed)]),
+        ("/secure", &[acme, (SESSION, &session.sealed)]),
+        ("/tools", &[acme, (SESSION, "forged")]),
+    ] {
+        let refused = go_on(first, "GET", path, sent).await;
+        assert_eq!(refused.status, 404, "{path} {refused:?}");
+        assert_eq!(refused.json()["error"]["code"], "unknown_session");
+    }
+    assert_eq!((one.total(), two.total()), before);
+    // Where sessions are not kept together nothing is changed.
+    let answer = go_on(first, "POST", "/plain", &[acme]).await;
+    assert_eq!(answer.header(SESSION), answer.json()["session"].as_str());
+    // Nor does Envoy show a key.
+    let dump = Caller::of(gateway.admin)
+        .get("/config_dump", &[])
+        .await
+        .text();
+    assert!(
+        dump.contains("WAYKEEPER_SESSION_KEY_1") && !dump.contains(KEY_OF_FILE),
+        "{dump}"
+    );
 }

@@ -19,6 +19,16 @@ const OWN: &str = "/etc/waykeeper";
 
 /// Lets the tool write the manifests, and reads them.
 pub(crate) fn write(directory: &Path, text: &str, arguments: &[&str]) -> Manifests {
+    write_in(directory, text, arguments, &[])
+}
+
+/// The same in an environment of its own.
+pub(crate) fn write_in(
+    directory: &Path,
+    text: &str,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Manifests {
     let (file, out) = (directory.join("gateway.yaml"), directory.join("out"));
     std::fs::write(&file, text).expect("write");
     let written = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
@@ -27,6 +37,7 @@ pub(crate) fn write(directory: &Path, text: &str, arguments: &[&str]) -> Manifes
         .arg("--out")
         .arg(&out)
         .args(arguments)
+        .envs(environment.iter().copied())
         .output()
         .expect("the tool");
     let errors = String::from_utf8_lossy(&written.stderr);

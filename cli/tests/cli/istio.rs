@@ -416,7 +416,9 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
                 "0".repeat(64)
             )),
             &[],
-            &["6: sessions: is not written for Istio, whose manifests can hold no secret"],
+            &[
+                "6: sessions.keys[0]: stands here, and no manifest may hold it; say where it is, as {file: PATH} or {env: NAME}",
+            ],
         ),
         (
             agents(

@@ -10,7 +10,7 @@ use super::super::{
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 20] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 21] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -41,6 +41,11 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 20] = [
     ),
     ("/$defs/agent", routes::AGENT_FIELDS, "/agents/tools"),
     ("/$defs/sessions", sticky::SESSIONS_FIELDS, "/sessions"),
+    (
+        "/$defs/session_variable",
+        sticky::KEY_FIELDS,
+        "/sessions/keys/1",
+    ),
     (
         "/$defs/sticky",
         sticky::STICKY_FIELDS,

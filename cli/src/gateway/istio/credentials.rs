@@ -1,7 +1,7 @@
 //! What agents are shown, in the gateway's pods: a ConfigMap tells where it is kept, and a Secret holds what it is. No manifest
 //! does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::{Environment, Error, Value};
 use serde_json::{Value as Json, json};
@@ -11,6 +11,7 @@ use waykeeper::text::hex;
 
 use super::{Options, Told};
 use crate::gateway::credentials::{Credential, From};
+use crate::gateway::sessions::Key;
 use crate::gateway::{Agent, CREDENTIALS, filters};
 
 /// Where the pods have both, in directories of their own.
@@ -22,10 +23,14 @@ const SECRETS: &str = "/etc/waykeeper/secrets";
 pub(super) struct Credentials {
     /// What tells where each is kept: texts by the names of their files.
     told: BTreeMap<String, String>,
-    /// Entries of the Secret that the pods have as files, with the files that they stand for.
-    files: BTreeMap<String, String>,
+    /// Entries of the Secret that stand for files, with these.
+    entries: BTreeMap<String, String>,
+    /// Those of them that the pods have as files.
+    files: BTreeSet<String>,
     /// What they have in their environment: entries by the variables' names.
     variables: BTreeMap<String, String>,
+    /// Those of them that the filter has to see, in its order: keys that sessions are sealed with.
+    pub(super) keys: Vec<String>,
 }
 
 // === impl Credentials ===
@@ -51,14 +56,6 @@ impl Credentials {
             let path = ["credential", name].map(|name| Segment::Field(name.to_owned()));
             [place, &path].concat()
         };
-        let missing = |place: &[Segment], what: &str, entry: &str, told: &mut Told| {
-            if options.credentials_secret.is_none() {
-                told.fault(
-                    place,
-                    format!("the gateway's pods do not have this {what}; put it into a Secret as {entry}, and say --credentials-secret"),
-                );
-            }
-        };
         match credential {
             Credential::InHeader {
                 from: From::File(path),
@@ -70,7 +67,8 @@ impl Credentials {
                 let place = at("file");
                 match self.entry(path) {
                     Ok(entry) => {
-                        missing(&place, "file", &entry, told);
+                        must_have_secret(&place, "file", &entry, options, told);
+                        self.files.insert(entry.clone());
                         *path = format!("{SECRETS}/{entry}");
                     }
                     Err(fault) => told.fault(&place, fault),
@@ -80,7 +78,7 @@ impl Credentials {
                 from: From::Env(variable),
                 ..
             } => {
-                missing(&at("env"), "variable", variable, told);
+                must_have_secret(&at("env"), "variable", variable, options, told);
                 self.variables.insert(variable.clone(), variable.clone());
             }
             Credential::InHeader {
@@ -98,6 +96,32 @@ impl Credentials {
         Ok(agent)
     }
 
+    /// The keys of sessions, which the filter finds in its environment.
+    pub(super) fn add_keys(&mut self, keys: &[Option<Key>], options: Options<'_>, told: &mut Told) {
+        for (index, key) in keys.iter().enumerate() {
+            let path = ["sessions", "keys"].map(|name| Segment::Field(name.to_owned()));
+            let place = [&path[..], &[Segment::Item(index)]].concat();
+            let entry = match key.as_ref().map(|key| &key.from) {
+                Some(Some(From::File(path))) => self.entry(path),
+                Some(Some(From::Env(variable))) => Ok(variable.clone()),
+                // That is told.
+                Some(_) => continue,
+                None => Err(
+                    "stands here, and no manifest may hold it; say where it is, as {file: PATH} or {env: NAME}".to_owned(),
+                ),
+            };
+            match entry {
+                Ok(entry) => {
+                    must_have_secret(&place, "key", &entry, options, told);
+                    let variable = format!("WAYKEEPER_SESSION_KEY_{}", index + 1);
+                    self.variables.insert(variable.clone(), entry);
+                    self.keys.push(variable);
+                }
+                Err(fault) => told.fault(&place, fault),
+            }
+        }
+    }
+
     /// The entry of the Secret for a file: they are called alike.
     fn entry(&mut self, path: &str) -> Result<String, String> {
         let entry = path.rsplit('/').next().unwrap_or(path);
@@ -106,7 +130,7 @@ impl Credentials {
                 "{entry:?} can be no entry of a Secret: letters, digits and ._-"
             ));
         }
-        match self.files.insert(entry.to_owned(), path.to_owned()) {
+        match self.entries.insert(entry.to_owned(), path.to_owned()) {
             Some(other) if other != path => Err(format!(
                 "is one entry of the Secret with {other}; give one of them another name"
             )),
@@ -140,9 +164,25 @@ impl Credentials {
             "told": told,
             // Another one for other texts.
             "digest": hex::encoded(&KeyHash::of(whole.join("\n").as_bytes()).0),
-            "files": self.files.keys().collect::<Vec<_>>(),
+            "files": self.files,
+            "keys": self.keys,
             "variables": self.variables.iter().map(variable).collect::<Vec<_>>(),
         })
+    }
+}
+
+fn must_have_secret(
+    place: &[Segment],
+    what: &str,
+    entry: &str,
+    options: Options<'_>,
+    told: &mut Told,
+) {
+    if options.credentials_secret.is_none() {
+        let message = format!(
+            "the gateway's pods do not have this {what}; put it into a Secret as {entry}, and say --credentials-secret"
+        );
+        told.fault(place, message);
     }
 }
 

@@ -140,12 +140,7 @@ pub(super) fn destinations(
             .of_agents
             .extend(cluster.map(|cluster| (name.clone(), cluster)));
     }
-    if !gateway.session_keys.is_empty() {
-        told.fault(
-            &[field("sessions")],
-            "is not written for Istio, whose manifests can hold no secret",
-        );
-    }
+    { &mut found.credentials }.add_keys(&gateway.session_keys, options, told);
     if let Some((_, upstream)) = &gateway.validator {
         let place = [field("clients"), field("validator")];
         found.validator = found.add("validator", upstream, Of::Validator, &place, options, told);

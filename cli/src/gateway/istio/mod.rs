@@ -217,7 +217,7 @@ fn write(
         .collect()
 }
 
-/// The filter's document, in which clusters have Istio's names.
+/// The filter's document, in which clusters have Istio's names, and variables stand for keys.
 fn named(checked: &Checked, destinations: &Destinations) -> Node {
     let mut document = checked.document.0.clone();
     if let Some(Node::Map(agents)) = field(&mut document, "agents") {
@@ -234,6 +234,12 @@ fn named(checked: &Checked, destinations: &Destinations) -> Node {
                 fields.retain(|(name, _)| name != "websocket_cluster");
             }
         }
+    }
+    if let Some(Node::Map(fields)) = field(&mut document, "sessions") {
+        let key =
+            |variable: &String| Node::Map(vec![("env".to_owned(), Node::Text(variable.clone()))]);
+        let keys = destinations.credentials.keys.iter().map(key).collect();
+        *fields = vec![("keys".to_owned(), Node::List(keys))];
     }
     let validator = field(&mut document, "clients");
     let validator = validator.and_then(|clients| field(clients, "validator"));
