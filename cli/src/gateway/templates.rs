@@ -38,6 +38,7 @@ const TEMPLATES: &[(&str, &str)] = &templates![
     "istio/gateway/service.yaml",
     "istio/http-route.yaml",
     "istio/kustomization.yaml",
+    "istio/patches.yaml",
     "istio/pod.yaml",
     "istio/policy.yaml",
     "istio/route.yaml",

@@ -5,6 +5,7 @@
 mod clusters;
 mod credentials;
 mod destinations;
+mod patches;
 mod servers;
 mod told;
 mod ways;
@@ -15,7 +16,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::DEFAULT_TIMEOUT;
-use waykeeper::config::{Fault, Node, Segment};
+use waykeeper::config::{Fault, Node};
 
 use super::credentials::Credential;
 use super::{Checked, EnvoyVersion, Upstream, document, filters, render, routes, templates};
@@ -39,11 +40,12 @@ const BEFORE_STOP: Duration = Duration::from_secs(10);
 const BEYOND_ANSWERS: Duration = Duration::from_secs(20);
 
 /// All files that are written in either form. One that a form does not have is removed, if it was written by this command.
-pub(crate) const FILES: [&str; 15] = [
+pub(crate) const FILES: [&str; 16] = [
     "kustomization.yaml",
     "virtual-service.yaml",
     "http-route.yaml",
     "envoy-filter.yaml",
+    "patches.yaml",
     "waykeeper.yaml",
     "gateway/kustomization.yaml",
     "gateway/namespace.yaml",
@@ -62,8 +64,6 @@ const OF_OWN_PODS: [&str; 3] = [
     "gateway/deployment.yaml",
     "gateway/service.yaml",
 ];
-/// One that is there only where something stands in it.
-const OF_CREDENTIALS: &str = "gateway/credentials.yaml";
 const OF_GATEWAY_API: [&str; 2] = ["http-route.yaml", "gateway/parameters.yaml"];
 
 /// What the gateway's file does not say.
@@ -128,13 +128,16 @@ pub(crate) fn manifests(
         destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
     }
     let directory = files_directory(&destinations, options, &mut told);
-    if !checked.gateway.patches.is_empty() {
-        let place = ["envoy", "patches"].map(|name| Segment::Field(name.to_owned()));
-        told.fault(
-            &place,
-            "is not written for Istio, which has EnvoyFilters for that: write one of your own beside the manifests",
-        );
-    }
+    // Pods that Istio makes listen on the ports that are offered.
+    let listened = if options.gateway_api {
+        "port"
+    } else {
+        "target"
+    };
+    let ports: Vec<u64> = { servers.iter() }
+        .filter_map(|server| server[listened].as_u64())
+        .collect();
+    let patches = patches::patches(&checked.gateway, &ports, &destinations, &mut told);
     if !told.is_empty() {
         return Err(Refusal::Faults(told.faults(written)));
     }
@@ -151,6 +154,7 @@ pub(crate) fn manifests(
         "idle": render::idle(&checked.policy),
         "envoy": envoy,
         "credentials": agents_upstreams(checked).any(|it| it.credential.as_ref().is_some_and(Credential::is_kept)),
+        "patches": patches,
         "kept": destinations.credentials.context(options),
         "callers": filters::callers_headers(&checked.gateway.agents),
         "sessions": routes::has_sessions(&checked.gateway),
@@ -200,10 +204,16 @@ fn write(
     } else {
         &OF_GATEWAY_API
     };
-    let is_told = !context["kept"]["told"].as_array().is_none_or(Vec::is_empty);
+    let is_empty = |list: &Json| list.as_array().is_none_or(Vec::is_empty);
+    // Those that are there only where something stands in them.
+    let has = |file: &str| match file {
+        "gateway/credentials.yaml" => !is_empty(&context["kept"]["told"]),
+        "patches.yaml" => !is_empty(&context["patches"]),
+        _ => true,
+    };
     let of_this_form = FILES
         .into_iter()
-        .filter(|file| !others.contains(file) && (is_told || *file != OF_CREDENTIALS));
+        .filter(|file| !others.contains(file) && has(file));
     of_this_form
         .map(|file| {
             let template = environment.get_template(&format!("istio/{file}"))?;
