@@ -98,12 +98,9 @@ fn definitions() -> Value {
         "match": limits::condition(),
         "own_limits": limits::own_limits(),
         "own_limit": limits::own_limit(),
-        "agent": object(&["cluster"], json!({
-            "cluster": described("cluster", "Envoy's cluster."),
-            "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
-            "weight": weight(),
-            "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
-        })),
+        "agent": agent(),
+        "share": limits::share(),
+        "inference": limits::inference(),
         "sessions": object(&["keys"], json!({
             "keys": {
                 "description": "What agents' sessions are sealed with: the first seals, all open.",
@@ -160,6 +157,41 @@ fn definitions() -> Value {
             "items": {"$ref": "#/$defs/name"},
         },
     })
+}
+
+fn agent() -> Value {
+    let properties = json!({
+        "cluster": described("cluster", "Envoy's cluster."),
+        "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
+        "weight": weight(),
+        "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
+    });
+    bounded(object(&["cluster"], properties))
+}
+
+/// An agent's schema with the fields that bound its requests in flight.
+#[must_use]
+pub fn bounded(agent: Value) -> Value {
+    let mut agent = agent;
+    if let Some(properties) = agent.get_mut("properties") {
+        merge(properties, limits::of_agent());
+    }
+    let needs =
+        ["wait", "max_waiting", "share"].map(|name| (name.to_owned(), json!(["max_in_flight"])));
+    merge(
+        &mut agent,
+        json!({"dependentRequired": Value::from_iter(needs)}),
+    );
+    agent
+}
+
+/// The properties of all of these.
+fn joined<const N: usize>(all: [Value; N]) -> Value {
+    let all = all.into_iter().filter_map(|properties| match properties {
+        Value::Object(properties) => Some(properties),
+        _ => None,
+    });
+    Value::Object(all.flatten().collect())
 }
 
 fn sticky() -> Value {
