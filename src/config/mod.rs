@@ -85,6 +85,20 @@ pub fn load(bytes: &[u8]) -> Result<Policy, Faults> {
     }
 }
 
+/// The same for a filter that is to run, in this environment: keys that stand there are looked up. For all others of these
+/// functions such a key is one that nobody has.
+///
+/// # Errors
+/// All that is wrong, in the order of the document; of the environment, the first that is missing.
+pub fn load_in(
+    bytes: &[u8],
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Policy, Faults> {
+    let mut node = document::parse(bytes).map_err(Faults::whole)?;
+    sticky::look_up(&mut node, environment).map_err(Faults::whole)?;
+    read_node(&node)
+}
+
 /// Reads a configuration from a JSON value.
 ///
 /// # Errors

@@ -108,7 +108,13 @@ fn definitions() -> Value {
             "keys": {
                 "description": "What agents' sessions are sealed with: the first seals, all open.",
                 "type": "array", "minItems": 1, "maxItems": 8, "uniqueItems": true,
-                "items": {"$ref": "#/$defs/session_key"},
+                "items": {"oneOf": [{"$ref": "#/$defs/session_key"}, {"$ref": "#/$defs/session_variable"}]},
+            },
+        })),
+        "session_variable": object(&["env"], json!({
+            "env": {
+                "description": "The variable of the filter's environment that holds a key.",
+                "type": "string", "minLength": 1,
             },
         })),
         "session_key": {

@@ -20,6 +20,7 @@ mod gateway;
 mod grpc;
 mod ill;
 mod istio;
+mod istio_agents;
 mod listeners;
 mod load;
 mod mcp;
@@ -45,6 +46,7 @@ mod sticky;
 mod sticky_live;
 mod telling;
 mod tracing;
+mod under_istio;
 
 /// What Istio makes of the manifests.
 macro_rules! of_istio {

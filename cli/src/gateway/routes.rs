@@ -18,10 +18,7 @@ pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
     };
     let mut ways = Vec::new();
     for (index, header) in session_headers(gateway).into_iter().enumerate() {
-        let mark = match index {
-            0 => "-session".to_owned(),
-            index => format!("-session-{}", index + 1),
-        };
+        let mark = session_mark(index);
         let ends = [TLS, OWN_HOST, ""].into_iter();
         for (nth, end) in ends.filter(|end| is_there(Some(header), end)).enumerate() {
             // What Envoy is told of sessions is written once, and referred to.
@@ -82,12 +79,20 @@ pub(super) fn has_hashes(gateway: &Gateway) -> bool {
     sticky.any(is_by_hash)
 }
 
+/// What the names of routes have that look for sessions by one of these headers.
+pub(super) fn session_mark(index: usize) -> String {
+    match index {
+        0 => "-session".to_owned(),
+        index => format!("-session-{}", index + 1),
+    }
+}
+
 /// The headers in which agents name sessions, each once.
-fn session_headers(gateway: &Gateway) -> BTreeSet<&str> {
+pub(super) fn session_headers(gateway: &Gateway) -> BTreeSet<&str> {
     gateway.agents.iter().filter_map(session_header).collect()
 }
 
-fn session_header(agent: &Agent) -> Option<&str> {
+pub(super) fn session_header(agent: &Agent) -> Option<&str> {
     match &agent.sticky {
         Some(Sticky::Session(header)) => Some(header),
         _ => None,

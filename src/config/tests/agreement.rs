@@ -11,7 +11,7 @@ use super::super::{
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 24] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 25] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -54,6 +54,11 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 24] = [
     ("/$defs/fleet", fleet::FIELDS, "/fleet"),
     ("/$defs/limiter", fleet::LIMITER_FIELDS, "/fleet/limiter"),
     ("/$defs/sessions", sticky::SESSIONS_FIELDS, "/sessions"),
+    (
+        "/$defs/session_variable",
+        sticky::KEY_FIELDS,
+        "/sessions/keys/1",
+    ),
     (
         "/$defs/sticky",
         sticky::STICKY_FIELDS,
