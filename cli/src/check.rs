@@ -1,6 +1,7 @@
 //! `waykeeper check`: says of a configuration what the filter would say, with file and line, before Envoy is given it.
 
 mod addresses;
+mod blame;
 mod clusters;
 mod gateway;
 mod judged;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value as Json;
-use waykeeper::config::{Faults, Policy};
+use waykeeper::config::{Fault, Faults, Policy};
 
 use crate::Outcome;
 use crate::clusters::Clusters;
@@ -103,7 +104,8 @@ struct Report<'f> {
 /// A line of a file; line 0 is one that is not known.
 struct Line<'f>(&'f str, usize);
 
-pub(crate) use gateway::{Where, gateway, gateway_for};
+pub(crate) use blame::blame;
+pub(crate) use gateway::{Good, Where, gateway, gateway_for};
 pub(crate) use judged::Judge;
 
 /// Checks all files, and tells everything at once.
@@ -166,6 +168,14 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+/// A fault as it is told, with its line.
+pub(crate) fn told(file: &str, document: &Value, fault: &Fault) -> String {
+    format!(
+        "{}: {fault}",
+        Line(file, document.line_at(&fault.positions))
+    )
 }
 
 fn name_of(file: &Path) -> String {

@@ -32,7 +32,7 @@ mod setting;
 mod telling;
 mod watch;
 
-pub(crate) use judge::{Whole, judge};
+pub(crate) use judge::{Against, Whole, complaint, judge};
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -136,8 +136,8 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     }
     // Before it is read: whatever changes from now on is seen.
     let mut watch = Watch::of(Some(&arguments.file));
-    let checked = match check::gateway(&arguments.file)? {
-        Ok(checked) => checked,
+    let read = match check::gateway(&arguments.file)? {
+        Ok(read) => read,
         Err(outcome) => return Ok(outcome),
     };
     let setting = match Setting::of(arguments).await {
@@ -148,8 +148,12 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
         }
     };
     let (setting, _directory) = setting;
-    let loaded = match setting.load(checked, None, &mut watch).await {
+    let loaded = match setting.load(read, None, &mut watch).await {
         Ok(loaded) => loaded,
+        Err(Unloaded::Fault(line)) => {
+            tell(&line);
+            return Ok(Outcome::Faulty);
+        }
         Err(Unloaded::Faulty(why) | Unloaded::Unwritten { why, .. }) => {
             say(&format!("{}: {why}", setting.name));
             return Ok(Outcome::Faulty);

@@ -62,8 +62,8 @@ pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
 pub(crate) use patches::{Patch, added_clusters};
 pub(crate) use render::{
-    Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, PAUSE, SYSTEM_CA, idle_of_undecided, render,
-    stat_name,
+    Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, PAUSE, Rendered, SYSTEM_CA, idle_of_undecided,
+    render, stat_name,
 };
 pub(crate) use schema::schema;
 pub(crate) use tls::ClientTls;
