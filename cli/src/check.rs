@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value as Json;
-use waykeeper::config::{Fault, Faults, Policy};
+use waykeeper::config::{Fault, Faults, Policy, Segment};
 
 use crate::Outcome;
 use crate::clusters::Clusters;
@@ -176,6 +176,17 @@ pub(crate) fn told(file: &str, document: &Value, fault: &Fault) -> String {
         "{}: {fault}",
         Line(file, document.line_at(&fault.positions))
     )
+}
+
+/// Where a field of a file is.
+pub(crate) fn place(file: &str, document: &Value, path: Vec<Segment>) -> String {
+    let field = Fault {
+        positions: document.positions_at(&path),
+        path,
+        message: String::new(),
+    };
+    let place = told(file, document, &field);
+    place.trim_end_matches(": ").to_owned()
 }
 
 fn name_of(file: &Path) -> String {

@@ -43,7 +43,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::admin::Admin;
 use self::apply::Applied;
-use self::bound::{Bound, addresses};
+use self::bound::Bound;
 use self::contact::Contact;
 use self::end::Ends;
 use self::envoy::{Launch, Process};
@@ -161,9 +161,8 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     };
     let tables = loaded.checked.policy.tables;
     let mut bound = Bound::new(arguments.drain_time);
-    let listens = addresses(&loaded.checked.gateway);
-    if let Err(why) = bound.free(&listens, Instant::now()) {
-        say(&why);
+    if let Err(wrong) = bound.free(&loaded.listens, Instant::now()) {
+        wrong.iter().for_each(|line| say(line));
         return Ok(Outcome::Faulty);
     }
     if watch::is_mount(&arguments.file) {
@@ -201,7 +200,8 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
         let work = async {
             if let Some(new) = next.take() {
                 if current.is_none() {
-                    started(&admin).await?;
+                    let started = started(&admin).await;
+                    started.map_err(|why| vec![format!("{}: {why}", setting.name)])?;
                 }
                 late.owed = setting
                     .change(
@@ -220,7 +220,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                     });
                     contact.serves(&current.checked.gateway);
                 }
-                return Ok::<(), String>(());
+                return Ok::<(), Vec<String>>(());
             }
             tokio::select! {
                 _ = watch.changed() => {
@@ -228,7 +228,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                         Ok(new) if contact.as_ref().is_some_and(Contact::is_lost) => {
                             say(&format!("{}: good; taken once Envoy answers", setting.name));
                             late = Late::default();
-                            late.owed = Some(Owed { loaded: new, said: String::new() });
+                            late.owed = Some(Owed { loaded: new, said: Vec::new() });
                         }
                         Ok(new) => {
                             late = Late::default();
@@ -260,9 +260,9 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
             Ok(())
         };
         tokio::select! {
-            done = work => if let Err(why) = done {
+            done = work => if let Err(wrong) = done {
                 process.stop().await;
-                say(&format!("{}: {why}", setting.name));
+                wrong.iter().for_each(|line| say(line));
                 return Ok(Outcome::Faulty);
             },
             status = process.ended() => {

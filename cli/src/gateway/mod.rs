@@ -54,6 +54,7 @@ use waykeeper::host::Sensitive;
 pub(crate) use absent::without_absent;
 use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
+pub(crate) use derive::validators_cluster;
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use listeners::{Listener, overlap};

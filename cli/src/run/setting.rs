@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
 
+use super::bound::Listen;
 use super::credentials::Credentials;
 use super::directory::Directory;
 use super::envoy::{self, Program};
@@ -29,6 +30,7 @@ pub(super) struct Loaded {
     /// With the names that agents' clusters have now.
     pub(super) checked: Checked,
     pub(super) parts: Parts,
+    pub(super) listens: Vec<Listen>,
     /// As it would be if it were the first.
     pub(super) as_first: (Checked, Parts),
     /// As Envoy has judged it.
@@ -168,6 +170,7 @@ impl<'a> Setting<'a> {
             return Err(self.unloaded(against, &document, &checked).await);
         }
         Ok(Loaded {
+            listens: Listen::all(&self.name, &document, &checked.gateway, &parts),
             checked,
             parts,
             as_first,
