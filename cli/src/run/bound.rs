@@ -198,31 +198,32 @@ mod tests {
     fn an_address_is_anothers_once_it_has_drained() {
         // Whoever it is that listens: Envoy, or later another.
         let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [one, two] = [&taken[0], &taken[1]].map(|it| listen(it.local_addr().unwrap()));
+        let both = [&taken[0], &taken[1]].map(|it| listen(it.local_addr().unwrap()));
+        let [one, two] = [&both[..1], &both[1..]];
         let now = Instant::now();
         let later = now + DRAIN + MARGIN;
         let mut bound = Bound::new(DRAIN);
-        assert!(bound.free(&[one.clone()], now).is_err());
+        assert!(bound.free(one, now).is_err());
 
-        bound.live(&[one.clone(), two.clone()], now);
-        assert!(bound.free(&[one.clone(), two.clone()], later).is_ok());
+        bound.live(&both, now);
+        assert!(bound.free(&both, later).is_ok());
         // It goes, and comes back.
-        bound.live(&[one.clone()], now);
-        assert!(bound.free(&[two.clone()], now + DRAIN).is_ok());
-        assert!(bound.free(&[two.clone()], later).is_err());
-        bound.live(&[one.clone(), two.clone()], now);
-        assert!(bound.free(&[two.clone()], later).is_ok());
+        bound.live(one, now);
+        assert!(bound.free(two, now + DRAIN).is_ok());
+        assert!(bound.free(two, later).is_err());
+        bound.live(&both, now);
+        assert!(bound.free(two, later).is_ok());
     }
 
     #[test]
     fn another_address_is_anothers_though_its_port_is_ours() {
         let ours = TcpListener::bind("127.0.0.1:0").unwrap();
-        let one = listen(ours.local_addr().unwrap());
-        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), one.address.port());
+        let one = [listen(ours.local_addr().unwrap())];
+        let at = |ip: &str| SocketAddr::new(ip.parse().unwrap(), one[0].address.port());
         let taken = TcpListener::bind(at("127.0.0.2")).unwrap();
         let now = Instant::now();
         let mut bound = Bound::new(DRAIN);
-        bound.live(&[one.clone()], now);
+        bound.live(&one, now);
         let said = bound
             .free(&[listen(taken.local_addr().unwrap())], now)
             .unwrap_err();
@@ -235,20 +236,21 @@ mod tests {
     #[test]
     fn what_was_refused_is_not_ours_for_longer_than_it_drains() {
         let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [one, two] = [&taken[0], &taken[1]].map(|it| listen(it.local_addr().unwrap()));
+        let both = [&taken[0], &taken[1]].map(|it| listen(it.local_addr().unwrap()));
+        let [one, two] = [&both[..1], &both[1..]];
         let now = Instant::now();
         let later = now + DRAIN + MARGIN;
         let mut bound = Bound::new(DRAIN);
-        bound.live(&[one.clone()], now);
+        bound.live(one, now);
 
-        bound.refused(&[one.clone(), two.clone()], now);
+        bound.refused(&both, now);
 
-        assert!(bound.free(&[one.clone(), two.clone()], now).is_ok());
-        assert!(bound.free(&[one.clone()], later).is_ok());
-        let said = bound.free(&[two.clone()], later).unwrap_err();
+        assert!(bound.free(&both, now).is_ok());
+        assert!(bound.free(one, later).is_ok());
+        let said = bound.free(two, later).unwrap_err();
         let told = format!(
             "gateway.yaml:2: listen[0].address: cannot listen on {}: something else does; end that, or take another port",
-            two.address
+            two[0].address
         );
         assert_eq!(said, [told]);
     }
