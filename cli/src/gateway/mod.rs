@@ -3,7 +3,7 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | `listeners.rs`, `agents.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `listeners.rs`, `agents.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs` | what `${NAME}` stands for |
 //! | `secrets.rs`, `certificates.rs` | whether the secrets that are named are there, and for whom; whether certificates and keys fit |
@@ -20,11 +20,13 @@
 
 mod absent;
 mod agents;
+mod balance;
 mod base;
 mod certificates;
 mod credentials;
 mod derive;
 mod document;
+mod endpoints;
 mod environment;
 mod filters;
 pub(crate) mod istio;
