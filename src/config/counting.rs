@@ -1,4 +1,4 @@
-//! How a limit counts: its rate, its algorithm, and for whom it is in force.
+//! How a limit counts in a time: its rate, its algorithm; and how hard any limit is, for whom it is in force.
 
 use std::time::Duration;
 
@@ -18,26 +18,40 @@ const FARTHEST: i64 = 14 * 3600;
 /// What `utc_offset` looks like.
 const UTC_OFFSET: &str = "an offset such as \"Z\" or \"+02:00\"";
 
-/// The fields that say how a limit counts.
-pub(super) const FIELDS: [&str; 6] = [
-    "requests",
-    "burst",
-    "algorithm",
-    "utc_offset",
-    "warn_at",
-    "enforce",
-];
+/// The fields that say how a limit counts in a time.
+pub(super) const FIELDS: [&str; 4] = ["requests", "burst", "algorithm", "utc_offset"];
+
+/// The fields that say how hard a limit is.
+pub(super) const SOFT_FIELDS: [&str; 2] = ["warn_at", "enforce"];
 
 /// How a limit counts.
 pub(super) struct Counting {
     pub(super) rate: Rate,
     pub(super) algorithm: Algorithm,
+    pub(super) soft: Soft,
+}
+
+/// How hard a limit is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Soft {
+    /// From how many per cent on callers are warned.
     pub(super) warn_at: Option<u8>,
+    /// For how many per cent of those that it is counted per it is in force.
     pub(super) enforce: u8,
 }
 
+/// How hard a limit is. Where that is not written, or cannot be read: as hard as it can be.
+pub(super) fn soft(fields: &Fields<'_>) -> Soft {
+    let warned = fields.get("warn_at").and_then(|spot| warn_at(&spot));
+    let enforced = fields.get("enforce").and_then(|spot| enforce(&spot));
+    Soft {
+        warn_at: warned,
+        enforce: enforced.unwrap_or(100),
+    }
+}
+
 /// How a limit counts, if `requests` is written.
-pub(super) fn optional(fields: &Fields<'_>) -> Option<Counting> {
+pub(super) fn optional(fields: &Fields<'_>, soft: Soft) -> Option<Counting> {
     let Some(requests) = fields.get("requests") else {
         for name in FIELDS {
             if let Some(spot) = fields.get(name) {
@@ -46,19 +60,15 @@ pub(super) fn optional(fields: &Fields<'_>) -> Option<Counting> {
         }
         return None;
     };
-    counting(fields, Some(&requests))
+    counting(fields, Some(&requests), soft)
 }
 
 /// How a limit counts; `requests` must be there.
-pub(super) fn needed(fields: &Fields<'_>) -> Option<Counting> {
-    counting(fields, fields.need("requests").as_ref())
+pub(super) fn needed(fields: &Fields<'_>, soft: Soft) -> Option<Counting> {
+    counting(fields, fields.need("requests").as_ref(), soft)
 }
 
-fn counting(fields: &Fields<'_>, requests: Option<&Spot<'_>>) -> Option<Counting> {
-    let warn_at = fields.get("warn_at").map(|spot| warn_at(&spot));
-    let enforce = fields
-        .get("enforce")
-        .map_or(Some(100), |spot| enforce(&spot));
+fn counting(fields: &Fields<'_>, requests: Option<&Spot<'_>>, soft: Soft) -> Option<Counting> {
     let algorithm = algorithm(fields);
     let burst = burst(fields);
     let rate = rate(requests?, burst.as_ref());
@@ -77,8 +87,7 @@ fn counting(fields: &Fields<'_>, requests: Option<&Spot<'_>>) -> Option<Counting
     Some(Counting {
         rate,
         algorithm,
-        warn_at: warn_at.flatten(),
-        enforce: enforce?,
+        soft,
     })
 }
 

@@ -5,16 +5,28 @@ use std::collections::{HashMap, HashSet};
 
 use super::counting::{self, Counting};
 use super::document::shown;
+use super::in_flight::{self, Bound};
 use super::names;
-use super::policy::{AgentId, Each, KeySource, Limit, Plan, PlanId, Route, Scope, Subject};
+use super::policy::{
+    AgentId, Each, InFlight, KeySource, Limit, LimitSet, Plan, PlanId, Route, Scope, Subject,
+};
 use super::reader::{Fields, Spot};
 use super::routes::METHODS;
 use crate::sort::sort_by;
 
 /// The name under which callers are told of a plan's requests.
 const OF_PLAN: &str = "plan";
+/// The name under which callers are told of how many requests a plan lets be in flight.
+const OF_PLAN_AT_ONCE: &str = "in-flight";
 /// The name under which callers are told of a route's own limit.
 const OF_ROUTE: &str = "route";
+/// Names that no other limit has.
+pub(super) const TAKEN: [(&str, &str); 4] = [
+    (OF_PLAN, "of a plan's own limit"),
+    (OF_PLAN_AT_ONCE, "of a plan's own in_flight"),
+    (OF_ROUTE, "of a route's own limit"),
+    (in_flight::OF_AGENT, "of an agent's max_in_flight"),
+];
 
 const MOST_PLANS: usize = 1024;
 /// All limits of a request are told in one header.
@@ -25,11 +37,12 @@ const MOST_SUBJECTS: usize = 4;
 /// How many values a condition may have.
 const MOST_VALUES: usize = 64;
 
-pub(super) const PLAN_FIELDS: &[&str] = &with::<1, 7>(["limits"]);
-pub(super) const RATE_LIMIT_FIELDS: &[&str] = &counting::FIELDS;
-pub(super) const LIMIT_FIELDS: &[&str] = &with::<3, 9>(["name", "each", "match"]);
+pub(super) const PLAN_FIELDS: &[&str] = &with_all::<1, 10>(["limits"]);
+pub(super) const RATE_LIMIT_FIELDS: &[&str] =
+    &joined::<4, 2, 6>(counting::FIELDS, counting::SOFT_FIELDS);
+pub(super) const LIMIT_FIELDS: &[&str] = &with_all::<3, 12>(["name", "each", "match"]);
 /// The fields of one of a client's own limits.
-pub const OWN_LIMIT_FIELDS: &[&str] = &with::<1, 7>(["name"]);
+pub const OWN_LIMIT_FIELDS: &[&str] = &with_all::<1, 10>(["name"]);
 pub(super) const MATCH_FIELDS: &[&str] = &["route", "agent", "method", "plan", "team", "header"];
 pub(super) const SUBJECT_FIELDS: &[&str] = &["header"];
 
@@ -53,21 +66,31 @@ pub(super) struct Around<'a> {
     pub(super) routes: &'a [Route],
 }
 
-/// These fields, and those that say how a limit counts.
+/// These fields, and all that say how limits count.
+const fn with_all<const MORE: usize, const ALL: usize>(
+    more: [&'static str; MORE],
+) -> [&'static str; ALL] {
+    let counting = joined::<4, 3, 7>(counting::FIELDS, in_flight::FIELDS);
+    let counting = joined::<7, 2, 9>(counting, counting::SOFT_FIELDS);
+    joined(more, counting)
+}
+
+/// These fields, and those.
 #[expect(
     clippy::indexing_slicing,
     reason = "it runs while the module is compiled"
 )]
-const fn with<const MORE: usize, const ALL: usize>(
-    more: [&'static str; MORE],
+const fn joined<const FIRST: usize, const SECOND: usize, const ALL: usize>(
+    first: [&'static str; FIRST],
+    second: [&'static str; SECOND],
 ) -> [&'static str; ALL] {
     let mut all = [""; ALL];
     let mut index = 0;
     while index < ALL {
-        all[index] = if index < MORE {
-            more[index]
+        all[index] = if index < FIRST {
+            first[index]
         } else {
-            counting::FIELDS[index - MORE]
+            second[index - FIRST]
         };
         index += 1;
     }
@@ -106,10 +129,12 @@ pub(super) fn plans(
                 plan.fault(fault);
             }
             let fields = plan.fields(PLAN_FIELDS);
-            let limits = fields.map(|fields| of_plan(&fields, around, taken));
+            let set = fields.map(|fields| of_plan(&fields, around, taken));
+            let LimitSet { limits, in_flight } = set.unwrap_or_default();
             Plan {
                 name: name.to_owned(),
-                limits: limits.unwrap_or_default(),
+                limits,
+                in_flight,
             }
         })
         .collect();
@@ -117,7 +142,7 @@ pub(super) fn plans(
     plans
 }
 
-fn of_plan(fields: &Fields<'_>, around: &Around<'_>, taken: &HashSet<String>) -> Vec<Limit> {
+fn of_plan(fields: &Fields<'_>, around: &Around<'_>, taken: &HashSet<String>) -> LimitSet {
     let mut limits = called_plan(fields);
     if let Some(more) = fields.get("limits") {
         limits.extend(listed(&more, around, &mut taken.clone()));
@@ -125,75 +150,117 @@ fn of_plan(fields: &Fields<'_>, around: &Around<'_>, taken: &HashSet<String>) ->
     limits
 }
 
-/// The limit that a plan's own fields make, if they do.
-fn called_plan(fields: &Fields<'_>) -> Vec<Limit> {
-    let counting = counting::optional(fields).into_iter();
-    counting
-        .map(|counting| Limit::per_client(OF_PLAN, counting))
-        .collect()
+/// The limits that a plan's own fields make, if they do.
+fn called_plan(fields: &Fields<'_>) -> LimitSet {
+    let each = Each::new([Subject::Client]);
+    let mut set = LimitSet::default();
+    let soft = counting::soft(fields);
+    if let Some(counting) = counting::optional(fields, soft) {
+        set.add_rate(OF_PLAN, each.clone(), Scope::default(), counting);
+    }
+    if let Some(bound) = in_flight::optional(fields, soft) {
+        set.add_in_flight(OF_PLAN_AT_ONCE, each, Scope::default(), bound);
+    }
+    if !["requests", "in_flight"].iter().any(|name| fields.get(name).is_some()) {
+        for spot in counting::SOFT_FIELDS.iter().filter_map(|name| fields.get(name)) {
+            spot.fault("has no meaning without requests or in_flight");
+        }
+    }
+    set
 }
 
 /// A client's own limits, which it has in place of its plan's.
 #[inline(never)]
-pub fn own_limits(spot: &Spot<'_>) -> Option<Vec<Limit>> {
+pub fn own_limits(spot: &Spot<'_>) -> Option<LimitSet> {
     let fields = spot.fields(PLAN_FIELDS)?;
-    let mut limits = called_plan(&fields);
+    let mut set = called_plan(&fields);
     let more = fields.get("limits");
     let mut taken = HashSet::new();
     let items = more.as_ref().and_then(|more| more.list(MOST_OWN_LIMITS));
     for item in items.into_iter().flatten() {
-        let Some(fields) = item.fields(OWN_LIMIT_FIELDS) else {
-            continue;
-        };
-        let name = fields.need("name");
-        let name = name.and_then(|name| limit_name(&name, &mut taken));
-        let counting = counting::needed(&fields);
-        if let (Some(name), Some(counting)) = (name, counting) {
-            limits.push(Limit::per_client(&name, counting));
+        if let Some(fields) = item.fields(OWN_LIMIT_FIELDS) {
+            let each = Some(Each::new([Subject::Client]));
+            set.add(&fields, each, Some(Scope::default()), &mut taken);
         }
     }
-    if limits.len() > MOST_OWN_LIMITS {
-        spot.fault(format!(
-            "{} limits; at most {MOST_OWN_LIMITS} are allowed",
-            limits.len()
-        ));
+    let number = set.limits.len() + set.in_flight.len();
+    if number > MOST_OWN_LIMITS {
+        spot.fault(format!("{number} limits; at most {MOST_OWN_LIMITS} are allowed"));
     }
-    Some(limits)
+    Some(set)
 }
 
 /// Limits that stand on their own, in the order of the document, and their names.
-pub(super) fn limits(
-    spot: Option<&Spot<'_>>,
-    around: &Around<'_>,
-) -> (Vec<Limit>, HashSet<String>) {
+pub(super) fn limits(spot: Option<&Spot<'_>>, around: &Around<'_>) -> (LimitSet, HashSet<String>) {
     let mut taken = HashSet::new();
     let limits = spot.map(|spot| listed(spot, around, &mut taken));
     (limits.unwrap_or_default(), taken)
 }
 
-fn listed(spot: &Spot<'_>, around: &Around<'_>, taken: &mut HashSet<String>) -> Vec<Limit> {
-    let items = spot.list(MOST_LIMITS).into_iter().flatten();
-    items
-        .filter_map(|item| {
-            let fields = item.fields(LIMIT_FIELDS)?;
-            let name = fields.need("name");
-            let name = name.and_then(|name| limit_name(&name, taken));
+fn listed(spot: &Spot<'_>, around: &Around<'_>, taken: &mut HashSet<String>) -> LimitSet {
+    let mut set = LimitSet::default();
+    for item in spot.list(MOST_LIMITS).into_iter().flatten() {
+        if let Some(fields) = item.fields(LIMIT_FIELDS) {
             let each = fields.need("each");
             let each = each.and_then(|spot| self::each(&spot, around));
             let scope = fields.get("match");
             let scope = scope.map_or(Some(Scope::default()), |spot| self::scope(&spot, around));
-            let counting = counting::needed(&fields);
-            Some(Limit::new(&name?, each?, scope?, counting?))
-        })
-        .collect()
+            set.add(&fields, each, scope, taken);
+        }
+    }
+    set
 }
 
 /// A route's own limit.
 pub(super) fn rate_limit(spot: &Spot<'_>) -> Option<Limit> {
     let fields = spot.fields(RATE_LIMIT_FIELDS)?;
-    let counting = counting::needed(&fields)?;
+    let counting = counting::needed(&fields, counting::soft(&fields))?;
     let each = Each::new([Subject::Client, Subject::Route]);
     Some(Limit::new(OF_ROUTE, each, Scope::default(), counting))
+}
+
+impl LimitSet {
+    /// Adds what one item of a list says, as far as it can be read.
+    fn add(
+        &mut self,
+        fields: &Fields<'_>,
+        each: Option<Each>,
+        scope: Option<Scope>,
+        taken: &mut HashSet<String>,
+    ) {
+        let name = fields.need("name");
+        let name = name.and_then(|name| limit_name(&name, taken));
+        let soft = counting::soft(fields);
+        let parts = || Some((name.as_deref()?, each.clone()?, scope.clone()?));
+        if fields.get("in_flight").is_none() {
+            let counting = counting::needed(fields, soft);
+            if let (Some((name, each, scope)), Some(counting)) = (parts(), counting) {
+                self.add_rate(name, each, scope, counting);
+            }
+            in_flight::optional(fields, soft);
+            return;
+        }
+        for spot in counting::FIELDS.iter().filter_map(|name| fields.get(name)) {
+            spot.fault("has no meaning beside in_flight; a limit counts in a time, or at once");
+        }
+        let bound = in_flight::optional(fields, soft);
+        if let (Some((name, each, scope)), Some(bound)) = (parts(), bound) {
+            self.add_in_flight(name, each, scope, bound);
+        }
+    }
+
+    fn add_rate(&mut self, name: &str, each: Each, scope: Scope, counting: Counting) {
+        (self.limits).push(Limit::new(name, each, scope, counting));
+    }
+
+    fn add_in_flight(&mut self, name: &str, each: Each, scope: Scope, bound: Bound) {
+        (self.in_flight).push(InFlight::new(name, each, scope, bound));
+    }
+
+    fn extend(&mut self, more: Self) {
+        self.limits.extend(more.limits);
+        self.in_flight.extend(more.in_flight);
+    }
 }
 
 impl Limit {
@@ -204,28 +271,16 @@ impl Limit {
             scope,
             rate: counting.rate,
             algorithm: counting.algorithm,
-            warn_at: counting.warn_at,
-            enforce: counting.enforce,
+            warn_at: counting.soft.warn_at,
+            enforce: counting.soft.enforce,
         }
-    }
-
-    fn per_client(name: &str, counting: Counting) -> Self {
-        Self::new(
-            name,
-            Each::new([Subject::Client]),
-            Scope::default(),
-            counting,
-        )
     }
 }
 
 fn limit_name(spot: &Spot<'_>, taken: &mut HashSet<String>) -> Option<String> {
     let name = spot.checked(names::name)?;
-    if name == OF_PLAN || name == OF_ROUTE {
-        spot.fault(format!(
-            "{} is how callers are told of a {name}'s own limit; choose another name",
-            shown(name)
-        ));
+    if let Some((_, whose)) = TAKEN.iter().find(|(other, _)| *other == name) {
+        spot.fault(format!("{} is the name {whose}; choose another", shown(name)));
     } else if !taken.insert(name.to_owned()) {
         spot.fault(format!("another limit is already named {}", shown(name)));
     }

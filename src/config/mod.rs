@@ -13,11 +13,13 @@
 //! | `document.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |
 //! | `schema.rs`, `schema/` | the same for editors, as a JSON Schema |
 
+mod agents;
 mod clients;
 mod counting;
 mod document;
 mod fault;
 mod hosts;
+mod in_flight;
 mod limits;
 mod names;
 mod overlap;
@@ -47,7 +49,7 @@ pub use units::{duration, show_duration, show_size};
 pub use validator::FIELDS as VALIDATOR_FIELDS;
 
 use crate::host::Sensitive;
-use policy::Tables;
+use policy::{LimitSet, Tables};
 
 /// The fields of the document.
 pub const FIELDS: &[&str] = &[
@@ -112,7 +114,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         key_sources: &clients.key_sources,
         seals: document.has("sessions"),
     };
-    let agents = routes::agents(fields.need("agents").as_ref(), &around);
+    let agents = agents::agents(fields.need("agents").as_ref(), &around, &plan_ids);
     let sessions = sticky::session_keys(fields.get("sessions").as_ref());
     // Faulty keys are there all the same: that there are none is not told on top.
     let keys_known = fields
@@ -122,10 +124,11 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
     let around = limits::Around {
         key_sources: &clients.key_sources,
         plans: &plan_ids,
-        agents: &routes::by_name(&agents),
+        agents: &agents::by_name(&agents),
         routes: &routes,
     };
-    let (limits, taken) = limits::limits(fields.get("limits").as_ref(), &around);
+    let (set, taken) = limits::limits(fields.get("limits").as_ref(), &around);
+    let LimitSet { limits, in_flight } = set;
     let plans = limits::plans(named_plans.as_ref(), &around, &taken);
     let tell = switches::tell(fields.get("tell").as_ref());
     let agents_see = switches::agents_see(fields.get("agents_see").as_ref());
@@ -136,6 +139,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         clients,
         plans,
         limits,
+        in_flight,
         sessions,
         agents,
         routes,

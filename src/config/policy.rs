@@ -2,6 +2,7 @@
 //! Everything here is resolved (names are indices, rates are nanoseconds), complete (defaults are filled in) and
 //! known to be possible, so no stage has to check it again.
 
+mod in_flight;
 mod limits;
 
 use std::fmt;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use crate::host::Sensitive;
 
-pub use limits::{Algorithm, Each, Limit, Plan, Rate, Scope, Subject};
+pub use in_flight::{InFlight, Queue, Share, Sharer};
+pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Subject};
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +22,8 @@ pub struct Policy {
     pub plans: Vec<Plan>,
     /// Limits that stand on their own, in the order of the document.
     pub limits: Vec<Limit>,
+    /// How many requests may be in flight, of what stands on its own.
+    pub in_flight: Vec<InFlight>,
     /// What agents' sessions are sealed with: the first seals, all open. Not empty if an agent names sessions.
     pub sessions: Vec<Sensitive<[u8; 32]>>,
     /// The agents, in the order of their names. [`AgentId`] points into it.
@@ -116,7 +120,7 @@ pub struct ListedClient {
     /// Its roles.
     pub roles: Vec<String>,
     /// Its own limits, in place of its plan's. `None`: it has its plan's.
-    pub limits: Option<Vec<Limit>>,
+    pub limits: Option<LimitSet>,
 }
 
 /// What to do with a plan that the configuration does not know.
@@ -214,6 +218,8 @@ pub struct Agent {
     pub weight: u32,
     /// What keeps requests at one of its hosts. `None`: nothing does.
     pub sticky: Option<Sticky>,
+    /// How many requests may be in flight to it; named `agent`.
+    pub in_flight: Option<InFlight>,
 }
 
 /// What requests have in common that one host of their agent is to answer.

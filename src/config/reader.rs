@@ -293,7 +293,16 @@ impl<'a> Spot<'a> {
 
     /// The name of something that stands elsewhere in the document; `what` is the word for it.
     pub(super) fn reference<T: Copy>(&self, what: &str, known: &HashMap<&str, T>) -> Option<T> {
-        let name = self.text()?;
+        self.known(what, self.text()?, known)
+    }
+
+    /// The same of a name that stands before this value.
+    pub(super) fn known<T: Copy>(
+        &self,
+        what: &str,
+        name: &str,
+        known: &HashMap<&str, T>,
+    ) -> Option<T> {
         if let Some(meaning) = known.get(name) {
             return Some(*meaning);
         }

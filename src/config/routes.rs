@@ -1,8 +1,9 @@
-//! Where requests go: agents, and the routes that lead to them.
+//! Where requests go: the routes that lead to agents.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::agents::{by_name, weight};
 use super::clients::roles;
 use super::limits::rate_limit;
 use super::overlap::Earlier;
@@ -10,14 +11,10 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
-use super::{names, paths, sticky};
-use crate::sort::sort_by;
+use super::{names, paths};
 
-const MOST_AGENTS: usize = 1024;
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
-/// All weights of a route still fit a u32.
-const MOST_WEIGHT: u32 = 1_000_000;
 const LARGEST_BODY: u64 = 1 << 40;
 
 const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,7 +28,6 @@ pub(super) const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 ];
 
-pub(super) const AGENT_FIELDS: &[&str] = &["cluster", "websocket_cluster", "weight", "sticky"];
 pub(super) const CHOICE_FIELDS: &[&str] = &["agent", "weight"];
 pub(super) const RETRY_FIELDS: &[&str] = &["max_attempts", "retry_on"];
 pub(super) const ROUTE_FIELDS: &[&str] = &[
@@ -54,61 +50,6 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "encoded_slashes",
     "rate_limit",
 ];
-
-/// The agents in the order of their names.
-pub(super) fn agents(spot: Option<&Spot<'_>>, around: &sticky::Around<'_>) -> Vec<Agent> {
-    let Some(spot) = spot else { return Vec::new() };
-    let Some(named) = spot.named(MOST_AGENTS) else {
-        return Vec::new();
-    };
-    let mut agents: Vec<Agent> = named
-        .iter()
-        .map(|(name, agent)| {
-            if let Err(fault) = names::agent(name) {
-                agent.fault(fault);
-            }
-            let fields = agent.fields(AGENT_FIELDS);
-            let cluster = fields
-                .as_ref()
-                .and_then(|fields| fields.need("cluster")?.checked(names::cluster));
-            let websocket_cluster = fields
-                .as_ref()
-                .and_then(|fields| fields.get("websocket_cluster")?.checked(names::cluster));
-            let weight = fields.as_ref().and_then(weight).unwrap_or(1);
-            let sticky = fields.as_ref().and_then(|fields| {
-                let spot = fields.get("sticky")?;
-                let sticky = sticky::sticky(&spot)?;
-                sticky::check(&spot, &sticky, around);
-                Some(sticky)
-            });
-            // A faulty agent is kept, so that routes to it are not faulty too.
-            Agent {
-                name: name.to_owned(),
-                cluster: cluster.unwrap_or_default().to_owned(),
-                websocket_cluster: websocket_cluster.map(str::to_owned),
-                weight,
-                sticky,
-            }
-        })
-        .collect();
-    if agents.is_empty() {
-        spot.fault("there must be at least one agent");
-    }
-    sort_by(&mut agents, |left, right| left.name.cmp(&right.name));
-    agents
-}
-
-fn weight(fields: &Fields<'_>) -> Option<u32> {
-    fields.get("weight")?.whole_u32(0..=MOST_WEIGHT)
-}
-
-/// Where each agent stands.
-pub(super) fn by_name(agents: &[Agent]) -> HashMap<&str, AgentId> {
-    let places = agents.iter().enumerate();
-    places
-        .map(|(index, agent)| (agent.name.as_str(), AgentId(index)))
-        .collect()
-}
 
 /// The routes in the order of the document; `keys_known` says whether any key could be valid.
 pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool) -> Vec<Route> {

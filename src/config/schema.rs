@@ -98,12 +98,8 @@ fn definitions() -> Value {
         "match": limits::condition(),
         "own_limits": limits::own_limits(),
         "own_limit": limits::own_limit(),
-        "agent": object(&["cluster"], json!({
-            "cluster": described("cluster", "Envoy's cluster."),
-            "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
-            "weight": weight(),
-            "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
-        })),
+        "agent": agent(),
+        "share": limits::share(),
         "sessions": object(&["keys"], json!({
             "keys": {
                 "description": "What agents' sessions are sealed with: the first seals, all open.",
@@ -154,6 +150,28 @@ fn definitions() -> Value {
             "items": {"$ref": "#/$defs/name"},
         },
     })
+}
+
+fn agent() -> Value {
+    let properties = json!({
+        "cluster": described("cluster", "Envoy's cluster."),
+        "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
+        "weight": weight(),
+        "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
+    });
+    let mut agent = object(&["cluster"], joined([properties, limits::of_agent()]));
+    let needs = json!({"wait": ["max_in_flight"], "max_waiting": ["max_in_flight"], "share": ["max_in_flight"]});
+    merge(&mut agent, json!({"dependentRequired": needs}));
+    agent
+}
+
+/// The properties of all of these.
+fn joined<const N: usize>(all: [Value; N]) -> Value {
+    let all = all.into_iter().filter_map(|properties| match properties {
+        Value::Object(properties) => Some(properties),
+        _ => None,
+    });
+    Value::Object(all.flatten().collect())
 }
 
 fn sticky() -> Value {

@@ -95,6 +95,16 @@ pub trait Host: 'static {
     /// When the host has no such event to give.
     fn wake(&self, stream: StreamId) -> Result<(), HostError>;
 
+    /// By which other workers wake this gateway's streams. `None`: they cannot.
+    fn bell(&self) -> Option<Bell>;
+
+    /// Wakes a stream of the gateway that has this bell, as by [`Self::wake`], in whichever worker that is. If it is gone,
+    /// nothing happens.
+    ///
+    /// # Errors
+    /// When the host has no such event to give.
+    fn ring(&self, bell: Bell, stream: StreamId) -> Result<(), HostError>;
+
     /// Sends a request of the filter's own. The answer comes in a later callback, whatever stream is at hand when it is
     /// sent, or none.
     ///
@@ -218,6 +228,10 @@ pub enum Swap {
 /// A stream's handle: one request and its response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
+
+/// By which a gateway's streams are woken from elsewhere in the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bell(pub u32);
 
 /// The handle of a counter, a histogram or a gauge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -10,7 +10,7 @@ use std::fmt;
 
 use super::metrics::named;
 use super::{
-    Callout, CalloutId, CellName, Host, HostError, MetricId, StreamId, Swap, Timestamp, Version,
+    Bell, Callout, CalloutId, CellName, Host, HostError, MetricId, StreamId, Swap, Timestamp, Version,
 };
 
 use callouts::Callouts;
@@ -33,6 +33,7 @@ pub enum Access {
 #[derive(Default)]
 pub struct SimulatedHost {
     process: Process,
+    bell: u32,
     streams: Streams,
     woken: RefCell<Vec<StreamId>>,
     callouts: Callouts,
@@ -64,6 +65,7 @@ impl Process {
     pub fn worker(&self) -> SimulatedHost {
         SimulatedHost {
             process: self.clone(),
+            bell: self.next_bell(),
             address: RefCell::new(b"192.0.2.1:40000".to_vec()),
             ..SimulatedHost::default()
         }
@@ -71,9 +73,11 @@ impl Process {
 }
 
 impl SimulatedHost {
-    /// The streams that were promised an event since this was last asked.
+    /// The streams that were promised an event since this was last asked, here or elsewhere.
     pub fn woken(&self) -> Vec<StreamId> {
-        self.woken.take()
+        let mut woken = self.woken.take();
+        woken.extend(self.process.rung(self.bell));
+        woken
     }
 
     /// The callouts sent since this was last asked.
@@ -201,6 +205,15 @@ impl Host for SimulatedHost {
             });
         }
         self.woken.borrow_mut().push(stream);
+        Ok(())
+    }
+
+    fn bell(&self) -> Option<Bell> {
+        Some(Bell(self.bell))
+    }
+
+    fn ring(&self, bell: Bell, stream: StreamId) -> Result<(), HostError> {
+        self.process.ring(bell, stream);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-use crate::config::policy::Limit;
+use crate::config::policy::LimitSet;
 use crate::config::{Log, MOST_ROLES, Node, OWN_LIMIT_FIELDS, Segment, Spot, own_limits};
 use crate::text::names::is_name;
 
@@ -19,7 +19,7 @@ pub(super) struct Answer {
     pub(super) organisation: Option<String>,
     pub(super) roles: Vec<String>,
     /// Its own limits, in place of its plan's.
-    pub(super) limits: Option<Vec<Limit>>,
+    pub(super) limits: Option<LimitSet>,
     /// In seconds.
     pub(super) ttl: Option<u64>,
 }
@@ -110,7 +110,7 @@ fn roles(node: Node) -> Result<Vec<String>, AnswerFault> {
 }
 
 /// A plan's fields. Of what is wrong in them the field is told, and not what stands there.
-fn limits(node: &Node) -> Result<Vec<Limit>, AnswerFault> {
+fn limits(node: &Node) -> Result<LimitSet, AnswerFault> {
     let log = Log::default();
     let limits = own_limits(&Spot::root(node, &log));
     let faults = log.into_faults();

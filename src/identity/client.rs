@@ -1,7 +1,7 @@
 //! A client, and the few bytes in which it is remembered.
 
 use super::{KeyHash, KeyId};
-use crate::config::policy::{Limit, PlanId};
+use crate::config::policy::{LimitSet, PlanId};
 use crate::text::names::LONGEST_NAME;
 
 const _: () = assert!(LONGEST_NAME <= u8::MAX as usize);
@@ -22,7 +22,7 @@ pub struct Client {
     /// Its roles.
     pub roles: Vec<String>,
     /// Its own limits, in place of its plan's. `None`: it has its plan's.
-    pub limits: Option<Vec<Limit>>,
+    pub limits: Option<LimitSet>,
     /// By which key it has come.
     pub key: KeyId,
 }
@@ -47,11 +47,9 @@ impl Client {
         for name in &named {
             push(&mut bytes, name.as_bytes());
         }
-        let limits = self.limits.as_deref();
-        let number = limits.map_or(0, |limits| limits.len() + 1);
-        bytes.push(u8::try_from(number).unwrap_or(0));
-        for limit in limits.unwrap_or_default() {
-            own::encode(limit, &mut bytes);
+        match &self.limits {
+            Some(set) => own::encode(set, &mut bytes),
+            None => bytes.push(0),
         }
         for role in &self.roles {
             push(&mut bytes, role.as_bytes());
@@ -68,10 +66,7 @@ impl Client {
             .map(|name| (!name.is_empty()).then_some(name));
         let limits = match rest.bytes()? {
             [0] => None,
-            [number] => (1..number)
-                .map(|_| own::decode(&mut rest))
-                .collect::<Option<Vec<_>>>()
-                .map(Some)?,
+            [number] => Some(own::decode(number, &mut rest)?),
         };
         let roles = std::iter::from_fn(|| rest.name()).collect();
         Some(Self {
@@ -111,53 +106,133 @@ impl Rest<'_> {
     }
 }
 
-/// A client's own limits, as they are remembered.
+/// A client's own limits, as they are remembered: each by its name, what kind it is, how hard, and four numbers.
 mod own {
     use std::time::Duration;
 
     use super::{Rest, push};
-    use crate::config::policy::{Algorithm, Each, Limit, Rate, Scope, Subject};
+    use crate::config::policy::{
+        Algorithm, Each, InFlight, Limit, LimitSet, Queue, Rate, Scope, Subject,
+    };
 
-    pub(super) fn encode(limit: &Limit, bytes: &mut Vec<u8>) {
-        push(bytes, limit.name.as_bytes());
-        let (algorithm, utc_offset) = match limit.algorithm {
-            Algorithm::TokenBucket => (0_u8, 0),
-            Algorithm::SlidingWindow => (1, 0),
-            Algorithm::FixedWindow { utc_offset } => (2, utc_offset),
+    const TOKEN_BUCKET: u8 = 0;
+    const SLIDING_WINDOW: u8 = 1;
+    const FIXED_WINDOW: u8 = 2;
+    const IN_FLIGHT: u8 = 3;
+
+    struct One<'a> {
+        name: &'a str,
+        kind: u8,
+        warn_at: Option<u8>,
+        enforce: u8,
+        utc_offset: i32,
+        words: [u64; 3],
+    }
+
+    pub(super) fn encode(set: &LimitSet, bytes: &mut Vec<u8>) {
+        let number = set.limits.len() + set.in_flight.len() + 1;
+        bytes.push(u8::try_from(number).unwrap_or(0));
+        set.limits.iter().for_each(|it| rate(it).encode(bytes));
+        (set.in_flight.iter()).for_each(|it| at_once(it).encode(bytes));
+    }
+
+    pub(super) fn decode(number: u8, rest: &mut Rest<'_>) -> Option<LimitSet> {
+        let mut set = LimitSet::default();
+        for _ in 1..number {
+            decode_one(rest, &mut set)?;
+        }
+        Some(set)
+    }
+
+    fn rate(limit: &Limit) -> One<'_> {
+        let (kind, utc_offset) = match limit.algorithm {
+            Algorithm::TokenBucket => (TOKEN_BUCKET, 0),
+            Algorithm::SlidingWindow => (SLIDING_WINDOW, 0),
+            Algorithm::FixedWindow { utc_offset } => (FIXED_WINDOW, utc_offset),
         };
-        bytes.extend([algorithm, limit.warn_at.unwrap_or(0), limit.enforce]);
-        bytes.extend(utc_offset.to_le_bytes());
-        for word in [
-            limit.rate.quantity,
-            limit.rate.period.as_secs(),
-            limit.rate.burst,
-        ] {
-            bytes.extend(word.to_le_bytes());
+        let Rate {
+            quantity,
+            period,
+            burst,
+        } = limit.rate;
+        One {
+            name: &limit.name,
+            kind,
+            warn_at: limit.warn_at,
+            enforce: limit.enforce,
+            utc_offset,
+            words: [quantity, period.as_secs(), burst],
         }
     }
 
-    pub(super) fn decode(rest: &mut Rest<'_>) -> Option<Limit> {
+    fn at_once(limit: &InFlight) -> One<'_> {
+        let queue = limit.queue.map(|it| [it.wait.as_secs(), it.most.into()]);
+        let [wait, waiting] = queue.unwrap_or_default();
+        One {
+            name: &limit.name,
+            kind: IN_FLIGHT,
+            warn_at: limit.warn_at,
+            enforce: limit.enforce,
+            utc_offset: 0,
+            words: [limit.most.into(), wait, waiting],
+        }
+    }
+
+    impl One<'_> {
+        fn encode(&self, bytes: &mut Vec<u8>) {
+            push(bytes, self.name.as_bytes());
+            bytes.extend([self.kind, self.warn_at.unwrap_or(0), self.enforce]);
+            bytes.extend(self.utc_offset.to_le_bytes());
+            for word in self.words {
+                bytes.extend(word.to_le_bytes());
+            }
+        }
+    }
+
+    fn decode_one(rest: &mut Rest<'_>, set: &mut LimitSet) -> Option<()> {
         let name = rest.name()?;
-        let [algorithm, warn_at, enforce] = rest.bytes()?;
+        let [kind, warn_at, enforce] = rest.bytes()?;
         let utc_offset = i32::from_le_bytes(rest.bytes()?);
         let mut word = || rest.bytes().map(u64::from_le_bytes);
-        Some(Limit {
+        let [first, second, third] = [word()?, word()?, word()?];
+        let (each, scope) = (Each::new([Subject::Client]), Scope::default());
+        let warn_at = (warn_at > 0).then_some(warn_at);
+        let number = |word: u64| u32::try_from(word).ok();
+        if kind == IN_FLIGHT {
+            let queue = Queue {
+                wait: Duration::from_secs(second),
+                most: number(third)?,
+            };
+            set.in_flight.push(InFlight {
+                name,
+                each,
+                scope,
+                most: number(first)?,
+                queue: (second > 0).then_some(queue),
+                warn_at,
+                enforce,
+                share: None,
+            });
+            return Some(());
+        }
+        set.limits.push(Limit {
             name,
-            each: Each::new([Subject::Client]),
-            scope: Scope::default(),
+            each,
+            scope,
             rate: Rate {
-                quantity: word()?,
-                period: Duration::from_secs(word()?),
-                burst: word()?,
+                quantity: first,
+                period: Duration::from_secs(second),
+                burst: third,
             },
-            algorithm: match algorithm {
-                0 => Algorithm::TokenBucket,
-                1 => Algorithm::SlidingWindow,
-                2 => Algorithm::FixedWindow { utc_offset },
+            algorithm: match kind {
+                TOKEN_BUCKET => Algorithm::TokenBucket,
+                SLIDING_WINDOW => Algorithm::SlidingWindow,
+                FIXED_WINDOW => Algorithm::FixedWindow { utc_offset },
                 _ => return None,
             },
-            warn_at: (warn_at > 0).then_some(warn_at),
+            warn_at,
             enforce,
-        })
+        });
+        Some(())
     }
 }

@@ -308,7 +308,7 @@ impl Memory {
 }
 
 /// In which form clients are remembered, see [`Client::encode`]. A module that has another form does not believe these.
-const REMEMBERED_AS: &[u8] = b"2";
+const REMEMBERED_AS: &[u8] = b"3";
 
 /// Tells the records of one validator from those of another, under which they are not believed: in a second gateway of the
 /// same process, after a new configuration that asks elsewhere, and after one of another generation. Another host asks elsewhere

@@ -4,27 +4,37 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::config::policy::Limit;
-use crate::config::{self, Log, Node, Spot, own_limits};
+use crate::config::policy::LimitSet;
+use crate::config::{self, Log, Node, Spot};
 use crate::host::CalloutAnswer;
 use crate::host::simulated::{Process, SimulatedHost};
 
 /// Any of a client's own limits, as the validator may send them.
-fn own_limit() -> impl Strategy<Value = Limit> {
+fn own_limit() -> impl Strategy<Value = serde_json::Value> {
     let counted = prop_oneof![
         (1..1000_u64).prop_map(|burst| json!({"requests": "7/minute", "burst": burst})),
         Just(json!({"requests": "7/hour", "algorithm": "sliding_window", "warn_at": "80%"})),
         Just(
             json!({"requests": "7/month", "algorithm": "fixed_window", "utc_offset": "-03:30", "enforce": "10%"})
         ),
+        (1..1000_u64).prop_map(|most| json!({"in_flight": most, "enforce": false})),
+        (1..300_u64).prop_map(|wait| json!({"in_flight": 3, "wait": format!("{wait}s"), "max_waiting": 9})),
     ];
-    ("[a-z]{6,128}", counted).prop_map(|(name, mut limit)| {
-        limit["name"] = json!(name);
-        let node = Node::from(&json!({ "limits": [limit] }));
+    counted
+}
+
+/// Any set of them.
+fn own_limits() -> impl Strategy<Value = LimitSet> {
+    prop::collection::btree_map("[a-z]{9}", own_limit(), 0..4).prop_map(|limits| {
+        let named = limits.into_iter().map(|(name, mut limit)| {
+            limit["name"] = json!(name);
+            limit
+        });
+        let node = Node::from(&json!({ "limits": named.collect::<Vec<_>>() }));
         let log = Log::default();
-        let mut limits = own_limits(&Spot::root(&node, &log)).unwrap();
+        let set = config::own_limits(&Spot::root(&node, &log)).unwrap();
         assert!(log.into_faults().is_none());
-        limits.remove(0)
+        set
     })
 }
 
@@ -33,7 +43,7 @@ proptest! {
     fn a_client_is_remembered_as_it_was(
         id in "[a-z]{1,128}", plan in prop::option::of("[a-z]{1,128}"), team in prop::option::of("[a-z]{1,128}"),
         organisation in prop::option::of("[a-z]{1,128}"), roles in prop::collection::vec("[a-z]{1,128}", 0..16),
-        limits in prop::option::of(prop::collection::vec(own_limit(), 0..4)),
+        limits in prop::option::of(own_limits()),
     ) {
         let key = KeyHash([7; 32]);
         let client = Client { id, plan_name: plan, plan: None, team, organisation, roles, limits, key: key.id() };

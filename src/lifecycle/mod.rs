@@ -200,6 +200,7 @@ impl<H: Host> Gateway<H> {
         let mut routes = compiled.policy.routes.iter();
         keys.is_some()
             || compiled.limits.have_chores()
+            || compiled.limits.bound_in_flight(None)
             || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
     }
 
@@ -216,6 +217,7 @@ impl<H: Host> Gateway<H> {
         let mut due = std::mem::take(&mut self.unwoken);
         self.give_up_lost_questions(&mut due);
         self.shared.compiled.limits.chores(&*self.shared.host);
+        self.keep_places(&mut due);
         self.find_due_streams(&mut due);
         for id in due {
             self.wake(id);
@@ -231,6 +233,23 @@ impl<H: Host> Gateway<H> {
         for question in keys.take_lost(shared.ticks.get()) {
             shared.telemetry.validator_lost(&*shared.host);
             due.append(&mut question.answer(Knowledge::Unknown));
+        }
+    }
+
+    /// Says that the requests in flight here are still there, and finds those that wait for a place and have one.
+    fn keep_places(&self, due: &mut Vec<StreamId>) {
+        let shared = &*self.shared;
+        let limits = &shared.compiled.limits;
+        if !limits.count_in_flight() {
+            return;
+        }
+        let mut all: Vec<_> = (self.streams.iter())
+            .map(|(id, stream)| (*id, stream.common.facts.borrow_mut()))
+            .collect();
+        let tickets = all.iter_mut().filter_map(|(id, facts)| Some((*id, facts.tickets_if_any()?)));
+        match limits.keep_in_flight(&*shared.host, tickets) {
+            Ok(mut turns) => due.append(&mut turns),
+            Err(error) => shared.telemetry.limits_unavailable(&*shared.host, error),
         }
     }
 
@@ -290,7 +309,8 @@ impl<H: Host> Gateway<H> {
                 telemetry,
                 ..
             } = &*self.shared;
-            let facts = stream.common.facts.borrow();
+            let mut facts = stream.common.facts.borrow_mut();
+            facts.leave(&**host, &compiled.limits);
             telemetry.ended(&**host, compiled, &facts, stream.outcome());
         }
     }

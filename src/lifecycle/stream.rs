@@ -11,10 +11,10 @@ use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
 use super::hold::Held;
 use super::sticky::Kept;
-use crate::config::policy::{AgentId, Protocol, RouteId, Tell};
+use crate::config::policy::{AgentId, LimitSet, Protocol, RouteId, Tell};
 use crate::host::{Host, Sensitive, Timestamp};
 use crate::identity::Client;
-use crate::limits::{Admission, Full, Limits};
+use crate::limits::{Admission, Full, Limits, Tickets};
 use crate::reply::{Form, FullLimit, Refusal, ReplyTo};
 
 /// One request and its response, as the driver keeps it.
@@ -84,6 +84,8 @@ pub(super) struct Facts {
     /// For how long it may go on once it was handed over.
     pub(super) bounds: Bounds,
     admission: Admission,
+    /// Its places among the requests in flight, where these are bounded.
+    in_flight: Option<Box<Tickets>>,
 }
 
 impl<S> std::fmt::Debug for Stream<S> {
@@ -231,6 +233,37 @@ impl Facts {
         self.admission = limits.release(host, std::mem::take(&mut self.admission));
     }
 
+    /// Its client's own limits.
+    pub(super) fn own_limits(&self) -> Option<&LimitSet> {
+        self.client.as_ref()?.limits.as_ref()
+    }
+
+    /// Its places among the requests in flight.
+    pub(super) fn tickets(&mut self) -> &mut Tickets {
+        self.in_flight.get_or_insert_default()
+    }
+
+    /// The same, if it has any.
+    pub(super) fn tickets_if_any(&mut self) -> Option<&mut Tickets> {
+        self.in_flight.as_deref_mut()
+    }
+
+    /// It waits for a place, until then at most.
+    pub(super) fn waits_until(&mut self, due: Ticks) {
+        (self.admitted, self.due) = (true, Some(due));
+    }
+
+    pub(super) fn waits_no_more(&mut self) {
+        self.due = None;
+    }
+
+    /// Gives all places free that it has or waits for.
+    pub(super) fn leave<H: Host>(&mut self, host: &H, limits: &Limits) {
+        if let Some(tickets) = self.in_flight.take() {
+            limits.leave(host, *tickets);
+        }
+    }
+
     /// Whole seconds until every limit that was looked at lets one more request through; 0 if all do.
     pub(super) fn wait(&self, now: impl FnOnce() -> Timestamp) -> u64 {
         self.admission.wait(now)
@@ -243,7 +276,8 @@ impl Facts {
 
     /// Tells each of [`Self::rate_limit_headers`] on its own.
     pub(super) fn each_rate_limit_header(&self, tell: Tell, told: impl FnMut(&'static str, &str)) {
-        self.admission.each_field(tell, told);
+        let tickets = self.in_flight.as_deref();
+        self.admission.each_field(tell, tickets, told);
     }
 
     pub(super) fn reply_to(&self, now: impl FnOnce() -> Timestamp) -> ReplyTo<'_> {

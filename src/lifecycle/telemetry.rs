@@ -14,7 +14,7 @@ use crate::config::NONE;
 use crate::config::policy::{AgentId, RouteId};
 use crate::host::{Host, HostError, MetricId, Throttle};
 use crate::identity::{Failure, Heard, Knowledge};
-use crate::limits::Admission;
+use crate::limits::{Admission, Met};
 use crate::state::StateError;
 
 /// How a request ended: its route and agent, as far as it came, and its outcome.
@@ -24,6 +24,8 @@ type End = (Option<RouteId>, Option<AgentId>, &'static str);
 /// as [`OTHER`], but for names that are there already.
 const MOST_LIMITS: usize = 1024;
 const OTHER: &str = "other";
+const WARNINGS: &str = "waykeeper_limit_warnings_total";
+const WOULD_REFUSE: &str = "waykeeper_limit_would_refuse_total";
 
 /// The gateway's metrics, each defined when it is first needed, and its log.
 #[derive(Debug, Default)]
@@ -91,11 +93,26 @@ impl Telemetry {
     #[inline(never)]
     pub(super) fn limits<H: Host>(&self, host: &H, admission: &Admission) {
         for limit in admission.warning() {
-            self.remark(host, "waykeeper_limit_warnings_total", limit);
+            self.remark(host, WARNINGS, limit);
         }
         for limit in admission.would_refuse() {
-            self.remark(host, "waykeeper_limit_would_refuse_total", limit);
+            self.remark(host, WOULD_REFUSE, limit);
         }
+    }
+
+    /// A request has a place among those in flight. `beyond`: it would have none if the bound were in force for it.
+    pub(super) fn entered<H: Host>(&self, host: &H, met: &Met, beyond: bool, warns: bool) {
+        if warns {
+            self.remark(host, WARNINGS, met.name());
+        }
+        if beyond {
+            self.remark(host, WOULD_REFUSE, met.name());
+        }
+    }
+
+    /// A request waits for its place.
+    pub(super) fn waits<H: Host>(&self, host: &H, met: &Met) {
+        self.remark(host, "waykeeper_limit_waits_total", met.name());
     }
 
     fn remark<H: Host>(&self, host: &H, name: &'static str, limit: &str) {

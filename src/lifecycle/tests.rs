@@ -1,4 +1,5 @@
 mod addresses;
+mod in_flight;
 mod log;
 mod sticky;
 mod switches;

@@ -1,28 +1,32 @@
 //! The walk of a request through the stages, in their order:
 //!
 //! ```text
-//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► collect ─► forward
+//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► collect ─► forward
 //! ```
 //!
 //! Each stage goes on with what it found, or ends the walk with a refusal. What must be waited for is awaited: the driver
 //! polls the walk again when the stream's turn has come. What one stage learns and another needs is handed over here; the
 //! stages know nothing of each other.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 
 use super::body::Body;
-use super::clock::Bounds;
+use super::clock::{Bounds, Ticks};
 use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::request::Request;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
-use super::stream::Common;
+use super::stream::{Common, Facts};
 use crate::config::policy::{AddressSource, Agent, AgentId, Route, RouteId, Sticky};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
-use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
-use crate::reply::Refusal;
+use crate::limits::{
+    Admission, Amounts, Asked, Came, Caller, Limits, Met, Tickets, host_of, network_of,
+};
+use crate::reply::{FullLimit, Refusal};
 use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_hash};
 use crate::state::StateError;
 
@@ -53,6 +57,9 @@ impl<H: Host> Walk<H> {
         self.choose(&request, id, route)?;
         self.keep(&request)?;
         self.admit(&request, id)?;
+        self.enter(&request, id)
+            .await
+            .inspect_err(|_| self.release())?;
         self.bound(&request, route)
             .inspect_err(|_| self.release())?;
         self.collect(route).await?;
@@ -272,7 +279,7 @@ impl<H: Host> Walk<H> {
         let facts = self.common.facts.borrow();
         let client = facts.client.as_deref();
         let plan = client.and_then(|client| client.plan);
-        let address = if limits.need_address(plan, route, client.is_none()) {
+        let address = if limits.need_address(plan, route, facts.agent, client.is_none()) {
             Some(self.address(request)?)
         } else {
             None
@@ -288,7 +295,7 @@ impl<H: Host> Walk<H> {
                 caller,
                 key: client.map(|client| client.key.as_bytes()),
                 plan,
-                own: client.and_then(|client| client.limits.as_deref()),
+                own: facts.own_limits(),
                 team: client.and_then(|client| client.team.as_deref()),
                 organisation: client.and_then(|client| client.organisation.as_deref()),
                 address,
@@ -300,10 +307,80 @@ impl<H: Host> Walk<H> {
         ))
     }
 
+    /// Has the request take its place among those in flight, under each bound that it meets, once there is one.
+    async fn enter(&self, request: &Request, route: RouteId) -> Result<(), Refusal> {
+        let limits = &self.shared.compiled.limits;
+        let own = |facts: &Facts| limits.bound_in_flight(facts.own_limits());
+        if !own(&self.common.facts.borrow()) {
+            return Ok(());
+        }
+        let all = self.asked(request, route, Limits::met_in_flight)?;
+        for met in &all {
+            self.take_place(met).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_place(&self, met: &Met) -> Result<(), Refusal> {
+        let shared = &self.shared;
+        let (host, limits) = (&*shared.host, &shared.compiled.limits);
+        let due = shared.ticks.get().after(met.wait().unwrap_or_default());
+        loop {
+            let entered = self.with_tickets(|it| limits.enter(host, it, met, self.id));
+            let came = match entered? {
+                Came::Waits => self.wait_for_place(met, due).await?,
+                came => Some(came),
+            };
+            match came {
+                Some(Came::In { beyond, warns }) => {
+                    shared.telemetry.entered(host, met, beyond, warns);
+                    return Ok(());
+                }
+                Some(_) => return Err(self.crowded(met)),
+                None => {}
+            }
+        }
+    }
+
+    /// Waits for a place. `None`: it is to be asked for anew.
+    async fn wait_for_place(&self, met: &Met, due: Ticks) -> Result<Option<Came>, Refusal> {
+        let shared = &self.shared;
+        let (host, limits) = (&*shared.host, &shared.compiled.limits);
+        shared.telemetry.waits(host, met);
+        self.common.facts.borrow_mut().waits_until(due);
+        let came = poll_fn(|_| {
+            match self.with_tickets(|it| limits.take_up(host, it, met)) {
+                Ok(Some(Came::Waits)) if shared.ticks.get() < due => Poll::Pending,
+                came => Poll::Ready(came),
+            }
+        })
+        .await;
+        self.common.facts.borrow_mut().waits_no_more();
+        came
+    }
+
+    fn with_tickets<T>(
+        &self,
+        f: impl FnOnce(&mut Tickets) -> Result<T, StateError>,
+    ) -> Result<T, Refusal> {
+        let done = f(self.common.facts.borrow_mut().tickets());
+        done.map_err(|error| self.failed(Failure::Limits(error)))
+    }
+
+    fn crowded(&self, met: &Met) -> Refusal {
+        let limit = FullLimit {
+            name: met.name().to_owned(),
+            per: met.per().to_owned(),
+        };
+        Refusal::TooManyInFlight(limit)
+    }
+
     /// Gives back what admit took: the request is refused, and nothing of it has gone to an agent.
     fn release(&self) {
         let (host, limits) = (&*self.shared.host, &self.shared.compiled.limits);
-        self.common.facts.borrow_mut().released(host, limits);
+        let mut facts = self.common.facts.borrow_mut();
+        facts.released(host, limits);
+        facts.leave(host, limits);
     }
 
     fn counted(&self, count: Result<Admission, StateError>) -> Result<(), Refusal> {

@@ -2,6 +2,7 @@
 
 use super::algorithm::Refused;
 use super::headers;
+use super::in_flight::Tickets;
 use super::standing::Standing;
 use crate::config::policy::Tell;
 use crate::host::{Timestamp, seconds_up};
@@ -100,15 +101,23 @@ impl Admission {
     #[must_use]
     pub fn fields(&self, tell: Tell) -> Vec<(&'static str, String)> {
         let mut fields = Vec::new();
-        self.each_field(tell, |name, value| fields.push((name, value.to_owned())));
+        self.each_field(tell, None, |name, value| {
+            fields.push((name, value.to_owned()));
+        });
         fields
     }
 
-    /// Tells each of [`Self::fields`] on its own.
-    pub fn each_field(&self, tell: Tell, told: impl FnMut(&'static str, &str)) {
+    /// Tells each of [`Self::fields`] on its own; the warning also of the bounds under which these tickets are.
+    pub fn each_field(
+        &self,
+        tell: Tell,
+        tickets: Option<&Tickets>,
+        told: impl FnMut(&'static str, &str),
+    ) {
         let mut told = told;
-        if self.has_remarks() {
-            let warning: Vec<&str> = self.warning().collect();
+        if tickets.is_some() || self.has_remarks() {
+            let in_flight = tickets.into_iter().flat_map(Tickets::warning);
+            let warning: Vec<&str> = self.warning().chain(in_flight).collect();
             headers::warning(&warning, &mut told);
         }
         headers::each_field(&self.standings, tell, told);

@@ -19,6 +19,7 @@
 //! | `receipt.rs` | what is given back of what was taken, and what is taken beyond it |
 //! | `headers.rs` | the fields by which the caller is told, as far as the configuration wants them |
 //! | `subject.rs` | whom a limit is counted for, and which addresses are one |
+//! | `in_flight.rs` | how many requests may be under way at once, and who has the next place |
 //! | `upkeep.rs` | what is given back later, and what is said of forgotten counters |
 
 mod admission;
@@ -26,6 +27,7 @@ mod algorithm;
 mod count;
 pub mod gcra;
 mod headers;
+mod in_flight;
 mod place;
 mod receipt;
 mod standing;
@@ -39,7 +41,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use crate::config::policy::{Limit, PlanId, Policy, RouteId, Scope, Subject};
+use crate::config::policy::{AgentId, Limit, LimitSet, PlanId, Policy, RouteId, Scope, Subject};
 use crate::host::Host;
 use crate::sort::sort_by;
 use crate::state::{State, StateError};
@@ -47,6 +49,8 @@ use crate::state::{State, StateError};
 pub use admission::{Admission, Full};
 use algorithm::Algorithm;
 pub use algorithm::{Level, Refused};
+pub use in_flight::{Came, Met, Tickets};
+use in_flight::Bounds;
 use count::{count, look};
 use place::{Asking, Place, Places};
 use receipt::Corrections;
@@ -92,6 +96,7 @@ pub struct Limits {
     routes: Vec<Vec<Rc<Rule>>>,
     /// The others, whatever the route.
     everywhere: Vec<Rc<Rule>>,
+    in_flight: Bounds,
     upkeep: Upkeep,
 }
 
@@ -164,6 +169,7 @@ impl Limits {
                 .collect(),
             routes,
             everywhere: rules(&everywhere, None, &[], false),
+            in_flight: Bounds::new(policy, state, &places),
             upkeep: Upkeep::new(state.address_counters),
             places,
         }
@@ -175,9 +181,19 @@ impl Limits {
         !self.gate.is_empty()
     }
 
-    /// True if the address must be known of a request on this route under this plan: of anonymous callers, or of all.
+    /// True if the address must be known of a request on this route under this plan to this agent: of anonymous callers, or of
+    /// all.
     #[must_use]
-    pub fn need_address(&self, plan: Option<PlanId>, route: RouteId, anonymous: bool) -> bool {
+    pub fn need_address(
+        &self,
+        plan: Option<PlanId>,
+        route: RouteId,
+        agent: Option<AgentId>,
+        anonymous: bool,
+    ) -> bool {
+        if self.in_flight.need_address(plan, agent, anonymous) {
+            return true;
+        }
         self.of_admit(plan, Some(route))
             .any(|rule| match &rule.place {
                 // Whether it is in force may be drawn by the caller.
@@ -298,9 +314,9 @@ impl Limits {
 
     /// A client's own limits. They are few, and so are the clients that have them.
     #[inline(never)]
-    fn own(&self, limits: &[Limit]) -> Vec<Rc<Rule>> {
+    fn own(&self, own: &LimitSet) -> Vec<Rc<Rule>> {
         let rule = |limit| Rc::new(Rule::new(&self.places, limit, None, OWN, false));
-        limits.iter().map(rule).collect()
+        own.limits.iter().map(rule).collect()
     }
 
     fn claims<'a>(

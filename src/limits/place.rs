@@ -144,7 +144,7 @@ impl Places {
         } else {
             &self.counters
         };
-        Some((grid, self.hash.of(&self.parts(subjects, asked)?)))
+        Some((grid, self.hash_of(subjects, asked)?))
     }
 
     /// True if a rule is in force for the subject of this request: always for the same ones, and for those of a smaller share
@@ -158,12 +158,35 @@ impl Places {
                 [Subject::Client].as_slice()
             }
         };
+        self.is_drawn(subjects, &rule.name, rule.enforce, asked)
+    }
+
+    /// True if a limit of this name is in force for these subjects of a request, as it is for so many per cent of all.
+    pub(super) fn is_drawn(
+        &self,
+        subjects: &[Subject],
+        name: &str,
+        enforce: u8,
+        asked: &Asked<'_>,
+    ) -> bool {
         let Some(mut parts) = self.parts(subjects, asked) else {
             return false;
         };
-        parts.push(rule.name.as_bytes());
+        parts.push(name.as_bytes());
         let drawn = SeededHash::new(*DRAWN_BY).of(&parts).tag % 100;
-        drawn < u64::from(rule.enforce)
+        drawn < u64::from(enforce)
+    }
+
+    /// The hash of what these subjects of a request are together. `None`: one of them is not there.
+    pub(super) fn hash_of(&self, subjects: &[Subject], asked: &Asked<'_>) -> Option<Hashed> {
+        Some(self.hash.of(&self.parts(subjects, asked)?))
+    }
+
+    /// What tells a limit's entries among those in flight from those of other limits of the same subject.
+    pub(super) fn salt_in_flight(&self, name: &str, each: &str, scope: &[&str]) -> u64 {
+        let mut parts = vec![b"in flight".as_slice(), each.as_bytes(), name.as_bytes()];
+        parts.extend(scope.iter().map(|part| part.as_bytes()));
+        self.hash.of(&parts).tag
     }
 
     /// What kind of subject each is, and its name. `None`: one of them is not there.

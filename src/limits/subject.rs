@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::policy::{AgentId, Limit, PlanId, RouteId};
+use crate::config::policy::{AgentId, LimitSet, PlanId, RouteId};
 use crate::host::HeaderBlock;
 
 /// Whom a request's limits are counted for.
@@ -34,7 +34,7 @@ pub struct Asked<'a> {
     /// Its plan.
     pub plan: Option<PlanId>,
     /// Its own limits, in place of its plan's.
-    pub own: Option<&'a [Limit]>,
+    pub own: Option<&'a LimitSet>,
     /// Its team.
     pub team: Option<&'a str>,
     /// Its organisation.

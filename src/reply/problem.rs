@@ -54,6 +54,7 @@ pub fn local_reply(
     let detail = refusal.detail();
     let violated_policies = match refusal {
         Refusal::RateLimited(limits, _) => Some(limits.iter().map(|it| it.name.as_str()).collect()),
+        Refusal::TooManyInFlight(limit) => Some(vec![limit.name.as_str()]),
         _ => None,
     };
     let id = to.request_id.map(String::from_utf8_lossy);

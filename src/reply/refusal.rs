@@ -1,6 +1,7 @@
 //! The reasons to refuse a request, and what each is called in HTTP, gRPC and the error shapes of AI clients.
 
 use std::borrow::Cow;
+use std::fmt;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Refusal {
     UpgradeRequired,
     /// Limits are full: these. The seconds say when one more request fits.
     RateLimited(Vec<FullLimit>, u64),
+    /// So many requests are in flight already that this one has no place among them.
+    TooManyInFlight(FullLimit),
     /// The limits could not be looked at, so the request may not pass.
     LimitsUnavailable,
     /// No key where one is needed.
@@ -56,6 +59,12 @@ pub struct FullLimit {
     pub name: String,
     /// What it is counted per, in words.
     pub per: String,
+}
+
+impl fmt::Display for FullLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" (per {})", self.name, self.per)
+    }
 }
 
 /// What a refusal is called on the wire.
@@ -119,6 +128,13 @@ impl Refusal {
                 "rate_limited",
                 429,
                 "Rate limit exceeded",
+                "rate_limit_error",
+                8,
+            ),
+            Self::TooManyInFlight(_) => terms(
+                "too_many_in_flight",
+                429,
+                "Too many requests at once",
                 "rate_limit_error",
                 8,
             ),
@@ -189,13 +205,18 @@ impl Refusal {
             }
             Self::UpgradeRequired => "This route takes WebSockets only.",
             Self::RateLimited(limits, seconds) => {
-                let named = |limit: &FullLimit| format!("\"{}\" (per {})", limit.name, limit.per);
-                let names: Vec<_> = limits.iter().map(named).collect();
+                let names: Vec<_> = limits.iter().map(FullLimit::to_string).collect();
                 let (noun, unit) = (plural(limits.len(), "limit"), plural_of(*seconds, "second"));
                 let verb = if limits.len() == 1 { "is" } else { "are" };
                 return format!(
                     "The {noun} {} {verb} reached. Try again in {seconds} {unit}.",
                     names.join(", ")
+                )
+                .into();
+            }
+            Self::TooManyInFlight(limit) => {
+                return format!(
+                    "As many requests are being answered as the limit {limit} allows at once. Try again when one of them is."
                 )
                 .into();
             }

@@ -111,6 +111,8 @@ pub enum StateError {
     Refused,
     /// Too many workers change it at once.
     Contended,
+    /// It holds as much as a cell may.
+    NoRoom,
 }
 
 impl fmt::Display for StateError {
@@ -119,6 +121,7 @@ impl fmt::Display for StateError {
             Self::NoCell => "the shared cell does not exist",
             Self::Refused => "the host refuses the shared cell",
             Self::Contended => "too many workers change the shared cell at once",
+            Self::NoRoom => "the shared cell holds as much as it may",
         })
     }
 }

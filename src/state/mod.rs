@@ -13,12 +13,16 @@
 //! | `keys.rs` | how a remembered key is laid out, and which goes when a cell is full |
 //! | `counters.rs` | the same for counters; which time counts where workers' clocks differ or are set back |
 //! | `room.rs` | for how many keys and clients a table has room |
+//! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |
+//! | `workers.rs` | which workers are there: what those that are gone had counted counts no more |
 
 pub mod counters;
 mod grid;
 mod hash;
+pub mod in_flight;
 pub mod keys;
 pub mod room;
+pub mod workers;
 
 use std::fmt;
 use std::time::Duration;
@@ -34,10 +38,13 @@ const SET_BACK: Duration = Duration::from_secs(1);
 
 /// How records are laid out. It stands in the names of all cells: whoever changes the layout changes this, and no module
 /// reads records that it does not understand.
-const LAYOUT: u8 = b'3';
+const LAYOUT: u8 = b'4';
 
 /// The layouts before it. The first one's names had a slash here.
-const EARLIER_LAYOUTS: [u8; 2] = [b'/', b'2'];
+const EARLIER_LAYOUTS: [u8; 3] = [b'/', b'2', b'3'];
+
+/// Over so many cells requests in flight are spread. A cell is as large as what is under way, so this is no bound.
+const IN_FLIGHT_CELLS: u32 = 1024;
 
 /// The hashes of at most so many routes' names are kept with the tables.
 const MOST_ROUTES_KEPT: usize = 64;
@@ -51,6 +58,10 @@ pub struct State {
     pub counters: Grid,
     /// Counters of limits whose caller is known only by its address: strangers fill a table of their own.
     pub address_counters: Grid,
+    /// Requests in flight, and those that wait.
+    pub in_flight: Grid,
+    /// The one cell of all workers.
+    pub workers: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
     /// The routes whose counters lie with the others of their client, by hash.
@@ -159,7 +170,13 @@ impl State {
             together: together.map(|route| hash.route(route)).collect(),
         };
         let state = foundation_laid.state();
-        for grid in [&state.keys, &state.counters, &state.address_counters] {
+        for grid in [
+            &state.keys,
+            &state.counters,
+            &state.address_counters,
+            &state.in_flight,
+            &state.workers,
+        ] {
             grid.create(host)?;
         }
         host.create_cell(foundation(LAYOUT), &foundation_laid.encode())?;
@@ -203,6 +220,8 @@ impl Foundation {
             keys: Grid::new(b'k', keys.div_ceil(keys::RECORDS_PER_CELL)),
             counters: counters_grid(b'c', counters),
             address_counters: counters_grid(b'a', address_counters),
+            in_flight: Grid::new(b'i', IN_FLIGHT_CELLS),
+            workers: Grid::new(b'w', 1),
             hash: SeededHash::new(self.seed),
             together: self.together.clone(),
         }

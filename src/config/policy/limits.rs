@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{AgentId, PlanId};
+use super::{AgentId, InFlight, PlanId};
 
 /// A named set of limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +12,17 @@ pub struct Plan {
     pub name: String,
     /// The plan's own, named `plan` and counted per client, if it has one, and those that it lists.
     pub limits: Vec<Limit>,
+    /// How many requests of its clients may be in flight.
+    pub in_flight: Vec<InFlight>,
+}
+
+/// Limits that stand together: how much in a time, and how much at once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LimitSet {
+    /// How much in a time.
+    pub limits: Vec<Limit>,
+    /// How many at once.
+    pub in_flight: Vec<InFlight>,
 }
 
 /// A rate that may not be exceeded, counted per something.

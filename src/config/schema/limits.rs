@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{described, merge, object};
-use crate::config::{counting, routes};
+use super::{described, joined, merge, object};
+use crate::config::{counting, in_flight, limits, routes};
 
 pub(super) fn plan() -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "dependentRequired": only_with_requests(),
+        "dependentRequired": dependent(),
         "properties": with_counting(json!({
             "limits": {
                 "description": "Further limits of its clients.",
@@ -21,7 +21,7 @@ pub(super) fn plan() -> Value {
 }
 
 pub(super) fn rate_limit() -> Value {
-    object(&["requests"], with_counting(json!({})))
+    object(&["requests"], joined([in_a_time(), soft()]))
 }
 
 pub(super) fn limit() -> Value {
@@ -36,7 +36,16 @@ pub(super) fn limit() -> Value {
         },
         "match": {"$ref": "#/$defs/match"},
     });
-    object(&["name", "each", "requests"], with_counting(properties))
+    one_way(object(&["name", "each"], with_counting(properties)))
+}
+
+/// A limit counts in a time, or at once.
+fn one_way(limit: Value) -> Value {
+    let mut limit = limit;
+    let ways = json!({"oneOf": [{"required": ["requests"]}, {"required": ["in_flight"]}]});
+    merge(&mut limit, ways);
+    merge(&mut limit, json!({"dependentRequired": dependent()}));
+    limit
 }
 
 pub(super) fn subject() -> Value {
@@ -78,7 +87,7 @@ pub(super) fn own_limits() -> Value {
         "description": "A client's own limits, in place of its plan's: a plan's fields, at most four limits.",
         "type": "object",
         "additionalProperties": false,
-        "dependentRequired": only_with_requests(),
+        "dependentRequired": dependent(),
         "properties": with_counting(json!({
             "limits": {"type": "array", "maxItems": 4, "items": {"$ref": "#/$defs/own_limit"}},
         })),
@@ -86,16 +95,13 @@ pub(super) fn own_limits() -> Value {
 }
 
 pub(super) fn own_limit() -> Value {
-    object(
-        &["name", "requests"],
-        with_counting(json!({"name": name()})),
-    )
+    one_way(object(&["name"], with_counting(json!({"name": name()}))))
 }
 
 fn name() -> Value {
     json!({
         "description": "As callers are told of it.",
-        "allOf": [{"$ref": "#/$defs/name"}, {"not": {"enum": ["plan", "route"]}}],
+        "allOf": [{"$ref": "#/$defs/name"}, {"not": {"enum": limits::TAKEN.map(|(name, _)| name)}}],
     })
 }
 
@@ -104,18 +110,75 @@ fn one_or_more(value: Value) -> Value {
     json!({"anyOf": [value, list]})
 }
 
-/// What has no meaning without a rate.
-fn only_with_requests() -> Value {
-    let dependent = counting::FIELDS.iter().filter(|name| **name != "requests");
-    let dependent: Map<_, _> = dependent
-        .map(|name| ((*name).to_owned(), json!(["requests"])))
-        .collect();
-    Value::Object(dependent)
+/// What has no meaning without a rate, or without a number of requests in flight.
+fn dependent() -> Value {
+    let needs = |names: &[&'static str], needed: &str| {
+        let others = names.iter().filter(|name| **name != needed);
+        let needs = others.map(|name| ((*name).to_owned(), json!([needed])));
+        needs.collect::<Map<_, _>>()
+    };
+    let mut all = needs(&counting::FIELDS, "requests");
+    all.extend(needs(&in_flight::FIELDS, "in_flight"));
+    Value::Object(all)
 }
 
 /// These properties, and those that say how a limit counts.
 fn with_counting(properties: Value) -> Value {
-    let counting = json!({
+    let at_once = json!({
+        "in_flight": at_once("How many requests may be under way at once, until the last byte of the answer."),
+    });
+    joined([properties, in_a_time(), at_once, queue(), soft()])
+}
+
+/// The fields of an agent that bound its requests in flight.
+pub(super) fn of_agent() -> Value {
+    let fields = json!({
+        "max_in_flight": at_once("How many requests may be under way to it at once, until the last byte of the answer; at most 2000 with share."),
+        "share": {"$ref": "#/$defs/share"},
+    });
+    joined([fields, queue()])
+}
+
+pub(super) fn share() -> Value {
+    let of_plans = |least: u32, description: &str| {
+        json!({
+            "description": description,
+            "type": "object", "maxProperties": 1024,
+            "additionalProperties": {"type": "integer", "minimum": least, "maximum": 1000},
+        })
+    };
+    let properties = json!({
+        "by": {
+            "description": "Who has a part: each client, or each team (clients without one as clients).",
+            "enum": ["client", "team"],
+        },
+        "weights": of_plans(1, "By plan: how large the part of its clients is. 1 unless written."),
+        "priorities": of_plans(0, "By plan: who has more goes first. 0 unless written."),
+    });
+    let mut share = object(&["by"], properties);
+    merge(
+        &mut share,
+        json!({"description": "Places are shared fairly among those who wait. Whoever shares has wait: 10s unless written."}),
+    );
+    share
+}
+
+fn at_once(description: &str) -> Value {
+    json!({"description": description, "type": "integer", "minimum": 1, "maximum": 1_000_000})
+}
+
+fn queue() -> Value {
+    json!({
+        "wait": described("duration", "For how long a request waits for a place, 1s to 5m, to the second. Unless written it is refused at once."),
+        "max_waiting": {
+            "description": "How many wait at most; the next one is refused. 100 unless written.",
+            "type": "integer", "minimum": 1, "maximum": 1000,
+        },
+    })
+}
+
+fn in_a_time() -> Value {
+    json!({
         "requests": described("rate", "How many in a second, minute, hour, day or (fixed_window only) month."),
         "burst": {
             "description": "Of a token bucket: how many may come at once; the rate's quantity unless written.",
@@ -130,6 +193,11 @@ fn with_counting(properties: Value) -> Value {
             "description": "Of fixed_window: whose calendar, as \"+02:00\". UTC unless written.",
             "type": "string", "pattern": "^([Zz]|[+-](0[0-9]|1[0-4]):[0-5][0-9])$",
         },
+    })
+}
+
+fn soft() -> Value {
+    json!({
         "warn_at": {
             "description": "From this share of it on the answer names it in x-waykeeper-limit-warning. No warning unless written.",
             "type": "string", "pattern": "^0*([1-9][0-9]?|100)%$",
@@ -139,10 +207,5 @@ fn with_counting(properties: Value) -> Value {
                             per, always the same ones. true unless written.",
             "anyOf": [{"type": "boolean"}, {"type": "string", "pattern": "^0*([0-9][0-9]?|100)%$"}],
         },
-    });
-    let mut all = properties;
-    if let (Value::Object(all), Value::Object(counting)) = (&mut all, counting) {
-        all.extend(counting);
-    }
-    all
+    })
 }

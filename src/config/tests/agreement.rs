@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{
-    FIELDS, TABLES_FIELDS, clients, limits, routes, schema, sticky, switches, validator,
+    FIELDS, TABLES_FIELDS, agents, clients, in_flight, limits, routes, schema, sticky, switches,
+    validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 20] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 21] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -39,7 +40,12 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 20] = [
         limits::OWN_LIMIT_FIELDS,
         "/clients/keys/0/limits/limits/0",
     ),
-    ("/$defs/agent", routes::AGENT_FIELDS, "/agents/tools"),
+    ("/$defs/agent", agents::AGENT_FIELDS, "/agents/tools"),
+    (
+        "/$defs/share",
+        in_flight::SHARE_FIELDS,
+        "/agents/memory/share",
+    ),
     ("/$defs/sessions", sticky::SESSIONS_FIELDS, "/sessions"),
     (
         "/$defs/sticky",

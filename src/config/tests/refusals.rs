@@ -540,12 +540,88 @@ fn limits_have_names_of_their_own_and_something_to_count_per() {
         (
             "/plans/standard",
             json!({"limits": [{"name": "plan", "each": "team", "requests": "1/minute"}]}),
-            r#"plans.standard.limits[0].name: "plan" is how callers are told of a plan's own limit; choose another name"#,
+            r#"plans.standard.limits[0].name: "plan" is the name of a plan's own limit; choose another"#,
         ),
         (
             "/limits",
             json!([{"name": "a", "each": [], "requests": "1/minute"}, {"name": "a", "each": [], "requests": "1/hour"}]),
             r#"limits[1].name: another limit is already named "a""#,
+        ),
+    ]);
+}
+
+#[test]
+fn what_bounds_requests_in_flight_has_sense() {
+    let agent = |more: Value| {
+        let mut agent = json!({"cluster": "chat"});
+        (agent.as_object_mut().unwrap()).extend(more.as_object().unwrap().clone());
+        agent
+    };
+    check(&[
+        (
+            "/plans/standard",
+            json!({"in_flight": 0}),
+            "plans.standard.in_flight: expected a whole number from 1 to 1000000, found the number 0",
+        ),
+        (
+            "/plans/standard",
+            json!({"requests": "1/minute", "wait": "2s"}),
+            "plans.standard.wait: has no meaning without in_flight",
+        ),
+        (
+            "/plans/standard",
+            json!({"in_flight": 1, "max_waiting": 2}),
+            "plans.standard.max_waiting: has no meaning without wait",
+        ),
+        (
+            "/plans/standard",
+            json!({"in_flight": 1, "wait": "250ms"}),
+            r#"plans.standard.wait: expected a duration from 1s to 5m, found "250ms""#,
+        ),
+        (
+            "/plans/standard",
+            json!({"enforce": false}),
+            "plans.standard.enforce: has no meaning without requests or in_flight",
+        ),
+        (
+            "/plans/standard",
+            json!({"in_flight": 1, "burst": 2}),
+            "plans.standard.burst: has no meaning without requests",
+        ),
+        (
+            "/limits",
+            json!([{"name": "a", "each": [], "in_flight": 1, "requests": "1/minute"}]),
+            "limits[0].requests: has no meaning beside in_flight; a limit counts in a time, or at once",
+        ),
+        (
+            "/limits",
+            json!([{"name": "in-flight", "each": [], "in_flight": 1}]),
+            r#"limits[0].name: "in-flight" is the name of a plan's own in_flight; choose another"#,
+        ),
+        (
+            "/agents/chat",
+            agent(json!({"wait": "2s"})),
+            "agents.chat.wait: has no meaning without max_in_flight",
+        ),
+        (
+            "/agents/chat",
+            agent(json!({"max_in_flight": 2001, "share": {"by": "team"}})),
+            "agents.chat.max_in_flight: expected a whole number from 1 to 2000, found the number 2001",
+        ),
+        (
+            "/agents/chat",
+            agent(json!({"max_in_flight": 1, "share": {}})),
+            "agents.chat.share.by: is missing",
+        ),
+        (
+            "/agents/chat",
+            agent(json!({"max_in_flight": 1, "share": {"by": "client", "weights": {"premum": 4}}})),
+            r#"agents.chat.share.weights.premum: no plan named "premum""#,
+        ),
+        (
+            "/agents/chat",
+            agent(json!({"max_in_flight": 1, "share": {"by": "client", "weights": {"standard": 0}}})),
+            "agents.chat.share.weights.standard: expected a whole number from 1 to 1000, found the number 0",
         ),
     ]);
 }

@@ -15,7 +15,7 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, Strea
 use super::flags;
 use super::metrics::named;
 use super::{
-    Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, OwnAnswer,
+    Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, OwnAnswer,
     StreamId, StreamIo, Swap, Throttle, Timestamp, Version, encode,
 };
 pub(crate) use wakes::woken;
@@ -192,6 +192,14 @@ impl Host for Envoy {
             status: Status::BadArgument as u32,
         };
         self.wakes.as_ref().ok_or(nobody)?.wake(stream)
+    }
+
+    fn bell(&self) -> Option<Bell> {
+        self.wakes.as_ref().map(Wakes::bell)
+    }
+
+    fn ring(&self, bell: Bell, stream: StreamId) -> Result<(), HostError> {
+        wakes::ring(bell, stream)
     }
 
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::hostcalls;
-use crate::host::{HostError, StreamId};
+use crate::host::{Bell, HostError, StreamId};
 
 /// The names of the queues of one VM.
 #[derive(Debug)]
@@ -65,7 +65,12 @@ impl Wakes {
     }
 
     pub(super) fn wake(&self, stream: StreamId) -> Result<(), HostError> {
-        hostcalls::enqueue(self.queue, &stream.0.to_le_bytes())
+        ring(self.bell(), stream)
+    }
+
+    /// Envoy numbers queues for the whole process.
+    pub(super) fn bell(&self) -> Bell {
+        Bell(self.queue)
     }
 }
 
@@ -73,6 +78,11 @@ impl Drop for Wakes {
     fn drop(&mut self) {
         self.names.pool.borrow_mut().free.push(self.name);
     }
+}
+
+/// Asks for an event of the root context that has this bell, in whichever VM.
+pub(super) fn ring(Bell(queue): Bell, stream: StreamId) -> Result<(), HostError> {
+    hostcalls::enqueue(queue, &stream.0.to_le_bytes())
 }
 
 /// The stream that an event of this queue was asked for.

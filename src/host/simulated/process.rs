@@ -1,11 +1,11 @@
 //! What the workers of one simulated process share: cells and a clock.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::host::{CellName, Swap, Timestamp, Version};
+use crate::host::{Bell, CellName, StreamId, Swap, Timestamp, Version};
 
 type Cells = HashMap<CellName, (Vec<u8>, Version)>;
 
@@ -14,6 +14,8 @@ type Cells = HashMap<CellName, (Vec<u8>, Version)>;
 pub struct Process {
     cells: Arc<Mutex<Cells>>,
     clock: Arc<AtomicU64>,
+    bells: Arc<AtomicU32>,
+    rung: Arc<Mutex<Vec<(Bell, StreamId)>>>,
     /// Since when the clock runs by itself.
     runs: Option<Instant>,
 }
@@ -24,6 +26,8 @@ impl Default for Process {
         Self {
             cells: Arc::default(),
             clock: Arc::new(AtomicU64::new(1_700_000_000_000_000_000)),
+            bells: Arc::default(),
+            rung: Arc::default(),
             runs: None,
         }
     }
@@ -66,6 +70,22 @@ impl Process {
             cells.len(),
             cells.values().map(|(value, _)| value.len()).sum(),
         )
+    }
+
+    pub(super) fn next_bell(&self) -> u32 {
+        self.bells.fetch_add(1, Ordering::SeqCst)
+    }
+
+    pub(super) fn ring(&self, bell: Bell, stream: StreamId) {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        rung.push((bell, stream));
+    }
+
+    /// Whom this bell was rung for.
+    pub(super) fn rung(&self, bell: u32) -> Vec<StreamId> {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = rung.extract_if(.., |(other, _)| *other == Bell(bell));
+        own.map(|(_, stream)| stream).collect()
     }
 
     pub(super) fn read(&self, cell: CellName) -> Option<(Vec<u8>, Version)> {

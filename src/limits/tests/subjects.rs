@@ -302,7 +302,7 @@ fn plans_hold_further_limits_and_a_clients_own_stand_in_their_place() {
 
     let own = world.policy.clients.keys[0].client.limits.clone();
     let asked = Asked {
-        own: own.as_deref(),
+        own: own.as_ref(),
         plan: Some(PlanId(0)),
         route: Some(RouteId(0)),
         ..Asked::by(Caller::Client("acme"))
@@ -333,7 +333,7 @@ fn a_plans_limit_per_address_counts_addresses_and_not_clients() {
     assert!(
         worker
             .limits
-            .need_address(Some(PlanId(0)), RouteId(0), false)
+            .need_address(Some(PlanId(0)), RouteId(0), None, false)
     );
     assert!(!worker.limits.has_gate());
     assert!(worker.lets(CALL) && !worker.lets(CALL));

@@ -1,0 +1,87 @@
+//! What answers: the agents.
+
+use std::collections::HashMap;
+
+use super::policy::{Agent, AgentId, PlanId};
+use super::reader::{Fields, Spot};
+use super::{in_flight, names, sticky};
+use crate::sort::sort_by;
+
+const MOST_AGENTS: usize = 1024;
+/// All weights of a route still fit a u32.
+const MOST_WEIGHT: u32 = 1_000_000;
+
+pub(super) const AGENT_FIELDS: &[&str] = &[
+    "cluster",
+    "websocket_cluster",
+    "weight",
+    "sticky",
+    "max_in_flight",
+    "wait",
+    "max_waiting",
+    "share",
+];
+
+/// The agents in the order of their names.
+pub(super) fn agents(
+    spot: Option<&Spot<'_>>,
+    around: &sticky::Around<'_>,
+    plans: &HashMap<&str, PlanId>,
+) -> Vec<Agent> {
+    let Some(spot) = spot else { return Vec::new() };
+    let Some(named) = spot.named(MOST_AGENTS) else {
+        return Vec::new();
+    };
+    let mut agents: Vec<Agent> = named
+        .iter()
+        .map(|(name, agent)| {
+            if let Err(fault) = names::agent(name) {
+                agent.fault(fault);
+            }
+            let fields = agent.fields(AGENT_FIELDS);
+            let cluster = fields
+                .as_ref()
+                .and_then(|fields| fields.need("cluster")?.checked(names::cluster));
+            let websocket_cluster = fields
+                .as_ref()
+                .and_then(|fields| fields.get("websocket_cluster")?.checked(names::cluster));
+            let weight = fields.as_ref().and_then(weight).unwrap_or(1);
+            let sticky = fields.as_ref().and_then(|fields| {
+                let spot = fields.get("sticky")?;
+                let sticky = sticky::sticky(&spot)?;
+                sticky::check(&spot, &sticky, around);
+                Some(sticky)
+            });
+            let in_flight = fields
+                .as_ref()
+                .and_then(|fields| in_flight::of_agent(fields, plans));
+            // A faulty agent is kept, so that routes to it are not faulty too.
+            Agent {
+                name: name.to_owned(),
+                cluster: cluster.unwrap_or_default().to_owned(),
+                websocket_cluster: websocket_cluster.map(str::to_owned),
+                weight,
+                sticky,
+                in_flight,
+            }
+        })
+        .collect();
+    if agents.is_empty() {
+        spot.fault("there must be at least one agent");
+    }
+    sort_by(&mut agents, |left, right| left.name.cmp(&right.name));
+    agents
+}
+
+/// Its share of a route's requests.
+pub(super) fn weight(fields: &Fields<'_>) -> Option<u32> {
+    fields.get("weight")?.whole_u32(0..=MOST_WEIGHT)
+}
+
+/// Where each agent stands.
+pub(super) fn by_name(agents: &[Agent]) -> HashMap<&str, AgentId> {
+    let places = agents.iter().enumerate();
+    places
+        .map(|(index, agent)| (agent.name.as_str(), AgentId(index)))
+        .collect()
+}

@@ -1,0 +1,510 @@
+//! How many at once: which bounds a request meets, the place that it has or waits for under each, and who has the next one.
+//!
+//! Whoever enters holds a [`Ticket`] for each bound, until it leaves: at its last byte, whatever becomes of it. Where a place
+//! must be waited for, the ticket says so, and whoever frees one has the next in turn told, in whichever worker that is.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+
+use super::place::Places;
+use super::subject::Asked;
+use super::{Limits, OWN};
+use crate::config::policy::{
+    self, AgentId, PlanId, Policy, Queue, Scope, Share, Sharer, Subject,
+};
+use crate::host::{Bell, CellName, Host, StreamId};
+use crate::state::in_flight::{Bounded, Claim, Entered, InFlight, Waiting};
+use crate::state::workers::Workers;
+use crate::state::{Decision, Grid, State, StateError, counters};
+
+/// So many leaves are tried again. A host that refuses its memory that often has other troubles.
+const MOST_DUE: usize = 1 << 16;
+
+/// All bounds of a configuration on requests in flight.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    grid: Grid,
+    workers_grid: Grid,
+    /// Who else counts. `None`: nothing has been counted here yet.
+    workers: RefCell<Option<Workers>>,
+    plans: Vec<Vec<Rc<Bound>>>,
+    everywhere: Vec<Rc<Bound>>,
+    /// That of each agent, if it has one.
+    agents: Vec<Option<Rc<Bound>>>,
+    /// Those who have left, and could not be written down.
+    due: RefCell<Vec<Leave>>,
+}
+
+/// One bound, ready to decide by.
+#[derive(Debug)]
+pub(super) struct Bound {
+    name: String,
+    /// What it is counted per, in words.
+    per: String,
+    subjects: Box<[Subject]>,
+    scope: Option<Box<Scope>>,
+    most: u32,
+    queue: Option<Queue>,
+    warn_at: Option<u8>,
+    enforce: u8,
+    share: Option<Share>,
+    salt: u64,
+}
+
+/// One bound that a request meets.
+#[derive(Debug, Clone)]
+pub struct Met {
+    bound: Rc<Bound>,
+    cell: CellName,
+    bounded: Bounded,
+    turns_by: u64,
+    weight: u16,
+    priority: u16,
+    enforced: bool,
+}
+
+/// A request's place under one bound, or its place in the queue.
+#[derive(Debug)]
+struct Ticket {
+    cell: CellName,
+    bounded: Bounded,
+    who: Waiting,
+}
+
+/// All places of one request.
+#[derive(Debug, Default)]
+pub struct Tickets {
+    held: Vec<Ticket>,
+    waits: Option<Ticket>,
+    /// The bounds of which so much is taken that the caller is warned.
+    warned: Vec<Rc<Bound>>,
+}
+
+/// Someone who has left.
+#[derive(Debug)]
+struct Leave(Ticket, Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Held,
+    Waited,
+}
+
+/// What came of asking for a place under one bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// There is one.
+    In {
+        /// The caller is warned.
+        warns: bool,
+        /// There would be none if the bound were in force for this request.
+        beyond: bool,
+    },
+    /// One may come free.
+    Waits,
+    /// All are taken.
+    Full,
+}
+
+// === impl Bounds ===
+
+impl Bounds {
+    pub(super) fn new(policy: &Policy, state: &State, places: &Places) -> Self {
+        let all = |bounds: &[policy::InFlight], of: &[&str]| {
+            let bound = |it| Rc::new(Bound::new(places, it, of));
+            bounds.iter().map(bound).collect::<Vec<_>>()
+        };
+        let of_agent = |agent: &policy::Agent| {
+            let bound = agent.in_flight.as_ref()?;
+            Some(Rc::new(Bound::new(places, bound, &["agent"])))
+        };
+        Self {
+            grid: state.in_flight,
+            workers_grid: state.workers,
+            workers: RefCell::default(),
+            plans: (policy.plans.iter())
+                .map(|plan| all(&plan.in_flight, &["plan", &plan.name]))
+                .collect(),
+            everywhere: all(&policy.in_flight, &[]),
+            agents: policy.agents.iter().map(of_agent).collect(),
+            due: RefCell::default(),
+        }
+    }
+
+    fn are_any(&self) -> bool {
+        !self.everywhere.is_empty()
+            || self.plans.iter().any(|it| !it.is_empty())
+            || self.agents.iter().any(Option::is_some)
+    }
+
+    /// True if the address must be known of a request: of an anonymous one, or of all.
+    pub(super) fn need_address(
+        &self,
+        plan: Option<PlanId>,
+        agent: Option<AgentId>,
+        anonymous: bool,
+    ) -> bool {
+        let needs = |bound: &Rc<Bound>| bound.needs_address(anonymous);
+        self.of(plan, agent).any(needs)
+    }
+
+    /// All that may bound a request but its own: an agent's comes last, so that whoever waits for an agent has all else.
+    fn of(
+        &self,
+        plan: Option<PlanId>,
+        agent: Option<AgentId>,
+    ) -> impl Iterator<Item = &Rc<Bound>> {
+        let plan = plan.and_then(|id| self.plans.get(id.0));
+        let agent = agent.and_then(|id| self.agents.get(id.0)?.as_ref());
+        let listed = plan.into_iter().flatten();
+        listed.chain(&self.everywhere).chain(agent)
+    }
+
+    /// Changes a cell, and has those told who are granted a place by it.
+    fn update<H: Host, T>(
+        &self,
+        host: &H,
+        cell: CellName,
+        change: impl Fn(&mut InFlight) -> (T, Vec<Waiting>),
+    ) -> Result<T, StateError> {
+        let workers = self.workers.borrow();
+        let is_there = |number| workers.as_ref().is_none_or(|it| it.is_there(number));
+        let (outcome, granted) = Grid::update(host, cell, |value| {
+            let mut entries = InFlight::read(&value, is_there);
+            let changed = change(&mut entries);
+            let new = entries.encode();
+            if new == value {
+                Decision::Keep(changed)
+            } else {
+                Decision::Replace(new, changed)
+            }
+        })?;
+        for waiting in granted {
+            // Whoever is not told finds out on its next tick.
+            let _ = host.ring(Bell(waiting.bell), StreamId(waiting.stream));
+        }
+        Ok(outcome)
+    }
+
+    /// The number of this worker; it comes in if it has not yet.
+    fn own<H: Host>(&self, host: &H) -> Result<u32, StateError> {
+        let mut workers = self.workers.borrow_mut();
+        if let Some(workers) = &*workers {
+            return Ok(workers.own());
+        }
+        let joined = Workers::join(host, self.workers_grid)?;
+        Ok(workers.insert(joined).own())
+    }
+
+    fn leave<H: Host>(&self, host: &H, leave: Leave) {
+        let Leave(ticket, kind) = &leave;
+        let left = self.update(host, ticket.cell, |entries| {
+            let granted = match kind {
+                Kind::Held => entries.leave(ticket.bounded, ticket.who.worker),
+                Kind::Waited => entries.give_up(ticket.bounded.tag, ticket.who),
+            };
+            ((), granted)
+        });
+        let mut due = self.due.borrow_mut();
+        if left.is_err() && due.len() < MOST_DUE {
+            due.push(leave);
+        }
+    }
+}
+
+impl Bound {
+    fn new(places: &Places, bound: &policy::InFlight, of: &[&str]) -> Self {
+        let policy::InFlight {
+            name,
+            each,
+            scope,
+            most,
+            queue,
+            warn_at,
+            enforce,
+            share,
+        } = bound;
+        let per = each.to_string();
+        Self {
+            salt: places.salt_in_flight(name, &per, of),
+            name: name.clone(),
+            per,
+            subjects: each.subjects().into(),
+            scope: (*scope != Scope::default()).then(|| Box::new(scope.clone())),
+            most: *most,
+            queue: *queue,
+            warn_at: *warn_at,
+            enforce: *enforce,
+            share: share.clone(),
+        }
+    }
+
+    /// True if the address must be known of a request: of an anonymous one, or of all.
+    fn needs_address(&self, anonymous: bool) -> bool {
+        let has = |subject| self.subjects.contains(&subject);
+        has(Subject::Address)
+            || anonymous && (has(Subject::Client) || self.share.is_some() || self.queue.is_some())
+    }
+}
+
+// === impl Met ===
+
+impl Met {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.bound.name
+    }
+
+    /// What it is counted per, in words.
+    #[must_use]
+    pub fn per(&self) -> &str {
+        &self.bound.per
+    }
+
+    /// How long a place may be waited for.
+    #[must_use]
+    pub fn wait(&self) -> Option<std::time::Duration> {
+        self.bound.queue.map(|it| it.wait)
+    }
+
+    fn claim(&self, may_wait: bool) -> Claim {
+        let queue = self.bound.queue.filter(|_| may_wait && self.enforced);
+        Claim {
+            most: if self.enforced { self.bound.most } else { u32::MAX },
+            most_waiting: queue.map_or(0, |it| it.most),
+            turns_by: self.turns_by,
+            weight: self.weight,
+            priority: self.priority,
+        }
+    }
+
+    fn came_in(&self, taken: u64) -> Came {
+        let most = u64::from(self.bound.most);
+        let warned = |at: u8| taken.saturating_mul(100) >= most.saturating_mul(at.into());
+        Came::In {
+            warns: self.enforced && self.bound.warn_at.is_some_and(warned),
+            beyond: taken > most,
+        }
+    }
+}
+
+// === impl Tickets ===
+
+impl Tickets {
+    /// True if a place is waited for.
+    #[must_use]
+    pub fn wait(&self) -> bool {
+        self.waits.is_some()
+    }
+
+    /// The names of the bounds of which so much is taken that the caller is warned.
+    pub fn warning(&self) -> impl Iterator<Item = &str> {
+        self.warned.iter().map(|bound| bound.name.as_str())
+    }
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// True if requests of a client with these own limits may be bounded.
+    #[must_use]
+    pub fn bound_in_flight(&self, own: Option<&policy::LimitSet>) -> bool {
+        self.in_flight.are_any() || own.is_some_and(|own| !own.in_flight.is_empty())
+    }
+
+    /// True if something is counted here, or may be, so that [`Self::keep_in_flight`] is to be called on ticks.
+    #[must_use]
+    pub fn count_in_flight(&self) -> bool {
+        self.in_flight.workers.borrow().is_some()
+    }
+
+    /// The bounds that a request meets, in the order in which it is to enter.
+    #[must_use]
+    pub fn met_in_flight(&self, asked: Asked<'_>) -> Vec<Met> {
+        let own = asked.own.map_or(&[][..], |own| &own.in_flight);
+        let own: Vec<_> = (own.iter())
+            .map(|bound| Rc::new(Bound::new(&self.places, bound, OWN)))
+            .collect();
+        let plan = asked.plan.filter(|_| asked.own.is_none());
+        let all = own.iter().chain(self.in_flight.of(plan, asked.agent));
+        all.filter_map(|bound| self.met(bound, &asked)).collect()
+    }
+
+    fn met(&self, bound: &Rc<Bound>, asked: &Asked<'_>) -> Option<Met> {
+        let places = &self.places;
+        if let Some(scope) = &bound.scope
+            && !places.applies(scope, asked)
+        {
+            return None;
+        }
+        let hashed = places.hash_of(&bound.subjects, asked)?;
+        let hash = |subject| places.hash_of(&[subject], asked).map(|it| it.tag);
+        let client = hash(Subject::Client).unwrap_or_default();
+        let (mut sharer, mut weight, mut priority) = (0, 0, 0);
+        if let Some(share) = &bound.share {
+            let team = hash(Subject::Team).filter(|_| share.by == Sharer::Team);
+            sharer = team.unwrap_or(client);
+            let of = |all: &[(policy::PlanId, u16)]| {
+                let own = all.iter().find(|(plan, _)| Some(*plan) == asked.plan);
+                own.map(|(_, number)| *number)
+            };
+            weight = of(&share.weights).unwrap_or(1);
+            priority = of(&share.priorities).unwrap_or(0);
+        }
+        let drawn =
+            || places.is_drawn(&bound.subjects, &bound.name, bound.enforce, asked);
+        Some(Met {
+            bound: Rc::clone(bound),
+            cell: self.in_flight.grid.locate(hashed.cell),
+            bounded: Bounded {
+                tag: counters::tag(bound.salt, hashed.tag),
+                sharer,
+            },
+            turns_by: client,
+            weight,
+            priority,
+            enforced: bound.enforce >= 100 || drawn(),
+        })
+    }
+
+    /// Has a request enter under one bound, or wait for a place.
+    ///
+    /// # Errors
+    /// When the shared state cannot be changed, or has no room. Nothing was taken then.
+    pub fn enter<H: Host>(
+        &self,
+        host: &H,
+        tickets: &mut Tickets,
+        met: &Met,
+        stream: StreamId,
+    ) -> Result<Came, StateError> {
+        let bounds = &self.in_flight;
+        let bell = host.bell();
+        let claim = met.claim(bell.is_some());
+        let who = Waiting {
+            worker: bounds.own(host)?,
+            bell: bell.map_or(0, |Bell(bell)| bell),
+            stream: stream.0,
+        };
+        let (entered, taken) = bounds.update(host, met.cell, |entries| {
+            let (entered, granted) = entries.enter(met.bounded, who, claim);
+            ((entered, entries.taken(met.bounded.tag)), granted)
+        })?;
+        let ticket = Ticket {
+            cell: met.cell,
+            bounded: met.bounded,
+            who,
+        };
+        match entered {
+            Entered::In => {
+                tickets.held.push(ticket);
+                let came = met.came_in(taken);
+                if matches!(came, Came::In { warns: true, .. }) {
+                    tickets.warned.push(Rc::clone(&met.bound));
+                }
+                Ok(came)
+            }
+            Entered::Waits => {
+                tickets.waits = Some(ticket);
+                Ok(Came::Waits)
+            }
+            Entered::Full => Ok(Came::Full),
+            Entered::Crowded => Err(StateError::NoRoom),
+        }
+    }
+
+    /// Has a request that waits take up the place that it was granted. `Ok(None)`: its worker was taken for gone meanwhile,
+    /// and it is to enter again.
+    ///
+    /// # Errors
+    /// When the shared state cannot be changed.
+    pub fn take_up<H: Host>(
+        &self,
+        host: &H,
+        tickets: &mut Tickets,
+        met: &Met,
+    ) -> Result<Option<Came>, StateError> {
+        let Some(ticket) = &tickets.waits else {
+            return Ok(None);
+        };
+        let (tag, who) = (ticket.bounded.tag, ticket.who);
+        let taken_up = self.in_flight.update(host, ticket.cell, |entries| {
+            let taken_up = entries.take_up(tag, who);
+            ((taken_up, entries.taken(tag)), Vec::new())
+        })?;
+        Ok(match taken_up {
+            (Some(Entered::In), taken) => {
+                tickets.held.extend(tickets.waits.take());
+                Some(met.came_in(taken))
+            }
+            (Some(_), _) => Some(Came::Waits),
+            (None, _) => {
+                tickets.waits = None;
+                None
+            }
+        })
+    }
+
+    /// Has a request leave under all bounds, whatever it has or waits for.
+    pub fn leave<H: Host>(&self, host: &H, tickets: Tickets) {
+        let waits = tickets.waits.map(|ticket| Leave(ticket, Kind::Waited));
+        let held = tickets.held.into_iter();
+        let held = held.map(|ticket| Leave(ticket, Kind::Held));
+        for leave in waits.into_iter().chain(held) {
+            self.in_flight.leave(host, leave);
+        }
+    }
+
+    /// What is due on a tick: to say that this worker is there, to try again what has failed, and to look after those who
+    /// wait, whom nobody may have told. `tickets` are those of all requests here, each with its stream. Those come back whose
+    /// turn has come.
+    ///
+    /// # Errors
+    /// When the shared state cannot be changed. The next tick tries again.
+    pub fn keep_in_flight<'t, H: Host>(
+        &self,
+        host: &H,
+        tickets: impl Iterator<Item = (StreamId, &'t mut Tickets)>,
+    ) -> Result<Vec<StreamId>, StateError> {
+        let bounds = &self.in_flight;
+        let (own, was_gone) = match &mut *bounds.workers.borrow_mut() {
+            Some(workers) => {
+                let was_gone = workers.tick(host)?;
+                (workers.own(), was_gone)
+            }
+            None => return Ok(Vec::new()),
+        };
+        for leave in bounds.due.take() {
+            bounds.leave(host, leave);
+        }
+        let mut turns = Vec::new();
+        let mut seen = FxHashMap::default();
+        for (stream, tickets) in tickets {
+            for ticket in tickets.held.iter_mut().filter(|_| was_gone) {
+                bounds.update(host, ticket.cell, |entries| {
+                    entries.count_again(ticket.bounded, own);
+                    ((), Vec::new())
+                })?;
+                ticket.who.worker = own;
+            }
+            if let Some(ticket) = &tickets.waits {
+                let of_limit = (ticket.cell, ticket.bounded.tag);
+                if !seen.contains_key(&of_limit) {
+                    let entries = bounds.update(host, ticket.cell, |entries| {
+                        let granted = entries.grant(ticket.bounded.tag);
+                        (entries.clone(), granted)
+                    })?;
+                    seen.insert(of_limit, entries);
+                }
+                let waits = |entries: &InFlight| entries.waits(ticket.bounded.tag, ticket.who);
+                if !seen.get(&of_limit).is_some_and(waits) {
+                    turns.push(stream);
+                }
+            }
+        }
+        Ok(turns)
+    }
+}
