@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use waykeeper::config;
-use waykeeper::reply::{Form, Refusal, ReplyTo, local_reply};
+use waykeeper::reply::{Form, FullLimit, Refusal, ReplyTo, local_reply};
 use waykeeper::state::room;
 
 const README: &str = "README.md";
@@ -231,6 +231,21 @@ fn every_row_of_a_table_has_a_cell_for_each_column() {
     assert!(rows > 100, "{rows} rows");
 }
 
+/// What callers are told that clients do by themselves was looked up in these versions, and is tested with them.
+#[test]
+fn the_versions_of_clients_that_callers_are_told_of_are_those_of_the_tests() {
+    let (makefile, page) = (read("Makefile"), read("docs/clients.md"));
+    for client in ["openai", "anthropic"] {
+        let pinned = format!("\n{}_VERSION := ", client.to_uppercase());
+        let version = makefile
+            .split(&pinned)
+            .nth(1)
+            .and_then(|rest| rest.lines().next());
+        let told = format!("`{client}` {}", version.expect("a version"));
+        assert!(page.contains(&told), "docs/clients.md does not say {told}");
+    }
+}
+
 // === links and commands ===
 
 #[test]
@@ -325,6 +340,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::UpgradeNotAllowed
         | Refusal::UpgradeRequired
         | Refusal::RateLimited(..)
+        | Refusal::TooManyInFlight(_)
         | Refusal::LimitsUnavailable
         | Refusal::MissingKey
         | Refusal::InvalidKey
@@ -348,6 +364,10 @@ fn refusals() -> Vec<Refusal> {
         Refusal::UpgradeNotAllowed,
         Refusal::UpgradeRequired,
         Refusal::RateLimited(Vec::new(), 1),
+        Refusal::TooManyInFlight(FullLimit {
+            name: "in-flight".to_owned(),
+            per: "client".to_owned(),
+        }),
         Refusal::LimitsUnavailable,
         Refusal::MissingKey,
         Refusal::InvalidKey,

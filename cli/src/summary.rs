@@ -96,7 +96,10 @@ impl fmt::Display for Summary<'_> {
             count(policy.routes.len(), "route"),
             count(policy.agents.len(), "agent"),
             count(policy.plans.len(), "plan"),
-            count(policy.limits.len() + of_routes, "limit"),
+            count(
+                policy.limits.len() + policy.in_flight.len() + of_routes,
+                "limit"
+            ),
             if of_routes > 0 {
                 format!(" ({of_routes} on routes)")
             } else {

@@ -11,6 +11,16 @@ const MOST_AGENTS: usize = 1024;
 /// All weights of a route still fit a u32.
 const MOST_WEIGHT: u32 = 1_000_000;
 
+/// Those of an agent's fields that have nothing to do with Envoy.
+pub const AGENT_FIELDS_OF_FILTER: &[&str] = &[
+    "weight",
+    "sticky",
+    "max_in_flight",
+    "wait",
+    "max_waiting",
+    "share",
+    "inference",
+];
 pub(super) const AGENT_FIELDS: &[&str] = &[
     "cluster",
     "websocket_cluster",
@@ -20,6 +30,7 @@ pub(super) const AGENT_FIELDS: &[&str] = &[
     "wait",
     "max_waiting",
     "share",
+    "inference",
 ];
 
 /// The agents in the order of their names.
@@ -55,6 +66,9 @@ pub(super) fn agents(
             let in_flight = fields
                 .as_ref()
                 .and_then(|fields| in_flight::of_agent(fields, plans));
+            let inference = fields
+                .as_ref()
+                .and_then(|fields| in_flight::inference(&fields.get("inference")?, plans));
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
                 name: name.to_owned(),
@@ -63,6 +77,7 @@ pub(super) fn agents(
                 weight,
                 sticky,
                 in_flight,
+                inference,
             }
         })
         .collect();

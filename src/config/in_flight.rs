@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::counting::Soft;
-use super::policy::{Each, InFlight, PlanId, Queue, Scope, Share, Sharer, Subject};
+use super::names;
+use super::policy::{Each, InFlight, Inference, PlanId, Queue, Scope, Share, Sharer, Subject};
 use super::reader::{Fields, Spot};
 use crate::host::seconds_up;
 
@@ -31,6 +32,7 @@ const FIELD_OF_AGENT: &str = "max_in_flight";
 
 /// The fields that say how many requests may be in flight.
 pub(super) const FIELDS: [&str; 3] = [FIELD, "wait", "max_waiting"];
+pub(super) const INFERENCE_FIELDS: &[&str] = &["by", "objectives"];
 pub(super) const SHARE_FIELDS: &[&str] = &["by", "weights", "priorities"];
 
 /// How many may be in flight.
@@ -67,10 +69,7 @@ pub(super) fn optional(fields: &Fields<'_>, soft: Soft) -> Option<Bound> {
 }
 
 /// How many may be in flight to an agent, if that is written.
-pub(super) fn of_agent(
-    fields: &Fields<'_>,
-    plans: &HashMap<&str, PlanId>,
-) -> Option<InFlight> {
+pub(super) fn of_agent(fields: &Fields<'_>, plans: &HashMap<&str, PlanId>) -> Option<InFlight> {
     let Some(written) = fields.get(FIELD_OF_AGENT) else {
         meaningless_without(fields, &["wait", "max_waiting", "share"], FIELD_OF_AGENT);
         return None;
@@ -123,16 +122,37 @@ fn queue(fields: &Fields<'_>, wait: Option<Duration>) -> Option<Queue> {
 
 fn share(spot: &Spot<'_>, plans: &HashMap<&str, PlanId>) -> Option<Share> {
     let fields = spot.fields(SHARE_FIELDS)?;
-    let by = fields.need("by");
-    let by = by.and_then(|spot| {
-        spot.choice(&[("client", Sharer::Client), ("team", Sharer::Team)])
-    });
+    let by = sharer(&fields);
     let weights = of_plans(fields.get("weights").as_ref(), 1, plans);
     let priorities = of_plans(fields.get("priorities").as_ref(), 0, plans);
     Some(Share {
         by: by?,
         weights,
         priorities,
+    })
+}
+
+fn sharer(fields: &Fields<'_>) -> Option<Sharer> {
+    let by = fields.need("by")?;
+    by.choice(&[("client", Sharer::Client), ("team", Sharer::Team)])
+}
+
+/// What an inference gateway is told.
+pub(super) fn inference(spot: &Spot<'_>, plans: &HashMap<&str, PlanId>) -> Option<Inference> {
+    let fields = spot.fields(INFERENCE_FIELDS)?;
+    let by = sharer(&fields);
+    let objectives = fields.get("objectives");
+    let named = objectives.as_ref().and_then(|spot| spot.named(MOST_PLANS));
+    let named = named.iter().flat_map(Fields::iter);
+    let objectives = named.filter_map(|(plan, objective)| {
+        let id = objective.known("plan", plan, plans);
+        let name = objective.checked(names::name);
+        Some((id?, name?.to_owned()))
+    });
+    let objectives = objectives.collect();
+    Some(Inference {
+        by: by?,
+        objectives,
     })
 }
 

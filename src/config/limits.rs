@@ -161,8 +161,14 @@ fn called_plan(fields: &Fields<'_>) -> LimitSet {
     if let Some(bound) = in_flight::optional(fields, soft) {
         set.add_in_flight(OF_PLAN_AT_ONCE, each, Scope::default(), bound);
     }
-    if !["requests", "in_flight"].iter().any(|name| fields.get(name).is_some()) {
-        for spot in counting::SOFT_FIELDS.iter().filter_map(|name| fields.get(name)) {
+    if !["requests", "in_flight"]
+        .iter()
+        .any(|name| fields.get(name).is_some())
+    {
+        for spot in counting::SOFT_FIELDS
+            .iter()
+            .filter_map(|name| fields.get(name))
+        {
             spot.fault("has no meaning without requests or in_flight");
         }
     }
@@ -185,7 +191,9 @@ pub fn own_limits(spot: &Spot<'_>) -> Option<LimitSet> {
     }
     let number = set.limits.len() + set.in_flight.len();
     if number > MOST_OWN_LIMITS {
-        spot.fault(format!("{number} limits; at most {MOST_OWN_LIMITS} are allowed"));
+        spot.fault(format!(
+            "{number} limits; at most {MOST_OWN_LIMITS} are allowed"
+        ));
     }
     Some(set)
 }
@@ -280,7 +288,10 @@ impl Limit {
 fn limit_name(spot: &Spot<'_>, taken: &mut HashSet<String>) -> Option<String> {
     let name = spot.checked(names::name)?;
     if let Some((_, whose)) = TAKEN.iter().find(|(other, _)| *other == name) {
-        spot.fault(format!("{} is the name {whose}; choose another", shown(name)));
+        spot.fault(format!(
+            "{} is the name {whose}; choose another",
+            shown(name)
+        ));
     } else if !taken.insert(name.to_owned()) {
         spot.fault(format!("another limit is already named {}", shown(name)));
     }

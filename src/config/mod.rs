@@ -4,7 +4,7 @@
 //! | file | what it says |
 //! |---|---|
 //! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
-//! | `clients.rs`, `validator.rs`, `limits.rs`, `counting.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
+//! | `clients.rs`, `validator.rs`, `limits.rs`, `counting.rs`, `in_flight.rs`, `agents.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
 //! | `overlap.rs` | when two routes take the same requests |
 //! | `sticky.rs` | what keeps requests at one host of their agent; the keys of sessions |
 //! | `switches.rs` | the same of `tell`, `agents_see` and `address` |
@@ -34,6 +34,7 @@ pub(crate) mod time;
 mod units;
 mod validator;
 
+pub use agents::AGENT_FIELDS_OF_FILTER;
 pub use clients::{MOST_ROLES, USUAL_KEY_HEADERS};
 pub use document::Node;
 pub use fault::{Fault, Faults, Log, Segment};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::host::Sensitive;
 
-pub use in_flight::{InFlight, Queue, Share, Sharer};
+pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Subject};
 
 /// A checked configuration.
@@ -220,6 +220,8 @@ pub struct Agent {
     pub sticky: Option<Sticky>,
     /// How many requests may be in flight to it; named `agent`.
     pub in_flight: Option<InFlight>,
+    /// Who an inference gateway in its place is told of. `None`: nobody.
+    pub inference: Option<Inference>,
 }
 
 /// What requests have in common that one host of their agent is to answer.

@@ -100,6 +100,7 @@ fn definitions() -> Value {
         "own_limit": limits::own_limit(),
         "agent": agent(),
         "share": limits::share(),
+        "inference": limits::inference(),
         "sessions": object(&["keys"], json!({
             "keys": {
                 "description": "What agents' sessions are sealed with: the first seals, all open.",
@@ -159,9 +160,22 @@ fn agent() -> Value {
         "weight": weight(),
         "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
     });
-    let mut agent = object(&["cluster"], joined([properties, limits::of_agent()]));
-    let needs = json!({"wait": ["max_in_flight"], "max_waiting": ["max_in_flight"], "share": ["max_in_flight"]});
-    merge(&mut agent, json!({"dependentRequired": needs}));
+    bounded(object(&["cluster"], properties))
+}
+
+/// An agent's schema with the fields that bound its requests in flight.
+#[must_use]
+pub fn bounded(agent: Value) -> Value {
+    let mut agent = agent;
+    if let Some(properties) = agent.get_mut("properties") {
+        merge(properties, limits::of_agent());
+    }
+    let needs =
+        ["wait", "max_waiting", "share"].map(|name| (name.to_owned(), json!(["max_in_flight"])));
+    merge(
+        &mut agent,
+        json!({"dependentRequired": Value::from_iter(needs)}),
+    );
     agent
 }
 

@@ -10,7 +10,8 @@ use std::fmt;
 
 use super::metrics::named;
 use super::{
-    Bell, Callout, CalloutId, CellName, Host, HostError, MetricId, StreamId, Swap, Timestamp, Version,
+    Bell, Callout, CalloutId, CellName, Host, HostError, MetricId, StreamId, Swap, Timestamp,
+    Version,
 };
 
 use callouts::Callouts;

@@ -2,11 +2,21 @@
 
 use super::compiled::Compiled;
 use super::stream::Facts;
-use crate::config::policy::{AgentsSee, Protocol};
+use crate::config::policy::{AgentsSee, Inference, Protocol, Sharer};
 use crate::host::StreamIo;
+use crate::identity::Client;
 use crate::reply::Refusal;
 use crate::routing::{CLUSTER, PROOF};
 use crate::text::paths::split_query;
+
+const FAIRNESS_ID: [&str; 2] = [
+    "x-gateway-inference-fairness-id",
+    "x-llm-d-inference-fairness-id",
+];
+const OBJECTIVE: [&str; 2] = [
+    "x-gateway-inference-objective",
+    "x-llm-d-inference-objective",
+];
 
 /// Sets what the agent is told and what steers Envoy's router. The request came with this `path`.
 pub(super) fn forward<S: StreamIo>(
@@ -34,11 +44,33 @@ pub(super) fn forward<S: StreamIo>(
     if let Some(kept) = &facts.kept {
         kept.forward(stream);
     }
+    if let (Some(inference), Some(client)) = (&agent.inference, &facts.client) {
+        tell_inference_gateway(stream, inference, client);
+    }
     if let Some(proof) = &compiled.policy.proof {
         stream.set_request_header(PROOF, proof.as_bytes());
     }
     for (name, value) in compiled.steering.get(route.0).into_iter().flatten() {
         stream.set_request_header(name, value.as_bytes());
+    }
+}
+
+/// Says whose flow a request is of, and which objective its plan has: by the names of the Gateway API Inference Extension and by
+/// those of llm-d.
+#[inline(never)]
+fn tell_inference_gateway<S: StreamIo>(stream: &S, inference: &Inference, client: &Client) {
+    let team = client.team.as_ref();
+    let flow = team.filter(|_| inference.by == Sharer::Team);
+    let flow = flow.unwrap_or(&client.id);
+    let objectives = inference.objectives.iter();
+    let mut objectives = objectives.filter(|(plan, _)| Some(*plan) == client.plan);
+    for name in FAIRNESS_ID {
+        stream.set_request_header(name, flow.as_bytes());
+    }
+    if let Some((_, objective)) = objectives.next() {
+        for name in OBJECTIVE {
+            stream.set_request_header(name, objective.as_bytes());
+        }
     }
 }
 

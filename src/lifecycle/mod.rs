@@ -246,7 +246,9 @@ impl<H: Host> Gateway<H> {
         let mut all: Vec<_> = (self.streams.iter())
             .map(|(id, stream)| (*id, stream.common.facts.borrow_mut()))
             .collect();
-        let tickets = all.iter_mut().filter_map(|(id, facts)| Some((*id, facts.tickets_if_any()?)));
+        let tickets = all
+            .iter_mut()
+            .filter_map(|(id, facts)| Some((*id, facts.tickets_if_any()?)));
         match limits.keep_in_flight(&*shared.host, tickets) {
             Ok(mut turns) => due.append(&mut turns),
             Err(error) => shared.telemetry.limits_unavailable(&*shared.host, error),

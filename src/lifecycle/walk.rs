@@ -24,7 +24,7 @@ use crate::config::policy::{AddressSource, Agent, AgentId, Route, RouteId, Stick
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{
-    Admission, Amounts, Asked, Came, Caller, Limits, Met, Tickets, host_of, network_of,
+    Admission, Amounts, Asked, Caller, Came, Limits, Met, Tickets, host_of, network_of,
 };
 use crate::reply::{FullLimit, Refusal};
 use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_hash};
@@ -348,12 +348,12 @@ impl<H: Host> Walk<H> {
         let (host, limits) = (&*shared.host, &shared.compiled.limits);
         shared.telemetry.waits(host, met);
         self.common.facts.borrow_mut().waits_until(due);
-        let came = poll_fn(|_| {
-            match self.with_tickets(|it| limits.take_up(host, it, met)) {
+        let came = poll_fn(
+            |_| match self.with_tickets(|it| limits.take_up(host, it, met)) {
                 Ok(Some(Came::Waits)) if shared.ticks.get() < due => Poll::Pending,
                 came => Poll::Ready(came),
-            }
-        })
+            },
+        )
         .await;
         self.common.facts.borrow_mut().waits_no_more();
         came

@@ -4,16 +4,16 @@
 //! must be waited for, the ticket says so, and whoever frees one has the next in turn told, in whichever worker that is.
 
 use std::cell::RefCell;
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use super::place::Places;
 use super::subject::Asked;
 use super::{Limits, OWN};
-use crate::config::policy::{
-    self, AgentId, PlanId, Policy, Queue, Scope, Share, Sharer, Subject,
-};
+use crate::config::policy::{self, AgentId, PlanId, Policy, Queue, Scope, Share, Sharer, Subject};
 use crate::host::{Bell, CellName, Host, StreamId};
 use crate::state::in_flight::{Bounded, Claim, Entered, InFlight, Waiting};
 use crate::state::workers::Workers;
@@ -33,6 +33,8 @@ pub(super) struct Bounds {
     everywhere: Vec<Rc<Bound>>,
     /// That of each agent, if it has one.
     agents: Vec<Option<Rc<Bound>>>,
+    /// What clients' own limits say of waiting is cut to this: Envoy ends whatever waits for longer than is configured.
+    longest_own_wait: Duration,
     /// Those who have left, and could not be written down.
     due: RefCell<Vec<Leave>>,
 }
@@ -129,6 +131,7 @@ impl Bounds {
                 .collect(),
             everywhere: all(&policy.in_flight, &[]),
             agents: policy.agents.iter().map(of_agent).collect(),
+            longest_own_wait: policy.longest_own_wait(),
             due: RefCell::default(),
         }
     }
@@ -137,6 +140,16 @@ impl Bounds {
         !self.everywhere.is_empty()
             || self.plans.iter().any(|it| !it.is_empty())
             || self.agents.iter().any(Option::is_some)
+    }
+
+    /// One of a client's own.
+    fn own_bound(&self, places: &Places, bound: &policy::InFlight) -> Rc<Bound> {
+        let mut own = Bound::new(places, bound, OWN);
+        own.queue = own.queue.and_then(|queue| {
+            let wait = queue.wait.min(self.longest_own_wait);
+            (!wait.is_zero()).then_some(Queue { wait, ..queue })
+        });
+        Rc::new(own)
     }
 
     /// True if the address must be known of a request: of an anonymous one, or of all.
@@ -151,11 +164,7 @@ impl Bounds {
     }
 
     /// All that may bound a request but its own: an agent's comes last, so that whoever waits for an agent has all else.
-    fn of(
-        &self,
-        plan: Option<PlanId>,
-        agent: Option<AgentId>,
-    ) -> impl Iterator<Item = &Rc<Bound>> {
+    fn of(&self, plan: Option<PlanId>, agent: Option<AgentId>) -> impl Iterator<Item = &Rc<Bound>> {
         let plan = plan.and_then(|id| self.plans.get(id.0));
         let agent = agent.and_then(|id| self.agents.get(id.0)?.as_ref());
         let listed = plan.into_iter().flatten();
@@ -266,14 +275,18 @@ impl Met {
 
     /// How long a place may be waited for.
     #[must_use]
-    pub fn wait(&self) -> Option<std::time::Duration> {
+    pub fn wait(&self) -> Option<Duration> {
         self.bound.queue.map(|it| it.wait)
     }
 
     fn claim(&self, may_wait: bool) -> Claim {
         let queue = self.bound.queue.filter(|_| may_wait && self.enforced);
         Claim {
-            most: if self.enforced { self.bound.most } else { u32::MAX },
+            most: if self.enforced {
+                self.bound.most
+            } else {
+                u32::MAX
+            },
             most_waiting: queue.map_or(0, |it| it.most),
             turns_by: self.turns_by,
             weight: self.weight,
@@ -326,7 +339,7 @@ impl Limits {
     pub fn met_in_flight(&self, asked: Asked<'_>) -> Vec<Met> {
         let own = asked.own.map_or(&[][..], |own| &own.in_flight);
         let own: Vec<_> = (own.iter())
-            .map(|bound| Rc::new(Bound::new(&self.places, bound, OWN)))
+            .map(|bound| self.in_flight.own_bound(&self.places, bound))
             .collect();
         let plan = asked.plan.filter(|_| asked.own.is_none());
         let all = own.iter().chain(self.in_flight.of(plan, asked.agent));
@@ -354,8 +367,7 @@ impl Limits {
             weight = of(&share.weights).unwrap_or(1);
             priority = of(&share.priorities).unwrap_or(0);
         }
-        let drawn =
-            || places.is_drawn(&bound.subjects, &bound.name, bound.enforce, asked);
+        let drawn = || places.is_drawn(&bound.subjects, &bound.name, bound.enforce, asked);
         Some(Met {
             bound: Rc::clone(bound),
             cell: self.in_flight.grid.locate(hashed.cell),
@@ -492,15 +504,16 @@ impl Limits {
             }
             if let Some(ticket) = &tickets.waits {
                 let of_limit = (ticket.cell, ticket.bounded.tag);
-                if !seen.contains_key(&of_limit) {
-                    let entries = bounds.update(host, ticket.cell, |entries| {
-                        let granted = entries.grant(ticket.bounded.tag);
-                        (entries.clone(), granted)
-                    })?;
-                    seen.insert(of_limit, entries);
-                }
-                let waits = |entries: &InFlight| entries.waits(ticket.bounded.tag, ticket.who);
-                if !seen.get(&of_limit).is_some_and(waits) {
+                let entries = match seen.entry(of_limit) {
+                    Entry::Occupied(seen) => seen.into_mut(),
+                    Entry::Vacant(new) => {
+                        new.insert(bounds.update(host, ticket.cell, |entries| {
+                            let granted = entries.grant(ticket.bounded.tag);
+                            (entries.clone(), granted)
+                        })?)
+                    }
+                };
+                if !entries.waits(ticket.bounded.tag, ticket.who) {
                     turns.push(stream);
                 }
             }

@@ -133,7 +133,10 @@ impl InFlight {
     #[must_use]
     pub fn taken(&self, tag: u64) -> u64 {
         let held = self.holders.iter().filter(|it| it.bounded.tag == tag);
-        let granted = self.waiters.iter().filter(|it| it.bounded.tag == tag && it.granted);
+        let granted = self
+            .waiters
+            .iter()
+            .filter(|it| it.bounded.tag == tag && it.granted);
         let held: u64 = held.map(|it| u64::from(it.number)).sum();
         held.saturating_add(u64::try_from(granted.count()).unwrap_or(u64::MAX))
     }

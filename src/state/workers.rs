@@ -94,12 +94,17 @@ impl Workers {
         }
         let gone = |entry: &Entry, others: &[Seen]| {
             let same = |it: &&Seen| it.number == entry.number && it.beat == entry.beat;
-            others.iter().find(same).is_some_and(|it| it.silent > SILENT)
+            others
+                .iter()
+                .find(same)
+                .is_some_and(|it| it.silent > SILENT)
         };
         let (others, before) = (&self.others, self.own);
         let (own, present) = Grid::update(host, self.cell, |value| {
             let mut present = Present::decode(&value);
-            present.entries.retain(|it| it.number == before || !gone(it, others));
+            present
+                .entries
+                .retain(|it| it.number == before || !gone(it, others));
             let own = match present.entries.iter_mut().find(|it| it.number == before) {
                 Some(entry) => {
                     entry.beat = entry.beat.wrapping_add(1);
@@ -217,7 +222,11 @@ mod tests {
         // It was only slow: it has another number now, and the others know that one.
         assert!(silent.tick(&host).unwrap());
         assert_eq!(silent.own(), 4);
-        assert!(workers.iter().all(|worker| worker.is_there(4) && !worker.is_there(3)));
+        assert!(
+            workers
+                .iter()
+                .all(|worker| worker.is_there(4) && !worker.is_there(3))
+        );
         workers[0].tick(&host).unwrap();
         assert!(workers[0].is_there(4));
     }

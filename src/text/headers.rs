@@ -1,7 +1,15 @@
 //! Names of headers, as agents read them: in any case of letters, and many take `_` for `-`.
 
-/// What the names of headers begin with that only the gateway or Envoy may set.
-const RESERVED: [&[u8]; 2] = [b"x-waykeeper-", b"x-envoy-"];
+/// What the names of headers begin with that only the gateway or Envoy may set, or that tell an inference gateway (Gateway API
+/// Inference Extension, llm-d) who goes first, and where.
+const RESERVED: [&[u8]; 6] = [
+    b"x-waykeeper-",
+    b"x-envoy-",
+    b"x-gateway-inference-",
+    b"x-gateway-model-name-rewrite",
+    b"x-gateway-destination-endpoint",
+    b"x-llm-d-",
+];
 
 /// What a token may hold beside letters and digits. The hyphen stands last: so it may stand in a class of a pattern.
 pub const TOKEN_MARKS: &str = "!#$%&'*+.^_`|~-";
@@ -10,10 +18,15 @@ pub const TOKEN_MARKS: &str = "!#$%&'*+.^_`|~-";
 #[must_use]
 #[inline]
 pub fn is_reserved(name: &[u8]) -> bool {
-    // What both begin with: few of a request's names do.
+    // What these begin with: few of a request's names do.
     let maybe = matches!(
         name,
-        [b'x' | b'X', b'-' | b'_', b'w' | b'W' | b'e' | b'E', ..]
+        [
+            b'x' | b'X',
+            b'-' | b'_',
+            b'w' | b'W' | b'e' | b'E' | b'g' | b'G' | b'l' | b'L',
+            ..
+        ]
     );
     maybe && RESERVED.iter().any(|prefix| begins_with(name, prefix))
 }
@@ -62,10 +75,26 @@ mod tests {
             "X_Waykeeper-Client",
             "x_envoy_retry_on",
             "x-envoy-",
+            "X-Gateway-Inference-Fairness-Id",
+            "x-gateway_inference-objective",
+            "x-gateway-model-name-rewrite",
+            "x-gateway-destination-endpoint",
+            "x-gateway-destination-endpoint-subset",
+            "x-llm-d-inference-fairness-id",
+            "x_llm_d_slo_ttft_ms",
         ] {
             assert!(is_reserved(name.as_bytes()), "{name}");
         }
-        for name in ["x-waykeeper", "x-way", "x-agent", ":path", "x-envoya"] {
+        for name in [
+            "x-waykeeper",
+            "x-way",
+            "x-agent",
+            ":path",
+            "x-envoya",
+            "x-gateway",
+            "x-gateway-id",
+            "x-llm-model",
+        ] {
             assert!(!is_reserved(name.as_bytes()), "{name}");
         }
     }

@@ -24,6 +24,7 @@ of_istio! {
 mod anthropic;
 mod bodies;
 mod browser;
+mod clients;
 mod configuration;
 mod cors;
 mod crowds;
@@ -32,6 +33,7 @@ mod grpc_callouts;
 mod grpc_web;
 mod holding;
 mod identity;
+mod in_flight;
 mod keys;
 mod limits;
 mod log;

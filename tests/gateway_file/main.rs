@@ -34,6 +34,7 @@ mod providers;
 mod proxied;
 mod renamed;
 mod replica;
+mod restart;
 mod running;
 mod sessions;
 #[path = "../shared.rs"]

@@ -55,8 +55,10 @@ impl Report<'_> {
         file: &str,
         configuration: &Configuration<'_>,
     ) -> io::Result<()> {
-        let mut limits = policy.limits.iter();
-        let Some(limit) = limits.find(|limit| limit.each.has(&Subject::Address)) else {
+        let limits = policy.limits.iter().map(|it| (&it.name, &it.each));
+        let at_once = policy.in_flight.iter().map(|it| (&it.name, &it.each));
+        let mut limits = limits.chain(at_once);
+        let Some((name, _)) = limits.find(|(_, each)| each.has(&Subject::Address)) else {
             return Ok(());
         };
         for manager in managers.iter().filter(|manager| manager.believes) {
@@ -65,7 +67,7 @@ impl Report<'_> {
                 format_args!(
                     "the limit {:?} counts by addresses, and without use_remote_address: true Envoy takes them from \
                      x-forwarded-for at {}: callers whose own entry is the last choose by what they are counted",
-                    limit.name,
+                    name,
                     Line(file, manager.line_of_remote),
                 ),
             )?;

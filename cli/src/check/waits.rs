@@ -1,15 +1,19 @@
 //! What Envoy does about requests that nobody has decided on: for how long they may wait, and how much of them is held.
 
 use std::io;
+use std::time::Duration;
 
 use waykeeper::config::policy::Route;
 use waykeeper::config::{self, Policy};
 
 use super::{Line, Report};
 use crate::find::Configuration;
-use crate::gateway::PAUSE;
+use crate::gateway::{self, PAUSE};
 use crate::routes::Undecided;
 use crate::yaml::Value;
+
+/// What the filter measures waits by.
+const TICK: Duration = Duration::from_secs(1);
 
 /// The lines of all plugins in Envoy's words whose bodies Envoy keeps to itself.
 fn blind_plugins(value: &Value) -> Vec<usize> {
@@ -59,6 +63,7 @@ impl Report<'_> {
     ) -> io::Result<()> {
         for route in undecided {
             self.check_wait(policy, route, file, configuration)?;
+            self.check_queue(policy, route, file, configuration)?;
             self.check_pause(policy, route, file, configuration)?;
             self.check_buffer(policy, route, file, configuration)?;
         }
@@ -95,6 +100,32 @@ impl Report<'_> {
             ),
             Some(_) => Ok(()),
         }
+    }
+
+    /// How long a request may wait for places among those in flight.
+    fn check_queue(
+        &mut self,
+        policy: &Policy,
+        undecided: &Undecided,
+        file: &str,
+        configuration: &Configuration<'_>,
+    ) -> io::Result<()> {
+        let wait = policy.longest_wait();
+        let ends = |idle: &Duration| !wait.is_zero() && *idle <= wait + TICK;
+        let Some(idle) = undecided.idle_timeout.filter(ends) else {
+            return Ok(());
+        };
+        let place = Line(file, undecided.line);
+        self.fault(
+            configuration.line(),
+            format_args!(
+                "a request may wait {} for places among those in flight, and a second more; the idle_timeout {} at {place} ends it \
+                 before, as a timeout of the agent; write {} or more",
+                config::show_duration(wait),
+                config::show_duration(idle),
+                config::show_duration(gateway::idle_of_undecided(policy)),
+            ),
+        )
     }
 
     /// How long a sender may pause in a body that is collected.

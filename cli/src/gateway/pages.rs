@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{KeySource, Limit, Sticky, Subject};
+use waykeeper::config::policy::{Each, KeySource, Scope, Sticky, Subject};
 
 use super::{Gateway, filters};
 
@@ -71,7 +71,11 @@ fn sent<'c>(gateway: &'c Gateway, policy: &'c Policy) -> BTreeSet<&'c str> {
     let of_plans = policy.plans.iter().flat_map(|plan| &plan.limits);
     let of_routes = policy.routes.iter().flat_map(|route| &route.limits);
     for limit in policy.limits.iter().chain(of_plans).chain(of_routes) {
-        sent.extend(headers_of(limit));
+        sent.extend(headers_of(&limit.each, &limit.scope));
+    }
+    let of_plans = policy.plans.iter().flat_map(|plan| &plan.in_flight);
+    for bound in policy.in_flight.iter().chain(of_plans) {
+        sent.extend(headers_of(&bound.each, &bound.scope));
     }
     sent
 }
@@ -87,12 +91,12 @@ fn sessions(gateway: &Gateway) -> BTreeSet<&str> {
 }
 
 /// Those that decide how a limit counts a request.
-fn headers_of(limit: &Limit) -> impl Iterator<Item = &str> {
-    let counted = limit.each.subjects().iter().filter_map(|it| match it {
+fn headers_of<'l>(each: &'l Each, scope: &'l Scope) -> impl Iterator<Item = &'l str> {
+    let counted = each.subjects().iter().filter_map(|it| match it {
         Subject::Header(name) => Some(name.as_str()),
         _ => None,
     });
-    let scope = limit.scope.headers.iter();
+    let scope = scope.headers.iter();
     counted.chain(scope.map(|(name, _)| name.as_str()))
 }
 

@@ -39,6 +39,8 @@ const IDLE_OF_STREAMS: Duration = Duration::from_secs(3_600);
 const IDLE_OF_HTTP: Duration = Duration::from_secs(600);
 /// Of those that wait for the validator: so much longer than that may take, and not less than that much.
 const IDLE_BEYOND_VALIDATOR: Duration = Duration::from_secs(2);
+/// The same of those that wait for a place among the requests in flight.
+const IDLE_BEYOND_WAIT: Duration = Duration::from_secs(4);
 const IDLE_OF_UNDECIDED: Duration = Duration::from_secs(3);
 /// A sender may pause for so long in a body that is collected.
 pub(crate) const PAUSE: Duration = Duration::from_secs(15);
@@ -256,9 +258,14 @@ pub(crate) fn idle_of_undecided(policy: &Policy) -> Duration {
     let asked = asked.map_or(Duration::ZERO, |validator| {
         validator.timeout + IDLE_BEYOND_VALIDATOR
     });
+    // The filter keeps that by its ticks of a second.
+    let queued = match policy.longest_wait() {
+        Duration::ZERO => Duration::ZERO,
+        wait => wait + IDLE_BEYOND_WAIT,
+    };
     let collects = policy.routes.iter().any(|route| route.collect_body);
     let pause = if collects { PAUSE } else { Duration::ZERO };
-    IDLE_OF_UNDECIDED.max(asked).max(pause)
+    IDLE_OF_UNDECIDED.max(asked).max(queued).max(pause)
 }
 
 /// What a route collects has to fit; `hold` bounds what all of them hold.

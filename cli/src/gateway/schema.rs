@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use waykeeper::config;
-use waykeeper::config::schema::{described, object};
+use waykeeper::config::schema::{bounded, described, object};
 
 use super::{agents, patches, providers};
 
@@ -196,7 +196,7 @@ fn agent() -> Value {
             "type": "boolean",
         },
     });
-    let mut agent = object(&[], properties);
+    let mut agent = bounded(object(&[], properties));
     let places = [
         "url",
         "endpoints",

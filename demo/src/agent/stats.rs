@@ -22,6 +22,8 @@ pub struct Stats {
     pub total: u64,
     /// Requests that wait for their answer or its end now, open WebSockets included.
     pub in_flight: u64,
+    /// The most of these that there were at once.
+    pub most_in_flight: u64,
     /// Answers that were sent to their end, WebSockets closed with a close frame included.
     pub complete: u64,
     /// Requests whose client left before the end of the request or of its answer.
@@ -99,6 +101,7 @@ impl Ledger {
         inner.ids.clear();
         inner.stats = Stats {
             in_flight: inner.stats.in_flight,
+            most_in_flight: inner.stats.in_flight,
             ..Stats::default()
         };
     }
@@ -117,6 +120,7 @@ impl Ledger {
         let stats = &mut self.lock().stats;
         stats.total += 1;
         stats.in_flight += 1;
+        stats.most_in_flight = stats.most_in_flight.max(stats.in_flight);
         if stats.last.len() == MAX_LAST {
             stats.last.pop_front();
         }

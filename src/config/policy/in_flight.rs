@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Each, PlanId, Scope};
+use super::{Each, PlanId, Policy, Scope};
 
 /// How many requests may be in flight at once, counted per something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,4 +52,58 @@ pub enum Sharer {
     Client,
     /// A team; clients without one as clients.
     Team,
+}
+
+/// What an inference gateway in an agent's place is told, so that it can share and order on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inference {
+    /// Whose the request is.
+    pub by: Sharer,
+    /// The objectives of these plans' clients, by the names of `InferenceObjective`s. None for others.
+    pub objectives: Vec<(PlanId, String)>,
+}
+
+impl InFlight {
+    fn wait(&self) -> Duration {
+        self.queue.map_or(Duration::ZERO, |queue| queue.wait)
+    }
+}
+
+impl Policy {
+    /// For how long a request may wait for places at most: under one limit after the other.
+    #[must_use]
+    pub fn longest_wait(&self) -> Duration {
+        let sum = |all: &[InFlight]| all.iter().map(InFlight::wait).sum::<Duration>();
+        let plans = self.plans.iter().map(|plan| sum(&plan.in_flight));
+        let own = self
+            .clients
+            .keys
+            .iter()
+            .filter_map(|key| key.client.limits.as_ref());
+        let own = own.map(|own| sum(&own.in_flight));
+        let of_client = plans.chain(own).max().unwrap_or_default();
+        let agents = self
+            .agents
+            .iter()
+            .filter_map(|agent| agent.in_flight.as_ref());
+        let of_agent = agents.map(InFlight::wait).max().unwrap_or_default();
+        of_client + sum(&self.in_flight) + of_agent
+    }
+
+    /// The longest that is written of a client or a plan: what the validator says of a client's own is no longer.
+    #[must_use]
+    pub fn longest_own_wait(&self) -> Duration {
+        let plans = self.plans.iter().flat_map(|plan| &plan.in_flight);
+        let own = self
+            .clients
+            .keys
+            .iter()
+            .filter_map(|key| key.client.limits.as_ref());
+        let own = own.flat_map(|own| &own.in_flight);
+        plans
+            .chain(own)
+            .map(InFlight::wait)
+            .max()
+            .unwrap_or_default()
+    }
 }

@@ -135,6 +135,7 @@ pub(super) fn of_agent() -> Value {
     let fields = json!({
         "max_in_flight": at_once("How many requests may be under way to it at once, until the last byte of the answer; at most 2000 with share."),
         "share": {"$ref": "#/$defs/share"},
+        "inference": {"$ref": "#/$defs/inference"},
     });
     joined([fields, queue()])
 }
@@ -161,6 +162,26 @@ pub(super) fn share() -> Value {
         json!({"description": "Places are shared fairly among those who wait. Whoever shares has wait: 10s unless written."}),
     );
     share
+}
+
+pub(super) fn inference() -> Value {
+    let properties = json!({
+        "by": {
+            "description": "Whose requests are one flow: each client's, or each team's (clients without one as clients).",
+            "enum": ["client", "team"],
+        },
+        "objectives": {
+            "description": "By plan: the name of its clients' InferenceObjective.",
+            "type": "object", "maxProperties": 1024,
+            "additionalProperties": {"$ref": "#/$defs/name"},
+        },
+    });
+    let mut inference = object(&["by"], properties);
+    merge(
+        &mut inference,
+        json!({"description": "What an inference gateway (Gateway API Inference Extension, llm-d) in its place is told. Nothing unless written."}),
+    );
+    inference
 }
 
 fn at_once(description: &str) -> Value {

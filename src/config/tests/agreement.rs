@@ -11,7 +11,7 @@ use super::super::{
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 21] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 22] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -45,6 +45,11 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 21] = [
         "/$defs/share",
         in_flight::SHARE_FIELDS,
         "/agents/memory/share",
+    ),
+    (
+        "/$defs/inference",
+        in_flight::INFERENCE_FIELDS,
+        "/agents/memory/inference",
     ),
     ("/$defs/sessions", sticky::SESSIONS_FIELDS, "/sessions"),
     (

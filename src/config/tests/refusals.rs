@@ -485,7 +485,7 @@ fn limits_have_names_of_their_own_and_something_to_count_per() {
         (
             "/limits",
             limit("plan", json!([])),
-            r#"limits[0].name: "plan" is how callers are told of a plan's own limit; choose another name"#,
+            r#"limits[0].name: "plan" is the name of a plan's own limit; choose another"#,
         ),
         (
             "/limits",
@@ -620,7 +620,9 @@ fn what_bounds_requests_in_flight_has_sense() {
         ),
         (
             "/agents/chat",
-            agent(json!({"max_in_flight": 1, "share": {"by": "client", "weights": {"standard": 0}}})),
+            agent(
+                json!({"max_in_flight": 1, "share": {"by": "client", "weights": {"standard": 0}}}),
+            ),
             "agents.chat.share.weights.standard: expected a whole number from 1 to 1000, found the number 0",
         ),
     ]);

@@ -15,8 +15,8 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, Strea
 use super::flags;
 use super::metrics::named;
 use super::{
-    Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, OwnAnswer,
-    StreamId, StreamIo, Swap, Throttle, Timestamp, Version, encode,
+    Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId,
+    OwnAnswer, StreamId, StreamIo, Swap, Throttle, Timestamp, Version, encode,
 };
 pub(crate) use wakes::woken;
 

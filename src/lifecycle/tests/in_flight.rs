@@ -48,7 +48,11 @@ impl World {
 impl Workers {
     fn new(number: usize, bound: &Value) -> Self {
         let (process, document) = (Process::default(), World::document(bound));
-        Self((0..number).map(|_| World::of(&process, &document)).collect())
+        Self(
+            (0..number)
+                .map(|_| World::of(&process, &document))
+                .collect(),
+        )
     }
 
     /// A request of `key` at a worker: true if it goes on at once.
@@ -131,7 +135,10 @@ fn a_place_that_comes_free_goes_to_who_waits_at_another_worker() {
 
 #[test]
 fn who_has_waited_for_as_long_as_it_may_is_refused_and_takes_no_place() {
-    let mut workers = Workers::new(2, &json!({"in_flight": 1, "wait": "2s", "requests": "9/hour"}));
+    let mut workers = Workers::new(
+        2,
+        &json!({"in_flight": 1, "wait": "2s", "requests": "9/hour"}),
+    );
     assert!(workers.come(0, 1, "one"));
     assert!(!workers.come(1, 2, "one"));
     for _ in 0..2 {
@@ -271,6 +278,37 @@ fn a_caller_is_warned_of_the_places_that_are_taken() {
     };
     assert!(!warned(1));
     assert!(warned(2));
+}
+
+#[test]
+fn an_inference_gateway_is_told_whose_request_it_is_and_callers_cannot_say_it() {
+    let mut document = World::document(&json!({}));
+    document["clients"]["keys"][0]["team"] = json!("blue");
+    document["agents"]["agent"]["inference"] =
+        json!({"by": "team", "objectives": {"bounded": "interactive"}});
+    let mut world = World::of(&Process::default(), &document);
+    let headers = [
+        ("x-api-key", "one"),
+        ("X-Gateway-Inference-Fairness-Id", "mine"),
+        ("x-llm-d-slo-ttft-ms", "1"),
+        ("x-gateway-destination-endpoint", "10.0.0.1:8000"),
+    ];
+    world.request(STREAM, "GET", "/", &headers);
+    for (name, value) in [
+        ("x-gateway-inference-fairness-id", Some("blue")),
+        ("x-llm-d-inference-fairness-id", Some("blue")),
+        ("x-gateway-inference-objective", Some("interactive")),
+        ("x-llm-d-inference-objective", Some("interactive")),
+        ("X-Gateway-Inference-Fairness-Id", None),
+        ("x-llm-d-slo-ttft-ms", None),
+        ("x-gateway-destination-endpoint", None),
+    ] {
+        assert_eq!(world.upstream(STREAM, name).as_deref(), value, "{name}");
+    }
+    // Without a team the client is its own.
+    world.request(StreamId(2), "GET", "/", &[("x-api-key", "two")]);
+    let fairness = world.upstream(StreamId(2), "x-llm-d-inference-fairness-id");
+    assert_eq!(fairness.as_deref(), Some("two"));
 }
 
 #[test]

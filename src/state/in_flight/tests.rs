@@ -77,10 +77,7 @@ fn clients_that_wait_take_turns_and_each_ones_own_requests_come_in_their_order()
     let mut entries = InFlight::default();
     let client = |stream: u32| u64::from(stream / 10);
     all_enter(&mut entries, 1, &[0, 11, 12, 13, 14, 21, 31, 22], client);
-    assert_eq!(
-        order_of(&mut entries, |_| 0),
-        [11, 21, 31, 12, 22, 13, 14]
-    );
+    assert_eq!(order_of(&mut entries, |_| 0), [11, 21, 31, 12, 22, 13, 14]);
     assert_eq!(entries, InFlight::default());
 }
 
@@ -208,7 +205,9 @@ fn a_cell_holds_no_more_than_it_may() {
     let mut number = 0;
     let crowded = |entries: &mut InFlight, number: u32| {
         let claim = claim(u32::MAX, 1);
-        let entered = entries.enter(bounded(u64::from(number)), who(number), claim).0;
+        let entered = entries
+            .enter(bounded(u64::from(number)), who(number), claim)
+            .0;
         entered == Entered::Crowded
     };
     while !crowded(&mut entries, number) {
