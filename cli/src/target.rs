@@ -40,7 +40,6 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         sessions: _,
         in_flight: _,
         limits: _,
-        in_flight: _,
         agents: _,
         routes,
         tell: _,

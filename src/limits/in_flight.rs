@@ -4,11 +4,8 @@
 //! must be waited for, the ticket says so, and whoever frees one has the next in turn told, in whichever worker that is.
 
 use std::cell::RefCell;
-use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::time::Duration;
-
-use rustc_hash::FxHashMap;
 
 use super::place::Places;
 use super::subject::Asked;
@@ -171,30 +168,31 @@ impl Bounds {
         listed.chain(&self.everywhere).chain(agent)
     }
 
-    /// Changes a cell, and has those told who are granted a place by it.
-    fn update<H: Host, T>(
+    /// Changes a cell, by a function of its entries that says who is granted a place by it, and has these told.
+    #[inline(never)]
+    fn update<H: Host>(
         &self,
         host: &H,
         cell: CellName,
-        change: impl Fn(&mut InFlight) -> (T, Vec<Waiting>),
-    ) -> Result<T, StateError> {
+        change: &mut dyn FnMut(&mut InFlight) -> Vec<Waiting>,
+    ) -> Result<(), StateError> {
         let workers = self.workers.borrow();
         let is_there = |number| workers.as_ref().is_none_or(|it| it.is_there(number));
-        let (outcome, granted) = Grid::update(host, cell, |value| {
+        let granted = Grid::update(host, cell, |value| {
             let mut entries = InFlight::read(&value, is_there);
-            let changed = change(&mut entries);
+            let granted = change(&mut entries);
             let new = entries.encode();
             if new == value {
-                Decision::Keep(changed)
+                Decision::Keep(granted)
             } else {
-                Decision::Replace(new, changed)
+                Decision::Replace(new, granted)
             }
         })?;
         for waiting in granted {
             // Whoever is not told finds out on its next tick.
             let _ = host.ring(Bell(waiting.bell), StreamId(waiting.stream));
         }
-        Ok(outcome)
+        Ok(())
     }
 
     /// The number of this worker; it comes in if it has not yet.
@@ -209,12 +207,9 @@ impl Bounds {
 
     fn leave<H: Host>(&self, host: &H, leave: Leave) {
         let Leave(ticket, kind) = &leave;
-        let left = self.update(host, ticket.cell, |entries| {
-            let granted = match kind {
-                Kind::Held => entries.leave(ticket.bounded, ticket.who.worker),
-                Kind::Waited => entries.give_up(ticket.bounded.tag, ticket.who),
-            };
-            ((), granted)
+        let left = self.update(host, ticket.cell, &mut |entries| match kind {
+            Kind::Held => entries.leave(ticket.bounded, ticket.who.worker),
+            Kind::Waited => entries.give_up(ticket.bounded.tag, ticket.who),
         });
         let mut due = self.due.borrow_mut();
         if left.is_err() && due.len() < MOST_DUE {
@@ -401,9 +396,12 @@ impl Limits {
             bell: bell.map_or(0, |Bell(bell)| bell),
             stream: stream.0,
         };
-        let (entered, taken) = bounds.update(host, met.cell, |entries| {
-            let (entered, granted) = entries.enter(met.bounded, who, claim);
-            ((entered, entries.taken(met.bounded.tag)), granted)
+        let (mut entered, mut taken) = (Entered::Crowded, 0);
+        bounds.update(host, met.cell, &mut |entries| {
+            let granted;
+            (entered, granted) = entries.enter(met.bounded, who, claim);
+            taken = entries.taken(met.bounded.tag);
+            granted
         })?;
         let ticket = Ticket {
             cell: met.cell,
@@ -443,17 +441,19 @@ impl Limits {
             return Ok(None);
         };
         let (tag, who) = (ticket.bounded.tag, ticket.who);
-        let taken_up = self.in_flight.update(host, ticket.cell, |entries| {
-            let taken_up = entries.take_up(tag, who);
-            ((taken_up, entries.taken(tag)), Vec::new())
+        let (mut taken_up, mut taken) = (None, 0);
+        self.in_flight.update(host, ticket.cell, &mut |entries| {
+            taken_up = entries.take_up(tag, who);
+            taken = entries.taken(tag);
+            Vec::new()
         })?;
         Ok(match taken_up {
-            (Some(Entered::In), taken) => {
+            Some(Entered::In) => {
                 tickets.held.extend(tickets.waits.take());
                 Some(met.came_in(taken))
             }
-            (Some(_), _) => Some(Came::Waits),
-            (None, _) => {
+            Some(_) => Some(Came::Waits),
+            None => {
                 tickets.waits = None;
                 None
             }
@@ -493,29 +493,36 @@ impl Limits {
             bounds.leave(host, leave);
         }
         let mut turns = Vec::new();
-        let mut seen = FxHashMap::default();
+        // The entries of each limit of which somebody waits here, in the order of their cells.
+        let mut seen: Vec<((CellName, u64), InFlight)> = Vec::new();
         for (stream, tickets) in tickets {
             for ticket in tickets.held.iter_mut().filter(|_| was_gone) {
-                bounds.update(host, ticket.cell, |entries| {
+                bounds.update(host, ticket.cell, &mut |entries| {
                     entries.count_again(ticket.bounded, own);
-                    ((), Vec::new())
+                    Vec::new()
                 })?;
                 ticket.who.worker = own;
             }
-            if let Some(ticket) = &tickets.waits {
-                let of_limit = (ticket.cell, ticket.bounded.tag);
-                let entries = match seen.entry(of_limit) {
-                    Entry::Occupied(seen) => seen.into_mut(),
-                    Entry::Vacant(new) => {
-                        new.insert(bounds.update(host, ticket.cell, |entries| {
-                            let granted = entries.grant(ticket.bounded.tag);
-                            (entries.clone(), granted)
-                        })?)
-                    }
-                };
-                if !entries.waits(ticket.bounded.tag, ticket.who) {
-                    turns.push(stream);
+            let Some(Ticket { cell, bounded, who }) = &tickets.waits else {
+                continue;
+            };
+            let of_limit = (*cell, bounded.tag);
+            let index = match seen.binary_search_by_key(&of_limit, |(it, _)| *it) {
+                Ok(index) => index,
+                Err(index) => {
+                    let mut now = InFlight::default();
+                    bounds.update(host, *cell, &mut |entries| {
+                        let granted = entries.grant(bounded.tag);
+                        now.clone_from(entries);
+                        granted
+                    })?;
+                    seen.insert(index, (of_limit, now));
+                    index
                 }
+            };
+            let waits = |(_, entries): &(_, InFlight)| entries.waits(bounded.tag, *who);
+            if !seen.get(index).is_some_and(waits) {
+                turns.push(stream);
             }
         }
         Ok(turns)

@@ -9,8 +9,6 @@
 
 use std::cmp::Ordering;
 
-use rustc_hash::FxHashMap;
-
 /// The bytes of all entries of a cell at most. Beyond it nobody is let in: what is not counted could not be bounded.
 const MOST_BYTES: usize = 1 << 16;
 
@@ -247,24 +245,27 @@ impl InFlight {
         let waiting = |(_, it): &(usize, &Waiter)| it.bounded.tag == tag && !it.granted;
         let waiting = || self.waiters.iter().enumerate().filter(waiting);
         let shared = waiting().any(|(_, it)| it.weight > 0);
-        let parts = if shared {
-            self.parts(tag)
-        } else {
-            FxHashMap::default()
-        };
+        let parts = if shared { self.parts(tag) } else { Vec::new() };
         let first = waiting().min_by(|(_, one), (_, other)| order(one, other, &parts));
         first.map(|(index, _)| index)
     }
 
-    /// How many places each sharer has.
-    fn parts(&self, tag: u64) -> FxHashMap<u64, u64> {
+    /// How many places each sharer has, in the order of the sharers.
+    fn parts(&self, tag: u64) -> Vec<(u64, u64)> {
         let held = self.holders.iter().map(|it| (it.bounded, it.number.into()));
         let granted = self.waiters.iter().filter(|it| it.granted);
         let granted = granted.map(|it| (it.bounded, 1));
-        let mut parts = FxHashMap::default();
-        for (bounded, number) in held.chain(granted).filter(|(it, _)| it.tag == tag) {
-            let part: &mut u64 = parts.entry(bounded.sharer).or_default();
-            *part = part.saturating_add(number);
+        let mut parts: Vec<(u64, u64)> = Vec::new();
+        for (Bounded { sharer, .. }, number) in held.chain(granted).filter(|(it, _)| it.tag == tag)
+        {
+            match parts.binary_search_by_key(&sharer, |(it, _)| *it) {
+                Ok(index) => {
+                    if let Some((_, part)) = parts.get_mut(index) {
+                        *part = part.saturating_add(number);
+                    }
+                }
+                Err(index) => parts.insert(index, (sharer, number)),
+            }
         }
         parts
     }
@@ -301,10 +302,11 @@ impl InFlight {
 }
 
 /// Who goes before whom: by priority; of those who share, whose part is filled least; by turns. The rest is who came first.
-fn order(one: &Waiter, other: &Waiter, parts: &FxHashMap<u64, u64>) -> Ordering {
+fn order(one: &Waiter, other: &Waiter, parts: &[(u64, u64)]) -> Ordering {
     let filled = |it: &Waiter, weight: u16| {
-        let part = parts.get(&it.bounded.sharer).copied().unwrap_or(0);
-        u128::from(part).saturating_mul(weight.into())
+        let found = parts.binary_search_by_key(&it.bounded.sharer, |(sharer, _)| *sharer);
+        let part = found.ok().and_then(|index| parts.get(index));
+        part.map_or(0, |(_, part)| part.saturating_mul(weight.into()))
     };
     let by_part = || filled(one, other.weight).cmp(&filled(other, one.weight));
     let by_priority = other.priority.cmp(&one.priority);

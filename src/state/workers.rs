@@ -235,8 +235,8 @@ mod tests {
     fn nobody_is_gone_after_all_have_stood_still() {
         let (host, mut workers) = world(2);
         for _ in 0..100 {
-            for index in 0..2 {
-                assert!(!workers[index].tick(&host).unwrap());
+            for worker in &mut workers {
+                assert!(!worker.tick(&host).unwrap());
             }
         }
         // However long that took, a tick is a tick.
