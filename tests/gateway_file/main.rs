@@ -4,6 +4,7 @@
 //! share one.
 
 mod agents;
+mod always;
 mod aws;
 mod bases;
 mod caller;

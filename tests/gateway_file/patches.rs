@@ -1,6 +1,8 @@
 //! What operators put into Envoy's configuration by `envoy.patches`, seen from outside.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -10,7 +12,7 @@ use crate::caller::{Answer, Caller};
 use crate::gateway::{Gateway, agent, free_address};
 use crate::running::{Running, at, gateway};
 use crate::under_istio::{served, write};
-use crate::{eventually, schema};
+use crate::{eventually, needed, schema};
 
 const KEY: &str = "the-key-of-a-tester";
 
@@ -308,6 +310,19 @@ async fn patient() -> (SocketAddr, mpsc::UnboundedReceiver<oneshot::Sender<()>>)
     (address, requests)
 }
 
+/// What `check` says of the file, which is not good.
+fn told_by_check(directory: &Path) -> String {
+    let checked = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
+        .arg("check")
+        .arg(directory.join("gateway.yaml"))
+        .arg("--envoy-program")
+        .arg(needed(".tools/envoy", "make tools"))
+        .output()
+        .expect("the tool");
+    assert_eq!(checked.status.code(), Some(1));
+    String::from_utf8(checked.stderr).expect("UTF-8")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn patches_are_followed_and_one_that_envoy_refuses_leaves_what_runs() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -378,8 +393,20 @@ async fn patches_are_followed_and_one_that_envoy_refuses_leaves_what_runs() {
     let unknown =
         format!("{both}    - {{in: http_connection_manager, merge: {{no_such_field: 1}}}}\n");
     let said = running.refuse(&text(&unknown)).await;
-    assert!(said.contains("no_such_field"), "{said}");
+    let told = told_by_check(directory.path());
+    assert!(
+        told.contains(": envoy.patches[2].merge.no_such_field: Envoy does not take it: "),
+        "{told}"
+    );
+    assert!(said.contains(&told), "{told}\n{said}");
     assert!(marked().await);
+
+    // The same at the start.
+    let file = running.file.clone();
+    let other = directory.path().join("other");
+    std::fs::create_dir(&other).expect("a directory");
+    let said = Running::launch(&other, &file, &[]).fails(1).await;
+    assert_eq!(said, told);
 
     // What stands around all waits for the next start.
     let around = format!("{both}    - {{in: bootstrap, merge: {{stats_flush_interval: 7s}}}}\n");

@@ -6,7 +6,8 @@ use minijinja::{Environment, Error, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::Sticky;
 
-use super::agents::{OWN_HOST, TLS, is_by_hash};
+use super::agents::{OWN_HOST, TLS};
+use super::balance::is_by_hash;
 use super::{Agent, Gateway, filters};
 
 /// First those on which Envoy looks for a session, by the headers in which agents name them; then the others. Among each of
