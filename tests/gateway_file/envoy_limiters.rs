@@ -18,7 +18,13 @@ const SMALL: (&str, &str) = ("x-api-key", "test");
 const ACME: (&str, &str) = ("x-api-key", "test2");
 
 /// What the caller would like to be.
-const FORGED: (&str, &str) = ("x-waykeeper-client", "acme");
+const FORGED: [(&str, &str); 2] = [
+    ("x-waykeeper-client", "acme"),
+    ("x-waykeeper-plan", "premium"),
+];
+
+/// Ten days: no token comes back while a test runs.
+const FOR_LONG: &str = "fill_interval: 864000s";
 
 /// The block of the page that holds all of this.
 fn block(marks: &[&str]) -> String {
@@ -44,7 +50,7 @@ fn put(text: &str, shown: &str, here: &str) -> String {
 /// An example in the places of the test, with windows that do not end while it runs.
 fn local(listen: SocketAddr, agent: SocketAddr) -> String {
     let text = block(&["listen:", "filters.http.local_ratelimit"]);
-    let text = put(&text, "fill_interval: 60s", "fill_interval: 864000s");
+    let text = put(&text, "fill_interval: 60s", FOR_LONG);
     placed(&text, listen, agent)
 }
 
@@ -57,11 +63,11 @@ fn placed(text: &str, listen: SocketAddr, agent: SocketAddr) -> String {
 async fn spend(caller: &Caller, key: (&str, &str), room: u64) -> (Answer, Answer) {
     let mut last = None;
     for _ in 0..room {
-        let answer = caller.get("/v1/x", &[key, FORGED]).await;
+        let answer = caller.get("/v1/x", &[key, FORGED[0], FORGED[1]]).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         last = Some(answer);
     }
-    let refused = caller.get("/v1/x", &[key, FORGED]).await;
+    let refused = caller.get("/v1/x", &[key, FORGED[0], FORGED[1]]).await;
     (last.expect("an answer"), refused)
 }
 
@@ -105,9 +111,12 @@ async fn envoys_local_limiter_counts_by_client_beside_the_gateways_own_limits() 
     // Envoy's wait is the longer one.
     assert!(number(&refused, "retry-after") > 3600, "{refused:?}");
 
-    // One that is listed has its own number, one that is refused before takes nothing.
+    // A plan has its own number, one that is refused before takes nothing.
     let stranger = ("x-api-key", "nobody's");
-    assert_eq!(caller.get("/v1/x", &[stranger, FORGED]).await.status, 401);
+    assert_eq!(
+        caller.get("/v1/x", &[stranger, FORGED[0]]).await.status,
+        401
+    );
     let (_, refused) = spend(&caller, ACME, 30).await;
     assert_refused(&refused);
 }
@@ -117,14 +126,16 @@ async fn envoys_local_limiter_counts_by_filter_state_where_agents_see_no_client(
     let directory = tempfile::tempdir().expect("a directory");
     let (chat, listen) = (agent("chat").await, free_address());
     let text = local(listen, chat.address());
-    let shown = "          rate_limits:\n            - actions:\n                - request_headers: {header_name: x-waykeeper-client, descriptor_key: client}\n";
+    let (rest, _) = text
+        .split_once("          rate_limits:\n")
+        .expect("the end");
     let by_state = block(&["filter_state['wasm.waykeeper']"]);
+    let by_state = put(&by_state, "fill_interval: 60s", FOR_LONG);
     let by_state: String = by_state
         .lines()
         .map(|line| format!("          {line}\n"))
         .collect();
-    let text = put(&text, shown, &by_state);
-    let text = format!("agents_see: [agent, route]\n{text}");
+    let text = format!("agents_see: [agent, route]\n{rest}{by_state}");
     let _running = Running::start(directory.path(), &text, &[]).await;
     let caller = Caller::of(listen);
 
@@ -174,7 +185,7 @@ async fn envoys_ratelimit_counts_each_client_once_for_two_gateways() {
     let [first, second] = [first, second].map(Caller::of);
 
     for caller in [&first, &second, &first, &second] {
-        let answer = caller.get("/v1/x", &[SMALL, FORGED]).await;
+        let answer = caller.get("/v1/x", &[SMALL, FORGED[0]]).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     let (last, refused) = spend(&second, SMALL, 1).await;
