@@ -97,7 +97,7 @@ async fn envoys_local_limiter_counts_by_client_beside_the_gateways_own_limits() 
     let text = local(listen, chat.address());
     // Two workers, one bucket.
     let arguments = ["--concurrency", "2"];
-    let _running = Running::start(directory.path(), &text, &arguments).await;
+    let running = Running::start(directory.path(), &text, &arguments).await;
     let caller = Caller::of(listen);
 
     let (last, refused) = spend(&caller, SMALL, 5).await;
@@ -110,6 +110,16 @@ async fn envoys_local_limiter_counts_by_client_beside_the_gateways_own_limits() 
     assert_eq!((left(&last), left(&refused)), (495, 494));
     // Envoy's wait is the longer one.
     assert!(number(&refused, "retry-after") > 3600, "{refused:?}");
+    eventually("the metric", async || {
+        let metrics = running
+            .admin("/stats?filter=waykeeper_requests_total")
+            .await;
+        let mut lines = metrics.lines();
+        lines
+            .find(|line| line.ends_with(";outcome=rate_limited;: 1"))
+            .map(drop)
+    })
+    .await;
 
     // A plan has its own number, one that is refused before takes nothing.
     let stranger = ("x-api-key", "nobody's");
