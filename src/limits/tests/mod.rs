@@ -4,6 +4,7 @@ mod changed;
 mod clocks;
 mod errors;
 mod full;
+mod in_flight;
 mod receipts;
 mod shadow;
 mod subjects;
