@@ -4,6 +4,7 @@
 //! share one.
 
 mod agents;
+mod always;
 mod aws;
 mod bases;
 mod caller;
@@ -12,6 +13,7 @@ mod checking;
 mod credentials;
 mod credentials_live;
 mod ending;
+mod envoy_limiters;
 mod following;
 mod front;
 mod full;
@@ -20,6 +22,7 @@ mod gateway;
 mod grpc;
 mod ill;
 mod istio;
+mod istio_agents;
 mod listeners;
 mod load;
 mod mcp;
@@ -45,6 +48,7 @@ mod sticky;
 mod sticky_live;
 mod telling;
 mod tracing;
+mod under_istio;
 
 /// What Istio makes of the manifests.
 macro_rules! of_istio {
