@@ -5,6 +5,7 @@ mod clocks;
 mod errors;
 mod fleet;
 mod full;
+mod in_flight;
 mod receipts;
 mod shadow;
 mod subjects;
