@@ -14,6 +14,7 @@ mod hash_key;
 mod http;
 mod init;
 mod istio;
+mod limits;
 mod managers;
 mod pem;
 mod probe;
@@ -66,6 +67,7 @@ enum Command {
     #[command(verbatim_doc_comment)]
     HashKey,
     Init(init::Arguments),
+    Limits(limits::Arguments),
     Probe(probe::Arguments),
     Run(run::Arguments),
     #[command(hide = true)]
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         }),
         Command::HashKey => hash_key::run(),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Limits(arguments) => limits::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Become(it) => Err(run::envoy::become_program(&it)),

@@ -55,6 +55,7 @@ pub fn schema() -> Value {
                 "type": "array", "uniqueItems": true, "maxItems": 2,
                 "items": {"enum": ["ratelimit", "openai"]},
             },
+            "limits_endpoint": {"$ref": "#/$defs/limits_endpoint"},
             "agents_see": {
                 "description": "Which x-waykeeper-* headers agents get. All unless written; the others are noted for the access log.",
                 "type": "array", "uniqueItems": true, "maxItems": 6,
@@ -129,6 +130,7 @@ fn definitions() -> Value {
                 "items": {"type": "integer", "minimum": 400, "maximum": 599},
             },
         })),
+        "limits_endpoint": limits_endpoint(),
         "address": address(),
         "tables": object(&[], json!({
             "keys": records(
@@ -232,6 +234,28 @@ fn address() -> Value {
         }),
     );
     address
+}
+
+fn limits_endpoint() -> Value {
+    let mut endpoint = object(
+        &[],
+        json!({
+            "enabled": {
+                "description": "Whether callers may ask how their limits stand. true unless written.",
+                "type": "boolean",
+            },
+            "path": {
+                "description": "Where they ask. /.well-known/waykeeper/limits unless written.",
+                "allOf": [{"$ref": "#/$defs/prefix"}, {"not": {"pattern": ";|%3[Bb]|^/$"}}],
+            },
+            "operator_role": described("name", "Whoever has this role may ask about every client, and give it a fresh start. Nobody unless written."),
+        }),
+    );
+    merge(
+        &mut endpoint,
+        json!({"description": "Where callers ask how their limits stand."}),
+    );
+    endpoint
 }
 
 fn route() -> Value {

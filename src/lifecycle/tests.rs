@@ -1,5 +1,6 @@
 mod addresses;
 mod in_flight;
+mod limits_endpoint;
 mod log;
 mod sticky;
 mod switches;

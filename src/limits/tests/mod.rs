@@ -4,6 +4,7 @@ mod changed;
 mod clocks;
 mod errors;
 mod full;
+mod left;
 mod receipts;
 mod shadow;
 mod subjects;
