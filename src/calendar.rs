@@ -1,7 +1,8 @@
 //! The Gregorian calendar, in whole days since 1970.
 
 /// The days from 1970 to this date, which must exist; `month` and `day` count from one.
-pub(crate) fn days_to(year: i64, month: i64, day: i64) -> i64 {
+#[must_use]
+pub fn days_to(year: i64, month: i64, day: i64) -> i64 {
     // Years are counted from March, so that the leap day is the last of its year.
     let march_year = if month > 2 { year } else { year - 1 };
     let month_from_march = (month + 9) % 12;
@@ -12,7 +13,8 @@ pub(crate) fn days_to(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// The year and the month, counted from one, of a day so many days after 1970.
-pub(crate) fn month_of(days: i64) -> (i64, i64) {
+#[must_use]
+pub fn month_of(days: i64) -> (i64, i64) {
     let days = days + FROM_YEAR_0;
     let cycle = days.div_euclid(CYCLE);
     let day = days.rem_euclid(CYCLE);

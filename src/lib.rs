@@ -18,7 +18,7 @@
 //! | [`state`] | how records lie in shared memory, how it is changed by many workers, and what goes when it is full |
 //! | [`host`] | what is asked of Envoy; callouts by HTTP and gRPC; time; headers as bytes; how often one line is logged |
 //! | `filter` | what Envoy calls, and which gateway answers |
-//! | `calendar` | when a month begins |
+//! | [`calendar`] | when a month begins |
 //! | `memory` | how freed memory is zeroed, and given out again |
 //! | `sort` | how short lists are sorted |
 //! | [`text`] | what names, tokens, escapes and reserved headers are, wherever they stand |
@@ -41,7 +41,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The custom section of the finished module that holds its [`VERSION`].
 pub const VERSION_SECTION: &str = "waykeeper.version";
 
-mod calendar;
+pub mod calendar;
 pub mod config;
 #[cfg(target_arch = "wasm32")]
 mod filter;

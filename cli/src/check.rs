@@ -1,13 +1,14 @@
 //! `waykeeper check`: says of a configuration what the filter would say, with file and line, before Envoy is given it.
 
 mod addresses;
+mod blame;
 mod clusters;
 mod gateway;
 mod judged;
+mod report;
 mod silence;
 mod waits;
 
-use std::fmt::{self, Display};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use clap::Args;
 use serde_json::Value as Json;
 use waykeeper::config::{Faults, Policy};
 
+use self::report::{Line, Report};
 use crate::Outcome;
 use crate::clusters::Clusters;
 use crate::decided::{self, Decided};
@@ -90,21 +92,10 @@ struct File<'d> {
     read: Vec<Result<Policy, Faults>>,
 }
 
-/// What is said of one file.
-struct Report<'f> {
-    file: &'f str,
-    faults: usize,
-    /// Whether something is wrong around the configurations.
-    around: bool,
-    output: &'f mut dyn Write,
-    errors: &'f mut dyn Write,
-}
-
-/// A line of a file; line 0 is one that is not known.
-struct Line<'f>(&'f str, usize);
-
-pub(crate) use gateway::{Where, gateway, gateway_for};
+pub(crate) use blame::blame;
+pub(crate) use gateway::{Good, Where, gateway, gateway_for};
 pub(crate) use judged::Judge;
+pub(crate) use report::{place, told};
 
 /// Checks all files, and tells everything at once.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
@@ -217,17 +208,7 @@ impl<'d> File<'d> {
 
 // === impl Report ===
 
-impl<'f> Report<'f> {
-    fn of(file: &'f str, output: &'f mut dyn Write, errors: &'f mut dyn Write) -> Self {
-        Self {
-            file,
-            faults: 0,
-            around: false,
-            output,
-            errors,
-        }
-    }
-
+impl Report<'_> {
     /// The documents of a file, or the outcome if it has none: it cannot be read, or is no YAML.
     fn documents(&mut self, file: &Path) -> io::Result<Result<Vec<Value>, Outcome>> {
         let bytes = match bytes_of(file) {
@@ -381,63 +362,5 @@ impl<'f> Report<'f> {
             )?;
         }
         Ok(())
-    }
-
-    /// Warns of what other readers of YAML may take for something else.
-    fn warn_of_yaml(&mut self, value: &Value) -> io::Result<()> {
-        for doubt in value.doubts() {
-            // A doubt shows what it is about.
-            let text = match *doubt.path {
-                ["proof", ..] => {
-                    "some readers of YAML take the proof for something else; put it in quotes"
-                }
-                ["clients", "validator", "headers", ..] => {
-                    "some readers of YAML take this header for something else; put it in quotes"
-                }
-                _ => doubt.text,
-            };
-            self.warning(doubt.line, text)?;
-        }
-        Ok(())
-    }
-
-    fn tell(&mut self, faults: &Faults, configuration: &Configuration<'_>) -> io::Result<()> {
-        for fault in faults {
-            let line = match configuration {
-                Configuration::Fields(value) | Configuration::Plugin(value) => {
-                    value.line_at(&fault.positions)
-                }
-                Configuration::Json(_, line) => *line,
-            };
-            self.fault(line, fault)?;
-        }
-        if faults.untold() > 0 {
-            self.fault(
-                configuration.line(),
-                format_args!("and {} more faults", faults.untold()),
-            )?;
-        }
-        Ok(())
-    }
-
-    fn fault(&mut self, line: usize, message: impl Display) -> io::Result<()> {
-        self.faults += 1;
-        writeln!(self.errors, "{}: {message}", Line(self.file, line))
-    }
-
-    fn warning(&mut self, line: usize, message: impl Display) -> io::Result<()> {
-        writeln!(self.errors, "{}: warning: {message}", Line(self.file, line))
-    }
-}
-
-// === impl Line ===
-
-impl Display for Line<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Line(file, line) = self;
-        match line {
-            0 => formatter.write_str(file),
-            line => write!(formatter, "{file}:{line}"),
-        }
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::Outcome;
 use crate::check;
+use crate::gateway::EnvoyVersion;
 use crate::gateway::istio::{FILES, MARK, Options, Refusal, is_label, manifests};
 use crate::writing::{Writing, source_name};
 
@@ -48,9 +49,16 @@ pub(crate) struct Arguments {
     /// mounted where they are
     #[arg(long, value_name = "NAME", value_parser = object)]
     files_secret: Option<String>,
+    /// The Secret, in the gateway's namespace, that holds what agents are shown (`credential`) and what `sessions` are sealed
+    /// with: each under its file's name, or its variable's
+    #[arg(long, value_name = "NAME", value_parser = object)]
+    credentials_secret: Option<String>,
     /// Let Istio make the gateway's pods, from a Gateway of Kubernetes' Gateway API
     #[arg(long)]
     gateway_api: bool,
+    /// The Envoy in the pods: 1.36 to 1.40. Istio 1.28 has 1.36
+    #[arg(long, value_name = "VERSION", default_value_t)]
+    envoy_version: EnvoyVersion,
     /// The domain of the cluster's Services
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", value_parser = object)]
     cluster_domain: String,
@@ -73,6 +81,8 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         image: &arguments.image,
         tls_secrets: &arguments.tls_secret,
         files_secret: arguments.files_secret.as_deref(),
+        credentials_secret: arguments.credentials_secret.as_deref(),
+        envoy: arguments.envoy_version,
         gateway_api: arguments.gateway_api,
     };
     let mut broken = None;

@@ -14,6 +14,7 @@ mod hash_key;
 mod http;
 mod init;
 mod istio;
+mod limiter;
 mod limits;
 mod managers;
 mod pem;
@@ -67,6 +68,7 @@ enum Command {
     #[command(verbatim_doc_comment)]
     HashKey,
     Init(init::Arguments),
+    Limiter(limiter::Arguments),
     Limits(limits::Arguments),
     Probe(probe::Arguments),
     Run(run::Arguments),
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         }),
         Command::HashKey => hash_key::run(),
         Command::Init(arguments) => init::run(&arguments),
+        Command::Limiter(arguments) => limiter::run(&arguments),
         Command::Limits(arguments) => limits::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),

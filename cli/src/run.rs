@@ -32,7 +32,7 @@ mod setting;
 mod telling;
 mod watch;
 
-pub(crate) use judge::{Whole, judge};
+pub(crate) use judge::{Against, Whole, complaint, judge};
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use self::admin::Admin;
 use self::apply::Applied;
-use self::bound::{Bound, addresses};
+use self::bound::Bound;
 use self::contact::Contact;
 use self::end::Ends;
 use self::envoy::{Launch, Process};
@@ -136,8 +136,8 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     }
     // Before it is read: whatever changes from now on is seen.
     let mut watch = Watch::of(Some(&arguments.file));
-    let checked = match check::gateway(&arguments.file)? {
-        Ok(checked) => checked,
+    let read = match check::gateway(&arguments.file)? {
+        Ok(read) => read,
         Err(outcome) => return Ok(outcome),
     };
     let setting = match Setting::of(arguments).await {
@@ -148,8 +148,12 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
         }
     };
     let (setting, _directory) = setting;
-    let loaded = match setting.load(checked, None, &mut watch).await {
+    let loaded = match setting.load(read, None, &mut watch).await {
         Ok(loaded) => loaded,
+        Err(Unloaded::Fault(line)) => {
+            tell(&line);
+            return Ok(Outcome::Faulty);
+        }
         Err(Unloaded::Faulty(why) | Unloaded::Unwritten { why, .. }) => {
             say(&format!("{}: {why}", setting.name));
             return Ok(Outcome::Faulty);
@@ -157,9 +161,8 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
     };
     let tables = loaded.checked.policy.tables;
     let mut bound = Bound::new(arguments.drain_time);
-    let listens = addresses(&loaded.checked.gateway);
-    if let Err(why) = bound.free(&listens, Instant::now()) {
-        say(&why);
+    if let Err(wrong) = bound.free(&loaded.listens, Instant::now()) {
+        wrong.iter().for_each(|line| say(line));
         return Ok(Outcome::Faulty);
     }
     if watch::is_mount(&arguments.file) {
@@ -197,7 +200,8 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
         let work = async {
             if let Some(new) = next.take() {
                 if current.is_none() {
-                    started(&admin).await?;
+                    let started = started(&admin).await;
+                    started.map_err(|why| vec![format!("{}: {why}", setting.name)])?;
                 }
                 late.owed = setting
                     .change(
@@ -216,7 +220,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                     });
                     contact.serves(&current.checked.gateway);
                 }
-                return Ok::<(), String>(());
+                return Ok::<(), Vec<String>>(());
             }
             tokio::select! {
                 _ = watch.changed() => {
@@ -224,7 +228,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                         Ok(new) if contact.as_ref().is_some_and(Contact::is_lost) => {
                             say(&format!("{}: good; taken once Envoy answers", setting.name));
                             late = Late::default();
-                            late.owed = Some(Owed { loaded: new, said: String::new() });
+                            late.owed = Some(Owed { loaded: new, said: Vec::new() });
                         }
                         Ok(new) => {
                             late = Late::default();
@@ -256,9 +260,9 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
             Ok(())
         };
         tokio::select! {
-            done = work => if let Err(why) = done {
+            done = work => if let Err(wrong) = done {
                 process.stop().await;
-                say(&format!("{}: {why}", setting.name));
+                wrong.iter().for_each(|line| say(line));
                 return Ok(Outcome::Faulty);
             },
             status = process.ended() => {

@@ -38,6 +38,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         clients: _,
         plans: _,
         sessions: _,
+        fleet: _,
         in_flight: _,
         limits: _,
         agents: _,

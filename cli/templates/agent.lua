@@ -36,10 +36,14 @@ end
 function envoy_on_request(handle)
   local headers, notes = handle:headers(), handle:streamInfo():dynamicMetadata()
 {% if callers %}
-  if not (notes:get("waykeeper.credentials") or {})["{{ callers.place }}"] then
+  local own = (notes:get("waykeeper.credentials") or {})["{{ callers.place }}"]
+  -- What came more than once is joined by commas, and nobody can say which of it counts.
+  local several = own and own:find(",", 1, true)
+  if not own or several then
     handle:respond(
       {[":status"] = "401", ["www-authenticate"] = 'Bearer realm="waykeeper"'},
       "This agent asks for a key of your own with its provider, in the header {{ callers.header }}."
+        .. (several and " That holds more than one." or "")
     )
     return
   end

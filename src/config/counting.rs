@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::document::shown;
-use super::policy::{Algorithm, Rate};
+use super::policy::{Algorithm, Rate, Span};
 use super::reader::{Fields, Spot};
 use super::time;
 
@@ -19,7 +19,7 @@ const FARTHEST: i64 = 14 * 3600;
 const UTC_OFFSET: &str = "an offset such as \"Z\" or \"+02:00\"";
 
 /// The fields that say how a limit counts in a time.
-pub(super) const FIELDS: [&str; 4] = ["requests", "burst", "algorithm", "utc_offset"];
+pub(super) const FIELDS: [&str; 5] = ["requests", "burst", "algorithm", "utc_offset", "scope"];
 
 /// The fields that say how hard a limit is.
 pub(super) const SOFT_FIELDS: [&str; 2] = ["warn_at", "enforce"];
@@ -28,6 +28,7 @@ pub(super) const SOFT_FIELDS: [&str; 2] = ["warn_at", "enforce"];
 pub(super) struct Counting {
     pub(super) rate: Rate,
     pub(super) algorithm: Algorithm,
+    pub(super) span: Span,
     pub(super) soft: Soft,
 }
 
@@ -69,6 +70,10 @@ pub(super) fn needed(fields: &Fields<'_>, soft: Soft) -> Option<Counting> {
 }
 
 fn counting(fields: &Fields<'_>, requests: Option<&Spot<'_>>, soft: Soft) -> Option<Counting> {
+    let span = span(fields);
+    if span == Some(Span::Fleet) {
+        return in_fleet(fields, requests, soft);
+    }
     let algorithm = algorithm(fields);
     let burst = burst(fields);
     let rate = rate(requests?, burst.as_ref());
@@ -87,6 +92,45 @@ fn counting(fields: &Fields<'_>, requests: Option<&Spot<'_>>, soft: Soft) -> Opt
     Some(Counting {
         rate,
         algorithm,
+        span: span?,
+        soft,
+    })
+}
+
+fn span(fields: &Fields<'_>) -> Option<Span> {
+    fields.get("scope").map_or(Some(Span::Process), |spot| {
+        spot.choice(&[("process", Span::Process), ("fleet", Span::Fleet)])
+    })
+}
+
+/// How a limit counts for all gateways: as the protocol has it, in windows of the calendar in UTC.
+#[inline(never)]
+fn in_fleet(fields: &Fields<'_>, requests: Option<&Spot<'_>>, soft: Soft) -> Option<Counting> {
+    for name in ["burst", "utc_offset"] {
+        if let Some(spot) = fields.get(name) {
+            spot.fault("has no meaning beside scope: fleet, which counts in windows of the calendar in UTC");
+        }
+    }
+    if let Some(spot) = fields.get("algorithm")
+        && !matches!(
+            algorithm(fields),
+            None | Some(Algorithm::FixedWindow { .. })
+        )
+    {
+        spot.fault("scope: fleet counts by fixed_window only; write that, or leave it out");
+    }
+    if let Some(spot) = fields.get("enforce").filter(|_| soft.enforce < 100) {
+        spot.fault("has no meaning beside scope: fleet, which always refuses");
+    }
+    let rate = rate(requests?, None)?;
+    if u32::try_from(rate.quantity).is_err() {
+        requests?.fault("scope: fleet counts to 4294967295 at most");
+        return None;
+    }
+    Some(Counting {
+        rate,
+        algorithm: Algorithm::FixedWindow { utc_offset: 0 },
+        span: Span::Fleet,
         soft,
     })
 }

@@ -37,12 +37,12 @@ const MOST_SUBJECTS: usize = 4;
 /// How many values a condition may have.
 const MOST_VALUES: usize = 64;
 
-pub(super) const PLAN_FIELDS: &[&str] = &with_all::<1, 10>(["limits"]);
+pub(super) const PLAN_FIELDS: &[&str] = &with_all::<1, 11>(["limits"]);
 pub(super) const RATE_LIMIT_FIELDS: &[&str] =
-    &joined::<4, 2, 6>(counting::FIELDS, counting::SOFT_FIELDS);
-pub(super) const LIMIT_FIELDS: &[&str] = &with_all::<3, 12>(["name", "each", "match"]);
+    &joined::<5, 2, 7>(counting::FIELDS, counting::SOFT_FIELDS);
+pub(super) const LIMIT_FIELDS: &[&str] = &with_all::<3, 13>(["name", "each", "match"]);
 /// The fields of one of a client's own limits.
-pub const OWN_LIMIT_FIELDS: &[&str] = &with_all::<1, 10>(["name"]);
+pub const OWN_LIMIT_FIELDS: &[&str] = &with_all::<1, 11>(["name"]);
 pub(super) const MATCH_FIELDS: &[&str] = &["route", "agent", "method", "plan", "team", "header"];
 pub(super) const SUBJECT_FIELDS: &[&str] = &["header"];
 
@@ -70,8 +70,8 @@ pub(super) struct Around<'a> {
 const fn with_all<const MORE: usize, const ALL: usize>(
     more: [&'static str; MORE],
 ) -> [&'static str; ALL] {
-    let counting = joined::<4, 3, 7>(counting::FIELDS, in_flight::FIELDS);
-    let counting = joined::<7, 2, 9>(counting, counting::SOFT_FIELDS);
+    let counting = joined::<5, 3, 8>(counting::FIELDS, in_flight::FIELDS);
+    let counting = joined::<8, 2, 10>(counting, counting::SOFT_FIELDS);
     joined(more, counting)
 }
 
@@ -279,6 +279,7 @@ impl Limit {
             scope,
             rate: counting.rate,
             algorithm: counting.algorithm,
+            span: counting.span,
             warn_at: counting.soft.warn_at,
             enforce: counting.soft.enforce,
         }

@@ -18,6 +18,7 @@ mod clients;
 mod counting;
 mod document;
 mod fault;
+mod fleet;
 mod hosts;
 mod in_flight;
 mod limits;
@@ -38,6 +39,7 @@ pub use agents::AGENT_FIELDS_OF_FILTER;
 pub use clients::{MOST_ROLES, USUAL_KEY_HEADERS};
 pub use document::Node;
 pub use fault::{Fault, Faults, Log, Segment};
+pub use fleet::{FIELDS as FLEET_FIELDS, LIMITER_FIELDS};
 pub use hosts::host as check_host;
 pub use limits::{OWN_LIMIT_FIELDS, own_limits};
 pub use names::{NONE, PROOF_LENGTHS, key_header as check_key_header};
@@ -50,7 +52,7 @@ pub use units::{duration, show_duration, show_size};
 pub use validator::FIELDS as VALIDATOR_FIELDS;
 
 use crate::host::Sensitive;
-use policy::{LimitSet, Tables};
+use policy::{LimitSet, Span, Tables};
 
 /// The fields of the document.
 pub const FIELDS: &[&str] = &[
@@ -60,6 +62,7 @@ pub const FIELDS: &[&str] = &[
     "sessions",
     "agents",
     "routes",
+    "fleet",
     "tell",
     "limits_endpoint",
     "agents_see",
@@ -81,6 +84,20 @@ pub fn load(bytes: &[u8]) -> Result<Policy, Faults> {
         Ok(node) => read_node(&node),
         Err(message) => Err(Faults::whole(message)),
     }
+}
+
+/// The same for a filter that is to run, in this environment: keys that stand there are looked up. For all others of these
+/// functions such a key is one that nobody has.
+///
+/// # Errors
+/// All that is wrong, in the order of the document; of the environment, the first that is missing.
+pub fn load_in(
+    bytes: &[u8],
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Policy, Faults> {
+    let mut node = document::parse(bytes).map_err(Faults::whole)?;
+    sticky::look_up(&mut node, environment).map_err(Faults::whole)?;
+    read_node(&node)
 }
 
 /// Reads a configuration from a JSON value.
@@ -132,6 +149,20 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
     let (set, taken) = limits::limits(fields.get("limits").as_ref(), &around);
     let LimitSet { limits, in_flight } = set;
     let plans = limits::plans(named_plans.as_ref(), &around, &taken);
+    let of_keys = clients
+        .keys
+        .iter()
+        .filter_map(|key| key.client.limits.as_ref());
+    let mut all = (limits.iter())
+        .chain(plans.iter().flat_map(|plan| &plan.limits))
+        .chain(routes.iter().flat_map(|route| &route.limits))
+        .chain(of_keys.flat_map(|own| &own.limits));
+    let fleet = if all.any(|limit| limit.span == Span::Fleet) {
+        fields.need("fleet")
+    } else {
+        fields.get("fleet")
+    };
+    let fleet = fleet.and_then(|spot| fleet::fleet(&spot));
     let tell = switches::tell(fields.get("tell").as_ref());
     let limits_endpoint = switches::limits_endpoint(fields.get("limits_endpoint").as_ref());
     let agents_see = switches::agents_see(fields.get("agents_see").as_ref());
@@ -143,6 +174,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         plans,
         limits,
         in_flight,
+        fleet,
         sessions,
         agents,
         routes,

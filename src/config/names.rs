@@ -104,6 +104,16 @@ pub(super) fn route(text: &str) -> Result<(), String> {
     }
 }
 
+/// A variable of the environment. What stands there may be what it should hold, so it is not shown.
+pub(super) fn variable(text: &str) -> Result<(), String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if (1..=256).contains(&text.len()) && text.bytes().all(legal) {
+        Ok(())
+    } else {
+        Err("is no name of a variable: letters, digits and _".to_owned())
+    }
+}
+
 /// One of Envoy's clusters; names such as `outbound|8080||svc.ns.svc.cluster.local` are fine.
 pub(super) fn cluster(text: &str) -> Result<(), String> {
     if (1..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic()) {

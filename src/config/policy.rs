@@ -2,6 +2,7 @@
 //! Everything here is resolved (names are indices, rates are nanoseconds), complete (defaults are filled in) and
 //! known to be possible, so no stage has to check it again.
 
+mod fleet;
 mod in_flight;
 mod limits;
 
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 use crate::host::Sensitive;
 
+pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
-pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Subject};
+pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +26,8 @@ pub struct Policy {
     pub limits: Vec<Limit>,
     /// How many requests may be in flight, of what stands on its own.
     pub in_flight: Vec<InFlight>,
+    /// Who counts for all gateways. There is one where a limit is of [`Span::Fleet`].
+    pub fleet: Option<Fleet>,
     /// What agents' sessions are sealed with: the first seals, all open. Not empty if an agent names sessions.
     pub sessions: Vec<Sensitive<[u8; 32]>>,
     /// The agents, in the order of their names. [`AgentId`] points into it.

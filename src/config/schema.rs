@@ -49,6 +49,7 @@ pub fn schema() -> Value {
                 "maxItems": 4096,
                 "items": {"$ref": "#/$defs/route"},
             },
+            "fleet": {"$ref": "#/$defs/fleet"},
             "tell": {
                 "description": "Which fields tell callers of their limits: ratelimit (RateLimit-Policy, RateLimit) and \
                                 openai (x-ratelimit-*-requests). Both unless written; [] tells none.",
@@ -74,7 +75,7 @@ pub fn schema() -> Value {
 }
 
 fn definitions() -> Value {
-    json!({
+    let mut all = json!({
         "clients": clients::clients(),
         "key_source": clients::key_source(),
         "key": clients::key(),
@@ -101,12 +102,20 @@ fn definitions() -> Value {
         "own_limit": limits::own_limit(),
         "agent": agent(),
         "share": limits::share(),
+        "fleet": fleet(),
+        "limiter": limiter(),
         "inference": limits::inference(),
         "sessions": object(&["keys"], json!({
             "keys": {
                 "description": "What agents' sessions are sealed with: the first seals, all open.",
                 "type": "array", "minItems": 1, "maxItems": 8, "uniqueItems": true,
-                "items": {"$ref": "#/$defs/session_key"},
+                "items": {"oneOf": [{"$ref": "#/$defs/session_key"}, {"$ref": "#/$defs/session_variable"}]},
+            },
+        })),
+        "session_variable": object(&["env"], json!({
+            "env": {
+                "description": "The variable of the filter's environment that holds a key.",
+                "type": "string", "minLength": 1,
             },
         })),
         "session_key": {
@@ -130,7 +139,6 @@ fn definitions() -> Value {
                 "items": {"type": "integer", "minimum": 400, "maximum": 599},
             },
         })),
-        "limits_endpoint": limits_endpoint(),
         "address": address(),
         "tables": object(&[], json!({
             "keys": records(
@@ -152,7 +160,48 @@ fn definitions() -> Value {
             "type": "array", "minItems": 1, "maxItems": 16, "uniqueItems": true,
             "items": {"$ref": "#/$defs/name"},
         },
-    })
+    });
+    merge(&mut all, json!({"limits_endpoint": limits_endpoint()}));
+    all
+}
+
+fn fleet() -> Value {
+    let properties = json!({
+        "limiter": described("limiter", "Who counts: a service of Envoy's rate limit protocol."),
+        "gateways": {
+            "description": "How many gateways there are. While the limiter does not answer, each has this part of a limit; so large are leases.",
+            "type": "integer", "minimum": 1, "maximum": 10_000,
+        },
+        "manner": {
+            "description": "strict: asked on each request, which is so unless written. leased: each worker has a share ahead of need.",
+            "enum": ["strict", "leased"],
+        },
+        "on_failure": {
+            "description": "What holds while the limiter does not answer: each process's share of the limit, which is so unless written; \
+                            allow all; or deny all.",
+            "enum": ["process_share", "allow", "deny"],
+        },
+    });
+    object(&["limiter", "gateways"], properties)
+}
+
+fn limiter() -> Value {
+    object(
+        &["cluster"],
+        json!({
+            "cluster": described("cluster", "Envoy's cluster, which speaks HTTP/2."),
+            "host": {
+                "description": "What it is called in questions. The cluster's own host unless written.",
+                "type": "string",
+            },
+            "domain": described("name", "Whose descriptors these are. waykeeper unless written."),
+            "timeout": described("duration", "How long it may take for an answer, 1ms to 10s. 100ms unless written."),
+            "max_pending": {
+                "description": "How many questions may be under way in a worker. 1024 unless written.",
+                "type": "integer", "minimum": 1, "maximum": 65_536,
+            },
+        }),
+    )
 }
 
 fn agent() -> Value {

@@ -1,5 +1,6 @@
 //! What keeps requests at one host of their agent, and the keys that agents' sessions are sealed with.
 
+use super::document::Node;
 use super::names;
 use super::policy::{KeySource, Sticky};
 use super::reader::Spot;
@@ -14,6 +15,7 @@ const NAMED_BY_AGENTS: &str = "mcp-session-id";
 
 pub(super) const STICKY_FIELDS: &[&str] = &["header", "named_by", "cookie", "query", "client"];
 pub(super) const SESSIONS_FIELDS: &[&str] = &["keys"];
+pub(super) const KEY_FIELDS: &[&str] = &["env"];
 
 /// What must be known to tell whether an agent's `sticky` can work.
 pub(super) struct Around<'a> {
@@ -93,6 +95,53 @@ pub(super) fn check(spot: &Spot<'_>, sticky: &Sticky, around: &Around<'_>) {
     }
 }
 
+/// Puts keys that stand in the environment where the document names them.
+///
+/// # Errors
+/// One line that says which is missing.
+pub(super) fn look_up(
+    document: &mut Node,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), String> {
+    let sessions = named(document, "sessions");
+    let lists = sessions.flat_map(|sessions| named(sessions, "keys"));
+    let items = lists.filter_map(|keys| match keys {
+        Node::List(items) => Some(items),
+        _ => None,
+    });
+    for item in items.flatten() {
+        // What else stands there is a fault.
+        let name = match item {
+            Node::Map(fields) => match fields.as_slice() {
+                [(field, Node::Text(name))] if field == "env" => Some(name),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(name) = name {
+            names::variable(name).map_err(|why| format!("sessions.keys: env {why}"))?;
+            let Some(key) = environment(name) else {
+                return Err(format!(
+                    "sessions.keys: the filter's environment has no variable {name}; Envoy's own has to hold it, and \
+                     vm_config.environment_variables.host_env_keys to name it"
+                ));
+            };
+            *item = Node::Text(key.trim_ascii().to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// What stands under a name, as often as it does.
+fn named<'n>(node: &'n mut Node, name: &str) -> impl Iterator<Item = &'n mut Node> {
+    let fields = match node {
+        Node::Map(fields) => &mut **fields,
+        _ => &mut [],
+    };
+    let of_name = move |(other, _): &&mut (String, Node)| *other == name;
+    fields.iter_mut().filter(of_name).map(|(_, value)| value)
+}
+
 /// The keys that sessions are sealed with. Whatever stands there, a fault shows nothing of it.
 #[inline(never)]
 pub(super) fn session_keys(spot: Option<&Spot<'_>>) -> Vec<Sensitive<[u8; 32]>> {
@@ -102,7 +151,17 @@ pub(super) fn session_keys(spot: Option<&Spot<'_>>) -> Vec<Sensitive<[u8; 32]>> 
     };
     let list = fields.need("keys");
     let list = list.as_ref().and_then(|spot| spot.nonempty_list(MOST_KEYS));
-    for item in list.into_iter().flatten() {
+    for (index, item) in list.into_iter().flatten().enumerate() {
+        if item.is_map() {
+            let fields = item.fields(KEY_FIELDS);
+            let variable =
+                fields.and_then(|fields| fields.need("env")?.checked(names::variable).map(drop));
+            // What it is nobody knows who does not run the filter: `look_up` puts it here.
+            keys.extend(
+                variable.map(|()| Sensitive([u8::try_from(index).unwrap_or_default(); 32])),
+            );
+            continue;
+        }
         let text = item.is_text().then(|| item.text()).flatten();
         let Some(key) = text.and_then(hex::decoded).map(Sensitive) else {
             item.fault(

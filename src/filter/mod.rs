@@ -57,7 +57,9 @@ impl Vm {
 
     fn on_configure(&mut self, root: u32, size: usize) -> bool {
         let bytes = self.host.configuration(size);
-        let policy = match config::load(&bytes) {
+        // Of Envoy's environment that is what the plugin's configuration shows.
+        let environment = |name: &str| std::env::var(name).ok();
+        let policy = match config::load_in(&bytes, &environment) {
             Ok(policy) => policy,
             Err(faults) => {
                 for fault in faults.to_string().lines() {

@@ -112,13 +112,14 @@ mod own {
 
     use super::{Rest, push};
     use crate::config::policy::{
-        Algorithm, Each, InFlight, Limit, LimitSet, Queue, Rate, Scope, Subject,
+        Algorithm, Each, InFlight, Limit, LimitSet, Queue, Rate, Scope, Span, Subject,
     };
 
     const TOKEN_BUCKET: u8 = 0;
     const SLIDING_WINDOW: u8 = 1;
     const FIXED_WINDOW: u8 = 2;
     const IN_FLIGHT: u8 = 3;
+    const IN_FLEET: u8 = 4;
 
     struct One<'a> {
         name: &'a str,
@@ -146,6 +147,7 @@ mod own {
 
     fn rate(limit: &Limit) -> One<'_> {
         let (kind, utc_offset) = match limit.algorithm {
+            _ if limit.span == Span::Fleet => (IN_FLEET, 0),
             Algorithm::TokenBucket => (TOKEN_BUCKET, 0),
             Algorithm::SlidingWindow => (SLIDING_WINDOW, 0),
             Algorithm::FixedWindow { utc_offset } => (FIXED_WINDOW, utc_offset),
@@ -227,8 +229,13 @@ mod own {
             algorithm: match kind {
                 TOKEN_BUCKET => Algorithm::TokenBucket,
                 SLIDING_WINDOW => Algorithm::SlidingWindow,
-                FIXED_WINDOW => Algorithm::FixedWindow { utc_offset },
+                FIXED_WINDOW | IN_FLEET => Algorithm::FixedWindow { utc_offset },
                 _ => return None,
+            },
+            span: if kind == IN_FLEET {
+                Span::Fleet
+            } else {
+                Span::Process
             },
             warn_at,
             enforce,

@@ -17,6 +17,7 @@ fn own_limit() -> impl Strategy<Value = serde_json::Value> {
         Just(
             json!({"requests": "7/month", "algorithm": "fixed_window", "utc_offset": "-03:30", "enforce": "10%"})
         ),
+        Just(json!({"requests": "9/day", "scope": "fleet"})),
         (1..1000_u64).prop_map(|most| json!({"in_flight": most, "enforce": false})),
         (1..300_u64)
             .prop_map(|wait| json!({"in_flight": 3, "wait": format!("{wait}s"), "max_waiting": 9})),

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::request::Request;
 use super::walk::Walk;
 use crate::config::Policy;
-use crate::config::policy::{ListedKey, PlanId, RouteId};
+use crate::config::policy::{ListedKey, PlanId, RouteId, Span};
 use crate::host::{Host, LocalReply};
 use crate::identity::{Client, KeyHash, Knowledge};
 use crate::limits::{Asked, Caller, Left, Limits, Reset, Whose};
@@ -143,6 +143,8 @@ struct LeftAnswer<'a> {
     organisation: Option<&'a str>,
     #[serde(flatten)]
     left: Left,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    in_fleet: Vec<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     not_known: &'a [&'static str],
 }
@@ -154,6 +156,9 @@ struct ResetAnswer<'a> {
     done_in: &'a [&'static str],
     #[serde(flatten)]
     reset: Reset,
+    /// Which limits are counted for all gateways, and stay as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    in_fleet: Vec<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     not_known: &'a [&'static str],
 }
@@ -302,6 +307,7 @@ impl<H: Host> Walk<H> {
             team: client.team.as_deref(),
             organisation: client.organisation.as_deref(),
             left,
+            in_fleet: self.in_fleet(about),
             not_known: &about.not_known,
         }))
     }
@@ -329,8 +335,27 @@ impl<H: Host> Walk<H> {
             client: id,
             done_in: &["process"],
             reset,
+            in_fleet: self.in_fleet(about),
             not_known: &about.not_known,
         }))
+    }
+
+    /// The names of limits that are counted for all gateways, of which this one does not know how they stand.
+    fn in_fleet(&self, about: &About) -> Vec<&str> {
+        let policy = &self.shared.compiled.policy;
+        let client = &*about.client;
+        let plan = client.plan.filter(|_| client.limits.is_none());
+        let plan = plan.and_then(|id| policy.plans.get(id.0));
+        let own = plan.into_iter().flat_map(|plan| &plan.limits);
+        let routes = policy.routes.iter().flat_map(|route| &route.limits);
+        let all = own.chain(&policy.limits).chain(routes);
+        let mut names = Vec::new();
+        for limit in all.filter(|it| it.span != Span::Process) {
+            if !names.contains(&limit.name.as_str()) {
+                names.push(limit.name.as_str());
+            }
+        }
+        names
     }
 
     /// Asks the limits about a client.

@@ -45,6 +45,7 @@ use rustc_hash::FxHashMap;
 use crate::config::Policy;
 use crate::host::{CalloutAnswer, CalloutId, Host, LocalReply, StreamId, StreamIo};
 use crate::identity::Knowledge;
+use crate::limits::fleet::Verdict;
 use crate::reply::{Refusal, local_reply};
 use crate::state::{Notice, OpenError};
 
@@ -185,12 +186,36 @@ impl<H: Host> Gateway<H> {
             ..
         } = &*self.shared;
         let Some(question) = keys.as_ref().and_then(|keys| keys.take(id)) else {
-            return;
+            return self.on_answer_of_fleet(id, came);
         };
         let now = host.now();
         let heard = compiled.identity.hear(&**host, &question.topic, came, now);
         telemetry.validator_answered(&**host, &heard, now.since(question.at));
         for id in question.answer(heard.knowledge) {
+            self.wake(id);
+        }
+    }
+
+    /// The service that counts for all gateways has answered, or failed.
+    #[inline(never)]
+    fn on_answer_of_fleet(&mut self, id: CalloutId, came: &CalloutAnswer) {
+        let Shared {
+            host,
+            compiled,
+            telemetry,
+            fleet,
+            ..
+        } = &*self.shared;
+        let (Some(questions), Some(fleet)) = (fleet, compiled.limits.fleet()) else {
+            return;
+        };
+        let Some(question) = questions.take(id) else {
+            return;
+        };
+        let times = (question.at, host.now());
+        let (verdict, change) = fleet.hear(question.topic, came, times, host.random());
+        telemetry.fleet_answered(&**host, &verdict, change);
+        for id in question.answer(verdict) {
             self.wake(id);
         }
     }
@@ -203,6 +228,7 @@ impl<H: Host> Gateway<H> {
         keys.is_some()
             || compiled.limits.have_chores()
             || compiled.limits.bound_in_flight(None)
+            || compiled.limits.fleet().is_some()
             || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
     }
 
@@ -218,6 +244,7 @@ impl<H: Host> Gateway<H> {
     fn chores(&mut self) {
         let mut due = std::mem::take(&mut self.unwoken);
         self.give_up_lost_questions(&mut due);
+        self.give_up_on_fleet(&mut due);
         self.shared.compiled.limits.chores(&*self.shared.host);
         self.keep_places(&mut due);
         self.find_due_streams(&mut due);
@@ -235,6 +262,22 @@ impl<H: Host> Gateway<H> {
         for question in keys.take_lost(shared.ticks.get()) {
             shared.telemetry.validator_lost(&*shared.host);
             due.append(&mut question.answer(Knowledge::Unknown));
+        }
+    }
+
+    /// The same of the service that counts for all gateways.
+    fn give_up_on_fleet(&self, due: &mut Vec<StreamId>) {
+        let shared = &*self.shared;
+        let (Some(questions), Some(fleet)) = (&shared.fleet, shared.compiled.limits.fleet()) else {
+            return;
+        };
+        for question in questions.take_lost(shared.ticks.get()) {
+            let (host, now) = (&*shared.host, shared.host.now());
+            let change = fleet.failed(question.at, now, host.random());
+            shared
+                .telemetry
+                .fleet_answered(host, &Verdict::Failed, change);
+            due.append(&mut question.answer(Verdict::Failed));
         }
     }
 

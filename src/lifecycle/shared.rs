@@ -9,6 +9,7 @@ use super::hold::Holds;
 use super::questions::Questions;
 use super::telemetry::Telemetry;
 use crate::identity::{KeyHash, Knowledge};
+use crate::limits::fleet::{Topic, Verdict};
 
 /// What all requests of a gateway share.
 pub(super) struct Shared<H> {
@@ -18,6 +19,8 @@ pub(super) struct Shared<H> {
     pub(super) ticks: Cell<Ticks>,
     /// Keys that the validator is asked about; `None` without a validator.
     pub(super) keys: Option<Questions<KeyHash, Knowledge>>,
+    /// What the service is asked that counts for all gateways; `None` if no limit is counted so.
+    pub(super) fleet: Option<Questions<Topic, Verdict>>,
     pub(super) holds: Holds,
 }
 
@@ -26,6 +29,10 @@ impl<H> Shared<H> {
         let validator = compiled.policy.clients.validator.as_ref();
         Self {
             keys: validator.map(|it| Questions::new(it.max_pending, it.timeout)),
+            fleet: compiled.limits.fleet().map(|fleet| {
+                let (most, patience) = fleet.bounds();
+                Questions::new(most, patience)
+            }),
             holds: Holds::new(compiled.policy.clients.hold),
             telemetry: Telemetry::default(),
             ticks: Cell::default(),

@@ -14,6 +14,7 @@ use super::sticky::Kept;
 use crate::config::policy::{AgentId, LimitSet, Protocol, RouteId, Tell};
 use crate::host::{Host, LocalReply, Sensitive, Timestamp};
 use crate::identity::Client;
+use crate::limits::fleet::Told;
 use crate::limits::{Admission, Full, Limits, Tickets};
 use crate::reply::{Form, FullLimit, Refusal, ReplyTo};
 
@@ -94,6 +95,8 @@ pub(super) struct Facts {
     admission: Admission,
     /// Its places among the requests in flight, where these are bounded.
     in_flight: Option<Box<Tickets>>,
+    /// How the limits stand that are counted for all gateways.
+    fleet: Vec<Told>,
 }
 
 impl<S> std::fmt::Debug for Stream<S> {
@@ -217,13 +220,9 @@ impl Facts {
         count: Admission,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<(), Refusal> {
-        let refused = count.is_refused().then(|| {
-            let named = |full: Full<'_>| FullLimit {
-                name: full.name.to_owned(),
-                per: full.per.to_owned(),
-            };
-            count.full().map(named).collect::<Vec<_>>()
-        });
+        let refused = count
+            .is_refused()
+            .then(|| count.full().map(full_limit).collect::<Vec<_>>());
         self.looked_at(count);
         match refused {
             Some(limits) => Err(Refusal::RateLimited(limits, self.wait(now).max(1))),
@@ -239,6 +238,17 @@ impl Facts {
     /// Gives back what the request has taken at admit.
     pub(super) fn released<H: Host>(&mut self, host: &H, limits: &Limits) {
         self.admission = limits.release(host, std::mem::take(&mut self.admission));
+    }
+
+    /// Takes over how the limits stand that are counted for all gateways.
+    pub(super) fn counted_in_fleet(&mut self, told: Vec<Told>) {
+        self.fleet = told;
+    }
+
+    /// Some of these are full, for so many seconds.
+    pub(super) fn full_in_fleet(&self, wait: u64) -> Refusal {
+        let full = self.fleet.iter().filter_map(Told::full);
+        Refusal::RateLimited(full.map(full_limit).collect(), wait)
     }
 
     /// Its client's own limits.
@@ -279,13 +289,15 @@ impl Facts {
 
     /// The fields of `tell` that tell the caller of its limits.
     pub(super) fn rate_limit_headers(&self, tell: Tell) -> Vec<(&'static str, String)> {
-        self.admission.fields(tell)
+        let mut fields = Vec::new();
+        self.each_rate_limit_header(tell, |name, value| fields.push((name, value.to_owned())));
+        fields
     }
 
     /// Tells each of [`Self::rate_limit_headers`] on its own.
     pub(super) fn each_rate_limit_header(&self, tell: Tell, told: impl FnMut(&'static str, &str)) {
         let tickets = self.in_flight.as_deref();
-        self.admission.each_field(tell, tickets, told);
+        self.admission.each_field(tell, tickets, &self.fleet, told);
     }
 
     pub(super) fn reply_to(&self, now: impl FnOnce() -> Timestamp) -> ReplyTo<'_> {
@@ -294,6 +306,13 @@ impl Facts {
             request_id: self.request_id.as_deref().map(Vec::as_slice),
             form: self.form,
         }
+    }
+}
+
+fn full_limit(full: Full<'_>) -> FullLimit {
+    FullLimit {
+        name: full.name.to_owned(),
+        per: full.per.to_owned(),
     }
 }
 

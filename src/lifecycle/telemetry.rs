@@ -11,9 +11,10 @@ use super::compiled::Compiled;
 use super::stream::Facts;
 use crate::VERSION;
 use crate::config::NONE;
-use crate::config::policy::{AgentId, RouteId};
+use crate::config::policy::{AgentId, OnFailure, RouteId};
 use crate::host::{Host, HostError, MetricId, Throttle};
 use crate::identity::{Failure, Heard, Knowledge};
+use crate::limits::fleet::{Change, Verdict};
 use crate::limits::{Admission, Met};
 use crate::state::StateError;
 
@@ -36,6 +37,7 @@ pub(super) struct Telemetry {
     remembered: [Cell<Option<MetricId>>; 2],
     /// Of each limit that remarks something: whether it has let the request pass with a warning, or would have refused it.
     limits: RefCell<FxHashMap<(&'static str, String), MetricId>>,
+    fleet: RefCell<FxHashMap<(&'static str, &'static str), MetricId>>,
     log: Throttle,
     /// The log says that the validator fails, and not yet that it answers again.
     validator_fails: Cell<bool>,
@@ -113,6 +115,53 @@ impl Telemetry {
     /// A request waits for its place.
     pub(super) fn waits<H: Host>(&self, host: &H, met: &Met) {
         self.remark(host, "waykeeper_limit_waits_total", met.name());
+    }
+
+    /// The service that counts for all gateways has answered, or not.
+    pub(super) fn fleet_answered<H: Host>(&self, host: &H, verdict: &Verdict, change: Change) {
+        let outcome = match verdict {
+            Verdict::Failed => "failed",
+            Verdict::Noted => "share",
+            Verdict::Said(_) => "answered",
+        };
+        self.count(host, "waykeeper_limiter_calls_total", ("outcome", outcome));
+        let line = match change {
+            Change::Nothing => return,
+            Change::Fails => {
+                "the limiter does not answer: limits of scope fleet are kept as fleet.on_failure says"
+            }
+            Change::Answers => {
+                "the limiter answers again: limits of scope fleet are counted for all gateways"
+            }
+        };
+        let level = if change == Change::Fails {
+            Level::Warn
+        } else {
+            Level::Info
+        };
+        (self.log).log(level, line, host.now(), format_args!("{line}"));
+    }
+
+    /// A request was decided on without the service that counts for all gateways.
+    pub(super) fn alone<H: Host>(&self, host: &H, on_failure: OnFailure) {
+        let held = match on_failure {
+            OnFailure::ProcessShare => "process_share",
+            OnFailure::Allow => "allow",
+            OnFailure::Deny => "deny",
+        };
+        self.count(host, "waykeeper_limiter_missed_total", ("on_failure", held));
+    }
+
+    fn count<H: Host>(&self, host: &H, name: &'static str, (label, value): (&str, &'static str)) {
+        let mut metrics = self.fleet.borrow_mut();
+        let metric = metrics.get(&(name, value)).copied().or_else(|| {
+            let metric = host.counter(name, &[(label, value)])?;
+            metrics.insert((name, value), metric);
+            Some(metric)
+        });
+        if let Some(metric) = metric {
+            host.increment(metric);
+        }
     }
 
     fn remark<H: Host>(&self, host: &H, name: &'static str, limit: &str) {

@@ -1,4 +1,5 @@
 mod addresses;
+mod fleet;
 mod in_flight;
 mod limits_endpoint;
 mod log;

@@ -1,7 +1,7 @@
 //! The walk of a request through the stages, in their order:
 //!
 //! ```text
-//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► collect ─► forward
+//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► forward
 //!                └─► a question about limits, which is answered here
 //! ```
 //!
@@ -18,13 +18,17 @@ use super::clock::{Bounds, Ticks};
 use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::limits_endpoint::{Matter, matter};
+use super::questions::{Answer, Questions};
 use super::request::Request;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
 use super::stream::{Arrived, Common, Facts};
-use crate::config::policy::{AddressSource, Agent, AgentId, Protocol, Route, RouteId, Sticky};
+use crate::config::policy::{
+    AddressSource, Agent, AgentId, OnFailure, Protocol, Route, RouteId, Sticky,
+};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
+use crate::limits::fleet::{Progress, Question, Step, Topic, Verdict};
 use crate::limits::{
     Admission, Amounts, Asked, Caller, Came, Limits, Met, Tickets, host_of, network_of,
 };
@@ -86,6 +90,9 @@ impl<H: Host> Walk<H> {
             .await
             .inspect_err(|_| self.release())?;
         self.bound(&request, route)
+            .inspect_err(|_| self.release())?;
+        self.admit_in_fleet(&request, id)
+            .await
             .inspect_err(|_| self.release())?;
         self.collect(route).await?;
         self.forward(&request, route)
@@ -336,6 +343,95 @@ impl<H: Host> Walk<H> {
                 headers: Some(request.headers()),
             },
         ))
+    }
+
+    /// Counts the request against the limits that are counted for all gateways.
+    async fn admit_in_fleet(&self, request: &Request, route: RouteId) -> Result<(), Refusal> {
+        let Some(questions) = &self.shared.fleet else {
+            return Ok(());
+        };
+        let mut progress = Progress::default();
+        loop {
+            let now = self.shared.host.now();
+            let step = self.asked(request, route, |limits, asked| {
+                limits.step_in_fleet(asked, &mut progress, now)
+            })?;
+            match step {
+                Step::Ask(question) => {
+                    self.common.facts.borrow_mut().admitted = true;
+                    let verdict = match self.ask_fleet(questions, &question) {
+                        Some(answer) => answer.await,
+                        None => Verdict::Failed,
+                    };
+                    Limits::heard_in_fleet(&mut progress, verdict);
+                }
+                Step::Pass { told, ahead } => {
+                    // Nobody waits for that.
+                    drop(ahead.and_then(|question| self.ask_fleet(questions, &question)));
+                    self.common.facts.borrow_mut().counted_in_fleet(told);
+                    return Ok(());
+                }
+                Step::Full { told, wait } => {
+                    self.put_back(&mut progress);
+                    let mut facts = self.common.facts.borrow_mut();
+                    facts.counted_in_fleet(told);
+                    return Err(facts.full_in_fleet(wait));
+                }
+                Step::Alone(on_failure) => {
+                    self.put_back(&mut progress);
+                    return self.admit_alone(request, route, on_failure);
+                }
+            }
+        }
+    }
+
+    /// `None`: it cannot be asked.
+    fn ask_fleet(
+        &self,
+        questions: &Questions<Topic, Verdict>,
+        question: &Question,
+    ) -> Option<Answer<Verdict>> {
+        let shared = &self.shared;
+        let (host, fleet) = (&*shared.host, shared.compiled.limits.fleet()?);
+        let at = host.now();
+        let now = (at, shared.ticks.get());
+        let asked = questions.ask(&question.topic, self.id, now, || {
+            host.call(&fleet.callout(question))
+        });
+        if asked.is_err() {
+            let change = fleet.failed(at, at, host.random());
+            shared
+                .telemetry
+                .fleet_answered(host, &Verdict::Failed, change);
+        }
+        asked.ok()
+    }
+
+    fn put_back(&self, progress: &mut Progress) {
+        if let Some(fleet) = self.shared.compiled.limits.fleet() {
+            fleet.put_back(progress);
+        }
+    }
+
+    /// Decides without the service that counts for all gateways.
+    fn admit_alone(
+        &self,
+        request: &Request,
+        route: RouteId,
+        on_failure: OnFailure,
+    ) -> Result<(), Refusal> {
+        self.shared.telemetry.alone(&*self.shared.host, on_failure);
+        match on_failure {
+            OnFailure::Allow => Ok(()),
+            OnFailure::Deny => Err(Refusal::LimitsUnavailable),
+            OnFailure::ProcessShare => {
+                let host = &*self.shared.host;
+                let count = self.asked(request, route, |limits, asked| {
+                    limits.admit_alone(host, asked)
+                })?;
+                self.counted(count)
+            }
+        }
     }
 
     /// Has the request take its place among those in flight, under each bound that it meets, once there is one.

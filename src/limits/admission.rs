@@ -1,6 +1,8 @@
 //! What counting a request came to.
 
+use super::Rule;
 use super::algorithm::Refused;
+use super::fleet::Told;
 use super::headers;
 use super::in_flight::Tickets;
 use super::standing::Standing;
@@ -28,9 +30,13 @@ pub struct Full<'a> {
 
 impl<'a> Full<'a> {
     fn of(standing: &'a Standing) -> Self {
+        Self::of_rule(&standing.rule)
+    }
+
+    pub(super) fn of_rule(rule: &'a Rule) -> Self {
         Self {
-            name: &standing.rule.name,
-            per: &standing.rule.per,
+            name: &rule.name,
+            per: &rule.per,
         }
     }
 }
@@ -101,26 +107,29 @@ impl Admission {
     #[must_use]
     pub fn fields(&self, tell: Tell) -> Vec<(&'static str, String)> {
         let mut fields = Vec::new();
-        self.each_field(tell, None, |name, value| {
+        self.each_field(tell, None, &[], |name, value| {
             fields.push((name, value.to_owned()));
         });
         fields
     }
 
-    /// Tells each of [`Self::fields`] on its own; the warning also of the bounds under which these tickets are.
+    /// Tells each of [`Self::fields`] on its own; beside these limits those in the fleet, and the warning also of the bounds under
+    /// which these tickets are.
     pub fn each_field(
         &self,
         tell: Tell,
         tickets: Option<&Tickets>,
+        fleet: &[Told],
         told: impl FnMut(&'static str, &str),
     ) {
         let mut told = told;
-        if tickets.is_some() || self.has_remarks() {
+        if tickets.is_some() || !fleet.is_empty() || self.has_remarks() {
             let in_flight = tickets.into_iter().flat_map(Tickets::warning);
-            let warning: Vec<&str> = self.warning().chain(in_flight).collect();
+            let in_fleet = fleet.iter().filter_map(Told::warning);
+            let warning: Vec<&str> = self.warning().chain(in_flight).chain(in_fleet).collect();
             headers::warning(&warning, &mut told);
         }
-        headers::each_field(&self.standings, tell, told);
+        headers::each_field(&self.standings, fleet, tell, told);
     }
 
     /// The moment from which all limits let one more such request through, those included that this one has just emptied.

@@ -4,6 +4,8 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use super::Rule;
+use super::fleet::Told;
 use super::standing::Standing;
 use crate::config::policy::{Rate, Tell};
 use crate::host::seconds_up;
@@ -21,12 +23,15 @@ pub(super) fn warning(names: &[&str], told: &mut impl FnMut(&'static str, &str))
 /// Tells each field of `tell`, name and value: all policies, and the state of the tightest.
 pub(super) fn each_field(
     standings: &[Standing],
+    fleet: &[Told],
     tell: Tell,
     mut told: impl FnMut(&'static str, &str),
 ) {
     let in_force = || standings.iter().filter(|standing| standing.enforced);
+    let in_fleet = fleet.iter().map(|told| (told.rule(), told.level()));
     let tightest = in_force()
-        .map(|standing| (&standing.rule, standing.level()))
+        .map(|standing| (&*standing.rule, standing.level()))
+        .chain(in_fleet)
         .min_by_key(|(_, level)| (level.remaining, Reverse(level.next)));
     let Some((rule, level)) = tightest else {
         return;
@@ -35,9 +40,13 @@ pub(super) fn each_field(
     let remaining = numbers.format(level.remaining);
     let mut text = String::new();
     if tell.ratelimit {
-        match standings {
-            [one] => told("ratelimit-policy", &one.rule.policy),
-            _ => told("ratelimit-policy", &policies(in_force())),
+        match (standings, fleet) {
+            ([one], []) => told("ratelimit-policy", &one.rule.policy),
+            _ => {
+                let rules = in_force().map(|standing| &*standing.rule);
+                let rules = rules.chain(fleet.iter().map(Told::rule));
+                told("ratelimit-policy", &policies(rules));
+            }
         }
         let mut numbers = itoa::Buffer::new();
         let wait = numbers.format(seconds_up(level.next));
@@ -54,13 +63,13 @@ pub(super) fn each_field(
     }
 }
 
-fn policies<'s>(standings: impl Iterator<Item = &'s Standing>) -> String {
+fn policies<'r>(rules: impl Iterator<Item = &'r Rule>) -> String {
     let mut policies = String::new();
-    for standing in standings {
+    for rule in rules {
         if !policies.is_empty() {
             policies.push_str(", ");
         }
-        policies.push_str(&standing.rule.policy);
+        policies.push_str(&rule.policy);
     }
     policies
 }

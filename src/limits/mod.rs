@@ -26,6 +26,7 @@
 mod admission;
 mod algorithm;
 mod count;
+pub mod fleet;
 pub mod gcra;
 mod headers;
 mod in_flight;
@@ -44,7 +45,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::config::policy::{
-    AgentId, Limit, LimitSet, PlanId, Policy, Rate, RouteId, Scope, Subject,
+    AgentId, Limit, LimitSet, PlanId, Policy, Rate, RouteId, Scope, Span, Subject,
 };
 use crate::host::Host;
 use crate::sort::sort_by;
@@ -54,6 +55,7 @@ pub use admission::{Admission, Full};
 use algorithm::Algorithm;
 pub use algorithm::{Level, Refused};
 use count::{count, look};
+use fleet::Fleet;
 use in_flight::Bounds;
 pub use in_flight::{Came, Met, Tickets};
 pub use left::{Left, Reset, Whose};
@@ -103,6 +105,7 @@ pub struct Limits {
     /// The others, whatever the route.
     everywhere: Vec<Rc<Rule>>,
     in_flight: Bounds,
+    fleet: Option<Fleet>,
     upkeep: Upkeep,
 }
 
@@ -132,7 +135,8 @@ impl Limits {
         let places = Places::new(policy, state);
         let rules = |limits: &[Limit], route: Option<&str>, of: &[&str], apart: bool| {
             let rule = |limit| Rc::new(Rule::new(&places, limit, route, of, apart));
-            limits.iter().map(rule).collect::<Vec<_>>()
+            let own = limits.iter().filter(|it| it.span == Span::Process);
+            own.map(rule).collect::<Vec<_>>()
         };
         let (gate, admit): (Vec<Limit>, Vec<Limit>) =
             policy.limits.iter().cloned().partition(Limit::is_of_gate);
@@ -176,6 +180,7 @@ impl Limits {
             routes,
             everywhere: rules(&everywhere, None, &[], false),
             in_flight: Bounds::new(policy, state, &places),
+            fleet: Fleet::new(policy, &places),
             upkeep: Upkeep::new(state.address_counters),
             places,
         }
@@ -246,6 +251,20 @@ impl Limits {
         amounts: Amounts,
     ) -> Result<Admission, StateError> {
         self.with_claims(asked, amounts, |claims| count(host, &self.upkeep, claims))
+    }
+
+    /// Counts a request against this process's parts of limits that are counted for all gateways, since nobody does.
+    ///
+    /// # Errors
+    /// As of [`Self::admit`].
+    pub fn admit_alone<H: Host>(
+        &self,
+        host: &H,
+        asked: Asked<'_>,
+    ) -> Result<Admission, StateError> {
+        let rules = self.parts_in_fleet(&asked);
+        let claims = self.claims(&Asking::new(asked), rules.iter(), Amounts::ONE_REQUEST);
+        count(host, &self.upkeep, &claims)
     }
 
     /// How the limits of [`Self::admit`] stand, of a request that is refused for another reason.
@@ -322,7 +341,9 @@ impl Limits {
     #[inline(never)]
     fn own(&self, own: &LimitSet) -> Vec<Rc<Rule>> {
         let rule = |limit| Rc::new(Rule::new(&self.places, limit, None, OWN, false));
-        own.limits.iter().map(rule).collect()
+        // Where nobody counts for all gateways, each counts for itself.
+        let alone = |limit: &&Limit| limit.span == Span::Process || self.fleet.is_none();
+        own.limits.iter().filter(alone).map(rule).collect()
     }
 
     fn claims<'a>(
@@ -369,6 +390,7 @@ impl Rule {
             scope,
             rate,
             algorithm: _,
+            span: _,
             warn_at,
             enforce,
         } = limit;

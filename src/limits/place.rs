@@ -7,6 +7,7 @@ use super::subject::{Asked, Caller};
 use crate::config::policy::{self, Limit, Policy, Subject};
 use crate::host::CellName;
 use crate::state::{Grid, Hashed, SeededHash, State, counters};
+use crate::text::hex;
 
 /// By which those are drawn for whom a limit is in force already. It is the same in every gateway, so that all draw the same
 /// ones.
@@ -190,6 +191,26 @@ impl Places {
     /// The hash of what these subjects of a request are together. `None`: one of them is not there.
     pub(super) fn hash_of(&self, subjects: &[Subject], asked: &Asked<'_>) -> Option<Hashed> {
         Some(self.hash.of(&self.parts(subjects, asked)?))
+    }
+
+    /// What kind of subject one is, and its name, as another service is told of it. One that is not there has no name.
+    pub(super) fn in_words(&self, subject: &Subject, asked: &Asked<'_>) -> (String, String) {
+        let kind = match subject {
+            Subject::Header(name) => format!("header:{name}"),
+            other => other.to_string(),
+        };
+        let parts = self.parts(std::slice::from_ref(subject), asked);
+        let name = parts.as_deref().and_then(|parts| parts.get(1)).copied();
+        let name = name.unwrap_or_default();
+        let of_address = matches!(subject, Subject::Address)
+            || *subject == Subject::Client && matches!(asked.caller, Caller::Address(_));
+        // Neither is text.
+        let name = if of_address || *subject == Subject::Key {
+            hex::encoded(name)
+        } else {
+            String::from_utf8_lossy(name).into_owned()
+        };
+        (kind, name)
     }
 
     /// What tells a limit's entries among those in flight from those of other limits of the same subject.

@@ -1,7 +1,7 @@
 //! Which workers are there: one cell in which each says on its ticks that it is.
 //!
 //! A worker is a gateway in one of the process's virtual machines. It has a number that nobody had before. Who says nothing
-//! for [`SILENT`] of another's ticks is gone, and its number with it; if it was only slow, it finds that out on its next tick
+//! for ten of another's ticks is gone, and its number with it; if it was only slow, it finds that out on its next tick
 //! and takes another. No clock is asked: when the process as a whole stood still, all ticks did, and nobody is taken for gone.
 
 use super::grid::{Decision, Grid, StateError};

@@ -19,7 +19,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// A caller of one listener.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
     http2: bool,
     preamble: &'static [u8],

@@ -163,8 +163,32 @@ agents:
     assert_eq!(answer.status, 401);
     assert_eq!(answer.json()["error"]["code"], "missing_credential");
     assert_eq!(answer.json()["error"]["type"], "authentication_error");
-    assert!(answer.text().contains("x-provider-key"), "{answer:?}");
+    assert!(
+        answer.text().contains("in the header x-provider-key."),
+        "{answer:?}"
+    );
     assert!(answer.header("www-authenticate").is_some());
+    // Of several nobody can say which counts, and one that Envoy does not note is none. None of that gets to any agent.
+    let long = "k".repeat(9 << 10);
+    let twice = [("x-provider-key", "one"), ("X-Provider-Key", "two")];
+    let (joined, too_long) = (
+        [("x-provider-key", "one,one")],
+        [("x-provider-key", long.as_str())],
+    );
+    for (caller, http) in [(caller.clone(), "1.1"), (caller.clone().http2(), "2")] {
+        for (own, several) in [(&twice[..], true), (&joined, true), (&too_long, false)] {
+            let answer = caller.get("/callers", own).await;
+            assert_eq!(answer.status, 401, "HTTP/{http}: {answer:?}");
+            assert_eq!(answer.json()["error"]["code"], "missing_credential");
+            let detail = answer.json()["detail"].clone();
+            let told = detail
+                .as_str()
+                .is_some_and(|it| it.ends_with("holds more than one."));
+            assert_eq!(told, several, "HTTP/{http}: {detail}");
+            let plain = caller.get("/plain", own).await;
+            assert_eq!(got(&plain, "x-provider-key"), json!(null));
+        }
+    }
     let metrics = Caller::of(operations).get("/stats/prometheus", &[]).await;
     for (agent, outcome) in [
         ("late", "agent_unreachable"),

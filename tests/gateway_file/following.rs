@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use crate::caller::Caller;
 use crate::eventually;
 use crate::gateway::{agent, free_address};
-use crate::running::{Running, at, gateway};
+use crate::running::{Running, at, gateway, refused};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_file_says_is_live_without_a_restart() {
@@ -120,9 +120,13 @@ async fn what_is_live_stays_whatever_becomes_of_two_changes_after_it() {
     let mut running = Running::start(directory.path(), &good, &[]).await;
 
     // Refused by this tool, and by Envoy, which has taken a part by then.
-    for (address, who) in [
-        (busy.to_string(), "something else does"),
-        ("192.0.2.1:8080".to_owned(), "Envoy refuses the listeners"),
+    for (address, patch, who) in [
+        (busy, String::new(), "something else does"),
+        (
+            free_address(),
+            refused("gateway-2"),
+            "Envoy refuses the listeners",
+        ),
     ] {
         let warming = async || running.stat("cluster_manager.warming_clusters").await;
         running.replace(&without);
@@ -131,9 +135,8 @@ async fn what_is_live_stays_whatever_becomes_of_two_changes_after_it() {
         })
         .await;
         let more = format!("'{listen}'}}, {{address: '{address}'}}]");
-        let said = running
-            .refuse(&good.replace(&format!("'{listen}'}}]"), &more))
-            .await;
+        let both = good.replace(&format!("'{listen}'}}]"), &more);
+        let said = running.refuse(&format!("{both}{patch}")).await;
         assert!(said.contains(who), "{said}");
 
         // It has let go of what was not live, and of nothing else.

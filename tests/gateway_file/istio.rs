@@ -1,97 +1,16 @@
 //! What `waykeeper istio` writes: by istiod's rules made into Envoy's configuration, in the real Envoy. What istiod makes of a
 //! ServiceEntry and of a DestinationRule is modelled in `tests/istio`.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
-
-use serde_json::{Value, json};
 use waykeeper_demo::auth::{self, Keys};
 
-use crate::caller::Caller;
 use crate::certificates::Authority;
 use crate::front::{Front, Seen};
-use crate::gateway::{Around, Gateway, agent, free_address};
-use crate::manifests::Manifests;
-use crate::patch::{EnvoyFilter, Generated, apply};
+use crate::gateway::agent;
 use crate::proxied::counts_whom_proxies_name;
-use crate::{eventually, generated, needed, resources, schema};
+use crate::under_istio::{served, write};
+use crate::{eventually, schema};
 
 const KEY: (&str, &str) = ("x-api-key", "demo-premium");
-
-/// Lets the tool write the manifests, and reads them.
-fn write(directory: &Path, text: &str, arguments: &[&str]) -> Manifests {
-    let (file, out) = (directory.join("gateway.yaml"), directory.join("out"));
-    std::fs::write(&file, text).expect("write");
-    let written = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
-        .arg("istio")
-        .arg(&file)
-        .arg("--out")
-        .arg(&out)
-        .args(arguments)
-        .output()
-        .expect("the tool");
-    let errors = String::from_utf8_lossy(&written.stderr);
-    assert!(written.status.success(), "{errors}{text}");
-    Manifests::of(out.to_str().expect("a path"))
-}
-
-/// What istiod would send to the gateway's pods.
-fn sent(manifests: &Manifests) -> Generated {
-    let mut sent = generated::gateway(manifests);
-    let filters = manifests.of_kind("EnvoyFilter").into_iter();
-    let filters: Result<Vec<_>, _> = filters.map(EnvoyFilter::from_manifest).collect();
-    let unused = apply(&filters.expect("patches"), &mut sent).expect("patches for this gateway");
-    assert_eq!(unused, [""; 0], "each patch finds what it is for");
-    sent
-}
-
-/// The same as static resources, with all agents on this machine, at the ports that they are said to have.
-fn bootstrap(sent: &Generated, listen: SocketAddr, admin: SocketAddr) -> Value {
-    let place = |address: &str, port: u16| json!({"socket_address": {"address": address, "port_value": port}});
-    let here = |at: SocketAddr| place(&at.ip().to_string(), at.port());
-    let mut listener = resources::listener(sent, here(listen));
-    let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
-    let filters = manager["http_filters"].as_array_mut().expect("filters");
-    let ours = filters
-        .iter_mut()
-        .find(|filter| filter["name"] == resources::FILTER);
-    let mut configuration = sent.extensions[0]["typed_config"].clone();
-    let module = needed("target/waykeeper.wasm", "make build");
-    configuration["config"]["vm_config"]["code"]["local"]["filename"] = json!(module);
-    *ours.expect("the filter") = json!({"name": resources::FILTER, "typed_config": configuration});
-    let clusters = sent.clusters.iter().map(|generated| {
-        let mut cluster = resources::cluster(generated);
-        let name = cluster["name"].as_str().expect("a name").to_owned();
-        if let Some(endpoints) = cluster.pointer_mut("/load_assignment/endpoints/0/lb_endpoints") {
-            for endpoint in endpoints.as_array_mut().expect("endpoints") {
-                endpoint["endpoint"]["address"]["socket_address"]["address"] = json!("127.0.0.1");
-            }
-        } else if let Some(port) = name.strip_prefix("outbound|") {
-            let port = port.split('|').next().and_then(|port| port.parse().ok());
-            let address = place("127.0.0.1", port.expect("a port"));
-            cluster["load_assignment"] = json!({
-                "cluster_name": name,
-                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
-            });
-        }
-        cluster
-    });
-    json!({
-        "admin": {"address": here(admin)},
-        "static_resources": {"listeners": [listener], "clusters": clusters.collect::<Vec<_>>()},
-    })
-}
-
-/// Envoy on what Istio makes of the manifests.
-async fn served(directory: &Path, manifests: &Manifests) -> (Gateway, Caller) {
-    let [listen, admin] = [(); 2].map(|()| free_address());
-    let configuration = bootstrap(&sent(manifests), listen, admin);
-    let file = directory.join("istio.json");
-    std::fs::write(&file, configuration.to_string()).expect("write");
-    let gateway = Gateway::run(directory, &file, &Around::default(), admin, admin).await;
-    (gateway, Caller::of(listen))
-}
 
 fn seen(name: &str, protocol: &str) -> Seen {
     Seen {

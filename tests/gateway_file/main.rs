@@ -4,6 +4,7 @@
 //! share one.
 
 mod agents;
+mod always;
 mod aws;
 mod bases;
 mod caller;
@@ -20,6 +21,7 @@ mod gateway;
 mod grpc;
 mod ill;
 mod istio;
+mod istio_agents;
 mod listeners;
 mod load;
 mod mcp;
@@ -45,6 +47,7 @@ mod sticky;
 mod sticky_live;
 mod telling;
 mod tracing;
+mod under_istio;
 
 /// What Istio makes of the manifests.
 macro_rules! of_istio {

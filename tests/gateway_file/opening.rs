@@ -8,7 +8,7 @@ use crate::caller::Caller;
 use crate::certificates::{Authority, Identity};
 use crate::eventually;
 use crate::gateway::{agent, free_address};
-use crate::running::{Running, at, gateway};
+use crate::running::{Running, at, gateway, refused};
 
 fn copy(from: &Identity, directory: &Path) {
     for (file, name) in [
@@ -116,19 +116,24 @@ async fn listeners_come_change_and_go_and_certificates_are_replaced() {
     let taken = std::net::TcpListener::bind(other.0).expect("bind");
     let more = |address: &str| text(&format!("[{plainly}, {secured}, {{address: '{address}'}}]"));
     let said = running.refuse(&more(&other.0.to_string())).await;
-    assert!(
-        said.contains(&format!("cannot listen on {}", other.0)),
-        "{said}"
-    );
+    let third = "gateway.yaml:1: listen[2].address: cannot listen on ";
+    let told = format!("{third}{}: something else does; end that", other.0);
+    assert!(said.contains(&told), "{said}");
     drop(taken);
+    // So it is told of an address that is not there, once and with what helps.
+    let said = running.refuse(&more("192.0.2.1:8080")).await;
+    let told = format!("{third}192.0.2.1:8080: this machine has no such address; take one");
+    assert!(said.contains(&told), "{said}");
+    assert_eq!(said.matches("192.0.2.1").count(), 1, "{said}");
     // What only the kernel knows to be wrong, Envoy refuses; all is as before, the new agent and route included.
-    let elsewhere =
-        more("192.0.2.1:8080").replace("  chat: ", "  more: {url: 'http://127.0.0.1:1'}\n  chat: ");
+    let elsewhere = format!("{}{}", more(&other.0.to_string()), refused("gateway-3"));
+    let elsewhere = elsewhere.replace("  chat: ", "  more: {url: 'http://127.0.0.1:1'}\n  chat: ");
     let said = running.refuse(&elsewhere).await;
-    assert!(
-        said.contains("Envoy refuses the listeners: ") && said.contains("192.0.2.1:8080"),
-        "{said}"
+    let told = format!(
+        "Envoy refuses the listeners: Error adding/updating listener(s) {}",
+        other.0
     );
+    assert!(said.contains(&told), "{said}");
     assert_eq!(get(&plain.1).await, Some(200));
     let clusters = running.admin("/clusters").await;
     assert!(!clusters.contains("more::"), "{clusters}");
@@ -172,4 +177,63 @@ async fn listeners_come_change_and_go_and_certificates_are_replaced() {
     let ready = Caller::of(operations).get("/ready", &[]).await;
     assert_eq!(ready.status, 200);
     assert_eq!(running.envoy(), envoy, "Envoy was started again");
+}
+
+/// Each is told once, with its place and what helps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_on_which_it_cannot_listen_are_told_of_at_the_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("gateway.yaml");
+    let text = |listen: [&str; 2], operations: &str| {
+        let [one, two] = listen;
+        format!(
+            "listen:\n  - {{address: '{one}'}}\n  - {{address: '{two}'}}\nagents:\n  a: {{url: 'http://127.0.0.1:1'}}\nroutes:\n  \
+             - {{prefix: /a, agents: [a], auth_required: false}}\noperations: '{operations}'\n"
+        )
+    };
+    let begin = |said: &str, begins: &[&str]| {
+        assert_eq!(said.lines().count(), begins.len(), "{said}");
+        for (line, begins) in said.lines().zip(begins) {
+            let file = file.display();
+            assert!(
+                line.starts_with(&format!("waykeeper: {file}:{begins}")),
+                "{said}"
+            );
+        }
+    };
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let taken = taken
+        .local_addr()
+        .map(|it| (taken, it))
+        .expect("an address");
+    let here = free_address();
+    let busy = taken.1.to_string();
+    std::fs::write(&file, text([&here.to_string(), &busy], "192.0.2.1:81")).expect("write");
+    let said = Running::launch(directory.path(), &file, &[]).fails(1).await;
+    begin(
+        &said,
+        &[
+            &format!(
+                "3: listen[1].address: cannot listen on {busy}: something else does; end that"
+            ),
+            "8: operations: cannot listen on 192.0.2.1:81: this machine has no such address; take one",
+        ],
+    );
+
+    // A machine of its own, on which nobody has the right to low ports.
+    let mut command = tokio::process::Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--net", "setpriv"])
+        .args([
+            "--bounding-set=-net_bind_service",
+            "--inh-caps=-net_bind_service",
+        ])
+        .arg(env!("CARGO_BIN_EXE_waykeeper"));
+    let run = directory.path().join("run");
+    Running::arguments(&mut command, &file, &run, &[]);
+    std::fs::write(&file, text(["0.0.0.0:80", "0.0.0.0:8080"], "0.0.0.0:8081")).expect("write");
+    let said = Running::spawn(command, &file, run).fails(1).await;
+    let told = "2: listen[0].address: cannot listen on 0.0.0.0:80: Envoy may not; take a port from 1024 on, or";
+    begin(&said, &[told]);
 }

@@ -1,15 +1,18 @@
 //! What operators put into Envoy's configuration by `envoy.patches`, seen from outside.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::caller::{Answer, Caller};
-use crate::eventually;
 use crate::gateway::{Gateway, agent, free_address};
 use crate::running::{Running, at, gateway};
+use crate::under_istio::{served, write};
+use crate::{eventually, needed, schema};
 
 const KEY: &str = "the-key-of-a-tester";
 
@@ -177,6 +180,111 @@ envoy:
     assert_eq!(headers(&answer), [some("second"), some("all"), None]);
 }
 
+#[tokio::test]
+async fn patches_have_their_effect_under_istio() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (one, two) = (agent("one").await, agent("two").await);
+    let log = directory.path().join("own.log");
+    let text = format!(
+        "
+listen: [{{address: '0.0.0.0:8080'}}]
+clients: {{key_sources: [{{header: x-api-key}}], keys: [{{sha256: {hash}, client_id: tester}}]}}
+agents:
+  one: {{url: 'http://one:{one}'}}
+  own: {{cluster: my-own}}
+routes:
+  - {{prefix: /one, agents: [one]}}
+  - {{prefix: /own, agents: [own]}}
+envoy:
+  patches:
+    - in: http_filters
+      before: waykeeper
+      add:{before}
+    - in: http_filters
+      listener: gateway
+      after: waykeeper
+      add:{after}
+    - {{in: http_filters, name: envoy.filters.http.router, merge: {{typed_config: {{suppress_envoy_headers: true}}}}}}
+    - {{in: http_filters, name: before, merge: {{typed_config: {{stat_prefix: merged}}}}}}
+    - in: access_log
+      add:
+        name: envoy.access_loggers.file
+        typed_config:
+          '@type': type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+          path: {log}
+          log_format: {{text_format_source: {{inline_string: \"%REQ(X-WAYKEEPER-CLIENT)% asked for %REQ(:PATH)%\\n\"}}}}
+    - {{in: clusters, name: one, merge: {{connect_timeout: 3.5s}}}}
+    - in: clusters
+      add:
+        name: my-own
+        type: STATIC
+        load_assignment:
+          cluster_name: my-own
+          endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {two}}}}}}}}}]}}]
+    - {{in: http_connection_manager, listener: gateway, merge: {{server_name: mine}}}}
+    - {{in: listeners, name: gateway, merge: {{tcp_backlog_size: 99}}}}
+    - {{in: virtual_host, merge: {{response_headers_to_add: [{{header: {{key: x-all, value: all}}}}]}}}}
+",
+        hash = hash(KEY),
+        one = one.address().port(),
+        two = two.address().port(),
+        before = lua("before"),
+        after = lua("after"),
+        log = log.display(),
+    );
+    for form in [&[][..], &["--gateway-api"]] {
+        let manifests = write(directory.path(), &text, form);
+        for filter in manifests.of_kind("EnvoyFilter") {
+            schema::check(filter).unwrap_or_else(|error| panic!("{error} in {filter}"));
+        }
+        let (gateway, caller) = served(directory.path(), &manifests).await;
+        let key = ("x-api-key", KEY);
+
+        // Around the filter: who is let in, with which key, is seen as it says.
+        let answer = caller.get("/one/x", &[key]).await;
+        assert_eq!((answer.status, answer.agent()), (200, "one".to_owned()));
+        assert_eq!(answer.arrived("x-before-saw"), format!("{KEY} of none"));
+        assert_eq!(answer.arrived("x-after-saw"), "none of tester");
+        let named = ["x-before", "x-after", "x-all", "server"];
+        let said = named.map(|name| answer.header(name));
+        assert_eq!(
+            said,
+            [
+                Some("was here"),
+                Some("was here"),
+                Some("all"),
+                Some("mine")
+            ]
+        );
+        // What the router does not say any more.
+        assert_eq!(answer.header("x-envoy-upstream-service-time"), None);
+        let asked = caller.get("/one/x", &[("x-ask", "before")]).await;
+        assert_eq!(asked.status, 418);
+        let asked = caller.get("/one/x", &[("x-ask", "after")]).await;
+        assert_eq!(asked.status, 401);
+
+        let line = "tester asked for /one/x";
+        eventually("the access log", async || {
+            let log = std::fs::read_to_string(&log).unwrap_or_default();
+            log.lines().any(|it| it == line).then_some(())
+        })
+        .await;
+        std::fs::write(&log, "").expect("write");
+        assert_eq!(caller.get("/own/x", &[key]).await.agent(), "two");
+        let dump = Caller::of(gateway.admin)
+            .get("/config_dump", &[])
+            .await
+            .text();
+        for part in [
+            "\"connect_timeout\": \"3.500s\"",
+            "\"tcp_backlog_size\": 99",
+            "\"stat_prefix\": \"merged\"",
+        ] {
+            assert!(dump.contains(part), "{part}: {dump}");
+        }
+    }
+}
+
 /// An agent that answers each request when it is told to.
 async fn patient() -> (SocketAddr, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
@@ -200,6 +308,19 @@ async fn patient() -> (SocketAddr, mpsc::UnboundedReceiver<oneshot::Sender<()>>)
         }
     });
     (address, requests)
+}
+
+/// What `check` says of the file, which is not good.
+fn told_by_check(directory: &Path) -> String {
+    let checked = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
+        .arg("check")
+        .arg(directory.join("gateway.yaml"))
+        .arg("--envoy-program")
+        .arg(needed(".tools/envoy", "make tools"))
+        .output()
+        .expect("the tool");
+    assert_eq!(checked.status.code(), Some(1));
+    String::from_utf8(checked.stderr).expect("UTF-8")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -272,8 +393,20 @@ async fn patches_are_followed_and_one_that_envoy_refuses_leaves_what_runs() {
     let unknown =
         format!("{both}    - {{in: http_connection_manager, merge: {{no_such_field: 1}}}}\n");
     let said = running.refuse(&text(&unknown)).await;
-    assert!(said.contains("no_such_field"), "{said}");
+    let told = told_by_check(directory.path());
+    assert!(
+        told.contains(": envoy.patches[2].merge.no_such_field: Envoy does not take it: "),
+        "{told}"
+    );
+    assert!(said.contains(&told), "{told}\n{said}");
     assert!(marked().await);
+
+    // The same at the start.
+    let file = running.file.clone();
+    let other = directory.path().join("other");
+    std::fs::create_dir(&other).expect("a directory");
+    let said = Running::launch(&other, &file, &[]).fails(1).await;
+    assert_eq!(said, told);
 
     // What stands around all waits for the next start.
     let around = format!("{both}    - {{in: bootstrap, merge: {{stats_flush_interval: 7s}}}}\n");

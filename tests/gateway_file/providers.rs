@@ -14,6 +14,7 @@ use crate::front::{Front, Seen};
 use crate::gateway::{Around, Gateway, free_address};
 use crate::needed;
 use crate::stand_in::{Came, StandIn, json};
+use crate::under_istio::{Pod, serve, write};
 
 const KEY: &str = "gateways-own-key";
 /// What the caller sends to everyone: the gateway's key, and what the gateway must not let a provider read.
@@ -32,7 +33,15 @@ const CREDENTIALS: [&str; 5] = [
     "x-goog-api-key",
     "openai-organization",
 ];
+const PROVIDERS_KEY: &str = "the-providers-key\n";
 const AWS: (&str, &str) = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
+
+fn aws_file() -> String {
+    format!(
+        "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
+        AWS.0, AWS.1
+    )
+}
 
 /// What a provider answers to.
 #[derive(Clone)]
@@ -203,103 +212,122 @@ fn all() -> Vec<Wanted> {
     ]
 }
 
-#[tokio::test]
-async fn each_provider_is_asked_as_it_wants_to_be() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let at = |name: &str| directory.path().join(name).display().to_string();
-    let authority = Authority::new(directory.path(), "authority");
-    std::fs::write(at("key"), "the-providers-key\n").expect("write");
-    std::fs::write(
-        at("aws"),
-        format!(
-            "[default]\naws_access_key_id = {}\naws_secret_access_key = {}\n",
-            AWS.0, AWS.1
-        ),
-    )
-    .expect("write");
+/// What stands in for all of them, and what is written of them in `gateway.yaml`.
+struct Providers {
+    wanted: Vec<Wanted>,
+    stand_ins: Vec<StandIn>,
+    fronts: Vec<(&'static str, Front)>,
+    /// Where they are found in place of their own hosts.
+    elsewhere: Vec<(&'static str, std::net::SocketAddr)>,
+    /// `clients`, `agents` and `routes`.
+    text: String,
+}
 
-    let [listen, operations] = [(); 2].map(|()| free_address());
-    let (mut agents, mut routes, mut elsewhere) = (String::new(), String::new(), Vec::new());
-    let (mut stand_ins, mut fronts) = (Vec::new(), Vec::new());
-    let wanted = all();
-    for wanted in &wanted {
-        let own = Arc::new(wanted.clone());
-        let stand_in = StandIn::start(move |came| match own.refusal(came) {
-            Some(refusal) => json(418, &refusal),
-            None => json(200, &body(&came.path)),
-        })
-        .await;
-        let file = if wanted.credential.is_some() {
-            "key"
-        } else {
-            "aws"
-        };
-        let mut tls = String::new();
-        if wanted.host.starts_with("127.") {
-            elsewhere.push((wanted.host, stand_in.address));
-        } else {
-            let identity = authority.sign(wanted.host);
-            let front = Front::of(stand_in.address, identity.server(&["h2", "http/1.1"])).await;
-            elsewhere.push((wanted.host, front.address));
-            tls = format!("tls: {{ca: {}}}, ", authority.file.display());
-            fronts.push((wanted.host, front));
+impl Providers {
+    async fn start(directory: &Path, wanted: Vec<Wanted>) -> Self {
+        let at = |name: &str| directory.join(name).display().to_string();
+        let authority = Authority::new(directory, "authority");
+        std::fs::write(at("key"), PROVIDERS_KEY).expect("write");
+        std::fs::write(at("aws"), aws_file()).expect("write");
+        let (mut agents, mut routes, mut elsewhere) = (String::new(), String::new(), Vec::new());
+        let (mut stand_ins, mut fronts) = (Vec::new(), Vec::new());
+        for wanted in &wanted {
+            let own = Arc::new(wanted.clone());
+            let stand_in = StandIn::start(move |came| match own.refusal(came) {
+                Some(refusal) => json(418, &refusal),
+                None => json(200, &body(&came.path)),
+            })
+            .await;
+            let file = if wanted.credential.is_some() {
+                "key"
+            } else {
+                "aws"
+            };
+            let mut tls = String::new();
+            if wanted.host.contains(':') {
+                elsewhere.push((wanted.host, stand_in.address));
+            } else {
+                let identity = authority.sign(wanted.host);
+                let front = Front::of(stand_in.address, identity.server(&["h2", "http/1.1"])).await;
+                elsewhere.push((wanted.host, front.address));
+                tls = format!("tls: {{ca: {}}}, ", authority.file.display());
+                fronts.push((wanted.host, front));
+            }
+            let provider = wanted.provider;
+            agents += &format!(
+                "  {provider}: {{provider: {provider}, {}{tls}credential: {{file: {}}}}}\n",
+                wanted.fields,
+                at(file)
+            );
+            routes += &format!(
+                "  - {{prefix: /{provider}, agents: [{provider}], prefix_rewrite: /, streams: true}}\n"
+            );
+            stand_ins.push(stand_in);
         }
-        let provider = wanted.provider;
-        agents += &format!(
-            "  {provider}: {{provider: {provider}, {}{tls}credential: {{file: {}}}}}\n",
-            wanted.fields,
-            at(file)
-        );
-        routes += &format!(
-            "  - {{prefix: /{provider}, agents: [{provider}], prefix_rewrite: /, streams: true}}\n"
-        );
-        stand_ins.push(stand_in);
-    }
-    let hash = hex(ring::digest::digest(&ring::digest::SHA256, KEY.as_bytes()).as_ref());
-    let text = format!(
-        "
-listen: [{{address: '{listen}'}}]
-operations: '{operations}'
+        let hash = hex(ring::digest::digest(&ring::digest::SHA256, KEY.as_bytes()).as_ref());
+        let text = format!(
+            "
 clients:
   key_sources: [{{header: authorization, scheme: Bearer}}, {{header: x-api-key}}]
   keys: [{{sha256: {hash}, client_id: tester}}]
 agents:
 {agents}routes:
 {routes}"
-    );
-    let around = Around {
-        elsewhere: &elsewhere,
-        ..Around::default()
-    };
-    let _gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;
-    let caller = Caller::of(listen);
+        );
+        Self {
+            wanted,
+            stand_ins,
+            fronts,
+            elsewhere,
+            text,
+        }
+    }
 
-    for (wanted, stand_in) in wanted.iter().zip(&stand_ins) {
-        for (asked, _) in &wanted.paths {
-            let path = format!("/{}{asked}", wanted.provider);
-            let answer = caller.post(&path, &SENT, "{\"model\": \"demo\"}").await;
-            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
-            for came in stand_in.came() {
-                for (name, value) in &wanted.headers {
-                    assert_eq!(came.header(name), Some(*value), "{path}");
+    /// Asks each as a caller does.
+    async fn ask(&self, caller: &Caller) {
+        for (wanted, stand_in) in self.wanted.iter().zip(&self.stand_ins) {
+            for (asked, _) in &wanted.paths {
+                let path = format!("/{}{asked}", wanted.provider);
+                let answer = caller.post(&path, &SENT, "{\"model\": \"demo\"}").await;
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+                for came in stand_in.came() {
+                    for (name, value) in &wanted.headers {
+                        assert_eq!(came.header(name), Some(*value), "{path}");
+                    }
                 }
             }
         }
+        for (host, front) in &self.fronts {
+            let seen = Seen {
+                name: Some((*host).to_owned()),
+                protocol: "h2".to_owned(),
+            };
+            assert_eq!(front.seen(), [seen]);
+        }
+        // What does not fit the room in which it is signed is not sent.
+        let large = "x".repeat(2 << 20);
+        let path = "/bedrock/model/some.model-v1:0/converse";
+        let answer = caller.post(path, &SENT, &large).await;
+        assert_eq!(answer.status, 413, "{}", answer.text());
+        assert_eq!(answer.json()["error"]["code"], "body_too_large");
     }
-    for (host, front) in &fronts {
-        let seen = Seen {
-            name: Some((*host).to_owned()),
-            protocol: "h2".to_owned(),
-        };
-        assert_eq!(front.seen(), [seen]);
-    }
+}
 
-    // What does not fit the room in which it is signed is not sent.
-    let large = "x".repeat(2 << 20);
-    let path = "/bedrock/model/some.model-v1:0/converse";
-    let answer = caller.post(path, &SENT, &large).await;
-    assert_eq!(answer.status, 413, "{}", answer.text());
-    assert_eq!(answer.json()["error"]["code"], "body_too_large");
+#[tokio::test]
+async fn each_provider_is_asked_as_it_wants_to_be() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [listen, operations] = [(); 2].map(|()| free_address());
+    let providers = Providers::start(directory.path(), all()).await;
+    let text = format!(
+        "listen: [{{address: '{listen}'}}]\noperations: '{operations}'\n{}",
+        providers.text
+    );
+    let around = Around {
+        elsewhere: &providers.elsewhere,
+        ..Around::default()
+    };
+    let _gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;
+    providers.ask(&Caller::of(listen)).await;
 
     // The providers' own clients need nothing but the gateway's url and key.
     let say = |package, base| client(package, format!("http://{listen}{base}"));
@@ -310,6 +338,54 @@ agents:
     );
     for said in [openai, gemini, anthropic] {
         assert_eq!(said, "Hello from the provider");
+    }
+}
+
+#[tokio::test]
+async fn each_provider_is_asked_as_it_wants_to_be_under_istio() {
+    // Those of one's own are Services.
+    let mut wanted = all();
+    for wanted in &mut wanted {
+        match wanted.provider {
+            "ollama" => {
+                (wanted.host, wanted.fields) =
+                    ("ollama:11434", "url: 'http://ollama:11434', ".to_owned())
+            }
+            "vllm" => {
+                (wanted.host, wanted.fields) = ("vllm:8000", "url: 'http://vllm:8000', ".to_owned())
+            }
+            _ => {}
+        }
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let providers = Providers::start(directory.path(), wanted).await;
+    let text = format!("listen: [{{address: '0.0.0.0:8080'}}]\n{}", providers.text);
+    let secrets = [
+        "--files-secret",
+        "files",
+        "--credentials-secret",
+        "providers",
+    ];
+    for (form, version) in [
+        (&[][..], None),
+        (
+            &["--gateway-api", "--envoy-version", "1.36"],
+            Some("1.36.4"),
+        ),
+    ] {
+        let manifests = write(directory.path(), &text, &[&secrets, form].concat());
+        let aws = aws_file();
+        let entries = [("key", PROVIDERS_KEY), ("aws", &aws)];
+        let pod = Pod::new(directory.path(), &manifests, &entries);
+        let (_gateway, caller) = serve(
+            directory.path(),
+            &manifests,
+            &pod,
+            &providers.elsewhere,
+            version,
+        )
+        .await;
+        providers.ask(&caller).await;
     }
 }
 

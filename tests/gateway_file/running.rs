@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::{eventually, needed};
 
@@ -22,6 +23,7 @@ pub(crate) struct Running {
     pub(crate) file: PathBuf,
     directory: PathBuf,
     said: Arc<Mutex<String>>,
+    listens: JoinHandle<()>,
     /// What was said before that, and waited for.
     heard: String,
 }
@@ -72,7 +74,7 @@ impl Running {
         let said = Arc::new(Mutex::new(String::new()));
         let errors = process.stderr.take().expect("standard error");
         let heard = Arc::clone(&said);
-        tokio::spawn(async move {
+        let listens = tokio::spawn(async move {
             let mut lines = BufReader::new(errors).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,6 +87,7 @@ impl Running {
             file: file.to_owned(),
             directory: run,
             said,
+            listens,
             heard: String::new(),
         }
     }
@@ -202,11 +205,9 @@ impl Running {
     pub(crate) async fn fails(mut self, status: i32) -> String {
         let ended = self.ended().await;
         // What it said last comes by another way.
-        let said = eventually("what it says", async || {
-            let said = self.said();
-            (!said.is_empty()).then_some(said)
-        });
-        let said = said.await;
+        let listened = tokio::time::timeout(crate::PATIENCE, &mut self.listens).await;
+        let said = self.said();
+        assert!(listened.is_ok(), "it goes on saying something: {said}");
         assert_eq!(ended.code(), Some(status), "{said}");
         said
     }
@@ -284,4 +285,11 @@ pub(crate) fn gateway(listen: SocketAddr, agents: &[(&str, String)], more: &str)
 /// An agent at a url.
 pub(crate) fn at(address: SocketAddr) -> String {
     format!("{{url: 'http://{address}'}}")
+}
+
+/// What has Envoy refuse a listener when it is to open it, and not before: an option that no socket has.
+pub(crate) fn refused(listener: &str) -> String {
+    format!(
+        "envoy: {{patches: [{{in: listeners, name: {listener}, merge: {{socket_options: [{{level: 41, name: 9999, int_value: 1}}]}}}}]}}\n"
+    )
 }

@@ -24,13 +24,18 @@ const ANOTHER_KEY: &str = "22222222222222222222222222222222222222222222222222222
 
 /// A session as its caller knows it, and the replica that has named it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Session {
-    sealed: String,
-    replica: String,
+pub(crate) struct Session {
+    pub(crate) sealed: String,
+    pub(crate) replica: String,
     name: String,
 }
 
-async fn begin(caller: &Caller, path: &str, key: &[(&str, &str)], header: &str) -> Session {
+pub(crate) async fn begin(
+    caller: &Caller,
+    path: &str,
+    key: &[(&str, &str)],
+    header: &str,
+) -> Session {
     let answer = caller.send("POST", path, key).await.expect("an answer");
     assert_eq!(answer.status, 200, "{path} {answer:?}");
     let sealed = answer
@@ -45,12 +50,17 @@ async fn begin(caller: &Caller, path: &str, key: &[(&str, &str)], header: &str) 
 }
 
 /// Sends a request of a session.
-async fn go_on(caller: &Caller, method: &str, path: &str, sent: &[(&str, &str)]) -> Answer {
+pub(crate) async fn go_on(
+    caller: &Caller,
+    method: &str,
+    path: &str,
+    sent: &[(&str, &str)],
+) -> Answer {
     caller.send(method, path, sent).await.expect("an answer")
 }
 
 /// A request of the session that gets where it was named.
-async fn goes_on(
+pub(crate) async fn goes_on(
     caller: &Caller,
     path: &str,
     key: &[(&str, &str)],

@@ -19,7 +19,7 @@ pub(crate) const CLIENTS: &str = "clients: {keys: [\
     {sha256: 98959918e0eef2166c748d4e57c19e3e531c080ba4212fd6d8f7bbec3e9a4224, client_id: other}]}";
 
 /// Which agent answers requests of each value, each sent twice on connections of their own.
-async fn answers(
+pub(crate) async fn answers(
     caller: &Caller,
     values: std::ops::Range<usize>,
     send: impl Fn(usize) -> (String, Option<(&'static str, String)>),
@@ -39,7 +39,9 @@ async fn answers(
     answers
 }
 
-fn by_header(path: &'static str) -> impl Fn(usize) -> (String, Option<(&'static str, String)>) {
+pub(crate) fn by_header(
+    path: &'static str,
+) -> impl Fn(usize) -> (String, Option<(&'static str, String)>) {
     move |value| {
         (
             path.to_owned(),
@@ -48,7 +50,7 @@ fn by_header(path: &'static str) -> impl Fn(usize) -> (String, Option<(&'static 
     }
 }
 
-fn share(answers: &BTreeMap<usize, String>, agent: &str) -> usize {
+pub(crate) fn share(answers: &BTreeMap<usize, String>, agent: &str) -> usize {
     let of = answers.values().filter(|answered| *answered == agent);
     of.count() * 100 / answers.len()
 }

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::caller::Caller;
+use crate::eventually;
 use crate::gateway::{agent, free_address};
 use crate::running::{Running, at, gateway};
 
@@ -126,7 +127,7 @@ async fn an_agent_that_never_warms_stops_nobody_else() {
     let two = gateway(listen, &[good.clone(), ("colder", never)], "");
     running.replace(&two);
     let clusters = "cluster_manager.warming_clusters";
-    crate::eventually("a cluster that warms", async || {
+    eventually("a cluster that warms", async || {
         (running.stat(clusters).await > 0).then_some(())
     })
     .await;
@@ -139,4 +140,54 @@ async fn an_agent_that_never_warms_stops_nobody_else() {
         "{said}"
     );
     assert_eq!(caller.get("/good/x", &[]).await.agent(), "well");
+}
+
+/// One of the file's is another under another name; a patch's goes on as it was, as Envoy has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_requests_go_is_told_of_agents_that_were_changed_and_never_warm() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let silent = service(&Arc::new(AtomicU16::new(0))).await;
+    let well = agent("well").await;
+    let listen = free_address();
+    let caller = Caller::of(listen);
+    let text = |place: std::net::SocketAddr, health: &str, checks: &str| {
+        let agents = [
+            ("one", format!("{{url: 'http://{place}'{health}}}")),
+            ("own", "{cluster: mine}".to_owned()),
+        ];
+        let (address, port) = (place.ip(), place.port());
+        let patches = format!(
+            "envoy: {{patches: [{{in: clusters, add: {{name: mine, type: STATIC{checks}, load_assignment: {{cluster_name: mine, endpoints: \
+             [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: {address}, port_value: {port}}}}}}}}}]}}]}}}}}}]}}\n"
+        );
+        gateway(listen, &agents, &patches)
+    };
+    let mut running = Running::start(directory.path(), &text(well.address(), "", ""), &[]).await;
+    let checks = ", health_checks: [{timeout: 60s, interval: 60s, unhealthy_threshold: 1, healthy_threshold: 1, \
+                  http_health_check: {path: /ping}}]";
+    running.replace(&text(
+        silent,
+        ", health: {path: /ping, timeout: 1m}",
+        checks,
+    ));
+    eventually("clusters that warm", async || {
+        (running.stat("cluster_manager.warming_clusters").await == 2).then_some(())
+    })
+    .await;
+    for path in ["/one/x", "/own/x"] {
+        assert_eq!(caller.get(path, &[]).await.agent(), "well", "{path}");
+    }
+
+    let said = running.hears("; live in").await;
+    for (agent, meanwhile) in [
+        ("one", "requests for it are answered 503"),
+        ("own", "its requests go where they went before the change"),
+    ] {
+        let line = said
+            .lines()
+            .find(|line| line.contains(&format!("agent {agent}: is not ready")));
+        assert!(line.is_some_and(|line| line.contains(meanwhile)), "{said}");
+    }
+    assert_eq!(caller.get("/one/x", &[]).await.status, 503);
+    assert_eq!(caller.get("/own/x", &[]).await.agent(), "well");
 }

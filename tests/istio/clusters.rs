@@ -108,7 +108,7 @@ fn obey(cluster: &mut Value, policy: &Value, port: u64) {
         &policy["connectionPool"]["tcp"],
         &policy["connectionPool"]["http"],
     );
-    cluster["lb_policy"] = policy["loadBalancer"]["simple"].clone();
+    balance(cluster, &policy["loadBalancer"]);
     cluster["connect_timeout"] = tcp["connectTimeout"].clone();
     let bounds = &mut cluster["circuit_breakers"]["thresholds"][0];
     bounds["max_connections"] = tcp["maxConnections"].clone();
@@ -151,6 +151,20 @@ fn obey(cluster: &mut Value, policy: &Value, port: u64) {
     cluster["typed_extension_protocol_options"][HTTP_OPTIONS] = options;
     if policy["tls"].is_object() {
         cluster["transport_socket"] = tls(&policy["tls"]);
+    }
+}
+
+/// How endpoints are chosen (`ApplyRingHashLoadBalancer` of istiod's, read at 1.37 of its Envoy).
+fn balance(cluster: &mut Value, settings: &Value) {
+    let by_hash = &settings["consistentHash"];
+    if !by_hash.is_object() {
+        cluster["lb_policy"] = settings["simple"].clone();
+    } else if by_hash["maglev"].is_object() {
+        cluster["lb_policy"] = json!("MAGLEV");
+    } else {
+        let smallest = &by_hash["ringHash"]["minimumRingSize"];
+        cluster["lb_policy"] = json!("RING_HASH");
+        cluster["ring_hash_lb_config"] = json!({"minimum_ring_size": smallest});
     }
 }
 

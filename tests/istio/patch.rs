@@ -54,6 +54,9 @@ struct Spec {
     workload_selector: WorkloadSelector,
     #[serde(default)]
     target_refs: Vec<TargetRef>,
+    /// Those of a higher one come later.
+    #[serde(default)]
+    priority: i32,
     config_patches: Vec<ConfigPatch>,
 }
 
@@ -155,6 +158,7 @@ struct Patch {
 enum Operation {
     Add,
     Merge,
+    InsertAfter,
     InsertBefore,
     InsertFirst,
 }
@@ -182,6 +186,8 @@ pub(crate) fn apply(
     for filter in filters {
         filter.must_select(generated)?;
     }
+    let mut filters: Vec<_> = filters.iter().collect();
+    filters.sort_by_key(|filter| filter.spec.priority);
     let mut unused = Vec::new();
     for kind in TURNS {
         let patches = filters
@@ -296,10 +302,15 @@ impl ConfigPatch {
                     true
                 }))
             }
-            (ApplyTo::HttpFilter, Operation::InsertBefore | Operation::InsertFirst) => Ok(self
-                .on_filters(generated, |filter| {
-                    filter["name"] == CONNECTION_MANAGER && self.insert_http_filter(filter)
-                })),
+            (ApplyTo::HttpFilter, Operation::Merge) => Ok(self.on_filters(generated, |filter| {
+                filter["name"] == CONNECTION_MANAGER && self.merge_http_filter(filter)
+            })),
+            (
+                ApplyTo::HttpFilter,
+                Operation::InsertAfter | Operation::InsertBefore | Operation::InsertFirst,
+            ) => Ok(self.on_filters(generated, |filter| {
+                filter["name"] == CONNECTION_MANAGER && self.insert_http_filter(filter)
+            })),
             (ApplyTo::VirtualHost, Operation::Merge) => {
                 Ok(self.on_virtual_hosts(generated, |host| {
                     merge(host, value);
@@ -349,6 +360,23 @@ impl ConfigPatch {
         })
     }
 
+    /// Of a filter nothing but its configuration is merged, and into one of the same type.
+    fn merge_http_filter(&self, filter: &mut Value) -> bool {
+        let filters = elements(&mut filter["typed_config"], "http_filters");
+        let sub_filter = self.matching.listener.filter_chain.filter.as_ref();
+        let sub_filter = sub_filter.and_then(|filter| filter.sub_filter.as_ref());
+        change_each(filters, |filter| {
+            let matches = sub_filter.is_none_or(|wanted| filter["name"] == wanted.name);
+            if matches {
+                merge_any(
+                    &mut filter["typed_config"],
+                    &self.patch.value["typed_config"],
+                );
+            }
+            matches
+        })
+    }
+
     fn insert_http_filter(&self, filter: &mut Value) -> bool {
         let filters = elements(&mut filter["typed_config"], "http_filters");
         let sub_filter = self.matching.listener.filter_chain.filter.as_ref();
@@ -357,6 +385,10 @@ impl ConfigPatch {
             (Operation::InsertBefore, Some(wanted)) => filters
                 .iter()
                 .position(|filter| filter["name"] == wanted.name),
+            (Operation::InsertAfter, Some(wanted)) => filters
+                .iter()
+                .position(|filter| filter["name"] == wanted.name)
+                .map(|place| place + 1),
             // `INSERT_FIRST` does not look at the filter that is named.
             _ => Some(0),
         };

@@ -30,6 +30,12 @@ pub(crate) enum Where {
     Elsewhere,
 }
 
+/// A file that was read and found good.
+pub(crate) struct Good {
+    pub(crate) document: Value,
+    pub(crate) checked: Checked,
+}
+
 /// Of a file that holds a gateway and more.
 pub(super) const SEVERAL: &str = "holds several documents; a gateway is one";
 
@@ -37,13 +43,18 @@ pub(super) const SEVERAL: &str = "holds several documents; a gateway is one";
 const PATCHED: &str = "the patched envoy.yaml";
 
 /// Reads the file of a gateway that is to run now, and tells what is wrong with it; then there is only an outcome.
-pub(crate) fn gateway(file: &Path) -> io::Result<Result<Checked, Outcome>> {
+pub(crate) fn gateway(file: &Path) -> io::Result<Result<Good, Outcome>> {
     // It may be written later, but then nothing would tell that.
     if let Some(wrong) = unreadable(file) {
         writeln!(io::stderr().lock(), "{} {wrong}", name_of(file))?;
         return Ok(Err(Outcome::Unusable));
     }
-    gateway_for(file, Where::Now, |_, checked| Ok(checked.clone()))
+    gateway_for(file, Where::Now, |document, checked| {
+        Ok(Good {
+            document: document.clone(),
+            checked: checked.clone(),
+        })
+    })
 }
 
 /// The same for what is made of it, and may be wrong with more.

@@ -7,15 +7,15 @@ use std::time::Duration;
 use waykeeper::config::policy::Sticky;
 use waykeeper::config::{self, Fields, Spot, check_path};
 
+pub(crate) use super::balance::Balance;
+use super::balance::balance;
 use super::base::Base;
 use super::credentials::{self, Credential};
+pub(crate) use super::endpoints::Endpoint;
+use super::endpoints::{base_of, endpoints, parsed};
 use super::providers::{self, Provider};
 use super::tls::{self, ClientTls};
 use super::url::Url;
-
-const MOST_ENDPOINTS: usize = 256;
-/// All weights of an agent still fit what Envoy adds them up in.
-const ENDPOINT_WEIGHT: RangeInclusive<u32> = 1..=1_000_000;
 
 const HEALTH_INTERVAL: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3_600);
@@ -53,7 +53,6 @@ pub(super) const NOT_BESIDE_CLUSTER: [&str; 7] = [
     "tls",
     "http2",
 ];
-pub(super) const ENDPOINT_FIELDS: &[&str] = &["url", "weight"];
 pub(super) const HEALTH_FIELDS: &[&str] = &["path", "interval", "timeout"];
 
 /// Names that begin so, or end in [`TLS`], are the gateway's own clusters.
@@ -127,23 +126,6 @@ pub(super) struct Known<'d> {
     pub(super) by_websocket: HashSet<&'d str>,
     /// Where the gateway looks for its own key.
     pub(super) key_headers: Vec<&'d str>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) url: Url,
-    pub(crate) weight: u32,
-}
-
-/// Which of the endpoints gets a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Balance {
-    LeastRequest,
-    RoundRobin,
-    Random,
-    /// The one that the request's hash leads to.
-    RingHash,
-    Maglev,
 }
 
 /// What an endpoint is asked whether it is well.
@@ -345,79 +327,6 @@ pub(super) fn without_number(name: &str) -> String {
     name.to_owned()
 }
 
-fn endpoints(fields: &Fields<'_>) -> Vec<Endpoint> {
-    let mut endpoints: Vec<Endpoint> = Vec::new();
-    if let Some(spot) = fields.get("url") {
-        endpoints.extend(agents_url(&spot).map(|url| Endpoint { url, weight: 1 }));
-        return endpoints;
-    }
-    let list = fields.get("endpoints");
-    let list = list
-        .as_ref()
-        .and_then(|spot| spot.nonempty_list(MOST_ENDPOINTS));
-    for item in list.into_iter().flatten() {
-        let Some(endpoint) = endpoint(&item) else {
-            continue;
-        };
-        let first = endpoints.first();
-        if first.is_some_and(|first| first.url.secure != endpoint.url.secure) {
-            item.fault("all endpoints of an agent are spoken to over TLS (https), or none");
-        }
-        if first.is_some_and(|first| base_of(first) != base_of(&endpoint)) {
-            item.fault("all endpoints of an agent have the same path in their urls");
-        }
-        let same = |other: &Endpoint| {
-            other.url.host == endpoint.url.host && other.url.port == endpoint.url.port
-        };
-        if endpoints.iter().any(same) {
-            item.fault("this endpoint is already in the list");
-        }
-        endpoints.push(endpoint);
-    }
-    endpoints
-}
-
-fn endpoint(spot: &Spot<'_>) -> Option<Endpoint> {
-    if spot.is_text() {
-        let url = agents_url(spot)?;
-        return Some(Endpoint { url, weight: 1 });
-    }
-    let fields = spot.fields(ENDPOINT_FIELDS)?;
-    let weight = fields
-        .get("weight")
-        .and_then(|spot| spot.whole_u32(ENDPOINT_WEIGHT));
-    Some(Endpoint {
-        url: agents_url(&fields.need("url")?)?,
-        weight: weight.unwrap_or(1),
-    })
-}
-
-/// A URL whose path can be an agent's base.
-fn agents_url(spot: &Spot<'_>) -> Option<Url> {
-    let url = parsed(spot)?;
-    match Base::of(&url) {
-        Ok(_) => Some(url),
-        Err(message) => {
-            spot.fault(message);
-            None
-        }
-    }
-}
-
-fn base_of(endpoint: &Endpoint) -> Option<Base> {
-    Base::of(&endpoint.url).ok().flatten()
-}
-
-fn parsed(spot: &Spot<'_>) -> Option<Url> {
-    match Url::parse(spot.text()?) {
-        Ok(url) => Some(url),
-        Err(message) => {
-            spot.fault(message);
-            None
-        }
-    }
-}
-
 fn tls_of(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<ClientTls> {
     let written = fields.get("tls").map(|spot| {
         if endpoints.iter().any(|endpoint| !endpoint.url.secure) {
@@ -427,55 +336,6 @@ fn tls_of(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<ClientTls> {
     });
     let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
     secure.then(|| written.unwrap_or_default())
-}
-
-/// How endpoints are chosen: by a hash where requests are kept together by one, and only there. `sticky` holds nothing if what is
-/// written there is faulty.
-fn balance(spot: Option<&Spot<'_>>, sticky: Option<&Option<Sticky>>) -> Balance {
-    let by_hash = match sticky {
-        Some(Some(sticky)) => Some(is_by_hash(sticky)),
-        Some(None) => None,
-        None => Some(false),
-    };
-    let written = spot.and_then(|spot| {
-        let choices = [
-            ("least_request", Balance::LeastRequest),
-            ("round_robin", Balance::RoundRobin),
-            ("random", Balance::Random),
-            ("ring_hash", Balance::RingHash),
-            ("maglev", Balance::Maglev),
-        ];
-        let balance = spot.choice(&choices)?;
-        match (by_hash, balance.is_by_hash()) {
-            (Some(false), true) if sticky.is_some() => spot.fault(
-                "has no meaning with a session that the agent names: that leads to its endpoint by itself",
-            ),
-            (Some(false), true) => spot.fault(
-                "goes by what requests have in common, and nothing says by what; write sticky, such as sticky: {client: true}",
-            ),
-            (Some(true), false) => {
-                spot.fault("cannot keep requests together, as sticky wants it: ring_hash and maglev do");
-            }
-            _ => {}
-        }
-        Some(balance)
-    });
-    let unwritten = match by_hash {
-        Some(true) => Balance::Maglev,
-        _ => Balance::LeastRequest,
-    };
-    written.unwrap_or(unwritten)
-}
-
-/// Whether requests are kept together by a hash, and not by where the agent's answer came from.
-pub(super) fn is_by_hash(sticky: &Sticky) -> bool {
-    !matches!(sticky, Sticky::Session(_))
-}
-
-impl Balance {
-    pub(super) fn is_by_hash(self) -> bool {
-        matches!(self, Self::RingHash | Self::Maglev)
-    }
 }
 
 fn health(spot: &Spot<'_>) -> Option<Health> {

@@ -9,7 +9,7 @@ use super::agents::OWN;
 use super::{Agent, Gateway, OF_ENVOY, OF_VALIDATOR};
 
 /// The name of the validator's cluster: no agent can be called so.
-pub(super) fn validators_cluster() -> String {
+pub(crate) fn validators_cluster() -> String {
     format!("{OWN}validator")
 }
 

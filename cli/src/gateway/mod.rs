@@ -3,7 +3,7 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | `listeners.rs`, `agents.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `listeners.rs`, `agents.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs` | what `${NAME}` stands for |
 //! | `secrets.rs`, `certificates.rs` | whether the secrets that are named are there, and for whom; whether certificates and keys fit |
@@ -20,11 +20,13 @@
 
 mod absent;
 mod agents;
+mod balance;
 mod base;
 mod certificates;
 mod credentials;
 mod derive;
 mod document;
+mod endpoints;
 mod environment;
 mod filters;
 pub(crate) mod istio;
@@ -54,6 +56,7 @@ use waykeeper::host::Sensitive;
 pub(crate) use absent::without_absent;
 use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
+pub(crate) use derive::validators_cluster;
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use listeners::{Listener, overlap};
@@ -62,8 +65,8 @@ pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
 pub(crate) use patches::{Patch, added_clusters};
 pub(crate) use render::{
-    Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, PAUSE, SYSTEM_CA, idle_of_undecided, render,
-    stat_name,
+    Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, PAUSE, Rendered, SYSTEM_CA, idle_of_undecided,
+    render, stat_name,
 };
 pub(crate) use schema::schema;
 pub(crate) use tls::ClientTls;

@@ -27,7 +27,7 @@ const SENT: [&str; 12] = [
 /// And what they read.
 const READ: [&str; 8] = [
     "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, www-authenticate",
-    "ratelimit, ratelimit-policy",
+    "ratelimit, ratelimit-policy, x-waykeeper-limit-warning",
     "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests",
     "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens",
     "openai-model, openai-organization, openai-poll-after-ms, openai-processing-ms, openai-version",

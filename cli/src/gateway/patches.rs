@@ -28,15 +28,15 @@ pub(super) const FIELDS: &[&str] = &["in", "name", "listener", "before", "after"
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Patch {
     /// Its place in the list.
-    index: usize,
-    of: In,
+    pub(super) index: usize,
+    pub(super) of: In,
     /// The one listener that it is about; else all of `listen`.
-    listener: Option<String>,
-    change: Change,
+    pub(super) listener: Option<String>,
+    pub(super) change: Change,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Change {
+pub(super) enum Change {
     /// Behind what is there.
     Add(Node),
     /// Beside the one of this name.
@@ -46,14 +46,14 @@ enum Change {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Before,
     After,
 }
 
 /// What a patch is about, called as Envoy's field is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum In {
+pub(super) enum In {
     Bootstrap,
     Clusters,
     Listeners,

@@ -6,7 +6,8 @@ use minijinja::{Environment, Error, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::Sticky;
 
-use super::agents::{OWN_HOST, TLS, is_by_hash};
+use super::agents::{OWN_HOST, TLS};
+use super::balance::is_by_hash;
 use super::{Agent, Gateway, filters};
 
 /// First those on which Envoy looks for a session, by the headers in which agents name them; then the others. Among each of
@@ -18,10 +19,7 @@ pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
     };
     let mut ways = Vec::new();
     for (index, header) in session_headers(gateway).into_iter().enumerate() {
-        let mark = match index {
-            0 => "-session".to_owned(),
-            index => format!("-session-{}", index + 1),
-        };
+        let mark = session_mark(index);
         let ends = [TLS, OWN_HOST, ""].into_iter();
         for (nth, end) in ends.filter(|end| is_there(Some(header), end)).enumerate() {
             // What Envoy is told of sessions is written once, and referred to.
@@ -82,12 +80,20 @@ pub(super) fn has_hashes(gateway: &Gateway) -> bool {
     sticky.any(is_by_hash)
 }
 
+/// What the names of routes have that look for sessions by one of these headers.
+pub(super) fn session_mark(index: usize) -> String {
+    match index {
+        0 => "-session".to_owned(),
+        index => format!("-session-{}", index + 1),
+    }
+}
+
 /// The headers in which agents name sessions, each once.
-fn session_headers(gateway: &Gateway) -> BTreeSet<&str> {
+pub(super) fn session_headers(gateway: &Gateway) -> BTreeSet<&str> {
     gateway.agents.iter().filter_map(session_header).collect()
 }
 
-fn session_header(agent: &Agent) -> Option<&str> {
+pub(super) fn session_header(agent: &Agent) -> Option<&str> {
     match &agent.sticky {
         Some(Sticky::Session(header)) => Some(header),
         _ => None,

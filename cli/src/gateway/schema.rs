@@ -312,7 +312,7 @@ mod tests {
     use waykeeper::config;
 
     use super::super::{
-        OF_ENVOY, OF_VALIDATOR, agents, credentials, listeners, patches, sessions, tls,
+        OF_ENVOY, OF_VALIDATOR, agents, credentials, endpoints, listeners, patches, sessions, tls,
     };
     use super::schema;
 
@@ -329,7 +329,7 @@ mod tests {
             ("/$defs/server_tls", tls::SERVER_FIELDS),
             ("/$defs/client_tls", tls::CLIENT_FIELDS),
             ("/$defs/agent", agents::FIELDS),
-            ("/$defs/endpoint", agents::ENDPOINT_FIELDS),
+            ("/$defs/endpoint", endpoints::FIELDS),
             ("/$defs/credential", credentials::FIELDS),
             ("/$defs/health", agents::HEALTH_FIELDS),
             ("/$defs/key_place", sessions::KEY_FIELDS),

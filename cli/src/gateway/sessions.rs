@@ -7,7 +7,8 @@ use rustix::process::getegid;
 use waykeeper::config::{Fields, Spot};
 use waykeeper::host::Sensitive;
 
-use super::{credentials, tls};
+use super::credentials::{self, From};
+use super::tls;
 use crate::readable::unreadable;
 
 pub(super) const KEY_FIELDS: &[&str] = &["file", "env"];
@@ -18,8 +19,17 @@ const DIGITS: usize = 64;
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(super) value: Sensitive<String>,
-    /// Where it does; nowhere if the environment holds it.
-    file: Option<String>,
+    /// Where it does: a file or a variable; nowhere if it cannot be read.
+    pub(super) from: Option<From>,
+}
+
+impl Key {
+    fn file(&self) -> Option<&String> {
+        match &self.from {
+            Some(From::File(file)) => Some(file),
+            _ => None,
+        }
+    }
 }
 
 /// What others than the owner may do with a file into which a key is put from elsewhere.
@@ -29,7 +39,7 @@ const FOR_OWNER: u32 = 0o600;
 /// The mode at most of a file into which these are put: nobody reads a key there who may not where it comes from.
 pub(super) fn mode(keys: &[Option<Key>]) -> Option<u32> {
     let modes = keys.iter().flatten().map(|key| {
-        let file = key.file.as_ref().and_then(|file| fs::metadata(file).ok());
+        let file = key.file().and_then(|file| fs::metadata(file).ok());
         match file {
             // Another group's members are others.
             Some(file) if file.gid() == getegid().as_raw() => file.mode() & AT_MOST | FOR_OWNER,
@@ -65,12 +75,12 @@ pub(super) fn keys(spot: &Spot<'_>) -> Vec<Option<Key>> {
 fn placeholder(index: usize) -> Key {
     Key {
         value: Sensitive(format!("{index:0DIGITS$x}")),
-        file: None,
+        from: None,
     }
 }
 
 fn read(fields: &Fields<'_>) -> Result<Key, String> {
-    let (text, file) = match (fields.get("file"), fields.get("env")) {
+    let (text, from) = match (fields.get("file"), fields.get("env")) {
         (Some(file), None) => {
             let path = file
                 .checked(tls::path)
@@ -79,7 +89,7 @@ fn read(fields: &Fields<'_>) -> Result<Key, String> {
                 return Err(format!("{path} {wrong}"));
             }
             let text = fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-            (text, Some(path.to_owned()))
+            (text, From::File(path.to_owned()))
         }
         (None, Some(name)) => {
             // What stands here may be the key itself, so it is not shown.
@@ -89,7 +99,7 @@ fn read(fields: &Fields<'_>) -> Result<Key, String> {
             let text = std::env::var(name).map_err(
                 |_| "names a variable that is not set in the environment, or holds no text",
             )?;
-            (text, None)
+            (text, From::Env(name.to_owned()))
         }
         _ => return Err("must have exactly one of file and env".to_owned()),
     };
@@ -97,7 +107,7 @@ fn read(fields: &Fields<'_>) -> Result<Key, String> {
     if key.len() == DIGITS && key.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return Ok(Key {
             value: Sensitive(key.to_owned()),
-            file,
+            from: Some(from),
         });
     }
     Err(format!(

@@ -44,7 +44,12 @@ impl EnvoyVersion {
 
     /// What templates ask for.
     pub(super) fn context(self) -> Value {
-        json!({"at_least_1_37": self.minor >= 37})
+        let at_least_1_37 = self.minor >= 37;
+        json!({
+            "at_least_1_37": at_least_1_37,
+            // A field of the credential injector's.
+            "header_value_prefix": at_least_1_37,
+        })
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) use self::leaving::Waits;
 pub(super) use self::refused::Refused;
 use super::admin::Admin;
 use super::files::{filter, in_pattern, typed_at, write};
+use super::health::hosts;
 use super::log::Log;
 use super::within;
 use crate::gateway::{Parts, Places};
@@ -59,11 +60,19 @@ struct Live {
     leaving: BTreeMap<String, Leaving>,
 }
 
+/// A cluster that is not ready.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Cold {
+    pub(super) cluster: String,
+    /// Whether what it was before goes on in its place meanwhile.
+    pub(super) former: bool,
+}
+
 /// How a change that Envoy takes goes on.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step<T> {
     /// It is live; these clusters were not ready in time.
-    Live { cold: Vec<String> },
+    Live { cold: Vec<Cold> },
     /// Something else is to be done first.
     Superseded(T),
 }
@@ -318,7 +327,7 @@ impl Applied {
     }
 
     /// Waits until all clusters are ready, and names those that are not in time.
-    async fn cold(&self) -> Vec<String> {
+    async fn cold(&self) -> Vec<Cold> {
         let warm = async || {
             let warming = self.admin.sum("^cluster_manager\\.warming_clusters$").await;
             matches!(warming, Ok(0)).then_some(())
@@ -335,6 +344,13 @@ impl Applied {
             let name = it.pointer("/cluster/name")?;
             name.as_str().map(str::to_owned)
         });
-        names.collect()
+        let names: Vec<String> = names.collect();
+        // One that is not ready has no hosts yet, not even an empty list.
+        let used = hosts(&self.admin, names.iter()).await.unwrap_or_default();
+        let cold = names.into_iter().map(|cluster| Cold {
+            former: used.contains_key(&cluster),
+            cluster,
+        });
+        cold.collect()
     }
 }

@@ -141,15 +141,7 @@ impl All {
             }
         }
         std::fs::create_dir_all(directory)?;
-        match &wrong {
-            None => relink(&link, file)?,
-            Some(_) if is_harmless(file, holds) => {
-                if !link.is_symlink() {
-                    relink(&link, file)?;
-                }
-            }
-            Some(_) => unlink(&link)?,
-        }
+        show(&link, file, holds, wrong.is_none())?;
         let used = used || wrong.is_none();
         let file = file.to_owned();
         let kept = Kept {
@@ -167,6 +159,15 @@ impl All {
 fn is_harmless(file: &Path, holds: Holds) -> bool {
     holds == Holds::Aws
         && std::fs::metadata(file).is_ok_and(|it| it.is_file() && it.len() <= MOST_HARMLESS)
+}
+
+/// Has Envoy read a file again if it is fit. Of one that is not it finds a link at most where that does no harm.
+fn show(link: &Path, file: &Path, holds: Holds, fit: bool) -> io::Result<()> {
+    match fit {
+        false if !is_harmless(file, holds) => unlink(link),
+        false if link.is_symlink() => Ok(()),
+        _ => relink(link, file),
+    }
 }
 
 fn unlink(link: &Path) -> io::Result<()> {
@@ -206,12 +207,7 @@ fn renew(all: &mut All, file: &Path) -> Option<String> {
     let link = directory.join(LINK);
     kept.seen = generation(&[file.to_owned()]);
     let wrong = unfit(file, kept.holds, &all.keys);
-    let renewed = match &wrong {
-        None => relink(&link, file),
-        // There it is, and Envoy is not told of it.
-        Some(_) if is_harmless(file, kept.holds) => Ok(()),
-        Some(_) => unlink(&link),
-    };
+    let renewed = show(&link, file, kept.holds, wrong.is_none());
     let shown = file.display();
     Some(match (renewed, wrong) {
         (Err(error), _) => {

@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::judge::Against;
 use super::log::Log;
 use super::say;
 use crate::gateway::EnvoyVersion;
@@ -164,7 +165,7 @@ impl Program {
     }
 
     /// What Envoy says against a configuration.
-    pub(super) async fn judge(&self, configuration: &Path) -> Result<(), String> {
+    pub(super) async fn judge(&self, configuration: &Path) -> Result<(), Against> {
         let mut command = Command::new(&self.path);
         command
             .args(["--mode", "validate", "--log-level", "warning"])
@@ -175,14 +176,20 @@ impl Program {
             .kill_on_drop(true);
         let said = match timeout(JUDGES, command.output()).await {
             Ok(Ok(said)) => said,
-            Ok(Err(error)) => return Err(format!("cannot start {}: {error}", self.path.display())),
-            Err(_) => return Err("Envoy does not say whether it takes it".to_owned()),
+            Ok(Err(error)) => {
+                let why = format!("cannot start {}: {error}", self.path.display());
+                return Err(Against::Unasked(why));
+            }
+            Err(_) => {
+                let why = "Envoy does not say whether it takes it".to_owned();
+                return Err(Against::Unasked(why));
+            }
         };
         if said.status.success() {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&said.stderr);
-        Err(why(&text, said.status, configuration))
+        Err(Against::Envoy(why(&text, said.status, configuration)))
     }
 }
 

@@ -14,7 +14,7 @@ use super::admin::Admin;
 use super::files::in_pattern;
 use super::say;
 use super::telling::{News, Telling};
-use crate::gateway::{Gateway, Host, Upstream, stat_name};
+use crate::gateway::{Gateway, Host, Upstream, stat_name, validators_cluster};
 
 /// What answers nothing of use is asked about that no sooner again, unless something is wrong with it.
 const QUIET: Duration = Duration::from_secs(30);
@@ -272,12 +272,8 @@ fn watched(gateway: &Gateway) -> BTreeMap<String, (String, &Upstream)> {
         Some((agent.cluster.clone(), (called, upstream)))
     });
     let validator = gateway.validator.as_ref();
-    let validator = validator.map(|(_, upstream)| {
-        (
-            "waykeeper/validator".to_owned(),
-            ("the validator".to_owned(), upstream),
-        )
-    });
+    let validator = validator
+        .map(|(_, upstream)| (validators_cluster(), ("the validator".to_owned(), upstream)));
     agents.chain(validator).collect()
 }
 

@@ -21,8 +21,10 @@ pub(crate) struct Whole<'w> {
 /// Why a configuration is not to be given to Envoy.
 #[derive(Debug)]
 pub(crate) enum Against {
-    /// What Envoy says against it, or why it cannot be asked.
+    /// What Envoy says against it.
     Envoy(String),
+    /// Why Envoy cannot be asked.
+    Unasked(String),
     /// It could not be shown to Envoy.
     Unwritten {
         /// Which file, and why.
@@ -36,11 +38,19 @@ pub(crate) enum Against {
 impl fmt::Display for Against {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Envoy(said) => formatter.write_str(said),
+            Self::Envoy(said) | Self::Unasked(said) => formatter.write_str(said),
             Self::Unwritten { file, error, .. } => {
                 write!(formatter, "{} cannot be written: {error}", file.display())
             }
         }
+    }
+}
+
+/// What Envoy has said, if it was asked and said something.
+pub(crate) fn complaint(judged: Result<(), Against>) -> Option<String> {
+    match judged {
+        Err(Against::Envoy(said)) => Some(said),
+        _ => None,
     }
 }
 
@@ -50,11 +60,8 @@ pub(crate) async fn judge(
     whole: &Whole<'_>,
     shown_in: &Path,
 ) -> Result<(), Against> {
-    let kept = in_json(&whole.directory.join(CREDENTIALS));
-    let shown = in_json(&shown_in.join(CREDENTIALS));
-    // Whatever follows: it may be a file in there.
-    let text = whole.envoy.to_string();
-    let text = text.replace(kept.trim_end_matches('"'), shown.trim_end_matches('"'));
+    let [kept, shown] = [whole.directory, shown_in].map(|it| begin_in_json(&it.join(CREDENTIALS)));
+    let text = whole.envoy.to_string().replace(&kept, &shown);
     let file = shown_in.join("whole.json");
     let credentials = whole.credentials.iter();
     let mut texts: Vec<_> = credentials
@@ -70,14 +77,17 @@ pub(crate) async fn judge(
         })
     });
     let judged = match written {
-        Ok(()) => program.judge(&file).await.map_err(|said| {
-            let clipped: Vec<_> = said.lines().map(clipped).collect();
-            Against::Envoy(clipped.join("\n"))
-        }),
+        Ok(()) => program.judge(&file).await,
         Err(unwritten) => Err(unwritten),
     };
     let _ = std::fs::remove_dir_all(shown_in);
-    judged
+    judged.map_err(|against| match against {
+        Against::Envoy(said) => {
+            let clipped: Vec<_> = said.lines().map(clipped).collect();
+            Against::Envoy(clipped.join("\n"))
+        }
+        other => other,
+    })
 }
 
 /// A complaint of Envoy's without what it was shown, which it repeats before or behind what it says of that.
@@ -97,12 +107,27 @@ fn clipped(said: &str) -> String {
     let begin = said.len() - said.trim_start().len();
     let words: Vec<&str> = said.split_whitespace().collect();
     let blanks = " ".repeat(begin);
-    format!("{blanks}{}", words.join(" "))
+    format!("{blanks}{}", without_place(&words.join(" ")))
 }
 
-/// A path as a text of JSON.
-fn in_json(path: &Path) -> String {
-    serde_json::Value::from(path.to_string_lossy()).to_string()
+/// The same without a place in what it was shown, which nobody else has.
+fn without_place(said: &str) -> String {
+    let place = said.split_once(", near ").and_then(|(why, rest)| {
+        let (place, rest) = rest.split_once(')')?;
+        let of_place = |it: char| it.is_ascii_digit() || "(:) ofset".contains(it);
+        place.chars().all(of_place).then_some((why, rest))
+    });
+    match place {
+        Some((why, rest)) => format!("{why}{rest}"),
+        None => said.to_owned(),
+    }
+}
+
+/// How a text of JSON begins that is a path at or below this one.
+fn begin_in_json(path: &Path) -> String {
+    let mut text = Json::from(path.to_string_lossy()).to_string();
+    text.pop();
+    text
 }
 
 #[cfg(test)]
@@ -119,6 +144,10 @@ mod tests {
             (
                 "goo.gle/debugstr \\nname: \"): {\"\\n: Proto constraint validation failed (X.Y: too small)",
                 "Proto constraint validation failed (X.Y: too small)",
+            ),
+            (
+                "message a.B,  near 1:19906 (offset 19905): no such field: 'x'",
+                "message a.B: no such field: 'x'",
             ),
             (
                 "  Failed to load certificate chain",

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use waykeeper::config::policy::{Policy, Protocol, Tables};
 
-use super::apply::{self, Applied, Refused, Step, Waits};
-use super::bound::{Bound, addresses};
+use super::apply::{self, Applied, Cold, Refused, Step, Waits};
+use super::bound::{Bound, cannot_listen};
 use super::setting::{Loaded, Setting};
 use super::watch::Watch;
 use super::{changes, say};
@@ -23,7 +23,8 @@ const TRIED_AGAIN: &str = "The change is tried again";
 /// A gateway that is not live for a reason that may pass, which has been told.
 pub(super) struct Owed {
     pub(super) loaded: Loaded,
-    pub(super) said: String,
+    /// In lines.
+    pub(super) said: Vec<String>,
 }
 
 // === impl Setting ===
@@ -33,7 +34,7 @@ impl Setting<'_> {
     /// was said of it before is not said again. `tables` have been in force since the start.
     ///
     /// # Errors
-    /// If it is the first and cannot be made live.
+    /// If it is the first and cannot be made live: why, in lines.
     pub(super) async fn change(
         &self,
         applied: &mut Applied,
@@ -41,23 +42,22 @@ impl Setting<'_> {
         bound: &mut Bound,
         current: &mut Option<Loaded>,
         tables: &Tables,
-        (mut new, said_before): (Loaded, Option<String>),
-    ) -> Result<Option<Owed>, String> {
+        (mut new, said_before): (Loaded, Option<Vec<String>>),
+    ) -> Result<Option<Owed>, Vec<String>> {
         let name = &self.name;
         let first = current.is_none();
         // Of the first file they were looked at before Envoy was started.
         let mut free = first;
         loop {
-            let listens = addresses(&new.checked.gateway);
-            if !free && let Err(why) = bound.free(&listens, Instant::now()) {
+            if !free && let Err(said) = bound.free(&new.listens, Instant::now()) {
                 if first {
-                    return Err(why);
+                    return Err(said);
                 }
                 // What this one was to take the place of may be in force in part.
                 let goes_on = self.take_back(applied, SOON).await;
-                let said = format!("{name}: {why}");
                 if said_before.as_ref() != Some(&said) {
-                    say(&format!("{said}; {goes_on}. {TRIED_AGAIN} {SOON}"));
+                    said.iter().for_each(|line| say(line));
+                    say(&format!("{name}: {goes_on}. {TRIED_AGAIN} {SOON}"));
                 }
                 return Ok(Some(Owed { loaded: new, said }));
             }
@@ -76,13 +76,8 @@ impl Setting<'_> {
                     free = false;
                 }
                 Ok(Step::Live { cold }) => {
-                    for cluster in cold {
-                        say(&format!(
-                            "{}: is not ready after {} s: its name has not been looked up, or a host has not said whether it is well. \
-                             Until then requests for it are answered 503; all else is live",
-                            called(&new.checked, &cluster),
-                            apply::WARMS.as_secs()
-                        ));
+                    for cold in cold {
+                        tell_of_cold(&new.checked, &cold);
                     }
                     let took = new.since.elapsed().as_secs_f64();
                     match current.as_ref() {
@@ -104,7 +99,7 @@ impl Setting<'_> {
                             self.tell_of_restart(before, &new, applied);
                         }
                     }
-                    bound.live(&listens, Instant::now());
+                    bound.live(&new.listens, Instant::now());
                     let leaving = applied.leaving_clusters();
                     self.credentials
                         .only(&new.parts.kept, &new.checked, &leaving);
@@ -113,16 +108,16 @@ impl Setting<'_> {
                     self.let_go(applied).await;
                     return Ok(None);
                 }
-                Err(refused) if first => return Err(refused.to_string()),
+                Err(refused) if first => return Err(self.told(&new, &refused)),
                 Err(refused) => {
-                    let said = format!("{name}: {refused}");
+                    let said = self.told(&new, &refused);
                     if said_before.as_ref() != Some(&said) {
-                        say(&said);
+                        said.iter().for_each(|line| say(line));
                     }
                     let may_pass = refused.may_pass();
                     let again = if may_pass { SOON } else { ON_CHANGE };
                     let goes_on = self.take_back(applied, again).await;
-                    bound.refused(&listens, Instant::now());
+                    bound.refused(&new.listens, Instant::now());
                     if said_before.as_ref() != Some(&said) {
                         let tried = match may_pass && applied.whole() {
                             true => format!(". {TRIED_AGAIN} {again}"),
@@ -134,6 +129,15 @@ impl Setting<'_> {
                 }
             }
         }
+    }
+
+    /// Why a gateway is not live, in lines.
+    fn told(&self, new: &Loaded, refused: &Refused) -> Vec<String> {
+        let of_addresses = match refused {
+            Refused::ByEnvoy { said, .. } => cannot_listen(&new.listens, said),
+            _ => None,
+        };
+        of_addresses.unwrap_or_else(|| vec![format!("{}: {refused}", self.name)])
     }
 
     /// Puts what is live in force again, and tells how far that came, and when the rest is tried `again`.
@@ -227,11 +231,32 @@ fn waits(policy: &Policy) -> Waits {
     }
 }
 
+fn tell_of_cold(checked: &Checked, cold: &Cold) {
+    let meanwhile = match cold.former {
+        true => "its requests go where they went before the change",
+        false => "requests for it are answered 503",
+    };
+    say(&format!(
+        "{}: is not ready after {} s: its name has not been looked up, or a host has not said whether it is well. Until then \
+         {meanwhile}; all else is live",
+        called(checked, &cold.cluster),
+        apply::WARMS.as_secs()
+    ));
+}
+
 /// What people call a cluster.
 fn called(checked: &Checked, cluster: &str) -> String {
     let mut agents = checked.gateway.agents.iter();
-    match agents.find(|agent| agent.cluster == cluster) {
-        Some(agent) => format!("agent {}", agent.name),
-        None => cluster.to_owned(),
+    let agent = agents.find_map(|agent| match agent {
+        _ if agent.cluster == cluster => Some(format!("agent {}", agent.name)),
+        _ if agent.websocket_cluster.as_deref() == Some(cluster) => {
+            Some(format!("agent {} for WebSockets", agent.name))
+        }
+        _ => None,
+    });
+    match agent {
+        Some(agent) => agent,
+        None if cluster == gateway::validators_cluster() => "the validator".to_owned(),
+        None => format!("the cluster {cluster}"),
     }
 }

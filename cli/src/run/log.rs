@@ -14,6 +14,12 @@ const REFUSALS: [&str; 2] = [
     "Filesystem config update failure: ",
 ];
 
+/// What it says of a listener before it says so.
+const OF_LISTENERS: [&str; 2] = [
+    "' failed to bind or apply socket options: ",
+    "' config rejected: ",
+];
+
 /// What it says if it has no V8.
 const NO_WASM: &str = "compiled without support for it";
 /// What it says of our own doing.
@@ -44,7 +50,10 @@ impl Log {
         if text.trim().is_empty() {
             return;
         }
-        let told_elsewhere = REFUSALS.iter().any(|refusal| text.starts_with(refusal));
+        let named = text.strip_prefix("lds: ").unwrap_or(text);
+        let of_listener = |what: &&str| named.starts_with("listener '") && named.contains(*what);
+        let told_elsewhere = REFUSALS.iter().any(|refusal| text.starts_with(refusal))
+            || OF_LISTENERS.iter().any(of_listener);
         // Each worker's module says it, whenever it is loaded; another version than ours is told of by itself.
         let its_version = text.ends_with(concat!(": Waykeeper ", env!("CARGO_PKG_VERSION")));
         if !told_elsewhere && !its_version && text != EXPECTED {

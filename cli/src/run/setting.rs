@@ -8,17 +8,19 @@ use std::path::{Path, PathBuf};
 
 use tokio::time::Instant;
 
+use super::bound::Listen;
 use super::credentials::Credentials;
 use super::directory::Directory;
 use super::envoy::{self, Program};
-use super::judge::{Against, Whole, judge};
+use super::judge::{Against, Whole, complaint, judge};
 use super::watch::Watch;
-use super::{Arguments, files, say};
-use crate::check;
+use super::{Arguments, files, say, tell};
+use crate::check::{self, Good};
 use crate::echo::{self, Echo};
-use crate::gateway::{self, Around, Checked, Names, Parts, Places};
+use crate::gateway::{self, Around, Checked, Names, Parts, Places, Rendered};
 use crate::readable::unreadable;
 use crate::version;
+use crate::yaml::Value;
 
 /// In place of what would be told twice, the second time in OpenSSL's words.
 const OF_TLS: &str = "is not given to Envoy with the certificates and keys that are told of above; put the right files there";
@@ -28,6 +30,7 @@ pub(super) struct Loaded {
     /// With the names that agents' clusters have now.
     pub(super) checked: Checked,
     pub(super) parts: Parts,
+    pub(super) listens: Vec<Listen>,
     /// As it would be if it were the first.
     pub(super) as_first: (Checked, Parts),
     /// As Envoy has judged it.
@@ -56,6 +59,8 @@ pub(super) struct Unusable(pub(super) String);
 
 /// Why a file is not taken that was read and found good.
 pub(super) enum Unloaded {
+    /// With the line of the file.
+    Fault(String),
     Faulty(String),
     /// What Envoy is to be shown of it cannot be written, so much of it.
     Unwritten {
@@ -106,12 +111,11 @@ impl<'a> Setting<'a> {
     /// on even if it would not: what is wrong may be in one of them.
     pub(super) async fn load(
         &self,
-        checked: Checked,
+        Good { document, checked }: Good,
         before: Option<&Loaded>,
         watch: &mut Watch,
     ) -> Result<Loaded, Unloaded> {
         let since = Instant::now();
-        let told = |error: &dyn Display| Unloaded::Faulty(error.to_string());
         let unwritten = |error: io::Error| {
             let directory = &self.directory;
             Unloaded::Unwritten {
@@ -121,34 +125,15 @@ impl<'a> Setting<'a> {
         };
         self.serve_builtin(&checked).map_err(|error| {
             let socket = &self.echo_socket;
-            told(&format_args!(
-                "{socket}: no agent can be served there: {error}"
-            ))
+            Unloaded::Faulty(format!("{socket}: no agent can be served there: {error}"))
         })?;
-        let source = self.arguments.file.file_name();
-        let source = source
-            .map(|name| name.to_string_lossy())
-            .unwrap_or_default();
-        let around = Around {
-            source: &source,
-            module: &self.module,
-            directory: &self.directory,
-            admin: gateway::Admin::Socket(&self.socket),
-            builtin: Some(&self.echo_socket),
-            envoy: self.program.known,
-        };
-        let render = |checked: &Checked| {
-            let rendered = gateway::render(checked, around).map_err(|error| told(&error))?;
-            let parts = Parts::of(&rendered, &self.places).map_err(|error| told(&error))?;
-            Ok((rendered, parts))
-        };
         // Before Envoy looks into certificates: what changes after that is a change.
-        let (mut rendered, mut parts) = render(&checked)?;
+        let (mut rendered, mut parts) = self.render(&checked)?;
         let as_first = (checked.clone(), parts.clone());
         let named = self.names.borrow_mut().named(&checked, &parts);
         let checked = match named {
             Some(named) => {
-                (rendered, parts) = render(&named)?;
+                (rendered, parts) = self.render(&named)?;
                 named
             }
             None => checked,
@@ -178,24 +163,14 @@ impl<'a> Setting<'a> {
                 },
             ));
         }
-        let mut whole = gateway::whole(&rendered).map_err(|error| told(&error))?;
-        self.places
-            .link_credentials(&mut whole, &mut BTreeMap::new());
+        let whole = self.whole(&rendered)?;
         let judged = before
             .is_some_and(|before| before.whole == whole && before.parts.secrets == parts.secrets);
-        if !judged {
-            let judged = self.judge(&whole, &parts).await;
-            let of_tls = |why: &str| {
-                let why = why.to_ascii_lowercase();
-                (why.contains("private key") || why.contains("certificate"))
-                    && gateway::secrets::keep_all_from_envoy(&checked.gateway)
-            };
-            judged.map_err(|against| match against {
-                Unloaded::Faulty(why) if of_tls(&why) => Unloaded::Faulty(OF_TLS.to_owned()),
-                other => other,
-            })?;
+        if !judged && let Err(against) = self.judge(&whole, &parts).await {
+            return Err(self.unloaded(against, &document, &checked).await);
         }
         Ok(Loaded {
+            listens: Listen::all(&self.name, &document, &checked.gateway, &parts),
             checked,
             parts,
             as_first,
@@ -204,8 +179,34 @@ impl<'a> Setting<'a> {
         })
     }
 
+    fn render(&self, checked: &Checked) -> Result<(Rendered, Parts), Unloaded> {
+        let source = self.arguments.file.file_name();
+        let source = source
+            .map(|name| name.to_string_lossy())
+            .unwrap_or_default();
+        let around = Around {
+            source: &source,
+            module: &self.module,
+            directory: &self.directory,
+            admin: gateway::Admin::Socket(&self.socket),
+            builtin: Some(&self.echo_socket),
+            envoy: self.program.known,
+        };
+        let rendered = gateway::render(checked, around).map_err(broken)?;
+        let parts = Parts::of(&rendered, &self.places).map_err(broken)?;
+        Ok((rendered, parts))
+    }
+
+    /// What Envoy is shown before it is given any of it.
+    fn whole(&self, rendered: &Rendered) -> Result<serde_json::Value, Unloaded> {
+        let mut whole = gateway::whole(rendered).map_err(broken)?;
+        self.places
+            .link_credentials(&mut whole, &mut BTreeMap::new());
+        Ok(whole)
+    }
+
     /// What Envoy says against everything at once.
-    async fn judge(&self, whole: &serde_json::Value, parts: &Parts) -> Result<(), Unloaded> {
+    async fn judge(&self, whole: &serde_json::Value, parts: &Parts) -> Result<(), Against> {
         let credentials = parts.credentials.iter();
         let credentials: Vec<_> = credentials
             .map(|(name, text)| (name.as_str(), text.as_str()))
@@ -215,14 +216,36 @@ impl<'a> Setting<'a> {
             credentials: &credentials,
             directory: &self.places.0,
         };
-        let judged = judge(&self.program, &whole, &self.places.judged()).await;
-        judged.map_err(|against| match against {
-            Against::Envoy(why) => Unloaded::Faulty(why),
-            Against::Unwritten { bytes, .. } => Unloaded::Unwritten {
-                why: against.to_string(),
-                bytes,
-            },
-        })
+        judge(&self.program, &whole, &self.places.judged()).await
+    }
+
+    /// What is told of what is said against a gateway: as `check` tells it, but for certificates and keys that were told of.
+    async fn unloaded(&self, against: Against, document: &Value, checked: &Checked) -> Unloaded {
+        let said = match against {
+            Against::Envoy(said) => said,
+            Against::Unasked(why) => return Unloaded::Faulty(why),
+            Against::Unwritten { bytes, .. } => {
+                return Unloaded::Unwritten {
+                    why: against.to_string(),
+                    bytes,
+                };
+            }
+        };
+        let lower = said.to_ascii_lowercase();
+        if (lower.contains("private key") || lower.contains("certificate"))
+            && gateway::secrets::keep_all_from_envoy(&checked.gateway)
+        {
+            return Unloaded::Faulty(OF_TLS.to_owned());
+        }
+        let complaint = async |other: &Checked| {
+            let (rendered, parts) = self.render(other)?;
+            let whole = self.whole(&rendered)?;
+            Ok(complaint(self.judge(&whole, &parts).await))
+        };
+        match check::blame(document, checked, &said, complaint).await {
+            Ok(fault) => Unloaded::Fault(check::told(&self.name, document, &fault)),
+            Err(unloaded) => unloaded,
+        }
     }
 
     /// Whether so much can be written again.
@@ -257,8 +280,8 @@ impl<'a> Setting<'a> {
     ) -> Result<Loaded, Unread> {
         let name = &self.name;
         let stays = || say(&format!("{name}: not taken; what runs goes on"));
-        let checked = match check::gateway(&self.arguments.file) {
-            Ok(Ok(checked)) => checked,
+        let read = match check::gateway(&self.arguments.file) {
+            Ok(Ok(read)) => read,
             Ok(Err(_)) => {
                 stays();
                 return Err(Unread::Faulty);
@@ -268,8 +291,13 @@ impl<'a> Setting<'a> {
                 return Err(Unread::Faulty);
             }
         };
-        let loaded = match self.load(checked, current, watch).await {
+        let loaded = match self.load(read, current, watch).await {
             Ok(loaded) => loaded,
+            Err(Unloaded::Fault(line)) => {
+                tell(&line);
+                stays();
+                return Err(Unread::Faulty);
+            }
             Err(Unloaded::Faulty(why)) => {
                 say(&format!("{name}: {why}"));
                 stays();
@@ -288,6 +316,11 @@ impl<'a> Setting<'a> {
         }
         Ok(loaded)
     }
+}
+
+/// A template of ours is.
+fn broken(error: impl Display) -> Unloaded {
+    Unloaded::Faulty(error.to_string())
 }
 
 fn text(path: &Path) -> Result<String, Unusable> {

@@ -103,9 +103,13 @@ impl News {
                 };
                 let named = self.out.iter().take(NAMED).map(|(it, _)| it.as_str());
                 let named: Vec<&str> = named.collect();
-                let named = named.join(", ");
+                // One that is made anew is not in Envoy's list before it is used.
+                let named = match named.is_empty() {
+                    true => String::new(),
+                    false => format!(" ({})", named.join(", ")),
+                };
                 let why = found.unwrap_or_else(|| self.in_general());
-                format!("{called}: {out} of {of} hosts ({named}) left out; {consequence}. {why}")
+                format!("{called}: {out} of {of} hosts{named} left out; {consequence}. {why}")
             }
         })
     }

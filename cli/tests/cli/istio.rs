@@ -417,17 +417,74 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
             )),
             &[],
             &[
-                "4: agents.chat.sticky: is not written for Istio: the manifests hold nothing that keeps requests at one endpoint",
-                "5: agents.b.sticky: is not written for Istio: the manifests hold nothing that keeps requests at one endpoint",
-                "6: sessions: is not written for Istio, whose manifests can hold no secret",
+                "6: sessions.keys[0]: stands here, and no manifest may hold it; say where it is, as {file: PATH} or {env: NAME}",
             ],
         ),
         (
-            format!("{SMALL}envoy: {{patches: [{{in: clusters, add: {{name: mine}}}}]}}\n"),
+            agents(
+                "  chat: {provider: openai, credential: {file: /a/key}}\n  b: {url: http://b, credential: {env: KEY_OF_B}}\n",
+            ),
             &[],
             &[
-                "7: envoy.patches: is not written for Istio, which has EnvoyFilters for that: write one of your own beside the \
-               manifests",
+                "4: agents.chat.credential.file: the gateway's pods do not have this file; put it into a Secret as key, and say \
+                 --credentials-secret",
+                "5: agents.b.credential.env: the gateway's pods do not have this variable; put it into a Secret as KEY_OF_B, and \
+                 say --credentials-secret",
+            ],
+        ),
+        (
+            agents(
+                "  chat: {url: http://a, credential: {file: /a/key}}\n  b: {url: http://b, credential: {file: /b/key}}\n  \
+                 c: {url: http://c, credential: {file: /a/k y}}\n",
+            ),
+            &["--credentials-secret", "of-agents"],
+            &[
+                "5: agents.b.credential.file: is one entry of the Secret with /a/key; give one of them another name",
+                "6: agents.c.credential.file: \"k y\" can be no entry of a Secret: letters, digits and ._-",
+            ],
+        ),
+        (
+            agents("  chat: {provider: vllm, endpoints: [http://a:1, http://b:1]}\n"),
+            &[],
+            &[
+                "4: agents.chat.endpoints: a cluster of Istio's has one name for TLS and as the host, and these have several; \
+                 write an agent for each",
+            ],
+        ),
+        (
+            format!(
+                "{SMALL}envoy:
+  patches:
+    - {{in: bootstrap, merge: {{node: {{id: mine}}}}}}
+    - {{in: routes, name: http, merge: {{name_of_stat: a}}}}
+    - {{in: clusters, add: {{name: mine}}}}
+    - {{in: clusters, name: mine, merge: {{connect_timeout: 2s}}}}
+    - {{in: clusters, name: chat, merge: {{circuit_breakers: {{thresholds: []}}}}}}
+    - {{in: clusters, name: chat, merge: {{transport_socket: {{name: a}}}}}}
+    - {{in: http_connection_manager, merge: {{access_log: []}}}}
+    - {{in: http_connection_manager, merge: {{stream_idle_timeout: null}}}}
+    - {{in: virtual_host, listener: gateway, merge: {{include_request_attempt_count: false}}}}
+    - {{in: virtual_host, merge: {{typed_per_filter_config: {{envoy.filters.http.cors: {{a: 1}}}}}}}}
+    - {{in: http_filters, name: envoy.filters.http.router, merge: {{disabled: true}}}}
+"
+            ),
+            &[],
+            &[
+                "9: envoy.patches[0].in: Istio writes its own bootstrap; change the ConfigMap waykeeper-bootstrap by a \
+                 kustomization of yours",
+                "10: envoy.patches[1].in: istiod merges into its own routes before it inserts those of this gateway, and so \
+                 never into these",
+                "12: envoy.patches[3].name: istiod merges only into clusters that it makes; write it where the cluster is added",
+                "13: envoy.patches[4].merge: circuit_breakers.thresholds is a list, and Istio appends to one that is there in \
+                 place of replacing it",
+                "14: envoy.patches[5].merge: holds transport_socket, which the rest of the manifests says",
+                "15: envoy.patches[6].merge: access_log is a list, and Istio appends to one that is there in place of \
+                 replacing it",
+                "16: envoy.patches[7].merge: stream_idle_timeout is null, and Istio takes nothing away",
+                "17: envoy.patches[8].listener: an Istio gateway has one virtual host for all listeners; leave it out",
+                "18: envoy.patches[9].merge: typed_per_filter_config.envoy.filters.http.cors has no @type, and Istio puts it in \
+                 the place of what is there",
+                "19: envoy.patches[10].merge: holds more than typed_config, and Istio merges no more of a filter",
             ],
         ),
     ] {

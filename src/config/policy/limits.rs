@@ -38,6 +38,8 @@ pub struct Limit {
     pub rate: Rate,
     /// How it is counted.
     pub algorithm: Algorithm,
+    /// How far one count reaches.
+    pub span: Span,
     /// From how many per cent on callers are warned.
     pub warn_at: Option<u8>,
     /// For how many per cent of those that it is counted per it is in force. The others it only counts.
@@ -155,7 +157,8 @@ impl Limit {
             teams,
             ..
         } = &self.scope;
-        self.each.has(&Subject::Address)
+        self.span == Span::Process
+            && self.each.has(&Subject::Address)
             && self.each.subjects().iter().all(known)
             && agents.is_empty()
             && plans.is_empty()
@@ -177,6 +180,15 @@ pub struct Rate {
 impl Rate {
     /// The longest of all months.
     pub const MONTH: Duration = Duration::from_secs(31 * 86_400);
+}
+
+/// How far one count reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// All workers of a process.
+    Process,
+    /// All gateways, by a service that counts for them, in windows of the calendar.
+    Fleet,
 }
 
 /// How a limit is counted.

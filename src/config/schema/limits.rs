@@ -214,6 +214,11 @@ fn in_a_time() -> Value {
             "description": "Of fixed_window: whose calendar, as \"+02:00\". UTC unless written.",
             "type": "string", "pattern": "^([Zz]|[+-](0[0-9]|1[0-4]):[0-5][0-9])$",
         },
+        "scope": {
+            "description": "How far one count reaches: one process, which is so unless written, or the fleet of all gateways, in \
+                            windows of the calendar in UTC.",
+            "enum": ["process", "fleet"],
+        },
     })
 }
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{
-    FIELDS, TABLES_FIELDS, agents, clients, in_flight, limits, routes, schema, sticky, switches,
-    validator,
+    FIELDS, TABLES_FIELDS, agents, clients, fleet, in_flight, limits, routes, schema, sticky,
+    switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 22] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 25] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -51,7 +51,14 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 22] = [
         in_flight::INFERENCE_FIELDS,
         "/agents/memory/inference",
     ),
+    ("/$defs/fleet", fleet::FIELDS, "/fleet"),
+    ("/$defs/limiter", fleet::LIMITER_FIELDS, "/fleet/limiter"),
     ("/$defs/sessions", sticky::SESSIONS_FIELDS, "/sessions"),
+    (
+        "/$defs/session_variable",
+        sticky::KEY_FIELDS,
+        "/sessions/keys/1",
+    ),
     (
         "/$defs/sticky",
         sticky::STICKY_FIELDS,

@@ -4,7 +4,7 @@ use prost::Message;
 use prost_types::value::Kind;
 use serde_json::{Value, json};
 
-use super::super::{Policy, load, read};
+use super::super::{Policy, load, load_in, read};
 use super::{accepted, reference, small};
 
 /// A JSON object as the wire bytes of a `Struct`.
@@ -146,4 +146,44 @@ fn numbers_that_only_a_struct_can_hold_are_refused() {
             "{shown}"
         );
     }
+}
+
+/// Only a filter that runs knows its environment; whoever else reads the document knows no such key.
+#[test]
+fn a_key_of_the_environment_is_looked_up_and_missed() {
+    let document = |keys: &str| {
+        let keys: Value = serde_json::from_str(keys).expect("JSON");
+        let mut document = small();
+        document["agents"] = json!({"a": {"cluster": "a", "sticky": {"header": "mcp-session-id"}}});
+        document["routes"] = json!([{"prefix": "/", "agents": ["a"], "auth_required": false}]);
+        document["sessions"] = json!({"keys": keys});
+        document.to_string()
+    };
+    let key = "ab".repeat(32);
+    let environment = |name: &str| (name == "KEY").then(|| format!("{key}\n"));
+    let sessions = |keys: &str| {
+        let policy = load_in(document(keys).as_bytes(), &environment);
+        policy.map(|policy| policy.sessions.iter().map(|key| key.0).collect::<Vec<_>>())
+    };
+    assert_eq!(
+        sessions(r#"[{"env": "KEY"}]"#).expect("a policy"),
+        [[0xab; 32]]
+    );
+    for (keys, told) in [
+        (r#"[{"env": "OTHER"}]"#, "no variable OTHER"),
+        (r#"[{"env": "KEY"}, {"env": "KEY"}]"#, "already in the list"),
+        (
+            r#"[{"env": "KEY", "file": "/a"}]"#,
+            "sessions.keys[0].file: unknown field",
+        ),
+        (r#"[{"env": 1}]"#, "sessions.keys[0].env: expected"),
+        (r#"[{"env": "A=B"}]"#, "is no name of a variable"),
+        (r#"[{}]"#, "sessions.keys[0].env: is missing"),
+    ] {
+        let faults = sessions(keys).expect_err(keys).to_string();
+        assert!(faults.contains(told), "{keys}: {faults}");
+        assert!(!faults.contains(&key), "{faults}");
+    }
+    let without = load(document(r#"[{"env": "KEY"}]"#).as_bytes()).expect("a policy");
+    assert_ne!(without.sessions[0].0, [0xab; 32]);
 }

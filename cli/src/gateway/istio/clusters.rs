@@ -93,8 +93,9 @@ fn policy(destination: &Destination) -> Json {
         "balance": match way.balance {
             Balance::LeastRequest => "LEAST_REQUEST",
             Balance::RoundRobin => "ROUND_ROBIN",
-            // Only an agent that is sticky goes by a hash, and that is a fault here.
-            Balance::Random | Balance::RingHash | Balance::Maglev => "RANDOM",
+            Balance::Random => "RANDOM",
+            Balance::RingHash => "ring_hash",
+            Balance::Maglev => "maglev",
         },
         "for_validator": way.for_validator,
         "upgrade": way.http == Http::Two && destination.outside.is_none(),
@@ -111,8 +112,9 @@ fn policy(destination: &Destination) -> Json {
 /// What a DestinationRule cannot say of a cluster.
 pub(super) fn changed_cluster(destination: &Destination) -> Option<Json> {
     let way = &destination.way;
-    let offered = way.http == Http::Offered;
-    if way.health.is_none() && !offered {
+    // An entry of this map replaces the one that Istio has written, so it says all.
+    let options = way.http == Http::Offered || !way.filters.is_null();
+    if way.health.is_none() && !options {
         return None;
     }
     Some(json!({
@@ -120,18 +122,11 @@ pub(super) fn changed_cluster(destination: &Destination) -> Option<Json> {
             "name": destination.cluster(),
             "health": way.health.as_ref().map(render::health),
             "http": render::http(way.http),
-            "filters": null,
+            "filters": way.filters,
             "further": false,
             "tls": way.tls.is_some(),
         },
         "authority": destination.authority,
-        "offered": offered,
+        "options": options,
     }))
-}
-
-/// One that is sent its own name as the host.
-pub(super) fn own_host(destination: &Destination) -> Option<Json> {
-    destination.way.tls.as_ref()?;
-    let of_agent = !destination.way.for_validator;
-    of_agent.then(|| json!({"cluster": destination.cluster(), "authority": destination.authority}))
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use minijinja::Environment;
+use serde_json::Value as Json;
 use waykeeper::config::Segment;
 
+use super::credentials::{Credentials, DIRECTORY};
 use super::{Options, Told};
 use crate::gateway::agents::{Agent, Balance, Endpoint, Health, Upstream};
 use crate::gateway::tls::{ClientTls, Identity};
 use crate::gateway::url::Host;
-use crate::gateway::{Gateway, Http};
+use crate::gateway::{Gateway, Http, filters};
 
 /// Hosts that stand for endpoints of an agent end so: nobody has this name.
 const OWN: &str = "waykeeper.internal";
@@ -24,6 +27,7 @@ pub(super) struct Destinations {
     /// The clusters' names by the agents'.
     pub(super) of_agents: BTreeMap<String, String>,
     pub(super) validator: Option<String>,
+    pub(super) credentials: Credentials,
     /// Files that are read in the pods, with their places in the gateway's file.
     pub(super) files: Vec<(Vec<Segment>, String)>,
 }
@@ -65,6 +69,10 @@ pub(super) struct Way {
     pub(super) health: Option<Health>,
     pub(super) http: Http,
     pub(super) tls: Option<Tls>,
+    /// Whether it is called by its own name, and not by that which the caller has asked for.
+    pub(super) own_host: bool,
+    /// What is done to requests on its side; null if nothing is.
+    pub(super) filters: Json,
     pub(super) for_validator: bool,
 }
 
@@ -77,61 +85,74 @@ pub(super) struct Tls {
 }
 
 /// Finds them.
+///
+/// # Errors
+/// Only if a template is broken.
 pub(super) fn destinations(
     gateway: &Gateway,
     options: Options<'_>,
+    environment: &Environment<'_>,
     told: &mut Told,
-) -> Destinations {
+) -> Result<Destinations, minijinja::Error> {
     let mut found = Destinations::default();
+    let callers = filters::callers_headers(&gateway.agents);
     for agent in &gateway.agents {
         let Agent {
             name,
             cluster,
             websocket_cluster,
             former: _,
-            sticky,
+            // What is kept together by is the filter's and the routes'.
+            sticky: _,
             upstream,
             builtin,
         } = agent;
         let place = vec![field("agents"), field(name)];
-        if sticky.is_some() {
-            let place = [&*place, &[field("sticky")]].concat();
-            told.fault(
-                &place,
-                "is not written for Istio: the manifests hold nothing that keeps requests at one endpoint",
-            );
-        }
         if builtin.is_some() {
             let place = [&*place, &[field("builtin")]].concat();
             told.fault(&place, "is served by `waykeeper run` alone");
         }
         let cluster = match upstream {
-            // One cluster of Istio's speaks one HTTP, and WebSockets begin in HTTP/1.1.
-            Some(upstream) if websocket_cluster.is_some() => {
-                let elder = Upstream {
-                    http: Http::One,
-                    ..upstream.clone()
+            Some(upstream) => {
+                let mut upstream = upstream.clone();
+                if websocket_cluster.is_some() {
+                    // One cluster of Istio's speaks one HTTP, and WebSockets begin in HTTP/1.1.
+                    upstream.http = Http::One;
+                }
+                let agent = Agent {
+                    upstream: Some(upstream),
+                    ..agent.clone()
                 };
-                found.add(name, &elder, false, &place, options, told)
+                let credentials = &mut found.credentials;
+                let agent = credentials.moved(agent, &place, options, environment, told)?;
+                match &agent.upstream {
+                    Some(upstream) => {
+                        let done =
+                            filters::filters(&agent, upstream, &callers, DIRECTORY, environment)?;
+                        found.add(name, upstream, Of::Agent(done), &place, options, told)
+                    }
+                    None => None,
+                }
             }
-            Some(upstream) => found.add(name, upstream, false, &place, options, told),
             None => Some(cluster.clone()),
         };
         found
             .of_agents
             .extend(cluster.map(|cluster| (name.clone(), cluster)));
     }
-    if !gateway.session_keys.is_empty() {
-        told.fault(
-            &[field("sessions")],
-            "is not written for Istio, whose manifests can hold no secret",
-        );
-    }
+    { &mut found.credentials }.add_keys(&gateway.session_keys, options, told);
     if let Some((_, upstream)) = &gateway.validator {
         let place = [field("clients"), field("validator")];
-        found.validator = found.add("validator", upstream, true, &place, options, told);
+        found.validator = found.add("validator", upstream, Of::Validator, &place, options, told);
     }
-    found
+    Ok(found)
+}
+
+/// Whose place it is.
+enum Of {
+    /// An agent's, with what is done to its requests.
+    Agent(Json),
+    Validator,
 }
 
 fn field(name: &str) -> Segment {
@@ -160,55 +181,45 @@ impl Destinations {
         &mut self,
         name: &str,
         upstream: &Upstream,
-        for_validator: bool,
+        of: Of,
         place: &[Segment],
         options: Options<'_>,
         told: &mut Told,
     ) -> Option<String> {
         let Upstream {
             endpoints,
-            base,
             balance,
             health,
             tls,
             http,
-            provider,
-            credential,
+            // What is done to requests for these is in `of`.
+            base: _,
+            provider: _,
+            credential: _,
         } = upstream;
         let first = endpoints.first()?;
         let at = |name: &str| [place, &[field(name)]].concat();
-        if credential.is_some() {
+        let own_host = upstream.has_own_host();
+        let authority = first.url.authority();
+        let several = |other: &Endpoint| other.url.authority() != authority;
+        if own_host && endpoints.iter().any(several) {
             told.fault(
-                &at("credential"),
-                "is not written for Istio, whose manifests can hold no secret",
+                &at("endpoints"),
+                "a cluster of Istio's has one name for TLS and as the host, and these have several; write an agent for each",
             );
+            return None;
         }
-        if provider.is_some() {
-            told.fault(
-                &at("provider"),
-                "is not written for Istio: name its url, and let the route do what else it asks for",
-            );
-        } else if base.is_some() {
-            let url = if endpoints.len() > 1 {
-                "endpoints"
-            } else {
-                "url"
-            };
-            told.fault(
-                &at(url),
-                "has a path, which the manifests for Istio cannot put in the request's place; let prefix_rewrite of the \
-                 routes do that",
-            );
-        }
-        let tls = match tls {
-            Some(tls) => Some(self.tls(tls, endpoints, place, told)?),
-            None => None,
+        let (filters, for_validator) = match of {
+            Of::Agent(filters) => (filters, false),
+            Of::Validator => (Json::Null, true),
         };
         let way = Way {
             balance: *balance,
             health: health.clone(),
             http: *http,
-            tls,
+            tls: tls.as_ref().map(|tls| self.tls(tls, first, place)),
+            own_host: own_host && !for_validator,
+            filters,
             for_validator,
         };
         let mut places = Vec::new();
@@ -333,27 +344,9 @@ impl Destinations {
         host
     }
 
-    /// A cluster of Istio's has one name for its TLS, and the routes one for the host.
-    fn tls(
-        &mut self,
-        tls: &ClientTls,
-        endpoints: &[Endpoint],
-        place: &[Segment],
-        told: &mut Told,
-    ) -> Option<Tls> {
+    /// How TLS is set up with all of an agent's endpoints, which have one name.
+    fn tls(&mut self, tls: &ClientTls, first: &Endpoint, place: &[Segment]) -> Tls {
         let ClientTls { sni, ca, identity } = tls;
-        let first = endpoints.first()?;
-        let authority = first.url.authority();
-        if endpoints
-            .iter()
-            .any(|other| other.url.authority() != authority)
-        {
-            told.fault(
-                &[place, &[field("endpoints")]].concat(),
-                "a cluster of Istio's has one name for TLS and as the host, and these have several; write an agent for each",
-            );
-            return None;
-        }
         let of_tls = |name: &str| [place, &[field("tls"), field(name)]].concat();
         let identity_files = identity
             .iter()
@@ -366,12 +359,12 @@ impl Destinations {
             Host::Address(_) => None,
         };
         let name = sni.clone().or(host);
-        Some(Tls {
+        Tls {
             verified: name.clone().unwrap_or_else(|| first.url.host.bare()),
             sni: name,
             ca: ca.clone(),
             identity: identity.clone(),
-        })
+        }
     }
 }
 
@@ -383,7 +376,9 @@ impl Destination {
             ..other.way.clone()
         };
         if other.way.for_validator && !self.way.for_validator {
-            return self.way.tls == way.tls && self.way.http == way.http;
+            // What is done to an agent's requests is not for the validator.
+            return (&self.way.tls, self.way.http, &self.way.filters)
+                == (&way.tls, way.http, &way.filters);
         }
         self.way == way && self.outside == other.outside
     }

@@ -3,20 +3,24 @@
 //! EnvoyFilters. What they look like stands in `cli/templates/istio/`.
 
 mod clusters;
+mod credentials;
 mod destinations;
+mod patches;
 mod servers;
 mod told;
+mod ways;
 
 use std::time::Duration;
 
 use minijinja::value::Serde;
-use minijinja::{Value, context};
+use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::DEFAULT_TIMEOUT;
-use waykeeper::config::{Fault, Node, Segment};
+use waykeeper::config::{Fault, Node};
 
-use super::{Checked, EnvoyVersion, document, render, templates};
-use clusters::{changed_cluster, entries, own_host, rules};
+use super::credentials::Credential;
+use super::{Checked, EnvoyVersion, Upstream, document, filters, render, routes, templates};
+use clusters::{changed_cluster, entries, rules};
 use destinations::Destinations;
 pub(crate) use destinations::is_label;
 use told::Told;
@@ -36,11 +40,12 @@ const BEFORE_STOP: Duration = Duration::from_secs(10);
 const BEYOND_ANSWERS: Duration = Duration::from_secs(20);
 
 /// All files that are written in either form. One that a form does not have is removed, if it was written by this command.
-pub(crate) const FILES: [&str; 14] = [
+pub(crate) const FILES: [&str; 16] = [
     "kustomization.yaml",
     "virtual-service.yaml",
     "http-route.yaml",
     "envoy-filter.yaml",
+    "patches.yaml",
     "waykeeper.yaml",
     "gateway/kustomization.yaml",
     "gateway/namespace.yaml",
@@ -48,6 +53,7 @@ pub(crate) const FILES: [&str; 14] = [
     "gateway/parameters.yaml",
     "gateway/service.yaml",
     "gateway/gateway.yaml",
+    "gateway/credentials.yaml",
     "gateway/destinations.yaml",
     "gateway/horizontal-pod-autoscaler.yaml",
     "gateway/pod-disruption-budget.yaml",
@@ -76,6 +82,10 @@ pub(crate) struct Options<'a> {
     pub(crate) tls_secrets: &'a [String],
     /// A Secret with the files that agents and the validator are spoken to with.
     pub(crate) files_secret: Option<&'a str>,
+    /// A Secret with what agents are shown.
+    pub(crate) credentials_secret: Option<&'a str>,
+    /// Istio's own, in the pods.
+    pub(crate) envoy: EnvoyVersion,
     /// Whether Istio makes the pods, from a Gateway of Kubernetes' Gateway API.
     pub(crate) gateway_api: bool,
 }
@@ -107,24 +117,33 @@ pub(crate) fn manifests(
     checked: &Checked,
     options: Options<'_>,
 ) -> Result<Manifests, Refusal> {
+    let environment = templates::environment().map_err(Refusal::Broken)?;
     let mut told = Told::default();
     let servers = servers::servers(&checked.gateway.listeners, options.tls_secrets, &mut told);
-    let mut destinations = destinations::destinations(&checked.gateway, options, &mut told);
+    let mut destinations =
+        destinations::destinations(&checked.gateway, options, &environment, &mut told)
+            .map_err(Refusal::Broken)?;
     if checked.gateway.validator.is_none() {
         let elsewhere = checked.policy.clients.validator.as_ref();
         destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
     }
     let directory = files_directory(&destinations, options, &mut told);
-    if !checked.gateway.patches.is_empty() {
-        let place = ["envoy", "patches"].map(|name| Segment::Field(name.to_owned()));
-        told.fault(
-            &place,
-            "is not written for Istio, which has EnvoyFilters for that: write one of your own beside the manifests",
-        );
-    }
+    // Pods that Istio makes listen on the ports that are offered.
+    let listened = if options.gateway_api {
+        "port"
+    } else {
+        "target"
+    };
+    let ports: Vec<u64> = { servers.iter() }
+        .filter_map(|server| server[listened].as_u64())
+        .collect();
+    let patches = patches::patches(&checked.gateway, &ports, &destinations, &mut told);
     if !told.is_empty() {
         return Err(Refusal::Faults(told.faults(written)));
     }
+    let mut envoy = options.envoy.context();
+    // istiod drops fields that it does not know without a word, and this is a young one.
+    envoy["header_value_prefix"] = false.into();
     let context = json!({
         "namespace": options.namespace,
         "image": image(options.image),
@@ -133,9 +152,14 @@ pub(crate) fn manifests(
         "listener": checked.gateway.listeners.first().map(|listener| render::listener((0, listener))),
         "grace": grace(checked).as_secs(),
         "idle": render::idle(&checked.policy),
-        "envoy": EnvoyVersion::default().context(),
-        "credentials": false,
-        "callers": [],
+        "envoy": envoy,
+        "credentials": agents_upstreams(checked).any(|it| it.credential.as_ref().is_some_and(Credential::is_kept)),
+        "patches": patches,
+        "kept": destinations.credentials.context(options),
+        "callers": filters::callers_headers(&checked.gateway.agents),
+        "sessions": routes::has_sessions(&checked.gateway),
+        "hashes": routes::has_hashes(&checked.gateway),
+        "ways": ways::ways(&checked.gateway, &destinations),
         "pages": super::pages::headers(&checked.gateway, &checked.policy),
         "undecided": render::undecided(&checked.policy),
         "proof": checked.policy.proof.as_ref().map(|proof| proof.0.as_str()),
@@ -143,12 +167,16 @@ pub(crate) fn manifests(
         "entries": entries(&destinations.all),
         "rules": rules(&destinations.all),
         "changed_clusters": destinations.all.iter().filter_map(changed_cluster).collect::<Vec<_>>(),
-        "own_hosts": destinations.all.iter().filter_map(own_host).collect::<Vec<_>>(),
         "validator_stats": destinations.validator.as_deref().map(stats_of),
         "files": directory.map(|directory| json!({"secret": options.files_secret, "directory": directory})),
         "module": MODULE,
     });
-    let files = write(&context, &named(checked, &destinations), options);
+    let files = write(
+        &context,
+        &named(checked, &destinations),
+        options,
+        &environment,
+    );
     let files = files.map_err(Refusal::Broken)?;
     Ok(Manifests {
         files,
@@ -156,12 +184,17 @@ pub(crate) fn manifests(
     })
 }
 
+fn agents_upstreams(checked: &Checked) -> impl Iterator<Item = &Upstream> {
+    let agents = checked.gateway.agents.iter();
+    agents.filter_map(|agent| agent.upstream.as_ref())
+}
+
 fn write(
     context: &Json,
     filter_document: &Node,
     options: Options<'_>,
+    environment: &Environment<'_>,
 ) -> Result<Vec<(&'static str, String)>, minijinja::Error> {
-    let environment = templates::environment()?;
     let values = Value::from(Serde(context));
     let source = Value::from_safe_string(render::in_comment(options.source));
     let text = document::block(filter_document, DOCUMENT_INDENT);
@@ -171,7 +204,16 @@ fn write(
     } else {
         &OF_GATEWAY_API
     };
-    let of_this_form = FILES.into_iter().filter(|file| !others.contains(file));
+    let is_empty = |list: &Json| list.as_array().is_none_or(Vec::is_empty);
+    // Those that are there only where something stands in them.
+    let has = |file: &str| match file {
+        "gateway/credentials.yaml" => !is_empty(&context["kept"]["told"]),
+        "patches.yaml" => !is_empty(&context["patches"]),
+        _ => true,
+    };
+    let of_this_form = FILES
+        .into_iter()
+        .filter(|file| !others.contains(file) && has(file));
     of_this_form
         .map(|file| {
             let template = environment.get_template(&format!("istio/{file}"))?;
@@ -185,7 +227,7 @@ fn write(
         .collect()
 }
 
-/// The filter's document, in which clusters have Istio's names.
+/// The filter's document, in which clusters have Istio's names, and variables stand for keys.
 fn named(checked: &Checked, destinations: &Destinations) -> Node {
     let mut document = checked.document.0.clone();
     if let Some(Node::Map(agents)) = field(&mut document, "agents") {
@@ -202,6 +244,12 @@ fn named(checked: &Checked, destinations: &Destinations) -> Node {
                 fields.retain(|(name, _)| name != "websocket_cluster");
             }
         }
+    }
+    if let Some(Node::Map(fields)) = field(&mut document, "sessions") {
+        let key =
+            |variable: &String| Node::Map(vec![("env".to_owned(), Node::Text(variable.clone()))]);
+        let keys = destinations.credentials.keys.iter().map(key).collect();
+        *fields = vec![("keys".to_owned(), Node::List(keys))];
     }
     let validator = field(&mut document, "clients");
     let validator = validator.and_then(|clients| field(clients, "validator"));
