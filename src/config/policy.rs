@@ -36,6 +36,8 @@ pub struct Policy {
     pub routes: Vec<Route>,
     /// Which of its limits a caller is told.
     pub tell: Tell,
+    /// Where callers ask how their limits stand. `None`: nowhere.
+    pub limits_endpoint: Option<LimitsEndpoint>,
     /// Which of the names that a request goes by its agent is told.
     pub agents_see: AgentsSee,
     /// Where the caller's address is read.
@@ -344,6 +346,20 @@ impl Tell {
         ratelimit: true,
         openai: true,
     };
+}
+
+/// Where callers ask how their limits stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsEndpoint {
+    /// Of these very requests, and behind it `/reset`. Begins with `/`.
+    pub path: String,
+    /// Whoever has this role may ask about every client, and give it a fresh start. `None`: nobody may.
+    pub operator_role: Option<String>,
+}
+
+impl LimitsEndpoint {
+    /// Unless another is written.
+    pub const PATH: &str = "/.well-known/waykeeper/limits";
 }
 
 /// Which `x-waykeeper-*` headers agents are sent. The others are noted for the access log.

@@ -366,6 +366,15 @@ impl Telemetry {
         );
     }
 
+    /// An operator has given a client a fresh start. Each is told: only operators can cause it.
+    pub(super) fn limits_reset(&self, operator: &str, client: &str, names: &[String]) {
+        let which = match names {
+            [] => "all that are counted for it alone".to_owned(),
+            names => names.join(", "),
+        };
+        log::info!("limits: {operator} has reset those of {client} in this process: {which}");
+    }
+
     /// A request was refused because nobody could say whether its limits are full.
     pub(super) fn limits_unavailable<H: Host>(&self, host: &H, error: StateError) {
         self.log.log(

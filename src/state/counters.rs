@@ -220,6 +220,18 @@ impl Records {
         self.bytes.extend(record.encode());
     }
 
+    /// Takes a record out. False: there is none under `tag`.
+    pub fn remove(&mut self, tag: u64) -> bool {
+        let Some((Slot(index), _)) = self.find(tag) else {
+            return false;
+        };
+        let records = self.raw_mut();
+        let last = records.len().saturating_sub(1);
+        records.swap(index, last);
+        self.bytes.truncate(HEAD + last * RECORD);
+        true
+    }
+
     /// The record that makes room for a newcomer with this tag: of its own limit the one that owes least (`owes` says how
     /// much in the newcomer's unit); if there is none, the one that would be free first. Those that `stays` says are
     /// not considered.

@@ -6,6 +6,7 @@ mod errors;
 mod fleet;
 mod full;
 mod in_flight;
+mod left;
 mod receipts;
 mod shadow;
 mod subjects;
