@@ -268,6 +268,12 @@ impl Met {
         &self.bound.per
     }
 
+    /// Where it is counted.
+    #[cfg(test)]
+    pub(super) fn cell(&self) -> CellName {
+        self.cell
+    }
+
     /// How long a place may be waited for.
     #[must_use]
     pub fn wait(&self) -> Option<Duration> {
@@ -496,7 +502,7 @@ impl Limits {
         // The entries of each limit of which somebody waits here, in the order of their cells.
         let mut seen: Vec<((CellName, u64), InFlight)> = Vec::new();
         for (stream, tickets) in tickets {
-            // Those too that could not be counted again on the tick that found this out.
+            // What was counted under a number that was taken for gone counts no more.
             for ticket in tickets.held.iter_mut().filter(|it| it.who.worker != own) {
                 bounds.update(host, ticket.cell, &mut |entries| {
                     entries.count_again(ticket.bounded, own);
