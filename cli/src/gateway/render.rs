@@ -381,7 +381,11 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
 fn limiters(limiter: &Limiter, policy: &Policy, builtin: Option<&str>) -> Option<Json> {
     let name = derive::limiters_cluster();
     let mut made = match limiter.upstream() {
-        Some(upstream) => cluster(&name, upstream),
+        Some(upstream) => {
+            let mut made = cluster(&name, upstream);
+            made["socket"] = Json::Null;
+            made
+        }
         None => {
             let socket = Path::new(builtin?).join(LIMITER_SOCKET);
             json!({"name": name, "socket": socket, "tls": []})

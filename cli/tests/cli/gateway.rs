@@ -1650,7 +1650,7 @@ fn limits_of_the_fleet_are_written_as_other_services_files() {
     let of = |unit, number| json!({"unit": unit, "requests_per_unit": number});
     let of_plan = |name, number| json!({"key": "plan", "value": name, "descriptors": [{"key": "client", "rate_limit": of("minute", number)}]});
     let expected = json!({"domain": "mine", "descriptors": [
-        {"key": "limit", "value": "plan", "descriptors": [of_plan("standard", 50), of_plan("premium", 500)]},
+        {"key": "limit", "value": "plan", "descriptors": [of_plan("premium", 500), of_plan("standard", 50)]},
         {"key": "limit", "value": "of-route", "descriptors": [{"key": "plan", "value": "premium", "descriptors": [
             {"key": "client", "descriptors": [{"key": "route", "rate_limit": of("hour", 9)}]},
         ]}]},
@@ -1669,9 +1669,9 @@ fn limits_of_the_fleet_are_written_as_other_services_files() {
         .map(|(name, most, domain)| json!([name, most, domain]))
         .collect();
     let expected = json!([
-        ["plan", 50, "mine"],
         ["plan", 500, "mine"],
         ["of-route", 9, "mine"],
+        ["plan", 50, "mine"],
         ["tenants", 7, "mine"]
     ]);
     assert_eq!(json!(names), expected);
