@@ -111,14 +111,13 @@ async fn what_the_builtin_limiter_has_counted_outlives_a_restart_if_it_is_kept()
     assert_eq!(third, [200, 200, 200, 200, 200, 429]);
 }
 
-/// Where `--probe` finds nobody it says so; where somebody speaks HTTP/1.1 alone, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limiter_is_probed_as_it_is_spoken_to() {
     let agent = agent("a").await;
     let limiter = Limiter::start("127.0.0.1:0").await;
     for (limiter, status, says) in [
         (limiter.address, 0, "answers in HTTP/2"),
-        (agent.address(), 1, "speaks no HTTP/2"),
+        (free_address(), 1, "refuses connections"),
     ] {
         let directory = tempfile::tempdir().expect("a directory");
         let url = format!("url: 'http://{limiter}'");

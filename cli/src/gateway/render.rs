@@ -391,9 +391,10 @@ fn limiters(limiter: &Limiter, policy: &Policy, builtin: Option<&str>) -> Option
             json!({"name": name, "socket": socket, "tls": []})
         }
     };
-    let pending = policy.fleet.as_ref().map_or(0, |it| it.max_pending);
+    let fleet = policy.fleet.as_ref()?;
     made["health_check"] = limiter.health_check.into();
-    made["requests"] = pending.saturating_mul(WORKERS).into();
+    made["requests"] = fleet.max_pending.saturating_mul(WORKERS).into();
+    made["authority"] = fleet.host.as_str().into();
     Some(made)
 }
 

@@ -1628,7 +1628,7 @@ fn a_builtin_limiter_is_run_s_alone_and_a_limiter_at_a_url_has_a_cluster() {
     for line in [
         "    - name: \"waykeeper/limiter\"\n",
         "max_requests: 640,",
-        "grpc_health_check: {}",
+        "grpc_health_check: {authority: \"limiter:8081\"}",
         "connection_keepalive",
     ] {
         assert!(envoy.contains(line), "{line}: {envoy}");
