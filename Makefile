@@ -75,7 +75,7 @@ ON_EACH_VERSION_SHORT := openai::the_client_gets_its grpc_callouts::a_call proto
 
 .DEFAULT_GOAL := help
 .PHONY: help up needs first-time build quick dist dist-test dist-targets install install-files uninstall test test-all test-versions soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
-	bench bench-quick bench-chart bench-balance bench-smoke bench-walk bench-instructions bench-build bench-tools
+	bench bench-quick bench-chart bench-balance bench-smoke bench-walk bench-instructions bench-fleet bench-build bench-tools
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -133,7 +133,7 @@ fuzz: rust-tools $(CARGO_FUZZ) ## Fuzz each target for TIME seconds, one after t
 test-versions: build probe-filter test-tools ## Run a tenth of the end-to-end tests on each other version of Envoy (some five minutes)
 	@$(call on_each_version,$(ON_EACH_VERSION))
 
-soak: build probe-filter test-tools bench-tools ## Run the long tests, each alone: crowds that wait (some minutes)
+soak: build probe-filter test-tools bench-tools ## Run the long tests, each alone: crowds that wait, an hour of chaos (over an hour)
 	cargo test --test e2e -- --ignored --test-threads=1 --nocapture soak
 
 check: rust-tools ## Check format, lints (native and Wasm) and documentation
@@ -171,6 +171,10 @@ bench-quick: bench-build ## The same in under two minutes, with fewer rounds
 bench-instructions: bench-build ## Count the instructions of each contender and of each hostcall, which no noise touches (some minutes)
 	@$(call system,valgrind,valgrind,it counts instructions)
 	@exec target/debug/waykeeper-bench run --only instructions,settings,calls --report target/bench/instructions.json $(ARGS)
+
+bench-fleet: build test-tools ## Compare what a request waits for under limits of the process and of the fleet, strict and leased
+	cargo build -p waykeeper-cli
+	cargo test --test e2e -- --ignored --nocapture fleet::measure
 
 bench-chart: bench-build ## Draw docs/benchmark.svg from the last measurement
 	@exec target/debug/waykeeper-bench chart $(ARGS)

@@ -72,7 +72,7 @@ pub const FIELDS: &[&str] = &[
 const TABLES_FIELDS: &[&str] = &["keys", "counters", "address_counters"];
 
 /// A table of fewer records is of no use; one of more does not fit into a process.
-const RECORDS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 24;
+const RECORDS: std::ops::RangeInclusive<u32> = Tables::LEAST..=Tables::MOST;
 
 /// Reads a configuration as the host hands it over: JSON text, or the wire bytes of `google.protobuf.Struct`.
 ///

@@ -401,3 +401,10 @@ pub struct Tables {
     /// Counters of limits whose caller is known only by its address.
     pub address_counters: u32,
 }
+
+impl Tables {
+    /// The least and the most that any of them is made for.
+    pub const LEAST: u32 = 1024;
+    /// See [`Self::LEAST`].
+    pub const MOST: u32 = 16_777_216;
+}

@@ -6,6 +6,7 @@ mod limits;
 
 use serde_json::{Value, json};
 
+use super::Tables;
 use super::names::{NONE, PROOF_LENGTHS};
 use crate::text::headers::TOKEN_MARKS;
 use crate::text::names::{LONGEST_NAME, NAME_MARKS};
@@ -377,7 +378,7 @@ fn weight() -> Value {
 }
 
 fn records(description: &str) -> Value {
-    json!({"description": description, "type": "integer", "minimum": 1024, "maximum": 16_777_216})
+    json!({"description": description, "type": "integer", "minimum": Tables::LEAST, "maximum": Tables::MOST})
 }
 
 fn merge(into: &mut Value, more: Value) {

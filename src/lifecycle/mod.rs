@@ -225,6 +225,7 @@ impl<H: Host> Gateway<H> {
         let mut routes = compiled.policy.routes.iter();
         keys.is_some()
             || compiled.limits.have_chores()
+            || compiled.limits.has_gate()
             || compiled.limits.bound_in_flight(None)
             || compiled.limits.fleet().is_some()
             || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
@@ -244,6 +245,7 @@ impl<H: Host> Gateway<H> {
         self.give_up_lost_questions(&mut due);
         self.give_up_on_fleet(&mut due);
         self.shared.compiled.limits.chores(&*self.shared.host);
+        self.look_at_tables();
         self.keep_places(&mut due);
         self.find_due_streams(&mut due);
         for id in due {
@@ -260,6 +262,15 @@ impl<H: Host> Gateway<H> {
         for question in keys.take_lost(shared.ticks.get()) {
             shared.telemetry.validator_lost(&*shared.host);
             due.append(&mut question.answer(Knowledge::Unknown));
+        }
+    }
+
+    /// Has an operator see how full the tables are. What cannot be seen now is on a later tick, and decides nothing.
+    fn look_at_tables(&self) {
+        let shared = &*self.shared;
+        let seen = shared.compiled.survey.tick(&*shared.host);
+        for fullness in seen.unwrap_or_default() {
+            shared.telemetry.fullness(&*shared.host, &fullness);
         }
     }
 

@@ -268,6 +268,12 @@ impl Met {
         &self.bound.per
     }
 
+    /// Where it is counted.
+    #[cfg(test)]
+    pub(super) fn cell(&self) -> CellName {
+        self.cell
+    }
+
     /// How long a place may be waited for.
     #[must_use]
     pub fn wait(&self) -> Option<Duration> {
@@ -482,10 +488,10 @@ impl Limits {
         tickets: impl Iterator<Item = (StreamId, &'t mut Tickets)>,
     ) -> Result<Vec<StreamId>, StateError> {
         let bounds = &self.in_flight;
-        let (own, was_gone) = match &mut *bounds.workers.borrow_mut() {
+        let own = match &mut *bounds.workers.borrow_mut() {
             Some(workers) => {
-                let was_gone = workers.tick(host)?;
-                (workers.own(), was_gone)
+                workers.tick(host)?;
+                workers.own()
             }
             None => return Ok(Vec::new()),
         };
@@ -496,7 +502,8 @@ impl Limits {
         // The entries of each limit of which somebody waits here, in the order of their cells.
         let mut seen: Vec<((CellName, u64), InFlight)> = Vec::new();
         for (stream, tickets) in tickets {
-            for ticket in tickets.held.iter_mut().filter(|_| was_gone) {
+            // What was counted under a number that was taken for gone counts no more.
+            for ticket in tickets.held.iter_mut().filter(|it| it.who.worker != own) {
                 bounds.update(host, ticket.cell, &mut |entries| {
                     entries.count_again(ticket.bounded, own);
                     Vec::new()

@@ -13,6 +13,7 @@ pub fn code_of(answer: &OwnAnswer) -> &'static str {
         408 => "request_timeout",
         413 => "body_too_large",
         401 if answer.asks_credential => "missing_credential",
+        429 => "rate_limited",
         431 => "headers_too_large",
         400..=499 => "bad_request",
         _ => "gateway_error",

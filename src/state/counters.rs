@@ -110,6 +110,14 @@ pub struct Records {
     set_back: bool,
 }
 
+/// How many records of a cell's value still say something.
+#[must_use]
+pub fn in_use(value: &[u8], now: Timestamp) -> usize {
+    let records: &[[u8; RECORD]] = value.get(HEAD..).unwrap_or_default().as_chunks().0;
+    let counts = |raw: &&[u8; RECORD]| Record::decode(raw).moment > now;
+    records.iter().filter(counts).count()
+}
+
 impl Records {
     /// Reads a cell's value. `clock` was read after the cell was. Records that no longer count are dropped.
     ///

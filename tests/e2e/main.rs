@@ -28,6 +28,7 @@ mod clients;
 mod configuration;
 mod cors;
 mod crowds;
+mod fleet;
 mod gateway;
 mod grpc_callouts;
 mod grpc_web;

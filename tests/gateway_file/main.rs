@@ -13,6 +13,7 @@ mod checking;
 mod credentials;
 mod credentials_live;
 mod ending;
+mod envoy_limiters;
 mod fleet;
 mod following;
 mod front;

@@ -54,10 +54,13 @@ impl Running {
                 .arg("--envoy")
                 .arg(needed(".tools/envoy", "make tools"));
         }
+        if !arguments.contains(&"--concurrency") {
+            command.args(["--concurrency", "1"]);
+        }
         command
             .arg("--module")
             .arg(needed("target/waykeeper.wasm", "make build"))
-            .args(["--concurrency", "1", "--directory"])
+            .arg("--directory")
             .arg(run)
             .args(arguments);
     }

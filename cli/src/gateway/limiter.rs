@@ -27,7 +27,7 @@ pub(crate) struct Limiter {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    At(Url, Upstream),
+    At(Url, Box<Upstream>),
     /// The tool serves it on a socket of its own.
     Builtin(Builtin),
 }
@@ -88,7 +88,7 @@ pub(super) fn limiter(spot: &Spot<'_>, known: &[&str]) -> Option<Limiter> {
     };
     let health_check = fields.get("health_check").and_then(|spot| spot.flag());
     Some(Limiter {
-        place: Place::At(url, upstream),
+        place: Place::At(url, Box::new(upstream)),
         health_check: health_check.unwrap_or(true),
     })
 }

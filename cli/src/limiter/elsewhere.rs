@@ -8,10 +8,13 @@ use waykeeper::limits::fleet::{described, unit};
 
 use super::protocol::Unit;
 
+/// A key, and its value.
+type Entry = (String, Option<String>);
+
 /// A limit as it is asked about.
 pub(crate) struct SharedLimit {
     /// What its descriptor is made of, in order; without a value, whatever comes is counted by itself.
-    pub(crate) entries: Vec<(String, Option<String>)>,
+    pub(crate) entries: Vec<Entry>,
     pub(crate) requests: u32,
     pub(crate) unit: Unit,
     pub(crate) name: String,
@@ -44,12 +47,8 @@ pub(crate) fn ratelimit(domain: &str, limits: &[SharedLimit]) -> String {
 }
 
 /// What is left of limits' entries, as one level and those below it.
-fn descriptors(
-    text: &mut String,
-    indent: &str,
-    all: &[(&[(String, Option<String>)], &SharedLimit)],
-) {
-    let mut firsts: Vec<&(String, Option<String>)> = Vec::new();
+fn descriptors(text: &mut String, indent: &str, all: &[(&[Entry], &SharedLimit)]) {
+    let mut firsts: Vec<&Entry> = Vec::new();
     firsts.extend(all.iter().filter_map(|(entries, _)| entries.first()));
     let mut seen = Vec::new();
     firsts.retain(|first| {

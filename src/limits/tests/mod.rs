@@ -3,7 +3,9 @@
 mod changed;
 mod clocks;
 mod errors;
+mod fleet;
 mod full;
+mod in_flight;
 mod receipts;
 mod shadow;
 mod subjects;
