@@ -2,6 +2,7 @@
 //! the environment or standard input, never from the arguments, which other users of a machine can see and shells remember.
 
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use waykeeper::text::escapes;
 
 use crate::gateway::{ClientTls, Http, Url};
 use crate::reach::{self, innermost};
-use crate::{Outcome, http};
+use crate::{Outcome, http, limits_for};
 
 /// Where the key stands in the environment.
 const KEY: &str = "WAYKEEPER_KEY";
@@ -27,18 +28,22 @@ const KEY: &str = "WAYKEEPER_KEY";
 /// More than any answer: 512 limits with the longest names.
 const MOST_BYTES: usize = 4 << 20;
 
-/// Show how the limits of a client stand, or give it a fresh start
+/// Show how the limits of a client stand, give it a fresh start, or write the fleet's as another service's file
 ///
 /// The running gateway is asked, with the key of a client that has the operator_role of its limits_endpoint. The key is
 /// taken from the environment (WAYKEEPER_KEY), else from standard input. What is counted lies in one process of Envoy: of
 /// several gateways each is asked for its own.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The client, as its client_id says
+    /// The client, as its client_id says; with --for a gateway.yaml
+    #[arg(value_name = "CLIENT|FILE")]
     client: String,
     /// http[s]://HOST[:PORT], with a path if the endpoint was moved
-    #[arg(long, value_name = "URL", value_parser = Url::parse)]
-    gateway: Url,
+    #[arg(long, value_name = "URL", value_parser = Url::parse, required_unless_present = "service")]
+    gateway: Option<Url>,
+    /// Ask nobody, and write the limits with scope: fleet of a gateway.yaml as the file of this rate limit service
+    #[arg(long = "for", value_name = "SERVICE", conflicts_with_all = ["gateway", "reset", "limit", "key_sha256", "plan", "team", "organisation", "json"])]
+    service: Option<limits_for::Service>,
     /// Give the client a fresh start: nothing is used of what is counted for it alone
     #[arg(long)]
     reset: bool,
@@ -116,8 +121,17 @@ struct Name {
     enforced: Option<bool>,
 }
 
-/// Asks the gateway and shows what it says.
+/// Asks the gateway and shows what it says; or writes the file of another service.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
+    match (arguments.service, &arguments.gateway) {
+        (Some(service), _) => limits_for::write(service, Path::new(&arguments.client)),
+        (None, Some(gateway)) => of_client(arguments, gateway),
+        // The arguments are read so that one of the two is there.
+        (None, None) => Ok(Outcome::Unusable),
+    }
+}
+
+fn of_client(arguments: &Arguments, gateway: &Url) -> io::Result<Outcome> {
     let key = match key() {
         Ok(key) => key,
         Err(why) => {
@@ -128,7 +142,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build()?;
     let asked = runtime.block_on(async {
-        let asked = timeout(arguments.timeout, ask(arguments, &key)).await;
+        let asked = timeout(arguments.timeout, ask(arguments, gateway, &key)).await;
         asked.unwrap_or_else(|_| Err("no answer in time".to_owned()))
     });
     runtime.shutdown_background();
@@ -138,7 +152,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
             Ok(Outcome::Good)
         }
         Err(why) => {
-            writeln!(io::stderr().lock(), "{}: {why}", arguments.gateway)?;
+            writeln!(io::stderr().lock(), "{gateway}: {why}")?;
             Ok(Outcome::Faulty)
         }
     }
@@ -160,8 +174,7 @@ fn key() -> Result<Credential, String> {
 }
 
 /// The body of the gateway's answer.
-async fn ask(arguments: &Arguments, key: &Credential) -> Result<Vec<u8>, String> {
-    let url = &arguments.gateway;
+async fn ask(arguments: &Arguments, url: &Url, key: &Credential) -> Result<Vec<u8>, String> {
     let header = match arguments.key_header.eq_ignore_ascii_case("authorization") {
         true => format!("Bearer {}", key.secret()),
         false => key.secret().to_owned(),
@@ -175,7 +188,7 @@ async fn ask(arguments: &Arguments, key: &Credential) -> Result<Vec<u8>, String>
     };
     let request = Request::builder()
         .method(method)
-        .uri(path(arguments))
+        .uri(path(arguments, url))
         .header("host", url.authority())
         .header("user-agent", "waykeeper-limits")
         .header(arguments.key_header.as_str(), value)
@@ -221,8 +234,8 @@ async fn connect(url: &Url) -> Result<TcpStream, String> {
 }
 
 /// The path of the question, with all that is said of the client.
-fn path(arguments: &Arguments) -> String {
-    let base = match arguments.gateway.request_path().as_str() {
+fn path(arguments: &Arguments, url: &Url) -> String {
+    let base = match url.request_path().as_str() {
         "/" => LimitsEndpoint::PATH.to_owned(),
         path => path.trim_end_matches('/').to_owned(),
     };

@@ -16,6 +16,7 @@ mod init;
 mod istio;
 mod limiter;
 mod limits;
+mod limits_for;
 mod managers;
 mod pem;
 mod probe;

@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use sha2::{Digest, Sha256};
 
 use super::Rule;
+use super::fleet::key_of;
 use super::subject::{Asked, Caller};
 use crate::config::policy::{self, Limit, Policy, Subject};
 use crate::host::CellName;
@@ -200,10 +201,6 @@ impl Places {
 
     /// What kind of subject one is, and its name, as another service is told of it. One that is not there has no name.
     pub(super) fn in_words(&self, subject: &Subject, asked: &Asked<'_>) -> (String, String) {
-        let kind = match subject {
-            Subject::Header(name) => format!("header:{name}"),
-            other => other.to_string(),
-        };
         let parts = self.parts(std::slice::from_ref(subject), asked);
         let name = parts.as_deref().and_then(|parts| parts.get(1)).copied();
         let name = name.unwrap_or_default();
@@ -219,7 +216,7 @@ impl Places {
             let hashed = || format!("sha256:{}", hex::encoded(&Sha256::digest(name)));
             short.map_or_else(hashed, str::to_owned)
         };
-        (kind, name)
+        (key_of(subject), name)
     }
 
     /// What tells a limit's entries among those in flight from those of other limits of the same subject.

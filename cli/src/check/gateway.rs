@@ -12,7 +12,7 @@ use crate::decided;
 use crate::doubts;
 use crate::find::Configuration;
 use crate::gateway::secrets::Weight;
-use crate::gateway::{self, Admin, Agent, Around, Checked, EnvoyVersion, Gateway, Wrong};
+use crate::gateway::{self, Admin, Agent, Around, Checked, EnvoyVersion, Gateway, Limiter, Wrong};
 use crate::reach::{self, Reached};
 use crate::readable::unreadable;
 use crate::routes;
@@ -182,12 +182,15 @@ impl Report<'_> {
             let path = vec!["clients", "validator"];
             (path, upstream)
         });
+        let limiter = gateway.limiter.as_ref().and_then(Limiter::upstream);
+        let limiter = limiter.map(|upstream| (vec!["fleet", "limiter"], upstream));
+        let services = validator.into_iter().chain(limiter);
         let agents = gateway.agents.iter();
         let agents = agents.filter_map(|agent| {
             let path = vec!["agents", agent.name.as_str()];
             Some((path, agent.upstream.as_ref()?))
         });
-        let (paths, upstreams): (Vec<_>, Vec<_>) = validator.into_iter().chain(agents).unzip();
+        let (paths, upstreams): (Vec<_>, Vec<_>) = services.chain(agents).unzip();
         for Reached {
             index,
             url,
@@ -307,6 +310,12 @@ impl Report<'_> {
             writeln!(
                 self.output,
                 "    finds {name} where `waykeeper run` serves it, and nowhere without"
+            )?;
+        }
+        if { gateway.limiter.as_ref() }.is_some_and(|it| it.builtin().is_some()) {
+            writeln!(
+                self.output,
+                "    finds the limiter where `waykeeper run` serves it, and nowhere without"
             )?;
         }
         Ok(())

@@ -121,7 +121,7 @@ impl Ready {
             module: "",
             directory: &directory,
             admin: Admin::Socket("/admin.sock"),
-            builtin: Some("/echo.sock"),
+            builtin: Some("/"),
             envoy: self.program.known,
         };
         let rendered = gateway::render(checked, around).map_err(io::Error::other)?;

@@ -38,11 +38,11 @@ impl<'g> Absent<'g> {
             absent.identity(&tls.identity);
             absent.ca(tls.client_ca.as_deref());
         }
-        let validator = gateway.validator.iter().map(|(_, upstream)| upstream);
+        let services = gateway.services().map(|(_, _, upstream)| upstream);
         let agents = gateway.agents.iter();
         let agents = agents.filter_map(|agent| agent.upstream.as_ref());
         let tls = |upstream: &'g Upstream| upstream.tls.as_ref();
-        for ClientTls { ca, identity, .. } in validator.chain(agents).filter_map(tls) {
+        for ClientTls { ca, identity, .. } in services.chain(agents).filter_map(tls) {
             absent.ca(Some(ca.as_deref().unwrap_or(SYSTEM_CA)));
             if let Some(identity) = identity {
                 absent.identity(identity);

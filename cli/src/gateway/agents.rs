@@ -327,7 +327,7 @@ pub(super) fn without_number(name: &str) -> String {
     name.to_owned()
 }
 
-fn tls_of(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<ClientTls> {
+pub(super) fn tls_of(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<ClientTls> {
     let written = fields.get("tls").map(|spot| {
         if endpoints.iter().any(|endpoint| !endpoint.url.secure) {
             spot.fault("has no meaning with a url of http; write https");

@@ -6,11 +6,16 @@ use std::collections::HashMap;
 use waykeeper::config::{self, Fault, Node, Segment};
 
 use super::agents::OWN;
-use super::{Agent, Gateway, OF_ENVOY, OF_VALIDATOR};
+use super::{Agent, Gateway, OF_ENVOY, OF_VALIDATOR, limiter};
 
 /// The name of the validator's cluster: no agent can be called so.
 pub(crate) fn validators_cluster() -> String {
     format!("{OWN}validator")
+}
+
+/// The same of the limiter's.
+pub(crate) fn limiters_cluster() -> String {
+    format!("{OWN}limiter")
 }
 
 /// Fields of the filter's that stand for others: what is wrong with them is wrong with one of these.
@@ -37,6 +42,7 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
             "clients" => clients(value, gateway),
             "address" => address(value, gateway),
             "sessions" => sessions(value, gateway),
+            "fleet" => fleet(value, gateway),
             _ => value.clone(),
         };
         (name.clone(), value)
@@ -141,6 +147,44 @@ fn validator(written: &Node, gateway: &Gateway) -> Node {
         OF_VALIDATOR
             .iter()
             .all(|name| !config::VALIDATOR_FIELDS.contains(name))
+    );
+    Node::Map(derived)
+}
+
+fn fleet(written: &Node, gateway: &Gateway) -> Node {
+    let Node::Map(fields) = written else {
+        return written.clone();
+    };
+    let derived = fields.iter().map(|(name, value)| {
+        let value = match name.as_str() {
+            "limiter" => limiter(value, gateway),
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    });
+    Node::Map(derived.collect())
+}
+
+fn limiter(written: &Node, gateway: &Gateway) -> Node {
+    let Node::Map(fields) = written else {
+        return written.clone();
+    };
+    let has = |name: &str| fields.iter().any(|(written, _)| written == name);
+    let mut derived: Vec<(String, Node)> = Vec::new();
+    if !has("cluster") {
+        derived.push(("cluster".to_owned(), Node::Text(limiters_cluster())));
+        if let Some(limiter) = &gateway.limiter
+            && !has("host")
+        {
+            derived.push(("host".to_owned(), Node::Text(limiter.host())));
+        }
+    }
+    let kept = |(name, _): &&(String, Node)| config::LIMITER_FIELDS.contains(&name.as_str());
+    derived.extend(fields.iter().filter(kept).cloned());
+    debug_assert!(
+        limiter::FIELDS
+            .iter()
+            .all(|name| !config::LIMITER_FIELDS.contains(name))
     );
     Node::Map(derived)
 }

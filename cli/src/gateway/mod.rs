@@ -3,7 +3,7 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | `listeners.rs`, `agents.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `listeners.rs`, `agents.rs`, `limiter.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs` | what `${NAME}` stands for |
 //! | `secrets.rs`, `certificates.rs` | whether the secrets that are named are there, and for whom; whether certificates and keys fit |
@@ -30,6 +30,7 @@ mod endpoints;
 mod environment;
 mod filters;
 pub(crate) mod istio;
+mod limiter;
 mod listeners;
 mod names;
 mod pages;
@@ -56,17 +57,18 @@ use waykeeper::host::Sensitive;
 pub(crate) use absent::without_absent;
 use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
-pub(crate) use derive::validators_cluster;
+pub(crate) use derive::{limiters_cluster, validators_cluster};
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
+pub(crate) use limiter::{Builtin, CALLED as LIMITER, Limiter};
 pub(crate) use listeners::{Listener, overlap};
 pub(crate) use names::Names;
 pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
 pub(crate) use patches::{Patch, added_clusters};
 pub(crate) use render::{
-    Admin, Around, ENVOY_FILE, FILTER_FILE, MARK, PAUSE, Rendered, SYSTEM_CA, idle_of_undecided,
-    render, stat_name,
+    Admin, Around, ECHO_SOCKET, ENVOY_FILE, FILTER_FILE, LIMITER_SOCKET, MARK, PAUSE, Rendered,
+    SYSTEM_CA, idle_of_undecided, render, stat_name,
 };
 pub(crate) use schema::schema;
 pub(crate) use tls::ClientTls;
@@ -89,6 +91,8 @@ pub(crate) struct Gateway {
     pub(crate) operations: Option<SocketAddr>,
     /// Where keys are asked about, unless that is a cluster that is written elsewhere.
     pub(crate) validator: Option<(Url, Upstream)>,
+    /// Who counts for the whole fleet, unless that is a cluster that is written elsewhere.
+    pub(crate) limiter: Option<Limiter>,
     /// In the order of the file.
     pub(crate) agents: Vec<Agent>,
     /// What entries of `sessions.keys` stand for that are no keys themselves.
@@ -118,6 +122,16 @@ pub(crate) struct Wrong {
 }
 
 impl Gateway {
+    /// The validator and the limiter, where they are made here, each with its cluster's name and what people call it.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (String, &'static str, &Upstream)> {
+        let validator = self.validator.as_ref();
+        let validator =
+            validator.map(|(_, upstream)| (validators_cluster(), "the validator", upstream));
+        let limiter = self.limiter.as_ref().and_then(Limiter::upstream);
+        let limiter = limiter.map(|upstream| (limiters_cluster(), LIMITER, upstream));
+        validator.into_iter().chain(limiter)
+    }
+
     /// The mode at most of a file with the filter's document, if keys of sessions come into that from elsewhere.
     pub(crate) fn document_mode(&self) -> Option<u32> {
         sessions::mode(&self.session_keys)
@@ -131,11 +145,17 @@ pub(crate) fn is_gateway(document: &Value) -> bool {
     let validator = document
         .get("clients")
         .and_then(|clients| clients.get("validator"));
+    let limiter = document.get("fleet").and_then(|fleet| fleet.get("limiter"));
     document.get("listen").is_some()
         || ["url", "endpoints", "provider", "builtin"]
             .into_iter()
             .any(written)
         || validator.is_some_and(|validator| validator.get("url").is_some())
+        || limiter.is_some_and(|limiter| {
+            limiter::FIELDS
+                .iter()
+                .any(|name| limiter.get(name).is_some())
+        })
 }
 
 /// Reads a gateway.
@@ -222,7 +242,22 @@ pub(crate) fn unserved(document: &Value, gateway: &Gateway) -> Vec<Fault> {
                 .to_owned(),
         }
     };
-    builtin.map(fault).collect()
+    let mut faults: Vec<Fault> = builtin.map(fault).collect();
+    if gateway
+        .limiter
+        .as_ref()
+        .and_then(Limiter::builtin)
+        .is_some()
+    {
+        let path = ["fleet", "limiter", "builtin"];
+        faults.push(Fault {
+            path: path.map(|name| Segment::Field(name.to_owned())).into(),
+            positions: document.positions_of(&path),
+            message: "only `waykeeper run` serves it; start `waykeeper limiter` where Envoy can reach it, and write its url"
+                .to_owned(),
+        });
+    }
+    faults
 }
 
 /// What is legal but probably not meant, with the path of the field that it is about.
@@ -297,6 +332,12 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
         .as_ref()
         .and_then(|fields| fields.get("validator"))
         .and_then(|spot| agents::validator(&spot, &known));
+    let known = [config::LIMITER_FIELDS, &limiter::FIELDS].concat();
+    let fleet = field("fleet").filter(Spot::is_map);
+    let fleet = fleet.as_ref().and_then(|spot| spot.named(usize::MAX));
+    let limiter = { fleet.as_ref() }
+        .and_then(|fields| fields.get("limiter"))
+        .and_then(|spot| limiter::limiter(&spot, &known));
     let envoy = field("envoy");
     let patches = envoy.map_or_else(Vec::new, |spot| {
         patches::patches(&spot, document.get("envoy"))
@@ -305,6 +346,7 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
         listeners,
         operations,
         validator,
+        limiter,
         agents,
         session_keys: field("sessions").map_or_else(Vec::new, |spot| sessions::keys(&spot)),
         patches,

@@ -19,7 +19,8 @@ use super::listeners::{ADMIN, LOCALHOST};
 use super::patches::{self, Misfit};
 use super::url::Host;
 use super::{
-    Checked, EnvoyVersion, Http, Listener, Upstream, derive, document, filters, routes, templates,
+    Checked, EnvoyVersion, Http, Limiter, Listener, Upstream, derive, document, filters, routes,
+    templates,
 };
 
 /// With what both files begin.
@@ -33,6 +34,13 @@ pub(crate) const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// How much of the filter's document stands left of it.
 const DOCUMENT_INDENT: usize = 12;
+
+/// The sockets of what is builtin, by their names in a directory.
+pub(crate) const ECHO_SOCKET: &str = "echo.sock";
+pub(crate) const LIMITER_SOCKET: &str = "limiter.sock";
+
+/// The filter bounds the questions of each worker; with more workers than this the cluster does too.
+const WORKERS: usize = 64;
 
 /// The idle times of requests that are decided on, unless a route allows for more.
 const IDLE_OF_STREAMS: Duration = Duration::from_secs(3_600);
@@ -57,7 +65,7 @@ pub(crate) struct Around<'a> {
     /// The directory in which both files lie then.
     pub(crate) directory: &'a str,
     pub(crate) admin: Admin<'a>,
-    /// The socket on which builtin agents are served; no cluster is made of them where there is none.
+    /// The directory of the sockets on which what is builtin is served; no cluster is made of that where there is none.
     pub(crate) builtin: Option<&'a str>,
     /// Which Envoy reads them.
     pub(crate) envoy: EnvoyVersion,
@@ -181,7 +189,8 @@ fn context(
         .agents
         .iter()
         .filter(|agent| agent.builtin.is_some());
-    let builtin: Vec<_> = around.builtin.map_or_else(Vec::new, |socket| {
+    let builtin: Vec<_> = around.builtin.map_or_else(Vec::new, |directory| {
+        let socket = Path::new(directory).join(ECHO_SOCKET);
         let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket, "filters": null, "further": has_further, "own_host": false});
         builtin.map(cluster).collect()
     });
@@ -189,6 +198,8 @@ fn context(
         .validator
         .as_ref()
         .map(|(_, upstream)| cluster(&derive::validators_cluster(), upstream));
+    let limiter = gateway.limiter.as_ref();
+    let limiter = limiter.and_then(|it| limiters(it, policy, around.builtin));
     let upstreams = || gateway.agents.iter().filter_map(|it| it.upstream.as_ref());
     let is_kept = |upstream: &Upstream| {
         upstream
@@ -216,6 +227,7 @@ fn context(
         "idle": idle(policy),
         "undecided": undecided(policy),
         "validator": validator,
+        "limiter": limiter,
         "agents": agents,
         "builtin": builtin,
         "bases": may_change || upstreams().any(|upstream| upstream.base.is_some()),
@@ -258,6 +270,13 @@ pub(crate) fn idle_of_undecided(policy: &Policy) -> Duration {
     let asked = asked.map_or(Duration::ZERO, |validator| {
         validator.timeout + IDLE_BEYOND_VALIDATOR
     });
+    // A share, and then one question about all that is not shared out.
+    let counted = policy.fleet.as_ref();
+    let counted = counted.map_or(Duration::ZERO, |fleet| fleet.timeout.saturating_mul(2));
+    let asked = match counted {
+        Duration::ZERO => asked,
+        counted => asked.max(IDLE_BEYOND_VALIDATOR) + counted,
+    };
     // The filter keeps that by its ticks of a second.
     let queued = match policy.longest_wait() {
         Duration::ZERO => Duration::ZERO,
@@ -356,6 +375,27 @@ fn cluster(name: &str, upstream: &Upstream) -> Json {
         "own_host": upstream.has_own_host(),
         "http": http(upstream.http),
     })
+}
+
+/// None of one that is builtin where nobody serves that.
+fn limiters(limiter: &Limiter, policy: &Policy, builtin: Option<&str>) -> Option<Json> {
+    let name = derive::limiters_cluster();
+    let mut made = match limiter.upstream() {
+        Some(upstream) => {
+            let mut made = cluster(&name, upstream);
+            made["socket"] = Json::Null;
+            made
+        }
+        None => {
+            let socket = Path::new(builtin?).join(LIMITER_SOCKET);
+            json!({"name": name, "socket": socket, "tls": []})
+        }
+    };
+    let fleet = policy.fleet.as_ref()?;
+    made["health_check"] = limiter.health_check.into();
+    made["requests"] = fleet.max_pending.saturating_mul(WORKERS).into();
+    made["authority"] = fleet.host.as_str().into();
+    Some(made)
 }
 
 pub(super) fn health(health: &Health) -> Json {

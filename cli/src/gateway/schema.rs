@@ -59,6 +59,43 @@ pub(crate) fn schema() -> Value {
             "How the validator is known, if its url is one of https.",
         ),
     );
+    set(
+        "/$defs/limiter/properties/url",
+        json!({
+            "description": "Where it is, without a path. In place of cluster.",
+            "type": "string", "pattern": or_reference("^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+/?$"),
+        }),
+    );
+    set(
+        "/$defs/limiter/properties/tls",
+        described(
+            "client_tls",
+            "How the limiter is known, if its url is one of https.",
+        ),
+    );
+    set(
+        "/$defs/limiter/properties/health_check",
+        json!({
+            "description": "Whether Envoy asks it if it is well, by grpc.health.v1. true unless written; false for one that does not answer that.",
+            "type": "boolean",
+        }),
+    );
+    set(
+        "/$defs/limiter/properties/builtin",
+        described(
+            "builtin_limiter",
+            "`waykeeper run` itself counts, for this gateway alone.",
+        ),
+    );
+    set("/$defs/limiter/required", json!([]));
+    set(
+        "/$defs/limiter/oneOf",
+        json!([
+            {"required": ["url"], "not": {"anyOf": [{"required": ["cluster"]}, {"required": ["builtin"]}]}},
+            {"required": ["cluster"], "not": {"anyOf": [{"required": ["url"]}, {"required": ["tls"]}, {"required": ["health_check"]}, {"required": ["builtin"]}]}},
+            {"required": ["builtin"], "not": {"anyOf": [{"required": ["url"]}, {"required": ["tls"]}, {"required": ["health_check"]}, {"required": ["host"]}, {"required": ["cluster"]}]}},
+        ]),
+    );
     set("/$defs/validator/required", json!([]));
     set(
         "/$defs/sessions/properties/keys/items",
@@ -93,6 +130,9 @@ fn definitions() -> Map<String, Value> {
                 "description": "Whether every connection begins with the PROXY protocol. false unless written.",
                 "type": "boolean",
             },
+        })),
+        "builtin_limiter": object(&[], json!({
+            "keep": described("file", "The file in which counts outlive a restart. They end with it unless written."),
         })),
         "cors": object(&["origins"], json!({
             "origins": {
@@ -312,7 +352,8 @@ mod tests {
     use waykeeper::config;
 
     use super::super::{
-        OF_ENVOY, OF_VALIDATOR, agents, credentials, endpoints, listeners, patches, sessions, tls,
+        OF_ENVOY, OF_VALIDATOR, agents, credentials, endpoints, limiter, listeners, patches,
+        sessions, tls,
     };
     use super::schema;
 
@@ -321,9 +362,12 @@ mod tests {
         let schema = schema();
         let root = [config::FIELDS, &OF_ENVOY].concat();
         let validator = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
+        let of_limiter = [config::LIMITER_FIELDS, &limiter::FIELDS].concat();
         for (object, fields) in [
             ("", root.as_slice()),
             ("/$defs/validator", &validator),
+            ("/$defs/limiter", &of_limiter),
+            ("/$defs/builtin_limiter", limiter::BUILTIN_FIELDS),
             ("/$defs/listener", listeners::FIELDS),
             ("/$defs/cors", listeners::CORS_FIELDS),
             ("/$defs/server_tls", tls::SERVER_FIELDS),

@@ -18,7 +18,7 @@ use super::certificates::{self, Flaw};
 use super::credentials::{Credential, From};
 use super::render::SYSTEM_CA;
 use super::tls::{ClientTls, Identity};
-use super::{Agent, Gateway};
+use super::{Agent, Gateway, Limiter};
 use crate::readable::unreadable;
 
 /// What others than the owner's group may not have of a secret.
@@ -107,6 +107,10 @@ pub(crate) fn doubts<'a>(
     let validator = gateway.validator.as_ref();
     if let Some(tls) = validator.and_then(|(_, upstream)| upstream.tls.as_ref()) {
         doubts.client(&["clients", "validator", "tls"].map(field), tls);
+    }
+    let limiter = gateway.limiter.as_ref().and_then(Limiter::upstream);
+    if let Some(tls) = limiter.and_then(|upstream| upstream.tls.as_ref()) {
+        doubts.client(&["fleet", "limiter", "tls"].map(field), tls);
     }
     for agent in &gateway.agents {
         doubts.agent(agent);

@@ -45,6 +45,7 @@ const TEMPLATES: &[(&str, &str)] = &templates![
     "istio/selector.yaml",
     "istio/virtual-service.yaml",
     "istio/waykeeper.yaml",
+    "limiter.yaml",
     "listener.yaml",
     "local_replies.yaml",
     "manager.yaml",

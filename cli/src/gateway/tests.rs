@@ -32,6 +32,7 @@ fn full() -> Json {
         "operations": "127.0.0.1:9902",
         "clients": {"validator": {"url": "https://auth/validate?x", "tls": tls, "host": "auth", "timeout": "1s"}},
         "plans": {"standard": {"requests": "50/minute"}},
+        "fleet": {"gateways": 1, "limiter": {"url": "https://limiter:8081", "tls": tls, "health_check": false, "timeout": "1s"}},
         "sessions": {"keys": ["0".repeat(64), {"file": concat!(env!("CARGO_MANIFEST_DIR"), "/src/gateway/tests/session_key")}]},
         "agents": {
             "by-url": {"url": "http://10.0.0.5:8000/openai/v1", "weight": 2, "http2": false, "sticky": {"header": "mcp-session-id"}},

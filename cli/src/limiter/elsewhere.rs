@@ -3,47 +3,86 @@
 
 use std::fmt::Write;
 
+use waykeeper::config::Policy;
+use waykeeper::limits::fleet::{described, unit};
+
 use super::protocol::Unit;
+
+/// A key, and its value.
+type Entry = (String, Option<String>);
 
 /// A limit as it is asked about.
 pub(crate) struct SharedLimit {
     /// What its descriptor is made of, in order; without a value, whatever comes is counted by itself.
-    pub(crate) entries: Vec<(String, Option<String>)>,
+    pub(crate) entries: Vec<Entry>,
     pub(crate) requests: u32,
     pub(crate) unit: Unit,
     pub(crate) name: String,
 }
 
+/// All limits of a configuration that are counted for all gateways, as the filter asks about them.
+pub(crate) fn shared(policy: &Policy) -> Vec<SharedLimit> {
+    let shared = described(policy).into_iter().map(|it| SharedLimit {
+        entries: it.entries,
+        requests: u32::try_from(it.limit.rate.quantity).unwrap_or(u32::MAX),
+        // The filter's own kind of it has the same names.
+        unit: Unit::try_from(i32::from(unit(it.limit.rate))).unwrap_or(Unit::Unknown),
+        name: it.limit.name.clone(),
+    });
+    shared.collect()
+}
+
 /// Of envoyproxy/ratelimit: one file for each domain, in its `config` directory. It obeys the limits that come with a question, but
 /// only in a domain that it has a file for.
+///
+/// It knows no two descriptors of the same key and value beside each other: limits that begin alike share what they begin with.
 pub(crate) fn ratelimit(domain: &str, limits: &[SharedLimit]) -> String {
-    let mut text = format!("domain: {}\ndescriptors:\n", quoted(domain));
-    for limit in limits {
-        let mut indent = "  ".to_owned();
-        for (index, (key, value)) in limit.entries.iter().enumerate() {
-            if index > 0 {
-                line(&mut text, &indent, "descriptors:");
-                indent.push_str("  ");
-            }
-            line(&mut text, &indent, &format!("- key: {}", quoted(key)));
-            indent.push_str("  ");
-            if let Some(value) = value {
-                line(&mut text, &indent, &format!("value: {}", quoted(value)));
-            }
-        }
-        line(&mut text, &indent, "rate_limit:");
-        line(
-            &mut text,
-            &indent,
-            &format!("  unit: {}", limit.unit.name()),
-        );
-        line(
-            &mut text,
-            &indent,
-            &format!("  requests_per_unit: {}", limit.requests),
-        );
-    }
+    let mut text = format!("domain: {}\n", quoted(domain));
+    let all: Vec<_> = limits
+        .iter()
+        .map(|limit| (limit.entries.as_slice(), limit))
+        .collect();
+    descriptors(&mut text, "", &all);
     text
+}
+
+/// What is left of limits' entries, as one level and those below it.
+fn descriptors(text: &mut String, indent: &str, all: &[(&[Entry], &SharedLimit)]) {
+    let mut firsts: Vec<&Entry> = Vec::new();
+    firsts.extend(all.iter().filter_map(|(entries, _)| entries.first()));
+    let mut seen = Vec::new();
+    firsts.retain(|first| {
+        let is_new = !seen.contains(first);
+        seen.push(*first);
+        is_new
+    });
+    if firsts.is_empty() {
+        return;
+    }
+    line(text, indent, "descriptors:");
+    let inner = format!("{indent}    ");
+    for first in firsts {
+        let (key, value) = first;
+        line(text, indent, &format!("  - key: {}", quoted(key)));
+        if let Some(value) = value {
+            line(text, &inner, &format!("value: {}", quoted(value)));
+        }
+        let below = all.iter().filter_map(|(entries, limit)| {
+            let (other, rest) = entries.split_first()?;
+            (other == first).then_some((rest, *limit))
+        });
+        let below: Vec<_> = below.collect();
+        if let Some((_, limit)) = below.iter().find(|(rest, _)| rest.is_empty()) {
+            line(text, &inner, "rate_limit:");
+            line(text, &inner, &format!("  unit: {}", limit.unit.name()));
+            line(
+                text,
+                &inner,
+                &format!("  requests_per_unit: {}", limit.requests),
+            );
+        }
+        descriptors(text, &inner, &below);
+    }
 }
 
 /// Of Limitador's server: `LIMITS_FILE`. A limit finds its descriptor wherever it stands in the question. What Limitador counts
@@ -165,6 +204,44 @@ mod tests {
             ],
         });
         assert_eq!(read(&ratelimit("waykeeper", &limits())), expected);
+    }
+
+    #[test]
+    fn limits_that_begin_alike_stand_together_in_ratelimits_file() {
+        let limit = |entries: &[(&str, Option<&str>)], requests| SharedLimit {
+            entries: { entries.iter() }
+                .map(|(key, value)| ((*key).to_owned(), value.map(str::to_owned)))
+                .collect(),
+            requests,
+            unit: Unit::Day,
+            name: "plan".to_owned(),
+        };
+        let limits = [
+            limit(
+                &[
+                    ("limit", Some("plan")),
+                    ("plan", Some("a")),
+                    ("client", None),
+                ],
+                1,
+            ),
+            limit(&[("limit", Some("all"))], 2),
+            limit(
+                &[
+                    ("limit", Some("plan")),
+                    ("plan", Some("b")),
+                    ("client", None),
+                ],
+                3,
+            ),
+        ];
+        let of = |requests| json!({"unit": "day", "requests_per_unit": requests});
+        let of_plan = |name, requests| json!({"key": "plan", "value": name, "descriptors": [{"key": "client", "rate_limit": of(requests)}]});
+        let expected = json!({"domain": "d", "descriptors": [
+            {"key": "limit", "value": "plan", "descriptors": [of_plan("a", 1), of_plan("b", 3)]},
+            {"key": "limit", "value": "all", "rate_limit": of(2)},
+        ]});
+        assert_eq!(read(&ratelimit("d", &limits)), expected);
     }
 
     #[test]

@@ -8,14 +8,12 @@
 //! | `window.rs` | when windows begin and end |
 //! | `memory.rs`, `keep.rs`, `redis/` | where counts are: in memory, also in a file, in Redis |
 //! | `service.rs` | a question from its message to its answer |
+//! | `builtin.rs` | the one that `waykeeper run` serves |
 //! | `serve.rs`, `metrics.rs` | connections, and what is told of all that |
 //! | `elsewhere.rs` | the limits' files of other services of this kind |
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "its command comes with the field of gateway.yaml")
-)]
-mod elsewhere;
+pub(crate) mod builtin;
+pub(crate) mod elsewhere;
 mod keep;
 mod memory;
 mod metrics;
@@ -37,6 +35,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic_health::ServingStatus;
+use tonic_health::pb::{self, health_server::HealthServer};
 use tonic_health::server::HealthReporter;
 
 use self::keep::Keep;
@@ -46,6 +45,8 @@ use self::serve::End;
 use self::service::{Limiter, Store, clock as now};
 use crate::Outcome;
 
+/// How many counters memory has room for where nothing is said.
+const MOST_COUNTERS: usize = 1_000_000;
 /// So many questions may wait for Redis at once.
 const MOST_IN_FLIGHT: usize = 1_024;
 
@@ -104,6 +105,16 @@ pub(super) struct Health {
 }
 
 impl Health {
+    /// That of a limiter, and what answers about it. It is not well yet.
+    fn of(limiter: &Arc<Limiter>) -> (Self, HealthServer<impl pb::health_server::Health>) {
+        let (reporter, server) = tonic_health::server::health_reporter();
+        let health = Self {
+            reporter,
+            limiter: Arc::clone(limiter),
+        };
+        (health, server)
+    }
+
     /// Says whether counts can be counted.
     async fn set(&self, well: bool) {
         self.limiter.metrics.up.store(well, Relaxed);
@@ -148,11 +159,7 @@ async fn limiter(arguments: &Arguments) -> io::Result<Outcome> {
         Some(address) => Some(serve::listen(address).await?),
         None => None,
     };
-    let (reporter, server) = tonic_health::server::health_reporter();
-    let health = Health {
-        reporter,
-        limiter: Arc::clone(&limiter),
-    };
+    let (health, server) = Health::of(&limiter);
     health.tell(false).await;
     say(&format!(
         "limiter {} listens at {}{}",

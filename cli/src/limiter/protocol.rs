@@ -1,6 +1,9 @@
 //! Envoy's rate limit protocol, `envoy.service.ratelimit.v3`: the messages of its one call, as far as this service reads and
 //! fills them. Field numbers are those of Envoy 1.40. Written by hand, since the crates that hold all of Envoy's messages
 //! are some hundred times as large as these, and generating them takes `protoc`.
+//!
+//! The filter has a part of them of its own, `src/limits/fleet/protocol.rs`: what it neither sends nor reads would only make its
+//! module larger.
 
 use prost::{Enumeration, Message};
 

@@ -16,7 +16,8 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -40,6 +41,31 @@ const MOST_BYTES: usize = 64 << 10;
 const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
 /// What a scraper may take for its request.
 const SCRAPE: Duration = Duration::from_secs(10);
+
+/// Where connections come from.
+pub(super) trait Listener: Send + 'static {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn next(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+
+    async fn next(&self) -> io::Result<UnixStream> {
+        Ok(self.accept().await?.0)
+    }
+}
 
 /// Whose turn it is to end.
 #[derive(Clone)]
@@ -65,7 +91,7 @@ pub(super) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Answers questions until the end; what is under way then has so long.
 pub(super) async fn questions<H: Health>(
-    listener: TcpListener,
+    listener: impl Listener,
     limiter: Arc<Limiter>,
     health: HealthServer<H>,
     end: End,
@@ -81,12 +107,13 @@ pub(super) async fn metrics(listener: TcpListener, limiter: Arc<Limiter>, end: E
     accept(listener, end, Duration::ZERO, serve).await;
 }
 
-async fn accept<F>(
-    listener: TcpListener,
+async fn accept<L, F>(
+    listener: L,
     mut end: End,
     grace: Duration,
-    serve: impl Fn(TcpStream, End) -> F,
+    serve: impl Fn(L::Stream, End) -> F,
 ) where
+    L: Listener,
     F: Future<Output = ()> + Send + 'static,
 {
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
@@ -96,8 +123,8 @@ async fn accept<F>(
             () = end.told() => break,
             // Keeps the set as small as the number of open connections.
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+            accepted = listener.next() => match accepted {
+                Ok(stream) => {
                     // One too many is closed.
                     let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                         continue;
@@ -121,12 +148,11 @@ async fn accept<F>(
 
 /// How a connection ends is the other end's affair, and not looked at.
 async fn connection<H: Health>(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     limiter: Arc<Limiter>,
     health: HealthServer<H>,
     mut end: End,
 ) {
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| {
         let (limiter, health) = (Arc::clone(&limiter), health.clone());
         async move { Ok::<_, Infallible>(answer(request, limiter, health).await) }

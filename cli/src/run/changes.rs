@@ -9,10 +9,11 @@ use super::setting::Loaded;
 use crate::gateway::{Agent, Checked};
 
 /// Fields of the document that are told of by their names alone.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "clients",
     "plans",
     "limits",
+    "fleet",
     "sessions",
     "tell",
     "limits_endpoint",
@@ -41,6 +42,9 @@ pub(super) fn changes(before: &Loaded, after: &Loaded) -> String {
     told.extend(routes(&before.0.policy, &after.0.policy));
     if before.0.gateway.validator != after.0.gateway.validator {
         told.push("validator: moved".to_owned());
+    }
+    if before.0.gateway.limiter != after.0.gateway.limiter {
+        told.push("limiter: moved".to_owned());
     }
     if before.0.gateway.patches != after.0.gateway.patches {
         told.push("envoy.patches: changed".to_owned());

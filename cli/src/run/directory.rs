@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::fs::OFlags;
 
+use crate::gateway;
+
 /// With what the names of those begin that were chosen here.
 const PREFIX: &str = "waykeeper-run-";
 /// Held while the directory is in use; where it is free, whoever made the directory was killed.
@@ -119,7 +121,12 @@ impl Directory {
 
     /// That of the builtin agent.
     pub(super) fn echo_socket(&self) -> PathBuf {
-        self.path.join("echo.sock")
+        self.path.join(gateway::ECHO_SOCKET)
+    }
+
+    /// That of the builtin limiter.
+    pub(super) fn limiter_socket(&self) -> PathBuf {
+        self.path.join(gateway::LIMITER_SOCKET)
     }
 }
 

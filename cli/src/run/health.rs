@@ -14,7 +14,7 @@ use super::admin::Admin;
 use super::files::in_pattern;
 use super::say;
 use super::telling::{News, Telling};
-use crate::gateway::{Gateway, Host, Upstream, stat_name, validators_cluster};
+use crate::gateway::{Gateway, Host, Upstream, stat_name};
 
 /// What answers nothing of use is asked about that no sooner again, unless something is wrong with it.
 const QUIET: Duration = Duration::from_secs(30);
@@ -271,10 +271,10 @@ fn watched(gateway: &Gateway) -> BTreeMap<String, (String, &Upstream)> {
         let called = format!("agent {}", agent.name);
         Some((agent.cluster.clone(), (called, upstream)))
     });
-    let validator = gateway.validator.as_ref();
-    let validator = validator
-        .map(|(_, upstream)| (validators_cluster(), ("the validator".to_owned(), upstream)));
-    agents.chain(validator).collect()
+    let services = gateway.services();
+    let services =
+        services.map(|(cluster, called, upstream)| (cluster, (called.to_owned(), upstream)));
+    agents.chain(services).collect()
 }
 
 /// What Envoy counts, by the clusters' names in statistics.

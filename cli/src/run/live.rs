@@ -257,6 +257,7 @@ fn called(checked: &Checked, cluster: &str) -> String {
     match agent {
         Some(agent) => agent,
         None if cluster == gateway::validators_cluster() => "the validator".to_owned(),
+        None if cluster == gateway::limiters_cluster() => gateway::LIMITER.to_owned(),
         None => format!("the cluster {cluster}"),
     }
 }

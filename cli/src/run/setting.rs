@@ -17,7 +17,8 @@ use super::watch::Watch;
 use super::{Arguments, files, say, tell};
 use crate::check::{self, Good};
 use crate::echo::{self, Echo};
-use crate::gateway::{self, Around, Checked, Names, Parts, Places, Rendered};
+use crate::gateway::{self, Around, Builtin, Checked, Limiter, Names, Parts, Places, Rendered};
+use crate::limiter::builtin::{self as limiter, Served};
 use crate::readable::unreadable;
 use crate::version;
 use crate::yaml::Value;
@@ -48,6 +49,8 @@ pub(super) struct Setting<'a> {
     pub(super) socket: String,
     echo_socket: String,
     echo: OnceCell<Echo>,
+    limiter_socket: PathBuf,
+    limiter: OnceCell<(Builtin, Served)>,
     names: RefCell<Names>,
     pub(super) credentials: Credentials,
     pub(super) places: Places,
@@ -99,6 +102,8 @@ impl<'a> Setting<'a> {
             socket: text(&directory.socket())?,
             echo_socket: text(&directory.echo_socket())?,
             echo: OnceCell::new(),
+            limiter_socket: directory.limiter_socket(),
+            limiter: OnceCell::new(),
             names: RefCell::default(),
             credentials: Credentials::follow(),
             places: Places(directory.path().to_owned()),
@@ -127,6 +132,8 @@ impl<'a> Setting<'a> {
             let socket = &self.echo_socket;
             Unloaded::Faulty(format!("{socket}: no agent can be served there: {error}"))
         })?;
+        self.serve_limiter(&checked)
+            .map_err(|why| Unloaded::Faulty(format!("no limiter can be served: {why}")))?;
         // Before Envoy looks into certificates: what changes after that is a change.
         let (mut rendered, mut parts) = self.render(&checked)?;
         let as_first = (checked.clone(), parts.clone());
@@ -189,7 +196,7 @@ impl<'a> Setting<'a> {
             module: &self.module,
             directory: &self.directory,
             admin: gateway::Admin::Socket(&self.socket),
-            builtin: Some(&self.echo_socket),
+            builtin: Some(&self.directory),
             envoy: self.program.known,
         };
         let rendered = gateway::render(checked, around).map_err(broken)?;
@@ -263,6 +270,26 @@ impl<'a> Setting<'a> {
             let echo = echo::serve(Path::new(&self.echo_socket))?;
             // Nothing else sets it.
             let _ = self.echo.set(echo);
+        }
+        Ok(())
+    }
+
+    /// Counts for a gateway whose limiter is this tool's to serve, from the first time on that it is.
+    fn serve_limiter(&self, checked: &Checked) -> io::Result<()> {
+        let limiter = checked.gateway.limiter.as_ref();
+        let Some(builtin) = limiter.and_then(Limiter::builtin) else {
+            return Ok(());
+        };
+        match self.limiter.get() {
+            Some((served, _)) if served == builtin => {}
+            Some(_) => say(
+                "fleet.limiter.builtin: another file is taken once this is started again; until then it counts as it did",
+            ),
+            None => {
+                let served = limiter::serve(&self.limiter_socket, builtin.keep.as_deref())?;
+                // Nothing else sets it.
+                let _ = self.limiter.set((builtin.clone(), served));
+            }
         }
         Ok(())
     }

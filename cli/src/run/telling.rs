@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::health::Trouble;
 use super::say;
+use crate::gateway::LIMITER;
 use crate::gateway::Upstream;
 use crate::reach;
 
@@ -76,9 +77,13 @@ impl News {
         let urls = self.upstream.endpoints.iter();
         let urls: Vec<String> = urls.map(|it| it.url.to_string()).collect();
         let urls = urls.join(", ");
+        let lost = match called == LIMITER {
+            true => "what fleet.on_failure says holds",
+            false => "requests for it are answered 503",
+        };
         if self.trouble == Trouble::NoHost {
             return Some(format!(
-                "{called}: no address is known for {urls}; requests for it are answered 503. {}",
+                "{called}: no address is known for {urls}; {lost}. {}",
                 looked_up(&self.upstream).await
             ));
         }
@@ -89,17 +94,17 @@ impl News {
         Some(match self.trouble {
             Trouble::None | Trouble::NoHost => return None,
             Trouble::Unreachable => format!(
-                "{called}: connections to {urls} fail; requests for it are answered 503. {}",
+                "{called}: connections to {urls} fail; {lost}. {}",
                 found.unwrap_or_else(|| "Asked from here it answers by now".to_owned())
             ),
             Trouble::Useless => format!(
-                "{called}: connections to {urls} come to nothing; requests for it are answered 503. {}",
+                "{called}: connections to {urls} come to nothing; {lost}. {}",
                 found.unwrap_or_default()
             ),
             Trouble::Unwell { out, of } => {
                 let consequence = match out < of {
                     true => "the others get its requests",
-                    false => "requests for it are answered 503",
+                    false => lost,
                 };
                 let named = self.out.iter().take(NAMED).map(|(it, _)| it.as_str());
                 let named: Vec<&str> = named.collect();
@@ -122,6 +127,8 @@ impl News {
                 "Asked from here GET {} is answered 200 by now; Envoy takes them in again when that lasts",
                 health.path
             ),
+            None if asked => "It says by grpc.health.v1 that it cannot count, or does not answer that; for one that never does write health_check: false"
+                .to_owned(),
             _ => "They refused connections, or answered 502, 503 or 504, many times in a row; they are tried again after a while"
                 .to_owned(),
         }

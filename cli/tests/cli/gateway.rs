@@ -129,6 +129,8 @@ fn every_field_is_explained() {
         "agent",
         "endpoint",
         "health",
+        "limiter",
+        "builtin_limiter",
         "envoy",
         "patch",
     ];
@@ -361,6 +363,7 @@ fn every_fault_is_told_of_the_field_that_is_written() {
     let agent = "chat: {url: http://chat:8000}";
     let listen = "listen: [{address: 127.0.0.1:8080}]";
     let validator = |fields: &str| format!("{SMALL}clients: {{validator: {{{fields}}}}}\n");
+    let limiter = |fields: &str| format!("{SMALL}fleet: {{gateways: 1, limiter: {{{fields}}}}}\n");
     for (text, told) in [
         (with(listen, "tables: {}"), "1: listen: is missing"),
         (
@@ -688,6 +691,34 @@ fn every_fault_is_told_of_the_field_that_is_written() {
             "6: clients.validator.tls: has no meaning with a url of http; write https",
         ),
         (
+            limiter("timeout: 1s"),
+            "6: fleet.limiter: must have exactly one of cluster, url and builtin",
+        ),
+        (
+            limiter("url: http://l:1, builtin: {}"),
+            "6: fleet.limiter: must have exactly one of cluster, url and builtin",
+        ),
+        (
+            limiter("url: http://l:1/a"),
+            "6: fleet.limiter.url: ends with its host and port: gRPC has paths of its own",
+        ),
+        (
+            limiter("url: http://l:1, tls: {ca: /a}"),
+            "6: fleet.limiter.tls: has no meaning with a url of http; write https",
+        ),
+        (
+            limiter("cluster: l, health_check: true"),
+            "6: fleet.limiter.health_check: has no meaning beside cluster, which says it where it is written",
+        ),
+        (
+            limiter("builtin: {keep: counts}"),
+            "6: fleet.limiter.builtin.keep: write the whole path, from / on: Envoy reads the file, wherever it is started",
+        ),
+        (
+            limiter("url: http://l:1, timeout: 2m"),
+            "6: fleet.limiter.timeout: expected a duration from 1ms to 10s, found \"2m\"",
+        ),
+        (
             with(
                 "127.0.0.1:8080}",
                 "127.0.0.1:8080, trusted_hops: 1}, {address: 127.0.0.1:8081}",
@@ -978,6 +1009,23 @@ fn the_schema_knows_what_the_reader_refuses() {
             json!({"validator": {"url": "http://a", "cluster": "a", "path": "/v"}}),
         ),
         ("/clients", json!({"validator": {"cluster": "a"}})),
+        (
+            "/fleet",
+            json!({"gateways": 1, "limiter": {"url": "http://a/b"}}),
+        ),
+        (
+            "/fleet",
+            json!({"gateways": 1, "limiter": {"url": "http://a", "cluster": "b"}}),
+        ),
+        (
+            "/fleet",
+            json!({"gateways": 1, "limiter": {"builtin": {}, "host": "b"}}),
+        ),
+        (
+            "/fleet",
+            json!({"gateways": 1, "limiter": {"builtin": {"kept": "/a"}}}),
+        ),
+        ("/fleet", json!({"gateways": 1, "limiter": {}})),
     ] {
         let mut document = good.clone();
         let (parent, name) = pointer.rsplit_once('/').unwrap();
@@ -1547,4 +1595,87 @@ fn check_knows_clusters_that_patches_add() {
     fs::write(place.path("gateway.yaml"), first).unwrap();
     let run = check("");
     assert_eq!(run.status, 0, "{}", run.errors);
+}
+
+// --------------------------------------------------------------------------------------------------------------- fleet
+
+const COUNTED: &str = "\
+plans:
+  standard: {requests: 50/minute, scope: fleet}
+  premium: {requests: 500/minute, scope: fleet, limits: [{name: of-route, each: [client, route], requests: 9/hour, scope: fleet}]}
+limits:
+  - {name: tenants, each: {header: x-tenant}, requests: 7/day, scope: fleet}
+  - {name: here, each: client, requests: 1/second}
+";
+
+#[test]
+fn a_builtin_limiter_is_run_s_alone_and_a_limiter_at_a_url_has_a_cluster() {
+    let limits = "limits: [{name: all, each: [], requests: 5/day, scope: fleet}]\n";
+    let with = |limiter: &str| {
+        Place::with(&format!(
+            "{SMALL}{limits}fleet: {{gateways: 1, limiter: {{{limiter}}}}}\n"
+        ))
+    };
+    let run = with("builtin: {}").write("envoy", &[]);
+    assert_eq!(run.status, 1);
+    let told = "gateway.yaml:7: fleet.limiter.builtin: only `waykeeper run` serves it";
+    assert!(run.errors.contains(told), "{}", run.errors);
+
+    let place = with("url: 'http://limiter:8081', max_pending: 10");
+    let run = place.write("envoy", &["--no-validate"]);
+    assert_eq!(run.status, 0, "{}", run.errors);
+    let envoy = place.written("envoy.yaml");
+    for line in [
+        "    - name: \"waykeeper/limiter\"\n",
+        "max_requests: 640,",
+        "grpc_health_check: {authority: \"limiter:8081\"}",
+        "connection_keepalive",
+    ] {
+        assert!(envoy.contains(line), "{line}: {envoy}");
+    }
+    let filter = place.written("waykeeper.yaml");
+    for line in ["cluster: \"waykeeper/limiter\"", "host: \"limiter:8081\""] {
+        assert!(filter.contains(line), "{line}: {filter}");
+    }
+}
+
+#[test]
+fn limits_of_the_fleet_are_written_as_other_services_files() {
+    let text = format!(
+        "{SMALL}{COUNTED}fleet: {{gateways: 1, limiter: {{url: 'http://l:1', domain: mine}}}}\n"
+    );
+    let run = Place::with(&text).run("limits", &["--for", "ratelimit"]);
+    assert_eq!(run.status, 0, "{}", run.errors);
+    let read = yaml(&run.output);
+    let of = |unit, number| json!({"unit": unit, "requests_per_unit": number});
+    let of_plan = |name, number| json!({"key": "plan", "value": name, "descriptors": [{"key": "client", "rate_limit": of("minute", number)}]});
+    let expected = json!({"domain": "mine", "descriptors": [
+        {"key": "limit", "value": "plan", "descriptors": [of_plan("premium", 500), of_plan("standard", 50)]},
+        {"key": "limit", "value": "of-route", "descriptors": [{"key": "plan", "value": "premium", "descriptors": [
+            {"key": "client", "descriptors": [{"key": "route", "rate_limit": of("hour", 9)}]},
+        ]}]},
+        {"key": "limit", "value": "tenants", "descriptors": [{"key": "header:x-tenant", "rate_limit": of("day", 7)}]},
+    ]});
+    assert_eq!(read, expected);
+
+    let run = Place::with(&text).run("limits", &["--for", "limitador"]);
+    assert_eq!(run.status, 0, "{}", run.errors);
+    let read = yaml(&run.output);
+    let names: Vec<_> = read
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (&it["name"], &it["max_value"], &it["namespace"]))
+        .map(|(name, most, domain)| json!([name, most, domain]))
+        .collect();
+    let expected = json!([
+        ["plan", 500, "mine"],
+        ["of-route", 9, "mine"],
+        ["plan", 50, "mine"],
+        ["tenants", 7, "mine"]
+    ]);
+    assert_eq!(json!(names), expected);
+
+    let run = Place::with(SMALL).run("limits", &["--for", "ratelimit"]);
+    assert_eq!((run.status, run.output.as_str()), (1, ""), "{}", run.errors);
 }

@@ -5,10 +5,12 @@
 //! |---|---|
 //! | this one | which limits a request meets, and what is to be done about them next |
 //! | `protocol.rs` | the messages |
+//! | `entries.rs` | what descriptors are made of |
 //! | `lease.rs` | the shares that are fetched ahead of need |
 //! | `circuit.rs` | when a service that fails is asked again |
 
 mod circuit;
+mod entries;
 mod lease;
 pub mod protocol;
 
@@ -31,6 +33,9 @@ use crate::state::Hashed;
 
 pub use circuit::Change;
 use circuit::Circuit;
+pub(super) use entries::key as key_of;
+pub use entries::{Described, described, unit};
+use entries::{OF_OWN, OF_PLAN};
 use lease::{Held, Lease, Leases};
 use protocol::{
     Code, DescriptorStatus, Entry, METHOD, RateLimitDescriptor, RateLimitOverride,
@@ -70,7 +75,7 @@ struct Counted {
     /// What a process has of it while the service does not answer.
     part: Rc<Rule>,
     /// What stands in each of its descriptors.
-    entries: Vec<(&'static str, String)>,
+    entries: Vec<(String, String)>,
     subjects: Box<[Subject]>,
     scope: Option<Box<Scope>>,
     quantity: u32,
@@ -161,7 +166,7 @@ impl Fleet {
     /// `None`: no limit is counted for all gateways.
     pub(super) fn new(policy: &Policy, places: &Places) -> Option<Self> {
         let fleet = policy.fleet.clone()?;
-        let counted = |limits: &[Limit], of: &[&str], entry: Option<(&'static str, &str)>| {
+        let counted = |limits: &[Limit], of: &[&str], entry: Option<(&str, &str)>| {
             let of_fleet = limits.iter().filter(|limit| limit.span == Span::Fleet);
             let counted =
                 of_fleet.map(|limit| Rc::new(Counted::new(&fleet, places, limit, of, entry)));
@@ -171,7 +176,7 @@ impl Fleet {
         let routes = policy.routes.iter();
         Some(Self {
             plans: plans
-                .map(|it| counted(&it.limits, &["plan", &it.name], Some(("plan", &it.name))))
+                .map(|it| counted(&it.limits, &["plan", &it.name], Some((OF_PLAN, &it.name))))
                 .collect(),
             routes: routes
                 .map(|it| counted(&it.limits, &["route", &it.name], None))
@@ -462,7 +467,7 @@ impl Counted {
         places: &Places,
         limit: &Limit,
         of: &[&str],
-        entry: Option<(&'static str, &str)>,
+        entry: Option<(&str, &str)>,
     ) -> Self {
         let rate = limit.rate;
         let part = Limit {
@@ -474,23 +479,17 @@ impl Counted {
         };
         let quantity = u32::try_from(rate.quantity).unwrap_or(u32::MAX);
         let share = quantity / PARTS.saturating_mul(fleet.gateways);
-        let mut entries = vec![("limit", limit.name.clone())];
-        entries.extend(entry.map(|(key, value)| (key, value.to_owned())));
+        let entries = entries::fixed(limit, entry).into_iter();
+        let entries = entries.map(|(key, value)| (key.to_owned(), value.to_owned()));
         Self {
             salt: places.salt(limit, of),
             whole: Rc::new(Rule::new(places, limit, None, of, false)),
             part: Rc::new(Rule::new(places, &part, None, of, false)),
-            entries,
+            entries: entries.collect(),
             subjects: limit.each.subjects().into(),
             scope: (limit.scope != Scope::default()).then(|| Box::new(limit.scope.clone())),
             quantity,
-            unit: match rate.period.as_secs() {
-                0..=1 => Unit::Second,
-                2..=60 => Unit::Minute,
-                61..=3_600 => Unit::Hour,
-                3_601..=86_400 => Unit::Day,
-                _ => Unit::Month,
-            },
+            unit: unit(rate),
             window: match rate.period {
                 // The shortest of all months.
                 Rate::MONTH => Duration::from_secs(28 * 86_400),
@@ -522,15 +521,10 @@ impl Counted {
 
     /// What the service is told: the limit's name, its plan if it is one's, and each that it is counted per.
     fn descriptor(&self, places: &Places, asked: &Asked<'_>) -> RateLimitDescriptor {
-        let entry = |key: &str, value: String| Entry {
-            key: key.to_owned(),
-            value,
-        };
-        let own = self.entries.iter().cloned();
-        let mut entries: Vec<_> = own.map(|(key, value)| entry(key, value)).collect();
+        let entry = |(key, value)| Entry { key, value };
+        let mut entries: Vec<_> = self.entries.iter().cloned().map(entry).collect();
         for subject in &self.subjects {
-            let (kind, value) = places.in_words(subject, asked);
-            entries.push(entry(&kind, value));
+            entries.push(entry(places.in_words(subject, asked)));
         }
         RateLimitDescriptor {
             entries,
@@ -601,13 +595,7 @@ impl Limits {
         let own = asked.own.map_or(&[][..], |own| &own.limits);
         let own = own.iter().filter(|limit| limit.span == Span::Fleet);
         let counted = own.map(|limit| {
-            let counted = Counted::new(
-                &fleet.policy,
-                &self.places,
-                limit,
-                OWN,
-                Some(("own", "true")),
-            );
+            let counted = Counted::new(&fleet.policy, &self.places, limit, OWN, Some(OF_OWN));
             Rc::new(counted)
         });
         counted.collect()

@@ -27,6 +27,7 @@ pub(super) struct Destinations {
     /// The clusters' names by the agents'.
     pub(super) of_agents: BTreeMap<String, String>,
     pub(super) validator: Option<String>,
+    pub(super) limiter: Option<String>,
     pub(super) credentials: Credentials,
     /// Files that are read in the pods, with their places in the gateway's file.
     pub(super) files: Vec<(Vec<Segment>, String)>,
@@ -144,6 +145,17 @@ pub(super) fn destinations(
     if let Some((_, upstream)) = &gateway.validator {
         let place = [field("clients"), field("validator")];
         found.validator = found.add("validator", upstream, Of::Validator, &place, options, told);
+    }
+    if let Some(limiter) = &gateway.limiter {
+        let of = match limiter.builtin() {
+            Some(_) => "builtin",
+            None => "url",
+        };
+        told.fault(
+            &[field("fleet"), field("limiter"), field(of)],
+            "Istio makes this cluster itself: name it, as in {cluster: \"outbound|8081||limiter.infra.svc.cluster.local\"}; the \
+             Service's port is one of gRPC (appProtocol: grpc)",
+        );
     }
     Ok(found)
 }

@@ -127,6 +127,8 @@ pub(crate) fn manifests(
         let elsewhere = checked.policy.clients.validator.as_ref();
         destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
     }
+    let fleet = checked.policy.fleet.as_ref();
+    destinations.limiter = fleet.map(|fleet| fleet.cluster.clone());
     let directory = files_directory(&destinations, options, &mut told);
     // Pods that Istio makes listen on the ports that are offered.
     let listened = if options.gateway_api {
@@ -334,7 +336,8 @@ fn referenced(destinations: &Destinations, options: Options<'_>) -> String {
     let of_clusters = destinations
         .of_agents
         .values()
-        .chain(&destinations.validator);
+        .chain(&destinations.validator)
+        .chain(&destinations.limiter);
     let mut services: Vec<String> = Vec::new();
     for cluster in of_clusters {
         let Some(host) = cluster

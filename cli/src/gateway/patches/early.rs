@@ -4,7 +4,7 @@
 use waykeeper::config::{self, Policy};
 
 use super::super::agents::OWN;
-use super::super::{Checked, Gateway, render};
+use super::super::{Checked, Gateway, Limiter, Upstream, render};
 use super::{Change, In, Misfit, Patch};
 use crate::yaml::{self, Value};
 
@@ -37,6 +37,11 @@ pub(in super::super) fn misfits(checked: &Checked, document: &Value) -> Vec<Misf
         && upstream.endpoints.is_empty()
     {
         partial.gateway.validator = None;
+    }
+    let limiter = partial.gateway.limiter.as_ref();
+    let nowhere = |upstream: &Upstream| upstream.endpoints.is_empty();
+    if limiter.and_then(Limiter::upstream).is_some_and(nowhere) {
+        partial.gateway.limiter = None;
     }
     let mut misfits = render::misfits(&partial);
     misfits.retain(|misfit| {
