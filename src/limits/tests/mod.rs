@@ -3,6 +3,7 @@
 mod changed;
 mod clocks;
 mod errors;
+mod fleet;
 mod full;
 mod receipts;
 mod shadow;
