@@ -342,6 +342,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::ValidatorUnavailable
         | Refusal::UnknownPlan
         | Refusal::Forbidden
+        | Refusal::BadQuery(_)
         | Refusal::UnknownAgent
         | Refusal::UnknownSession
         | Refusal::NoAgent
@@ -369,6 +370,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::ValidatorUnavailable,
         Refusal::UnknownPlan,
         Refusal::Forbidden,
+        Refusal::BadQuery("Why.".to_owned()),
         Refusal::UnknownAgent,
         Refusal::UnknownSession,
         Refusal::NoAgent,

@@ -9,12 +9,13 @@ use super::setting::Loaded;
 use crate::gateway::{Agent, Checked};
 
 /// Fields of the document that are told of by their names alone.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "clients",
     "plans",
     "limits",
     "sessions",
     "tell",
+    "limits_endpoint",
     "agents_see",
     "address",
     "proof",

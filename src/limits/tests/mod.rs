@@ -5,6 +5,8 @@ mod clocks;
 mod errors;
 mod fleet;
 mod full;
+mod in_flight;
+mod left;
 mod receipts;
 mod shadow;
 mod subjects;
