@@ -11,6 +11,7 @@ use waykeeper::reply::{Form, FullLimit, Refusal, ReplyTo, local_reply};
 use waykeeper::state::room;
 
 const README: &str = "README.md";
+const DEMO: &str = "docs/demo.md";
 const CONFIGURATION: &str = "docs/configuration.md";
 const REFUSALS: &str = "docs/refusals.md";
 const METRICS: &str = "docs/metrics.md";
@@ -19,13 +20,6 @@ const CONTRIBUTING: &str = "CONTRIBUTING.md";
 const SECURITY: &str = "SECURITY.md";
 
 // ------------------------------------------------------------------------------------------------------------ examples
-
-#[test]
-fn the_readmes_configuration_is_the_one_that_make_up_runs() {
-    let shown = blocks(&read(README), "yaml");
-    let run = yaml(&read("envoy/gateway.yaml"));
-    assert!(shown.iter().any(|block| yaml(block) == run));
-}
 
 #[test]
 fn every_example_of_the_configuration_is_one() {
@@ -51,10 +45,10 @@ fn the_faults_that_are_shown_are_told_in_these_words() {
     document["routes"][5]["agents"] = json!(["ragg"]);
     document["routes"][5]["timeout"] = json!(15);
     let told = faults(&document);
-    let readme = read(README);
+    let page = read(DEMO);
     assert_eq!(told.lines().count(), 2, "{told}");
     for line in told.lines() {
-        assert!(readme.contains(line), "{README} does not show {line}");
+        assert!(page.contains(line), "{DEMO} does not show {line}");
     }
 }
 

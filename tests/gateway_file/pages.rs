@@ -1,7 +1,7 @@
 //! What docs/start.md shows is so: each of its files is run, each of its commands is typed into a shell, and what that says is
 //! what stands in the page, line by line. What the page says of places (its urls, files and ports) is in the test's own. One
-//! gateway runs all files, one after the other, as `waykeeper run` follows them. The README's transcripts are typed in the same
-//! way.
+//! gateway runs all files, one after the other, as `waykeeper run` follows them. The transcripts of the README and
+//! of docs/demo.md are typed in the same way.
 
 mod readme;
 

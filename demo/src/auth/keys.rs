@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The keys of the demo, which the README names.
+/// The keys of the demo, which docs/demo.md names.
 const DEMO: &str = include_str!("../../keys.json");
 
 /// All keys of an auth service.

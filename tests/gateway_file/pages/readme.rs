@@ -1,4 +1,4 @@
-//! The transcripts of the README, and the problem that docs/refusals.md shows.
+//! The transcripts of the README and of docs/demo.md, and the problem that docs/refusals.md shows.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -63,7 +63,7 @@ async fn the_readme_s_first_steps_are_as_it_shows_them() {
 }
 
 #[tokio::test]
-async fn the_readme_s_demo_is_as_it_shows_it() {
+async fn the_demo_is_as_its_page_shows_it() {
     let [gateway, operations, admin] = [(); 3].map(|()| free_address().to_string());
     let mut places = Places(Vec::new());
     places.put("127.0.0.1:8080", &gateway);
@@ -72,8 +72,8 @@ async fn the_readme_s_demo_is_as_it_shows_it() {
     let mut demo = demo(&gateway, &operations, &admin);
     let guide = until_told(&mut demo, "Ctrl-C ends it all.").await;
 
-    let heading = "Try the demo";
-    let steps = typed_in("README.md", heading);
+    let heading = "What to try";
+    let steps = typed_in("docs/demo.md", heading);
     let mut faults = Vec::new();
     for step in &steps {
         let said = match step.command.as_str() {
@@ -113,7 +113,7 @@ fn shown_problem() -> String {
 }
 
 #[tokio::test]
-async fn the_mistakes_in_the_readme_are_told_as_it_shows_them() {
+async fn the_mistakes_in_the_demo_are_told_as_its_page_shows_them() {
     let directory = tempfile::tempdir().expect("a directory");
     let own = directory.path();
     std::fs::create_dir(own.join("envoy")).expect("a directory");
@@ -130,14 +130,14 @@ async fn the_mistakes_in_the_readme_are_told_as_it_shows_them() {
         text.replace(route, &mistaken),
     )
     .expect("write");
-    let steps = typed_in("README.md", "The configuration");
+    let steps = typed_in("docs/demo.md", "Its file");
     let [step] = steps.as_slice() else {
         panic!("one command");
     };
 
     let said = answered(step, &Places(Vec::new()), own).await;
 
-    let differs = step.differs("The configuration", &said);
+    let differs = step.differs("Its file", &said);
     assert!(differs.is_none(), "{}", differs.unwrap_or_default());
 }
 
