@@ -131,8 +131,14 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     if outcome != Outcome::Good {
         return Ok(outcome);
     }
+    let judged = judge.told(
+        match gateway::secrets::keep_all_from_envoy(&checked.gateway) {
+            true => "the rest",
+            false => "this",
+        },
+    );
     let needed = checked.gateway.needed_variables();
-    arguments.tell_what_is_next(&directory, &module, &judge, &needed)?;
+    arguments.tell_what_is_next(&directory, &module, (&judge, &judged), &needed)?;
     Ok(Outcome::Good)
 }
 
@@ -174,7 +180,7 @@ impl Arguments {
         &self,
         directory: &str,
         module: &str,
-        judge: &Judge<'_>,
+        (judge, judged): (&Judge<'_>, &str),
         needed: &[String],
     ) -> io::Result<()> {
         let program = self
@@ -184,7 +190,6 @@ impl Arguments {
             Some(Ok(program)) => shell(&program.command()),
             _ => "envoy".to_owned(),
         };
-        let judged = judge.told();
         let mut output = io::stdout().lock();
         writeln!(
             output,

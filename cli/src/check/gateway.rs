@@ -137,7 +137,12 @@ impl Report<'_> {
                 policy: &checked.policy,
                 asked_at: validator.map(|(url, _)| checked.environment.hidden(&url.to_string())),
             };
-            writeln!(self.output, "{place}: good\n{summary}")?;
+            self.stops |= gateway::secrets::keep_all_from_envoy(&checked.gateway);
+            let stops = match self.stops {
+                true => ", but `waykeeper run` does not start here with it: see the warnings",
+                false => "",
+            };
+            writeln!(self.output, "{place}: good{stops}\n{summary}")?;
             self.tell_derived(&checked.gateway)?;
             self.tell_judge(judge)?;
         }
@@ -253,7 +258,10 @@ impl Report<'_> {
                 let line = document.line_at(&fault.positions);
                 let now = place == Where::Now;
                 match doubt.weight {
-                    Weight::Stops if !now => self.warning(line, fault)?,
+                    Weight::Stops if !now => {
+                        self.stops = true;
+                        self.warning(line, fault)?;
+                    }
                     Weight::Doubtful => self.warning(line, fault)?,
                     Weight::Stops | Weight::Wrong => {
                         stopped |= now;

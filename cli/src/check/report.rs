@@ -14,6 +14,10 @@ pub(super) struct Report<'f> {
     pub(super) faults: usize,
     /// Whether something is wrong around the configurations.
     pub(super) around: bool,
+    /// Whether warnings count as faults.
+    pub(super) strict: bool,
+    /// Whether there is something, so far only warned of, with which `waykeeper run` does not start.
+    pub(super) stops: bool,
     pub(super) output: &'f mut dyn Write,
     pub(super) errors: &'f mut dyn Write,
 }
@@ -48,9 +52,15 @@ impl<'f> Report<'f> {
             file,
             faults: 0,
             around: false,
+            strict: false,
+            stops: false,
             output,
             errors,
         }
+    }
+
+    pub(super) fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     /// Warns of what other readers of YAML may take for something else.
@@ -100,6 +110,10 @@ impl<'f> Report<'f> {
     }
 
     pub(super) fn warning(&mut self, line: usize, message: impl Display) -> io::Result<()> {
+        if self.strict {
+            self.faults += 1;
+            self.around = true;
+        }
         writeln!(self.errors, "{}: warning: {message}", Line(self.file, line))
     }
 }
