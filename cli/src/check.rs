@@ -4,6 +4,7 @@ mod addresses;
 mod blame;
 mod clusters;
 mod gateway;
+mod hints;
 mod judged;
 mod report;
 mod silence;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use waykeeper::config::Fault;
 
+use super::hints::hint;
 use super::{Against, Line, Report, name_of};
 use crate::Outcome;
 use crate::decided;
@@ -46,7 +47,7 @@ const PATCHED: &str = "the patched envoy.yaml";
 pub(crate) fn gateway(file: &Path) -> io::Result<Result<Good, Outcome>> {
     // It may be written later, but then nothing would tell that.
     if let Some(wrong) = unreadable(file) {
-        writeln!(io::stderr().lock(), "{} {wrong}", name_of(file))?;
+        writeln!(io::stderr().lock(), "waykeeper: {} {wrong}", name_of(file))?;
         return Ok(Err(Outcome::Unusable));
     }
     gateway_for(file, Where::Now, |document, checked| {
@@ -229,7 +230,8 @@ impl Report<'_> {
             Ok(checked) => checked,
             Err(Wrong { told, untold }) => {
                 for fault in &told {
-                    self.fault(document.line_at(&fault.positions), fault)?;
+                    let line = document.line_at(&fault.positions);
+                    self.fault(line, format_args!("{fault}{}", hint(fault)))?;
                 }
                 if untold > 0 {
                     let line = document.line;

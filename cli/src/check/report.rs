@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use waykeeper::config::{Fault, Faults, Segment};
 
+use super::hints::hint;
 use crate::find::Configuration;
 use crate::yaml::Value;
 
@@ -28,8 +29,9 @@ pub(super) struct Line<'f>(pub(super) &'f str, pub(super) usize);
 /// A fault as it is told, with its line.
 pub(crate) fn told(file: &str, document: &Value, fault: &Fault) -> String {
     format!(
-        "{}: {fault}",
-        Line(file, document.line_at(&fault.positions))
+        "{}: {fault}{}",
+        Line(file, document.line_at(&fault.positions)),
+        hint(fault)
     )
 }
 
@@ -93,7 +95,7 @@ impl<'f> Report<'f> {
                 }
                 Configuration::Json(_, line) => *line,
             };
-            self.fault(line, fault)?;
+            self.fault(line, format_args!("{fault}{}", hint(fault)))?;
         }
         if faults.untold() > 0 {
             self.fault(
