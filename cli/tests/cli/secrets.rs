@@ -213,7 +213,7 @@ routes: [{prefix: /, agents: [from-env, from-file, fine]}]
         .replace("HASH", hash.trim());
     fs::write(&file, text.replace("DIR", place.directory())).unwrap();
 
-    let what = "is a key of the client dev, by which that calls the gateway, and not one that the agent knows the gateway by\n";
+    let what = "holds the gateway key of client dev, not the provider's key\n";
     let in_file = format!("DIR/gateway.yaml:6: agents.from-file.credential: {what}");
     let both = format!("DIR/gateway.yaml:5: agents.from-env.credential: {what}{in_file}");
     let check = |value| place.run_in(&[("TEST_OF_KEYS", value)], "check", &["--no-validate"]);
