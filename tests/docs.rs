@@ -348,6 +348,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::ValidatorUnavailable
         | Refusal::UnknownPlan
         | Refusal::Forbidden
+        | Refusal::BadQuery(_)
         | Refusal::UnknownAgent
         | Refusal::UnknownSession
         | Refusal::NoAgent
@@ -375,6 +376,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::ValidatorUnavailable,
         Refusal::UnknownPlan,
         Refusal::Forbidden,
+        Refusal::BadQuery("Why.".to_owned()),
         Refusal::UnknownAgent,
         Refusal::UnknownSession,
         Refusal::NoAgent,

@@ -15,6 +15,7 @@ mod http;
 mod init;
 mod istio;
 mod limiter;
+mod limits;
 mod managers;
 mod pem;
 mod probe;
@@ -68,6 +69,7 @@ enum Command {
     HashKey,
     Init(init::Arguments),
     Limiter(limiter::Arguments),
+    Limits(limits::Arguments),
     Probe(probe::Arguments),
     Run(run::Arguments),
     #[command(hide = true)]
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::HashKey => hash_key::run(),
         Command::Init(arguments) => init::run(&arguments),
         Command::Limiter(arguments) => limiter::run(&arguments),
+        Command::Limits(arguments) => limits::run(&arguments),
         Command::Probe(arguments) => probe::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Become(it) => Err(run::envoy::become_program(&it)),

@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     Ok(Outcome::Faulty)
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
+pub(crate) fn patience(text: &str) -> Result<Duration, String> {
     match waykeeper::config::duration(text) {
         Some(timeout) if !timeout.is_zero() && timeout <= Duration::from_secs(3_600) => Ok(timeout),
         _ => Err("expected a duration such as 500ms or 5s, up to 1h".to_owned()),

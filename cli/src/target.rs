@@ -44,6 +44,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         agents: _,
         routes,
         tell: _,
+        limits_endpoint: _,
         agents_see: _,
         address: _,
         proof: _,

@@ -1,33 +1,33 @@
 //! Counters: several workers count over the same cells, under any interleaving, with clocks that differ or are set
 //! back, calls that fail, and cells that are full. Never does more pass than an exact bucket lets through; where the clocks
-//! agree, exactly that; and an error leaves nothing taken. Beside requests, which take one each, amounts are taken, and
+//! agree, exactly that, and so for windows; and an error leaves nothing taken. Beside requests, which take one each, amounts are taken, and
 //! released or settled for what was used: nobody gains by it, and nothing of it is forgiven.
 //!
 //! The first byte of an input chooses the limits, the second what goes wrong with the clocks. Then follow steps: one byte says
 //! which, the next ones what it needs.
+
+mod limits;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::rc::Rc;
 
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use waykeeper::config::Policy;
 use waykeeper::host::StreamId;
 use waykeeper::limits::Admission;
 
 use crate::host::{Plan, Trouble};
 use crate::input::Input;
-use crate::model::{Bucket, Rate};
+use crate::model::{Clocks, Counted, Rate};
 use crate::receipts::{Asked, Counter};
 use crate::worker::{Outcome, Worker, World, headers, policy};
+use limits::{Each, LIMITS, Limits, ROUTES, document, key};
 
 const WORKERS: usize = 3;
 const MOST_STEPS: usize = 96;
 const FEW: usize = 4;
 const CROWD: usize = 64;
-const ROUTES: [&str; 3] = ["/a", "/b", "/c"];
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
@@ -59,70 +59,6 @@ const SET_BACKS: [u64; 6] = [
     2 * SECOND,
     3_600 * SECOND,
     86_400 * SECOND,
-];
-
-/// Limits, and whom each is counted for.
-#[derive(Debug)]
-struct Limits {
-    plan: Option<Rate>,
-    /// Of the route `/b`.
-    route: Option<Rate>,
-    named: &'static [(&'static str, Each, Rate)],
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Each {
-    Address,
-    Client,
-    Route,
-    All,
-}
-
-const LIMITS: [Limits; 7] = [
-    Limits {
-        plan: Some(Rate::new(10, "second", 10)),
-        route: None,
-        named: &[],
-    },
-    Limits {
-        plan: Some(Rate::new(3, "second", 3)),
-        route: Some(Rate::new(2, "second", 2)),
-        named: &[],
-    },
-    Limits {
-        plan: Some(Rate::new(4, "second", 6)),
-        route: None,
-        named: &[
-            ("everyone", Each::All, Rate::new(2, "second", 5)),
-            ("per-route", Each::Route, Rate::new(3, "second", 4)),
-        ],
-    },
-    Limits {
-        plan: Some(Rate::new(3, "second", 3)),
-        route: None,
-        named: &[
-            ("per-address", Each::Address, Rate::new(5, "minute", 5)),
-            ("everyone", Each::All, Rate::new(7, "minute", 7)),
-        ],
-    },
-    Limits {
-        plan: Some(Rate::new(5, "day", 5)),
-        route: Some(Rate::new(7, "hour", 3)),
-        named: &[("per-client", Each::Client, Rate::new(2, "second", 2))],
-    },
-    Limits {
-        plan: Some(Rate::new(1000, "second", 10)),
-        route: None,
-        named: &[],
-    },
-    Limits {
-        plan: Some(Rate::new(5, "second", 5)),
-        route: Some(Rate::new(9, "day", 9)),
-        named: &[
-            ("per-route", Each::Route, Rate::new(90, "minute", 9)),
-            ("per-client", Each::Client, Rate::new(8, "day", 8)),
-        ],
-    },
 ];
 
 /// What goes wrong with the clocks, or how many call.
@@ -179,10 +115,11 @@ struct Run {
     limits: &'static Limits,
     mode: Mode,
     world: World,
+    policy: Policy,
     workers: Workers,
     counters: Vec<Counter>,
     open: Vec<Open>,
-    buckets: BTreeMap<String, Bucket>,
+    buckets: BTreeMap<String, Counted>,
     /// By how much the clock was set back in all.
     set_back: u64,
     /// The latest time that any worker read.
@@ -209,7 +146,7 @@ pub fn check(data: &[u8]) {
         if input.is_empty() {
             break;
         }
-        match input.below(12) {
+        match input.below(13) {
             0..=2 => {
                 let request = run.choose(&mut input);
                 run.request(request, std::mem::take(&mut meanwhile));
@@ -225,7 +162,8 @@ pub fn check(data: &[u8]) {
                 run.take_amount(request, input.below(12) as u64);
             }
             10 => run.settle(&mut input, false),
-            _ => run.settle(&mut input, true),
+            11 => run.settle(&mut input, true),
+            _ => run.reload(&mut input),
         }
     }
     run.conclude();
@@ -247,6 +185,7 @@ impl Run {
             counters,
             open: Vec::new(),
             world,
+            policy,
             buckets: BTreeMap::new(),
             set_back: 0,
             latest: 0,
@@ -411,6 +350,18 @@ impl Run {
         self.troubled = true;
     }
 
+    /// A worker gets its configuration anew. What it was still to give back is not any more.
+    fn reload(&mut self, input: &mut Input<'_>) {
+        let worker = input.below(WORKERS);
+        self.tell(format_args!("worker {worker} has its configuration anew"));
+        let new = self.world.worker(&self.policy);
+        let before = self.workers[worker].replace(new);
+        let now = self.workers[worker].borrow();
+        now.host.skew.set(before.host.skew.get());
+        self.counters[worker] = Counter::new(&now.host, &self.policy);
+        self.late |= self.troubled;
+    }
+
     /// All faults are over, and a second has passed on every worker.
     fn heal(&mut self) {
         self.tell(format_args!("all is well again"));
@@ -517,10 +468,15 @@ impl Run {
     }
 
     fn take_one(&mut self, name: &str, rate: Rate, read: i128, amount: u64) -> usize {
-        let (now, latest) = (self.now(), self.latest);
+        let now = self.now();
+        let clocks = Clocks {
+            read,
+            latest: self.latest,
+            set_back: self.set_back.into(),
+        };
         let bucket = self.bucket(name, rate);
         let noted = bucket.take(now, amount);
-        let fits = bucket.passes(read, latest, amount);
+        let fits = bucket.passes(noted, amount, clocks);
         assert!(
             fits,
             "{name}: more passes than the rate and the clocks allow\n{}",
@@ -529,10 +485,10 @@ impl Run {
         noted
     }
 
-    fn bucket(&mut self, name: &str, rate: Rate) -> &mut Bucket {
+    fn bucket(&mut self, name: &str, rate: Rate) -> &mut Counted {
         self.buckets
             .entry(name.to_owned())
-            .or_insert_with(|| Bucket::new(rate))
+            .or_insert_with(|| Counted::new(rate))
     }
 
     /// The buckets that a request takes from, at the gate or at admit.
@@ -586,7 +542,7 @@ impl Run {
         let overdrawn = self.buckets.values().map(|bucket| bucket.fills_in(now));
         let longest = self
             .all_rates()
-            .map(|rate| rate.capacity())
+            .map(|rate| rate.fills_in())
             .chain(overdrawn)
             .max()
             .unwrap_or(0);
@@ -675,55 +631,5 @@ fn make(workers: &Workers, request: Request) -> Option<Made> {
         gate: told.contains("\"per-address\""),
         admit: told.contains("\"plan\""),
         retry_after: field("retry-after").and_then(|seconds| seconds.parse().ok()),
-    })
-}
-
-fn key(client: usize) -> String {
-    format!("key-{client}")
-}
-
-fn document(limits: &Limits, clients: usize) -> Value {
-    let written = |rate: Rate| json!({ "requests": format!("{}/{}", rate.quantity, rate.unit), "burst": rate.burst });
-    let keys: Vec<_> = (0..clients)
-        .map(|client| {
-            let hash: String = Sha256::digest(key(client))
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            json!({ "sha256": hash, "client_id": format!("client-{client}"), "plan": "plan" })
-        })
-        .collect();
-    let routes: Vec<_> = ROUTES
-        .iter()
-        .map(|prefix| {
-            let mut route = json!({ "prefix": prefix, "agents": ["a"] });
-            if let Some(rate) = limits.route.filter(|_| *prefix == "/b") {
-                route["rate_limit"] = written(rate);
-            }
-            route
-        })
-        .collect();
-    let named: Vec<_> = limits
-        .named
-        .iter()
-        .map(|(name, each, rate)| {
-            let mut limit = written(*rate);
-            limit["name"] = (*name).into();
-            limit["each"] = match each {
-                Each::Address => "address".into(),
-                Each::Client => "client".into(),
-                Each::Route => "route".into(),
-                Each::All => json!([]),
-            };
-            limit
-        })
-        .collect();
-    json!({
-        "clients": { "key_sources": [{ "header": "x-api-key" }], "keys": keys },
-        "plans": { "plan": limits.plan.map_or_else(|| json!({}), written) },
-        "limits": named,
-        "agents": { "a": { "cluster": "a" } },
-        "routes": routes,
-        "tables": { "keys": 1024, "counters": 1024 },
     })
 }

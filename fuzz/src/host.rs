@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use waykeeper::host::simulated::{Process, SentCallout, SimulatedHost};
 use waykeeper::host::{
-    Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId, OwnAnswer,
-    StreamId, StreamIo, Swap, Timestamp, Version,
+    Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId,
+    OwnAnswer, StreamId, StreamIo, Swap, Timestamp, Version,
 };
 
 /// Headers as they stand, names and values.
@@ -132,6 +132,7 @@ impl FuzzHost {
 
     /// The stream whose turn comes next, of those that were woken.
     pub(crate) fn next_woken(&self) -> Option<StreamId> {
+        self.woken.borrow_mut().extend(self.memory.woken());
         self.woken.borrow_mut().pop_front()
     }
 
@@ -258,6 +259,14 @@ impl Host for FuzzHost {
         }
         self.woken.borrow_mut().push_back(stream);
         Ok(())
+    }
+
+    fn bell(&self) -> Option<Bell> {
+        self.memory.bell()
+    }
+
+    fn ring(&self, bell: Bell, stream: StreamId) -> Result<(), HostError> {
+        self.memory.ring(bell, stream)
     }
 
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {

@@ -16,4 +16,5 @@ mod json;
 mod model;
 mod receipts;
 mod spelling;
+mod windows;
 mod worker;

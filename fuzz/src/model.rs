@@ -1,4 +1,6 @@
-//! An exact bucket, in its simplest form, and a bound on what may pass when clocks differ.
+//! An exact bucket, in its simplest form, and a bound on what may pass when clocks differ. (`windows` has the same of windows.)
+
+use crate::windows::Windows;
 
 /// A bucket of `burst` requests, of which one comes back each `interval` nanoseconds.
 #[derive(Debug, Clone, Copy)]
@@ -6,6 +8,15 @@ pub(crate) struct Rate {
     pub(crate) quantity: u64,
     pub(crate) unit: &'static str,
     pub(crate) burst: u64,
+    pub(crate) algorithm: Algorithm,
+}
+
+/// How it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    Bucket,
+    Sliding,
+    Fixed,
 }
 
 impl Rate {
@@ -14,22 +25,50 @@ impl Rate {
             quantity,
             unit,
             burst,
+            algorithm: Algorithm::Bucket,
+        }
+    }
+
+    pub(crate) const fn sliding(quantity: u64, unit: &'static str) -> Self {
+        Self {
+            algorithm: Algorithm::Sliding,
+            ..Self::new(quantity, unit, quantity)
+        }
+    }
+
+    pub(crate) const fn fixed(quantity: u64, unit: &'static str) -> Self {
+        Self {
+            algorithm: Algorithm::Fixed,
+            ..Self::new(quantity, unit, quantity)
         }
     }
 
     /// Rounded up, as the filter says it rounds: never more is let through.
     pub(crate) fn interval(&self) -> i128 {
-        let period: u64 = match self.unit {
+        let quantity = i128::from(self.quantity);
+        (self.period() + quantity - 1) / quantity
+    }
+
+    pub(crate) fn period(&self) -> i128 {
+        let seconds = match self.unit {
             "second" => 1,
             "minute" => 60,
             "hour" => 3_600,
             _ => 86_400,
         };
-        i128::from((period * 1_000_000_000).div_ceil(self.quantity))
+        seconds * 1_000_000_000
     }
 
-    pub(crate) fn capacity(&self) -> i128 {
+    fn capacity(&self) -> i128 {
         self.interval() * i128::from(self.burst)
+    }
+
+    /// How long until all can be taken again, whatever was.
+    pub(crate) fn fills_in(&self) -> i128 {
+        match self.algorithm {
+            Algorithm::Bucket => self.capacity(),
+            Algorithm::Sliding | Algorithm::Fixed => 2 * self.period(),
+        }
     }
 }
 
@@ -121,6 +160,86 @@ impl Bucket {
         self.least = self.least.min(self.passed * interval - self.latest);
         self.passed += i128::from(amount);
         self.passed * interval - self.rate.capacity() - latest <= self.least
+    }
+}
+
+/// What the clock of a worker says, and the latest that any has said; both as if the clock of all had never been set back by so
+/// much.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clocks {
+    pub(crate) read: i128,
+    pub(crate) latest: i128,
+    pub(crate) set_back: i128,
+}
+
+/// What is known of one limit, however it is counted.
+#[derive(Debug, Clone)]
+pub(crate) enum Counted {
+    Bucket(Bucket),
+    Windows(Windows),
+}
+
+impl Counted {
+    pub(crate) fn new(rate: Rate) -> Self {
+        match rate.algorithm {
+            Algorithm::Bucket => Self::Bucket(Bucket::new(rate)),
+            Algorithm::Sliding | Algorithm::Fixed => Self::Windows(Windows::new(rate)),
+        }
+    }
+
+    /// How long until so much fits; zero if it does now. `None`: it never will.
+    pub(crate) fn wait(&self, now: i128, amount: u64) -> Option<i128> {
+        match self {
+            Self::Bucket(bucket) => bucket.wait(now, amount),
+            Self::Windows(windows) => windows.wait(now, amount),
+        }
+    }
+
+    /// True if it is exactly as full as this one.
+    pub(crate) fn is_exact(&self) -> bool {
+        match self {
+            Self::Bucket(bucket) => bucket.is_exact(),
+            Self::Windows(_) => true,
+        }
+    }
+
+    /// How long until it is full, also if more was used than there was.
+    pub(crate) fn fills_in(&self, now: i128) -> i128 {
+        match self {
+            Self::Bucket(bucket) => bucket.fills_in(now),
+            Self::Windows(_) => 0,
+        }
+    }
+
+    pub(crate) fn is_full(&self, now: i128) -> bool {
+        match self {
+            Self::Bucket(bucket) => bucket.is_full(now),
+            Self::Windows(windows) => windows.is_full(now),
+        }
+    }
+
+    /// So much is taken at `now`. What comes back says where that is noted.
+    pub(crate) fn take(&mut self, now: i128, amount: u64) -> usize {
+        match self {
+            Self::Bucket(bucket) => bucket.take(now, amount),
+            Self::Windows(windows) => windows.take(now, amount),
+        }
+    }
+
+    /// Of what is noted there, so much was used.
+    pub(crate) fn settle(&mut self, noted: usize, now: i128, used: u64) {
+        match self {
+            Self::Bucket(bucket) => bucket.settle(noted, now, used),
+            Self::Windows(windows) => windows.settle(noted, now, used),
+        }
+    }
+
+    /// So much, which was noted there, has passed when the clocks were so. False: that is too much, whichever of them counts.
+    pub(crate) fn passes(&mut self, noted: usize, amount: u64, clocks: Clocks) -> bool {
+        match self {
+            Self::Bucket(bucket) => bucket.passes(clocks.read, clocks.latest, amount),
+            Self::Windows(windows) => windows.passes(noted, clocks),
+        }
     }
 }
 

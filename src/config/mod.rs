@@ -7,7 +7,7 @@
 //! | `clients.rs`, `validator.rs`, `limits.rs`, `counting.rs`, `in_flight.rs`, `agents.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
 //! | `overlap.rs` | when two routes take the same requests |
 //! | `sticky.rs` | what keeps requests at one host of their agent; the keys of sessions |
-//! | `switches.rs` | the same of `tell`, `agents_see` and `address` |
+//! | `switches.rs` | the same of `tell`, `limits_endpoint`, `agents_see` and `address` |
 //! | `names.rs`, `hosts.rs`, `paths.rs` | which names, headers, hosts and paths may stand there |
 //! | `units.rs`, `time.rs` | how durations, sizes, rates and points in time are written |
 //! | `document.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |
@@ -64,6 +64,7 @@ pub const FIELDS: &[&str] = &[
     "routes",
     "fleet",
     "tell",
+    "limits_endpoint",
     "agents_see",
     "address",
     "proof",
@@ -72,7 +73,7 @@ pub const FIELDS: &[&str] = &[
 const TABLES_FIELDS: &[&str] = &["keys", "counters", "address_counters"];
 
 /// A table of fewer records is of no use; one of more does not fit into a process.
-const RECORDS: std::ops::RangeInclusive<u32> = 1 << 10..=1 << 24;
+const RECORDS: std::ops::RangeInclusive<u32> = Tables::LEAST..=Tables::MOST;
 
 /// Reads a configuration as the host hands it over: JSON text, or the wire bytes of `google.protobuf.Struct`.
 ///
@@ -163,6 +164,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
     };
     let fleet = fleet.and_then(|spot| fleet::fleet(&spot));
     let tell = switches::tell(fields.get("tell").as_ref());
+    let limits_endpoint = switches::limits_endpoint(fields.get("limits_endpoint").as_ref());
     let agents_see = switches::agents_see(fields.get("agents_see").as_ref());
     let address = switches::address(fields.get("address").as_ref());
     let proof = fields.get("proof").and_then(|spot| proof(&spot));
@@ -177,6 +179,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         agents,
         routes,
         tell,
+        limits_endpoint,
         agents_see,
         address,
         proof,

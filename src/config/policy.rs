@@ -36,6 +36,8 @@ pub struct Policy {
     pub routes: Vec<Route>,
     /// Which of its limits a caller is told.
     pub tell: Tell,
+    /// Where callers ask how their limits stand. `None`: nowhere.
+    pub limits_endpoint: Option<LimitsEndpoint>,
     /// Which of the names that a request goes by its agent is told.
     pub agents_see: AgentsSee,
     /// Where the caller's address is read.
@@ -346,6 +348,20 @@ impl Tell {
     };
 }
 
+/// Where callers ask how their limits stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsEndpoint {
+    /// Of these very requests, and behind it `/reset`. Begins with `/`.
+    pub path: String,
+    /// Whoever has this role may ask about every client, and give it a fresh start. `None`: nobody may.
+    pub operator_role: Option<String>,
+}
+
+impl LimitsEndpoint {
+    /// Unless another is written.
+    pub const PATH: &str = "/.well-known/waykeeper/limits";
+}
+
 /// Which `x-waykeeper-*` headers agents are sent. The others are noted for the access log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
@@ -400,4 +416,11 @@ pub struct Tables {
     pub counters: u32,
     /// Counters of limits whose caller is known only by its address.
     pub address_counters: u32,
+}
+
+impl Tables {
+    /// The least and the most that any of them is made for.
+    pub const LEAST: u32 = 1024;
+    /// See [`Self::LEAST`].
+    pub const MOST: u32 = 16_777_216;
 }

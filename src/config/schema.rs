@@ -6,6 +6,7 @@ mod limits;
 
 use serde_json::{Value, json};
 
+use super::Tables;
 use super::names::{NONE, PROOF_LENGTHS};
 use crate::text::headers::TOKEN_MARKS;
 use crate::text::names::{LONGEST_NAME, NAME_MARKS};
@@ -56,6 +57,7 @@ pub fn schema() -> Value {
                 "type": "array", "uniqueItems": true, "maxItems": 2,
                 "items": {"enum": ["ratelimit", "openai"]},
             },
+            "limits_endpoint": {"$ref": "#/$defs/limits_endpoint"},
             "agents_see": {
                 "description": "Which x-waykeeper-* headers agents get. All unless written; the others are noted for the access log.",
                 "type": "array", "uniqueItems": true, "maxItems": 6,
@@ -74,7 +76,7 @@ pub fn schema() -> Value {
 }
 
 fn definitions() -> Value {
-    json!({
+    let mut all = json!({
         "clients": clients::clients(),
         "key_source": clients::key_source(),
         "key": clients::key(),
@@ -159,7 +161,9 @@ fn definitions() -> Value {
             "type": "array", "minItems": 1, "maxItems": 16, "uniqueItems": true,
             "items": {"$ref": "#/$defs/name"},
         },
-    })
+    });
+    merge(&mut all, json!({"limits_endpoint": limits_endpoint()}));
+    all
 }
 
 fn fleet() -> Value {
@@ -282,6 +286,28 @@ fn address() -> Value {
     address
 }
 
+fn limits_endpoint() -> Value {
+    let mut endpoint = object(
+        &[],
+        json!({
+            "enabled": {
+                "description": "Whether callers may ask how their limits stand. true unless written.",
+                "type": "boolean",
+            },
+            "path": {
+                "description": "Where they ask. /.well-known/waykeeper/limits unless written.",
+                "allOf": [{"$ref": "#/$defs/prefix"}, {"not": {"pattern": ";|%3[Bb]|^/$"}}],
+            },
+            "operator_role": described("name", "Whoever has this role may ask about every client, and give it a fresh start. Nobody unless written."),
+        }),
+    );
+    merge(
+        &mut endpoint,
+        json!({"description": "Where callers ask how their limits stand."}),
+    );
+    endpoint
+}
+
 fn route() -> Value {
     let properties = json!({
         "name": {
@@ -377,7 +403,7 @@ fn weight() -> Value {
 }
 
 fn records(description: &str) -> Value {
-    json!({"description": description, "type": "integer", "minimum": 1024, "maximum": 16_777_216})
+    json!({"description": description, "type": "integer", "minimum": Tables::LEAST, "maximum": Tables::MOST})
 }
 
 fn merge(into: &mut Value, more: Value) {

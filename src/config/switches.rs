@@ -1,7 +1,9 @@
-//! What operators can do without: fields that tell callers, headers that tell agents, and the question for an address.
+//! What operators can do without: fields that tell callers, the place where they ask, headers that tell agents, and the question
+//! for an address.
 
-use super::policy::{AddressSource, AgentsSee, Tell};
+use super::policy::{AddressSource, AgentsSee, LimitsEndpoint, Tell};
 use super::reader::Spot;
+use super::{names, paths};
 
 /// Words of a list, each with its place in the answer of [`chosen`].
 type Words = [(&'static str, usize)];
@@ -24,12 +26,41 @@ const FROM: [(&str, bool); 2] = [("envoy", false), ("x-forwarded-for", true)];
 /// How many proxies may stand before the host. Nobody has more.
 const HOPS: std::ops::RangeInclusive<u32> = 0..=32;
 
+pub(super) const LIMITS_ENDPOINT_FIELDS: &[&str] = &["enabled", "path", "operator_role"];
+
 pub(super) const ADDRESS_FIELDS: &[&str] = &["from", "trusted_hops"];
 
 /// What callers are told of their limits: all, unless it is written.
 pub(super) fn tell(spot: Option<&Spot<'_>>) -> Tell {
     let [ratelimit, openai, ..] = chosen(spot, TELL);
     Tell { ratelimit, openai }
+}
+
+/// Where callers ask how their limits stand: at the usual path, unless it is written.
+#[inline(never)]
+pub(super) fn limits_endpoint(spot: Option<&Spot<'_>>) -> Option<LimitsEndpoint> {
+    let mut endpoint = LimitsEndpoint {
+        path: LimitsEndpoint::PATH.to_owned(),
+        operator_role: None,
+    };
+    let Some(fields) = spot.and_then(|spot| spot.fields(LIMITS_ENDPOINT_FIELDS)) else {
+        return Some(endpoint);
+    };
+    let enabled = fields.get("enabled").and_then(|spot| spot.flag());
+    let path = fields.get("path").and_then(|spot| {
+        let path = spot.checked(paths::prefix)?;
+        if path == "/" {
+            spot.fault("is where all paths begin; name one of its own");
+        }
+        Some(path)
+    });
+    let role = fields.get("operator_role");
+    let role = role.and_then(|spot| spot.checked(names::name));
+    if let Some(path) = path {
+        path.clone_into(&mut endpoint.path);
+    }
+    endpoint.operator_role = role.map(str::to_owned);
+    enabled.unwrap_or(true).then_some(endpoint)
 }
 
 /// What agents are told of a request: all, unless it is written.

@@ -161,14 +161,23 @@ impl Identity {
             return Knowledge::Client(client);
         }
         let key = KeyHash::of(credential.secret().as_bytes());
-        let (knowledge, expires) = match self.listed.get(&key) {
-            Some(listed) => listed.knowledge(now),
-            None => self.remembered(host, &key, now),
-        };
+        let (knowledge, expires) = self.known(host, &key, now);
         if let Knowledge::Client(client) = &knowledge {
             self.recent.hold(place, client, expires, now);
         }
         knowledge
+    }
+
+    /// What is known of the key with this hash, without the key. Nobody is asked.
+    pub fn of_key<H: Host>(&self, host: &H, key: &KeyHash, now: Timestamp) -> Knowledge {
+        self.known(host, key, now).0
+    }
+
+    fn known<H: Host>(&self, host: &H, key: &KeyHash, now: Timestamp) -> (Knowledge, Timestamp) {
+        match self.listed.get(key) {
+            Some(listed) => listed.knowledge(now),
+            None => self.remembered(host, key, now),
+        }
     }
 
     /// What all workers remember of a key, and until when that holds.

@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
 use crate::routing::{RouteTable, Sessions, steering_headers};
+use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
 
 /// A configuration made ready for the stages.
@@ -15,6 +16,7 @@ pub(super) struct Compiled {
     pub(super) table: RouteTable,
     pub(super) identity: Identity,
     pub(super) limits: Limits,
+    pub(super) survey: Survey,
     pub(super) sessions: Sessions,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
@@ -30,6 +32,7 @@ impl Compiled {
             table: RouteTable::new(&policy.routes),
             identity: Identity::new(&policy, &state),
             limits: Limits::new(&policy, &state),
+            survey: Survey::new(&state),
             sessions: Sessions::new(&policy.sessions),
             steering: policy.routes.iter().map(steering_headers).collect(),
             policy,

@@ -162,7 +162,12 @@ impl<S: StreamIo> Names<'_, S> {
     }
 }
 
-/// Tells the access log of a request that is refused: in headers or in the note, as of one that goes on. And it lets a
+/// Tells the access log of a request that is answered here: in headers or in the note, as of one that goes on.
+pub(super) fn name_for_log<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
+    name_all(stream, compiled, facts, compiled.policy.agents_see);
+}
+
+/// Tells the access log of a request that is refused. And it lets a
 /// refusal's `upgrade` through to the caller, which Envoy takes out of answers to requests that ask for none.
 pub(super) fn refuse<S: StreamIo>(
     stream: &S,
@@ -170,7 +175,7 @@ pub(super) fn refuse<S: StreamIo>(
     facts: &Facts,
     refusal: &Refusal,
 ) {
-    name_all(stream, compiled, facts, compiled.policy.agents_see);
+    name_for_log(stream, compiled, facts);
     if *refusal == Refusal::UpgradeRequired {
         stream.set_request_header("connection", b"upgrade");
         stream.set_request_header("upgrade", b"websocket");

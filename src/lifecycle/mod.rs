@@ -10,6 +10,7 @@
 //! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
 //! | `forward.rs` | headers for the agent, and notes for the access log of what it does not see |
+//! | `limits_endpoint.rs` | what callers are told who ask how their limits stand; a fresh start for a client |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -27,6 +28,7 @@ mod compiled;
 mod failure;
 mod forward;
 mod hold;
+mod limits_endpoint;
 mod questions;
 mod request;
 mod shared;
@@ -41,7 +43,7 @@ use std::task::{Context, Poll, Waker};
 use rustc_hash::FxHashMap;
 
 use crate::config::Policy;
-use crate::host::{CalloutAnswer, CalloutId, Host, StreamId, StreamIo};
+use crate::host::{CalloutAnswer, CalloutId, Host, LocalReply, StreamId, StreamIo};
 use crate::identity::Knowledge;
 use crate::limits::fleet::Verdict;
 use crate::reply::{Refusal, local_reply};
@@ -50,7 +52,7 @@ use crate::state::{Notice, OpenError};
 use clock::Bounds;
 use compiled::Compiled;
 use shared::Shared;
-use stream::{Common, Phase, Stream};
+use stream::{Arrived, Common, Phase, Stream};
 use telemetry::Telemetry;
 use walk::Walk;
 
@@ -225,6 +227,7 @@ impl<H: Host> Gateway<H> {
         let mut routes = compiled.policy.routes.iter();
         keys.is_some()
             || compiled.limits.have_chores()
+            || compiled.limits.has_gate()
             || compiled.limits.bound_in_flight(None)
             || compiled.limits.fleet().is_some()
             || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
@@ -244,6 +247,7 @@ impl<H: Host> Gateway<H> {
         self.give_up_lost_questions(&mut due);
         self.give_up_on_fleet(&mut due);
         self.shared.compiled.limits.chores(&*self.shared.host);
+        self.look_at_tables();
         self.keep_places(&mut due);
         self.find_due_streams(&mut due);
         for id in due {
@@ -260,6 +264,15 @@ impl<H: Host> Gateway<H> {
         for question in keys.take_lost(shared.ticks.get()) {
             shared.telemetry.validator_lost(&*shared.host);
             due.append(&mut question.answer(Knowledge::Unknown));
+        }
+    }
+
+    /// Has an operator see how full the tables are. What cannot be seen now is on a later tick, and decides nothing.
+    fn look_at_tables(&self) {
+        let shared = &*self.shared;
+        let seen = shared.compiled.survey.tick(&*shared.host);
+        for fullness in seen.unwrap_or_default() {
+            shared.telemetry.fullness(&*shared.host, &fullness);
         }
     }
 
@@ -378,10 +391,11 @@ impl<H: Host> Shared<H> {
         };
         stream.held = None;
         match came {
-            Ok(()) => {
+            Ok(Arrived::AtAgent) => {
                 stream.phase = Phase::Forwarded;
                 Flow::Continue
             }
+            Ok(Arrived::Answered(reply)) => self.answer(stream, io, *reply),
             Err(refusal) => self.refuse(stream, io, &refusal),
         }
     }
@@ -431,6 +445,19 @@ impl<H: Host> Shared<H> {
             forward::refuse(io, &self.compiled, &stream.common.facts.borrow(), refusal);
         }
         self.reply(stream, io, refusal);
+        Flow::Hold
+    }
+
+    /// Gives a request the gateway's own answer.
+    #[cold]
+    fn answer(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, reply: LocalReply) -> Flow {
+        let (facts, mut reply) = (stream.common.facts.borrow(), reply);
+        forward::name_for_log(io, &self.compiled, &facts);
+        let told = facts.rate_limit_headers(self.compiled.policy.tell);
+        reply.headers.extend(told);
+        drop(facts);
+        stream.phase = Phase::Ended(limits_endpoint::OUTCOME);
+        io.reply(&reply);
         Flow::Hold
     }
 

@@ -12,7 +12,7 @@ use super::compiled::Compiled;
 use super::hold::Held;
 use super::sticky::Kept;
 use crate::config::policy::{AgentId, LimitSet, Protocol, RouteId, Tell};
-use crate::host::{Host, Sensitive, Timestamp};
+use crate::host::{Host, LocalReply, Sensitive, Timestamp};
 use crate::identity::Client;
 use crate::limits::fleet::Told;
 use crate::limits::{Admission, Full, Limits, Tickets};
@@ -57,7 +57,15 @@ pub(super) struct Common<S> {
 }
 
 /// A walk that is under way. Whatever it holds it gives back when it is dropped.
-pub(super) type Walking = Pin<Box<dyn Future<Output = Result<(), Refusal>>>>;
+pub(super) type Walking = Pin<Box<dyn Future<Output = Result<Arrived, Refusal>>>>;
+
+/// Where a walk ends that is not refused.
+pub(super) enum Arrived {
+    /// The request goes on to its agent.
+    AtAgent,
+    /// The gateway has answered it itself.
+    Answered(Box<LocalReply>),
+}
 
 /// What the walk finds out, and the driver and those who count and tell must know as well.
 #[derive(Debug, Default)]

@@ -17,6 +17,7 @@ use crate::identity::{Failure, Heard, Knowledge};
 use crate::limits::fleet::{Change, Verdict};
 use crate::limits::{Admission, Met};
 use crate::state::StateError;
+use crate::state::survey::{Fullness, Table};
 
 /// How a request ended: its route and agent, as far as it came, and its outcome.
 type End = (Option<RouteId>, Option<AgentId>, &'static str);
@@ -37,6 +38,7 @@ pub(super) struct Telemetry {
     remembered: [Cell<Option<MetricId>>; 2],
     /// Of each limit that remarks something: whether it has let the request pass with a warning, or would have refused it.
     limits: RefCell<FxHashMap<(&'static str, String), MetricId>>,
+    fullness: RefCell<FxHashMap<&'static str, MetricId>>,
     fleet: RefCell<FxHashMap<(&'static str, &'static str), MetricId>>,
     log: Throttle,
     /// The log says that the validator fails, and not yet that it answers again.
@@ -88,6 +90,35 @@ impl Telemetry {
         }
         if let Some(metric) = cell.get() {
             host.increment(metric);
+        }
+    }
+
+    /// So full is a table. Whether it is to be told is settled for all workers, so that the log has one line of it.
+    pub(super) fn fullness<H: Host>(&self, host: &H, fullness: &Fullness) {
+        let Fullness {
+            table,
+            in_use,
+            room,
+            fullest,
+            should_be,
+        } = *fullness;
+        let mut metrics = self.fullness.borrow_mut();
+        for (name, value) in gauges(table).into_iter().zip([in_use, room, fullest]) {
+            let metric = metrics.get(name).copied().or_else(|| {
+                let metric = host.gauge(name, &[])?;
+                metrics.insert(name, metric);
+                Some(metric)
+            });
+            if let Some(metric) = metric {
+                host.record(metric, value);
+            }
+        }
+        if let Some(size) = should_be {
+            let (field, most) = (table.field(), table.most_in_a_cell());
+            log::warn!(
+                "tables.{field}: nearly full: {in_use} in use, room for {room}; {fullest} in the fullest cell, which holds {most}. \
+                 Write {field}: {size} and start Envoy anew"
+            );
         }
     }
 
@@ -335,6 +366,15 @@ impl Telemetry {
         );
     }
 
+    /// An operator has given a client a fresh start. Each is told: only operators can cause it.
+    pub(super) fn limits_reset(&self, operator: &str, client: &str, names: &[String]) {
+        let which = match names {
+            [] => "all that are counted for it alone".to_owned(),
+            names => names.join(", "),
+        };
+        log::info!("limits: {operator} has reset those of {client} in this process: {which}");
+    }
+
     /// A request was refused because nobody could say whether its limits are full.
     pub(super) fn limits_unavailable<H: Host>(&self, host: &H, error: StateError) {
         self.log.log(
@@ -368,5 +408,26 @@ impl Telemetry {
         if let Some(metric) = metric {
             host.increment(metric);
         }
+    }
+}
+
+/// The metrics of a table: its records in use, how many it has room for, and those in its fullest cell.
+fn gauges(table: Table) -> [&'static str; 3] {
+    match table {
+        Table::Keys => [
+            "waykeeper_keys_in_use",
+            "waykeeper_keys_room",
+            "waykeeper_keys_fullest_cell",
+        ],
+        Table::Counters => [
+            "waykeeper_counters_in_use",
+            "waykeeper_counters_room",
+            "waykeeper_counters_fullest_cell",
+        ],
+        Table::AddressCounters => [
+            "waykeeper_address_counters_in_use",
+            "waykeeper_address_counters_room",
+            "waykeeper_address_counters_fullest_cell",
+        ],
     }
 }

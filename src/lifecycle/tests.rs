@@ -1,6 +1,7 @@
 mod addresses;
 mod fleet;
 mod in_flight;
+mod limits_endpoint;
 mod log;
 mod sticky;
 mod switches;

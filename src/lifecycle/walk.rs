@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► forward
+//!                └─► a question about limits, which is answered here
 //! ```
 //!
 //! Each stage goes on with what it found, or ends the walk with a refusal. What must be waited for is awaited: the driver
@@ -16,12 +17,15 @@ use super::body::Body;
 use super::clock::{Bounds, Ticks};
 use super::failure::{Failure, refusal};
 use super::forward::forward;
+use super::limits_endpoint::{Matter, matter};
 use super::questions::{Answer, Questions};
 use super::request::Request;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
-use super::stream::{Common, Facts};
-use crate::config::policy::{AddressSource, Agent, AgentId, OnFailure, Route, RouteId, Sticky};
+use super::stream::{Arrived, Common, Facts};
+use crate::config::policy::{
+    AddressSource, Agent, AgentId, OnFailure, Protocol, Route, RouteId, Sticky,
+};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::fleet::{Progress, Question, Step, Topic, Verdict};
@@ -39,6 +43,22 @@ pub(super) struct Walk<H: Host> {
     pub(super) common: Rc<Common<H::Stream>>,
 }
 
+/// What takes a request.
+enum Matched<'a> {
+    Route(RouteId, &'a Route),
+    /// The gateway itself, which is asked about limits.
+    Limits(Matter),
+}
+
+impl Matched<'_> {
+    fn route(&self) -> Option<RouteId> {
+        match self {
+            Self::Route(id, _) => Some(*id),
+            Self::Limits(_) => None,
+        }
+    }
+}
+
 impl From<BadPath> for Refusal {
     fn from(_: BadPath) -> Self {
         Self::BadPath
@@ -47,14 +67,21 @@ impl From<BadPath> for Refusal {
 
 impl<H: Host> Walk<H> {
     /// From a request's first header to the agent.
-    pub(super) async fn go(self) -> Result<(), Refusal> {
+    pub(super) async fn go(self) -> Result<Arrived, Refusal> {
         let request = self.read()?;
         let matched = self.match_route(&request);
         // Every request is counted there, whatever becomes of it.
-        let passed = self.gate(&request, matched.as_ref().ok().map(|(id, _)| *id));
-        let (id, route) = matched?;
+        let passed = self.gate(&request, matched.as_ref().ok().and_then(Matched::route));
+        let matched = matched?;
         passed?;
-        let client = self.identify(&request, route).await?;
+        let (id, route) = match matched {
+            Matched::Route(id, route) => (id, route),
+            Matched::Limits(matter) => {
+                let answer = Box::pin(self.answer_about_limits(&request, matter)).await?;
+                return Ok(Arrived::Answered(Box::new(answer)));
+            }
+        };
+        let client = self.identify(&request, route.auth_required).await?;
         self.authorize(client, route)?;
         self.choose(&request, id, route)?;
         self.keep(&request)?;
@@ -69,7 +96,8 @@ impl<H: Host> Walk<H> {
             .inspect_err(|_| self.release())?;
         self.collect(route).await?;
         self.forward(&request, route)
-            .inspect_err(|_| self.release())
+            .inspect_err(|_| self.release())?;
+        Ok(Arrived::AtAgent)
     }
 
     /// Reads the request, and takes out of it what must not travel on.
@@ -85,9 +113,14 @@ impl<H: Host> Walk<H> {
         Ok(request)
     }
 
-    fn match_route(&self, request: &Request) -> Result<(RouteId, &Route), Refusal> {
+    fn match_route(&self, request: &Request) -> Result<Matched<'_>, Refusal> {
         let path = request.routable_path().ok_or(Refusal::BadPath)?;
         let compiled = &self.shared.compiled;
+        let as_it_came = request.path().unwrap_or_default();
+        if let Some(matter) = matter(&compiled.policy, as_it_came) {
+            request.check_upgrade(Protocol::Http)?;
+            return Ok(Matched::Limits(matter));
+        }
         match compiled.table.find(&path, request.method()) {
             Ok(id) => {
                 let route = compiled.route(id).ok_or(Refusal::NoRoute)?;
@@ -97,7 +130,7 @@ impl<H: Host> Walk<H> {
                 let rewrite = route.prefix_rewrite.as_deref();
                 facts.rewritten_path = path.rewritten(&route.prefix, rewrite).map(Sensitive);
                 request.check_upgrade(route.protocol)?;
-                Ok((id, route))
+                Ok(Matched::Route(id, route))
             }
             Err(NoMatch::Method(others)) => Err(self.other_method(&path, &others)),
             Err(NoMatch::Path) => {
@@ -140,17 +173,17 @@ impl<H: Host> Walk<H> {
     }
 
     /// Who calls. `None`: no key came, and none is needed.
-    async fn identify(
+    pub(super) async fn identify(
         &self,
         request: &Request,
-        route: &Route,
+        key_needed: bool,
     ) -> Result<Option<Rc<Client>>, Refusal> {
         let shared = &self.shared;
         let sources = &shared.compiled.policy.clients.key_sources;
         let credential = match find_key(sources, request.presented()) {
             Found::Key(credential) => credential,
             Found::Malformed => return Err(Refusal::InvalidKey),
-            Found::Missing if route.auth_required => return Err(Refusal::MissingKey),
+            Found::Missing if key_needed => return Err(Refusal::MissingKey),
             Found::Missing => return Ok(None),
         };
         let (host, identity) = (&*shared.host, &shared.compiled.identity);
@@ -487,7 +520,7 @@ impl<H: Host> Walk<H> {
     }
 
     /// The caller's address, as limits count by it: that of the header which the operator trusts, else Envoy's word.
-    fn address(&self, request: &Request) -> Result<Vec<u8>, Refusal> {
+    pub(super) fn address(&self, request: &Request) -> Result<Vec<u8>, Refusal> {
         if let AddressSource::ForwardedFor { trusted_hops } = self.shared.compiled.policy.address
             && let Some(address) = request.forwarded_address(trusted_hops)
         {
@@ -550,7 +583,7 @@ impl<H: Host> Walk<H> {
         done.ok_or_else(|| self.failed(Failure::NotLent))
     }
 
-    fn failed(&self, failure: Failure) -> Refusal {
+    pub(super) fn failed(&self, failure: Failure) -> Refusal {
         refusal(&*self.shared.host, &self.shared.telemetry, failure)
     }
 }

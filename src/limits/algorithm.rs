@@ -58,6 +58,15 @@ impl Algorithm {
         }
     }
 
+    /// As the configuration names it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::TokenBucket(_) => "token_bucket",
+            Self::Window(window) if window.slides() => "sliding_window",
+            Self::Window(_) => "fixed_window",
+        }
+    }
+
     /// The record of a subject of which nothing was counted. `returned` is what buckets begin to count from.
     pub(super) fn fresh(&self, tag: u64, returned: u64, now: Timestamp) -> Record {
         match self {

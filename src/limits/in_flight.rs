@@ -14,7 +14,7 @@ use crate::config::policy::{self, AgentId, PlanId, Policy, Queue, Scope, Share, 
 use crate::host::{Bell, CellName, Host, StreamId};
 use crate::state::in_flight::{Bounded, Claim, Entered, InFlight, Waiting};
 use crate::state::workers::Workers;
-use crate::state::{Decision, Grid, State, StateError, counters};
+use crate::state::{self, Decision, Grid, State, StateError, counters};
 
 /// So many leaves are tried again. A host that refuses its memory that often has other troubles.
 const MOST_DUE: usize = 1 << 16;
@@ -245,6 +245,15 @@ impl Bound {
         }
     }
 
+    pub(super) fn subjects(&self) -> &[Subject] {
+        &self.subjects
+    }
+
+    /// Which requests it counts. `None`: all.
+    pub(super) fn scope(&self) -> Option<&Scope> {
+        self.scope.as_deref()
+    }
+
     /// True if the address must be known of a request: of an anonymous one, or of all.
     fn needs_address(&self, anonymous: bool) -> bool {
         let has = |subject| self.subjects.contains(&subject);
@@ -268,10 +277,31 @@ impl Met {
         &self.bound.per
     }
 
+    /// Where it is counted.
+    #[cfg(test)]
+    pub(super) fn cell(&self) -> CellName {
+        self.cell
+    }
+
     /// How long a place may be waited for.
     #[must_use]
     pub fn wait(&self) -> Option<Duration> {
         self.bound.queue.map(|it| it.wait)
+    }
+
+    /// How many may be in flight at once.
+    pub(super) fn most(&self) -> u32 {
+        self.bound.most
+    }
+
+    /// False: it only counts.
+    pub(super) fn is_enforced(&self) -> bool {
+        self.enforced
+    }
+
+    /// Where it is counted, and under which tag.
+    pub(super) fn place(&self) -> (CellName, u64) {
+        (self.cell, self.bounded.tag)
     }
 
     fn claim(&self, may_wait: bool) -> Claim {
@@ -332,22 +362,46 @@ impl Limits {
     /// The bounds that a request meets, in the order in which it is to enter.
     #[must_use]
     pub fn met_in_flight(&self, asked: Asked<'_>) -> Vec<Met> {
-        let own = asked.own.map_or(&[][..], |own| &own.in_flight);
-        let own: Vec<_> = (own.iter())
-            .map(|bound| self.in_flight.own_bound(&self.places, bound))
-            .collect();
+        let own = self.own_bounds(asked.own);
         let plan = asked.plan.filter(|_| asked.own.is_none());
         let all = own.iter().chain(self.in_flight.of(plan, asked.agent));
-        all.filter_map(|bound| self.met(bound, &asked)).collect()
+        let applies = |scope: &Scope| self.places.applies(scope, &asked);
+        let all = all.filter(|bound| bound.scope().is_none_or(applies));
+        all.filter_map(|bound| self.met_by(bound, &asked)).collect()
     }
 
-    fn met(&self, bound: &Rc<Bound>, asked: &Asked<'_>) -> Option<Met> {
+    /// A client's own bounds.
+    pub(super) fn own_bounds(&self, own: Option<&policy::LimitSet>) -> Vec<Rc<Bound>> {
+        let own = own.map_or(&[][..], |own| &own.in_flight);
+        let bound = |it| self.in_flight.own_bound(&self.places, it);
+        own.iter().map(bound).collect()
+    }
+
+    /// These, and all that may bound requests under a plan, whichever agent they go to. Those of an agent come with it.
+    pub(super) fn all_bounds<'b>(
+        &'b self,
+        own: &'b [Rc<Bound>],
+        plan: Option<PlanId>,
+    ) -> impl Iterator<Item = (&'b Rc<Bound>, Option<AgentId>)> {
+        let own = own.iter().chain(self.in_flight.of(plan, None));
+        let agents = self.in_flight.agents.iter().enumerate();
+        let agents = agents.filter_map(|(id, bound)| Some((bound.as_ref()?, Some(AgentId(id)))));
+        own.map(|bound| (bound, None)).chain(agents)
+    }
+
+    /// How many places are taken under a bound, and how many requests wait for one.
+    pub(super) fn taken_of<H: Host>(&self, host: &H, met: &Met) -> Result<(u64, u64), StateError> {
+        let (value, _) = state::read(host, met.cell)?;
+        let workers = self.in_flight.workers.borrow();
+        let is_there = |number| workers.as_ref().is_none_or(|it| it.is_there(number));
+        let entries = InFlight::read(&value, is_there);
+        let tag = met.bounded.tag;
+        Ok((entries.taken(tag), entries.waiting(tag)))
+    }
+
+    /// What a bound means for a request that it bounds. `None`: the request lacks what it is counted per.
+    pub(super) fn met_by(&self, bound: &Rc<Bound>, asked: &Asked<'_>) -> Option<Met> {
         let places = &self.places;
-        if let Some(scope) = &bound.scope
-            && !places.applies(scope, asked)
-        {
-            return None;
-        }
         let hashed = places.hash_of(&bound.subjects, asked)?;
         let hash = |subject| places.hash_of(&[subject], asked).map(|it| it.tag);
         let client = hash(Subject::Client).unwrap_or_default();
@@ -482,10 +536,10 @@ impl Limits {
         tickets: impl Iterator<Item = (StreamId, &'t mut Tickets)>,
     ) -> Result<Vec<StreamId>, StateError> {
         let bounds = &self.in_flight;
-        let (own, was_gone) = match &mut *bounds.workers.borrow_mut() {
+        let own = match &mut *bounds.workers.borrow_mut() {
             Some(workers) => {
-                let was_gone = workers.tick(host)?;
-                (workers.own(), was_gone)
+                workers.tick(host)?;
+                workers.own()
             }
             None => return Ok(Vec::new()),
         };
@@ -496,7 +550,8 @@ impl Limits {
         // The entries of each limit of which somebody waits here, in the order of their cells.
         let mut seen: Vec<((CellName, u64), InFlight)> = Vec::new();
         for (stream, tickets) in tickets {
-            for ticket in tickets.held.iter_mut().filter(|_| was_gone) {
+            // What was counted under a number that was taken for gone counts no more.
+            for ticket in tickets.held.iter_mut().filter(|it| it.who.worker != own) {
                 bounds.update(host, ticket.cell, &mut |entries| {
                     entries.count_again(ticket.bounded, own);
                     Vec::new()

@@ -19,6 +19,7 @@
 //! | `receipt.rs` | what is given back of what was taken, and what is taken beyond it |
 //! | `headers.rs` | the fields by which the caller is told, as far as the configuration wants them |
 //! | `subject.rs` | whom a limit is counted for, and which addresses are one |
+//! | `left.rs` | how all limits of a client stand, and what a fresh start is |
 //! | `in_flight.rs` | how many requests may be under way at once, and who has the next place |
 //! | `upkeep.rs` | what is given back later, and what is said of forgotten counters |
 
@@ -29,6 +30,7 @@ pub mod fleet;
 pub mod gcra;
 mod headers;
 mod in_flight;
+mod left;
 mod place;
 mod receipt;
 mod standing;
@@ -43,7 +45,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::config::policy::{
-    AgentId, Limit, LimitSet, PlanId, Policy, RouteId, Scope, Span, Subject,
+    AgentId, Limit, LimitSet, PlanId, Policy, Rate, RouteId, Scope, Span, Subject,
 };
 use crate::host::Host;
 use crate::sort::sort_by;
@@ -56,6 +58,7 @@ use count::{count, look};
 use fleet::Fleet;
 use in_flight::Bounds;
 pub use in_flight::{Came, Met, Tickets};
+pub use left::{Left, Reset, Whose};
 use place::{Asking, Place, Places};
 use receipt::Corrections;
 pub use subject::{Asked, Caller, host_of, ip_of, network_of};
@@ -70,6 +73,7 @@ struct Rule {
     /// What it is counted per, in words.
     per: String,
     algorithm: Algorithm,
+    rate: Rate,
     /// No less than can ever remain.
     limit: u64,
     /// The same as the caller reads it in `x-ratelimit-limit-requests`.
@@ -394,6 +398,7 @@ impl Rule {
             name: name.clone(),
             per: each.to_string(),
             algorithm: Algorithm::new(limit),
+            rate: *rate,
             limit: headers::limit(rate),
             told_limit: headers::limit(rate).to_string(),
             policy: headers::policy(name, rate),

@@ -85,6 +85,16 @@ impl Places {
         }
     }
 
+    /// The names of the routes, each at the place that its id says.
+    pub(super) fn routes(&self) -> &[String] {
+        &self.routes
+    }
+
+    /// The same of the agents.
+    pub(super) fn agents(&self) -> &[String] {
+        &self.agents
+    }
+
     /// What tells a limit's records from those of other limits of the same subject. `scope` is whose limit it is: a plan's, a
     /// client's, or first of all a route's.
     pub(super) fn salt(&self, limit: &Limit, scope: &[&str]) -> u64 {

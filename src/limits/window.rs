@@ -64,6 +64,12 @@ impl Window {
         }
     }
 
+    /// True of one that looks back over one period.
+    #[must_use]
+    pub fn slides(&self) -> bool {
+        matches!(self.span, Span::Sliding { .. })
+    }
+
     /// What these counts are at `now`.
     #[must_use]
     pub fn at(&self, counts: Option<Counts>, now: Timestamp) -> Counts {

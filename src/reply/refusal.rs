@@ -34,8 +34,10 @@ pub enum Refusal {
     ValidatorUnavailable,
     /// The client has a plan that the configuration does not know.
     UnknownPlan,
-    /// The client has none of the roles that the route asks for.
+    /// The client has none of the roles that are needed.
     Forbidden,
+    /// The query is not one that is understood: why.
+    BadQuery(String),
     /// `x-agent` names none of the route's agents.
     UnknownAgent,
     /// No agent of the route takes unnamed requests.
@@ -157,6 +159,7 @@ impl Refusal {
             ),
             Self::UnknownPlan => terms("unknown_plan", 503, "Plan unknown", "api_error", 14),
             Self::Forbidden => terms("forbidden", 403, "Forbidden", "permission_error", 7),
+            Self::BadQuery(_) => terms("bad_query", 400, "Bad query", INVALID_REQUEST, 3),
             Self::UnknownAgent => terms("unknown_agent", 400, "Agent unknown", INVALID_REQUEST, 3),
             Self::NoAgent => terms(
                 "no_agent",
@@ -228,7 +231,8 @@ impl Refusal {
             Self::ExpiredKey => "The API key has expired.",
             Self::ValidatorUnavailable => "The API key could not be checked. Try again shortly.",
             Self::UnknownPlan => "The plan of this client is not known here.",
-            Self::Forbidden => "This client has none of the roles that the route asks for.",
+            Self::Forbidden => "This client has none of the roles that are needed here.",
+            Self::BadQuery(why) => return why.clone().into(),
             Self::UnknownAgent => "The header x-agent names no agent of this route.",
             Self::NoAgent => {
                 "No agent of this route takes requests at the moment, unless it is named in x-agent."

@@ -110,6 +110,14 @@ pub struct Records {
     set_back: bool,
 }
 
+/// How many records of a cell's value still say something.
+#[must_use]
+pub fn in_use(value: &[u8], now: Timestamp) -> usize {
+    let records: &[[u8; RECORD]] = value.get(HEAD..).unwrap_or_default().as_chunks().0;
+    let counts = |raw: &&[u8; RECORD]| Record::decode(raw).moment > now;
+    records.iter().filter(counts).count()
+}
+
 impl Records {
     /// Reads a cell's value. `clock` was read after the cell was. Records that no longer count are dropped.
     ///
@@ -210,6 +218,18 @@ impl Records {
     /// Adds a record.
     pub fn push(&mut self, record: Record) {
         self.bytes.extend(record.encode());
+    }
+
+    /// Takes a record out. False: there is none under `tag`.
+    pub fn remove(&mut self, tag: u64) -> bool {
+        let Some((Slot(index), _)) = self.find(tag) else {
+            return false;
+        };
+        let records = self.raw_mut();
+        let last = records.len().saturating_sub(1);
+        records.swap(index, last);
+        self.bytes.truncate(HEAD + last * RECORD);
+        true
     }
 
     /// The record that makes room for a newcomer with this tag: of its own limit the one that owes least (`owes` says how

@@ -49,7 +49,7 @@ impl Grid {
         self.cells
     }
 
-    fn cell(&self, number: u32) -> CellName {
+    pub(super) fn cell(&self, number: u32) -> CellName {
         CellName {
             layout: LAYOUT,
             table: self.table,

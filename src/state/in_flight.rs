@@ -139,6 +139,14 @@ impl InFlight {
         held.saturating_add(u64::try_from(granted.count()).unwrap_or(u64::MAX))
     }
 
+    /// How many wait for a place of a limit.
+    #[must_use]
+    pub fn waiting(&self, tag: u64) -> u64 {
+        let waiting = |it: &&Waiter| it.bounded.tag == tag && !it.granted;
+        let waiting = self.waiters.iter().filter(waiting);
+        u64::try_from(waiting.count()).unwrap_or(u64::MAX)
+    }
+
     /// Has one enter. Whoever waits already goes before it. Those who are granted a place by this are to be told.
     pub fn enter(
         &mut self,
@@ -166,9 +174,7 @@ impl InFlight {
             self.take_up(bounded.tag, who);
             return (Entered::In, granted);
         }
-        let waiting = |it: &&Waiter| it.bounded.tag == bounded.tag && !it.granted;
-        let waiting = self.waiters.iter().filter(waiting).count();
-        if waiting > usize::try_from(claim.most_waiting).unwrap_or(usize::MAX) {
+        if self.waiting(bounded.tag) > u64::from(claim.most_waiting) {
             self.waiters.pop();
             return (Entered::Full, granted);
         }

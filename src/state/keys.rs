@@ -87,6 +87,13 @@ pub fn insert(value: &[u8], new: &Record, now: Timestamp) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// How many keys of a cell's value are known to be valid.
+#[must_use]
+pub fn valid(value: &[u8], now: Timestamp) -> usize {
+    let valid = |record: &View<'_>| record.answer.is_some() && record.counts(now);
+    records(value).filter(valid).count()
+}
+
 /// A record where it lies.
 #[derive(Debug, Clone, Copy)]
 struct View<'a> {

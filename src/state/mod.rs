@@ -13,6 +13,7 @@
 //! | `keys.rs` | how a remembered key is laid out, and which goes when a cell is full |
 //! | `counters.rs` | the same for counters; which time counts where workers' clocks differ or are set back |
 //! | `room.rs` | for how many keys and clients a table has room |
+//! | `survey.rs` | how full the tables are, and how large they should be |
 //! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |
 //! | `workers.rs` | which workers are there: what those that are gone had counted counts no more |
 
@@ -22,6 +23,7 @@ mod hash;
 pub mod in_flight;
 pub mod keys;
 pub mod room;
+pub mod survey;
 pub mod workers;
 
 use std::fmt;
@@ -62,6 +64,8 @@ pub struct State {
     pub in_flight: Grid,
     /// The one cell of all workers.
     pub workers: Grid,
+    /// The one cell in which workers note how full the tables are.
+    pub survey: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
     /// The routes whose counters lie with the others of their client, by hash.
@@ -176,6 +180,7 @@ impl State {
             &state.address_counters,
             &state.in_flight,
             &state.workers,
+            &state.survey,
         ] {
             grid.create(host)?;
         }
@@ -222,6 +227,7 @@ impl Foundation {
             address_counters: counters_grid(b'a', address_counters),
             in_flight: Grid::new(b'i', IN_FLIGHT_CELLS),
             workers: Grid::new(b'w', 1),
+            survey: Grid::new(b's', 1),
             hash: SeededHash::new(self.seed),
             together: self.together.clone(),
         }

@@ -84,7 +84,7 @@ impl Workers {
     }
 
     /// Says that this one is there, and sees who else is. True: it was taken for gone, and has another number now. What it
-    /// had counted is to be counted again.
+    /// had counted under the one before is to be counted again.
     ///
     /// # Errors
     /// When the cell cannot be changed. It is tried again on the next tick.

@@ -37,6 +37,7 @@ mod identity;
 mod in_flight;
 mod keys;
 mod limits;
+mod limits_endpoint;
 mod log;
 mod may_stream;
 mod memory;

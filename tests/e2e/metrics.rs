@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
-use waykeeper_demo::auth::Fault;
+use waykeeper_demo::auth::{Client, Fault};
 
 use crate::harness::{PATIENCE, World, eventually, needed, repository};
 
@@ -222,4 +223,77 @@ async fn families(world: &World) -> Value {
     let told = String::from_utf8_lossy(&parsed.stderr);
     assert!(parsed.status.success(), "{told}");
     serde_json::from_slice(&parsed.stdout).expect("JSON")
+}
+
+/// A small table, a crowd of clients: an operator is told before anything is forgotten, and how large it should be; of that
+/// size it is not told again.
+#[tokio::test]
+async fn a_table_that_is_nearly_full_is_told_of_and_the_size_that_is_named_is_large_enough() {
+    // A table of 1024 has 32 cells, and room for some 6,000 counters that lie alone.
+    const CROWD: usize = 5_200;
+    const FULL: &str = "tables.counters: nearly full: ";
+    let crowd = |counters: u64| async move {
+        let world = World::with(|draft| {
+            draft.workers(2);
+            for client in 0..CROWD {
+                let name = format!("crowd-{client}");
+                (draft.services.auth()).insert_key(
+                    &name,
+                    Client {
+                        client_id: name.clone(),
+                        ..Client::default()
+                    },
+                );
+            }
+            let configuration = draft.configuration();
+            configuration["limits"] = json!([]);
+            configuration["plans"] = json!({"standard": {"requests": "100/day"}});
+            configuration["clients"]["default_plan"] = json!("standard");
+            configuration["tables"] =
+                json!({"keys": 65_536, "counters": counters, "address_counters": 1024});
+        })
+        .await;
+        for few in (0..CROWD).collect::<Vec<_>>().chunks(50) {
+            let sent = few.iter().map(|client| {
+                let key = format!("crowd-{client}");
+                let request = world.get(NOTES).key(&key);
+                async move { assert_eq!(request.send().await.status, 200) }
+            });
+            join_all(sent).await;
+        }
+        let value = |families: &Value, name: &str| {
+            families[name]["samples"][0]["value"]
+                .as_f64()
+                .unwrap_or(0.0)
+        };
+        // A round takes as long as the largest table says.
+        let families = eventually("all are seen", || async {
+            let families = families(&world).await;
+            let in_use = value(&families, "waykeeper_counters_in_use");
+            (in_use >= CROWD as f64).then_some(families)
+        })
+        .await;
+        assert_eq!(value(&families, "waykeeper_counters_in_use"), CROWD as f64);
+        assert_eq!(value(&families, "waykeeper_counters_forgotten_total"), 0.0);
+        let room = value(&families, "waykeeper_counters_room");
+        (world, room)
+    };
+
+    let (world, room) = crowd(1024).await;
+    assert!(room < 1.25 * CROWD as f64, "{room}");
+    let log = eventually("the line", || async {
+        let log = world.gateway().envoy_log();
+        log.contains(FULL).then_some(log)
+    })
+    .await;
+    assert_eq!(log.matches(FULL).count(), 1, "{log}");
+    let line = log.lines().find(|line| line.contains(FULL)).expect("it");
+    let (_, size) = line.split_once("Write counters: ").expect("a size");
+    let size = size.split(' ').next().expect("a word");
+    let size: u64 = size.parse().expect("a number");
+    drop(world);
+
+    let (world, room) = crowd(size).await;
+    assert!(room > 1.5 * CROWD as f64, "{room}");
+    assert!(!world.gateway().envoy_log().contains("nearly full"));
 }

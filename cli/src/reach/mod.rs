@@ -3,6 +3,8 @@
 
 mod tls;
 
+pub(crate) use tls::connect as secured;
+
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;

@@ -14,7 +14,7 @@ use crate::gateway::{ClientTls, Host, Http, SYSTEM_CA};
 use crate::pem;
 
 /// Speaks TLS over a connection; says whether HTTP/2 was agreed on.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     stream: TcpStream,
     tls: &ClientTls,
     host: &Host,

@@ -11,11 +11,12 @@ use crate::gateway::{Agent, Checked};
 const LISTENERS: &str = "listeners";
 
 /// Fields of the document that are told of by their names alone.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
     "clients",
     "limits",
     "sessions",
     "tell",
+    "limits_endpoint",
     "agents_see",
     "address",
     "proof",

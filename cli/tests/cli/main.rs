@@ -5,6 +5,7 @@ mod gateway;
 mod hash_key;
 mod init;
 mod istio;
+mod limits;
 mod place;
 mod probe;
 mod proof;

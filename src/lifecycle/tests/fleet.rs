@@ -76,7 +76,7 @@ impl World {
         self.turns();
     }
 
-    fn told(&mut self, id: u32, name: &str) -> Option<String> {
+    fn header_told(&mut self, id: u32, name: &str) -> Option<String> {
         self.answered(StreamId(id), &[(":status", "200")]);
         let response = self.stream(StreamId(id)).response.into_iter();
         let mut values = response.filter(|(other, _)| other == name.as_bytes());
@@ -120,7 +120,7 @@ fn a_request_waits_for_the_service_which_is_told_the_limit_and_whose_it_is() {
     world.says(*id, Code::Ok, 41, Some(17));
     assert!(world.stream(STREAM).resumed);
     assert_eq!(
-        world.told(1, "ratelimit-policy").as_deref(),
+        world.header_told(1, "ratelimit-policy").as_deref(),
         Some(r#""plan";q=50;w=60"#)
     );
     assert_eq!(
@@ -208,7 +208,7 @@ fn a_share_is_fetched_once_and_taken_from_and_the_next_one_ahead_of_need() {
         assert_eq!(world.comes(id), Flow::Continue);
     }
     assert_eq!(
-        world.told(5, "ratelimit").as_deref(),
+        world.header_told(5, "ratelimit").as_deref(),
         Some(r#""plan";r=1195;t=60"#)
     );
 }

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::subjects::{CALL, Call, world};
 use super::*;
 use crate::host::Timestamp;
+use crate::state::room;
 
 #[test]
 fn a_client_with_many_limits_of_days_keeps_its_limit_of_seconds() {
@@ -117,6 +119,123 @@ fn strangers_take_no_room_from_clients() {
     assert_eq!(worker.host.metric(FORGOTTEN), 0);
     assert!(!worker.passes("acme"));
     assert_eq!(worker.passing("other", 10), 5);
+}
+
+const FORGOTTEN_OF_ADDRESSES: &str = "waykeeper_address_counters_forgotten_total";
+
+/// Limits are counted per one of these.
+const EACH: [&str; 9] = [
+    r#""client""#,
+    r#""key""#,
+    r#""team""#,
+    r#""organisation""#,
+    AT_THE_GATE,
+    r#"[{"header": "x-tenant"}]"#,
+    r#"["client", "route"]"#,
+    r#"["team", "address"]"#,
+    r#"["organisation", {"header": "x-tenant"}, "agent"]"#,
+];
+const AT_THE_GATE: &str = r#""address""#;
+
+const ALGORITHMS: [&str; 3] = ["token_bucket", "sliding_window", "fixed_window"];
+
+/// A request that differs from all others in everything that limits are counted per, but for what the configuration names.
+fn with_one<T>(number: u64, then: impl FnOnce(Call<'_>) -> T) -> T {
+    let name = format!("n{number}");
+    then(Call {
+        client: &name,
+        key: &name,
+        team: Some(&name),
+        organisation: Some(&name),
+        tenant: Some(&name),
+        address: &name,
+        ..CALL
+    })
+}
+
+/// True if a limit per `each` lets it pass.
+fn lets(worker: &Worker, each: &str, call: Call<'_>) -> bool {
+    if each == AT_THE_GATE {
+        let asked = from(call.address.as_bytes());
+        return !worker
+            .limits
+            .gate(&worker.host, asked)
+            .unwrap()
+            .is_refused();
+    }
+    worker.lets(call)
+}
+
+/// Limits like this one, of so many names.
+fn limits_per(each: &str, algorithm: &str, number: u32) -> Value {
+    let each: Value = serde_json::from_str(each).unwrap();
+    let period = if algorithm == "fixed_window" {
+        "month"
+    } else {
+        "day"
+    };
+    let limit = |number| {
+        json!({
+            "name": format!("l{number}"),
+            "each": each,
+            "requests": format!("2/{period}"),
+            "algorithm": algorithm,
+        })
+    };
+    (0..number).map(limit).collect()
+}
+
+/// A flood that brings new subjects of every kind leaves nobody a fresh start whose limit is full, by whatever it is counted.
+#[test]
+fn no_flood_of_new_subjects_gives_back_what_was_used() {
+    for (index, each) in EACH.into_iter().enumerate() {
+        let algorithm = ALGORITHMS[index % ALGORITHMS.len()];
+        let world = world(limits_per(each, algorithm, 1));
+        let workers = [world.worker(), world.worker()];
+        let passing = || {
+            (0..8)
+                .filter(|it| lets(&workers[it % 2], each, CALL))
+                .count()
+        };
+        assert_eq!(passing(), 2, "{each:?} {algorithm}");
+        let room = room::room(1024, 1);
+        for number in 0..room * 3 / 2 {
+            with_one(number, |call| {
+                lets(&workers[number as usize % 2], each, call)
+            });
+        }
+        let forgotten = |name| workers.iter().map(|it| it.host.metric(name)).sum::<u64>();
+        assert!(forgotten(FORGOTTEN) + forgotten(FORGOTTEN_OF_ADDRESSES) > 0);
+        assert_eq!(passing(), 0, "{each:?} {algorithm}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    /// Of whatever subjects, and however they are counted: as many as a table has room for have each all of their limit, and
+    /// no more.
+    #[test]
+    fn in_a_table_with_room_each_subject_has_all_of_its_limit_and_no_more(
+        each in prop::sample::select(&EACH[..]),
+        algorithm in prop::sample::select(&ALGORITHMS[..]),
+        limits in 1_u32..5,
+        first in 0_u64..1_000_000,
+    ) {
+        let world = world(limits_per(each, algorithm, limits));
+        let workers = [world.worker(), world.worker()];
+        let subjects = room::room(1024, limits);
+        for times in 0..3 {
+            for number in first..first + subjects {
+                let worker = &workers[(number + times) as usize % 2];
+                prop_assert_eq!(with_one(number, |call| lets(worker, each, call)), times < 2);
+            }
+        }
+        for worker in &workers {
+            prop_assert_eq!(worker.host.metric(FORGOTTEN), 0);
+            prop_assert_eq!(worker.host.metric(FORGOTTEN_OF_ADDRESSES), 0);
+        }
+    }
 }
 
 proptest! {

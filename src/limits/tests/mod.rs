@@ -3,7 +3,10 @@
 mod changed;
 mod clocks;
 mod errors;
+mod fleet;
 mod full;
+mod in_flight;
+mod left;
 mod receipts;
 mod shadow;
 mod subjects;

@@ -6,20 +6,20 @@ use crate::host::HeaderBlock;
 
 /// A request of a client of a team, an organisation and a plan, by one of its keys, on a route to an agent.
 #[derive(Clone, Copy)]
-struct Call<'a> {
-    client: &'a str,
-    key: &'a str,
-    team: Option<&'a str>,
-    organisation: Option<&'a str>,
-    plan: usize,
-    route: usize,
-    agent: usize,
-    method: &'a str,
-    tenant: Option<&'a str>,
-    address: &'a str,
+pub(super) struct Call<'a> {
+    pub(super) client: &'a str,
+    pub(super) key: &'a str,
+    pub(super) team: Option<&'a str>,
+    pub(super) organisation: Option<&'a str>,
+    pub(super) plan: usize,
+    pub(super) route: usize,
+    pub(super) agent: usize,
+    pub(super) method: &'a str,
+    pub(super) tenant: Option<&'a str>,
+    pub(super) address: &'a str,
 }
 
-const CALL: Call<'_> = Call {
+pub(super) const CALL: Call<'_> = Call {
     client: "acme",
     key: "one",
     team: Some("blue"),
@@ -32,7 +32,7 @@ const CALL: Call<'_> = Call {
     address: "192.0.2.1",
 };
 
-fn world(limits: Value) -> World {
+pub(super) fn world(limits: Value) -> World {
     World::new(json!({
         "clients": { "validator": { "cluster": "auth", "path": "/" } },
         "plans": { "free": {}, "paid": {} },
@@ -52,7 +52,7 @@ fn headers(tenant: Option<&str>) -> HeaderBlock {
 }
 
 impl Worker {
-    fn call(&self, call: Call<'_>) -> Admission {
+    pub(super) fn call(&self, call: Call<'_>) -> Admission {
         let headers = headers(call.tenant);
         let asked = Asked {
             caller: Caller::Client(call.client),
@@ -72,7 +72,7 @@ impl Worker {
             .unwrap()
     }
 
-    fn lets(&self, call: Call<'_>) -> bool {
+    pub(super) fn lets(&self, call: Call<'_>) -> bool {
         !self.call(call).is_refused()
     }
 }
