@@ -18,7 +18,7 @@ use super::clock::{Bounds, Ticks};
 use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::limits_endpoint::{Matter, matter};
-use super::questions::{Answer, Questions};
+use super::questions::{Answer, NotAsked, Questions};
 use super::request::Request;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
@@ -398,7 +398,8 @@ impl<H: Host> Walk<H> {
         let asked = questions.ask(&question.topic, self.id, now, || {
             host.call(&fleet.callout(question))
         });
-        if asked.is_err() {
+        // That many are under way says nothing of the service: else a crowd could have it let alone.
+        if matches!(asked, Err(NotAsked::Unsent(_))) {
             let change = fleet.failed(at, at, host.random());
             shared
                 .telemetry

@@ -2,6 +2,8 @@
 
 use std::cell::OnceCell;
 
+use sha2::{Digest, Sha256};
+
 use super::Rule;
 use super::subject::{Asked, Caller};
 use crate::config::policy::{self, Limit, Policy, Subject};
@@ -72,6 +74,9 @@ impl Place {
         }
     }
 }
+
+/// What is longer is told by its hash.
+const LONGEST_TOLD: usize = 256;
 
 impl Places {
     pub(super) fn new(policy: &Policy, state: &State) -> Self {
@@ -204,11 +209,15 @@ impl Places {
         let name = name.unwrap_or_default();
         let of_address = matches!(subject, Subject::Address)
             || *subject == Subject::Client && matches!(asked.caller, Caller::Address(_));
-        // Neither is text.
         let name = if of_address || *subject == Subject::Key {
+            // Neither is text.
             hex::encoded(name)
         } else {
-            String::from_utf8_lossy(name).into_owned()
+            // What a caller sends need not be either, and must not make a question larger than the other service takes.
+            let text = str::from_utf8(name).ok();
+            let short = text.filter(|text| text.len() <= LONGEST_TOLD);
+            let hashed = || format!("sha256:{}", hex::encoded(&Sha256::digest(name)));
+            short.map_or_else(hashed, str::to_owned)
         };
         (kind, name)
     }

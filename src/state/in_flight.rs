@@ -9,8 +9,11 @@
 
 use std::cmp::Ordering;
 
-/// The bytes of all entries of a cell at most. Beyond it nobody is let in: what is not counted could not be bounded.
+/// The bytes of those in flight in a cell at most. Beyond it nobody is let in: what is not counted could not be bounded.
 const MOST_BYTES: usize = 1 << 16;
+
+/// The bytes of those who wait in a cell at most, whatever they wait for: they keep nobody from a place that is free.
+const MOST_BYTES_WAITING: usize = 1 << 16;
 
 const HOLDER: usize = 24;
 const WAITER: usize = 56;
@@ -59,7 +62,7 @@ pub enum Entered {
     Waits,
     /// All are taken, and it may not wait.
     Full,
-    /// All are taken, or may be: more than a cell can tell of.
+    /// More is under way than a cell can tell of: all may be taken.
     Crowded,
 }
 
@@ -154,7 +157,7 @@ impl InFlight {
         who: Waiting,
         claim: Claim,
     ) -> (Entered, Vec<Waiting>) {
-        if self.bytes().saturating_add(HOLDER + WAITER) > MOST_BYTES {
+        if HOLDER * self.holders.len() + HOLDER > MOST_BYTES {
             return (Entered::Crowded, Vec::new());
         }
         let turn = self.turn(bounded.tag, claim.turns_by);
@@ -174,7 +177,9 @@ impl InFlight {
             self.take_up(bounded.tag, who);
             return (Entered::In, granted);
         }
-        if self.waiting(bounded.tag) > u64::from(claim.most_waiting) {
+        if self.waiting(bounded.tag) > u64::from(claim.most_waiting)
+            || WAITER * self.waiters.len() > MOST_BYTES_WAITING
+        {
             self.waiters.pop();
             return (Entered::Full, granted);
         }
@@ -232,24 +237,24 @@ impl InFlight {
     /// Grants the places that are free to those whose turn it is.
     pub fn grant(&mut self, tag: u64) -> Vec<Waiting> {
         let mut granted = Vec::new();
-        while let Some(index) = self.next(tag) {
-            let taken = self.taken(tag);
-            let Some(waiter) = self.waiters.get_mut(index) else {
-                break;
-            };
-            if taken >= u64::from(waiter.most) {
-                break;
-            }
+        while let Some(index) = self.next(tag)
+            && let Some(waiter) = self.waiters.get_mut(index)
+        {
             waiter.granted = true;
             granted.push(waiter.who);
         }
         granted
     }
 
-    /// Where the one waits whose turn is next.
+    /// Where the one waits who has the next place. Who may not have it keeps it from nobody who may: their numbers differ where a
+    /// limit is in force for a part of them, has changed, or is another for each of a client's keys.
     fn next(&self, tag: u64) -> Option<usize> {
-        let waiting = |(_, it): &(usize, &Waiter)| it.bounded.tag == tag && !it.granted;
-        let waiting = || self.waiters.iter().enumerate().filter(waiting);
+        let taken = self.taken(tag);
+        let may = |it: &Waiter| it.bounded.tag == tag && !it.granted && taken < u64::from(it.most);
+        let waiting = || {
+            let all = self.waiters.iter().enumerate();
+            all.filter(|(_, it)| may(it))
+        };
         let shared = waiting().any(|(_, it)| it.weight > 0);
         let parts = if shared { self.parts(tag) } else { Vec::new() };
         let first = waiting().min_by(|(_, one), (_, other)| order(one, other, &parts));

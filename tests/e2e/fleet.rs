@@ -90,6 +90,27 @@ async fn leases_admit_no_more_and_leave_no_more_unused_than_is_documented() {
     assert!(asked < 700.0, "{asked} callouts");
 }
 
+#[tokio::test]
+async fn whatever_a_caller_sends_the_limiter_takes_the_question() {
+    let at = free_address();
+    let _limiter = limiter(at, &[]).await;
+    let limit = json!({"limits": [
+        {"name": "app", "each": {"header": "x-app"}, "requests": "2/month", "scope": "fleet"},
+    ]});
+    let world = World::with(|draft| {
+        with_limiter(draft, at);
+        of_fleet(draft, &limit, &json!({"on_failure": "deny"}));
+    })
+    .await;
+
+    // As many bytes as a request may have, and none of them text.
+    for (byte, status) in [(0xff_u8, 200), (0xff, 200), (0xff, 429), (0xfe, 200)] {
+        let asks = world.get(NOTES).key("demo-standard");
+        let answer = asks.header("x-app", vec![byte; 50_000]).send().await;
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+}
+
 // ----------------------------------------------------------------------------------------------- when something is away
 
 #[tokio::test]

@@ -178,6 +178,23 @@ async fn a_stream_keeps_its_place_over_new_configurations_for_as_long_as_it_last
 }
 
 #[tokio::test]
+async fn a_limit_that_is_raised_has_room_although_somebody_waits_by_the_former_number() {
+    let mut world = two_workers(json!({"in_flight": 1, "wait": "60s"})).await;
+    let holds = hold(&world, "demo-standard").await;
+    let waiting = tokio::spawn(world.get(NOTES).key("demo-standard").send());
+    have_waited(&world, 1.0).await;
+
+    world
+        .reconfigure(|now| now["plans"]["standard"] = json!({"in_flight": 3}))
+        .await;
+    let answer = world.get(NOTES).key("demo-standard").send().await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+
+    drop(holds);
+    assert_eq!(waiting.await.expect("the caller").status, 200);
+}
+
+#[tokio::test]
 async fn what_a_module_that_has_trapped_had_counted_counts_no_more_after_ten_seconds() {
     let world = World::with(|draft| {
         trapping(draft);

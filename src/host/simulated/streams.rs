@@ -80,7 +80,7 @@ impl SimulatedHost {
     }
 
     /// Begins a stream with these request headers.
-    pub fn begin(&self, id: StreamId, headers: &[(&str, &str)]) {
+    pub fn begin<V: AsRef<[u8]> + ?Sized>(&self, id: StreamId, headers: &[(&str, &V)]) {
         let stream = SimulatedStream {
             request: owned(headers),
             ..SimulatedStream::default()
@@ -131,10 +131,10 @@ impl SimulatedHost {
     }
 }
 
-fn owned(headers: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn owned<V: AsRef<[u8]> + ?Sized>(headers: &[(&str, &V)]) -> Vec<(Vec<u8>, Vec<u8>)> {
     headers
         .iter()
-        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_ref().to_vec()))
         .collect()
 }
 

@@ -348,3 +348,147 @@ fn an_answer_that_gets_lost_is_a_failure() {
     }
     assert!(world.stream(STREAM).resumed);
 }
+
+#[test]
+fn a_crowd_that_may_not_be_asked_about_at_once_says_nothing_of_the_service() {
+    let mut world = World::of_fleet(
+        &json!({"requests": "900/minute", "scope": "fleet"}),
+        &json!({"limiter": {"cluster": "limiter", "max_pending": 2}}),
+    );
+    for id in 1..3 {
+        assert_eq!(world.comes(id), Flow::Hold);
+    }
+    let asked = world.questions();
+    for id in 3..50 {
+        assert_eq!(world.comes(id), Flow::Continue);
+    }
+    let missed = "waykeeper_limiter_missed_total;on_failure=process_share;";
+    assert_eq!(world.host.metric(missed), 47);
+    // One of its places is free again, and the next one is asked about.
+    world.gateway.on_end(StreamId(1));
+    world.says(asked[1].0, Code::Ok, 41, Some(17));
+    assert!(world.stream(StreamId(2)).resumed);
+    assert_eq!(world.comes(50), Flow::Hold);
+    assert_eq!(world.questions().len(), 1);
+}
+
+#[test]
+fn what_is_left_over_of_a_crowd_does_not_have_the_service_let_alone() {
+    let mut world = World::of_fleet(
+        &json!({"requests": "900/minute", "scope": "fleet"}),
+        &json!({"limiter": {"cluster": "limiter", "max_pending": 1}, "on_failure": "deny"}),
+    );
+    world.comes(1);
+    for id in 2..50 {
+        world.comes(id);
+    }
+    // Its answer is lost with its caller.
+    let (id, _) = world.questions()[0];
+    world.gateway.on_end(STREAM);
+    world.gateway.on_callout(id, &CalloutAnswer::Failed);
+    world.process.pass(Duration::from_millis(300));
+    assert_eq!(world.comes(50), Flow::Hold, "after one failure");
+}
+
+#[test]
+fn a_service_that_talks_nonsense_of_its_windows_is_asked_again_all_the_same() {
+    for seconds in [u64::MAX >> 1, 10_000_000_000, 61] {
+        let mut world = leased("1200/minute");
+        world.comes(1);
+        let (id, _) = world.questions()[0];
+        world.says(id, Code::OverLimit, 0, Some(seconds));
+        assert_eq!(world.refusal(STREAM).as_deref(), Some("rate_limited"));
+        let reply = world.stream(STREAM).reply.unwrap();
+        assert!(reply.headers.contains(&("retry-after", "60".to_owned())));
+        world.process.pass(Duration::from_secs(60));
+        assert_eq!(world.comes(2), Flow::Hold);
+
+        let mut world = strict("50/minute");
+        world.comes(1);
+        let (id, _) = world.questions()[0];
+        world.says(id, Code::OverLimit, 0, Some(seconds));
+        let reply = world.stream(STREAM).reply.unwrap();
+        assert!(reply.headers.contains(&("retry-after", "60".to_owned())));
+    }
+}
+
+#[test]
+fn a_refusal_names_a_limit_whatever_the_statuses_say() {
+    for statuses in [vec![], vec![Code::Ok], vec![Code::Unknown, Code::OverLimit]] {
+        let mut world = strict("50/minute");
+        world.comes(1);
+        let (id, _) = world.questions()[0];
+        let statuses = statuses.into_iter().map(|code| DescriptorStatus {
+            code: code.into(),
+            limit_remaining: 7,
+            duration_until_reset: Some(prost_types::Duration {
+                seconds: -5,
+                nanos: i32::MIN,
+            }),
+        });
+        let said = RateLimitResponse {
+            overall_code: Code::OverLimit.into(),
+            statuses: statuses.collect(),
+        };
+        world
+            .gateway
+            .on_callout(id, &CalloutAnswer::Message(said.encode_to_vec()));
+        world.turns();
+        let reply = world.stream(STREAM).reply.unwrap();
+        assert!(String::from_utf8_lossy(&reply.body).contains(r#"\"plan\" (per client)"#));
+        assert!(reply.headers.contains(&("retry-after", "1".to_owned())));
+    }
+}
+
+#[test]
+fn values_that_are_no_text_or_long_are_told_by_their_hashes() {
+    let mut world = World::of_fleet(
+        &json!({"limits": [{"name": "own", "each": {"header": "x-app"}, "requests": "9/minute", "scope": "fleet"}]}),
+        &json!({}),
+    );
+    let mut told = Vec::new();
+    for (id, value) in [
+        (1, &b"\xff"[..]),
+        (2, b"\xfe"),
+        (3, b"a"),
+        (4, &[b'a'; 256]),
+        (5, &[b'a'; 60_000]),
+        (6, &[0xff; 60_000]),
+    ] {
+        let headers = [
+            (":method", &b"POST"[..]),
+            (":path", b"/chat"),
+            ("x-app", value),
+            ("x-api-key", b"one"),
+        ];
+        let id = StreamId(id);
+        world.host.begin(id, &headers);
+        (world.gateway).on_request_headers(id, &world.host.io(id), false);
+        let (_, mut asked) = world.questions().remove(0);
+        told.push(asked.descriptors.remove(0).entries.pop().unwrap().value);
+    }
+    assert_eq!(told[2..4], ["a".to_owned(), "a".repeat(256)]);
+    for hash in [&told[..2], &told[4..]].concat() {
+        assert_eq!((hash.starts_with("sha256:"), hash.len()), (true, 71));
+    }
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), 6);
+}
+
+#[test]
+fn a_question_that_is_refused_says_nothing_of_others() {
+    let mut world = World::of_fleet(
+        &json!({"requests": "9/minute", "scope": "fleet"}),
+        &json!({"on_failure": "deny"}),
+    );
+    world.comes(1);
+    let (id, _) = world.questions()[0];
+    world
+        .gateway
+        .on_callout(id, &CalloutAnswer::status(3, b"no such limit"));
+    world.turns();
+    let refusal = world.refusal(STREAM);
+    assert_eq!(refusal.as_deref(), Some("limits_unavailable"));
+    assert_eq!(world.comes(2), Flow::Hold);
+}

@@ -44,6 +44,9 @@ const LEAST_SHARE: u32 = 2;
 /// So often a request asks for a share, as long as others are faster.
 const MOST_ROUNDS: u8 = 16;
 
+/// gRPC's status for a question that cannot be answered as it is.
+const INVALID_ARGUMENT: u8 = 3;
+
 /// All limits of a configuration that are counted for all gateways.
 #[derive(Debug)]
 pub struct Fleet {
@@ -212,6 +215,10 @@ impl Fleet {
         (sent, now): (Timestamp, Timestamp),
         chance: u64,
     ) -> (Verdict, Change) {
+        // The service is there, and does not take this one: else whoever finds such a question could have it let alone.
+        if matches!(came, CalloutAnswer::Status { status, .. } if *status == INVALID_ARGUMENT) {
+            return (Verdict::Failed, self.circuit.borrow_mut().answered());
+        }
         let said = match came {
             CalloutAnswer::Message(bytes) => RateLimitResponse::decode(bytes.as_slice()).ok(),
             _ => None,
@@ -258,6 +265,8 @@ impl Fleet {
         } else {
             lasts
         };
+        // Whatever is said, it is asked again.
+        let lasts = lasts.min(window);
         let granted = said.overall_code() == Code::Ok;
         let lease = Lease {
             left: if granted { amount } else { 0 },
@@ -416,25 +425,22 @@ impl Fleet {
                     return Step::Ask(self.question(topic, descriptors.collect()));
                 }
             };
-            let statuses = said.statuses.iter();
-            let each = strict.iter().zip(statuses).map(|((counted, _), status)| {
-                let remaining = match status.code() {
-                    Code::OverLimit => 0,
-                    _ => u64::from(status.limit_remaining),
-                };
-                counted.told(remaining, lasts(status).unwrap_or_default())
-            });
-            told.extend(each);
-            if said.overall_code() == Code::OverLimit {
-                let over = |status: &&DescriptorStatus| status.code() == Code::OverLimit;
-                let over = said.statuses.iter().filter(over).filter_map(lasts);
-                let wait = over.max().map_or(1, seconds_up).max(1);
-                if said.statuses.is_empty() {
-                    let all = strict
-                        .iter()
-                        .map(|(counted, _)| counted.told(0, Duration::ZERO));
-                    told.extend(all);
+            let refused = said.overall_code() == Code::OverLimit;
+            let is_over = |status: &DescriptorStatus| status.code() == Code::OverLimit;
+            let named = said.statuses.iter().take(strict.len()).any(is_over);
+            let mut wait = 1;
+            for (index, (counted, _)) in strict.iter().enumerate() {
+                let status = said.statuses.get(index);
+                let reset = status.and_then(|it| counted.lasts(it)).unwrap_or_default();
+                // Where none is said to be full, and yet all are refused, any may be.
+                if status.is_some_and(is_over) || refused && !named {
+                    wait = wait.max(seconds_up(reset));
+                    told.push(counted.told(0, reset));
+                } else if let Some(status) = status {
+                    told.push(counted.told(status.limit_remaining.into(), reset));
                 }
+            }
+            if refused {
                 return Step::Full { told, wait };
             }
         }
@@ -443,7 +449,7 @@ impl Fleet {
     }
 }
 
-/// How long the window of a descriptor still lasts.
+/// How long the window of a descriptor still lasts, by the service's word.
 fn lasts(status: &DescriptorStatus) -> Option<Duration> {
     Duration::try_from(status.duration_until_reset?).ok()
 }
@@ -492,6 +498,15 @@ impl Counted {
             },
             share: if share < LEAST_SHARE { 0 } else { share },
         }
+    }
+
+    /// How long the window of its descriptor still lasts: no longer than windows are.
+    fn lasts(&self, status: &DescriptorStatus) -> Option<Duration> {
+        let longest = match self.unit {
+            Unit::Month => Duration::from_secs(31 * 86_400),
+            _ => self.window,
+        };
+        lasts(status).map(|it| it.min(longest))
     }
 
     fn told(&self, remaining: u64, reset: Duration) -> Told {

@@ -185,7 +185,7 @@ fn entries_are_read_as_they_were_written_and_those_of_workers_that_are_gone_are_
         worker: 2,
         ..who(4)
     };
-    entries.enter(bounded(5), of_another, claim(9, 4));
+    entries.enter(bounded(5), of_another, claim(1, 4));
     entries.leave(bounded(0), 1);
     assert_eq!(InFlight::read(&entries.encode(), |_| true), entries);
 
@@ -217,4 +217,59 @@ fn a_cell_holds_no_more_than_it_may() {
     assert_eq!(entries.taken(TAG), u64::from(number));
     entries.leave(bounded(0), 1);
     assert!(!crowded(&mut entries, number));
+}
+
+#[test]
+fn who_may_not_have_a_place_keeps_it_from_nobody_who_may() {
+    let mut entries = InFlight::default();
+    all_enter(&mut entries, 1, &[1, 2], u64::from);
+    // The limit was raised meanwhile.
+    let (came, told) = entries.enter(bounded(0), who(3), claim(3, 3));
+    assert_eq!((came, told), (Entered::In, Vec::new()));
+    // It is not in force for this one.
+    let free = Claim {
+        most_waiting: 0,
+        ..claim(u32::MAX, 4)
+    };
+    assert_eq!(entries.enter(bounded(0), who(4), free).0, Entered::In);
+    assert_eq!(entries.enter(bounded(0), who(5), free).0, Entered::In);
+    assert_eq!(entries.taken(TAG), 4);
+    // Nor does it get one before its time.
+    for _ in 0..3 {
+        assert_eq!(entries.leave(bounded(0), 1), []);
+    }
+    assert_eq!(entries.leave(bounded(0), 1), [who(2)]);
+}
+
+#[test]
+fn however_many_wait_in_a_cell_others_have_their_places_in_it() {
+    let mut entries = InFlight::default();
+    let patient = Claim {
+        most_waiting: 1_000,
+        ..claim(1, 1)
+    };
+    let mut came = Vec::new();
+    for tag in [1, 2] {
+        for stream in 0..1_001 {
+            came.push(
+                entries
+                    .enter(Bounded { tag, sharer: 0 }, who(stream), patient)
+                    .0,
+            );
+        }
+    }
+    assert!(!came.contains(&Entered::Crowded));
+    assert_eq!(came.iter().filter(|it| **it == Entered::In).count(), 2);
+    assert!(came.iter().filter(|it| **it == Entered::Waits).count() >= 1_000);
+    let encoded = entries.encode();
+    assert!(encoded.len() <= MOST_BYTES + MOST_BYTES_WAITING);
+    assert_eq!(
+        entries.enter(bounded(0), who(9_000), claim(1, 1)).0,
+        Entered::In
+    );
+    // There is no room for one who would wait.
+    assert_eq!(
+        entries.enter(bounded(0), who(9_001), claim(1, 1)).0,
+        Entered::Full
+    );
 }
