@@ -4,6 +4,7 @@ mod addresses;
 mod blame;
 mod clusters;
 mod gateway;
+mod hints;
 mod judged;
 mod report;
 mod silence;
@@ -33,7 +34,7 @@ use crate::yaml::{self, Value};
 /// Check configurations: the bare document, or the Envoy or Istio files that hold it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status: 0 if all is well (warnings included), 1 if there are faults (a file of Envoy's or \
+    after_help = "Exit status: 0 if all is well (warnings included, unless --strict), 1 if there are faults (a file of Envoy's or \
                         Kubernetes' that holds no configuration of Waykeeper is one: name those that do), 2 if a file cannot be read or the arguments are wrong."
 )]
 pub(crate) struct Arguments {
@@ -56,6 +57,9 @@ pub(crate) struct Arguments {
     /// Do not have Envoy validate it
     #[arg(long)]
     no_validate: bool,
+    /// Count warnings as faults: the exit status is 1, and nothing is called good
+    #[arg(long)]
+    strict: bool,
 }
 
 /// The bytes of a file up to which it is read: more is no configuration.
@@ -105,11 +109,15 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         None => None,
         Some(file) => {
             let name = name_of(file);
-            let mut report = Report::of(&name, &mut output, &mut errors);
-            match report.documents(file)? {
-                Ok(documents) => Some(report.envoy(&documents)?),
+            let mut report = Report::of(&name, &mut output, &mut errors).strict(arguments.strict);
+            let envoy = match report.documents(file)? {
+                Ok(documents) => report.envoy(&documents)?,
                 Err(bad) => return Ok(bad),
+            };
+            if report.faults > 0 {
+                outcome = Outcome::Faulty;
             }
+            Some(envoy)
         }
     };
     let mut parsed = Vec::new();
@@ -144,7 +152,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         judge: &judge,
     };
     for file in &files {
-        let mut report = Report::of(file.name, &mut output, &mut errors);
+        let mut report = Report::of(file.name, &mut output, &mut errors).strict(arguments.strict);
         let routes = proofs.routes(file.documents);
         // A file of nothing but these routes, beside the one of their configuration.
         if routes.is_empty() || !file.found.configurations.is_empty() {

@@ -1,7 +1,7 @@
 //! What is legal in the filter's document, but probably not meant.
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Choice, Route};
+use waykeeper::config::policy::{Choice, ListedKey, PlanId, Route};
 
 use crate::shares::Shares;
 use crate::yaml::Value;
@@ -9,6 +9,7 @@ use crate::yaml::Value;
 /// All of them, each with its line of the document that the policy was read from.
 pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
     let mut doubts = of_agents(policy, written);
+    doubts.extend(of_plans(policy, written));
     let items = written.get("routes").map_or(&[][..], Value::items);
     // The policy has the routes in their order.
     for (index, (route, item)) in policy.routes.iter().zip(items).enumerate() {
@@ -64,6 +65,38 @@ fn of_agents(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
             let line = written.line_of(&["agents", &agent.name]);
             let name = &agent.name;
             doubts.push((line, format!("agents.{name}: no route leads to this agent")));
+        }
+    }
+    doubts
+}
+
+/// Clients that no plan holds for, and plans that hold for no client.
+fn of_plans(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
+    let clients = &policy.clients;
+    let mut doubts = Vec::new();
+    if policy.plans.is_empty() {
+        return doubts;
+    }
+    let keys = written.get("clients").and_then(|it| it.get("keys"));
+    let items = keys.map_or(&[][..], Value::items);
+    for (index, (key, item)) in clients.keys.iter().zip(items).enumerate() {
+        if key.client.plan.is_none() && key.client.limits.is_none() {
+            doubts.push((
+                item.line,
+                format!(
+                    "clients.keys[{index}]: has no plan, and there is no clients.default_plan: no plan limits this client"
+                ),
+            ));
+        }
+    }
+    for (index, plan) in policy.plans.iter().enumerate() {
+        let is_this = |key: &ListedKey| key.client.plan == Some(PlanId(index));
+        if clients.validator.is_none() && !clients.keys.iter().any(is_this) {
+            let name = &plan.name;
+            doubts.push((
+                written.line_of(&["plans", name]),
+                format!("plans.{name}: no listed key has this plan, and there is no validator"),
+            ));
         }
     }
     doubts

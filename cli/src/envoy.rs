@@ -127,13 +127,38 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         .collect();
     let leftovers = writing.others_in(CREDENTIALS, &files)?;
     let leftovers: Vec<&str> = leftovers.iter().map(String::as_str).collect();
+    let before = std::fs::read(arguments.out.join(ENVOY_FILE)).ok();
     let outcome = writing.write(&files, &leftovers)?;
     if outcome != Outcome::Good {
         return Ok(outcome);
     }
+    let judged = judge.told(
+        match gateway::secrets::keep_all_from_envoy(&checked.gateway) {
+            true => "the rest",
+            false => "this",
+        },
+    );
     let needed = checked.gateway.needed_variables();
-    arguments.tell_what_is_next(&directory, &module, &judge, &needed)?;
+    let taken = how_it_is_taken(before.as_deref(), &files);
+    arguments.tell_what_is_next(&directory, &module, (&judge, &judged), &needed, &taken)?;
     Ok(Outcome::Good)
+}
+
+/// How Envoy takes what is written, by what its own file was `before`.
+fn how_it_is_taken(before: Option<&[u8]>, files: &[(String, String)]) -> String {
+    let is_same = |before: &[u8]| {
+        let mut files = files.iter();
+        files.any(|(name, text)| name == ENVOY_FILE && text.as_bytes() == before)
+    };
+    match before.map(is_same) {
+        None => format!(
+            "Envoy reads {FILTER_FILE} again whenever it is written, and {ENVOY_FILE} when it starts"
+        ),
+        Some(true) => format!(
+            "{ENVOY_FILE} has not changed: an Envoy that runs needs no restart, and reads {FILTER_FILE} again by itself. To start it"
+        ),
+        Some(false) => format!("{ENVOY_FILE} has changed: start Envoy again"),
+    }
 }
 
 // === impl Arguments ===
@@ -174,8 +199,9 @@ impl Arguments {
         &self,
         directory: &str,
         module: &str,
-        judge: &Judge<'_>,
+        (judge, judged): (&Judge<'_>, &str),
         needed: &[String],
+        taken: &str,
     ) -> io::Result<()> {
         let program = self
             .is_here()
@@ -184,7 +210,6 @@ impl Arguments {
             Some(Ok(program)) => shell(&program.command()),
             _ => "envoy".to_owned(),
         };
-        let judged = judge.told();
         let mut output = io::stdout().lock();
         writeln!(
             output,
@@ -203,8 +228,7 @@ impl Arguments {
         let file = Path::new(directory).join(ENVOY_FILE);
         writeln!(
             output,
-            "Envoy reads {FILTER_FILE} again whenever it is written, and {ENVOY_FILE} when it starts:\n  \
-             {command} --config-path {} --drain-time-s 5 --disable-hot-restart",
+            "{taken}:\n  {command} --config-path {} --drain-time-s 5 --disable-hot-restart",
             shell(&file.to_string_lossy())
         )?;
         output.flush()?;

@@ -11,6 +11,9 @@ use crate::gateway::EnvoyVersion;
 use crate::gateway::istio::{FILES, MARK, Options, Refusal, is_label, manifests};
 use crate::writing::{Writing, source_name};
 
+/// The image's name, unless somebody says otherwise.
+const IMAGE: &str = "waykeeper-gateway:latest";
+
 /// Write the manifests for a gateway of Istio's out of a gateway.yaml
 ///
 /// A host without a point, or one that ends in `.svc` or `.svc.cluster.local`, is a Service of the cluster's. All others are
@@ -37,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(
         long,
         value_name = "IMAGE",
-        default_value = "waykeeper-gateway:latest",
+        default_value = IMAGE,
         value_parser = image
     )]
     image: String,
@@ -123,6 +126,17 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
     let mut output = io::stdout().lock();
     for note in &made.notes {
         writeln!(output, "{note}")?;
+    }
+    let mut errors = io::stderr().lock();
+    for doubt in &made.doubts {
+        writeln!(errors, "warning: {doubt}")?;
+    }
+    if arguments.image == IMAGE {
+        writeln!(
+            output,
+            "The image {IMAGE} is nowhere yet: build it, push it to where the cluster finds it, and name it by --image:\n\
+             docker build --target gateway --tag REGISTRY/waykeeper-gateway:TAG ."
+        )?;
     }
     writeln!(
         output,

@@ -63,6 +63,8 @@ const POLL: Duration = Duration::from_millis(10);
 const MOST_POLL: Duration = Duration::from_millis(80);
 /// How soon something is tried again that has failed for a reason that may pass.
 const AGAIN: Duration = Duration::from_secs(3);
+/// After so much time at the start it is said what is waited for.
+const SILENCE: Duration = Duration::from_secs(1);
 /// How long Envoy may take until it answers at its admin interface.
 const STARTS: Duration = Duration::from_secs(60);
 
@@ -189,6 +191,10 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
         drain: arguments.drain_time,
     };
     let mut process = Process::start(&setting.program, &launch, &log)?;
+    let starting = tokio::spawn(async {
+        sleep(SILENCE).await;
+        say("starting Envoy …");
+    });
     let mut current = None;
     let mut health = Health::default();
     let mut looks = interval(LOOKS);
@@ -214,6 +220,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                     )
                     .await?;
                 late.tried = Instant::now();
+                starting.abort();
                 if let Some(current) = &current {
                     let contact = contact.get_or_insert_with(|| {
                         Contact::begin(admin.clone(), Path::new(&setting.socket))

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use waykeeper::config::Policy;
+use waykeeper::config::policy::{Choice, InFlight, Route, Scope};
 use waykeeper::limits::CountersOfOne;
 use waykeeper::state::{counters, keys, room};
 
@@ -18,6 +19,15 @@ struct OfCounters {
     each: CountersOfOne,
     whose: &'static str,
 }
+
+/// A number, as far as anybody needs to know it.
+struct Roughly(u64);
+
+/// How many requests may be in flight of what, and for how long one may wait for a place.
+struct AtOnce<'p>(&'p Policy);
+
+/// Routes on which nothing bounds a caller without a key.
+struct Open<'p>(&'p Policy);
 
 /// What requests that wait under a policy can have held.
 struct Waiting<'p>(&'p Policy);
@@ -65,12 +75,34 @@ impl fmt::Display for OfCounters {
         if in_all == 0 {
             return Ok(());
         }
+        let room = Roughly(room::room_for(self.records, in_one_cell, in_all));
         write!(
             formatter,
-            "; room for {} {} with {in_all} each",
-            room::room_for(self.records, in_one_cell, in_all),
-            self.whose,
-        )
+            "; room for the counters of {room} {}",
+            self.whose
+        )?;
+        match in_all {
+            1 => Ok(()),
+            in_all => write!(formatter, ", {in_all} each"),
+        }
+    }
+}
+
+// === impl Roughly ===
+
+impl fmt::Display for Roughly {
+    /// Rounded down.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            few @ ..10_000 => write!(formatter, "{few}"),
+            some @ ..1_000_000 => write!(formatter, "{} thousand", some / 1000),
+            many => write!(
+                formatter,
+                "{}.{} million",
+                many / 1_000_000,
+                many / 100_000 % 10
+            ),
+        }
     }
 }
 
@@ -153,7 +185,83 @@ impl fmt::Display for Summary<'_> {
             tables.address_counters
         )?;
         let (waiting, shares) = (Waiting(policy), OfRoutes(policy));
-        write!(formatter, "{waiting}{shares}{}", Unserved(policy))
+        let (at_once, open) = (AtOnce(policy), Open(policy));
+        write!(
+            formatter,
+            "{waiting}{at_once}{shares}{open}{}",
+            Unserved(policy)
+        )
+    }
+}
+
+// === impl AtOnce ===
+
+impl fmt::Display for AtOnce<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AtOnce(policy) = self;
+        let mut told = Vec::new();
+        for plan in &policy.plans {
+            told.extend(
+                plan.in_flight
+                    .iter()
+                    .map(|it| bound(&format!("plan {}", plan.name), it)),
+            );
+        }
+        let agents = policy.agents.iter();
+        told.extend(agents.filter_map(|agent| {
+            Some(bound(
+                &format!("agent {}", agent.name),
+                agent.in_flight.as_ref()?,
+            ))
+        }));
+        told.extend(policy.in_flight.iter().map(|it| bound(&it.name, it)));
+        if told.is_empty() {
+            return Ok(());
+        }
+        write!(formatter, "\n  requests in flight: {}", told.join(", "))?;
+        match policy.longest_wait().as_secs() {
+            0 => Ok(()),
+            wait => write!(formatter, "; one may wait for {wait} s in all"),
+        }
+    }
+}
+
+/// So many of something, and for how long one more waits.
+fn bound(what: &str, it: &InFlight) -> String {
+    let wait = it
+        .queue
+        .map(|queue| format!(" (others wait for {} s)", queue.wait.as_secs()));
+    format!("{what} at most {}{}", it.most, wait.unwrap_or_default())
+}
+
+// === impl Open ===
+
+impl fmt::Display for Open<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Open(policy) = self;
+        let counts = |scope: &Scope, route: &Route| {
+            let of_clients = !scope.plans.is_empty() || !scope.teams.is_empty();
+            !of_clients && (scope.routes.is_empty() || scope.routes.contains(&route.name))
+        };
+        let bounded = |choice: &Choice| {
+            let agent = policy.agents.get(choice.agent.0);
+            agent.is_some_and(|agent| agent.in_flight.is_some())
+        };
+        let is_open = |route: &&Route| {
+            !route.auth_required
+                && route.limits.is_empty()
+                && !policy.limits.iter().any(|it| counts(&it.scope, route))
+                && !policy.in_flight.iter().any(|it| counts(&it.scope, route))
+                && !route.agents.iter().all(bounded)
+        };
+        for route in policy.routes.iter().filter(is_open) {
+            write!(
+                formatter,
+                "\n  {}: open to all, without a key and without a limit",
+                route.name
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -89,7 +89,7 @@ async fn a_changed_configuration_is_taken_and_a_bad_one_refused() {
     line_with(&mut lines, "Ctrl-C ends it all.").await;
 
     std::fs::write(&file, text.replace("50/minute", "60/minute")).expect("write");
-    line_with(&mut lines, "gateway.yaml: plans: changed; live in").await;
+    line_with(&mut lines, "gateway.yaml: plans: changed ").await;
     assert!(limit(&serving).await.contains(r#""plan";q=60;w=60"#));
 
     std::fs::write(&file, text.replace("50/minute", "60/fortnight")).expect("write");

@@ -205,7 +205,7 @@ async fn a_credential_is_followed_however_it_is_written() {
     // Away it stays in use, and comes back as another.
     std::fs::remove_file(at("renamed")).expect("remove");
     running
-        .hears("/renamed is not there; one that Envoy has read before stays in use")
+        .hears("/renamed is not there; the previous credential stays in use")
         .await;
     shows("renamed", "Bearer secret-of-two").await;
     write("renamed", "secret-of-four");
@@ -325,10 +325,16 @@ async fn what_is_no_credential_is_shown_to_nobody_and_stops_nothing() {
         ("begins or ends with a blank or a tab", b"one \n"),
         ("begins with a byte order mark", b"\xef\xbb\xbfone"),
         ("is too long for a credential", long.as_bytes()),
-        ("is a key of the client tester", b"key-of-a-caller\n"),
-        ("is a key of the client tester", b"Bearer key-of-a-caller"),
+        (
+            "holds the gateway key of client tester",
+            b"key-of-a-caller\n",
+        ),
+        (
+            "holds the gateway key of client tester",
+            b"Bearer key-of-a-caller",
+        ),
     ];
-    let stays = "one that Envoy has read before stays in use";
+    let stays = "the previous credential stays in use";
     for (wrong, secret) in unfit {
         put("key", secret);
         let this = format!("the credential {} ", key.display());

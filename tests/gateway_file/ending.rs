@@ -164,7 +164,9 @@ async fn what_it_cannot_run_it_says_and_nothing_stays() {
     let taken = std::net::TcpListener::bind(listen).expect("bind");
     let said = run(&[], 1).await;
     assert!(
-        said.contains(&format!("cannot listen on {listen}: something else does")),
+        said.contains(&format!(
+            "cannot listen on {listen}: another process listens there"
+        )),
         "{said}"
     );
     drop(taken);

@@ -121,7 +121,7 @@ async fn what_is_live_stays_whatever_becomes_of_two_changes_after_it() {
 
     // Refused by this tool, and by Envoy, which has taken a part by then.
     for (address, patch, who) in [
-        (busy, String::new(), "something else does"),
+        (busy, String::new(), "another process listens there"),
         (
             free_address(),
             refused("gateway-2"),

@@ -162,16 +162,21 @@ async fn an_address_in_use_is_taken_once_it_is_free_and_sizes_are_told_as_they_a
     let taken = std::net::TcpListener::bind(other).expect("bind");
     let own = format!("'{listen}'}}");
     let both = good.replace(&own, &format!("{own}, {{address: '{other}'}}"));
+    let key = format!("{{sha256: '{:064x}', client_id: more}}", 1);
+    let both = format!("{both}clients: {{keys: [{key}]}}\n");
     let said = running.refuse(&both).await;
     assert!(
-        said.contains(&format!("cannot listen on {other}: something else does"))
-            && said.contains("The change is tried again every few seconds"),
+        said.contains(&format!(
+            "cannot listen on {other}: another process listens there"
+        )) && said.contains("The change is tried again every few seconds"),
         "{said}"
     );
+    let rest = "nothing of this change is live yet, also not: clients: changed; take that address out to have the rest now";
+    assert!(said.contains(rest), "{said}");
     drop(taken);
     let said = running.hears("; live in").await;
     assert!(
-        said.contains(&format!("listeners: added {other}")),
+        said.contains(&format!("listeners: added {other}; clients: changed")),
         "{said}"
     );
     assert!(!said.contains("cannot listen"), "{said}");

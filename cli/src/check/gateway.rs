@@ -6,6 +6,7 @@ use std::path::Path;
 
 use waykeeper::config::Fault;
 
+use super::hints::hint;
 use super::{Against, Line, Report, name_of};
 use crate::Outcome;
 use crate::decided;
@@ -46,7 +47,7 @@ const PATCHED: &str = "the patched envoy.yaml";
 pub(crate) fn gateway(file: &Path) -> io::Result<Result<Good, Outcome>> {
     // It may be written later, but then nothing would tell that.
     if let Some(wrong) = unreadable(file) {
-        writeln!(io::stderr().lock(), "{} {wrong}", name_of(file))?;
+        writeln!(io::stderr().lock(), "waykeeper: {} {wrong}", name_of(file))?;
         return Ok(Err(Outcome::Unusable));
     }
     gateway_for(file, Where::Now, |document, checked| {
@@ -137,7 +138,12 @@ impl Report<'_> {
                 policy: &checked.policy,
                 asked_at: validator.map(|(url, _)| checked.environment.hidden(&url.to_string())),
             };
-            writeln!(self.output, "{place}: good\n{summary}")?;
+            self.stops |= gateway::secrets::keep_all_from_envoy(&checked.gateway);
+            let stops = match self.stops {
+                true => ", but `waykeeper run` does not start here with it: see the warnings",
+                false => "",
+            };
+            writeln!(self.output, "{place}: good{stops}\n{summary}")?;
             self.tell_derived(&checked.gateway)?;
             self.tell_judge(judge)?;
         }
@@ -227,7 +233,8 @@ impl Report<'_> {
             Ok(checked) => checked,
             Err(Wrong { told, untold }) => {
                 for fault in &told {
-                    self.fault(document.line_at(&fault.positions), fault)?;
+                    let line = document.line_at(&fault.positions);
+                    self.fault(line, format_args!("{fault}{}", hint(fault)))?;
                 }
                 if untold > 0 {
                     let line = document.line;
@@ -256,7 +263,10 @@ impl Report<'_> {
                 let line = document.line_at(&fault.positions);
                 let now = place == Where::Now;
                 match doubt.weight {
-                    Weight::Stops if !now => self.warning(line, fault)?,
+                    Weight::Stops if !now => {
+                        self.stops = true;
+                        self.warning(line, fault)?;
+                    }
                     Weight::Doubtful => self.warning(line, fault)?,
                     Weight::Stops | Weight::Wrong => {
                         stopped |= now;

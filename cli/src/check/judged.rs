@@ -95,16 +95,16 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Who has validated what it was asked about, in words that go behind "Envoy".
-    pub(crate) fn told(&self) -> String {
+    /// Who has validated what it was asked about, in words that go behind "Envoy"; `what` that is: "this", or "the rest" of it.
+    pub(crate) fn told(&self, what: &str) -> String {
         match self.ready() {
-            _ if !self.asked => "has not validated this: --no-validate".to_owned(),
+            _ if !self.asked => format!("has not validated {what}: --no-validate"),
             Ok(Ready { program, .. }) => format!(
-                "has validated this: {} ({})",
+                "has validated {what}: {} ({})",
                 program.version,
                 program.path.display()
             ),
-            Err(why) => format!("has not validated this: {why}"),
+            Err(why) => format!("has not validated {what}: {why}"),
         }
     }
 }
@@ -163,6 +163,8 @@ impl Report<'_> {
 
     /// Says who has validated what.
     pub(super) fn tell_judge(&mut self, judge: &Judge<'_>) -> io::Result<()> {
-        writeln!(self.output, "    {}", judge.told())
+        // It was not shown the files with which it does not start.
+        let what = if self.stops { "the rest" } else { "this" };
+        writeln!(self.output, "    {}", judge.told(what))
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use waykeeper::config::{Fault, Faults, Segment};
 
+use super::hints::hint;
 use crate::find::Configuration;
 use crate::yaml::Value;
 
@@ -14,6 +15,10 @@ pub(super) struct Report<'f> {
     pub(super) faults: usize,
     /// Whether something is wrong around the configurations.
     pub(super) around: bool,
+    /// Whether warnings count as faults.
+    pub(super) strict: bool,
+    /// Whether there is something, so far only warned of, with which `waykeeper run` does not start.
+    pub(super) stops: bool,
     pub(super) output: &'f mut dyn Write,
     pub(super) errors: &'f mut dyn Write,
 }
@@ -24,8 +29,9 @@ pub(super) struct Line<'f>(pub(super) &'f str, pub(super) usize);
 /// A fault as it is told, with its line.
 pub(crate) fn told(file: &str, document: &Value, fault: &Fault) -> String {
     format!(
-        "{}: {fault}",
-        Line(file, document.line_at(&fault.positions))
+        "{}: {fault}{}",
+        Line(file, document.line_at(&fault.positions)),
+        hint(fault)
     )
 }
 
@@ -48,9 +54,15 @@ impl<'f> Report<'f> {
             file,
             faults: 0,
             around: false,
+            strict: false,
+            stops: false,
             output,
             errors,
         }
+    }
+
+    pub(super) fn strict(self, strict: bool) -> Self {
+        Self { strict, ..self }
     }
 
     /// Warns of what other readers of YAML may take for something else.
@@ -83,7 +95,7 @@ impl<'f> Report<'f> {
                 }
                 Configuration::Json(_, line) => *line,
             };
-            self.fault(line, fault)?;
+            self.fault(line, format_args!("{fault}{}", hint(fault)))?;
         }
         if faults.untold() > 0 {
             self.fault(
@@ -100,6 +112,10 @@ impl<'f> Report<'f> {
     }
 
     pub(super) fn warning(&mut self, line: usize, message: impl Display) -> io::Result<()> {
+        if self.strict {
+            self.faults += 1;
+            self.around = true;
+        }
         writeln!(self.errors, "{}: warning: {message}", Line(self.file, line))
     }
 }

@@ -340,7 +340,8 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
         .and_then(|spot| limiter::limiter(&spot, &known));
     let envoy = field("envoy");
     let patches = envoy.map_or_else(Vec::new, |spot| {
-        patches::patches(&spot, document.get("envoy"))
+        let only = (listeners.len() == 1).then_some(render::FIRST);
+        patches::patches(&spot, document.get("envoy"), only)
     });
     Gateway {
         listeners,

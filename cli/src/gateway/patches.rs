@@ -165,8 +165,8 @@ pub(super) fn words() -> [&'static str; 8] {
     WORDS.map(|(word, _)| word)
 }
 
-/// Reads `envoy`; `written` is the same as it stands in the file.
-pub(super) fn patches(spot: &Spot<'_>, written: Option<&Value>) -> Vec<Patch> {
+/// Reads `envoy`; `written` is the same as it stands in the file, and `only` the name of the listener if there is one.
+pub(super) fn patches(spot: &Spot<'_>, written: Option<&Value>, only: Option<&str>) -> Vec<Patch> {
     let fields = spot.fields(ENVOY_FIELDS);
     let list = fields.and_then(|fields| fields.get("patches"));
     let written = written.and_then(|written| written.get("patches"));
@@ -175,7 +175,7 @@ pub(super) fn patches(spot: &Spot<'_>, written: Option<&Value>) -> Vec<Patch> {
         return Vec::new();
     };
     { items.zip(written).enumerate() }
-        .filter_map(|(index, (spot, written))| patch(index, &spot, written))
+        .filter_map(|(index, (spot, written))| patch(index, &spot, written, only))
         .collect()
 }
 
@@ -189,7 +189,7 @@ pub(crate) fn added_clusters(document: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn patch(index: usize, spot: &Spot<'_>, written: &Value) -> Option<Patch> {
+fn patch(index: usize, spot: &Spot<'_>, written: &Value, only: Option<&str>) -> Option<Patch> {
     let fields = spot.fields(FIELDS)?;
     let of = fields.need("in")?.choice(&WORDS)?;
     let known = of.fields();
@@ -198,6 +198,7 @@ fn patch(index: usize, spot: &Spot<'_>, written: &Value) -> Option<Patch> {
             spot.fault(format!("has no meaning in {}", of.word()));
         }
     }
+    let only = only.filter(|_| of == In::Listeners);
     let (add, merge) = match (of.takes_more(), of.is_changed()) {
         (true, true) => {
             let both = (fields.get("add"), fields.get("merge"));
@@ -212,7 +213,7 @@ fn patch(index: usize, spot: &Spot<'_>, written: &Value) -> Option<Patch> {
     };
     let change = match (add, merge) {
         (Some(add), _) => added(of, &fields, &add, written.get("add")?)?,
-        (None, Some(merge)) => merged(of, &fields, &merge, written.get("merge")?)?,
+        (None, Some(merge)) => merged(of, &fields, &merge, written.get("merge")?, only)?,
         (None, None) => return None,
     };
     Some(Patch {
@@ -269,13 +270,23 @@ fn added(of: In, fields: &Fields<'_>, spot: &Spot<'_>, written: &Value) -> Optio
     Some(Change::Insert(side, beside.to_owned(), node))
 }
 
-fn merged(of: In, fields: &Fields<'_>, spot: &Spot<'_>, written: &Value) -> Option<Change> {
+/// `only` is what is changed, if no name says it.
+fn merged(
+    of: In,
+    fields: &Fields<'_>,
+    spot: &Spot<'_>,
+    written: &Value,
+    only: Option<&str>,
+) -> Option<Change> {
     for side in ["before", "after"] {
         if let (In::HttpFilters, Some(spot)) = (of, fields.get(side)) {
             spot.fault("stands beside add only");
         }
     }
-    let name = if of.is_named() {
+    let only = only.filter(|_| fields.get("name").is_none());
+    let name = if let Some(only) = only {
+        Some(only.to_owned())
+    } else if of.is_named() {
         let spot = fields.need("name")?;
         let name = spot.text()?;
         if of == In::HttpFilters

@@ -297,10 +297,13 @@ pub(super) fn buffer_of_undecided(policy: &Policy) -> u64 {
     largest.clamp(BUFFER, u64::from(u32::MAX))
 }
 
+/// What the first listener is called.
+pub(super) const FIRST: &str = "gateway";
+
 pub(super) fn listener((index, listener): (usize, &Listener)) -> Json {
     let name = match index {
-        0 => "gateway".to_owned(),
-        index => format!("gateway-{}", index + 1),
+        0 => FIRST.to_owned(),
+        index => format!("{FIRST}-{}", index + 1),
     };
     let exact: Vec<&String> = listener
         .origins

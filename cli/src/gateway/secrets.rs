@@ -219,7 +219,7 @@ fn is_callers_key(credential: &[u8], keys: &[ListedKey]) -> Option<String> {
     let is_this = |key: &&ListedKey| hashes.contains(&Some(key.sha256));
     let key = keys.iter().find(is_this)?;
     Some(format!(
-        "is a key of the client {}, by which that calls the gateway, and not one that the agent knows the gateway by",
+        "holds the gateway key of client {}, not the provider's key",
         key.client.id
     ))
 }

@@ -145,7 +145,7 @@ impl Listen {
             SocketAddr::V6(_) => format!("[::]:{port}"),
         };
         let why = match why {
-            Why::Taken => "something else does; end that, or take another port".to_owned(),
+            Why::Taken => "another process listens there (see `ss -ltnp`); end that, or take another port".to_owned(),
             Why::NotHere => format!(
                 "this machine has no such address; take one of those that `ip address` shows, or {everywhere} for all of them"
             ),
@@ -249,7 +249,7 @@ mod tests {
         assert!(bound.free(one, later).is_ok());
         let said = bound.free(two, later).unwrap_err();
         let told = format!(
-            "gateway.yaml:2: listen[0].address: cannot listen on {}: something else does; end that, or take another port",
+            "gateway.yaml:2: listen[0].address: cannot listen on {}: another process listens there (see `ss -ltnp`); end that, or take another port",
             two[0].address
         );
         assert_eq!(said, [told]);

@@ -8,10 +8,11 @@ use waykeeper::config::policy::{Policy, Route};
 use super::setting::Loaded;
 use crate::gateway::{Agent, Checked};
 
+const LISTENERS: &str = "listeners";
+
 /// Fields of the document that are told of by their names alone.
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 9] = [
     "clients",
-    "plans",
     "limits",
     "fleet",
     "sessions",
@@ -22,8 +23,19 @@ const OTHERS: [&str; 10] = [
     "proof",
 ];
 
+/// What of it does not concern listeners.
+pub(super) fn beside_listeners(before: &Loaded, after: &Loaded) -> String {
+    let mut told = different(before, after);
+    told.retain(|it| !it.starts_with(LISTENERS));
+    told.join("; ")
+}
+
 /// Says it, such as `agents: added search; routes: 2 changed`; nothing where nothing is.
 pub(super) fn changes(before: &Loaded, after: &Loaded) -> String {
+    different(before, after).join("; ")
+}
+
+fn different(before: &Loaded, after: &Loaded) -> Vec<String> {
     // Which names clusters have is nothing that anybody has changed.
     let (before, after) = (&before.as_first, &after.as_first);
     let mut told = Vec::new();
@@ -34,7 +46,7 @@ pub(super) fn changes(before: &Loaded, after: &Loaded) -> String {
             .collect()
     };
     told.extend(names("agents", &named(&before.0), &named(&after.0)));
-    told.extend(names("listeners", &before.1.listeners, &after.1.listeners));
+    told.extend(names(LISTENERS, &before.1.listeners, &after.1.listeners));
     told.extend(
         names("certificates", &before.1.secrets, &after.1.secrets)
             .map(|_| "certificates: changed".to_owned()),
@@ -49,6 +61,8 @@ pub(super) fn changes(before: &Loaded, after: &Loaded) -> String {
     if before.0.gateway.patches != after.0.gateway.patches {
         told.push("envoy.patches: changed".to_owned());
     }
+    let plans = |checked| entries(field(checked, "plans"));
+    told.extend(names("plans", &plans(&before.0), &plans(&after.0)));
     let others = OTHERS.iter();
     let others = others.filter(|name| field(&before.0, name) != field(&after.0, name));
     told.extend(others.map(|name| format!("{name}: changed")));
@@ -58,7 +72,7 @@ pub(super) fn changes(before: &Loaded, after: &Loaded) -> String {
     if told.is_empty() && before.1.clusters != after.1.clusters {
         told.push("Envoy's clusters: changed".to_owned());
     }
-    told.join("; ")
+    told
 }
 
 /// Which names are new, gone, or mean something else.
@@ -136,6 +150,14 @@ fn described(route: &Route, policy: &Policy) -> String {
     let mut rest = route.clone();
     rest.agents.clear();
     format!("{agents:?} {rest:?}")
+}
+
+/// What stands in a mapping, by its names.
+fn entries(node: Option<&Node>) -> BTreeMap<String, Node> {
+    match node {
+        Some(Node::Map(fields)) => fields.iter().cloned().collect(),
+        _ => BTreeMap::new(),
+    }
 }
 
 fn field<'c>(checked: &'c Checked, name: &str) -> Option<&'c Node> {

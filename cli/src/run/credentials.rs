@@ -218,8 +218,7 @@ fn renew(all: &mut All, file: &Path) -> Option<String> {
             format!("the credential in {shown} has changed, and is shown to its agents from now on")
         }
         (Ok(()), Some(wrong)) if kept.used => format!(
-            "the credential {shown} {wrong}; one that Envoy has read before stays in use until the file is fit again, or this is \
-             started again"
+            "the credential {shown} {wrong}; the previous credential stays in use until then; to stop using it, restart"
         ),
         (Ok(()), Some(wrong)) => format!(
             "the credential {shown} {wrong}; until it is fit, requests for its agents are answered 503 agent_unreachable"

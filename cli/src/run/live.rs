@@ -57,6 +57,7 @@ impl Setting<'_> {
                 let goes_on = self.take_back(applied, SOON).await;
                 if said_before.as_ref() != Some(&said) {
                     said.iter().for_each(|line| say(line));
+                    self.tell_of_rest(current.as_ref(), &new);
                     say(&format!("{name}: {goes_on}. {TRIED_AGAIN} {SOON}"));
                 }
                 return Ok(Some(Owed { loaded: new, said }));
@@ -113,6 +114,9 @@ impl Setting<'_> {
                     let said = self.told(&new, &refused);
                     if said_before.as_ref() != Some(&said) {
                         said.iter().for_each(|line| say(line));
+                        if self.of_addresses(&new, &refused).is_some() {
+                            self.tell_of_rest(current.as_ref(), &new);
+                        }
                     }
                     let may_pass = refused.may_pass();
                     let again = if may_pass { SOON } else { ON_CHANGE };
@@ -133,11 +137,27 @@ impl Setting<'_> {
 
     /// Why a gateway is not live, in lines.
     fn told(&self, new: &Loaded, refused: &Refused) -> Vec<String> {
-        let of_addresses = match refused {
+        let of_addresses = self.of_addresses(new, refused);
+        of_addresses.unwrap_or_else(|| vec![format!("{}: {refused}", self.name)])
+    }
+
+    /// The same of addresses on which Envoy cannot listen.
+    fn of_addresses(&self, new: &Loaded, refused: &Refused) -> Option<Vec<String>> {
+        match refused {
             Refused::ByEnvoy { said, .. } => cannot_listen(&new.listens, said),
             _ => None,
-        };
-        of_addresses.unwrap_or_else(|| vec![format!("{}: {refused}", self.name)])
+        }
+    }
+
+    /// What else waits for an address on which Envoy cannot listen.
+    fn tell_of_rest(&self, before: Option<&Loaded>, new: &Loaded) {
+        let rest = before.map(|before| changes::beside_listeners(before, new));
+        if let Some(rest) = rest.filter(|rest| !rest.is_empty()) {
+            say(&format!(
+                "{}: nothing of this change is live yet, also not: {rest}; take that address out to have the rest now",
+                self.name
+            ));
+        }
     }
 
     /// Puts what is live in force again, and tells how far that came, and when the rest is tried `again`.

@@ -147,9 +147,11 @@ fn it_is_told_what_waiting_can_hold_where_anything_waits() {
     let collecting = format!(
         "clients: {{hold: {{collected: 1GiB}}}}\n{rest}, auth_required: false, collect_body: true}}]"
     );
-    assert_eq!(
-        waiting(&collecting).as_deref(),
-        Some("    at most 1024.0 MiB by those that wait for their bodies\n")
+    let told = waiting(&collecting).unwrap();
+    let bodies = "    at most 1024.0 MiB by those that wait for their bodies\n";
+    assert!(
+        told.starts_with(bodies) && !told.contains("validator"),
+        "{told}"
     );
     let both = format!(
         "clients: {{hold: {{request: 64KiB, worker: 1MiB}}, validator: {{cluster: auth, path: /}}}}\n{rest}, collect_body: true}}]"
@@ -272,8 +274,8 @@ tables: {keys: 1024, counters: 65536, address_counters: 1024}
     assert_good(&run);
     let told = "
     1024 keys in 128 cells, at most 512.0 KiB; room for 252 in use
-    65536 counters in 2048 cells, usually 2.5 MiB, at most 20.0 MiB; room for 145802 clients with 2 each
-    1024 address counters in 32 cells, usually 40.8 KiB, at most 320.8 KiB; room for 5742 addresses with 1 each
+    65536 counters in 2048 cells, usually 2.5 MiB, at most 20.0 MiB; room for the counters of 145 thousand clients, 2 each
+    1024 address counters in 32 cells, usually 40.8 KiB, at most 320.8 KiB; room for the counters of 5742 addresses
 ";
     assert!(run.output.contains(told), "{}", run.output);
 }
@@ -1547,4 +1549,75 @@ fn a_limit_by_addresses_that_callers_choose_is_warned_of() {
         assert_eq!(check_reference(envoy, by_client).errors, "");
     }
     assert_eq!(check_reference(extended, same).errors, "");
+}
+
+/// What is legal, and leaves somebody without a limit who seems to have one.
+#[test]
+fn keys_without_a_plan_and_plans_without_a_key_are_warned_of() {
+    let text = |more: &str| {
+        format!(
+            "clients:\n  keys:\n    - {{sha256: '{:064x}', client_id: a}}\n    - {{sha256: '{:064x}', client_id: b, plan: big}}\n{more}\
+             plans:\n  big: {{requests: 5/minute}}\n  none: {{requests: 1/minute}}\n\
+             agents: {{chat: {{cluster: chat}}}}\nroutes: [{{prefix: /, agents: [chat]}}]\n",
+            1, 2
+        )
+    };
+    let run = check(&text(""), &[]);
+    assert_eq!(run.status, 0);
+    assert_eq!(
+        run.errors,
+        "FILE:3: warning: clients.keys[0]: has no plan, and there is no clients.default_plan: no plan limits this client\n\
+         FILE:7: warning: plans.none: no listed key has this plan, and there is no validator\n"
+    );
+    // Whoever has no plan has this one; a validator may name any.
+    assert_eq!(check(&text("  default_plan: none\n"), &[]).errors, "");
+    let validator = "  default_plan: big\n  validator: {cluster: auth, path: /validate}\n";
+    assert_eq!(check(&text(validator), &[]).errors, "");
+}
+
+#[test]
+fn a_route_that_nothing_bounds_is_told_of() {
+    let open = |more: &str, route: &str| {
+        let text = format!(
+            "{more}agents: {{chat: {{cluster: chat}}}}\nroutes: [{{prefix: /chat, agents: [chat], auth_required: false{route}}}]\n"
+        );
+        let run = check(&text, &[]);
+        assert_good(&run);
+        let told = "\n  /chat: open to all, without a key and without a limit\n";
+        run.output.contains(told)
+    };
+    assert!(open("", ""));
+    assert!(!open("", ", rate_limit: {requests: 5/minute}"));
+    let limit =
+        |more: &str| format!("limits: [{{name: all, each: address, requests: 5/minute{more}}}]\n");
+    assert!(!open(&limit(""), ""));
+    // It holds for nobody without a key.
+    assert!(open(&limit(", match: {team: core}"), ""));
+}
+
+#[test]
+fn requests_in_flight_are_summed_up_with_how_long_one_may_wait() {
+    let text = BARE.replace(
+        "{cluster: chat}",
+        "{cluster: chat, max_in_flight: 8, wait: 30s}",
+    ) + "plans: {standard: {in_flight: 4, wait: 10s}}\n";
+    let run = check(&text, &[]);
+    assert_good(&run);
+    let told = "\n  requests in flight: plan standard at most 4 (others wait for 10 s), agent chat at most 8 (others wait for 30 s); one may wait for 40 s in all\n";
+    assert!(run.output.contains(told), "{}", run.output);
+}
+
+/// Fields whose names people know from elsewhere, and that no name of ours is near to.
+#[test]
+fn fields_that_are_called_otherwise_are_told_with_what_to_write() {
+    let text = "clients: {keys: [{key: mine, client_id: a}]}\nplans: {big: {rpm: 5}}\n\
+                agents: {chat: {cluster: chat}}\nroutes: [{path: /, agents: [chat]}]\n";
+    let run = check(text, &[]);
+    for told in [
+        "FILE:1: clients.keys[0].key: unknown field; the file holds the key's hash, as sha256; this prints it: printf %s KEY | waykeeper hash-key\n",
+        "FILE:2: plans.big.rpm: unknown field; write requests: NUMBER/minute\n",
+        "FILE:4: routes[0].path: unknown field; write prefix\n",
+    ] {
+        assert!(run.errors.contains(told), "{}", run.errors);
+    }
 }

@@ -166,7 +166,7 @@ routes:
 
     assert_eq!((run.status, but_for_files(&run.errors).as_str()), (0, ""));
     for line in [
-        "DIR/gateway.yaml:1: good\n",
+        "DIR/gateway.yaml:1: good, but `waykeeper run` does not start here with it: see the warnings\n",
         "others asked at http://auth/validate\n",
         "    listens on 127.0.0.1:8080\n",
         "    listens on [::]:8443 over TLS\n",
@@ -1165,7 +1165,10 @@ fn nothing_is_written_that_check_finds_faults_in() {
             patched,
             "envoy.patches[0].merge.wrong: Envoy does not take it: ",
         ),
-        (mixed, "agents.chat.credential: is a key of the client mine"),
+        (
+            mixed,
+            "agents.chat.credential: holds the gateway key of client mine",
+        ),
     ] {
         let place = Place::with(&text);
         let out = place.path("out");
@@ -1678,4 +1681,48 @@ fn limits_of_the_fleet_are_written_as_other_services_files() {
 
     let run = Place::with(SMALL).run("limits", &["--for", "ratelimit"]);
     assert_eq!((run.status, run.output.as_str()), (1, ""), "{}", run.errors);
+}
+
+/// A name is needed only where there are several.
+#[test]
+fn a_patch_of_the_only_listener_needs_no_name() {
+    let patch = "envoy: {patches: [{in: listeners, merge: {tcp_backlog_size: 4096}}]}\n";
+    let place = Place::with(&format!("{SMALL}operations: 127.0.0.1:9902\n{patch}"));
+    let run = place.write("envoy", &["--no-validate"]);
+    assert_eq!(run.status, 0, "{}", run.errors);
+    let envoy = yaml(&place.written("envoy.yaml"));
+    let listeners = envoy["static_resources"]["listeners"].as_array().unwrap();
+    let patched: Vec<_> = { listeners.iter() }
+        .filter(|it| it["tcp_backlog_size"] == 4096)
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(patched, ["gateway"]);
+    let two = with(
+        "{address: 127.0.0.1:8080}",
+        "{address: 127.0.0.1:8080}, {address: 127.0.0.1:8081}",
+    );
+    let run = Place::with(&format!("{two}{patch}")).run("check", &["--no-validate"]);
+    let told = "envoy.patches[0].name: is missing\n";
+    assert!(
+        run.status == 1 && run.errors.ends_with(told),
+        "{}",
+        run.errors
+    );
+}
+
+#[test]
+fn it_is_told_whether_envoy_has_to_be_started_again() {
+    let place = Place::with(SMALL);
+    let run = place.write("envoy", &["--no-validate"]);
+    let first = "\nEnvoy reads waykeeper.yaml again whenever it is written, and envoy.yaml when it starts:\n";
+    assert!(run.output.contains(first), "{}", run.output);
+    let limits = "limits: [{name: all, each: address, requests: 5/minute}]\n";
+    fs::write(place.path("gateway.yaml"), format!("{SMALL}{limits}")).unwrap();
+    let run = place.write("envoy", &["--no-validate"]);
+    let same = "\nenvoy.yaml has not changed: an Envoy that runs needs no restart";
+    assert!(run.output.contains(same), "{}", run.output);
+    fs::write(place.path("gateway.yaml"), with("8000", "8001")).unwrap();
+    let run = place.write("envoy", &["--no-validate"]);
+    let changed = "\nenvoy.yaml has changed: start Envoy again:\n";
+    assert!(run.output.contains(changed), "{}", run.output);
 }

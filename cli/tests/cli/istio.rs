@@ -346,9 +346,9 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
             agents("  chat: {url: http://localhost:8000}\n  b: {url: http://127.0.0.1:1}\n"),
             &[],
             &[
-                "4: agents.chat.url: would be the gateway's own pod; write the agent's Service, as in http://chat.agents:8000, or its \
+                "4: agents.chat.url: would be the gateway's own pod; write the agent's Service, as in http://chat.agents.svc:8000, or its \
                  address as pods reach it",
-                "5: agents.b.url: would be the gateway's own pod; write the agent's Service, as in http://chat.agents:8000, or its \
+                "5: agents.b.url: would be the gateway's own pod; write the agent's Service, as in http://chat.agents.svc:8000, or its \
                  address as pods reach it",
             ],
         ),
@@ -357,9 +357,9 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
             &[],
             &[
                 "4: agents.chat.endpoints[0]: would be the gateway's own pod; write the agent's Service, as in \
-                 http://chat.agents:8000, or its address as pods reach it",
+                 http://chat.agents.svc:8000, or its address as pods reach it",
                 "4: agents.chat.endpoints[2]: would be the gateway's own pod; write the agent's Service, as in \
-                 http://chat.agents:8000, or its address as pods reach it",
+                 http://chat.agents.svc:8000, or its address as pods reach it",
             ],
         ),
         (
@@ -638,4 +638,36 @@ fn a_file_of_another_hand_is_left_alone() {
     assert_eq!(place.written("gateway/service.yaml"), "mine\n");
     assert_eq!(place.write("istio", &["--force"]).status, 0);
     assert_eq!(place.written("http-route.yaml"), "mine too\n");
+}
+
+/// What is written is no fault, and easily not what was meant.
+#[test]
+fn hosts_images_and_counts_that_are_easily_mistaken_are_told_of() {
+    let limits = "limits: [{name: all, each: address, requests: 5/minute}]\n";
+    let text = SMALL.replace("http://chat:8000", "http://chat.agents:8000") + limits;
+    let place = Place::with(&text);
+    let arguments = ["--agents-namespace", "agents"];
+    let run = place.write("istio", &arguments);
+    assert_eq!(run.status, 0, "{}", run.errors);
+    let doubt = "warning: chat.agents: is taken for a host outside the mesh; did you mean chat.agents.svc?\n";
+    assert_eq!(run.errors, doubt);
+    let image = "\nThe image waykeeper-gateway:latest is nowhere yet: build it, push it";
+    let pods = "limits: each pod counts for itself, and there are 2 to 20 of them; with `scope: fleet` all have one count\n";
+    assert!(
+        run.output.contains(image) && run.output.contains(pods),
+        "{}",
+        run.output
+    );
+
+    let place = Place::with(SMALL);
+    let run = place.write(
+        "istio",
+        &[&arguments[..], &["--image", "registry/mine:1"]].concat(),
+    );
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    assert!(
+        !run.output.contains("nowhere yet") && !run.output.contains("each pod"),
+        "{}",
+        run.output
+    );
 }

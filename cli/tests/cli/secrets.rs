@@ -213,7 +213,7 @@ routes: [{prefix: /, agents: [from-env, from-file, fine]}]
         .replace("HASH", hash.trim());
     fs::write(&file, text.replace("DIR", place.directory())).unwrap();
 
-    let what = "is a key of the client dev, by which that calls the gateway, and not one that the agent knows the gateway by\n";
+    let what = "holds the gateway key of client dev, not the provider's key\n";
     let in_file = format!("DIR/gateway.yaml:6: agents.from-file.credential: {what}");
     let both = format!("DIR/gateway.yaml:5: agents.from-env.credential: {what}{in_file}");
     let check = |value| place.run_in(&[("TEST_OF_KEYS", value)], "check", &["--no-validate"]);
@@ -229,4 +229,32 @@ routes: [{prefix: /, agents: [from-env, from-file, fine]}]
     fs::write(place.path("key"), "sk-provider").unwrap();
     let run = check("sk-provider");
     assert_eq!((run.status, run.errors.as_str()), (0, ""));
+}
+
+/// What may stand on another machine is warned of. `run` does not start without it here, and so it is not called good without more.
+#[test]
+fn what_run_does_not_start_with_is_not_called_good_without_more() {
+    let text = "listen: [{address: '127.0.0.1:8080', TLS}]\nagents: {chat: {url: 'http://chat:8000'}}\n\
+                routes: [{prefix: /chat, agents: [chat], auth_required: false}]\n";
+    let absent = "tls: {certificate: /no/one.pem, key: /no/one.key}";
+    let place = Place::with(&text.replace("TLS", absent));
+    let run = place.run("check", &["--no-validate"]);
+    assert_eq!(run.status, 0, "{}", run.errors);
+    let told = "DIR/gateway.yaml:1: good, but `waykeeper run` does not start here with it: see the warnings\n";
+    assert!(run.output.starts_with(told), "{}", run.output);
+    let judged = "\n    has not validated the rest: --no-validate\n";
+    assert!(run.output.ends_with(judged), "{}", run.output);
+    assert_eq!(run.errors.matches(": warning: ").count(), 2);
+
+    // Where that is no place for warnings, such as CI, they are faults.
+    let strict = place.run("check", &["--no-validate", "--strict"]);
+    assert_eq!((strict.status, strict.output.as_str()), (1, ""));
+    assert_eq!(strict.errors, run.errors);
+    let run = Place::with(&text.replace(", TLS", "")).run("check", &["--no-validate", "--strict"]);
+    assert_eq!((run.status, run.errors.as_str()), (0, ""));
+    assert!(
+        run.output.contains("gateway.yaml:1: good\n"),
+        "{}",
+        run.output
+    );
 }

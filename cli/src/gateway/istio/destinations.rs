@@ -85,6 +85,21 @@ pub(super) struct Tls {
     pub(super) identity: Option<Identity>,
 }
 
+impl Destinations {
+    /// Names that look like a Service's beside the agents, and are outside.
+    pub(super) fn doubts(&self, namespace: &str) -> Vec<String> {
+        let outside = self.all.iter().filter(|it| it.outside.is_some());
+        let doubts = outside.filter_map(|it| {
+            let host = &it.host;
+            let service = host.strip_suffix(namespace)?.strip_suffix('.')?;
+            is_label(service).then(|| {
+                format!("{host}: is taken for a host outside the mesh; did you mean {host}.svc?")
+            })
+        });
+        doubts.collect()
+    }
+}
+
 /// Finds them.
 ///
 /// # Errors
@@ -410,7 +425,7 @@ enum Found {
 /// One without a point is a Service beside the agents; one that ends in `.svc`, or in that and the cluster's domain, says its
 /// namespace. All others are outside.
 fn host(host: &Host, options: Options<'_>) -> Result<Found, String> {
-    const OWN_POD: &str = "would be the gateway's own pod; write the agent's Service, as in http://chat.agents:8000, or its address as pods reach it";
+    const OWN_POD: &str = "would be the gateway's own pod; write the agent's Service, as in http://chat.agents.svc:8000, or its address as pods reach it";
     let name = match host {
         Host::Address(address) if address.is_loopback() => return Err(OWN_POD.to_owned()),
         Host::Address(address) => return Ok(Found::Address(*address)),

@@ -15,7 +15,7 @@ use std::time::Duration;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
-use waykeeper::config::policy::DEFAULT_TIMEOUT;
+use waykeeper::config::policy::{DEFAULT_TIMEOUT, Limit, Span};
 use waykeeper::config::{Fault, Node};
 
 use super::credentials::Credential;
@@ -97,6 +97,8 @@ pub(crate) struct Manifests {
     pub(crate) files: Vec<(&'static str, String)>,
     /// What somebody who reads nothing else should know, a line each.
     pub(crate) notes: Vec<String>,
+    /// What is probably not meant, a line each.
+    pub(crate) doubts: Vec<String>,
 }
 
 /// Why nothing is written.
@@ -183,6 +185,7 @@ pub(crate) fn manifests(
     Ok(Manifests {
         files,
         notes: notes(checked, &destinations),
+        doubts: destinations.doubts(options.agents_namespace),
     })
 }
 
@@ -371,11 +374,26 @@ fn stats_of(cluster: &str) -> String {
     pattern
 }
 
+fn limits(checked: &Checked) -> impl Iterator<Item = &Limit> {
+    let policy = &checked.policy;
+    let plans = policy.plans.iter().flat_map(|plan| &plan.limits);
+    let routes = policy.routes.iter().flat_map(|route| &route.limits);
+    let own = policy.clients.keys.iter();
+    let own = own.filter_map(|key| key.client.limits.as_ref());
+    let own = own.flat_map(|own| &own.limits);
+    policy.limits.iter().chain(plans).chain(routes).chain(own)
+}
+
 fn notes(checked: &Checked, destinations: &Destinations) -> Vec<String> {
     let mut notes = Vec::new();
     if checked.gateway.operations.is_some() {
         notes.push(
             "operations: under Istio each pod serves its metrics on port 15020 and its readiness on 15021".to_owned(),
+        );
+    }
+    if limits(checked).any(|limit| limit.span == Span::Process) {
+        notes.push(
+            "limits: each pod counts for itself, and there are 2 to 20 of them; with `scope: fleet` all have one count".to_owned(),
         );
     }
     for destination in &destinations.all {
