@@ -10,13 +10,13 @@ use crate::harness::{Answer, Puppet, World, eventually, free_address, needed};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
-/// What Envoy has to compile in each worker when it starts. The goal is 600,000 bytes; it was missed with limits per anything and in
-/// windows, and whoever passes this bound too says why in docs/performance.md.
+/// What Envoy has to compile in each worker when it starts. The goal is 600,000 bytes; docs/performance.md says why it is missed, and
+/// whoever passes this bound too says it there.
 #[test]
 fn the_module_is_no_larger_than_it_may_be() {
     let module = needed("target/waykeeper.wasm", "make build");
     let size = module.metadata().expect("a file").len();
-    assert!(size <= 660_000, "{size} bytes");
+    assert!(size <= 850_000, "{size} bytes");
 }
 
 #[tokio::test]

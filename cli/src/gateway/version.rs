@@ -168,7 +168,11 @@ mod tests {
             ("1.40.0", true, true),
         ] {
             let version: EnvoyVersion = written.parse().unwrap();
-            assert_eq!(version.context(), json!({"at_least_1_37": at_least_1_37}));
+            let lacks = json!({
+                "at_least_1_37": at_least_1_37,
+                "header_value_prefix": at_least_1_37,
+            });
+            assert_eq!(version.context(), lacks);
             assert_eq!(version.chooses_each_attempt(), chooses_each_attempt);
         }
     }
