@@ -408,7 +408,11 @@ fn samples() -> BTreeMap<String, String> {
     let mut fenced = page.split("\n```").skip(1).step_by(2);
     let mut samples = BTreeMap::new();
     for block in &mut fenced {
-        let (_language, text) = block.split_once('\n').expect("a block");
+        let (language, text) = block.split_once('\n').expect("a block");
+        // An answer, and no program.
+        if language == "json" {
+            continue;
+        }
         let name = text.trim_start_matches(['#', '/', ' ']);
         let name = name.split([':', '\n']).next().expect("a line");
         let twice = samples.insert(name.to_owned(), format!("{text}\n"));

@@ -11,7 +11,7 @@ use super::super::{
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 25] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 26] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -70,6 +70,11 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 25] = [
         "/$defs/rate_limit",
         limits::RATE_LIMIT_FIELDS,
         "/routes/5/rate_limit",
+    ),
+    (
+        "/$defs/limits_endpoint",
+        switches::LIMITS_ENDPOINT_FIELDS,
+        "/limits_endpoint",
     ),
     ("/$defs/address", switches::ADDRESS_FIELDS, "/address"),
     ("/$defs/tables", TABLES_FIELDS, "/tables"),
