@@ -108,9 +108,9 @@ async fn each_answer_of_envoys_has_one_code() {
     assert!(world.await.is_err());
 
     let codes: Vec<_> = mappers.iter().filter_map(Mapper::read).collect();
-    assert_eq!(codes.len(), 9);
+    assert_eq!(codes.len(), 10);
     for status in [
-        400, 403, 404, 408, 413, 426, 431, 500, 501, 502, 503, 504, 505,
+        400, 403, 404, 408, 413, 426, 429, 431, 500, 501, 502, 503, 504, 505,
     ] {
         for unreached in [false, true] {
             let mut all = codes.iter();
