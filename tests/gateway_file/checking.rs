@@ -226,7 +226,7 @@ fn envoy_is_asked_of_the_rest_where_certificates_are_not_here() {
         );
         assert!(!errors.contains("Envoy does not take it"), "{errors}");
         assert_eq!(
-            output.contains("has validated this: 1.40.0"),
+            output.contains("has validated the rest: 1.40.0"),
             faults == 0,
             "{output}"
         );
