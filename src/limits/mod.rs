@@ -202,7 +202,10 @@ impl Limits {
         agent: Option<AgentId>,
         anonymous: bool,
     ) -> bool {
-        if self.in_flight.need_address(plan, agent, anonymous) {
+        let fleet = self.fleet.as_ref();
+        if self.in_flight.need_address(plan, agent, anonymous)
+            || fleet.is_some_and(|fleet| fleet.need_address(plan, route, anonymous))
+        {
             return true;
         }
         self.of_admit(plan, Some(route))

@@ -136,6 +136,19 @@ fn a_request_waits_for_the_service_which_is_told_the_limit_and_whose_it_is() {
 }
 
 #[test]
+fn a_limit_per_address_tells_the_service_of_the_address() {
+    let limit = json!({"limits": [{"name": "near", "each": "address", "requests": "5/minute", "scope": "fleet"}]});
+    let mut world = World::of_fleet(&limit, &json!({}));
+    assert_eq!(world.comes(1), Flow::Hold);
+    let (_, asked) = &world.questions()[0];
+    let entries = asked.descriptors[0].entries.iter();
+    let entries: Vec<_> = entries.map(|it| (&*it.key, &*it.value)).collect();
+    // 192.0.2.1
+    let address = ("address", "c0000201");
+    assert_eq!(entries, [("limit", "near"), ("plan", "standard"), address]);
+}
+
+#[test]
 fn what_the_service_refuses_is_refused_until_its_window_ends() {
     let mut world = strict("50/minute");
     world.comes(1);

@@ -26,7 +26,7 @@ use super::place::Places;
 use super::subject::Asked;
 use super::{Limits, OWN, Rule};
 use crate::config::policy::{
-    self, Limit, Manner, OnFailure, Policy, Rate, RouteId, Scope, Span, Subject,
+    self, Limit, Manner, OnFailure, PlanId, Policy, Rate, RouteId, Scope, Span, Subject,
 };
 use crate::host::{Callout, CalloutAnswer, CalloutRequest, Timestamp, seconds_up};
 use crate::state::Hashed;
@@ -283,6 +283,31 @@ impl Fleet {
         self.leases.borrow_mut().grant(key, lease, took, window);
     }
 
+    /// All that may count a request but its client's own.
+    fn of(
+        &self,
+        plan: Option<PlanId>,
+        route: Option<RouteId>,
+    ) -> impl Iterator<Item = &Rc<Counted>> {
+        let plan = plan.and_then(|id| self.plans.get(id.0));
+        let route = route.and_then(|id| self.routes.get(id.0));
+        let listed = plan.into_iter().chain(route);
+        listed.flatten().chain(&self.everywhere)
+    }
+
+    /// True if the address must be known of a request: of an anonymous one, or of all.
+    pub(super) fn need_address(
+        &self,
+        plan: Option<PlanId>,
+        route: RouteId,
+        anonymous: bool,
+    ) -> bool {
+        self.of(plan, Some(route)).any(|counted| {
+            let has = |subject| counted.subjects.contains(&subject);
+            has(Subject::Address) || anonymous && has(Subject::Client)
+        })
+    }
+
     /// All limits that a request meets, each with whose count of it it is.
     fn met<'f>(
         &'f self,
@@ -291,11 +316,8 @@ impl Fleet {
         asked: &Asked<'_>,
     ) -> Vec<(&'f Rc<Counted>, Hashed)> {
         let plan = asked.plan.filter(|_| asked.own.is_none());
-        let plan = plan.and_then(|id| self.plans.get(id.0));
-        let route = asked.route.and_then(|RouteId(id)| self.routes.get(id));
-        let all = own.iter().chain(plan.into_iter().flatten());
-        let all = all.chain(route.into_iter().flatten());
-        let met = all.chain(&self.everywhere).filter_map(|counted| {
+        let all = own.iter().chain(self.of(plan, asked.route));
+        let met = all.filter_map(|counted| {
             let scope = counted.scope.as_ref();
             if scope.is_some_and(|scope| !places.applies(scope, asked)) {
                 return None;
