@@ -8,6 +8,8 @@
 //! |---|---|
 //! | `walk.rs` | the stages in their order, and with which refusal each may end the walk |
 //! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
+//! | `places.rs` | how a request takes its place among those in flight, or waits for one |
+//! | `fleet.rs` | how limits are asked about that are counted for all gateways |
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
 //! | `forward.rs` | headers for the agent, and notes for the access log of what it does not see |
 //! | `limits_endpoint.rs` | what callers are told who ask how their limits stand; a fresh start for a client |
@@ -26,9 +28,11 @@ mod body;
 mod clock;
 mod compiled;
 mod failure;
+mod fleet;
 mod forward;
 mod hold;
 mod limits_endpoint;
+mod places;
 mod questions;
 mod request;
 mod shared;

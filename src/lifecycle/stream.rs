@@ -309,7 +309,7 @@ impl Facts {
     }
 }
 
-fn full_limit(full: Full<'_>) -> FullLimit {
+pub(super) fn full_limit(full: Full<'_>) -> FullLimit {
     FullLimit {
         name: full.name.to_owned(),
         per: full.per.to_owned(),

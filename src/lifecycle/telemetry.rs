@@ -33,13 +33,13 @@ const WOULD_REFUSE: &str = "waykeeper_limit_would_refuse_total";
 #[derive(Debug, Default)]
 pub(super) struct Telemetry {
     requests: RefCell<FxHashMap<End, MetricId>>,
-    validator_calls: RefCell<FxHashMap<&'static str, MetricId>>,
     validator_duration: Cell<Option<MetricId>>,
     remembered: [Cell<Option<MetricId>>; 2],
     /// Of each limit that remarks something: whether it has let the request pass with a warning, or would have refused it.
     limits: RefCell<FxHashMap<(&'static str, String), MetricId>>,
     fullness: RefCell<FxHashMap<&'static str, MetricId>>,
-    fleet: RefCell<FxHashMap<(&'static str, &'static str), MetricId>>,
+    /// Of callouts: the counter's name, and the value of its one label.
+    callouts: RefCell<FxHashMap<(&'static str, &'static str), MetricId>>,
     log: Throttle,
     /// The log says that the validator fails, and not yet that it answers again.
     validator_fails: Cell<bool>,
@@ -184,7 +184,7 @@ impl Telemetry {
     }
 
     fn count<H: Host>(&self, host: &H, name: &'static str, (label, value): (&str, &'static str)) {
-        let mut metrics = self.fleet.borrow_mut();
+        let mut metrics = self.callouts.borrow_mut();
         let metric = metrics.get(&(name, value)).copied().or_else(|| {
             let metric = host.counter(name, &[(label, value)])?;
             metrics.insert((name, value), metric);
@@ -398,16 +398,11 @@ impl Telemetry {
 
     #[inline(never)]
     fn validator_call<H: Host>(&self, host: &H, outcome: &'static str) {
-        let mut calls = self.validator_calls.borrow_mut();
-        let metric = calls.get(outcome).copied().or_else(|| {
-            let labels = [("outcome", outcome)];
-            let metric = host.counter("waykeeper_validator_calls_total", &labels)?;
-            calls.insert(outcome, metric);
-            Some(metric)
-        });
-        if let Some(metric) = metric {
-            host.increment(metric);
-        }
+        self.count(
+            host,
+            "waykeeper_validator_calls_total",
+            ("outcome", outcome),
+        );
     }
 }
 

@@ -9,30 +9,22 @@
 //! polls the walk again when the stream's turn has come. What one stage learns and another needs is handed over here; the
 //! stages know nothing of each other.
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
 
 use super::body::Body;
-use super::clock::{Bounds, Ticks};
+use super::clock::Bounds;
 use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::limits_endpoint::{Matter, matter};
-use super::questions::{Answer, NotAsked, Questions};
 use super::request::Request;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
-use super::stream::{Arrived, Common, Facts};
-use crate::config::policy::{
-    AddressSource, Agent, AgentId, OnFailure, Protocol, Route, RouteId, Sticky,
-};
+use super::stream::{Arrived, Common};
+use crate::config::policy::{AddressSource, Agent, AgentId, Protocol, Route, RouteId, Sticky};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
-use crate::limits::fleet::{Progress, Question, Step, Topic, Verdict};
-use crate::limits::{
-    Admission, Amounts, Asked, Caller, Came, Limits, Met, Tickets, host_of, network_of,
-};
-use crate::reply::{FullLimit, Refusal};
+use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
+use crate::reply::Refusal;
 use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_hash};
 use crate::state::StateError;
 
@@ -307,7 +299,7 @@ impl<H: Host> Walk<H> {
     }
 
     /// Asks the limits about a request whose caller is known, as far as it has come.
-    fn asked<T>(
+    pub(super) fn asked<T>(
         &self,
         request: &Request,
         route: RouteId,
@@ -345,164 +337,6 @@ impl<H: Host> Walk<H> {
         ))
     }
 
-    /// Counts the request against the limits that are counted for all gateways.
-    async fn admit_in_fleet(&self, request: &Request, route: RouteId) -> Result<(), Refusal> {
-        let Some(questions) = &self.shared.fleet else {
-            return Ok(());
-        };
-        let mut progress = Progress::default();
-        loop {
-            let now = self.shared.host.now();
-            let step = self.asked(request, route, |limits, asked| {
-                limits.step_in_fleet(asked, &mut progress, now)
-            })?;
-            match step {
-                Step::Ask(question) => {
-                    self.common.facts.borrow_mut().admitted = true;
-                    let verdict = match self.ask_fleet(questions, &question) {
-                        Some(answer) => answer.await,
-                        None => Verdict::Failed,
-                    };
-                    Limits::heard_in_fleet(&mut progress, verdict);
-                }
-                Step::Pass { told, ahead } => {
-                    // Nobody waits for that.
-                    drop(ahead.and_then(|question| self.ask_fleet(questions, &question)));
-                    self.common.facts.borrow_mut().counted_in_fleet(told);
-                    return Ok(());
-                }
-                Step::Full { told, wait } => {
-                    self.put_back(&mut progress);
-                    let mut facts = self.common.facts.borrow_mut();
-                    facts.counted_in_fleet(told);
-                    return Err(facts.full_in_fleet(wait));
-                }
-                Step::Alone(on_failure) => {
-                    self.put_back(&mut progress);
-                    return self.admit_alone(request, route, on_failure);
-                }
-            }
-        }
-    }
-
-    /// `None`: it cannot be asked.
-    fn ask_fleet(
-        &self,
-        questions: &Questions<Topic, Verdict>,
-        question: &Question,
-    ) -> Option<Answer<Verdict>> {
-        let shared = &self.shared;
-        let (host, fleet) = (&*shared.host, shared.compiled.limits.fleet()?);
-        let at = host.now();
-        let now = (at, shared.ticks.get());
-        let asked = questions.ask(&question.topic, self.id, now, || {
-            host.call(&fleet.callout(question))
-        });
-        // That many are under way says nothing of the service: else a crowd could have it let alone.
-        if matches!(asked, Err(NotAsked::Unsent(_))) {
-            let change = fleet.failed(at, at, host.random());
-            shared
-                .telemetry
-                .fleet_answered(host, &Verdict::Failed, change);
-        }
-        asked.ok()
-    }
-
-    fn put_back(&self, progress: &mut Progress) {
-        if let Some(fleet) = self.shared.compiled.limits.fleet() {
-            fleet.put_back(progress);
-        }
-    }
-
-    /// Decides without the service that counts for all gateways.
-    fn admit_alone(
-        &self,
-        request: &Request,
-        route: RouteId,
-        on_failure: OnFailure,
-    ) -> Result<(), Refusal> {
-        self.shared.telemetry.alone(&*self.shared.host, on_failure);
-        match on_failure {
-            OnFailure::Allow => Ok(()),
-            OnFailure::Deny => Err(Refusal::LimitsUnavailable),
-            OnFailure::ProcessShare => {
-                let host = &*self.shared.host;
-                let count = self.asked(request, route, |limits, asked| {
-                    limits.admit_alone(host, asked)
-                })?;
-                self.counted(count)
-            }
-        }
-    }
-
-    /// Has the request take its place among those in flight, under each bound that it meets, once there is one.
-    async fn enter(&self, request: &Request, route: RouteId) -> Result<(), Refusal> {
-        let limits = &self.shared.compiled.limits;
-        let own = |facts: &Facts| limits.bound_in_flight(facts.own_limits());
-        if !own(&self.common.facts.borrow()) {
-            return Ok(());
-        }
-        let all = self.asked(request, route, Limits::met_in_flight)?;
-        for met in &all {
-            self.take_place(met).await?;
-        }
-        Ok(())
-    }
-
-    async fn take_place(&self, met: &Met) -> Result<(), Refusal> {
-        let shared = &self.shared;
-        let (host, limits) = (&*shared.host, &shared.compiled.limits);
-        let due = shared.ticks.get().after(met.wait().unwrap_or_default());
-        loop {
-            let entered = self.with_tickets(|it| limits.enter(host, it, met, self.id));
-            let came = match entered? {
-                Came::Waits => self.wait_for_place(met, due).await?,
-                came => Some(came),
-            };
-            match came {
-                Some(Came::In { beyond, warns }) => {
-                    shared.telemetry.entered(host, met, beyond, warns);
-                    return Ok(());
-                }
-                Some(_) => return Err(self.crowded(met)),
-                None => {}
-            }
-        }
-    }
-
-    /// Waits for a place. `None`: it is to be asked for anew.
-    async fn wait_for_place(&self, met: &Met, due: Ticks) -> Result<Option<Came>, Refusal> {
-        let shared = &self.shared;
-        let (host, limits) = (&*shared.host, &shared.compiled.limits);
-        shared.telemetry.waits(host, met);
-        self.common.facts.borrow_mut().waits_until(due);
-        let came = poll_fn(
-            |_| match self.with_tickets(|it| limits.take_up(host, it, met)) {
-                Ok(Some(Came::Waits)) if shared.ticks.get() < due => Poll::Pending,
-                came => Poll::Ready(came),
-            },
-        )
-        .await;
-        self.common.facts.borrow_mut().waits_no_more();
-        came
-    }
-
-    fn with_tickets<T>(
-        &self,
-        f: impl FnOnce(&mut Tickets) -> Result<T, StateError>,
-    ) -> Result<T, Refusal> {
-        let done = f(self.common.facts.borrow_mut().tickets());
-        done.map_err(|error| self.failed(Failure::Limits(error)))
-    }
-
-    fn crowded(&self, met: &Met) -> Refusal {
-        let limit = FullLimit {
-            name: met.name().to_owned(),
-            per: met.per().to_owned(),
-        };
-        Refusal::TooManyInFlight(limit)
-    }
-
     /// Gives back what admit took: the request is refused, and nothing of it has gone to an agent.
     fn release(&self) {
         let (host, limits) = (&*self.shared.host, &self.shared.compiled.limits);
@@ -511,7 +345,7 @@ impl<H: Host> Walk<H> {
         facts.leave(host, limits);
     }
 
-    fn counted(&self, count: Result<Admission, StateError>) -> Result<(), Refusal> {
+    pub(super) fn counted(&self, count: Result<Admission, StateError>) -> Result<(), Refusal> {
         let count = count.map_err(|error| self.failed(Failure::Limits(error)))?;
         if count.has_remarks() {
             self.shared.telemetry.limits(&*self.shared.host, &count);

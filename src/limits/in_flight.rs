@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::admission::Full;
 use super::place::Places;
 use super::subject::Asked;
 use super::{Limits, OWN};
@@ -275,6 +276,15 @@ impl Met {
     #[must_use]
     pub fn per(&self) -> &str {
         &self.bound.per
+    }
+
+    /// What a caller is told of it where it is full.
+    #[must_use]
+    pub fn full(&self) -> Full<'_> {
+        Full {
+            name: self.name(),
+            per: self.per(),
+        }
     }
 
     /// Where it is counted.

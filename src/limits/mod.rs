@@ -414,5 +414,13 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// True if callers are to be warned when so much remains.
+    fn warns_at(&self, remaining: u64) -> bool {
+        let share = |at: u8| u128::from(self.limit) * u128::from(100_u8.saturating_sub(at));
+        (self.warn_at).is_some_and(|at| u128::from(remaining) * 100 <= share(at))
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -63,11 +63,9 @@ impl Standing {
 
     /// The request was let through, and so much is used by now that its caller is to be warned.
     pub(super) fn warns(&self) -> bool {
-        let Some(warn_at) = self.rule.warn_at.filter(|_| self.enforced) else {
-            return false;
-        };
-        let left = u128::from(self.level().remaining) * 100;
-        left <= u128::from(self.rule.limit) * u128::from(100_u8.saturating_sub(warn_at))
+        // How much is left is not reckoned where nobody is to be warned.
+        let may_warn = self.enforced && self.rule.warn_at.is_some();
+        may_warn && self.rule.warns_at(self.level().remaining)
     }
 
     /// The request is refused, by this limit or by another one: nothing was taken.

@@ -578,10 +578,8 @@ impl Told {
     /// Its name, if so much is used that the caller is warned.
     #[must_use]
     pub fn warning(&self) -> Option<&str> {
-        let warn_at = self.whole.warn_at?;
-        let left = u128::from(self.level.remaining) * 100;
-        let most = u128::from(self.whole.limit) * u128::from(100_u8.saturating_sub(warn_at));
-        (left <= most).then_some(self.whole.name.as_str())
+        let warns = self.whole.warns_at(self.level.remaining);
+        warns.then_some(self.whole.name.as_str())
     }
 }
 

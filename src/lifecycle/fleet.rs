@@ -1,0 +1,107 @@
+//! The stage at which limits are asked about that a service counts for all gateways, and what becomes of a request without its
+//! answer.
+
+use super::questions::{Answer, NotAsked, Questions};
+use super::request::Request;
+use super::walk::Walk;
+use crate::config::policy::{OnFailure, RouteId};
+use crate::host::Host;
+use crate::limits::Limits;
+use crate::limits::fleet::{Progress, Question, Step, Topic, Verdict};
+use crate::reply::Refusal;
+
+impl<H: Host> Walk<H> {
+    /// Counts the request against the limits that are counted for all gateways.
+    pub(super) async fn admit_in_fleet(
+        &self,
+        request: &Request,
+        route: RouteId,
+    ) -> Result<(), Refusal> {
+        let Some(questions) = &self.shared.fleet else {
+            return Ok(());
+        };
+        let mut progress = Progress::default();
+        loop {
+            let now = self.shared.host.now();
+            let step = self.asked(request, route, |limits, asked| {
+                limits.step_in_fleet(asked, &mut progress, now)
+            })?;
+            match step {
+                Step::Ask(question) => {
+                    self.common.facts.borrow_mut().admitted = true;
+                    let verdict = match self.ask_fleet(questions, &question) {
+                        Some(answer) => answer.await,
+                        None => Verdict::Failed,
+                    };
+                    Limits::heard_in_fleet(&mut progress, verdict);
+                }
+                Step::Pass { told, ahead } => {
+                    // Nobody waits for that.
+                    drop(ahead.and_then(|question| self.ask_fleet(questions, &question)));
+                    self.common.facts.borrow_mut().counted_in_fleet(told);
+                    return Ok(());
+                }
+                Step::Full { told, wait } => {
+                    self.put_back(&mut progress);
+                    let mut facts = self.common.facts.borrow_mut();
+                    facts.counted_in_fleet(told);
+                    return Err(facts.full_in_fleet(wait));
+                }
+                Step::Alone(on_failure) => {
+                    self.put_back(&mut progress);
+                    return self.admit_alone(request, route, on_failure);
+                }
+            }
+        }
+    }
+
+    /// `None`: it cannot be asked.
+    fn ask_fleet(
+        &self,
+        questions: &Questions<Topic, Verdict>,
+        question: &Question,
+    ) -> Option<Answer<Verdict>> {
+        let shared = &self.shared;
+        let (host, fleet) = (&*shared.host, shared.compiled.limits.fleet()?);
+        let at = host.now();
+        let now = (at, shared.ticks.get());
+        let asked = questions.ask(&question.topic, self.id, now, || {
+            host.call(&fleet.callout(question))
+        });
+        // That many are under way says nothing of the service: else a crowd could have it let alone.
+        if matches!(asked, Err(NotAsked::Unsent(_))) {
+            let change = fleet.failed(at, at, host.random());
+            shared
+                .telemetry
+                .fleet_answered(host, &Verdict::Failed, change);
+        }
+        asked.ok()
+    }
+
+    fn put_back(&self, progress: &mut Progress) {
+        if let Some(fleet) = self.shared.compiled.limits.fleet() {
+            fleet.put_back(progress);
+        }
+    }
+
+    /// Decides without the service that counts for all gateways.
+    fn admit_alone(
+        &self,
+        request: &Request,
+        route: RouteId,
+        on_failure: OnFailure,
+    ) -> Result<(), Refusal> {
+        self.shared.telemetry.alone(&*self.shared.host, on_failure);
+        match on_failure {
+            OnFailure::Allow => Ok(()),
+            OnFailure::Deny => Err(Refusal::LimitsUnavailable),
+            OnFailure::ProcessShare => {
+                let host = &*self.shared.host;
+                let count = self.asked(request, route, |limits, asked| {
+                    limits.admit_alone(host, asked)
+                })?;
+                self.counted(count)
+            }
+        }
+    }
+}
