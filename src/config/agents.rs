@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::limits::joined;
 use super::policy::{Agent, AgentId, PlanId};
 use super::reader::{Fields, Spot};
 use super::{in_flight, names, sticky};
@@ -12,7 +13,7 @@ const MOST_AGENTS: usize = 1024;
 const MOST_WEIGHT: u32 = 1_000_000;
 
 /// Those of an agent's fields that have nothing to do with Envoy.
-pub const AGENT_FIELDS_OF_FILTER: &[&str] = &[
+pub const AGENT_FIELDS_OF_FILTER: [&str; 7] = [
     "weight",
     "sticky",
     "max_in_flight",
@@ -21,17 +22,8 @@ pub const AGENT_FIELDS_OF_FILTER: &[&str] = &[
     "share",
     "inference",
 ];
-pub(super) const AGENT_FIELDS: &[&str] = &[
-    "cluster",
-    "websocket_cluster",
-    "weight",
-    "sticky",
-    "max_in_flight",
-    "wait",
-    "max_waiting",
-    "share",
-    "inference",
-];
+pub(super) const AGENT_FIELDS: &[&str] =
+    &joined::<2, 7, 9>(["cluster", "websocket_cluster"], AGENT_FIELDS_OF_FILTER);
 
 /// The agents in the order of their names.
 pub(super) fn agents(

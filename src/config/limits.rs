@@ -80,7 +80,7 @@ const fn with_all<const MORE: usize, const ALL: usize>(
     clippy::indexing_slicing,
     reason = "it runs while the module is compiled"
 )]
-const fn joined<const FIRST: usize, const SECOND: usize, const ALL: usize>(
+pub(super) const fn joined<const FIRST: usize, const SECOND: usize, const ALL: usize>(
     first: [&'static str; FIRST],
     second: [&'static str; SECOND],
 ) -> [&'static str; ALL] {

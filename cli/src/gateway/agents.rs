@@ -22,7 +22,8 @@ const HEALTH_INTERVAL: RangeInclusive<Duration> =
 const HEALTH_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(60);
 
-pub(super) const FIELDS: &[&str] = &[
+/// Those beside the filter's own.
+const OF_ENVOY: [&str; 12] = [
     "url",
     "endpoints",
     "provider",
@@ -31,18 +32,17 @@ pub(super) const FIELDS: &[&str] = &[
     "cluster",
     "websocket_cluster",
     "builtin",
-    "weight",
-    "sticky",
-    "max_in_flight",
-    "wait",
-    "max_waiting",
-    "share",
-    "inference",
     "balance",
     "health",
     "tls",
     "http2",
 ];
+
+/// The fields of an agent.
+pub(super) fn fields() -> Vec<&'static str> {
+    [&OF_ENVOY[..], &config::AGENT_FIELDS_OF_FILTER].concat()
+}
+
 /// What belongs to a cluster that is made here.
 pub(super) const NOT_BESIDE_CLUSTER: [&str; 7] = [
     "provider",
@@ -114,6 +114,24 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
+    /// One that the gateway itself asks, at this url; with the `tls` of these fields.
+    pub(super) fn at(url: &Url, fields: &Fields<'_>, http: Http) -> Self {
+        let endpoints = vec![Endpoint {
+            url: url.clone(),
+            weight: 1,
+        }];
+        Self {
+            tls: tls_of(fields, &endpoints),
+            endpoints,
+            balance: Balance::LeastRequest,
+            health: None,
+            http,
+            base: None,
+            provider: None,
+            credential: None,
+        }
+    }
+
     /// Whether it is called by its own name, and not by that which the caller has asked for.
     pub(super) fn has_own_host(&self) -> bool {
         self.tls.is_some() || self.provider.is_some()
@@ -162,7 +180,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         );
         return None;
     }
-    let fields = spot.fields(FIELDS)?;
+    let fields = spot.fields(&fields())?;
     let places = ["url", "endpoints", "cluster", "builtin"];
     let written = places.map(|field| fields.get(field).is_some());
     let written = written.iter().filter(|written| **written).count();
@@ -283,20 +301,8 @@ pub(super) fn validator(spot: &Spot<'_>, known: &[&str]) -> Option<(Url, Upstrea
     }
     let url = fields.need("url")?;
     let url = parsed(&url)?;
-    let endpoints = vec![Endpoint {
-        url: url.clone(),
-        weight: 1,
-    }];
-    let upstream = Upstream {
-        tls: tls_of(&fields, &endpoints),
-        endpoints,
-        balance: Balance::LeastRequest,
-        health: None,
-        http: if url.secure { Http::Offered } else { Http::One },
-        base: None,
-        provider: None,
-        credential: None,
-    };
+    let http = if url.secure { Http::Offered } else { Http::One };
+    let upstream = Upstream::at(&url, &fields, http);
     Some((url, upstream))
 }
 
@@ -327,7 +333,7 @@ pub(super) fn without_number(name: &str) -> String {
     name.to_owned()
 }
 
-pub(super) fn tls_of(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<ClientTls> {
+fn tls_of(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<ClientTls> {
     let written = fields.get("tls").map(|spot| {
         if endpoints.iter().any(|endpoint| !endpoint.url.secure) {
             spot.fault("has no meaning with a url of http; write https");

@@ -2,10 +2,9 @@
 
 use waykeeper::config::{Fields, Spot};
 
-use super::agents::{Http, Upstream, elsewhere, tls_of};
-use super::balance::Balance;
+use super::agents::{Http, Upstream, elsewhere};
 use super::derive::limiters_cluster;
-use super::endpoints::{Endpoint, parsed};
+use super::endpoints::parsed;
 use super::tls;
 use super::url::Url;
 
@@ -72,20 +71,7 @@ pub(super) fn limiter(spot: &Spot<'_>, known: &[&str]) -> Option<Limiter> {
         });
     }
     let url = url(&fields)?;
-    let endpoints = vec![Endpoint {
-        url: url.clone(),
-        weight: 1,
-    }];
-    let upstream = Upstream {
-        tls: tls_of(&fields, &endpoints),
-        endpoints,
-        balance: Balance::LeastRequest,
-        health: None,
-        http: Http::Two,
-        base: None,
-        provider: None,
-        credential: None,
-    };
+    let upstream = Upstream::at(&url, &fields, Http::Two);
     let health_check = fields.get("health_check").and_then(|spot| spot.flag());
     Some(Limiter {
         place: Place::At(url, Box::new(upstream)),

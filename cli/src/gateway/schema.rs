@@ -372,7 +372,7 @@ mod tests {
             ("/$defs/cors", listeners::CORS_FIELDS),
             ("/$defs/server_tls", tls::SERVER_FIELDS),
             ("/$defs/client_tls", tls::CLIENT_FIELDS),
-            ("/$defs/agent", agents::FIELDS),
+            ("/$defs/agent", &agents::fields()),
             ("/$defs/endpoint", endpoints::FIELDS),
             ("/$defs/credential", credentials::FIELDS),
             ("/$defs/health", agents::HEALTH_FIELDS),
