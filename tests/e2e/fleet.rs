@@ -65,6 +65,28 @@ async fn what_remains_goes_down_whichever_gateway_is_asked() {
 }
 
 #[tokio::test]
+async fn an_address_has_one_count_whoever_calls_from_there() {
+    let at = free_address();
+    let _limiter = limiter(at, &[]).await;
+    let world = World::with(|draft| {
+        with_limiter(draft, at);
+        of_fleet(draft, &json!({}), &json!({}));
+        draft.configuration()["limits"] =
+            json!([{"name": "near", "each": "address", "requests": "4/month", "scope": "fleet"}]);
+    })
+    .await;
+
+    let mut statuses = Vec::new();
+    for key in ["demo-standard", "demo-premium", "demo-admin"] {
+        for _ in 0..2 {
+            statuses.push(world.get(NOTES).key(key).send().await.status);
+        }
+    }
+
+    assert_eq!(statuses, [200, 200, 200, 200, 429, 429]);
+}
+
+#[tokio::test]
 async fn leases_admit_no_more_and_leave_no_more_unused_than_is_documented() {
     let at = free_address();
     let _limiter = limiter(at, &[]).await;
