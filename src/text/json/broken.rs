@@ -1,0 +1,69 @@
+//! Why a text is not read on.
+
+use std::error::Error;
+use std::fmt;
+
+use super::DEEPEST;
+
+/// A text that is not read on, and where. Its words hold nothing of the text: they name what was looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// How many bytes stand before the one at which it showed.
+    pub offset: u64,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+/// What is wrong with a text. Pointers are those of what is looked for, or of what that lies in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// A byte that the grammar does not have there.
+    NotJson,
+    /// Not UTF-8.
+    NotUtf8,
+    /// Half a surrogate pair, where something is looked for.
+    LoneSurrogate,
+    /// More than [`DEEPEST`] arrays and objects in one another.
+    TooDeep,
+    /// Something else where only an object can be: the text itself (an empty pointer), or an array in which a name is looked for.
+    NotAnObject(Box<str>),
+    /// The same name a second time: some readers take the first, some the last.
+    Twice(Box<str>),
+    /// A name that only readers who ignore case take for the one that is looked for.
+    Respelt(Box<str>),
+    /// It ends too early.
+    Truncated,
+}
+
+impl Error for Broken {}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.offset;
+        match &self.fault {
+            Fault::NotJson => write!(text, "the JSON is malformed at byte {at}"),
+            Fault::NotUtf8 => write!(text, "the JSON is not UTF-8 at byte {at}"),
+            Fault::LoneSurrogate => {
+                write!(text, "the JSON has half a surrogate pair before byte {at}")
+            }
+            Fault::TooDeep => write!(
+                text,
+                "the JSON has more than {DEEPEST} arrays and objects in one another at byte {at}"
+            ),
+            Fault::NotAnObject(pointer) if pointer.is_empty() => {
+                write!(text, "the JSON is not an object")
+            }
+            Fault::NotAnObject(pointer) => {
+                write!(text, "the JSON has an array at {pointer}, not an object")
+            }
+            Fault::Twice(pointer) => {
+                write!(text, "the JSON has {pointer} twice, again before byte {at}")
+            }
+            Fault::Respelt(pointer) => write!(
+                text,
+                "the JSON has a name before byte {at} that differs from {pointer} in the case of letters alone"
+            ),
+            Fault::Truncated => write!(text, "the JSON ends too early, after {at} bytes"),
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! What was found of what is looked for.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::broken::Fault;
+use super::reader::{Kind, Scalar, Sink};
+use super::search::{AnywhereId, MemberId, Node, Search, Step};
+use super::strings::Kept;
+use super::{LONGEST_VALUE, spelling};
+
+/// What is known of a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Member {
+    /// It may still come.
+    Unknown,
+    /// The object or array in which it could stand has ended without it, or is something else.
+    Absent,
+    /// It is there.
+    Found(Found),
+}
+
+/// A member that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub value: Value,
+    /// How many bytes stand before it.
+    pub start: u64,
+    /// How many bytes stand before what follows it: `start..end` is the value as it is written, with its quotes. `None`: an array
+    /// or object that has not ended.
+    pub end: Option<u64>,
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number, as it is written.
+    Number(Box<str>),
+    /// A text, without its escapes.
+    Text(Box<str>),
+    /// A text or number that is longer than [`LONGEST_VALUE`].
+    TooLong,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+}
+
+/// What is known of a member that may stand anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anywhere {
+    /// It may still come.
+    Unknown,
+    /// The text has ended without it.
+    Absent,
+    /// It is there.
+    Seen,
+}
+
+/// What was found in one text.
+#[derive(Debug)]
+pub(super) struct Finds {
+    search: Rc<Search>,
+    /// One for each node of the search.
+    places: Vec<Place>,
+    /// One for each member that is looked for anywhere.
+    anywhere: Vec<Anywhere>,
+    /// The arrays and objects that are open and that a pointer passes or leads to, from the outermost: each holds the next.
+    way: Vec<Open>,
+    /// How many are open in all.
+    depth: usize,
+    /// The node that the next value stands for.
+    target: Option<usize>,
+    /// The first of those looked for anywhere that have the name of the next value.
+    named: Option<usize>,
+    /// What is not known yet, of all that is looked for.
+    unknown: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    presence: Presence,
+    member: Member,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Unknown,
+    Absent,
+    Come,
+}
+
+/// An array or object.
+#[derive(Debug)]
+struct Open {
+    node: usize,
+    /// How many items have begun.
+    items: u64,
+}
+
+impl Finds {
+    pub(super) fn new(search: Rc<Search>) -> Self {
+        let place = Place {
+            presence: Presence::Unknown,
+            member: Member::Unknown,
+        };
+        let wanted = search.nodes.iter().filter(|node| node.is_wanted).count();
+        Self {
+            places: vec![place; search.nodes.len()],
+            anywhere: vec![Anywhere::Unknown; search.anywhere.len()],
+            way: Vec::new(),
+            depth: 0,
+            target: Some(0),
+            named: None,
+            unknown: wanted + search.anywhere.len(),
+            search,
+        }
+    }
+
+    pub(super) fn member(&self, id: MemberId) -> &Member {
+        let place = self.places.get(id.0);
+        place.map_or(&Member::Unknown, |place| &place.member)
+    }
+
+    pub(super) fn anywhere(&self, id: AnywhereId) -> Anywhere {
+        let known = self.anywhere.get(id.0);
+        known.copied().unwrap_or(Anywhere::Unknown)
+    }
+
+    pub(super) fn has_settled(&self) -> bool {
+        self.unknown == 0
+    }
+
+    /// The array or object that is open, if a pointer passes it or leads to it.
+    #[inline]
+    fn passed(&self) -> Option<&Open> {
+        self.way.last().filter(|_| self.way.len() == self.depth)
+    }
+
+    /// The node of the object that is open, if a pointer goes on in it.
+    #[inline]
+    fn crossing(&self) -> Option<&Node> {
+        let node = self.search.nodes.get(self.passed()?.node)?;
+        Some(node).filter(|node| !node.steps.is_empty())
+    }
+
+    /// Which node the next member of the open object stands for.
+    fn step(&self, name: Kept<'_>) -> Result<Option<usize>, Fault> {
+        let Some(node) = self.crossing() else {
+            return Ok(None);
+        };
+        let name = match name {
+            Kept::All(name) => name,
+            Kept::LoneSurrogate => return Err(Fault::LoneSurrogate),
+            Kept::Nothing | Kept::TooLong => return Ok(None),
+        };
+        let pointer = |node: usize| {
+            let node = self.search.nodes.get(node);
+            node.map(|node| node.pointer.clone()).unwrap_or_default()
+        };
+        let is_named = |step: &&Step| step.name.as_bytes() == name;
+        if let Some(step) = node.steps.iter().find(is_named) {
+            let place = self.places.get(step.node);
+            return match place.map(|place| place.presence) {
+                Some(Presence::Come) => Err(Fault::Twice(pointer(step.node))),
+                _ => Ok(Some(step.node)),
+            };
+        }
+        let mut steps = node.steps.iter();
+        match steps.find(|step| spelling::is_same(name, &step.name, &step.folded)) {
+            Some(step) => Err(Fault::Respelt(pointer(step.node))),
+            None => Ok(None),
+        }
+    }
+
+    /// The next value stands for this node.
+    fn comes(&mut self, node: Option<usize>) {
+        self.target = node;
+        if let Some(place) = node.and_then(|node| self.places.get_mut(node)) {
+            place.presence = Presence::Come;
+        }
+    }
+
+    /// What stands for a node is known, if somebody wants it.
+    fn found(&mut self, node: usize, found: Found) {
+        if self.is_wanted(node)
+            && let Some(place) = self.places.get_mut(node)
+        {
+            place.member = Member::Found(found);
+            self.unknown = self.unknown.saturating_sub(1);
+        }
+    }
+
+    fn is_wanted(&self, node: usize) -> bool {
+        let node = self.search.nodes.get(node);
+        node.is_some_and(|node| node.is_wanted)
+    }
+
+    /// Nothing more can come in what stands for a node: what has not is absent, and all in it.
+    fn has_ended(&mut self, ended: usize) {
+        // Each node stands behind its parent, which is known to be absent then.
+        for (node, at) in self.search.nodes.iter().zip(0..) {
+            let Some(parent) = node.parent else {
+                continue;
+            };
+            let parent_place = self.places.get(parent).map(|place| place.presence);
+            let is_lost = parent == ended || parent_place == Some(Presence::Absent);
+            if let Some(place) = self.places.get_mut(at)
+                && is_lost
+                && place.presence == Presence::Unknown
+            {
+                place.presence = Presence::Absent;
+                place.member = Member::Absent;
+                self.unknown = self.unknown.saturating_sub(usize::from(node.is_wanted));
+            }
+        }
+    }
+
+    /// A member came whose name is looked for anywhere, with this value; without one, it is still to come.
+    fn see(&mut self, name: &[u8], value: Option<&[u8]>) {
+        for (wanted, known) in self.search.anywhere.iter().zip(&mut self.anywhere) {
+            let is_value = match value {
+                None => wanted.values.is_empty(),
+                Some(text) => wanted.values.iter().any(|value| value.as_bytes() == text),
+            };
+            if is_value && *known == Anywhere::Unknown && wanted.name.as_bytes() == name {
+                *known = Anywhere::Seen;
+                self.unknown = self.unknown.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl Sink for Finds {
+    #[inline]
+    fn most_of_name(&self) -> usize {
+        let step = self.crossing().map_or(0, |_| self.search.longest_step);
+        if self.search.anywhere.is_empty() {
+            return step;
+        }
+        step.max(self.search.longest_name)
+    }
+
+    #[inline]
+    fn name(&mut self, name: Kept<'_>) -> Result<(), Fault> {
+        self.named = None;
+        self.target = None;
+        if name == Kept::Nothing {
+            return Ok(());
+        }
+        let step = self.step(name)?;
+        self.comes(step);
+        if let Kept::All(name) = name {
+            let mut wanted = self.search.anywhere.iter();
+            self.named = wanted.position(|wanted| wanted.name.as_bytes() == name);
+            if self.named.is_some() {
+                self.see(name, None);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn item(&mut self) {
+        if self.way.len() != self.depth {
+            return;
+        }
+        let Some(open) = self.way.last_mut() else {
+            return;
+        };
+        let index = Some(open.items);
+        open.items += 1;
+        let node = self.search.nodes.get(open.node);
+        let step = node.and_then(|node| node.steps.iter().find(|step| step.index == index));
+        self.comes(step.map(|step| step.node));
+    }
+
+    #[inline]
+    fn most_of_value(&self) -> usize {
+        let target = match self.target {
+            Some(target) if self.is_wanted(target) => LONGEST_VALUE,
+            _ => 0,
+        };
+        let named = self.named.map_or(0, |_| self.search.longest_value);
+        target.max(named)
+    }
+
+    #[inline]
+    fn scalar(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Fault> {
+        if let Some(named) = self.named.take()
+            && let Scalar::Text(Kept::All(text)) = scalar
+        {
+            let search = Rc::clone(&self.search);
+            if let Some(wanted) = search.anywhere.get(named) {
+                self.see(wanted.name.as_bytes(), Some(text));
+            }
+        }
+        let Some(node) = self.target.take() else {
+            return Ok(());
+        };
+        if self.is_wanted(node) {
+            let found = Found {
+                value: value(scalar)?,
+                start: range.start,
+                end: Some(range.end),
+            };
+            self.found(node, found);
+        }
+        self.has_ended(node);
+        Ok(())
+    }
+
+    #[inline]
+    fn open(&mut self, kind: Kind, start: u64) -> Result<(), Fault> {
+        self.depth += 1;
+        self.named = None;
+        let Some(target) = self.target.take() else {
+            return Ok(());
+        };
+        if kind == Kind::Array
+            && let Some(node) = self.search.nodes.get(target)
+            && node.steps.iter().any(|step| step.index.is_none())
+        {
+            return Err(Fault::NotAnObject(node.pointer.clone()));
+        }
+        self.way.push(Open {
+            node: target,
+            items: 0,
+        });
+        let found = Found {
+            value: match kind {
+                Kind::Array => Value::Array,
+                Kind::Object => Value::Object,
+            },
+            start,
+            end: None,
+        };
+        self.found(target, found);
+        Ok(())
+    }
+
+    #[inline]
+    fn close(&mut self, end: u64) {
+        if self.way.len() == self.depth
+            && let Some(Open { node, .. }) = self.way.pop()
+        {
+            let place = self.places.get_mut(node);
+            if let Some(Member::Found(found)) = place.map(|place| &mut place.member) {
+                found.end = Some(end);
+            }
+            self.has_ended(node);
+        }
+        self.depth -= 1;
+        if self.depth == 0 {
+            for known in &mut self.anywhere {
+                if *known == Anywhere::Unknown {
+                    *known = Anywhere::Absent;
+                    self.unknown = self.unknown.saturating_sub(1);
+                }
+            }
+        }
+    }
+}
+
+/// A value that is wanted.
+fn value(scalar: Scalar<'_>) -> Result<Value, Fault> {
+    Ok(match scalar {
+        Scalar::Null => Value::Null,
+        Scalar::Bool(value) => Value::Bool(value),
+        Scalar::Number(number) => text(number)?.map_or(Value::TooLong, Value::Number),
+        Scalar::Text(kept) => text(kept)?.map_or(Value::TooLong, Value::Text),
+    })
+}
+
+/// `None`: it is too long.
+fn text(kept: Kept<'_>) -> Result<Option<Box<str>>, Fault> {
+    match kept {
+        Kept::All(bytes) if bytes.len() <= LONGEST_VALUE => match str::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text.into())),
+            Err(_) => Err(Fault::NotUtf8),
+        },
+        Kept::All(_) | Kept::TooLong | Kept::Nothing => Ok(None),
+        Kept::LoneSurrogate => Err(Fault::LoneSurrogate),
+    }
+}

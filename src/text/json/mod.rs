@@ -1,0 +1,110 @@
+//! Finds members in a JSON text while it arrives, in pieces that end anywhere, and holds no more of it than what is looked for.
+//!
+//! It decides by what an agent will read after us. So it reads as all readers do, or breaks: it is strict (RFC 8259), and it breaks
+//! at what readers are known to take in different ways, if that touches what is looked for. It has seen that only of what has come:
+//! a name that comes twice may do so with the last byte but one.
+//!
+//! | file | what it says |
+//! |---|---|
+//! | `search.rs` | what is looked for: members by their pointers (RFC 6901), and members anywhere |
+//! | `finds.rs` | what was found, and what breaks where something is looked for |
+//! | `reader.rs` | the grammar |
+//! | `strings.rs` | the inside of a string: escapes, surrogates, UTF-8; and how plain text is skipped |
+//! | `numbers.rs` | how a number goes on |
+//! | `spelling.rs` | which names some readers take for the same |
+//! | `broken.rs` | why a text is not read on, in words |
+
+mod broken;
+mod finds;
+mod numbers;
+mod reader;
+mod search;
+mod spelling;
+mod strings;
+
+pub use broken::{Broken, Fault};
+pub use finds::{Anywhere, Found, Member, Value};
+pub use search::{AnywhereId, BadPointer, MemberId, Search};
+
+use std::rc::Rc;
+
+use finds::Finds;
+use reader::Reader;
+
+/// How many arrays and objects may lie in one another. As many as `serde_json` reads.
+pub const DEEPEST: usize = 127;
+
+/// How many bytes are kept of a value's text without its escapes, or of a number.
+pub const LONGEST_VALUE: usize = 1024;
+
+/// One text under way.
+#[derive(Debug)]
+pub struct Scan {
+    reader: Reader,
+    finds: Finds,
+    broken: Option<Broken>,
+}
+
+impl Scan {
+    /// A text of which nothing has come yet.
+    #[must_use]
+    pub fn new(search: Rc<Search>) -> Self {
+        Self {
+            reader: Reader::default(),
+            finds: Finds::new(search),
+            broken: None,
+        }
+    }
+
+    /// The next bytes, split off anywhere.
+    ///
+    /// # Errors
+    /// When the text is no JSON, or what is looked for stands in it so that readers may differ. It stays broken then.
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(), Broken> {
+        let Self { reader, finds, .. } = self;
+        self.broken
+            .clone()
+            .map_or_else(|| reader.feed(piece, finds), Err)
+            .inspect_err(|broken| self.broken = Some(broken.clone()))
+    }
+
+    /// No more comes.
+    ///
+    /// # Errors
+    /// When the text is not whole, or was broken before.
+    pub fn end(&mut self) -> Result<(), Broken> {
+        self.broken
+            .clone()
+            .map_or_else(|| self.reader.end(), Err)
+            .inspect_err(|broken| self.broken = Some(broken.clone()))
+    }
+
+    /// What is known of a member. [`Member::Unknown`] also for an id of another search.
+    #[must_use]
+    pub fn member(&self, id: MemberId) -> &Member {
+        self.finds.member(id)
+    }
+
+    /// What is known of a member that may stand anywhere. [`Anywhere::Unknown`] also for an id of another search.
+    #[must_use]
+    pub fn anywhere(&self, id: AnywhereId) -> Anywhere {
+        self.finds.anywhere(id)
+    }
+
+    /// Whether all that is looked for is known. Of an array or object only the kind is, until it has ended.
+    ///
+    /// What comes then may still break the text, by the same name a second time.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.finds.has_settled()
+    }
+
+    /// How many bytes have been read. After a fault: how many stand before it.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.reader.offset()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! The inside of a string: plain text, escapes, surrogate pairs, UTF-8.
+
+use std::str;
+
+use super::broken::Fault;
+use super::reader::Piece;
+
+/// What was kept of a name, text or number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept<'a> {
+    /// Nobody wanted it.
+    Nothing,
+    /// It is longer than what may be kept.
+    TooLong,
+    /// It has half a surrogate pair, so that it is no Unicode.
+    LoneSurrogate,
+    /// It, without its escapes.
+    All(&'a [u8]),
+}
+
+/// What is kept of what is under way.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    bytes: Vec<u8>,
+    most: usize,
+    is_longer: bool,
+}
+
+impl Keeper {
+    /// Something new, of which so many bytes may be kept; none: nobody wants it.
+    #[inline]
+    pub(super) fn begin(&mut self, most: usize) {
+        self.most = most;
+        self.is_longer = false;
+        self.bytes.clear();
+    }
+
+    #[inline]
+    fn wants(&self) -> bool {
+        self.most > 0
+    }
+
+    #[inline]
+    pub(super) fn keep(&mut self, more: &[u8]) {
+        if self.wants() {
+            self.is_longer |= self.bytes.len() + more.len() > self.most;
+            if !self.is_longer {
+                self.bytes.extend_from_slice(more);
+            }
+        }
+    }
+
+    /// What was kept, with `last`.
+    #[inline]
+    pub(super) fn end<'a>(&'a mut self, last: &'a [u8]) -> Kept<'a> {
+        if !self.wants() {
+            return Kept::Nothing;
+        }
+        // Most lie in one piece, and need not be copied.
+        if self.bytes.is_empty() && !self.is_longer && last.len() <= self.most {
+            return Kept::All(last);
+        }
+        self.keep(last);
+        if self.is_longer {
+            Kept::TooLong
+        } else {
+            Kept::All(&self.bytes)
+        }
+    }
+}
+
+/// A string under way.
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    escape: Escape,
+    /// The bytes of a character that a piece has cut.
+    cut: Vec<u8>,
+    /// The first half of a surrogate pair, of which the second must come next.
+    high: Option<u16>,
+    is_lone: bool,
+}
+
+/// How much of an escape has come.
+#[derive(Debug, Default, Clone, Copy)]
+enum Escape {
+    #[default]
+    None,
+    Backslash,
+    /// `\u` and so many digits.
+    Unicode {
+        digits: u8,
+        unit: u16,
+    },
+}
+
+impl Text {
+    /// A string whose first quote has come.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        self.is_lone = false;
+    }
+
+    /// Reads on. `None`: the piece has ended before the string.
+    #[inline]
+    pub(super) fn read<'kept, 'piece: 'kept>(
+        &mut self,
+        piece: &mut Piece<'piece>,
+        keeper: &'kept mut Keeper,
+    ) -> Result<Option<Kept<'kept>>, Fault> {
+        loop {
+            if !self.cut.is_empty() {
+                self.complete(piece, keeper)?;
+            } else if !matches!(self.escape, Escape::None) {
+                self.unescape(piece, keeper)?;
+            } else {
+                let run = self.plain(piece)?;
+                if !run.is_empty() {
+                    self.end_pair();
+                }
+                match piece.rest {
+                    [b'"', behind @ ..] => {
+                        piece.rest = behind;
+                        self.end_pair();
+                        let kept = keeper.end(run);
+                        let is_lone = self.is_lone && kept != Kept::Nothing;
+                        return Ok(Some(if is_lone { Kept::LoneSurrogate } else { kept }));
+                    }
+                    [b'\\', behind @ ..] => {
+                        piece.rest = behind;
+                        self.escape = Escape::Backslash;
+                    }
+                    [] => {}
+                    _ => return Err(Fault::NotJson),
+                }
+                keeper.keep(run);
+            }
+            if piece.rest.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The bytes that stand for themselves. Of a character that the piece cuts, the rest comes with the next.
+    #[inline]
+    fn plain<'a>(&mut self, piece: &mut Piece<'a>) -> Result<&'a [u8], Fault> {
+        let (length, is_ascii) = plain(piece.rest);
+        if is_ascii {
+            return Ok(piece.take(length));
+        }
+        self.characters(piece, length)
+    }
+
+    fn characters<'a>(&mut self, piece: &mut Piece<'a>, length: usize) -> Result<&'a [u8], Fault> {
+        let run = piece.rest.get(..length).unwrap_or(piece.rest);
+        let Err(error) = str::from_utf8(run) else {
+            return Ok(piece.take(length));
+        };
+        let whole = piece.take(error.valid_up_to());
+        let is_cut = error.error_len().is_none() && piece.rest.len() == length - whole.len();
+        if !is_cut {
+            return Err(Fault::NotUtf8);
+        }
+        self.cut.extend_from_slice(piece.rest);
+        piece.rest = &[];
+        Ok(whole)
+    }
+
+    /// The rest of a character that was cut.
+    fn complete(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Fault> {
+        let [next, behind @ ..] = piece.rest else {
+            return Ok(());
+        };
+        self.cut.push(*next);
+        match str::from_utf8(&self.cut) {
+            Ok(_) => {
+                self.end_pair();
+                keeper.keep(&self.cut);
+                self.cut.clear();
+            }
+            Err(error) if error.error_len().is_none() => {}
+            Err(_) => return Err(Fault::NotUtf8),
+        }
+        piece.rest = behind;
+        Ok(())
+    }
+
+    /// One more byte of an escape.
+    fn unescape(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Fault> {
+        let [next, behind @ ..] = piece.rest else {
+            return Ok(());
+        };
+        self.escape = match self.escape {
+            Escape::Unicode { digits, unit } => {
+                let digit = char::from(*next).to_digit(16).ok_or(Fault::NotJson)?;
+                // A digit is below 16.
+                let unit = unit << 4 | digit as u16;
+                if digits < 3 {
+                    Escape::Unicode {
+                        digits: digits + 1,
+                        unit,
+                    }
+                } else {
+                    self.unit(unit, keeper);
+                    Escape::None
+                }
+            }
+            Escape::None | Escape::Backslash => {
+                let byte = match next {
+                    b'"' | b'\\' | b'/' => Some(*next),
+                    b'b' => Some(8),
+                    b'f' => Some(12),
+                    b'n' => Some(b'\n'),
+                    b'r' => Some(b'\r'),
+                    b't' => Some(b'\t'),
+                    b'u' => None,
+                    _ => return Err(Fault::NotJson),
+                };
+                match byte {
+                    Some(byte) => {
+                        self.end_pair();
+                        keeper.keep(&[byte]);
+                        Escape::None
+                    }
+                    None => Escape::Unicode { digits: 0, unit: 0 },
+                }
+            }
+        };
+        piece.rest = behind;
+        Ok(())
+    }
+
+    /// A unit of UTF-16: a character, or half a pair.
+    fn unit(&mut self, unit: u16, keeper: &mut Keeper) {
+        match (self.high.take(), unit) {
+            (Some(high), 0xdc00..0xe000) => {
+                for character in char::decode_utf16([high, unit]).flatten() {
+                    keeper.keep(character.encode_utf8(&mut [0; 4]).as_bytes());
+                }
+            }
+            (high, _) => {
+                self.is_lone |= high.is_some();
+                match char::from_u32(unit.into()) {
+                    Some(character) => {
+                        keeper.keep(character.encode_utf8(&mut [0; 4]).as_bytes());
+                    }
+                    None if unit < 0xdc00 => self.high = Some(unit),
+                    None => self.is_lone = true,
+                }
+            }
+        }
+    }
+
+    /// Something else comes than the second half of a pair.
+    #[inline]
+    fn end_pair(&mut self) {
+        if self.high.is_some() {
+            self.high = None;
+            self.is_lone = true;
+        }
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x80 * ONES;
+
+/// How many bytes of a string stand for themselves: up to a quote, a backslash or a control character. True: all are ASCII.
+#[inline]
+fn plain(text: &[u8]) -> (usize, bool) {
+    let mut rest = text;
+    let mut seen = 0;
+    while let Some((word, behind)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // In each byte that is one of these its highest bit. A borrow can only touch bytes behind the first of them.
+        let quote = (word ^ (0x22 * ONES)).wrapping_sub(ONES);
+        let backslash = (word ^ (0x5c * ONES)).wrapping_sub(ONES);
+        let control = word.wrapping_sub(0x20 * ONES);
+        let special = (quote | backslash | control) & !word & HIGHS;
+        if special != 0 {
+            let bits = special.trailing_zeros() & !7;
+            seen |= word & ((1 << bits) - 1);
+            let length = text.len() - rest.len() + bits as usize / 8;
+            return (length, seen & HIGHS == 0);
+        }
+        seen |= word;
+        rest = behind;
+    }
+    let is_special = |byte: &u8| matches!(*byte, b'"' | b'\\' | ..0x20);
+    let last = rest.iter().position(is_special).unwrap_or(rest.len());
+    let is_ascii = seen & HIGHS == 0 && rest.iter().take(last).all(u8::is_ascii);
+    (text.len() - rest.len() + last, is_ascii)
+}
