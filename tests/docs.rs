@@ -343,6 +343,10 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::UnknownPlan
         | Refusal::Forbidden
         | Refusal::BadQuery(_)
+        | Refusal::BadBody(_)
+        | Refusal::NoRule
+        | Refusal::ModelNotFound
+        | Refusal::UnknownCapability
         | Refusal::UnknownAgent
         | Refusal::UnknownSession
         | Refusal::NoAgent
@@ -371,6 +375,10 @@ fn refusals() -> Vec<Refusal> {
         Refusal::UnknownPlan,
         Refusal::Forbidden,
         Refusal::BadQuery("Why.".to_owned()),
+        Refusal::BadBody(String::new()),
+        Refusal::NoRule,
+        Refusal::ModelNotFound,
+        Refusal::UnknownCapability,
         Refusal::UnknownAgent,
         Refusal::UnknownSession,
         Refusal::NoAgent,

@@ -29,21 +29,8 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
                 "no listed key has such a role, and there is no validator".to_owned(),
             );
         }
-        if route.agents.iter().all(|choice| choice.weight == 0) {
-            doubt(
-                "agents",
-                "all weights are 0: who names none of these agents in x-agent is answered 503 no_agent".to_owned(),
-            );
-        }
-        if mixes_weights(policy, route, item) {
-            let shares = Shares { policy, route };
-            doubt(
-                "agents",
-                format!(
-                    "some weights stand here, others at their agents, so of the requests get {shares}; write all of a route's \
-                     weights in one of the places"
-                ),
-            );
+        for message in of_choices(policy, &route.agents, item) {
+            doubt("agents", message);
         }
         if idle_in_vain(route, item) {
             doubt(
@@ -51,17 +38,42 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
                 "never reached: timeout is not longer, and ends requests before".to_owned(),
             );
         }
+        let written = item.get("rules").map_or(&[][..], Value::items);
+        for (place, (rule, item)) in route.rules.iter().zip(written).enumerate() {
+            let line = item.get("agents").map_or(item.line, |value| value.line);
+            let told = of_choices(policy, &rule.agents, item).into_iter();
+            let at = format!("routes[{index}].rules[{place}].agents");
+            doubts.extend(told.map(|message| (line, format!("{at}: {message}"))));
+        }
     }
     doubts.sort();
+    doubts
+}
+
+/// What a route, or one of its rules, says of its agents.
+fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if !choices.is_empty() && choices.iter().all(|choice| choice.weight == 0) {
+        doubts.push(
+            "all weights are 0: who names none of these agents in x-agent is answered 503 no_agent"
+                .to_owned(),
+        );
+    }
+    if mixes_weights(policy, choices, item) {
+        let shares = Shares { policy, choices };
+        doubts.push(format!(
+            "some weights stand here, others at their agents, so of the requests get {shares}; write all of a route's \
+             weights in one of the places"
+        ));
+    }
     doubts
 }
 
 fn of_agents(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
     let mut doubts = Vec::new();
     for (index, agent) in policy.agents.iter().enumerate() {
-        let is_this = |choice: &Choice| choice.agent.0 == index;
-        let mut routes = policy.routes.iter();
-        if !routes.any(|route| route.agents.iter().any(is_this)) {
+        let mut reached = policy.routes.iter().flat_map(Route::all_agents);
+        if !reached.any(|agent| agent.0 == index) {
             let line = written.line_of(&["agents", &agent.name]);
             let name = &agent.name;
             doubts.push((line, format!("agents.{name}: no route leads to this agent")));
@@ -117,11 +129,11 @@ fn nobody_has_a_role(policy: &Policy, route: &Route) -> bool {
 
 /// Whether a route gives some agents weights of its own, beside others whose own weight is not the one that everything has
 /// unless it is written.
-fn mixes_weights(policy: &Policy, route: &Route, item: &Value) -> bool {
+fn mixes_weights(policy: &Policy, chosen: &[Choice], item: &Value) -> bool {
     let choices = item.get("agents").map_or(&[][..], Value::items);
     let has_own = |choice: &Value| choice.get("weight").is_some();
     let others = || {
-        let both = choices.iter().zip(&route.agents);
+        let both = choices.iter().zip(chosen);
         both.filter(|(written, _)| !has_own(written))
     };
     let weighs = |(_, choice): (&Value, &Choice)| {

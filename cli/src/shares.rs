@@ -3,15 +3,15 @@
 use std::fmt;
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::Route;
+use waykeeper::config::policy::{Choice, Route};
 
 /// So many routes are shown; of a larger gateway nobody reads all.
 const MOST_SHOWN: usize = 20;
 
-/// The shares of one route's agents.
+/// The shares of the agents of one choice.
 pub(crate) struct Shares<'p> {
     pub(crate) policy: &'p Policy,
-    pub(crate) route: &'p Route,
+    pub(crate) choices: &'p [Choice],
 }
 
 /// Those of all routes with several agents, a line each.
@@ -19,7 +19,7 @@ pub(crate) struct OfRoutes<'p>(pub(crate) &'p Policy);
 
 impl fmt::Display for Shares<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let choices = &self.route.agents;
+        let choices = self.choices;
         let all: u64 = choices.iter().map(|choice| u64::from(choice.weight)).sum();
         for (index, choice) in choices.iter().enumerate() {
             let between = if index == 0 { "" } else { ", " };
@@ -36,6 +36,14 @@ impl fmt::Display for Shares<'_> {
         }
         Ok(())
     }
+}
+
+/// What a route and each of its rules choose among, by their names.
+fn named_choices(route: &Route) -> Vec<(String, &[Choice])> {
+    let of_rules = route.rules.iter();
+    let of_rules = of_rules.map(|rule| (format!("{}, {}", route.name, rule.name), &*rule.agents));
+    let own = (route.name.clone(), &*route.agents);
+    of_rules.chain([own]).collect()
 }
 
 /// A part of a hundred, to a tenth where that tells something.
@@ -58,23 +66,19 @@ impl fmt::Display for Percent {
 impl fmt::Display for OfRoutes<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let OfRoutes(policy) = self;
-        let several = |route: &&Route| route.agents.len() > 1;
-        let mut routes = policy.routes.iter().filter(several).peekable();
+        let several = |(_, choices): &(String, &[Choice])| choices.len() > 1;
+        let all = policy.routes.iter().flat_map(named_choices);
+        let mut routes = all.filter(several).peekable();
         if routes.peek().is_none() {
             return Ok(());
         }
         write!(formatter, "\n  shares of requests that name no agent:")?;
-        for route in routes.by_ref().take(MOST_SHOWN) {
-            write!(
-                formatter,
-                "\n    {}: {}",
-                route.name,
-                Shares { policy, route }
-            )?;
+        for (name, choices) in routes.by_ref().take(MOST_SHOWN) {
+            write!(formatter, "\n    {name}: {}", Shares { policy, choices })?;
         }
         match routes.count() {
             0 => Ok(()),
-            more => write!(formatter, "\n    and {more} more routes"),
+            more => write!(formatter, "\n    and {more} more"),
         }
     }
 }

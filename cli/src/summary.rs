@@ -252,7 +252,7 @@ impl fmt::Display for Open<'_> {
                 && route.limits.is_empty()
                 && !policy.limits.iter().any(|it| counts(&it.scope, route))
                 && !policy.in_flight.iter().any(|it| counts(&it.scope, route))
-                && !route.agents.iter().all(bounded)
+                && !route.all_choices().flatten().all(bounded)
         };
         for route in policy.routes.iter().filter(is_open) {
             write!(

@@ -41,7 +41,8 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         fleet: _,
         in_flight: _,
         limits: _,
-        agents: _,
+        agents,
+        model_aliases: _,
         routes,
         tell: _,
         limits_endpoint: _,
@@ -56,7 +57,9 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             name,
             prefix: _,
             methods: _,
+            rules,
             agents: _,
+            max_scan: _,
             roles: _,
             auth_required: _,
             protocol: _,
@@ -74,6 +77,13 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         } = route;
         if *collect_body {
             needs.push(format!("collect_body of the route {name:?}"));
+        }
+        if rules.iter().any(|rule| rule.conditions.ask_body()) {
+            needs.push(format!("a rule of the route {name:?}"));
+        }
+        let mut served = route.all_agents().filter_map(|id| agents.get(id.0));
+        if served.any(|agent| !agent.models.is_empty()) {
+            needs.push(format!("the models of agents of the route {name:?}"));
         }
     }
     needs

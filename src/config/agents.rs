@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::limits::joined;
 use super::policy::{Agent, AgentId, PlanId};
 use super::reader::{Fields, Spot};
-use super::{in_flight, names, sticky};
+use super::{in_flight, names, rules, sticky};
 use crate::sort::sort_by;
 
 const MOST_AGENTS: usize = 1024;
@@ -13,8 +13,10 @@ const MOST_AGENTS: usize = 1024;
 const MOST_WEIGHT: u32 = 1_000_000;
 
 /// Those of an agent's fields that have nothing to do with Envoy.
-pub const AGENT_FIELDS_OF_FILTER: [&str; 7] = [
+pub const AGENT_FIELDS_OF_FILTER: [&str; 9] = [
     "weight",
+    "models",
+    "capabilities",
     "sticky",
     "max_in_flight",
     "wait",
@@ -23,7 +25,7 @@ pub const AGENT_FIELDS_OF_FILTER: [&str; 7] = [
     "inference",
 ];
 pub(super) const AGENT_FIELDS: &[&str] =
-    &joined::<2, 7, 9>(["cluster", "websocket_cluster"], AGENT_FIELDS_OF_FILTER);
+    &joined::<2, 9, 11>(["cluster", "websocket_cluster"], AGENT_FIELDS_OF_FILTER);
 
 /// The agents in the order of their names.
 pub(super) fn agents(
@@ -49,6 +51,12 @@ pub(super) fn agents(
                 .as_ref()
                 .and_then(|fields| fields.get("websocket_cluster")?.checked(names::cluster));
             let weight = fields.as_ref().and_then(weight).unwrap_or(1);
+            let models = (fields.as_ref())
+                .and_then(|fields| fields.get("models"))
+                .map(|spot| rules::models(&spot));
+            let capabilities = (fields.as_ref())
+                .and_then(|fields| fields.get("capabilities"))
+                .map(|spot| rules::capabilities(&spot));
             let sticky = fields.as_ref().and_then(|fields| {
                 let spot = fields.get("sticky")?;
                 let sticky = sticky::sticky(&spot)?;
@@ -67,6 +75,8 @@ pub(super) fn agents(
                 cluster: cluster.unwrap_or_default().to_owned(),
                 websocket_cluster: websocket_cluster.map(str::to_owned),
                 weight,
+                models: models.unwrap_or_default(),
+                capabilities: capabilities.unwrap_or_default(),
                 sticky,
                 in_flight,
                 inference,

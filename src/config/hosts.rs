@@ -36,6 +36,18 @@ pub fn host(text: &str) -> Result<(), String> {
     }
 }
 
+/// The name or the IPv4 address of a host, without a port.
+///
+/// # Errors
+/// One line that says what the text is not.
+pub(super) fn name(text: &str) -> Result<(), String> {
+    if is_name(&text.replace('_', "u")) {
+        Ok(())
+    } else {
+        Err(format!("{} is no host's name", shown(text)))
+    }
+}
+
 /// The host that a cluster's name tells: the name itself where it may be one, and what stands last in the name that Istio
 /// makes, `outbound|PORT|SUBSET|HOST`, with the port.
 pub(super) fn of_cluster(cluster: &str) -> String {

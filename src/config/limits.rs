@@ -326,18 +326,18 @@ fn subject(spot: &Spot<'_>, around: &Around<'_>) -> Option<Subject> {
         return SUBJECTS.get(index).map(|(_, subject)| subject.clone());
     }
     let name = spot.fields(SUBJECT_FIELDS)?.need("header")?;
-    header(name.text()?, &name, around).map(Subject::Header)
+    header(name.text()?, &name, around.key_sources).map(Subject::Header)
 }
 
 /// The name of a header of callers, in which no key may stand; what is wrong with it is told at `spot`.
-fn header(name: &str, spot: &Spot<'_>, around: &Around<'_>) -> Option<String> {
+pub(super) fn header(name: &str, spot: &Spot<'_>, key_sources: &[KeySource]) -> Option<String> {
     if let Err(fault) = names::sticky_header(name) {
         spot.fault(fault);
         return None;
     }
     let name = name.to_ascii_lowercase();
     let holds_keys = |source: &KeySource| matches!(source, KeySource::Header { name: other, .. } if *other == name);
-    if around.key_sources.iter().any(holds_keys) {
+    if key_sources.iter().any(holds_keys) {
         spot.fault("that is where keys stand, and they are taken out; each: key counts per key");
     }
     Some(name)
@@ -375,7 +375,7 @@ fn scope(spot: &Spot<'_>, around: &Around<'_>) -> Option<Scope> {
 
 /// One value, or those of a list.
 #[inline(never)]
-fn one_or_more<'s>(spot: &'s Spot<'_>) -> Vec<Spot<'s>> {
+pub(super) fn one_or_more<'s>(spot: &'s Spot<'_>) -> Vec<Spot<'s>> {
     if spot.is_text() {
         return vec![*spot];
     }
@@ -392,7 +392,7 @@ fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<String>)> {
         let read = one_or_more(&values).into_iter();
         let read = read.filter_map(|spot| spot.checked(names::header_value).map(str::to_owned));
         let read = read.collect();
-        if let Some(name) = header(name, &values, around) {
+        if let Some(name) = header(name, &values, around.key_sources) {
             headers.push((name, read));
         }
     }

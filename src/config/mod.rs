@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
 //! | `clients.rs`, `validator.rs`, `limits.rs`, `counting.rs`, `in_flight.rs`, `agents.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
+//! | `rules.rs` | rules of a route, and the models and capabilities of agents |
 //! | `overlap.rs` | when two routes take the same requests |
 //! | `sticky.rs` | what keeps requests at one host of their agent; the keys of sessions |
 //! | `switches.rs` | the same of `tell`, `limits_endpoint`, `agents_see` and `address` |
@@ -28,6 +29,7 @@ mod paths;
 pub mod policy;
 mod reader;
 mod routes;
+mod rules;
 pub mod schema;
 mod sticky;
 mod switches;
@@ -61,6 +63,7 @@ pub const FIELDS: &[&str] = &[
     "limits",
     "sessions",
     "agents",
+    "model_aliases",
     "routes",
     "fleet",
     "tell",
@@ -139,11 +142,19 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
     let keys_known = fields
         .get("clients")
         .is_some_and(|clients| clients.has("keys") || clients.has("validator"));
-    let routes = routes::routes(fields.need("routes").as_ref(), &agents, keys_known);
+    let model_aliases = rules::model_aliases(fields.get("model_aliases").as_ref());
+    let agents_by_name = agents::by_name(&agents);
+    let around = rules::Around {
+        key_sources: &clients.key_sources,
+        plans: &plan_ids,
+        agents: &agents,
+        agents_by_name: &agents_by_name,
+    };
+    let routes = routes::routes(fields.need("routes").as_ref(), &around, keys_known);
     let around = limits::Around {
         key_sources: &clients.key_sources,
         plans: &plan_ids,
-        agents: &agents::by_name(&agents),
+        agents: &agents_by_name,
         routes: &routes,
     };
     let (set, taken) = limits::limits(fields.get("limits").as_ref(), &around);
@@ -177,6 +188,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         fleet,
         sessions,
         agents,
+        model_aliases,
         routes,
         tell,
         limits_endpoint,

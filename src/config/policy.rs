@@ -5,6 +5,7 @@
 mod fleet;
 mod in_flight;
 mod limits;
+mod rules;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::host::Sensitive;
 pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
+pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,6 +34,8 @@ pub struct Policy {
     pub sessions: Vec<Sensitive<[u8; 32]>>,
     /// The agents, in the order of their names. [`AgentId`] points into it.
     pub agents: Vec<Agent>,
+    /// What some names of models stand for, in the order of the names.
+    pub model_aliases: Vec<(String, String)>,
     /// The routes, in the order of the document. [`RouteId`] points into it.
     pub routes: Vec<Route>,
     /// Which of its limits a caller is told.
@@ -222,6 +226,10 @@ pub struct Agent {
     pub websocket_cluster: Option<String>,
     /// Its share where a route does not say otherwise.
     pub weight: u32,
+    /// The models that it serves. None: it is asked for any.
+    pub models: Vec<Model>,
+    /// What it can do, by words of the operator's.
+    pub capabilities: Vec<String>,
     /// What keeps requests at one of its hosts. `None`: nothing does.
     pub sticky: Option<Sticky>,
     /// How many requests may be in flight to it; named `agent`.
@@ -259,8 +267,12 @@ pub struct Route {
     pub prefix: String,
     /// `None`: every method. In upper case, with `HEAD` wherever `GET` is.
     pub methods: Option<Vec<String>>,
-    /// At least one.
+    /// Which of its requests go to which agents; the first that takes a request counts.
+    pub rules: Vec<Rule>,
+    /// Of the requests that no rule takes. None: such a request is refused. There are some where there are no rules.
     pub agents: Vec<Choice>,
+    /// How many bytes of a body are read at most for its rules and its agents' models.
+    pub max_scan: u64,
     /// One of them is enough; empty: none is needed.
     pub roles: Vec<String>,
     /// False: requests without a key pass as anonymous.
@@ -289,6 +301,22 @@ pub struct Route {
     pub encoded_slashes: EncodedSlashes,
     /// The route's own limits (`rate_limit`), per client and route; named `route`.
     pub limits: Vec<Limit>,
+}
+
+impl Route {
+    /// Every choice of agents that its requests may meet: those of each rule, and its own.
+    pub fn all_choices(&self) -> impl Iterator<Item = &[Choice]> {
+        let of_rules = self.rules.iter().map(|rule| rule.agents.as_slice());
+        of_rules.chain((!self.agents.is_empty()).then_some(self.agents.as_slice()))
+    }
+
+    /// All agents that its requests may go to, some more than once.
+    pub fn all_agents(&self) -> impl Iterator<Item = AgentId> {
+        self.all_choices().flatten().map(|choice| choice.agent)
+    }
+
+    /// How many bytes of a body are read for its rules, unless written.
+    pub const MAX_SCAN: u64 = 64 << 10;
 }
 
 /// An agent of a route.

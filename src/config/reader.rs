@@ -45,6 +45,11 @@ impl<'a> Spot<'a> {
         &self.place
     }
 
+    /// What stands here.
+    pub(super) fn node(&self) -> &'a Node {
+        self.node
+    }
+
     /// Records what is wrong here.
     pub fn fault(&self, message: impl Into<String>) {
         self.log.add(&self.place, message.into());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::agents::{by_name, weight};
+use super::agents::weight;
 use super::clients::roles;
 use super::limits::rate_limit;
 use super::overlap::Earlier;
@@ -11,11 +11,13 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
-use super::{names, paths};
+use super::{names, paths, rules};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
 const LARGEST_BODY: u64 = 1 << 40;
+/// Envoy buffers a mebibyte by itself.
+const SCANS: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
 
 const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -35,6 +37,8 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "prefix",
     "methods",
     "agents",
+    "rules",
+    "max_scan",
     "roles",
     "auth_required",
     "protocol",
@@ -52,8 +56,11 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
 ];
 
 /// The routes in the order of the document; `keys_known` says whether any key could be valid.
-pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool) -> Vec<Route> {
-    let by_name = by_name(agents);
+pub(super) fn routes(
+    spot: Option<&Spot<'_>>,
+    around: &rules::Around<'_>,
+    keys_known: bool,
+) -> Vec<Route> {
     let (mut earlier, mut told_of_keys) = (Earlier::default(), false);
     let mut routes: Vec<Route> = Vec::new();
     let Some(spot) = spot else { return routes };
@@ -61,7 +68,7 @@ pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool
         let Some(fields) = item.fields(ROUTE_FIELDS) else {
             continue;
         };
-        let Some(route) = route(&fields, agents, &by_name) else {
+        let Some(route) = route(&fields, around) else {
             continue;
         };
         if route.auth_required && !keys_known && !std::mem::replace(&mut told_of_keys, true) {
@@ -76,7 +83,7 @@ pub(super) fn routes(spot: Option<&Spot<'_>>, agents: &[Agent], keys_known: bool
     routes
 }
 
-fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>) -> Option<Route> {
+fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     let prefix = fields
         .need("prefix")
         .and_then(|prefix| prefix.checked(paths::prefix));
@@ -102,9 +109,16 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
     let methods = fields
         .get("methods")
         .and_then(|spot| methods(&spot, protocol));
-    let choices = fields
-        .need("agents")
-        .map(|spot| choices(&spot, agents, by_name));
+    let rules = fields
+        .get("rules")
+        .map(|spot| rules::rules(&spot, around, protocol != Protocol::Websocket));
+    // Where there are rules, whatever none of them takes may be refused.
+    let choices = match fields.get("agents") {
+        None if rules.is_some() => Some(Vec::new()),
+        None => fields.need("agents").map(|_| Vec::new()),
+        Some(spot) => Some(choices(&spot, around.agents, around.agents_by_name)),
+    };
+    let max_scan = fields.get("max_scan").and_then(|spot| spot.size(SCANS));
     let auth_required = fields
         .get("auth_required")
         .and_then(|flag| flag.flag())
@@ -150,9 +164,13 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
         }
         Some(collects)
     });
+    let serves_models = choices.iter().flatten().any(|choice| {
+        let agent = around.agents.get(choice.agent.0);
+        agent.is_some_and(|agent| !agent.models.is_empty())
+    });
     let body_timeout = fields.get("body_timeout").and_then(|spot| {
-        if collect_body != Some(true) {
-            spot.fault("has no meaning without collect_body: true");
+        if collect_body != Some(true) && rules.is_none() && !serves_models {
+            spot.fault("has no meaning without collect_body: true, rules or an agent's models");
         }
         whole_seconds(&spot)
     });
@@ -161,7 +179,9 @@ fn route(fields: &Fields<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>
         name: name?.to_owned(),
         prefix: prefix?.to_owned(),
         methods,
+        rules: rules.unwrap_or_default(),
         agents: choices?,
+        max_scan: max_scan.unwrap_or(Route::MAX_SCAN),
         roles: roles.unwrap_or_default(),
         auth_required,
         protocol,
@@ -240,7 +260,11 @@ fn methods(spot: &Spot<'_>, protocol: Protocol) -> Option<Vec<String>> {
     Some(methods)
 }
 
-fn choices(spot: &Spot<'_>, agents: &[Agent], by_name: &HashMap<&str, AgentId>) -> Vec<Choice> {
+pub(super) fn choices(
+    spot: &Spot<'_>,
+    agents: &[Agent],
+    by_name: &HashMap<&str, AgentId>,
+) -> Vec<Choice> {
     let mut choices: Vec<Choice> = Vec::new();
     let Some(items) = spot.nonempty_list(MOST_AGENTS_OF_ROUTE) else {
         return choices;

@@ -3,11 +3,13 @@
 
 mod clients;
 mod limits;
+mod rules;
 
 use serde_json::{Value, json};
 
 use super::Tables;
 use super::names::{NONE, PROOF_LENGTHS};
+use super::routes::METHODS;
 use crate::text::headers::TOKEN_MARKS;
 use crate::text::names::{LONGEST_NAME, NAME_MARKS};
 
@@ -42,6 +44,12 @@ pub fn schema() -> Value {
                 "maxProperties": 1024,
                 "propertyNames": {"allOf": [{"$ref": "#/$defs/name"}, {"not": {"const": NONE}}]},
                 "additionalProperties": {"$ref": "#/$defs/agent"},
+            },
+            "model_aliases": {
+                "description": "Names of models that stand for others, where a route goes by the model.",
+                "type": "object", "maxProperties": 4096,
+                "propertyNames": {"$ref": "#/$defs/model_name"},
+                "additionalProperties": {"$ref": "#/$defs/model_name"},
             },
             "routes": {
                 "description": "Which requests go to which agents. The longest matching prefix wins, whatever the order.",
@@ -163,6 +171,7 @@ fn definitions() -> Value {
         },
     });
     merge(&mut all, json!({"limits_endpoint": limits_endpoint()}));
+    merge(&mut all, rules::definitions());
     all
 }
 
@@ -212,15 +221,16 @@ fn agent() -> Value {
         "weight": weight(),
         "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
     });
-    bounded(object(&["cluster"], properties))
+    of_filter(object(&["cluster"], properties))
 }
 
-/// An agent's schema with the fields that bound its requests in flight.
+/// An agent's schema with the fields that have nothing to do with Envoy.
 #[must_use]
-pub fn bounded(agent: Value) -> Value {
+pub fn of_filter(agent: Value) -> Value {
     let mut agent = agent;
     if let Some(properties) = agent.get_mut("properties") {
         merge(properties, limits::of_agent());
+        merge(properties, rules::of_agent());
     }
     let needs =
         ["wait", "max_waiting", "share"].map(|name| (name.to_owned(), json!(["max_in_flight"])));
@@ -322,13 +332,20 @@ fn route() -> Value {
         "methods": {
             "description": "Unless written, every method. GET implies HEAD.",
             "type": "array", "minItems": 1, "uniqueItems": true,
-            "items": {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]},
+            "items": {"enum": METHODS},
         },
         "agents": {
             "description": "Who answers: the caller's choice in x-agent, else by weight.",
             "type": "array", "minItems": 1, "maxItems": 64,
             "items": {"oneOf": [{"$ref": "#/$defs/name"}, {"$ref": "#/$defs/choice"}]},
         },
+        "rules": {
+            "description": "Which requests go to which agents: the first that takes a request counts. The others go to agents, or are \
+                            refused where there are none.",
+            "type": "array", "minItems": 1, "maxItems": 256,
+            "items": {"$ref": "#/$defs/rule"},
+        },
+        "max_scan": described("size", "How much of a body is read at most to choose the agent, 1KiB to 1MiB. 64KiB unless written."),
         "roles": described("roles", "One of them is enough."),
         "auth_required": {
             "description": "Whether a key is needed. true unless written.",
@@ -352,19 +369,20 @@ fn route() -> Value {
             "description": "Agents get whole bodies only. Needs max_body. false unless written.",
             "type": "boolean",
         },
-        "body_timeout": described("duration", "With collect_body: for how long the body may take to arrive, in whole seconds. 60s unless written."),
+        "body_timeout": described("duration", "With collect_body, or where the body is read to choose the agent: for how long it may take to arrive, in whole seconds. 60s unless written."),
         "encoded_slashes": {
             "description": "Where %2f may stand behind the prefix: nowhere, in the last part, or in any. refuse unless written.",
             "enum": ["refuse", "keep", "keep_anywhere"],
         },
         "rate_limit": {"description": "Counted per client and route.", "$ref": "#/$defs/rate_limit"},
     });
-    let mut route = object(&["prefix", "agents"], properties);
+    let mut route = object(&["prefix"], properties);
     merge(
         &mut route,
         json!({
             "if": {"properties": {"auth_required": {"const": false}}, "required": ["auth_required"]},
             "then": {"not": {"required": ["roles"]}},
+            "anyOf": [{"required": ["agents"]}, {"required": ["rules"]}],
             "allOf": [
                 {
                     "if": {"properties": {"collect_body": {"const": true}}, "required": ["collect_body"]},

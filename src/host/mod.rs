@@ -153,6 +153,13 @@ pub trait StreamIo: Clone + 'static {
     /// When the host does not give them.
     fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError>;
 
+    /// Puts these bytes in place of the first `most` of those at hand, of which there are at least so many. Where
+    /// [`Self::request_body`] may be asked; and while all that came is collected, at any time.
+    ///
+    /// # Errors
+    /// When the host does not take them.
+    fn replace_request_body(&self, most: usize, bytes: &[u8]) -> Result<(), HostError>;
+
     /// All trailers of the request, in one pass. Only while they arrive.
     ///
     /// # Errors

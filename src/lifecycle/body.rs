@@ -10,6 +10,8 @@ pub(super) struct Body {
     most: Option<u64>,
     /// The host hands over all that has arrived each time, and not only what is new.
     collected: bool,
+    /// The host has been told to collect, and has not called since: it believes that it still does.
+    believed: bool,
 }
 
 /// How the request ends.
@@ -32,11 +34,19 @@ impl Body {
         self.end = End::Headers;
     }
 
+    /// Which of the bytes are new that the host has at hand, where it has `size`. Asked before they arrive.
+    pub(super) fn new_of(&self, size: usize) -> std::ops::Range<usize> {
+        let old = usize::try_from(self.arrived).unwrap_or(usize::MAX);
+        let start = if self.collected { old.min(size) } else { 0 };
+        start..size
+    }
+
     /// A piece has arrived: `size` is what the host has at hand.
     ///
     /// # Errors
     /// When more has arrived than may.
     pub(super) fn arrive(&mut self, size: usize, end: bool) -> Result<(), Refusal> {
+        self.believed = false;
         let before = if self.collected { 0 } else { self.arrived };
         self.arrived = before.saturating_add(size as u64);
         if end {
@@ -52,7 +62,18 @@ impl Body {
 
     /// From now on the host hands over all that has arrived, or what is new only.
     pub(super) fn collect(&mut self, collected: bool) {
-        self.collected = collected;
+        (self.collected, self.believed) = (collected, collected);
+    }
+
+    /// True if the request may go on. While the host believes that it collects, it would put the next piece behind what it has
+    /// collected, which is gone by then: so only from a callback of the body, or when all of it is there.
+    pub(super) fn may_go_on(&self) -> bool {
+        !self.believed || self.has_ended()
+    }
+
+    /// What the host has at hand of it was changed, to so many bytes more or less.
+    pub(super) fn changed(&mut self, by: i64) {
+        self.arrived = self.arrived.saturating_add_signed(by);
     }
 
     /// Bounds the body; `length` is what the request says of it.

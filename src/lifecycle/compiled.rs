@@ -5,7 +5,7 @@ use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{RouteTable, Sessions, steering_headers};
+use crate::routing::{RouteTable, Rules, Sessions, steering_headers};
 use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
 
@@ -18,6 +18,8 @@ pub(super) struct Compiled {
     pub(super) limits: Limits,
     pub(super) survey: Survey,
     pub(super) sessions: Sessions,
+    /// For each route, its rules, if there is more to decide than by name and weight.
+    rules: Vec<Option<Rules>>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
 }
@@ -34,6 +36,9 @@ impl Compiled {
             limits: Limits::new(&policy, &state),
             survey: Survey::new(&state),
             sessions: Sessions::new(&policy.sessions),
+            rules: (policy.routes.iter())
+                .map(|route| Rules::new(&policy, route))
+                .collect(),
             steering: policy.routes.iter().map(steering_headers).collect(),
             policy,
         };
@@ -42,6 +47,17 @@ impl Compiled {
 
     pub(super) fn route(&self, id: RouteId) -> Option<&Route> {
         self.policy.routes.get(id.0)
+    }
+
+    /// The rules of a route, if it has any.
+    pub(super) fn rules(&self, id: RouteId) -> Option<&Rules> {
+        self.rules.get(id.0)?.as_ref()
+    }
+
+    /// True if some route's rules ask bodies.
+    pub(super) fn ask_bodies(&self) -> bool {
+        let mut rules = self.rules.iter().flatten();
+        rules.any(|rules| rules.wanted().is_some())
     }
 
     /// True if the agents of this route get whole bodies only.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `walk.rs` | the stages in their order, and with which refusal each may end the walk |
 //! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
+//! | `choose.rs` | how the agent is chosen where a route has rules, and as much of the body read as they ask |
 //! | `places.rs` | how a request takes its place among those in flight, or waits for one |
 //! | `fleet.rs` | how limits are asked about that are counted for all gateways |
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
@@ -25,6 +26,7 @@
 
 mod answer;
 mod body;
+mod choose;
 mod clock;
 mod compiled;
 mod failure;
@@ -134,7 +136,11 @@ impl<H: Host> Gateway<H> {
         };
         let mut facts = stream.common.facts.borrow_mut();
         facts.bounds.active(self.shared.ticks.get());
-        let arrived = facts.body.arrive(size, end_of_stream);
+        let new = facts.body.new_of(size);
+        let mut arrived = facts.body.arrive(size, end_of_stream);
+        if facts.content.is_some() {
+            arrived = arrived.and(facts.read(io, new, end_of_stream));
+        }
         drop(facts);
         self.shared.part_arrived(stream, io, arrived)
     }
@@ -150,8 +156,11 @@ impl<H: Host> Gateway<H> {
             stream.phase = Phase::Ended(Refusal::GatewayUnavailable.code());
             io.reset();
         }
-        stream.common.facts.borrow_mut().body.ends_with_trailers();
-        self.shared.part_arrived(stream, io, Ok(()))
+        let mut facts = stream.common.facts.borrow_mut();
+        facts.body.ends_with_trailers();
+        let whole = facts.read(io, 0..0, true);
+        drop(facts);
+        self.shared.part_arrived(stream, io, whole)
     }
 
     /// The headers of the response have arrived, whoever gave it.
@@ -234,6 +243,7 @@ impl<H: Host> Gateway<H> {
             || compiled.limits.has_gate()
             || compiled.limits.bound_in_flight(None)
             || compiled.limits.fleet().is_some()
+            || compiled.ask_bodies()
             || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
     }
 
@@ -428,9 +438,10 @@ impl<H: Host> Shared<H> {
     /// Keeps what has come of a request that waits, within bounds.
     fn hold(&self, stream: &mut Stream<H::Stream>) -> Result<Flow, Refusal> {
         let mut facts = stream.common.facts.borrow_mut();
-        let collects = facts
-            .route
-            .is_some_and(|route| self.compiled.collects(route));
+        let collects = facts.may_change
+            || facts
+                .route
+                .is_some_and(|route| self.compiled.collects(route));
         facts.body.collect(collects);
         let (bytes, admitted) = (facts.bytes(), facts.admitted);
         if let Err(too_much) = self.holds.hold(&mut stream.held, bytes, admitted) {

@@ -17,6 +17,7 @@ use crate::identity::Client;
 use crate::limits::fleet::Told;
 use crate::limits::{Admission, Full, Limits, Tickets};
 use crate::reply::{Form, FullLimit, Refusal, ReplyTo};
+use crate::routing::Content;
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -90,6 +91,12 @@ pub(super) struct Facts {
     /// The walk is to have its turn by then, whatever it waits for.
     pub(super) due: Option<Ticks>,
     pub(super) body: Body,
+    /// What the body says of what the route's rules ask.
+    pub(super) content: Option<Box<Content>>,
+    /// The body may have to be changed: until then all that has come of it is to be at hand.
+    pub(super) may_change: bool,
+    /// By how many bytes it has become longer or shorter.
+    pub(super) changed_by: i64,
     /// For how long it may go on once it was handed over.
     pub(super) bounds: Bounds,
     admission: Admission,
@@ -133,20 +140,20 @@ impl<S: Clone> Common<S> {
 }
 
 impl<S> Common<S> {
-    /// Waits until so much of the request's body has arrived as is enough. False: the time `due` has come before; `now` is
+    /// Waits until enough of the request's body has arrived for an answer. `None`: the time `due` has come before; `now` is
     /// read whenever the walk has its turn.
-    pub(super) async fn until_body(
+    pub(super) async fn until<T>(
         &self,
-        enough: impl Fn(&Body) -> bool,
+        enough: impl Fn(&Facts) -> Option<T>,
         now: impl Fn() -> Ticks,
         due: Ticks,
-    ) -> bool {
+    ) -> Option<T> {
         self.facts.borrow_mut().due = Some(due);
         let arrived = poll_fn(|_| {
-            if enough(&self.facts.borrow().body) {
-                Poll::Ready(true)
+            if let Some(answer) = enough(&self.facts.borrow()) {
+                Poll::Ready(Some(answer))
             } else if now() >= due {
-                Poll::Ready(false)
+                Poll::Ready(None)
             } else {
                 Poll::Pending
             }

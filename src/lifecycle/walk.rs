@@ -11,7 +11,6 @@
 
 use std::rc::Rc;
 
-use super::body::Body;
 use super::clock::Bounds;
 use super::failure::{Failure, refusal};
 use super::forward::forward;
@@ -19,8 +18,10 @@ use super::limits_endpoint::{Matter, matter};
 use super::request::Request;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
-use super::stream::{Arrived, Common};
-use crate::config::policy::{AddressSource, Agent, AgentId, Protocol, Route, RouteId, Sticky};
+use super::stream::{Arrived, Common, Facts};
+use crate::config::policy::{
+    AddressSource, Agent, AgentId, Choice, Protocol, Route, RouteId, Sticky,
+};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
@@ -57,6 +58,17 @@ impl From<BadPath> for Refusal {
     }
 }
 
+impl From<NoAgent> for Refusal {
+    fn from(none: NoAgent) -> Self {
+        match none {
+            NoAgent::Unknown => Self::UnknownAgent,
+            NoAgent::Unnamed => Self::NoAgent,
+            NoAgent::Incapable => Self::UnknownCapability,
+            NoAgent::NoModel => Self::ModelNotFound,
+        }
+    }
+}
+
 impl<H: Host> Walk<H> {
     /// From a request's first header to the agent.
     pub(super) async fn go(self) -> Result<Arrived, Refusal> {
@@ -75,7 +87,11 @@ impl<H: Host> Walk<H> {
         };
         let client = self.identify(&request, route.auth_required).await?;
         self.authorize(client, route)?;
-        self.choose(&request, id, route)?;
+        let agent = match self.shared.compiled.rules(id) {
+            Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
+            None => self.choose(&request, &route.agents),
+        };
+        self.chosen(&request, id, agent)?;
         self.keep(&request)?;
         self.admit(&request, id)?;
         self.enter(&request, id)
@@ -122,6 +138,9 @@ impl<H: Host> Walk<H> {
                 let rewrite = route.prefix_rewrite.as_deref();
                 facts.rewritten_path = path.rewritten(&route.prefix, rewrite).map(Sensitive);
                 request.check_upgrade(route.protocol)?;
+                if let Some(rules) = compiled.rules(id) {
+                    facts.will_ask(rules, request);
+                }
                 Ok(Matched::Route(id, route))
             }
             Err(NoMatch::Method(others)) => Err(self.other_method(&path, &others)),
@@ -220,23 +239,26 @@ impl<H: Host> Walk<H> {
         }
     }
 
-    fn choose(&self, request: &Request, id: RouteId, route: &Route) -> Result<(), Refusal> {
-        let agent = self.agent(request, route).inspect_err(|refusal| {
+    /// One of these agents: by name or by weight.
+    pub(super) fn choose(&self, request: &Request, choices: &[Choice]) -> Result<AgentId, Refusal> {
+        let (host, agents) = (&*self.shared.host, &self.shared.compiled.policy.agents);
+        let chosen = choose_agent(host, agents, choices, request.wanted_agents());
+        chosen.map_err(Refusal::from)
+    }
+
+    fn chosen(
+        &self,
+        request: &Request,
+        route: RouteId,
+        agent: Result<AgentId, Refusal>,
+    ) -> Result<(), Refusal> {
+        let agent = agent.inspect_err(|refusal| {
             if refusal.is_for_now() {
-                self.look(request, id);
+                self.look(request, route);
             }
         })?;
         self.common.facts.borrow_mut().agent = Some(agent);
         Ok(())
-    }
-
-    fn agent(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
-        let (host, agents) = (&*self.shared.host, &self.shared.compiled.policy.agents);
-        let chosen = choose_agent(host, agents, &route.agents, request.wanted_agents());
-        chosen.map_err(|none| match none {
-            NoAgent::Unknown => Refusal::UnknownAgent,
-            NoAgent::Unnamed => Refusal::NoAgent,
-        })
     }
 
     /// Finds what keeps the request at one of the agent's hosts, where something does.
@@ -380,11 +402,9 @@ impl<H: Host> Walk<H> {
         self.common.facts.borrow_mut().admitted = true;
         let now = || self.shared.ticks.get();
         let due = now().after(route.body_timeout);
-        if self.common.until_body(Body::has_ended, now, due).await {
-            Ok(())
-        } else {
-            Err(Refusal::RequestTimeout)
-        }
+        let ended = |facts: &Facts| facts.body.has_ended().then_some(());
+        let came = self.common.until(ended, now, due).await;
+        came.ok_or(Refusal::RequestTimeout)
     }
 
     /// Hands the request over.
@@ -393,7 +413,12 @@ impl<H: Host> Walk<H> {
         let mut facts = self.common.facts.borrow_mut();
         // A body that came without its length, and is here now.
         let untold = route.collect_body && request.content_length().is_none();
-        let length = facts.body.length().filter(|_| untold);
+        let length = match request.content_length() {
+            Some(length) if facts.changed_by != 0 => {
+                Some(length.saturating_add_signed(facts.changed_by))
+            }
+            _ => facts.body.length().filter(|_| untold),
+        };
         let now = self.shared.ticks.get();
         let answer = route.timeout.filter(|_| route.streams);
         facts.bounds = Bounds::new(route.idle_timeout, answer, now);
@@ -413,7 +438,7 @@ impl<H: Host> Walk<H> {
         })
     }
 
-    fn with_stream<T>(&self, f: impl FnOnce(&H::Stream) -> T) -> Result<T, Refusal> {
+    pub(super) fn with_stream<T>(&self, f: impl FnOnce(&H::Stream) -> T) -> Result<T, Refusal> {
         let done = self.common.with_stream(f);
         done.ok_or_else(|| self.failed(Failure::NotLent))
     }

@@ -38,6 +38,14 @@ pub enum Refusal {
     Forbidden,
     /// The query is not one that is understood: why.
     BadQuery(String),
+    /// The body, by which the agent is chosen, cannot be read: why.
+    BadBody(String),
+    /// No rule of the route takes the request.
+    NoRule,
+    /// No agent of the route serves the model that is asked for.
+    ModelNotFound,
+    /// No agent of the route has the capabilities that are asked for.
+    UnknownCapability,
     /// `x-agent` names none of the route's agents.
     UnknownAgent,
     /// No agent of the route takes unnamed requests.
@@ -160,6 +168,22 @@ impl Refusal {
             Self::UnknownPlan => terms("unknown_plan", 503, "Plan unknown", "api_error", 14),
             Self::Forbidden => terms("forbidden", 403, "Forbidden", "permission_error", 7),
             Self::BadQuery(_) => terms("bad_query", 400, "Bad query", INVALID_REQUEST, 3),
+            Self::BadBody(_) => terms("bad_body", 400, "Bad body", INVALID_REQUEST, 3),
+            Self::NoRule => terms("no_rule", 404, "No such rule", "not_found_error", 12),
+            Self::ModelNotFound => terms(
+                "model_not_found",
+                404,
+                "Model not found",
+                "not_found_error",
+                5,
+            ),
+            Self::UnknownCapability => terms(
+                "unknown_capability",
+                400,
+                "Capability unknown",
+                INVALID_REQUEST,
+                3,
+            ),
             Self::UnknownAgent => terms("unknown_agent", 400, "Agent unknown", INVALID_REQUEST, 3),
             Self::NoAgent => terms(
                 "no_agent",
@@ -232,8 +256,15 @@ impl Refusal {
             Self::ValidatorUnavailable => "The API key could not be checked. Try again shortly.",
             Self::UnknownPlan => "The plan of this client is not known here.",
             Self::Forbidden => "This client has none of the roles that are needed here.",
-            Self::BadQuery(why) => return why.clone().into(),
-            Self::UnknownAgent => "The header x-agent names no agent of this route.",
+            Self::BadQuery(why) | Self::BadBody(why) => return why.clone().into(),
+            Self::NoRule => "No rule of this route takes the request.",
+            Self::ModelNotFound => "No agent of this route serves the model that is asked for.",
+            Self::UnknownCapability => {
+                "No agent of this route has all the capabilities that x-agent-capability asks for."
+            }
+            Self::UnknownAgent => {
+                "The header x-agent names no agent of this route that takes this request."
+            }
             Self::NoAgent => {
                 "No agent of this route takes requests at the moment, unless it is named in x-agent."
             }

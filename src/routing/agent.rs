@@ -1,4 +1,5 @@
-//! The choice of the agent: by its name if the caller gives one, otherwise by weight.
+//! The choice of the agent: by its name if the caller gives one, otherwise by weight; where agents say so, among those that
+//! serve the model and have the capabilities that the request asks for.
 
 use crate::config::policy::{Agent, AgentId, Choice};
 use crate::host::Host;
@@ -10,6 +11,47 @@ pub enum NoAgent {
     Unknown,
     /// The request names no agent, and the route has none with a weight.
     Unnamed,
+    /// None of them has all the capabilities that `x-agent-capability` asks for.
+    Incapable,
+    /// None of them serves the model.
+    NoModel,
+}
+
+/// Those of these choices whose agents have all of the capabilities, and serve the model. `capabilities` are the values of
+/// `x-agent-capability`, each a list.
+///
+/// # Errors
+/// [`NoAgent`] says what none of them has or serves.
+pub fn narrowed<'a>(
+    agents: &[Agent],
+    choices: &[Choice],
+    capabilities: impl Iterator<Item = &'a [u8]> + Clone,
+    model: Option<&[u8]>,
+) -> Result<Vec<Choice>, NoAgent> {
+    let agent = |choice: &Choice| agents.get(choice.agent.0);
+    let has =
+        |agent: &Agent, wanted: &[u8]| agent.capabilities.iter().any(|it| it.as_bytes() == wanted);
+    let has_all = |agent: &Agent| {
+        let wanted = capabilities.clone();
+        let wanted = wanted.flat_map(|line| line.split(|byte| *byte == b','));
+        let mut wanted = wanted.map(<[u8]>::trim_ascii).filter(|it| !it.is_empty());
+        wanted.all(|wanted| has(agent, wanted))
+    };
+    let serves = |agent: &Agent, model: &[u8]| {
+        agent.models.is_empty() || agent.models.iter().any(|it| it.name.matches(model))
+    };
+    let mut left = choices.to_vec();
+    left.retain(|choice| agent(choice).is_some_and(has_all));
+    if left.is_empty() {
+        return Err(NoAgent::Incapable);
+    }
+    if let Some(model) = model {
+        left.retain(|choice| agent(choice).is_some_and(|agent| serves(agent, model)));
+    }
+    if left.is_empty() {
+        return Err(NoAgent::NoModel);
+    }
+    Ok(left)
 }
 
 /// Chooses among a route's agents. `wanted` are the values of `x-agent`.

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `path.rs` | which paths are refused, and how the others are read and rewritten |
 //! | `table.rs` | which route takes a path and a method |
+//! | `rules.rs` | which of a route's rules takes a request; which of its agents serve the model that it asks for |
+//! | `content.rs`, `model.rs` | what a body says while it arrives; the model that a path names |
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
 //! | `location.rs` | where an agent's redirect leads, as the caller writes it |
 //! | `sticky.rs` | what keeps requests at one host of the agent: the hash that Envoy goes by |
@@ -11,16 +13,22 @@
 //! | `steer.rs` | the headers by which Envoy's router retries, times out and tells kinds of streams apart |
 
 mod agent;
+mod content;
 mod location;
+mod model;
 mod path;
+mod rules;
 mod session;
 mod steer;
 mod sticky;
 mod table;
 
-pub use agent::{NoAgent, choose_agent};
+pub use agent::{NoAgent, choose_agent, narrowed};
+pub use content::{BadBody, Content, Known, Wanted};
 pub use location::location_for_caller;
+pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
+pub use rules::{Decision, Head, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, is_envelope};
 pub use steer::{CLUSTER, KIND, PROOF, steering_headers};
 pub use sticky::{HASH, SESSION, hash_of_value, sticky_hash};

@@ -8,6 +8,7 @@
 //! | `json/` | how members of a JSON text are found while it arrives |
 //! | `names.rs` | what may name a client, plan, team, role, agent or limit |
 //! | `paths.rs` | where a path's query begins, its segments, and a segment without its parameters |
+//! | `pattern.rs` | which words `gpt-4*` stands for |
 
 pub mod escapes;
 pub mod headers;
@@ -15,3 +16,4 @@ pub mod hex;
 pub mod json;
 pub mod names;
 pub mod paths;
+pub mod pattern;

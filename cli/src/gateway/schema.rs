@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use waykeeper::config;
-use waykeeper::config::schema::{bounded, described, object};
+use waykeeper::config::schema::{described, object, of_filter};
 
 use super::{agents, patches, providers};
 
@@ -236,7 +236,7 @@ fn agent() -> Value {
             "type": "boolean",
         },
     });
-    let mut agent = bounded(object(&[], properties));
+    let mut agent = of_filter(object(&[], properties));
     let places = [
         "url",
         "endpoints",

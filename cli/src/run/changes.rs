@@ -142,13 +142,16 @@ fn routes(before: &Policy, after: &Policy) -> Option<String> {
 
 /// All that a route says, with agents by their names: their places change with other agents.
 fn described(route: &Route, policy: &Policy) -> String {
-    let agents = route.agents.iter().map(|choice| {
+    let agents = route.all_choices().flatten().map(|choice| {
         let agent = policy.agents.get(choice.agent.0);
         (agent.map(|agent| agent.name.as_str()), choice.weight)
     });
     let agents: Vec<_> = agents.collect();
     let mut rest = route.clone();
     rest.agents.clear();
+    for rule in &mut rest.rules {
+        rule.agents.clear();
+    }
     format!("{agents:?} {rest:?}")
 }
 

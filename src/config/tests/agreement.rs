@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{
-    FIELDS, TABLES_FIELDS, agents, clients, fleet, in_flight, limits, routes, schema, sticky,
-    switches, validator,
+    FIELDS, TABLES_FIELDS, agents, clients, fleet, in_flight, limits, routes, rules, schema,
+    sticky, switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 26] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 30] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -65,6 +65,18 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 26] = [
         "/agents/memory/sticky",
     ),
     ("/$defs/route", routes::ROUTE_FIELDS, "/routes/0"),
+    ("/$defs/rule", rules::RULE_FIELDS, "/routes/0/rules/0"),
+    (
+        "/$defs/conditions",
+        rules::CONDITION_FIELDS,
+        "/routes/0/rules/0/match",
+    ),
+    (
+        "/$defs/size_between",
+        rules::SIZE_FIELDS,
+        "/routes/0/rules/0/match/size",
+    ),
+    ("/$defs/model", rules::MODEL_FIELDS, "/agents/rag/models/1"),
     ("/$defs/retry", routes::RETRY_FIELDS, "/routes/3/retry"),
     (
         "/$defs/rate_limit",

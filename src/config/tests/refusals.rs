@@ -360,7 +360,9 @@ fn a_body_that_is_collected_has_a_bound_and_an_end() {
     assert!(route(json!({"collect_body": false})).is_empty());
     assert_eq!(
         route(json!({"body_timeout": "1m"})),
-        ["routes[0].body_timeout: has no meaning without collect_body: true"]
+        [
+            "routes[0].body_timeout: has no meaning without collect_body: true, rules or an agent's models"
+        ]
     );
     assert_eq!(
         route(json!({"collect_body": true, "max_body": "1MiB", "body_timeout": "1500ms"})),

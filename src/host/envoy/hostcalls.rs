@@ -187,6 +187,17 @@ pub(super) fn part_of_buffer(kind: BufferType, start: usize, max_size: usize) ->
     Ok(take_over(data, size))
 }
 
+pub(super) fn set_part_of_buffer(
+    kind: BufferType,
+    start: usize,
+    size: usize,
+    data: &[u8],
+) -> Result<()> {
+    check("a change of a buffer", unsafe {
+        raw::proxy_set_buffer_bytes(kind, start, size, data.as_ptr(), data.len())
+    })
+}
+
 pub(super) fn header_map(kind: MapType) -> Result<Vec<u8>> {
     let (mut data, mut size) = (null_mut(), 0);
     check("the headers", unsafe {

@@ -249,6 +249,10 @@ impl StreamIo for EnvoyStream {
         hostcalls::part_of_buffer(BufferType::HttpRequestBody, start, most)
     }
 
+    fn replace_request_body(&self, most: usize, bytes: &[u8]) -> Result<(), HostError> {
+        hostcalls::set_part_of_buffer(BufferType::HttpRequestBody, 0, most, bytes)
+    }
+
     fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
         headers(MapType::HttpRequestTrailers)
     }

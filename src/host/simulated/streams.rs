@@ -184,6 +184,18 @@ impl StreamIo for SimulatedIo {
         })
     }
 
+    fn replace_request_body(&self, most: usize, bytes: &[u8]) -> Result<(), HostError> {
+        let replaced = self.with(|stream| {
+            let rest = stream.body.get(most..)?;
+            stream.body = [bytes, rest].concat();
+            Some(())
+        });
+        replaced.ok_or(HostError {
+            call: "a change of the body",
+            status: 2,
+        })
+    }
+
     fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
         Ok(self.with(|stream| HeaderBlock::from_pairs(&stream.trailers)))
     }

@@ -8,6 +8,8 @@ use crate::routing::path::tests::tricky;
 
 fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
     Route {
+        rules: Vec::new(),
+        max_scan: Route::MAX_SCAN,
         name: prefix.to_owned(),
         prefix: prefix.to_owned(),
         methods: methods.map(|methods| methods.iter().map(|&method| method.to_owned()).collect()),

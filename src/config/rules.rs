@@ -1,0 +1,371 @@
+//! Rules of a route: which of its requests go to which of its agents. And the models and capabilities of agents, which
+//! narrow that choice.
+
+use std::collections::{HashMap, HashSet};
+
+use super::document::{Node, shown};
+use super::hosts;
+use super::limits::one_or_more;
+use super::names;
+use super::policy::{
+    Agent, AgentId, Conditions, Expected, KeySource, Model, Otherwise, PlanId, Rule, Size,
+};
+use super::reader::{Fields, Spot};
+use super::routes::{METHODS, choices};
+use crate::text::json::Search;
+use crate::text::pattern::Pattern;
+
+const MOST_RULES: usize = 256;
+const MOST_VALUES: usize = 64;
+const MOST_MODELS: usize = 1024;
+const MOST_CAPABILITIES: usize = 64;
+const MOST_ALIASES: usize = 4096;
+/// As long as the longest names that providers give their models, and some more.
+const LONGEST_MODEL: usize = 256;
+const LARGEST_SIZE: u64 = 1 << 40;
+
+pub(super) const RULE_FIELDS: &[&str] = &["name", "match", "agents", "roles", "otherwise"];
+pub(super) const CONDITION_FIELDS: &[&str] = &[
+    "method", "host", "header", "query", "plan", "team", "role", "model", "body", "tools",
+    "images", "stream", "size",
+];
+pub(super) const SIZE_FIELDS: &[&str] = &["from", "below"];
+pub(super) const MODEL_FIELDS: &[&str] = &["model", "as"];
+
+/// What stands elsewhere in the document, and rules speak of.
+pub(super) struct Around<'a> {
+    pub(super) key_sources: &'a [KeySource],
+    pub(super) plans: &'a HashMap<&'a str, PlanId>,
+    pub(super) agents: &'a [Agent],
+    pub(super) agents_by_name: &'a HashMap<&'a str, AgentId>,
+}
+
+/// A route's rules in their order. `with_body`: its requests may have bodies that can be read.
+pub(super) fn rules(spot: &Spot<'_>, around: &Around<'_>, with_body: bool) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut always: Option<String> = None;
+    for (index, item) in spot
+        .nonempty_list(MOST_RULES)
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
+        let Some(fields) = item.fields(RULE_FIELDS) else {
+            continue;
+        };
+        if let Some(earlier) = &always {
+            item.fault(format!("can never be met: {earlier} takes every request"));
+        }
+        let Some(rule) = rule(&fields, index, around, with_body) else {
+            continue;
+        };
+        if fields.get("name").is_some() && rules.iter().any(|other| other.name == rule.name) {
+            item.fault(format!(
+                "another rule of this route is named {}",
+                shown(&rule.name)
+            ));
+        }
+        if rule.conditions == Conditions::default() && always.is_none() {
+            always = Some(rule.name.clone());
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+fn rule(fields: &Fields<'_>, index: usize, around: &Around<'_>, with_body: bool) -> Option<Rule> {
+    let name = match fields.get("name") {
+        Some(spot) => spot.checked(names::name).map(str::to_owned),
+        None => Some(format!("rules[{index}]")),
+    };
+    let conditions = match fields.get("match") {
+        Some(spot) => conditions(&spot, around),
+        None => Some(Conditions::default()),
+    };
+    let asks = conditions.as_ref().is_some_and(Conditions::ask_body);
+    if asks && !with_body {
+        fields.fault("asks the body, which a WebSocket's request does not have");
+    }
+    let agents = fields
+        .need("agents")
+        .map(|spot| choices(&spot, around.agents, around.agents_by_name));
+    let roles = fields.get("roles").map(|spot| super::clients::roles(&spot));
+    let otherwise = fields.get("otherwise").and_then(|spot| {
+        if conditions.is_some() && !asks {
+            spot.fault("has no meaning here: no condition of this rule asks the body");
+        }
+        spot.choice(&[
+            ("refuse", Otherwise::Refuse),
+            ("skip", Otherwise::Skip),
+            ("take", Otherwise::Take),
+        ])
+    });
+    Some(Rule {
+        name: name?,
+        conditions: conditions?,
+        agents: agents?,
+        roles: roles.unwrap_or_default(),
+        otherwise: otherwise.unwrap_or(Otherwise::Refuse),
+    })
+}
+
+#[inline(never)]
+fn conditions(spot: &Spot<'_>, around: &Around<'_>) -> Option<Conditions> {
+    let fields = spot.fields(CONDITION_FIELDS)?;
+    let mut met = Conditions::default();
+    let methods = METHODS.map(|method| (method, method));
+    for (name, condition) in fields.iter() {
+        match name {
+            "header" => met.headers = headers(&condition, around),
+            "query" => met.query = query(&condition, around),
+            "body" => met.members = members(&condition),
+            "tools" => met.tools = condition.flag(),
+            "images" => met.images = condition.flag(),
+            "stream" => met.stream = condition.flag(),
+            "size" => met.size = size(&condition),
+            _ => {
+                for spot in one_or_more(&condition) {
+                    match name {
+                        "method" => met.methods.extend(spot.choice(&methods).map(str::to_owned)),
+                        "host" => met.hosts.extend(host(&spot)),
+                        "plan" => met.plans.extend(spot.reference("plan", around.plans)),
+                        "team" => met
+                            .teams
+                            .extend(spot.checked(names::name).map(str::to_owned)),
+                        "role" => met
+                            .roles
+                            .extend(spot.checked(names::name).map(str::to_owned)),
+                        "model" => met.models.extend(model_pattern(&spot)),
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    if met.methods.iter().any(|method| method == "GET") {
+        met.methods.push("HEAD".to_owned());
+    }
+    Some(met)
+}
+
+fn pattern(spot: &Spot<'_>) -> Option<Pattern> {
+    let text = spot.text()?;
+    if text.chars().any(char::is_control) {
+        spot.fault(format!("{} holds control characters", shown(text)));
+        return None;
+    }
+    match Pattern::read(text) {
+        Ok(pattern) => Some(pattern),
+        Err(fault) => {
+            spot.fault(fault);
+            None
+        }
+    }
+}
+
+/// A host's name, whole or from its second label on: `*.example.com`.
+fn host(spot: &Spot<'_>) -> Option<Pattern> {
+    let text = spot.text()?;
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    if name.contains('*') {
+        spot.fault("a * can only stand for a host's first labels, as in *.example.com");
+        return None;
+    }
+    if let Err(fault) = hosts::name(name) {
+        spot.fault(fault);
+        return None;
+    }
+    let pattern = Pattern::read(&text.to_ascii_lowercase());
+    pattern.ok()
+}
+
+fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> {
+    let named = spot.headers(MOST_VALUES);
+    let mut headers = Vec::new();
+    for (name, values) in named.iter().flat_map(Fields::iter) {
+        let read = one_or_more(&values).into_iter().filter_map(|spot| {
+            spot.checked(names::header_value)?;
+            pattern(&spot)
+        });
+        let read = read.collect();
+        if let Some(name) = super::limits::header(name, &values, around.key_sources) {
+            headers.push((name, read));
+        }
+    }
+    headers
+}
+
+fn query(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> {
+    let named = spot.named(MOST_VALUES);
+    let mut query = Vec::new();
+    for (name, values) in named.iter().flat_map(Fields::iter) {
+        let read = one_or_more(&values);
+        let read = read.into_iter().filter_map(|spot| pattern(&spot)).collect();
+        let holds_keys = |source: &KeySource| matches!(source, KeySource::Query { name: other, .. } if other == name);
+        if let Err(fault) = names::parameter(name) {
+            values.fault(fault);
+        } else if around.key_sources.iter().any(holds_keys) {
+            values.fault("that is where keys stand, and they are taken out");
+        } else {
+            query.push((name.to_owned(), read));
+        }
+    }
+    query
+}
+
+/// Members of the body, by their pointers.
+fn members(spot: &Spot<'_>) -> Vec<(String, Vec<Expected>)> {
+    let named = spot.named(MOST_VALUES);
+    let mut members = Vec::new();
+    for (pointer, values) in named.iter().flat_map(Fields::iter) {
+        if let Err(bad) = Search::new().member(pointer) {
+            values.fault(format!(
+                "{} is no JSON pointer such as /metadata/tier: {bad}",
+                shown(pointer)
+            ));
+            continue;
+        }
+        members.push((pointer.to_owned(), expected(&values)));
+    }
+    members
+}
+
+fn expected(spot: &Spot<'_>) -> Vec<Expected> {
+    let one = |spot: &Spot<'_>| match spot.node() {
+        Node::Bool(flag) => Some(Expected::Bool(*flag)),
+        Node::Number(number) if number.is_finite() => Some(Expected::Number(*number)),
+        Node::Text(_) => pattern(spot).map(Expected::Text),
+        _ => {
+            spot.fault("expected a text, a number, true or false, or a list of them");
+            None
+        }
+    };
+    if matches!(spot.node(), Node::List(_)) {
+        let items = spot.nonempty_list(MOST_VALUES).into_iter().flatten();
+        return items.filter_map(|item| one(&item)).collect();
+    }
+    one(spot).into_iter().collect()
+}
+
+fn size(spot: &Spot<'_>) -> Option<Size> {
+    let fields = spot.fields(SIZE_FIELDS)?;
+    let read = |name| {
+        fields
+            .get(name)
+            .and_then(|spot| spot.size(1..=LARGEST_SIZE))
+    };
+    let (from, below) = (read("from"), read("below"));
+    if fields.get("from").is_none() && fields.get("below").is_none() {
+        fields.fault("must have from or below");
+    }
+    if let (Some(from), Some(below)) = (from, below)
+        && from >= below
+    {
+        fields.fault("no size is so: from is not below below");
+    }
+    Some(Size {
+        from: from.unwrap_or(0),
+        below: below.unwrap_or(u64::MAX),
+    })
+}
+
+fn model_name(text: &str) -> Result<(), String> {
+    let legal = |it: char| !it.is_control() && it != '*';
+    if (1..=LONGEST_MODEL).contains(&text.len()) && text.chars().all(legal) {
+        Ok(())
+    } else {
+        Err(format!(
+            "{} is no model's name; it is 1 to {LONGEST_MODEL} bytes without control characters",
+            shown(text)
+        ))
+    }
+}
+
+fn model_pattern(spot: &Spot<'_>) -> Option<Pattern> {
+    let pattern = pattern(spot)?;
+    let text = match &pattern {
+        Pattern::Any => return Some(pattern),
+        Pattern::Exact(text) | Pattern::Prefix(text) | Pattern::Suffix(text) => text,
+    };
+    if let Err(fault) = model_name(text) {
+        spot.fault(fault);
+        return None;
+    }
+    Some(pattern)
+}
+
+/// The models that an agent serves.
+pub(super) fn models(spot: &Spot<'_>) -> Vec<Model> {
+    let mut models: Vec<Model> = Vec::new();
+    for item in spot.nonempty_list(MOST_MODELS).into_iter().flatten() {
+        let model = if item.is_map() {
+            renamed(&item)
+        } else {
+            model_pattern(&item).map(|name| Model {
+                name,
+                sent_as: None,
+            })
+        };
+        let Some(model) = model else { continue };
+        if models.iter().any(|other| other.name == model.name) {
+            item.fault("this model is already in the list");
+        }
+        models.push(model);
+    }
+    models
+}
+
+fn renamed(spot: &Spot<'_>) -> Option<Model> {
+    let fields = spot.fields(MODEL_FIELDS)?;
+    let name = fields.need("model").and_then(|spot| model_pattern(&spot));
+    let sent_as = fields
+        .need("as")
+        .and_then(|spot| spot.checked(model_name).map(str::to_owned));
+    let name = name?;
+    if name.exact().is_none() {
+        fields.fault("only one model can be sent as another; write its whole name");
+    }
+    Some(Model { name, sent_as })
+}
+
+/// What an agent can do, by words of the operator's.
+pub(super) fn capabilities(spot: &Spot<'_>) -> Vec<String> {
+    let mut capabilities: Vec<String> = Vec::new();
+    for item in spot.nonempty_list(MOST_CAPABILITIES).into_iter().flatten() {
+        let Some(name) = item.checked(names::name) else {
+            continue;
+        };
+        if capabilities.iter().any(|other| other == name) {
+            item.fault("this capability is already in the list");
+        }
+        capabilities.push(name.to_owned());
+    }
+    capabilities
+}
+
+/// Names of models that stand for others, and those.
+pub(super) fn model_aliases(spot: Option<&Spot<'_>>) -> Vec<(String, String)> {
+    let named = spot.and_then(|spot| spot.named(MOST_ALIASES));
+    let mut aliases = Vec::new();
+    for (alias, spot) in named.iter().flat_map(Fields::iter) {
+        if let Err(fault) = model_name(alias) {
+            spot.fault(fault);
+            continue;
+        }
+        let model = spot.checked(model_name);
+        aliases.extend(model.map(|model| (alias.to_owned(), model.to_owned())));
+    }
+    let all: HashSet<&str> = aliases.iter().map(|(alias, _)| alias.as_str()).collect();
+    for (_, model) in named.iter().flat_map(Fields::iter) {
+        if let Node::Text(text) = model.node()
+            && all.contains(text.as_str())
+        {
+            model.fault(format!(
+                "{} is an alias itself; write the model that it stands for",
+                shown(text)
+            ));
+        }
+    }
+    crate::sort::sort_by(&mut aliases, |left, right| left.0.cmp(&right.0));
+    aliases
+}

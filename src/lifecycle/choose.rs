@@ -1,0 +1,227 @@
+//! The agent of a request whose route has rules: as much of the body is waited for as they ask, and the model is called as
+//! the agent calls it.
+//!
+//! A body is read from its first piece on, whatever is waited for, and to its last, also behind the decision: what would have
+//! decided must not come twice. Only then does the request's last byte go on.
+
+use std::ops::Range;
+
+use super::failure::Failure;
+use super::request::Request;
+use super::stream::Facts;
+use super::walk::Walk;
+use crate::config::policy::{AgentId, Choice, Route};
+use crate::host::{Host, Sensitive, StreamIo};
+use crate::reply::Refusal;
+use crate::routing::{
+    BadBody, Content, Decision, Head, Known, Rules, model_in_path, narrowed, sent_as, with_model,
+};
+
+/// So much of a piece is copied out of the host at a time.
+const MOST_AT_ONCE: usize = 64 << 10;
+
+/// What the rules and the body come to.
+struct Decided<'r> {
+    choices: &'r [Choice],
+    roles: &'r [String],
+    /// The model that the request asks for, in the caller's words.
+    model: Option<Vec<u8>>,
+}
+
+impl From<BadBody> for Refusal {
+    fn from(bad: BadBody) -> Self {
+        Self::BadBody(bad.to_string())
+    }
+}
+
+impl<H: Host> Walk<H> {
+    /// Chooses by the route's rules.
+    pub(super) async fn choose_by(
+        &self,
+        request: &Request,
+        route: &Route,
+        rules: &Rules,
+    ) -> Result<AgentId, Refusal> {
+        let policy = &self.shared.compiled.policy;
+        let client = self.common.facts.borrow().client.clone();
+        let client = client.as_deref();
+        let path = self.path_for_agent(request);
+        let in_path = model_in_path(&path)?;
+        let head = Head {
+            method: request.method(),
+            authority: request.authority(),
+            headers: request.headers(),
+            path: request.path().unwrap_or_default(),
+            plan: client.and_then(|client| client.plan),
+            team: client.and_then(|client| client.team.as_deref()),
+            roles: client.map_or(&[], |client| &client.roles),
+            model: in_path.as_ref().map(|model| model.name.as_slice()),
+        };
+        let now = || self.shared.ticks.get();
+        let due = now().after(route.body_timeout);
+        let decide = |facts: &Facts| {
+            let content = facts.content.as_deref();
+            decided(rules, route, policy, &head, content).transpose()
+        };
+        let decided = self.common.until(decide, now, due).await;
+        let decided = decided.ok_or(Refusal::RequestTimeout)??;
+        let allowed = decided.roles.is_empty()
+            || client.is_some_and(|client| client.has_one_of(decided.roles));
+        if !allowed {
+            return Err(Refusal::Forbidden);
+        }
+        let model = decided.model.as_deref();
+        let stands_for = model.map(|model| crate::routing::stands_for(policy, model));
+        let capabilities = request.headers().get_all("x-agent-capability");
+        let choices = narrowed(&policy.agents, decided.choices, capabilities, stands_for)?;
+        let agent = self.choose(request, &choices)?;
+        let called = policy.agents.get(agent.0).zip(model);
+        if let Some(name) = called.and_then(|(agent, model)| sent_as(policy, agent, model)) {
+            match in_path {
+                Some(model) => {
+                    let path = with_model(&path, &model.place, name);
+                    self.common.facts.borrow_mut().rewritten_path = Some(Sensitive(path));
+                }
+                None => self.rename_model(rules, name)?,
+            }
+        }
+        self.common.facts.borrow_mut().may_change = false;
+        let free = |facts: &Facts| facts.body.may_go_on().then_some(());
+        let came = self.common.until(free, now, due).await;
+        came.ok_or(Refusal::RequestTimeout)?;
+        let mut facts = self.common.facts.borrow_mut();
+        match facts.content.take_if(|content| !content.is_asked()) {
+            Some(_) => Ok(agent),
+            None => facts.content_is_fine().map(|()| agent),
+        }
+    }
+
+    /// The path as the agent will see it.
+    fn path_for_agent(&self, request: &Request) -> Vec<u8> {
+        let facts = self.common.facts.borrow();
+        match &facts.rewritten_path {
+            Some(path) => path.to_vec(),
+            None => request.path().unwrap_or_default().to_vec(),
+        }
+    }
+
+    /// Has the body ask for the model by this name.
+    fn rename_model(&self, rules: &Rules, name: &str) -> Result<(), Refusal> {
+        let mut facts = self.common.facts.borrow_mut();
+        let content = facts.content.as_deref();
+        let Some(place) = content.and_then(|content| rules.place_of_model(content)) else {
+            return Ok(());
+        };
+        let written = serde_json::Value::from(name).to_string();
+        let by = self.with_stream(|stream| replace(stream, &place, written.as_bytes()))?;
+        let by = by.map_err(|error| self.failed(Failure::Unread(error)))?;
+        facts.body.changed(by);
+        facts.changed_by = by;
+        Ok(())
+    }
+}
+
+/// What the rules come to, once they do.
+fn decided<'r>(
+    rules: &Rules,
+    route: &'r Route,
+    policy: &crate::config::Policy,
+    head: &Head<'_>,
+    content: Option<&Content>,
+) -> Result<Option<Decided<'r>>, Refusal> {
+    let (choices, roles): (&[Choice], &[String]) =
+        match rules.decide(&route.rules, policy, head, content)? {
+            Decision::Wait => return Ok(None),
+            Decision::Rule(rule) => (&rule.agents, &rule.roles),
+            Decision::NoRule => (&route.agents, &[]),
+        };
+    let model = if choices.is_empty() || rules.need_model(policy, choices) {
+        match rules.model(head, content)? {
+            Known::Unknown => {
+                let spent = content.filter(|content| content.is_spent());
+                return spent.map_or(Ok(None), |content| Err(content.too_late().into()));
+            }
+            Known::Absent => None,
+            Known::Found(model) => Some(model.to_vec()),
+        }
+    } else {
+        None
+    };
+    match (choices.is_empty(), &model) {
+        (true, Some(_)) => Err(Refusal::ModelNotFound),
+        (true, None) => Err(Refusal::NoRule),
+        _ => Ok(Some(Decided {
+            choices,
+            roles,
+            model,
+        })),
+    }
+}
+
+/// Puts other bytes in this place of the body, of which all that has come is at hand. By how many it is longer now.
+fn replace<S: StreamIo>(
+    stream: &S,
+    place: &Range<u64>,
+    bytes: &[u8],
+) -> Result<i64, crate::host::HostError> {
+    let bound = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    let (start, end) = (bound(place.start), bound(place.end));
+    let mut changed = stream.request_body(0, start)?;
+    changed.extend_from_slice(bytes);
+    stream.replace_request_body(end, &changed)?;
+    let length = |size: usize| i64::try_from(size).unwrap_or(i64::MAX);
+    Ok(length(changed.len()) - length(end))
+}
+
+impl Facts {
+    /// The request's route has these rules: its body is read from now on, if it has one and they ask it.
+    pub(super) fn will_ask(&mut self, rules: &Rules, request: &Request) {
+        let Some(wanted) = rules.wanted().filter(|_| !self.body.has_ended()) else {
+            return;
+        };
+        let content = Content::new(wanted, request.headers(), request.content_length());
+        self.content = Some(Box::new(content));
+        self.may_change = rules.rename();
+    }
+
+    /// Reads these bytes of the body, which are new; `end`: they are the last.
+    ///
+    /// # Errors
+    /// When they say twice, or in two ways, what has decided already.
+    #[inline(never)]
+    pub(super) fn read<S: StreamIo>(
+        &mut self,
+        io: &S,
+        new: Range<usize>,
+        end: bool,
+    ) -> Result<(), Refusal> {
+        let Some(content) = &mut self.content else {
+            return Ok(());
+        };
+        let mut start = new.start;
+        while start < new.end && content.bad().is_none() {
+            let most = MOST_AT_ONCE.min(new.end - start);
+            let piece = io.request_body(start, most);
+            let piece = piece.map_err(|_| Refusal::GatewayUnavailable)?;
+            if piece.is_empty() {
+                return Err(Refusal::GatewayUnavailable);
+            }
+            content.feed(&piece);
+            start += piece.len();
+        }
+        if end {
+            content.end();
+        }
+        // Until the agent is chosen, nobody knows whether this body is asked, and who calls comes first.
+        if self.agent.is_some() {
+            self.content_is_fine()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn content_is_fine(&self) -> Result<(), Refusal> {
+        let bad = self.content.as_deref().and_then(Content::bad);
+        bad.map_or(Ok(()), |bad| Err(bad.clone().into()))
+    }
+}

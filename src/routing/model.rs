@@ -1,0 +1,181 @@
+//! Models that stand in paths, as Azure OpenAI's, Gemini's and Bedrock's interfaces have them, where others name them in the body.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::path::BadPath;
+use crate::text::escapes::{decoded, escaped};
+use crate::text::paths::split_query;
+
+/// Where a path names its model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInPath {
+    /// The model, without escapes.
+    pub name: Vec<u8>,
+    /// The bytes of the path that stand for it.
+    pub place: Range<usize>,
+}
+
+/// What Bedrock's paths end with, behind `/model/NAME/`.
+const BEDROCK: [&[u8]; 5] = [
+    b"converse",
+    b"converse-stream",
+    b"invoke",
+    b"invoke-with-response-stream",
+    b"count-tokens",
+];
+
+/// The model that a path names: `/deployments/NAME/…` (Azure OpenAI), `/models/NAME:verb` (Gemini, Vertex AI) or
+/// `/model/NAME/converse` and the like (Bedrock). Some servers do not mind the case of these words.
+///
+/// # Errors
+/// When the segment that names it has parameters (`;…`), which some agents strip; or the path names two.
+pub fn model_in_path(path: &[u8]) -> Result<Option<ModelInPath>, BadPath> {
+    let path = split_query(path).0;
+    let mut found = None;
+    let mut before: Cow<'_, [u8]> = Cow::Borrowed(b"");
+    let mut start = 0;
+    for segment in path.split(|byte| *byte == b'/') {
+        let place = start..start + segment.len();
+        start = place.end + 1;
+        if let Some(named) = named(&before, segment, path.get(start..).unwrap_or_default()) {
+            if found.is_some() || segment.contains(&b';') {
+                return Err(BadPath);
+            }
+            let place = place.start..place.start + named.len();
+            let name = decoded(named, |_| true);
+            found = Some(ModelInPath { name, place });
+        }
+        before = plain(segment);
+    }
+    Ok(found.filter(|found| !found.name.is_empty()))
+}
+
+/// The path with another model in it. What no path holds is escaped.
+#[must_use]
+pub fn with_model(path: &[u8], place: &Range<usize>, model: &str) -> Vec<u8> {
+    let mut renamed = path.get(..place.start).unwrap_or_default().to_vec();
+    for byte in model.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte) {
+            renamed.push(byte);
+        } else {
+            renamed.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    renamed.extend_from_slice(path.get(place.end..).unwrap_or_default());
+    renamed
+}
+
+/// The part of a segment that names a model: by what stands before it and behind it.
+fn named<'a>(before: &[u8], segment: &'a [u8], behind: &[u8]) -> Option<&'a [u8]> {
+    let is = |word: &[u8]| before.eq_ignore_ascii_case(word);
+    if is(b"deployments") {
+        return Some(segment);
+    }
+    if is(b"models") {
+        return before_verb(segment);
+    }
+    let next = behind
+        .split(|byte| *byte == b'/')
+        .next()
+        .unwrap_or_default();
+    let verb = plain(next);
+    let of_bedrock = BEDROCK.iter().any(|word| verb.eq_ignore_ascii_case(word));
+    (is(b"model") && of_bedrock).then_some(segment)
+}
+
+/// What stands before the last colon, if one does.
+fn before_verb(segment: &[u8]) -> Option<&[u8]> {
+    let mut rest = segment;
+    let mut colon = None;
+    while let [first, behind @ ..] = rest {
+        if *first == b':' || escaped(rest) == Some(b':') {
+            colon = Some(segment.len() - rest.len());
+        }
+        rest = behind;
+    }
+    segment.get(..colon?)
+}
+
+/// A segment as most servers read it: without parameters and escapes.
+fn plain(segment: &[u8]) -> Cow<'_, [u8]> {
+    let name = crate::text::paths::segment_name(segment);
+    if name.contains(&b'%') {
+        Cow::Owned(decoded(name, |_| true))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_interfaces_name_the_model_in_the_path() {
+        for (path, name, renamed) in [
+            (
+                "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21",
+                "gpt-4o",
+                "/openai/deployments/m%2F1/chat/completions?api-version=2024-10-21",
+            ),
+            (
+                "/openai/Deployments/gpt%2D4o/embeddings",
+                "gpt-4o",
+                "/openai/Deployments/m%2F1/embeddings",
+            ),
+            (
+                "/v1beta/models/gemini-2.0-flash:generateContent",
+                "gemini-2.0-flash",
+                "/v1beta/models/m%2F1:generateContent",
+            ),
+            (
+                "/v1beta/models/gemini%3AstreamGenerateContent?alt=sse",
+                "gemini",
+                "/v1beta/models/m%2F1%3AstreamGenerateContent?alt=sse",
+            ),
+            (
+                "/v1/projects/p/locations/l/publishers/google/models/g:predict",
+                "g",
+                "/v1/projects/p/locations/l/publishers/google/models/m%2F1:predict",
+            ),
+            (
+                "/model/anthropic.claude-3-haiku-20240307-v1:0/converse-stream",
+                "anthropic.claude-3-haiku-20240307-v1:0",
+                "/model/m%2F1/converse-stream",
+            ),
+            ("/model/us.x%3A0/invoke", "us.x:0", "/model/m%2F1/invoke"),
+        ] {
+            let found = model_in_path(path.as_bytes()).unwrap().unwrap();
+            assert_eq!(String::from_utf8_lossy(&found.name), name, "{path}");
+            let path = with_model(path.as_bytes(), &found.place, "m/1");
+            assert_eq!(String::from_utf8_lossy(&path), renamed);
+        }
+    }
+
+    #[test]
+    fn other_paths_name_none() {
+        for path in [
+            "/v1/models/gpt-4o",
+            "/v1/models",
+            "/v1/chat/completions?x=/deployments/y",
+            "/model/x/other",
+            "/model/converse",
+            "/openai/deployments/",
+            "/",
+        ] {
+            assert_eq!(model_in_path(path.as_bytes()), Ok(None), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_two_agents_would_read_as_two_models_is_refused() {
+        for path in [
+            "/openai/deployments/a;b/chat",
+            "/openai/deployments/a/deployments/b",
+            "/model/a/converse/models/b:x",
+        ] {
+            assert_eq!(model_in_path(path.as_bytes()), Err(BadPath), "{path}");
+        }
+    }
+}
