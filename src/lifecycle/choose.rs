@@ -135,7 +135,9 @@ fn decided<'r>(
             Decision::Rule(rule) => (&rule.agents, &rule.roles),
             Decision::NoRule => (&route.agents, &[]),
         };
-    let model = if choices.is_empty() || rules.need_model(policy, choices) {
+    let needed =
+        choices.is_empty() || head.model.is_some() || rules.need_model(policy, choices, content);
+    let model = if needed {
         match rules.model(head, content)? {
             Known::Unknown => {
                 let spent = content.filter(|content| content.is_spent());

@@ -20,6 +20,8 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Content {
     scan: Scan,
+    /// As it stood when as much had been read as may decide: how a body comes in pieces must not.
+    decisive: Option<Box<Scan>>,
     bad: Option<BadBody>,
     /// How many bytes there will be, where the request says so.
     length: Option<u64>,
@@ -73,6 +75,7 @@ impl Content {
     pub fn new(wanted: &Wanted, headers: &HeaderBlock, length: Option<u64>) -> Self {
         Self {
             scan: Scan::new(Rc::clone(&wanted.search)),
+            decisive: None,
             bad: unread(headers),
             length,
             read: 0,
@@ -84,10 +87,26 @@ impl Content {
 
     /// More of it has come.
     pub fn feed(&mut self, piece: &[u8]) {
+        let left = usize::try_from(self.most.saturating_sub(self.read)).unwrap_or(usize::MAX);
         self.read = self.read.saturating_add(piece.len() as u64);
+        match piece.split_at_checked(left) {
+            Some((decisive, rest)) if self.decisive.is_none() && !rest.is_empty() => {
+                self.scan(decisive);
+                self.decisive = Some(Box::new(self.scan.clone()));
+                self.scan(rest);
+            }
+            _ => self.scan(piece),
+        }
+    }
+
+    fn scan(&mut self, piece: &[u8]) {
         if self.bad.is_none() {
             self.bad = self.scan.feed(piece).err().map(BadBody::Json);
         }
+    }
+
+    fn decisive(&self) -> &Scan {
+        self.decisive.as_deref().unwrap_or(&self.scan)
     }
 
     /// All of it has come.
@@ -122,7 +141,7 @@ impl Content {
     /// True if no more of it is waited for: as much has been read as may, or all has come.
     #[must_use]
     pub fn is_spent(&self) -> bool {
-        self.ended || self.read >= self.most
+        self.ended || self.decisive.is_some()
     }
 
     /// Why it has not decided, where it should have.
@@ -134,7 +153,7 @@ impl Content {
     /// What a member is.
     #[must_use]
     pub fn member(&self, id: MemberId) -> Known<&Value> {
-        match self.scan.member(id) {
+        match self.decisive().member(id) {
             Member::Unknown => Known::Unknown,
             Member::Absent => Known::Absent,
             Member::Found(found) => Known::Found(&found.value),
@@ -153,7 +172,7 @@ impl Content {
     /// Whether something stands anywhere in it.
     #[must_use]
     pub fn has(&self, id: AnywhereId) -> Known<()> {
-        match self.scan.anywhere(id) {
+        match self.decisive().anywhere(id) {
             Anywhere::Unknown => Known::Unknown,
             Anywhere::Absent => Known::Absent,
             Anywhere::Seen => Known::Found(()),
@@ -163,11 +182,11 @@ impl Content {
     /// Its size, as far as it is known: at least the first, at most the second.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
-        let read = self.read;
-        match self.length {
-            Some(length) => (length, length),
-            None if self.ended => (read, read),
-            None => (read, u64::MAX),
+        match (self.length, &self.decisive) {
+            (Some(length), _) => (length, length),
+            (None, Some(_)) => (self.most, u64::MAX),
+            (None, None) if self.ended => (self.read, self.read),
+            (None, None) => (self.read, u64::MAX),
         }
     }
 }

@@ -293,14 +293,20 @@ impl Rules {
         }
     }
 
-    /// True if the model must be known to choose among these: some serve models of their own only, or what the caller calls it
-    /// may have to be changed.
+    /// True if the model must be known to choose among these, as some serve models of their own only; or as the caller may have
+    /// called it by an alias, where the body is read in any case.
     #[must_use]
-    pub fn need_model(&self, policy: &Policy, choices: &[Choice]) -> bool {
+    pub fn need_model(
+        &self,
+        policy: &Policy,
+        choices: &[Choice],
+        content: Option<&Content>,
+    ) -> bool {
         let mut agents = choices
             .iter()
             .filter_map(|it| policy.agents.get(it.agent.0));
-        self.has_aliases || agents.any(|agent| !agent.models.is_empty())
+        let is_asked = content.is_some_and(Content::is_asked);
+        (self.has_aliases && is_asked) || agents.any(|agent| !agent.models.is_empty())
     }
 
     /// Where the body names the model.
@@ -473,3 +479,6 @@ fn is_expected(expected: &Expected, value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

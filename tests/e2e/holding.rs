@@ -2,14 +2,13 @@
 //! have only so much held; and an agent that is to get whole bodies gets nothing else.
 
 use bytes::Bytes;
-use hyper::HeaderMap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use waykeeper_demo::stack::AUTH_CLUSTER;
 
-use crate::harness::{Answer, Draft, Puppet, Request, Upload, World, eventually, needed};
+use crate::harness::{Answer, Draft, Puppet, Request, Shape, World, eventually, needed};
 
 const VALID: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{\"client_id\":\"acme\"}";
 const INVALID: &str = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -20,27 +19,6 @@ const WHOLE: &str = "/whole";
 
 /// So large may a body be that is collected.
 const LARGEST: usize = 200_000;
-
-/// Ways in which the parts of a request may come.
-const SHAPES: [Shape; 6] = [
-    Shape::HeadersOnly,
-    Shape::WithLength,
-    Shape::Chunked,
-    Shape::EmptyEnd,
-    Shape::Http2,
-    Shape::Trailers,
-];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    HeadersOnly,
-    WithLength,
-    Chunked,
-    /// The end comes later, and with nothing.
-    EmptyEnd,
-    Http2,
-    Trailers,
-}
 
 #[tokio::test]
 async fn nothing_goes_on_before_it_is_decided_whatever_comes_in_which_order() {
@@ -59,7 +37,7 @@ async fn nothing_goes_on_before_it_is_decided_whatever_comes_in_which_order() {
             if path == WHOLE && !sees_bodies {
                 continue;
             }
-            for shape in SHAPES {
+            for shape in Shape::ALL {
                 for (verdict, status) in [(INVALID, 401), (VALID, 200)] {
                     let what = format!("{path} {shape:?} {status} {sees_bodies}");
                     let before = agent.stats();
@@ -387,38 +365,9 @@ async fn a_part_of_a_body_can_be_read_while_it_is_collected() {
     }
 }
 
-/// Sends a request's parts as the shape says, and gives back what is answered.
+/// Sends a request of this size.
 async fn send(request: Request, shape: Shape, size: usize) -> Answer {
-    let body = body(size);
-    match shape {
-        Shape::HeadersOnly => request.send().await,
-        Shape::WithLength => request.body(body).send().await,
-        Shape::Chunked => in_two(request.upload(), body).await,
-        Shape::Http2 => in_two(request.http2().upload(), body).await,
-        Shape::EmptyEnd => {
-            let mut upload = request.http2().upload();
-            upload.write(body).await;
-            tokio::task::yield_now().await;
-            upload.end();
-            upload.answer().await
-        }
-        Shape::Trailers => {
-            let mut upload = request.http2().upload();
-            upload.write(body).await;
-            let mut trailers = HeaderMap::new();
-            trailers.insert("x-checksum", "1".parse().expect("a value"));
-            upload.end_with(trailers).await;
-            upload.answer().await
-        }
-    }
-}
-
-async fn in_two(mut upload: Upload, body: Bytes) -> Answer {
-    let half = body.len() / 2;
-    upload.write(body.slice(..half)).await;
-    upload.write(body.slice(half..)).await;
-    upload.end();
-    upload.answer().await
+    shape.send(request, body(size)).await
 }
 
 /// A world whose validator is `puppet`, with time to answer.

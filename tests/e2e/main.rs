@@ -50,6 +50,7 @@ mod refusals;
 mod reload;
 mod retries;
 mod routing;
+mod rules;
 mod spoofing;
 mod streaming;
 mod switches;

@@ -63,7 +63,7 @@ pub enum Anywhere {
 }
 
 /// What was found in one text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Finds {
     search: Rc<Search>,
     /// One for each node of the search.
@@ -96,7 +96,7 @@ enum Presence {
 }
 
 /// An array or object.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Open {
     node: usize,
     /// How many items have begun.

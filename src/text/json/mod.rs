@@ -38,7 +38,7 @@ pub const DEEPEST: usize = 127;
 pub const LONGEST_VALUE: usize = 1024;
 
 /// One text under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scan {
     reader: Reader,
     finds: Finds,

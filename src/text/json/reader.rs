@@ -69,7 +69,7 @@ impl<'a> Piece<'a> {
 }
 
 /// Reads one text.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Reader {
     offset: u64,
     next: Next,

@@ -19,7 +19,7 @@ pub(super) enum Kept<'a> {
 }
 
 /// What is kept of what is under way.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Keeper {
     bytes: Vec<u8>,
     most: usize,
@@ -70,7 +70,7 @@ impl Keeper {
 }
 
 /// A string under way.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Text {
     escape: Escape,
     /// The bytes of a character that a piece has cut.

@@ -17,6 +17,7 @@ mod page;
 mod puppet;
 mod python;
 mod rendering;
+mod shape;
 #[path = "../../shared.rs"]
 mod shared;
 
@@ -28,6 +29,7 @@ pub(crate) use metrics::Metrics;
 pub(crate) use page::visit;
 pub(crate) use puppet::{Exchange, Puppet};
 pub(crate) use python::python;
+pub(crate) use shape::Shape;
 pub(crate) use shared::{PATIENCE, eventually, free_address, needed, repository};
 
 use std::net::SocketAddr;
