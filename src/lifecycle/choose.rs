@@ -90,6 +90,9 @@ impl<H: Host> Walk<H> {
         let came = self.common.until(free, now, due).await;
         came.ok_or(Refusal::RequestTimeout)?;
         let mut facts = self.common.facts.borrow_mut();
+        if !route.collect_body {
+            facts.body.collect(false);
+        }
         match facts.content.take_if(|content| !content.is_asked()) {
             Some(_) => Ok(agent),
             None => facts.content_is_fine().map(|()| agent),
@@ -135,16 +138,15 @@ fn decided<'r>(
             Decision::Rule(rule) => (&rule.agents, &rule.roles),
             Decision::NoRule => (&route.agents, &[]),
         };
-    let needed =
-        choices.is_empty() || head.model.is_some() || rules.need_model(policy, choices, content);
-    let model = if needed {
-        match rules.model(head, content)? {
-            Known::Unknown => {
-                let spent = content.filter(|content| content.is_spent());
-                return spent.map_or(Ok(None), |content| Err(content.too_late().into()));
-            }
-            Known::Absent => None,
-            Known::Found(model) => Some(model.to_vec()),
+    let needed = rules.need_model(policy, choices);
+    let wanted = choices.is_empty() || head.model.is_some() || rules.want_model(content);
+    let model = if needed || wanted {
+        let spent = content.filter(|content| content.is_spent());
+        match (rules.model(head, content)?, spent) {
+            (Known::Found(model), _) => Some(model.to_vec()),
+            (Known::Unknown, None) => return Ok(None),
+            (Known::Unknown, Some(content)) if needed => return Err(content.too_late().into()),
+            (Known::Unknown | Known::Absent, _) => None,
         }
     } else {
         None

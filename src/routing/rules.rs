@@ -293,20 +293,19 @@ impl Rules {
         }
     }
 
-    /// True if the model must be known to choose among these, as some serve models of their own only; or as the caller may have
-    /// called it by an alias, where the body is read in any case.
+    /// True if the model must be known to choose among these: some serve models of their own only.
     #[must_use]
-    pub fn need_model(
-        &self,
-        policy: &Policy,
-        choices: &[Choice],
-        content: Option<&Content>,
-    ) -> bool {
+    pub fn need_model(&self, policy: &Policy, choices: &[Choice]) -> bool {
         let mut agents = choices
             .iter()
             .filter_map(|it| policy.agents.get(it.agent.0));
-        let is_asked = content.is_some_and(Content::is_asked);
-        (self.has_aliases && is_asked) || agents.any(|agent| !agent.models.is_empty())
+        agents.any(|agent| !agent.models.is_empty())
+    }
+
+    /// True if the model is wanted where the body is read in any case: the caller may call it by an alias.
+    #[must_use]
+    pub fn want_model(&self, content: Option<&Content>) -> bool {
+        self.has_aliases && content.is_some_and(Content::is_asked)
     }
 
     /// Where the body names the model.
@@ -405,11 +404,15 @@ impl<T> Known<T> {
 
 /// Whether any of these is so, as far as it is known.
 fn any(all: impl Iterator<Item = Option<bool>>) -> Option<bool> {
-    all.fold(Some(false), |any, one| match (any, one) {
-        (Some(true), _) | (_, Some(true)) => Some(true),
-        (None, _) | (_, None) => None,
-        _ => Some(false),
-    })
+    let mut known = Some(false);
+    for one in all {
+        match one {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => known = None,
+        }
+    }
+    known
 }
 
 fn is_one_of(patterns: &[Pattern], word: &[u8]) -> bool {
@@ -448,9 +451,8 @@ fn parameters<'a>(path: &'a [u8], name: &'a str) -> impl Iterator<Item = Vec<u8>
     let pairs = query
         .split(|byte| *byte == b'&')
         .map(|pair| split_once(pair, b'='));
-    pairs.filter_map(move |(other, value)| {
-        (plain(other) == name.as_bytes()).then(|| plain(value.unwrap_or_default()))
-    })
+    let named = pairs.filter(move |(other, _)| plain(other) == name.as_bytes());
+    named.map(move |(_, value)| plain(value.unwrap_or_default()))
 }
 
 /// The host's name as it is compared: without its port and a last dot, in lower case.

@@ -16,12 +16,23 @@ const NAMED: &str = "/ruled/named";
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
+/// One world is enough for all that leaves nothing behind.
 #[tokio::test]
-async fn the_first_rule_that_a_request_meets_chooses_the_agent() {
+async fn rules_choose() {
     let world = World::with(routes).await;
-    let plain = || keyed(&world, MANY, "demo-standard");
+    the_first_rule_that_a_request_meets_chooses_the_agent(&world).await;
+    the_body_chooses_the_agent_however_it_comes(&world).await;
+    beyond_max_scan_the_rule_says_what_becomes_of_a_request(&world).await;
+    each_agent_is_asked_for_the_model_by_the_name_that_it_knows(&world).await;
+    a_path_can_name_the_model(&world).await;
+    capabilities_narrow_the_choice(&world).await;
+    who_meets_no_rule_or_lacks_its_role_is_refused(&world).await;
+}
+
+async fn the_first_rule_that_a_request_meets_chooses_the_agent(world: &World) {
+    let plain = || keyed(world, MANY, "demo-standard");
     let with = |name: &str, value: &str| plain().header(name, value);
-    let at = |query: &str| keyed(&world, &format!("{MANY}?{query}"), "demo-standard");
+    let at = |query: &str| keyed(world, &format!("{MANY}?{query}"), "demo-standard");
     for (what, request, agent) in [
         ("nothing", plain(), "memory"),
         (
@@ -47,8 +58,8 @@ async fn the_first_rule_that_a_request_meets_chooses_the_agent() {
         ("a parameter", at("beta=1"), "chat-cpu"),
         ("a parameter in escapes", at("a=b&b%65ta=%31"), "chat-cpu"),
         ("two parameters", at("beta=1&beta=2"), "memory"),
-        ("a role", keyed(&world, MANY, "demo-admin"), "rag"),
-        ("a plan", keyed(&world, MANY, "demo-premium"), "chat-gpu"),
+        ("a role", keyed(world, MANY, "demo-admin"), "rag"),
+        ("a plan", keyed(world, MANY, "demo-premium"), "chat-gpu"),
     ] {
         let answer = request.send().await;
         assert_eq!(answer.echo().agent, agent, "{what}");
@@ -60,9 +71,7 @@ async fn the_first_rule_that_a_request_meets_chooses_the_agent() {
     }
 }
 
-#[tokio::test]
-async fn the_body_chooses_the_agent_however_it_comes() {
-    let world = World::with(routes).await;
+async fn the_body_chooses_the_agent_however_it_comes(world: &World) {
     for (body, agent) in [
         (json!({"model": "gpt-4o", "messages": []}), "chat-gpu"),
         (
@@ -90,7 +99,7 @@ async fn the_body_chooses_the_agent_however_it_comes() {
     ] {
         let body = Bytes::from(body.to_string());
         for shape in Shape::ALL {
-            let request = post(&world, CHAT);
+            let request = post(world, CHAT);
             let echo = shape.send(request, body.clone()).await.echo();
             if shape == Shape::HeadersOnly {
                 assert_eq!(echo.agent, "memory", "no body");
@@ -108,7 +117,7 @@ async fn the_body_chooses_the_agent_however_it_comes() {
     // A name in escapes is the same name.
     let spelled = r#"{"\u006dodel": "gpt\u002d4o"}"#;
     assert_eq!(
-        post(&world, CHAT).body(spelled).send().await.echo().agent,
+        post(world, CHAT).body(spelled).send().await.echo().agent,
         "chat-gpu"
     );
 }
@@ -219,9 +228,7 @@ async fn a_body_that_cannot_be_read_is_refused_where_it_is_asked_and_nowhere_els
     assert_eq!(world.agent("chat-gpu").stats().total, 0);
 }
 
-#[tokio::test]
-async fn beyond_max_scan_the_rule_says_what_becomes_of_a_request() {
-    let world = World::with(routes).await;
+async fn beyond_max_scan_the_rule_says_what_becomes_of_a_request(world: &World) {
     let padded = |model: &str| {
         let padding = "x".repeat(70_000);
         format!(r#"{{"padding": "{padding}", "model": "{model}"}}"#)
@@ -233,7 +240,7 @@ async fn beyond_max_scan_the_rule_says_what_becomes_of_a_request() {
     ] {
         for shape in [Shape::WithLength, Shape::Chunked, Shape::Http2] {
             let body = Bytes::from(padded("small"));
-            let answer = shape.send(post(&world, path), body.clone()).await;
+            let answer = shape.send(post(world, path), body.clone()).await;
             match expected {
                 None => assert_eq!(answer.refused(), (400, "bad_body".to_owned()), "{path}"),
                 Some(agent) => {
@@ -246,9 +253,7 @@ async fn beyond_max_scan_the_rule_says_what_becomes_of_a_request() {
     }
 }
 
-#[tokio::test]
-async fn each_agent_is_asked_for_the_model_by_the_name_that_it_knows() {
-    let world = World::with(routes).await;
+async fn each_agent_is_asked_for_the_model_by_the_name_that_it_knows(world: &World) {
     for (asked, agent, sent) in [
         ("gpt-4o", "chat-gpu", "our-deployment/\"4o\""),
         ("smart", "chat-gpu", "our-deployment/\"4o\""),
@@ -265,7 +270,7 @@ async fn each_agent_is_asked_for_the_model_by_the_name_that_it_knows() {
                     let model = json!(model);
                     format!(r#"{{"before": "{before}", "model": {model}, "messages": [1, 2, 3]}}"#)
                 };
-                let request = post(&world, NAMED);
+                let request = post(world, NAMED);
                 let answer = shape.send(request, body(asked).into()).await;
                 let echo = answer.echo();
                 assert_eq!(echo.agent, agent, "{asked} {shape:?} {padding}");
@@ -292,23 +297,21 @@ async fn each_agent_is_asked_for_the_model_by_the_name_that_it_knows() {
         }
     }
     let other = json!({"model": "claude"}).to_string();
-    let refused = post(&world, NAMED).body(other).send().await;
+    let refused = post(world, NAMED).body(other).send().await;
     assert_eq!(refused.refused(), (404, "model_not_found".to_owned()));
     // Who names an agent gets no other, nor another model.
-    let named = post(&world, NAMED).header("x-agent", "chat-cpu");
+    let named = post(world, NAMED).header("x-agent", "chat-cpu");
     let refused = named
         .body(json!({"model": "gpt-4o"}).to_string())
         .send()
         .await;
     assert_eq!(refused.refused(), (400, "unknown_agent".to_owned()));
     // No model at all is the agents' business.
-    let none = post(&world, NAMED).body("{}").send().await;
+    let none = post(world, NAMED).body("{}").send().await;
     assert_eq!(none.status, 200, "{}", none.text());
 }
 
-#[tokio::test]
-async fn a_path_can_name_the_model() {
-    let world = World::with(routes).await;
+async fn a_path_can_name_the_model(world: &World) {
     for (path, agent, sent) in [
         (
             "/openai/deployments/gpt-4o/embedded",
@@ -328,7 +331,7 @@ async fn a_path_can_name_the_model() {
     ] {
         let path = format!("{NAMED}{path}");
         // Of the body nothing is asked: it need not be JSON.
-        let request = keyed(&world, &path, "demo-premium").body("no JSON");
+        let request = keyed(world, &path, "demo-premium").body("no JSON");
         let echo = request.send().await.echo();
         assert_eq!(
             (echo.agent.as_str(), echo.path),
@@ -338,9 +341,7 @@ async fn a_path_can_name_the_model() {
     }
 }
 
-#[tokio::test]
-async fn capabilities_narrow_the_choice() {
-    let world = World::with(routes).await;
+async fn capabilities_narrow_the_choice(world: &World) {
     let asks = |wanted: &[&str]| {
         let request = world.get("/ruled/able").key("demo-premium");
         wanted.iter().fold(request, |request, it| {
@@ -363,11 +364,9 @@ async fn capabilities_narrow_the_choice() {
     }
 }
 
-#[tokio::test]
-async fn who_meets_no_rule_or_lacks_its_role_is_refused() {
-    let world = World::with(routes).await;
+async fn who_meets_no_rule_or_lacks_its_role_is_refused(world: &World) {
     let asks = |key: &str, model: &str| {
-        let request = keyed(&world, "/ruled/strict", key).header(JSON.0, JSON.1);
+        let request = keyed(world, "/ruled/strict", key).header(JSON.0, JSON.1);
         request.body(json!({"model": model}).to_string())
     };
     assert_eq!(
@@ -378,7 +377,7 @@ async fn who_meets_no_rule_or_lacks_its_role_is_refused() {
     assert_eq!(refused.refused(), (403, "forbidden".to_owned()));
     let refused = asks("demo-admin", "other").send().await;
     assert_eq!(refused.refused(), (404, "model_not_found".to_owned()));
-    let refused = keyed(&world, "/ruled/strict", "demo-admin").send().await;
+    let refused = keyed(world, "/ruled/strict", "demo-admin").send().await;
     assert_eq!(refused.refused(), (404, "no_rule".to_owned()));
     // It was counted: an attempt is one.
     let line = world.access_log(&refused).await;
