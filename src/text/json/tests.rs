@@ -464,9 +464,6 @@ fn half_a_surrogate_pair_passes_only_where_nothing_is_looked_for() {
             let (search, _) = search(&["/a"]);
             for length in LENGTHS {
                 let (_, end) = scan(&search, json.as_bytes(), length);
-                let is_kept =
-                    json.starts_with(r#"{"a":""#) || before.ends_with(",\"") && half.len() < 4;
-                let _ = is_kept;
                 assert_eq!(end.expect_err(&json).fault, Fault::LoneSurrogate, "{json}");
             }
         }
