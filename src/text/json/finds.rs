@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::broken::Fault;
+use super::broken::{Fault, Stop};
 use super::reader::{Kind, Scalar, Sink};
 use super::search::{AnywhereId, MemberId, Node, Search, Step};
 use super::strings::Kept;
@@ -136,6 +136,23 @@ impl Finds {
         self.unknown == 0
     }
 
+    /// What is wrong, with the pointers of what it is about.
+    pub(super) fn fault(&self, stop: Stop) -> Fault {
+        let pointer = |node: usize| {
+            let node = self.search.nodes.get(node);
+            node.map(|node| node.pointer.clone()).unwrap_or_default()
+        };
+        match stop {
+            Stop::NotJson => Fault::NotJson,
+            Stop::NotUtf8 => Fault::NotUtf8,
+            Stop::LoneSurrogate => Fault::LoneSurrogate,
+            Stop::TooDeep => Fault::TooDeep,
+            Stop::NotAnObject(node) => Fault::NotAnObject(pointer(node)),
+            Stop::Twice(node) => Fault::Twice(pointer(node)),
+            Stop::Respelt(node) => Fault::Respelt(pointer(node)),
+        }
+    }
+
     /// The array or object that is open, if a pointer passes it or leads to it.
     #[inline]
     fn passed(&self) -> Option<&Open> {
@@ -150,30 +167,26 @@ impl Finds {
     }
 
     /// Which node the next member of the open object stands for.
-    fn step(&self, name: Kept<'_>) -> Result<Option<usize>, Fault> {
+    fn step(&self, name: Kept<'_>) -> Result<Option<usize>, Stop> {
         let Some(node) = self.crossing() else {
             return Ok(None);
         };
         let name = match name {
             Kept::All(name) => name,
-            Kept::LoneSurrogate => return Err(Fault::LoneSurrogate),
+            Kept::LoneSurrogate => return Err(Stop::LoneSurrogate),
             Kept::Nothing | Kept::TooLong => return Ok(None),
-        };
-        let pointer = |node: usize| {
-            let node = self.search.nodes.get(node);
-            node.map(|node| node.pointer.clone()).unwrap_or_default()
         };
         let is_named = |step: &&Step| step.name.as_bytes() == name;
         if let Some(step) = node.steps.iter().find(is_named) {
             let place = self.places.get(step.node);
             return match place.map(|place| place.presence) {
-                Some(Presence::Come) => Err(Fault::Twice(pointer(step.node))),
+                Some(Presence::Come) => Err(Stop::Twice(step.node)),
                 _ => Ok(Some(step.node)),
             };
         }
         let mut steps = node.steps.iter();
         match steps.find(|step| spelling::is_same(name, &step.name, &step.folded)) {
-            Some(step) => Err(Fault::Respelt(pointer(step.node))),
+            Some(step) => Err(Stop::Respelt(step.node)),
             None => Ok(None),
         }
     }
@@ -236,6 +249,47 @@ impl Finds {
     }
 }
 
+impl Finds {
+    /// A name came that was kept.
+    fn named(&mut self, name: Kept<'_>) -> Result<(), Stop> {
+        let step = self.step(name)?;
+        self.comes(step);
+        if let Kept::All(name) = name {
+            let mut wanted = self.search.anywhere.iter();
+            self.named = wanted.position(|wanted| wanted.name.as_bytes() == name);
+            if self.named.is_some() {
+                self.see(name, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// A value came that may be wanted.
+    fn valued(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Stop> {
+        if let Some(named) = self.named.take()
+            && let Scalar::Text(Kept::All(text)) = scalar
+        {
+            let search = Rc::clone(&self.search);
+            if let Some(wanted) = search.anywhere.get(named) {
+                self.see(wanted.name.as_bytes(), Some(text));
+            }
+        }
+        let Some(node) = self.target.take() else {
+            return Ok(());
+        };
+        if self.is_wanted(node) {
+            let found = Found {
+                value: value(scalar)?,
+                start: range.start,
+                end: Some(range.end),
+            };
+            self.found(node, found);
+        }
+        self.has_ended(node);
+        Ok(())
+    }
+}
+
 impl Sink for Finds {
     #[inline]
     fn most_of_name(&self) -> usize {
@@ -247,22 +301,11 @@ impl Sink for Finds {
     }
 
     #[inline]
-    fn name(&mut self, name: Kept<'_>) -> Result<(), Fault> {
-        self.named = None;
-        self.target = None;
-        if name == Kept::Nothing {
+    fn name(&mut self, name: Kept<'_>) -> Result<(), Stop> {
+        if matches!(name, Kept::Nothing) {
             return Ok(());
         }
-        let step = self.step(name)?;
-        self.comes(step);
-        if let Kept::All(name) = name {
-            let mut wanted = self.search.anywhere.iter();
-            self.named = wanted.position(|wanted| wanted.name.as_bytes() == name);
-            if self.named.is_some() {
-                self.see(name, None);
-            }
-        }
-        Ok(())
+        self.named(name)
     }
 
     #[inline]
@@ -291,32 +334,15 @@ impl Sink for Finds {
     }
 
     #[inline]
-    fn scalar(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Fault> {
-        if let Some(named) = self.named.take()
-            && let Scalar::Text(Kept::All(text)) = scalar
-        {
-            let search = Rc::clone(&self.search);
-            if let Some(wanted) = search.anywhere.get(named) {
-                self.see(wanted.name.as_bytes(), Some(text));
-            }
-        }
-        let Some(node) = self.target.take() else {
+    fn scalar(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Stop> {
+        if self.named.is_none() && self.target.is_none() {
             return Ok(());
-        };
-        if self.is_wanted(node) {
-            let found = Found {
-                value: value(scalar)?,
-                start: range.start,
-                end: Some(range.end),
-            };
-            self.found(node, found);
         }
-        self.has_ended(node);
-        Ok(())
+        self.valued(scalar, range)
     }
 
     #[inline]
-    fn open(&mut self, kind: Kind, start: u64) -> Result<(), Fault> {
+    fn open(&mut self, kind: Kind, start: u64) -> Result<(), Stop> {
         self.depth += 1;
         self.named = None;
         let Some(target) = self.target.take() else {
@@ -326,7 +352,7 @@ impl Sink for Finds {
             && let Some(node) = self.search.nodes.get(target)
             && node.steps.iter().any(|step| step.index.is_none())
         {
-            return Err(Fault::NotAnObject(node.pointer.clone()));
+            return Err(Stop::NotAnObject(target));
         }
         self.way.push(Open {
             node: target,
@@ -368,7 +394,7 @@ impl Sink for Finds {
 }
 
 /// A value that is wanted.
-fn value(scalar: Scalar<'_>) -> Result<Value, Fault> {
+fn value(scalar: Scalar<'_>) -> Result<Value, Stop> {
     Ok(match scalar {
         Scalar::Null => Value::Null,
         Scalar::Bool(value) => Value::Bool(value),
@@ -378,13 +404,13 @@ fn value(scalar: Scalar<'_>) -> Result<Value, Fault> {
 }
 
 /// `None`: it is too long.
-fn text(kept: Kept<'_>) -> Result<Option<Box<str>>, Fault> {
+fn text(kept: Kept<'_>) -> Result<Option<Box<str>>, Stop> {
     match kept {
         Kept::All(bytes) if bytes.len() <= LONGEST_VALUE => match str::from_utf8(bytes) {
             Ok(text) => Ok(Some(text.into())),
-            Err(_) => Err(Fault::NotUtf8),
+            Err(_) => Err(Stop::NotUtf8),
         },
         Kept::All(_) | Kept::TooLong | Kept::Nothing => Ok(None),
-        Kept::LoneSurrogate => Err(Fault::LoneSurrogate),
+        Kept::LoneSurrogate => Err(Stop::LoneSurrogate),
     }
 }

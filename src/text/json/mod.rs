@@ -61,11 +61,9 @@ impl Scan {
     /// # Errors
     /// When the text is no JSON, or what is looked for stands in it so that readers may differ. It stays broken then.
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Broken> {
-        let Self { reader, finds, .. } = self;
-        self.broken
-            .clone()
-            .map_or_else(|| reader.feed(piece, finds), Err)
-            .inspect_err(|broken| self.broken = Some(broken.clone()))
+        self.is_sound()?;
+        let read = self.reader.feed(piece, &mut self.finds);
+        read.map_err(|stop| self.breaks(self.finds.fault(stop)))
     }
 
     /// No more comes.
@@ -73,10 +71,20 @@ impl Scan {
     /// # Errors
     /// When the text is not whole, or was broken before.
     pub fn end(&mut self) -> Result<(), Broken> {
-        self.broken
-            .clone()
-            .map_or_else(|| self.reader.end(), Err)
-            .inspect_err(|broken| self.broken = Some(broken.clone()))
+        self.is_sound()?;
+        if self.reader.is_whole() {
+            return Ok(());
+        }
+        Err(self.breaks(Fault::Truncated))
+    }
+
+    fn is_sound(&self) -> Result<(), Broken> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn breaks(&mut self, fault: Fault) -> Broken {
+        let offset = self.reader.offset();
+        self.broken.insert(Broken { offset, fault }).clone()
     }
 
     /// What is known of a member. [`Member::Unknown`] also for an id of another search.

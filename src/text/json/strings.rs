@@ -2,7 +2,7 @@
 
 use std::str;
 
-use super::broken::Fault;
+use super::broken::Stop;
 use super::reader::Piece;
 
 /// What was kept of a name, text or number.
@@ -69,6 +69,27 @@ impl Keeper {
     }
 }
 
+/// A string behind its first quote, if it has no escapes, is ASCII and ends in this piece, as most do. Otherwise the piece is as
+/// it was.
+#[inline]
+pub(super) fn plain_text<'a>(piece: &mut Piece<'a>, most: usize) -> Option<Kept<'a>> {
+    let near = piece.rest.get(..NEAR).unwrap_or(piece.rest);
+    let (length, is_ascii) = plain(near);
+    if !is_ascii || near.get(length) != Some(&b'"') {
+        return None;
+    }
+    let text = piece.take(length);
+    piece.take(1);
+    Some(match most {
+        0 => Kept::Nothing,
+        _ if length > most => Kept::TooLong,
+        _ => Kept::All(text),
+    })
+}
+
+/// Longer ones are no longer short: it does not matter that they are read in two ways.
+const NEAR: usize = 64;
+
 /// A string under way.
 #[derive(Debug, Default)]
 pub(super) struct Text {
@@ -94,19 +115,13 @@ enum Escape {
 }
 
 impl Text {
-    /// A string whose first quote has come.
-    #[inline]
-    pub(super) fn begin(&mut self) {
-        self.is_lone = false;
-    }
-
     /// Reads on. `None`: the piece has ended before the string.
     #[inline]
     pub(super) fn read<'kept, 'piece: 'kept>(
         &mut self,
         piece: &mut Piece<'piece>,
         keeper: &'kept mut Keeper,
-    ) -> Result<Option<Kept<'kept>>, Fault> {
+    ) -> Result<Option<Kept<'kept>>, Stop> {
         loop {
             if !self.cut.is_empty() {
                 self.complete(piece, keeper)?;
@@ -122,7 +137,7 @@ impl Text {
                         piece.rest = behind;
                         self.end_pair();
                         let kept = keeper.end(run);
-                        let is_lone = self.is_lone && kept != Kept::Nothing;
+                        let is_lone = std::mem::take(&mut self.is_lone) && kept != Kept::Nothing;
                         return Ok(Some(if is_lone { Kept::LoneSurrogate } else { kept }));
                     }
                     [b'\\', behind @ ..] => {
@@ -130,7 +145,7 @@ impl Text {
                         self.escape = Escape::Backslash;
                     }
                     [] => {}
-                    _ => return Err(Fault::NotJson),
+                    _ => return Err(Stop::NotJson),
                 }
                 keeper.keep(run);
             }
@@ -142,7 +157,7 @@ impl Text {
 
     /// The bytes that stand for themselves. Of a character that the piece cuts, the rest comes with the next.
     #[inline]
-    fn plain<'a>(&mut self, piece: &mut Piece<'a>) -> Result<&'a [u8], Fault> {
+    fn plain<'a>(&mut self, piece: &mut Piece<'a>) -> Result<&'a [u8], Stop> {
         let (length, is_ascii) = plain(piece.rest);
         if is_ascii {
             return Ok(piece.take(length));
@@ -150,7 +165,7 @@ impl Text {
         self.characters(piece, length)
     }
 
-    fn characters<'a>(&mut self, piece: &mut Piece<'a>, length: usize) -> Result<&'a [u8], Fault> {
+    fn characters<'a>(&mut self, piece: &mut Piece<'a>, length: usize) -> Result<&'a [u8], Stop> {
         let run = piece.rest.get(..length).unwrap_or(piece.rest);
         let Err(error) = str::from_utf8(run) else {
             return Ok(piece.take(length));
@@ -158,7 +173,7 @@ impl Text {
         let whole = piece.take(error.valid_up_to());
         let is_cut = error.error_len().is_none() && piece.rest.len() == length - whole.len();
         if !is_cut {
-            return Err(Fault::NotUtf8);
+            return Err(Stop::NotUtf8);
         }
         self.cut.extend_from_slice(piece.rest);
         piece.rest = &[];
@@ -166,7 +181,7 @@ impl Text {
     }
 
     /// The rest of a character that was cut.
-    fn complete(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Fault> {
+    fn complete(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Stop> {
         let [next, behind @ ..] = piece.rest else {
             return Ok(());
         };
@@ -178,20 +193,20 @@ impl Text {
                 self.cut.clear();
             }
             Err(error) if error.error_len().is_none() => {}
-            Err(_) => return Err(Fault::NotUtf8),
+            Err(_) => return Err(Stop::NotUtf8),
         }
         piece.rest = behind;
         Ok(())
     }
 
     /// One more byte of an escape.
-    fn unescape(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Fault> {
+    fn unescape(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Stop> {
         let [next, behind @ ..] = piece.rest else {
             return Ok(());
         };
         self.escape = match self.escape {
             Escape::Unicode { digits, unit } => {
-                let digit = char::from(*next).to_digit(16).ok_or(Fault::NotJson)?;
+                let digit = char::from(*next).to_digit(16).ok_or(Stop::NotJson)?;
                 // A digit is below 16.
                 let unit = unit << 4 | digit as u16;
                 if digits < 3 {
@@ -213,7 +228,7 @@ impl Text {
                     b'r' => Some(b'\r'),
                     b't' => Some(b'\t'),
                     b'u' => None,
-                    _ => return Err(Fault::NotJson),
+                    _ => return Err(Stop::NotJson),
                 };
                 match byte {
                     Some(byte) => {
