@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::LONGEST_VALUE;
 use super::broken::{Fault, Stop};
 use super::reader::{Kind, Scalar, Sink};
 use super::search::{AnywhereId, MemberId, Node, Search, Step};
 use super::strings::Kept;
-use super::{LONGEST_VALUE, spelling};
+use crate::text::case;
 
 /// What is known of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,7 +186,7 @@ impl Finds {
             };
         }
         let mut steps = node.steps.iter();
-        match steps.find(|step| spelling::is_same(name, &step.name, &step.folded)) {
+        match steps.find(|step| case::is_same(name, &step.name, &step.folded)) {
             Some(step) => Err(Stop::Respelt(step.node)),
             None => Ok(None),
         }

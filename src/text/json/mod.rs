@@ -11,7 +11,6 @@
 //! | `reader.rs` | the grammar |
 //! | `strings.rs` | the inside of a string: escapes, surrogates, UTF-8; and how plain text is skipped |
 //! | `numbers.rs` | how a number goes on |
-//! | `spelling.rs` | which names some readers take for the same |
 //! | `broken.rs` | why a text is not read on, in words |
 
 mod broken;
@@ -19,7 +18,6 @@ mod finds;
 mod numbers;
 mod reader;
 mod search;
-mod spelling;
 mod strings;
 
 pub use broken::{Broken, Fault};
