@@ -49,6 +49,12 @@ pub(super) struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    #[cfg(test)]
+    pub(super) fn of(rest: &'a [u8]) -> Self {
+        let end = rest.len() as u64;
+        Self { rest, end }
+    }
+
     fn offset(&self) -> u64 {
         self.end - self.rest.len() as u64
     }

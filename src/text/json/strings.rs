@@ -73,9 +73,22 @@ impl Keeper {
 /// it was.
 #[inline]
 pub(super) fn plain_text<'a>(piece: &mut Piece<'a>, most: usize) -> Option<Kept<'a>> {
-    let near = piece.rest.get(..NEAR).unwrap_or(piece.rest);
-    let (length, is_ascii) = plain(near);
-    if !is_ascii || near.get(length) != Some(&b'"') {
+    let (word, _) = piece.rest.split_first_chunk::<8>()?;
+    let word = u64::from_le_bytes(*word);
+    let special = special(word);
+    // Up to the first of them.
+    let before = special ^ special.wrapping_sub(1);
+    let length = if special != 0 && word & before & HIGHS == 0 {
+        special.trailing_zeros() as usize / 8
+    } else {
+        let near = piece.rest.get(..NEAR).unwrap_or(piece.rest);
+        let (length, is_ascii) = plain(near);
+        if !is_ascii {
+            return None;
+        }
+        length
+    };
+    if piece.rest.get(length) != Some(&b'"') {
         return None;
     }
     let text = piece.take(length);
@@ -140,6 +153,12 @@ impl Text {
                         let is_lone = std::mem::take(&mut self.is_lone) && kept != Kept::Nothing;
                         return Ok(Some(if is_lone { Kept::LoneSurrogate } else { kept }));
                     }
+                    // Of what nobody wants it is enough that the escape is one.
+                    [
+                        b'\\',
+                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                        behind @ ..,
+                    ] if !keeper.wants() => piece.rest = behind,
                     [b'\\', behind @ ..] => {
                         piece.rest = behind;
                         self.escape = Escape::Backslash;
@@ -278,6 +297,16 @@ impl Text {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x80 * ONES;
 
+/// The highest bit of the first byte that is a quote, a backslash or a control character; bits behind it mean nothing.
+#[inline]
+fn special(word: u64) -> u64 {
+    // A borrow can only touch bytes behind the first of them.
+    let quote = (word ^ (0x22 * ONES)).wrapping_sub(ONES);
+    let backslash = (word ^ (0x5c * ONES)).wrapping_sub(ONES);
+    let control = word.wrapping_sub(0x20 * ONES);
+    (quote | backslash | control) & !word & HIGHS
+}
+
 /// How many bytes of a string stand for themselves: up to a quote, a backslash or a control character. True: all are ASCII.
 #[inline]
 fn plain(text: &[u8]) -> (usize, bool) {
@@ -285,11 +314,7 @@ fn plain(text: &[u8]) -> (usize, bool) {
     let mut seen = 0;
     while let Some((word, behind)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*word);
-        // In each byte that is one of these its highest bit. A borrow can only touch bytes behind the first of them.
-        let quote = (word ^ (0x22 * ONES)).wrapping_sub(ONES);
-        let backslash = (word ^ (0x5c * ONES)).wrapping_sub(ONES);
-        let control = word.wrapping_sub(0x20 * ONES);
-        let special = (quote | backslash | control) & !word & HIGHS;
+        let special = special(word);
         if special != 0 {
             let bits = special.trailing_zeros() & !7;
             seen |= word & ((1 << bits) - 1);
@@ -303,4 +328,39 @@ fn plain(text: &[u8]) -> (usize, bool) {
     let last = rest.iter().position(is_special).unwrap_or(rest.len());
     let is_ascii = seen & HIGHS == 0 && rest.iter().take(last).all(u8::is_ascii);
     (text.len() - rest.len() + last, is_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn plain_text_ends_where_it_does_byte_by_byte(
+            text in prop::collection::vec(
+                prop_oneof![30 => 0x20_u8..0x7f, 1 => any::<u8>(), 1 => 0_u8..0x30, 1 => Just(b'"')],
+                0..80,
+            ),
+        ) {
+            let is_special = |byte: &u8| matches!(*byte, b'"' | b'\\' | ..0x20);
+            let length = text.iter().position(is_special).unwrap_or(text.len());
+            let is_ascii = text[..length].is_ascii();
+            prop_assert_eq!(plain(&text), (length, is_ascii));
+            let mut piece = Piece::of(&text);
+            let ends = is_ascii && text.get(length) == Some(&b'"');
+            match plain_text(&mut piece, 1024) {
+                Some(kept) => {
+                    prop_assert!(ends);
+                    prop_assert_eq!(kept, Kept::All(&text[..length]));
+                    prop_assert_eq!(piece.rest, &text[length + 1..]);
+                }
+                None => {
+                    prop_assert!(!ends || length >= NEAR || text.len() < 8);
+                    prop_assert_eq!(piece.rest, &text);
+                }
+            }
+        }
+    }
 }
