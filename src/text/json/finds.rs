@@ -292,7 +292,7 @@ impl Finds {
 }
 
 impl Sink for Finds {
-    #[inline]
+    #[inline(always)]
     fn most_of_name(&self) -> usize {
         let step = self.crossing().map_or(0, |_| self.search.longest_step);
         if self.search.anywhere.is_empty() {
@@ -301,7 +301,7 @@ impl Sink for Finds {
         step.max(self.search.longest_name)
     }
 
-    #[inline]
+    #[inline(always)]
     fn name(&mut self, name: Kept<'_>) -> Result<(), Stop> {
         if matches!(name, Kept::Nothing) {
             return Ok(());
@@ -309,7 +309,7 @@ impl Sink for Finds {
         self.named(name)
     }
 
-    #[inline]
+    #[inline(always)]
     fn item(&mut self) {
         if self.way.len() != self.depth {
             return;
@@ -324,7 +324,7 @@ impl Sink for Finds {
         self.comes(step.map(|step| step.node));
     }
 
-    #[inline]
+    #[inline(always)]
     fn most_of_value(&self) -> usize {
         let target = match self.target {
             Some(target) if self.is_wanted(target) => LONGEST_VALUE,
@@ -334,7 +334,7 @@ impl Sink for Finds {
         target.max(named)
     }
 
-    #[inline]
+    #[inline(always)]
     fn scalar(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Stop> {
         if self.named.is_none() && self.target.is_none() {
             return Ok(());

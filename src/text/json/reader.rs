@@ -203,7 +203,7 @@ impl Reader {
     }
 
     /// What stands behind the first quote of a name.
-    #[inline]
+    #[inline(always)]
     fn name(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
         let most = sink.most_of_name();
         if let Some(name) = plain_text(piece, most) {
@@ -224,7 +224,7 @@ impl Reader {
     }
 
     /// A value that begins with this byte, the next of the piece.
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, byte: u8, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
         self.start = piece.offset();
         match byte {
@@ -244,10 +244,19 @@ impl Reader {
             b't' => return self.word(b"true", Word::True, piece, sink),
             b'f' => return self.word(b"false", Word::False, piece, sink),
             _ => {
-                self.number = Number::begin(byte).ok_or(Stop::NotJson)?;
-                self.keeper.begin(sink.most_of_value());
+                let most = sink.most_of_value();
+                let first = Number::begin(byte).ok_or(Stop::NotJson)?;
+                let (length, number) = first.read(piece.rest.get(1..).unwrap_or_default());
+                if most == 0 && length + 1 < piece.rest.len() && number.is_whole() {
+                    piece.take(length + 1);
+                    self.next = Next::Behind;
+                    let range = self.start..piece.offset();
+                    return sink.scalar(Scalar::Number(Kept::Nothing), range);
+                }
+                self.number = first;
+                self.keeper.begin(most);
                 self.keeper.keep(piece.take(1));
-                return self.in_number(piece, sink);
+                self.next = Next::InNumber;
             }
         }
         Ok(())
@@ -302,7 +311,7 @@ impl Reader {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn in_number(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
         let (length, number) = self.number.read(piece.rest);
         let run = piece.take(length);
