@@ -382,7 +382,7 @@ impl Sink for Finds {
             }
             self.has_ended(node);
         }
-        self.depth -= 1;
+        self.depth = self.depth.saturating_sub(1);
         if self.depth == 0 {
             for known in &mut self.anywhere {
                 if *known == Anywhere::Unknown {

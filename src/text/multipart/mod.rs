@@ -21,6 +21,8 @@ mod parameters;
 pub use boundary::{BadBoundary, Boundary};
 pub use broken::{Broken, Fault};
 
+use std::error::Error;
+use std::fmt;
 use std::rc::Rc;
 
 use crate::text::case;
@@ -53,6 +55,17 @@ pub struct FieldId(usize);
 /// an end), or differs in the case of letters alone from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadName;
+
+impl Error for BadName {}
+
+impl fmt::Display for BadName {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text.write_str(
+            "a field's name is not empty, has no quotes, backslashes, % or control characters and no blanks around it, and \
+             differs from others in more than the case of letters",
+        )
+    }
+}
 
 impl Fields {
     /// Looks for a field. The same name again is the same field.
