@@ -2,6 +2,7 @@
 //! (`fuzz_targets/`), and so does a test with the corpus that is kept, without a fuzzer.
 
 pub mod answers;
+pub mod bodies;
 pub mod configuration;
 pub mod counters;
 pub mod gateway;

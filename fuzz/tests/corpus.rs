@@ -7,8 +7,9 @@ use std::path::Path;
 /// A target's name and its property.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("answers", waykeeper_fuzz::answers::check),
+    ("bodies", waykeeper_fuzz::bodies::check),
     ("configuration", waykeeper_fuzz::configuration::check),
     ("counters", waykeeper_fuzz::counters::check),
     ("gateway", waykeeper_fuzz::gateway::check),

@@ -67,3 +67,15 @@ impl fmt::Display for Broken {
         }
     }
 }
+
+/// What is wrong, as it is handed on from byte to byte; with the node of the search that it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    NotJson,
+    NotUtf8,
+    LoneSurrogate,
+    TooDeep,
+    NotAnObject(usize),
+    Twice(usize),
+    Respelt(usize),
+}

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::broken::Fault;
+use super::LONGEST_VALUE;
+use super::broken::{Fault, Stop};
 use super::reader::{Kind, Scalar, Sink};
 use super::search::{AnywhereId, MemberId, Node, Search, Step};
 use super::strings::Kept;
-use super::{LONGEST_VALUE, spelling};
+use crate::text::case;
 
 /// What is known of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +137,23 @@ impl Finds {
         self.unknown == 0
     }
 
+    /// What is wrong, with the pointers of what it is about.
+    pub(super) fn fault(&self, stop: Stop) -> Fault {
+        let pointer = |node: usize| {
+            let node = self.search.nodes.get(node);
+            node.map(|node| node.pointer.clone()).unwrap_or_default()
+        };
+        match stop {
+            Stop::NotJson => Fault::NotJson,
+            Stop::NotUtf8 => Fault::NotUtf8,
+            Stop::LoneSurrogate => Fault::LoneSurrogate,
+            Stop::TooDeep => Fault::TooDeep,
+            Stop::NotAnObject(node) => Fault::NotAnObject(pointer(node)),
+            Stop::Twice(node) => Fault::Twice(pointer(node)),
+            Stop::Respelt(node) => Fault::Respelt(pointer(node)),
+        }
+    }
+
     /// The array or object that is open, if a pointer passes it or leads to it.
     #[inline]
     fn passed(&self) -> Option<&Open> {
@@ -150,30 +168,26 @@ impl Finds {
     }
 
     /// Which node the next member of the open object stands for.
-    fn step(&self, name: Kept<'_>) -> Result<Option<usize>, Fault> {
+    fn step(&self, name: Kept<'_>) -> Result<Option<usize>, Stop> {
         let Some(node) = self.crossing() else {
             return Ok(None);
         };
         let name = match name {
             Kept::All(name) => name,
-            Kept::LoneSurrogate => return Err(Fault::LoneSurrogate),
+            Kept::LoneSurrogate => return Err(Stop::LoneSurrogate),
             Kept::Nothing | Kept::TooLong => return Ok(None),
-        };
-        let pointer = |node: usize| {
-            let node = self.search.nodes.get(node);
-            node.map(|node| node.pointer.clone()).unwrap_or_default()
         };
         let is_named = |step: &&Step| step.name.as_bytes() == name;
         if let Some(step) = node.steps.iter().find(is_named) {
             let place = self.places.get(step.node);
             return match place.map(|place| place.presence) {
-                Some(Presence::Come) => Err(Fault::Twice(pointer(step.node))),
+                Some(Presence::Come) => Err(Stop::Twice(step.node)),
                 _ => Ok(Some(step.node)),
             };
         }
         let mut steps = node.steps.iter();
-        match steps.find(|step| spelling::is_same(name, &step.name, &step.folded)) {
-            Some(step) => Err(Fault::Respelt(pointer(step.node))),
+        match steps.find(|step| case::is_same(name, &step.name, &step.folded)) {
+            Some(step) => Err(Stop::Respelt(step.node)),
             None => Ok(None),
         }
     }
@@ -236,23 +250,9 @@ impl Finds {
     }
 }
 
-impl Sink for Finds {
-    #[inline]
-    fn most_of_name(&self) -> usize {
-        let step = self.crossing().map_or(0, |_| self.search.longest_step);
-        if self.search.anywhere.is_empty() {
-            return step;
-        }
-        step.max(self.search.longest_name)
-    }
-
-    #[inline]
-    fn name(&mut self, name: Kept<'_>) -> Result<(), Fault> {
-        self.named = None;
-        self.target = None;
-        if name == Kept::Nothing {
-            return Ok(());
-        }
+impl Finds {
+    /// A name came that was kept.
+    fn named(&mut self, name: Kept<'_>) -> Result<(), Stop> {
         let step = self.step(name)?;
         self.comes(step);
         if let Kept::All(name) = name {
@@ -265,33 +265,8 @@ impl Sink for Finds {
         Ok(())
     }
 
-    #[inline]
-    fn item(&mut self) {
-        if self.way.len() != self.depth {
-            return;
-        }
-        let Some(open) = self.way.last_mut() else {
-            return;
-        };
-        let index = Some(open.items);
-        open.items += 1;
-        let node = self.search.nodes.get(open.node);
-        let step = node.and_then(|node| node.steps.iter().find(|step| step.index == index));
-        self.comes(step.map(|step| step.node));
-    }
-
-    #[inline]
-    fn most_of_value(&self) -> usize {
-        let target = match self.target {
-            Some(target) if self.is_wanted(target) => LONGEST_VALUE,
-            _ => 0,
-        };
-        let named = self.named.map_or(0, |_| self.search.longest_value);
-        target.max(named)
-    }
-
-    #[inline]
-    fn scalar(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Fault> {
+    /// A value came that may be wanted.
+    fn valued(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Stop> {
         if let Some(named) = self.named.take()
             && let Scalar::Text(Kept::All(text)) = scalar
         {
@@ -314,9 +289,61 @@ impl Sink for Finds {
         self.has_ended(node);
         Ok(())
     }
+}
+
+impl Sink for Finds {
+    #[inline(always)]
+    fn most_of_name(&self) -> usize {
+        let step = self.crossing().map_or(0, |_| self.search.longest_step);
+        if self.search.anywhere.is_empty() {
+            return step;
+        }
+        step.max(self.search.longest_name)
+    }
+
+    #[inline(always)]
+    fn name(&mut self, name: Kept<'_>) -> Result<(), Stop> {
+        if matches!(name, Kept::Nothing) {
+            return Ok(());
+        }
+        self.named(name)
+    }
+
+    #[inline(always)]
+    fn item(&mut self) {
+        if self.way.len() != self.depth {
+            return;
+        }
+        let Some(open) = self.way.last_mut() else {
+            return;
+        };
+        let index = Some(open.items);
+        open.items += 1;
+        let node = self.search.nodes.get(open.node);
+        let step = node.and_then(|node| node.steps.iter().find(|step| step.index == index));
+        self.comes(step.map(|step| step.node));
+    }
+
+    #[inline(always)]
+    fn most_of_value(&self) -> usize {
+        let target = match self.target {
+            Some(target) if self.is_wanted(target) => LONGEST_VALUE,
+            _ => 0,
+        };
+        let named = self.named.map_or(0, |_| self.search.longest_value);
+        target.max(named)
+    }
+
+    #[inline(always)]
+    fn scalar(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Stop> {
+        if self.named.is_none() && self.target.is_none() {
+            return Ok(());
+        }
+        self.valued(scalar, range)
+    }
 
     #[inline]
-    fn open(&mut self, kind: Kind, start: u64) -> Result<(), Fault> {
+    fn open(&mut self, kind: Kind, start: u64) -> Result<(), Stop> {
         self.depth += 1;
         self.named = None;
         let Some(target) = self.target.take() else {
@@ -326,7 +353,7 @@ impl Sink for Finds {
             && let Some(node) = self.search.nodes.get(target)
             && node.steps.iter().any(|step| step.index.is_none())
         {
-            return Err(Fault::NotAnObject(node.pointer.clone()));
+            return Err(Stop::NotAnObject(target));
         }
         self.way.push(Open {
             node: target,
@@ -355,7 +382,7 @@ impl Sink for Finds {
             }
             self.has_ended(node);
         }
-        self.depth -= 1;
+        self.depth = self.depth.saturating_sub(1);
         if self.depth == 0 {
             for known in &mut self.anywhere {
                 if *known == Anywhere::Unknown {
@@ -368,7 +395,7 @@ impl Sink for Finds {
 }
 
 /// A value that is wanted.
-fn value(scalar: Scalar<'_>) -> Result<Value, Fault> {
+fn value(scalar: Scalar<'_>) -> Result<Value, Stop> {
     Ok(match scalar {
         Scalar::Null => Value::Null,
         Scalar::Bool(value) => Value::Bool(value),
@@ -378,13 +405,13 @@ fn value(scalar: Scalar<'_>) -> Result<Value, Fault> {
 }
 
 /// `None`: it is too long.
-fn text(kept: Kept<'_>) -> Result<Option<Box<str>>, Fault> {
+fn text(kept: Kept<'_>) -> Result<Option<Box<str>>, Stop> {
     match kept {
         Kept::All(bytes) if bytes.len() <= LONGEST_VALUE => match str::from_utf8(bytes) {
             Ok(text) => Ok(Some(text.into())),
-            Err(_) => Err(Fault::NotUtf8),
+            Err(_) => Err(Stop::NotUtf8),
         },
         Kept::All(_) | Kept::TooLong | Kept::Nothing => Ok(None),
-        Kept::LoneSurrogate => Err(Fault::LoneSurrogate),
+        Kept::LoneSurrogate => Err(Stop::LoneSurrogate),
     }
 }

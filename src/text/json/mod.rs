@@ -11,7 +11,6 @@
 //! | `reader.rs` | the grammar |
 //! | `strings.rs` | the inside of a string: escapes, surrogates, UTF-8; and how plain text is skipped |
 //! | `numbers.rs` | how a number goes on |
-//! | `spelling.rs` | which names some readers take for the same |
 //! | `broken.rs` | why a text is not read on, in words |
 
 mod broken;
@@ -19,7 +18,6 @@ mod finds;
 mod numbers;
 mod reader;
 mod search;
-mod spelling;
 mod strings;
 
 pub use broken::{Broken, Fault};
@@ -61,11 +59,9 @@ impl Scan {
     /// # Errors
     /// When the text is no JSON, or what is looked for stands in it so that readers may differ. It stays broken then.
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Broken> {
-        let Self { reader, finds, .. } = self;
-        self.broken
-            .clone()
-            .map_or_else(|| reader.feed(piece, finds), Err)
-            .inspect_err(|broken| self.broken = Some(broken.clone()))
+        self.is_sound()?;
+        let read = self.reader.feed(piece, &mut self.finds);
+        read.map_err(|stop| self.breaks(self.finds.fault(stop)))
     }
 
     /// No more comes.
@@ -73,10 +69,20 @@ impl Scan {
     /// # Errors
     /// When the text is not whole, or was broken before.
     pub fn end(&mut self) -> Result<(), Broken> {
-        self.broken
-            .clone()
-            .map_or_else(|| self.reader.end(), Err)
-            .inspect_err(|broken| self.broken = Some(broken.clone()))
+        self.is_sound()?;
+        if self.reader.is_whole() {
+            return Ok(());
+        }
+        Err(self.breaks(Fault::Truncated))
+    }
+
+    fn is_sound(&self) -> Result<(), Broken> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    fn breaks(&mut self, fault: Fault) -> Broken {
+        let offset = self.reader.offset();
+        self.broken.insert(Broken { offset, fault }).clone()
     }
 
     /// What is known of a member. [`Member::Unknown`] also for an id of another search.

@@ -3,24 +3,24 @@
 use std::ops::Range;
 
 use super::DEEPEST;
-use super::broken::{Broken, Fault};
+use super::broken::Stop;
 use super::numbers::Number;
-use super::strings::{Keeper, Kept, Text};
+use super::strings::{Keeper, Kept, Text, plain_text};
 
 /// Hears what is read, in its order.
 pub(super) trait Sink {
     /// How many bytes are wanted of the name that begins; none: it is skipped.
     fn most_of_name(&self) -> usize;
     /// The name of the value that comes next.
-    fn name(&mut self, name: Kept<'_>) -> Result<(), Fault>;
+    fn name(&mut self, name: Kept<'_>) -> Result<(), Stop>;
     /// An item of the array that is open comes next.
     fn item(&mut self);
     /// How many bytes are wanted of the text or number that begins; none: it is skipped.
     fn most_of_value(&self) -> usize;
     /// A value that is neither array nor object, and where it stands.
-    fn scalar(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Fault>;
+    fn scalar(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Stop>;
     /// An array or object begins.
-    fn open(&mut self, kind: Kind, start: u64) -> Result<(), Fault>;
+    fn open(&mut self, kind: Kind, start: u64) -> Result<(), Stop>;
     /// The array or object ends that was opened last.
     fn close(&mut self, end: u64);
 }
@@ -49,6 +49,12 @@ pub(super) struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    #[cfg(test)]
+    pub(super) fn of(rest: &'a [u8]) -> Self {
+        let end = rest.len() as u64;
+        Self { rest, end }
+    }
+
     fn offset(&self) -> u64 {
         self.end - self.rest.len() as u64
     }
@@ -78,19 +84,21 @@ pub(super) struct Reader {
     objects: u128,
     text: Text,
     keeper: Keeper,
+    number: Number,
+    /// The rest of a word.
+    word: (&'static [u8], Word),
     /// Where the value begins that is under way.
     start: u64,
 }
 
 /// What comes next.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// The object that is the text.
     #[default]
     Start,
     /// The first name of an object, or its end.
     FirstName,
-    /// A name.
     Name,
     Colon,
     /// The first item of an array, or its end.
@@ -103,13 +111,14 @@ enum Next {
     /// More of a text.
     InText,
     /// More of a number.
-    InNumber(Number),
-    /// The rest of a word.
-    InWord(&'static [u8], Word),
+    InNumber,
+    /// More of a word.
+    InWord,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 enum Word {
+    #[default]
     Null,
     True,
     False,
@@ -120,107 +129,134 @@ impl Reader {
         self.offset
     }
 
-    pub(super) fn feed(&mut self, piece: &[u8], sink: &mut impl Sink) -> Result<(), Broken> {
+    pub(super) fn feed(&mut self, piece: &[u8], sink: &mut impl Sink) -> Result<(), Stop> {
         let mut piece = Piece {
             rest: piece,
             end: self.offset + piece.len() as u64,
         };
         let read = self.read(&mut piece, sink);
         self.offset = piece.offset();
-        read.map_err(|fault| self.broken(fault))
+        read
     }
 
-    pub(super) fn end(&self) -> Result<(), Broken> {
-        if self.depth == 0 && matches!(self.next, Next::Behind) {
-            return Ok(());
-        }
-        Err(self.broken(Fault::Truncated))
+    /// Whether the text is whole.
+    pub(super) fn is_whole(&self) -> bool {
+        self.depth == 0 && self.next == Next::Behind
     }
 
-    fn broken(&self, fault: Fault) -> Broken {
-        Broken {
-            offset: self.offset,
-            fault,
-        }
-    }
-
-    fn read(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Fault> {
-        while !piece.rest.is_empty() {
+    fn read(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
+        loop {
             match self.next {
                 Next::InName => self.in_name(piece, sink)?,
                 Next::InText => self.in_text(piece, sink)?,
-                Next::InNumber(number) => self.in_number(number, piece, sink)?,
-                Next::InWord(rest, word) => self.in_word(rest, word, piece, sink)?,
-                _ => self.between(piece, sink)?,
+                Next::InNumber => self.in_number(piece, sink)?,
+                Next::InWord => self.in_word(piece, sink)?,
+                _ => {}
             }
-        }
-        Ok(())
-    }
-
-    /// Reads one byte that is no part of a value, or the first of one.
-    #[inline]
-    fn between(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Fault> {
-        piece.skip_blanks();
-        let at = piece.offset();
-        let [byte, behind @ ..] = piece.rest else {
-            return Ok(());
-        };
-        match (self.next, *byte) {
-            (Next::FirstName | Next::Name, b'"') => {
-                self.keeper.begin(sink.most_of_name());
-                self.text.begin();
-                self.next = Next::InName;
-            }
-            (Next::Colon, b':') => self.next = Next::Value,
-            (Next::Behind, b',') if self.depth > 0 => {
-                if self.is_in_object() {
-                    self.next = Next::Name;
-                } else {
-                    sink.item();
+            piece.skip_blanks();
+            let [byte, behind @ ..] = piece.rest else {
+                return Ok(());
+            };
+            match self.next {
+                Next::Behind if *byte == b',' && self.depth > 0 => {
+                    piece.rest = behind;
+                    if self.is_in_object() {
+                        self.next = Next::Name;
+                    } else {
+                        self.next = Next::Value;
+                        sink.item();
+                    }
+                }
+                Next::Name | Next::FirstName if *byte == b'"' => {
+                    piece.rest = behind;
+                    self.name(piece, sink)?;
+                }
+                Next::Colon if *byte == b':' => {
+                    piece.rest = behind;
                     self.next = Next::Value;
                 }
+                Next::Value => self.value(*byte, piece, sink)?,
+                Next::Behind | Next::FirstName if *byte == b'}' && self.is_in_object() => {
+                    piece.rest = behind;
+                    self.close(piece, sink);
+                }
+                Next::Behind | Next::FirstItem
+                    if *byte == b']' && self.depth > 0 && !self.is_in_object() =>
+                {
+                    piece.rest = behind;
+                    self.close(piece, sink);
+                }
+                Next::FirstItem => {
+                    sink.item();
+                    self.value(*byte, piece, sink)?;
+                }
+                Next::Start => match *byte {
+                    b'{' => self.open(Kind::Object, piece, sink)?,
+                    b'[' | b'"' | b'-' | b'0'..=b'9' | b'n' | b't' | b'f' => {
+                        return Err(Stop::NotAnObject(0));
+                    }
+                    _ => return Err(Stop::NotJson),
+                },
+                _ => return Err(Stop::NotJson),
             }
-            (Next::FirstName | Next::Behind, b'}') if self.depth > 0 && self.is_in_object() => {
-                self.close(at + 1, sink);
-            }
-            (Next::FirstItem | Next::Behind, b']') if self.depth > 0 && !self.is_in_object() => {
-                self.close(at + 1, sink);
-            }
-            (Next::Value, byte) => self.value(byte, at, sink)?,
-            (Next::FirstItem, byte) => {
-                sink.item();
-                self.value(byte, at, sink)?;
-            }
-            (Next::Start, b'{') => self.open(Kind::Object, at, sink)?,
-            (Next::Start, b'[' | b'"' | b'-' | b'0'..=b'9' | b'n' | b't' | b'f') => {
-                return Err(Fault::NotAnObject(Box::default()));
-            }
-            _ => return Err(Fault::NotJson),
         }
-        piece.rest = behind;
+    }
+
+    /// What stands behind the first quote of a name.
+    #[inline(always)]
+    fn name(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
+        let most = sink.most_of_name();
+        if let Some(name) = plain_text(piece, most) {
+            sink.name(name)?;
+            // Mostly it follows at once.
+            self.next = match piece.rest {
+                [b':', behind @ ..] => {
+                    piece.rest = behind;
+                    Next::Value
+                }
+                _ => Next::Colon,
+            };
+            return Ok(());
+        }
+        self.keeper.begin(most);
+        self.next = Next::InName;
         Ok(())
     }
 
-    /// The first byte of a value.
-    #[inline]
-    fn value(&mut self, byte: u8, at: u64, sink: &mut impl Sink) -> Result<(), Fault> {
-        self.start = at;
+    /// A value that begins with this byte, the next of the piece.
+    #[inline(always)]
+    fn value(&mut self, byte: u8, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
+        self.start = piece.offset();
         match byte {
             b'"' => {
-                self.keeper.begin(sink.most_of_value());
-                self.text.begin();
+                piece.take(1);
+                let most = sink.most_of_value();
+                if let Some(text) = plain_text(piece, most) {
+                    self.next = Next::Behind;
+                    return sink.scalar(Scalar::Text(text), self.start..piece.offset());
+                }
+                self.keeper.begin(most);
                 self.next = Next::InText;
             }
-            b'{' => return self.open(Kind::Object, at, sink),
-            b'[' => return self.open(Kind::Array, at, sink),
-            b'n' => self.next = Next::InWord(b"ull", Word::Null),
-            b't' => self.next = Next::InWord(b"rue", Word::True),
-            b'f' => self.next = Next::InWord(b"alse", Word::False),
+            b'{' => return self.open(Kind::Object, piece, sink),
+            b'[' => return self.open(Kind::Array, piece, sink),
+            b'n' => return self.word(b"null", Word::Null, piece, sink),
+            b't' => return self.word(b"true", Word::True, piece, sink),
+            b'f' => return self.word(b"false", Word::False, piece, sink),
             _ => {
-                let number = Number::begin(byte).ok_or(Fault::NotJson)?;
-                self.keeper.begin(sink.most_of_value());
-                self.keeper.keep(&[byte]);
-                self.next = Next::InNumber(number);
+                let most = sink.most_of_value();
+                let first = Number::begin(byte).ok_or(Stop::NotJson)?;
+                let (length, number) = first.read(piece.rest.get(1..).unwrap_or_default());
+                if most == 0 && length + 1 < piece.rest.len() && number.is_whole() {
+                    piece.take(length + 1);
+                    self.next = Next::Behind;
+                    let range = self.start..piece.offset();
+                    return sink.scalar(Scalar::Number(Kept::Nothing), range);
+                }
+                self.number = first;
+                self.keeper.begin(most);
+                self.keeper.keep(piece.take(1));
+                self.next = Next::InNumber;
             }
         }
         Ok(())
@@ -230,11 +266,18 @@ impl Reader {
         self.objects & 1 == 1
     }
 
-    fn open(&mut self, kind: Kind, start: u64, sink: &mut impl Sink) -> Result<(), Fault> {
+    #[inline]
+    fn open(
+        &mut self,
+        kind: Kind,
+        piece: &mut Piece<'_>,
+        sink: &mut impl Sink,
+    ) -> Result<(), Stop> {
         if self.depth == DEEPEST {
-            return Err(Fault::TooDeep);
+            return Err(Stop::TooDeep);
         }
-        sink.open(kind, start)?;
+        sink.open(kind, piece.offset())?;
+        piece.take(1);
         self.depth += 1;
         self.objects = self.objects << 1 | u128::from(kind == Kind::Object);
         self.next = match kind {
@@ -244,15 +287,15 @@ impl Reader {
         Ok(())
     }
 
-    fn close(&mut self, end: u64, sink: &mut impl Sink) {
-        sink.close(end);
-        self.depth -= 1;
+    #[inline]
+    fn close(&mut self, piece: &Piece<'_>, sink: &mut impl Sink) {
+        sink.close(piece.offset());
+        self.depth = self.depth.saturating_sub(1);
         self.objects >>= 1;
         self.next = Next::Behind;
     }
 
-    #[inline]
-    fn in_name(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Fault> {
+    fn in_name(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
         if let Some(name) = self.text.read(piece, &mut self.keeper)? {
             self.next = Next::Colon;
             sink.name(name)?;
@@ -260,8 +303,7 @@ impl Reader {
         Ok(())
     }
 
-    #[inline]
-    fn in_text(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Fault> {
+    fn in_text(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
         if let Some(text) = self.text.read(piece, &mut self.keeper)? {
             self.next = Next::Behind;
             sink.scalar(Scalar::Text(text), self.start..piece.offset())?;
@@ -269,52 +311,59 @@ impl Reader {
         Ok(())
     }
 
-    fn in_number(
-        &mut self,
-        mut number: Number,
-        piece: &mut Piece<'_>,
-        sink: &mut impl Sink,
-    ) -> Result<(), Fault> {
-        let mut length = 0;
-        for byte in piece.rest {
-            let Some(next) = number.next(*byte) else {
-                break;
-            };
-            number = next;
-            length += 1;
-        }
+    #[inline(always)]
+    fn in_number(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
+        let (length, number) = self.number.read(piece.rest);
         let run = piece.take(length);
         if piece.rest.is_empty() {
             self.keeper.keep(run);
-            self.next = Next::InNumber(number);
+            self.number = number;
+            self.next = Next::InNumber;
             return Ok(());
         }
         if !number.is_whole() {
-            return Err(Fault::NotJson);
+            return Err(Stop::NotJson);
         }
         self.next = Next::Behind;
         let kept = self.keeper.end(run);
         sink.scalar(Scalar::Number(kept), self.start..piece.offset())
     }
 
-    fn in_word(
+    #[inline]
+    fn word(
         &mut self,
-        mut rest: &'static [u8],
+        letters: &'static [u8],
         word: Word,
         piece: &mut Piece<'_>,
         sink: &mut impl Sink,
-    ) -> Result<(), Fault> {
-        while let [wanted, behind @ ..] = rest {
+    ) -> Result<(), Stop> {
+        if let Some(behind) = piece.rest.strip_prefix(letters) {
+            piece.rest = behind;
+            return self.is_word(word, piece, sink);
+        }
+        self.word = (letters, word);
+        self.next = Next::InWord;
+        Ok(())
+    }
+
+    fn in_word(&mut self, piece: &mut Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
+        let (mut letters, word) = self.word;
+        while let [wanted, behind @ ..] = letters {
             let Some(byte) = piece.rest.first() else {
-                self.next = Next::InWord(rest, word);
+                self.word = (letters, word);
                 return Ok(());
             };
             if byte != wanted {
-                return Err(Fault::NotJson);
+                return Err(Stop::NotJson);
             }
             piece.take(1);
-            rest = behind;
+            letters = behind;
         }
+        self.is_word(word, piece, sink)
+    }
+
+    #[inline]
+    fn is_word(&mut self, word: Word, piece: &Piece<'_>, sink: &mut impl Sink) -> Result<(), Stop> {
         self.next = Next::Behind;
         let scalar = match word {
             Word::Null => Scalar::Null,

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
-use super::{DEEPEST, spelling};
+use super::DEEPEST;
+use crate::text::case;
 
 /// What is looked for in a text: members by their pointers, and members anywhere. Made once, and used for many texts.
 #[derive(Debug, Clone)]
@@ -40,7 +41,7 @@ pub(super) struct Node {
 #[derive(Debug, Clone)]
 pub(super) struct Step {
     pub(super) name: Box<str>,
-    /// The name as [`spelling::folded`] has it.
+    /// The name as [`case::folded`] has it.
     pub(super) folded: Box<str>,
     /// Which item of an array it leads to. `None`: it leads to none.
     pub(super) index: Option<u64>,
@@ -163,7 +164,7 @@ impl Search {
             };
             let next = node.steps.iter().find(|step| *step.name == **name);
             at = next.map(|step| step.node);
-            let folded: String = spelling::folded(name).collect();
+            let folded: String = case::folded(name).collect();
             let mut steps = node.steps.iter();
             let other = steps.find(|step| *step.folded == *folded && *step.name != **name);
             if let Some(other) = other.and_then(|step| self.nodes.get(step.node)) {
@@ -175,12 +176,12 @@ impl Search {
 
     fn add(&mut self, parent: usize, name: String) -> usize {
         let node = self.nodes.len();
-        self.longest_step = (name.len() * spelling::LONGER).max(self.longest_step);
+        self.longest_step = (name.len() * case::LONGER).max(self.longest_step);
         let mut pointer = String::new();
         if let Some(parent) = self.nodes.get_mut(parent) {
             pointer = format!("{}/{}", parent.pointer, escaped(&name));
             parent.steps.push(Step {
-                folded: spelling::folded(&name).collect::<String>().into(),
+                folded: case::folded(&name).collect::<String>().into(),
                 index: index(&name),
                 name: name.into(),
                 node,

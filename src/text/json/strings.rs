@@ -2,7 +2,7 @@
 
 use std::str;
 
-use super::broken::Fault;
+use super::broken::Stop;
 use super::reader::Piece;
 
 /// What was kept of a name, text or number.
@@ -69,6 +69,40 @@ impl Keeper {
     }
 }
 
+/// A string behind its first quote, if it has no escapes, is ASCII and ends in this piece, as most do. Otherwise the piece is as
+/// it was.
+#[inline]
+pub(super) fn plain_text<'a>(piece: &mut Piece<'a>, most: usize) -> Option<Kept<'a>> {
+    let (word, _) = piece.rest.split_first_chunk::<8>()?;
+    let word = u64::from_le_bytes(*word);
+    let special = special(word);
+    // Up to the first of them.
+    let before = special ^ special.wrapping_sub(1);
+    let length = if special != 0 && word & before & HIGHS == 0 {
+        special.trailing_zeros() as usize / 8
+    } else {
+        let near = piece.rest.get(..NEAR).unwrap_or(piece.rest);
+        let (length, is_ascii) = plain(near);
+        if !is_ascii {
+            return None;
+        }
+        length
+    };
+    if piece.rest.get(length) != Some(&b'"') {
+        return None;
+    }
+    let text = piece.take(length);
+    piece.take(1);
+    Some(match most {
+        0 => Kept::Nothing,
+        _ if length > most => Kept::TooLong,
+        _ => Kept::All(text),
+    })
+}
+
+/// Longer ones are no longer short: it does not matter that they are read in two ways.
+const NEAR: usize = 64;
+
 /// A string under way.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Text {
@@ -94,19 +128,13 @@ enum Escape {
 }
 
 impl Text {
-    /// A string whose first quote has come.
-    #[inline]
-    pub(super) fn begin(&mut self) {
-        self.is_lone = false;
-    }
-
     /// Reads on. `None`: the piece has ended before the string.
     #[inline]
     pub(super) fn read<'kept, 'piece: 'kept>(
         &mut self,
         piece: &mut Piece<'piece>,
         keeper: &'kept mut Keeper,
-    ) -> Result<Option<Kept<'kept>>, Fault> {
+    ) -> Result<Option<Kept<'kept>>, Stop> {
         loop {
             if !self.cut.is_empty() {
                 self.complete(piece, keeper)?;
@@ -122,15 +150,21 @@ impl Text {
                         piece.rest = behind;
                         self.end_pair();
                         let kept = keeper.end(run);
-                        let is_lone = self.is_lone && kept != Kept::Nothing;
+                        let is_lone = std::mem::take(&mut self.is_lone) && kept != Kept::Nothing;
                         return Ok(Some(if is_lone { Kept::LoneSurrogate } else { kept }));
                     }
+                    // Of what nobody wants it is enough that the escape is one.
+                    [
+                        b'\\',
+                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't',
+                        behind @ ..,
+                    ] if !keeper.wants() => piece.rest = behind,
                     [b'\\', behind @ ..] => {
                         piece.rest = behind;
                         self.escape = Escape::Backslash;
                     }
                     [] => {}
-                    _ => return Err(Fault::NotJson),
+                    _ => return Err(Stop::NotJson),
                 }
                 keeper.keep(run);
             }
@@ -142,7 +176,7 @@ impl Text {
 
     /// The bytes that stand for themselves. Of a character that the piece cuts, the rest comes with the next.
     #[inline]
-    fn plain<'a>(&mut self, piece: &mut Piece<'a>) -> Result<&'a [u8], Fault> {
+    fn plain<'a>(&mut self, piece: &mut Piece<'a>) -> Result<&'a [u8], Stop> {
         let (length, is_ascii) = plain(piece.rest);
         if is_ascii {
             return Ok(piece.take(length));
@@ -150,7 +184,7 @@ impl Text {
         self.characters(piece, length)
     }
 
-    fn characters<'a>(&mut self, piece: &mut Piece<'a>, length: usize) -> Result<&'a [u8], Fault> {
+    fn characters<'a>(&mut self, piece: &mut Piece<'a>, length: usize) -> Result<&'a [u8], Stop> {
         let run = piece.rest.get(..length).unwrap_or(piece.rest);
         let Err(error) = str::from_utf8(run) else {
             return Ok(piece.take(length));
@@ -158,7 +192,7 @@ impl Text {
         let whole = piece.take(error.valid_up_to());
         let is_cut = error.error_len().is_none() && piece.rest.len() == length - whole.len();
         if !is_cut {
-            return Err(Fault::NotUtf8);
+            return Err(Stop::NotUtf8);
         }
         self.cut.extend_from_slice(piece.rest);
         piece.rest = &[];
@@ -166,7 +200,7 @@ impl Text {
     }
 
     /// The rest of a character that was cut.
-    fn complete(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Fault> {
+    fn complete(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Stop> {
         let [next, behind @ ..] = piece.rest else {
             return Ok(());
         };
@@ -178,20 +212,20 @@ impl Text {
                 self.cut.clear();
             }
             Err(error) if error.error_len().is_none() => {}
-            Err(_) => return Err(Fault::NotUtf8),
+            Err(_) => return Err(Stop::NotUtf8),
         }
         piece.rest = behind;
         Ok(())
     }
 
     /// One more byte of an escape.
-    fn unescape(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Fault> {
+    fn unescape(&mut self, piece: &mut Piece<'_>, keeper: &mut Keeper) -> Result<(), Stop> {
         let [next, behind @ ..] = piece.rest else {
             return Ok(());
         };
         self.escape = match self.escape {
             Escape::Unicode { digits, unit } => {
-                let digit = char::from(*next).to_digit(16).ok_or(Fault::NotJson)?;
+                let digit = char::from(*next).to_digit(16).ok_or(Stop::NotJson)?;
                 // A digit is below 16.
                 let unit = unit << 4 | digit as u16;
                 if digits < 3 {
@@ -213,7 +247,7 @@ impl Text {
                     b'r' => Some(b'\r'),
                     b't' => Some(b'\t'),
                     b'u' => None,
-                    _ => return Err(Fault::NotJson),
+                    _ => return Err(Stop::NotJson),
                 };
                 match byte {
                     Some(byte) => {
@@ -263,6 +297,16 @@ impl Text {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x80 * ONES;
 
+/// The highest bit of the first byte that is a quote, a backslash or a control character; bits behind it mean nothing.
+#[inline]
+fn special(word: u64) -> u64 {
+    // A borrow can only touch bytes behind the first of them.
+    let quote = (word ^ (0x22 * ONES)).wrapping_sub(ONES);
+    let backslash = (word ^ (0x5c * ONES)).wrapping_sub(ONES);
+    let control = word.wrapping_sub(0x20 * ONES);
+    (quote | backslash | control) & !word & HIGHS
+}
+
 /// How many bytes of a string stand for themselves: up to a quote, a backslash or a control character. True: all are ASCII.
 #[inline]
 fn plain(text: &[u8]) -> (usize, bool) {
@@ -270,11 +314,7 @@ fn plain(text: &[u8]) -> (usize, bool) {
     let mut seen = 0;
     while let Some((word, behind)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*word);
-        // In each byte that is one of these its highest bit. A borrow can only touch bytes behind the first of them.
-        let quote = (word ^ (0x22 * ONES)).wrapping_sub(ONES);
-        let backslash = (word ^ (0x5c * ONES)).wrapping_sub(ONES);
-        let control = word.wrapping_sub(0x20 * ONES);
-        let special = (quote | backslash | control) & !word & HIGHS;
+        let special = special(word);
         if special != 0 {
             let bits = special.trailing_zeros() & !7;
             seen |= word & ((1 << bits) - 1);
@@ -288,4 +328,39 @@ fn plain(text: &[u8]) -> (usize, bool) {
     let last = rest.iter().position(is_special).unwrap_or(rest.len());
     let is_ascii = seen & HIGHS == 0 && rest.iter().take(last).all(u8::is_ascii);
     (text.len() - rest.len() + last, is_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn plain_text_ends_where_it_does_byte_by_byte(
+            text in prop::collection::vec(
+                prop_oneof![30 => 0x20_u8..0x7f, 1 => any::<u8>(), 1 => 0_u8..0x30, 1 => Just(b'"')],
+                0..80,
+            ),
+        ) {
+            let is_special = |byte: &u8| matches!(*byte, b'"' | b'\\' | ..0x20);
+            let length = text.iter().position(is_special).unwrap_or(text.len());
+            let is_ascii = text[..length].is_ascii();
+            prop_assert_eq!(plain(&text), (length, is_ascii));
+            let mut piece = Piece::of(&text);
+            let ends = is_ascii && text.get(length) == Some(&b'"');
+            match plain_text(&mut piece, 1024) {
+                Some(kept) => {
+                    prop_assert!(ends);
+                    prop_assert_eq!(kept, Kept::All(&text[..length]));
+                    prop_assert_eq!(piece.rest, &text[length + 1..]);
+                }
+                None => {
+                    prop_assert!(!ends || length >= NEAR || text.len() < 8);
+                    prop_assert_eq!(piece.rest, &text);
+                }
+            }
+        }
+    }
 }

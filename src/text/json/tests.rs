@@ -297,6 +297,9 @@ fn what_is_not_json_is_not_read() {
         ("{\"a\":\"\t\"}", Some(6)),
         ("{\"a\n\":1}", Some(3)),
         ("{\"a\":\"0123456789\u{1f}\"}", Some(16)),
+        ("{\"a\":\"01\u{1f}23456789\"}", Some(8)),
+        ("{\"a\":\"\n0123456789\"}", Some(6)),
+        ("{\"0\u{0}123456789\":1}", Some(3)),
         (r#"{"a":"\x"}"#, Some(7)),
         (r#"{"a":"\u12g4"}"#, Some(10)),
         (r#"{"a":"\u12"}"#, Some(10)),
@@ -464,9 +467,6 @@ fn half_a_surrogate_pair_passes_only_where_nothing_is_looked_for() {
             let (search, _) = search(&["/a"]);
             for length in LENGTHS {
                 let (_, end) = scan(&search, json.as_bytes(), length);
-                let is_kept =
-                    json.starts_with(r#"{"a":""#) || before.ends_with(",\"") && half.len() < 4;
-                let _ = is_kept;
                 assert_eq!(end.expect_err(&json).fault, Fault::LoneSurrogate, "{json}");
             }
         }

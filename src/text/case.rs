@@ -3,7 +3,7 @@
 /// One spelling for all those that some reader may take for `name`: also `ſ` for `s`, and the Kelvin sign for `k`.
 ///
 /// The way down, up and down again leads all characters to one that simple folding makes equal, and some more.
-pub(super) fn folded(name: &str) -> impl Iterator<Item = char> {
+pub(crate) fn folded(name: &str) -> impl Iterator<Item = char> {
     name.chars()
         .flat_map(char::to_lowercase)
         .flat_map(char::to_uppercase)
@@ -11,10 +11,10 @@ pub(super) fn folded(name: &str) -> impl Iterator<Item = char> {
 }
 
 /// How many times as long a name may be as the one it is taken for: the Kelvin sign has three bytes.
-pub(super) const LONGER: usize = 3;
+pub(crate) const LONGER: usize = 3;
 
 /// Whether some reader may take `name` for `wanted`, which is `folded` so.
-pub(super) fn is_same(name: &[u8], wanted: &str, folded: &str) -> bool {
+pub(crate) fn is_same(name: &[u8], wanted: &str, folded: &str) -> bool {
     if name.is_ascii() && wanted.is_ascii() {
         return name.eq_ignore_ascii_case(wanted.as_bytes());
     }
