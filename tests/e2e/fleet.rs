@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -277,17 +278,15 @@ impl Fleet {
         more: &Value,
         change: impl Fn(&mut Draft),
     ) -> Self {
-        let mut worlds = Vec::new();
-        for _ in 0..number {
-            let world = World::with(|draft| {
+        let worlds = (0..number).map(|_| {
+            World::with(|draft| {
                 draft.workers(2);
                 with_limiter(draft, limiter);
                 of_fleet(draft, limit, more);
                 change(draft);
-            });
-            worlds.push(Arc::new(world.await));
-        }
-        Self(worlds)
+            })
+        });
+        Self(join_all(worlds).await.into_iter().map(Arc::new).collect())
     }
 
     async fn sum(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {
