@@ -7,12 +7,13 @@ use std::path::Path;
 /// A target's name and its property.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("answers", waykeeper_fuzz::answers::check),
     ("configuration", waykeeper_fuzz::configuration::check),
     ("counters", waykeeper_fuzz::counters::check),
     ("gateway", waykeeper_fuzz::gateway::check),
     ("headers", waykeeper_fuzz::headers::check),
+    ("in_flight", waykeeper_fuzz::in_flight::check),
     ("keys", waykeeper_fuzz::keys::check),
     ("paths", waykeeper_fuzz::paths::check),
 ];
