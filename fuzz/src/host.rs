@@ -140,6 +140,11 @@ impl FuzzHost {
         self.troubles.borrow_mut().push(plan);
     }
 
+    /// Whether a fault is planned.
+    pub(crate) fn is_troubled(&self) -> bool {
+        !self.troubles.borrow().is_empty()
+    }
+
     pub(crate) fn heal(&self) {
         self.troubles.borrow_mut().clear();
     }

@@ -7,6 +7,7 @@ pub mod configuration;
 pub mod counters;
 pub mod gateway;
 pub mod headers;
+pub mod in_flight;
 pub mod keys;
 pub mod paths;
 

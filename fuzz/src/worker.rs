@@ -125,7 +125,8 @@ impl Worker {
         self.give_turns();
     }
 
-    fn give_turns(&mut self) {
+    /// Whoever was woken has its turn.
+    pub(crate) fn give_turns(&mut self) {
         while let Some(id) = self.host.next_woken() {
             self.gateway.on_wake(id, &self.host.io(id));
         }

@@ -14,6 +14,7 @@ const TARGETS: [Target; 8] = [
     ("counters", waykeeper_fuzz::counters::check),
     ("gateway", waykeeper_fuzz::gateway::check),
     ("headers", waykeeper_fuzz::headers::check),
+    ("in_flight", waykeeper_fuzz::in_flight::check),
     ("keys", waykeeper_fuzz::keys::check),
     ("paths", waykeeper_fuzz::paths::check),
 ];

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,6 +18,10 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::harness::{Draft, World, eventually, free_address, needed};
+
+mod attacked;
+mod cut_off;
+mod own;
 
 const NOTES: &str = "/api/v1/memory/notes";
 const LIMITER: &str = "limiter";
@@ -101,13 +106,7 @@ async fn leases_admit_no_more_and_leave_no_more_unused_than_is_documented() {
         "{admitted}"
     );
     assert_eq!(admitted + refused, 1_800);
-    let mut asked = 0.0;
-    for world in &fleet.0 {
-        asked += world
-            .metrics()
-            .await
-            .sum("waykeeper_limiter_calls_total", &[]);
-    }
+    let asked = fleet.sum("waykeeper_limiter_calls_total", &[]).await;
     println!("{asked} callouts for 1800 requests");
     assert!(asked < 700.0, "{asked} callouts");
 }
@@ -267,17 +266,35 @@ async fn measure_what_strict_and_leased_limits_add() {
 impl Fleet {
     /// Gateways whose plan `standard` has this limit.
     async fn new(limiter: SocketAddr, rate: &str, more: &Value) -> Self {
-        let mut worlds = Vec::new();
-        for _ in 0..GATEWAYS {
-            let limit = json!({"requests": rate, "scope": "fleet"});
-            let world = World::with(|draft| {
+        let limit = json!({"requests": rate, "scope": "fleet"});
+        Self::of(GATEWAYS, limiter, &limit, more, |_| {}).await
+    }
+
+    /// So many of them, each changed in the same way.
+    async fn of(
+        number: usize,
+        limiter: SocketAddr,
+        limit: &Value,
+        more: &Value,
+        change: impl Fn(&mut Draft),
+    ) -> Self {
+        let worlds = (0..number).map(|_| {
+            World::with(|draft| {
                 draft.workers(2);
                 with_limiter(draft, limiter);
-                of_fleet(draft, &limit, more);
-            });
-            worlds.push(Arc::new(world.await));
+                of_fleet(draft, limit, more);
+                change(draft);
+            })
+        });
+        Self(join_all(worlds).await.into_iter().map(Arc::new).collect())
+    }
+
+    async fn sum(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {
+        let mut sum = 0.0;
+        for world in &self.0 {
+            sum += world.metrics().await.sum(metric, labels);
         }
-        Self(worlds)
+        sum
     }
 
     /// So many requests at once, over all gateways: how many pass, and how many are refused.
@@ -287,7 +304,7 @@ impl Fleet {
         while !left.is_empty() {
             let some = left.split_off(left.len().saturating_sub(180));
             let requests = some.into_iter().map(|number| {
-                let world = &self.0[number % GATEWAYS];
+                let world = &self.0[number % self.0.len()];
                 world.get(NOTES).key("demo-standard").send()
             });
             for answer in requests.collect::<JoinSet<_>>().join_all().await {
@@ -314,6 +331,8 @@ struct Seen {
     admitted: AtomicU64,
     unavailable: AtomicU64,
     full: AtomicU64,
+    /// In milliseconds.
+    slowest: AtomicU64,
 }
 
 impl Load {
@@ -321,10 +340,16 @@ impl Load {
         let seen = Arc::<Seen>::default();
         let mut callers = JoinSet::new();
         for number in 0..number {
-            let (world, seen) = (Arc::clone(&fleet.0[number % GATEWAYS]), Arc::clone(&seen));
+            let (world, seen) = (
+                Arc::clone(&fleet.0[number % fleet.0.len()]),
+                Arc::clone(&seen),
+            );
             callers.spawn(async move {
                 while !seen.stop.load(Ordering::SeqCst) {
+                    let begun = Instant::now();
                     let answer = world.get(NOTES).key("demo-standard").send().await;
+                    let took = u64::try_from(begun.elapsed().as_millis()).expect("a time");
+                    seen.slowest.fetch_max(took, Ordering::SeqCst);
                     let count = match answer.status {
                         200 => &seen.admitted,
                         429 => &seen.full,
@@ -380,7 +405,9 @@ fn with_limiter(draft: &mut Draft, at: SocketAddr) {
     cluster["typed_extension_protocol_options"] = json!({
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http2_protocol_options": {}},
+            "explicit_http_config": {
+                "http2_protocol_options": {"connection_keepalive": {"interval": "1s", "timeout": "1s"}},
+            },
         },
     });
 }

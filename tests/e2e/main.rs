@@ -35,6 +35,7 @@ mod grpc_web;
 mod holding;
 mod identity;
 mod in_flight;
+mod inference;
 mod keys;
 mod limits;
 mod limits_endpoint;

@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::caller::Caller;
+use crate::certificates::Authority;
+use crate::eventually;
 use crate::gateway::{agent, free_address};
 use crate::running::{Running, at, gateway};
 
@@ -29,8 +31,13 @@ struct Limiter {
 
 impl Limiter {
     async fn start(address: &str) -> Self {
+        Self::with(address, &[]).await
+    }
+
+    async fn with(address: &str, arguments: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
             .args(["limiter", "--listen", address])
+            .args(arguments)
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -78,6 +85,81 @@ async fn two_gateways_that_name_a_limiter_share_one_count() {
     assert_eq!(statuses(&[&one, &other]).await, [503, 503]);
     let _back = Limiter::start(&limiter.address.to_string()).await;
     running.hears("the limiter: all is well again").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limiter_is_spoken_to_in_tls_by_those_who_know_each_other_and_by_nobody_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new(directory.path(), "authority");
+    let stranger = Authority::new(directory.path(), "stranger");
+    let (server, own) = (
+        authority.sign("localhost"),
+        authority.sign("gateway.example"),
+    );
+    let strangers = stranger.sign("gateway.stranger");
+    let path = |file: &Path| file.to_str().expect("a path").to_owned();
+    let [certificate, key, ca] =
+        [&server.certificate, &server.key, &authority.file].map(|it| path(it));
+    let options = [
+        "--tls-certificate",
+        &certificate,
+        "--tls-key",
+        &key,
+        "--tls-client-ca",
+        &ca,
+    ];
+    let limiter = Limiter::with("127.0.0.1:0", &options).await;
+    let port = limiter.address.port();
+    let agent = agent("a").await;
+    let listen = free_address();
+    let caller = Caller::of(listen);
+    let shows = |who: &crate::certificates::Identity| {
+        format!(
+            "certificate: {}, key: {}",
+            path(&who.certificate),
+            path(&who.key)
+        )
+    };
+    let text = |url: &str, tls: &str| {
+        let limiter = format!("url: '{url}:{port}'{tls}");
+        text(listen, agent.address(), &limiter)
+    };
+    let known = |name: &str| text(name, &format!(", tls: {{ca: {ca}, {}}}", shows(&own)));
+    let counted = |left: &'static str| {
+        let caller = &caller;
+        eventually("the limiter's word", move || async move {
+            let answer = caller.get("/a/x", &[]).await;
+            let told = answer.header("x-ratelimit-remaining-requests") == Some(left);
+            (answer.status == 200 && told).then_some(())
+        })
+    };
+    let mut running = Running::start(directory.path(), &known("https://localhost"), &[]).await;
+
+    counted("4").await;
+    for wrong in [
+        // Another name than its certificate's.
+        known("https://127.0.0.1"),
+        // No certificate of the gateway's own, and one of somebody else's authority.
+        text("https://localhost", &format!(", tls: {{ca: {ca}}}")),
+        text(
+            "https://localhost",
+            &format!(", tls: {{ca: {ca}, {}}}", shows(&strangers)),
+        ),
+        // An authority that has not signed the limiter's, and the system's.
+        text(
+            "https://localhost",
+            &format!(", tls: {{ca: {}, {}}}", path(&stranger.file), shows(&own)),
+        ),
+        text("https://localhost", ""),
+        // In clear.
+        text("http://localhost", ""),
+    ] {
+        running.change(&wrong).await;
+        assert_eq!(statuses(&[&caller, &caller]).await, [503, 503], "{wrong}");
+    }
+    // Nothing was counted meanwhile.
+    running.change(&known("https://localhost")).await;
+    counted("3").await;
 }
 
 async fn restarted(directory: &Path, text: &str, caller: &Caller, times: usize) -> Vec<u16> {

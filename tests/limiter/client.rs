@@ -1,6 +1,7 @@
 //! Who asks: one connection, and as many questions at once as a test likes.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -8,7 +9,11 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Request, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::protocol::{
     Code, Entry, METHOD, RateLimitDescriptor, RateLimitOverride, RateLimitRequest,
@@ -29,6 +34,22 @@ impl Client {
     pub(crate) async fn to(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).await.ok()?;
         stream.set_nodelay(true).ok()?;
+        Self::over(stream).await
+    }
+
+    /// Over TLS, with a server that is to be called so.
+    pub(crate) async fn over_tls(
+        address: SocketAddr,
+        name: &'static str,
+        config: ClientConfig,
+    ) -> Option<Self> {
+        let stream = TcpStream::connect(address).await.ok()?;
+        let name = ServerName::try_from(name).expect("a name");
+        let connector = TlsConnector::from(Arc::new(config));
+        Self::over(connector.connect(name, stream).await.ok()?).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Option<Self> {
         let io = TokioIo::new(stream);
         let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.ok()?;
         tokio::spawn(connection);

@@ -1,6 +1,12 @@
 //! `waykeeper limiter`: the real binary, asked over real gRPC, with the real Redis behind it, and by the real Envoy's own rate
 //! limit filter. Limits are per year where a test is not about windows, so that none ends in its midst.
 
+#[allow(
+    dead_code,
+    reason = "made for the tests of gateway.yaml, of which this needs a part"
+)]
+#[path = "../gateway_file/certificates.rs"]
+mod certificates;
 mod client;
 mod counting;
 mod envoy;
@@ -20,6 +26,7 @@ mod serving;
 )]
 #[path = "../shared.rs"]
 mod shared;
+mod tls;
 
 use client::{Client, Refused, ask, descriptor, of};
 use service::Service;

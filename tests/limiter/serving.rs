@@ -1,12 +1,17 @@
 //! The service around the counting: what it refuses, its health, its metrics, its log, its end.
 
+use std::process::Stdio;
+
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use serde_json::{Map, Value};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::process::Command;
 
 use crate::protocol::{METHOD, RateLimitDescriptor, SERVICE, Unit};
-use crate::shared::{free_address, repository};
+use crate::shared::{free_address, needed, repository};
 use crate::{Service, ask, descriptor};
 
 #[tokio::test]
@@ -94,6 +99,52 @@ async fn health_checks_and_metrics_tell_how_it_is() {
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n{text}");
     }
+    let families = families(&text).await;
+    let told = [
+        ("waykeeper_limiter_counters", "gauge", &[][..]),
+        ("waykeeper_limiter_requests", "counter", &["outcome"]),
+        (
+            "waykeeper_limiter_store_duration_seconds",
+            "histogram",
+            &["le"],
+        ),
+        ("waykeeper_limiter_store_up", "gauge", &[]),
+    ];
+    assert_eq!(families.as_object().map(Map::len), Some(told.len()));
+    for (name, kind, labels) in told {
+        assert_eq!(families[name]["type"], kind, "{name}");
+        for sample in families[name]["samples"].as_array().expect("samples") {
+            let of = sample["labels"].as_object().expect("labels");
+            let summed = ["_sum", "_count"].map(|end| format!("{name}{end}"));
+            let expected = if summed.iter().any(|it| sample["name"] == it.as_str()) {
+                &[][..]
+            } else {
+                labels
+            };
+            assert!(of.keys().eq(expected), "{sample}");
+        }
+    }
+}
+
+/// What the parser of Prometheus' Python client reads there.
+async fn families(text: &str) -> Value {
+    let mut parser = Command::new("python3")
+        .arg(repository("tests/e2e/prometheus_families.py"))
+        .env(
+            "PYTHONPATH",
+            needed(".tools/prometheus-client", "make test-tools"),
+        )
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut input = parser.stdin.take().expect("its input");
+    input.write_all(text.as_bytes()).await.expect("write");
+    drop(input);
+    let parsed = parser.wait_with_output().await.expect("python3");
+    assert!(parsed.status.success(), "{text}");
+    serde_json::from_slice(&parsed.stdout).expect("JSON")
 }
 
 #[tokio::test]
@@ -117,7 +168,7 @@ async fn it_ends_when_it_is_told_also_while_a_gateway_is_connected() {
 #[tokio::test]
 async fn its_page_explains_every_option_and_every_metric() {
     let page = std::fs::read_to_string(repository("docs/limiter.md")).expect("the page");
-    let help = tokio::process::Command::new(env!("CARGO_BIN_EXE_waykeeper"))
+    let help = Command::new(env!("CARGO_BIN_EXE_waykeeper"))
         .args(["limiter", "--help"])
         .output()
         .await

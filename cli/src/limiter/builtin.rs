@@ -77,7 +77,7 @@ async fn until_the_end(listener: &StdListener, limiter: &Arc<Limiter>, ended: &E
         let why = match listener {
             Ok(listener) => {
                 let (limiter, server, end) = (Arc::clone(limiter), server.clone(), ended.clone());
-                let serves = serve::questions(listener, limiter, server, end, Duration::ZERO);
+                let serves = serve::questions(listener, None, limiter, server, end, Duration::ZERO);
                 match tokio::spawn(serves).await {
                     Ok(()) => return,
                     Err(error) => error.to_string(),

@@ -9,7 +9,7 @@
 //! | `memory.rs`, `keep.rs`, `redis/` | where counts are: in memory, also in a file, in Redis |
 //! | `service.rs` | a question from its message to its answer |
 //! | `builtin.rs` | the one that `waykeeper run` serves |
-//! | `serve.rs`, `metrics.rs` | connections, and what is told of all that |
+//! | `serve.rs`, `tls.rs`, `metrics.rs` | connections, and what is told of all that |
 //! | `elsewhere.rs` | the limits' files of other services of this kind |
 
 pub(crate) mod builtin;
@@ -22,6 +22,7 @@ mod question;
 mod redis;
 mod serve;
 mod service;
+mod tls;
 mod verdict;
 mod window;
 
@@ -43,6 +44,7 @@ use self::memory::Memory;
 use self::redis::{Place, Redis};
 use self::serve::End;
 use self::service::{Limiter, Store, clock as now};
+use self::tls::{Files, Tls};
 use crate::Outcome;
 
 /// How many counters memory has room for where nothing is said.
@@ -52,7 +54,7 @@ const MOST_IN_FLIGHT: usize = 1_024;
 
 /// Count for many gateways: a rate limit service that speaks Envoy's protocol
 ///
-/// Answers envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit over gRPC without TLS. Each descriptor brings its limit
+/// Answers envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit over gRPC. Each descriptor brings its limit
 /// with it; it is counted in fixed windows of the calendar, in UTC. A question is counted whole or not at all, and never is more admitted
 /// than a limit says, however many ask at once.
 ///
@@ -68,6 +70,15 @@ pub(crate) struct Arguments {
     /// Where it listens; whoever can reach this can spend any limit
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
+    /// Speak TLS there, with this certificate (and those between it and the root), as PEM. A file that is replaced is read again
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<String>,
+    /// The key of that certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<String>,
+    /// Answer only whoever has a certificate that one of these has signed, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_client_ca: Option<String>,
     /// Serve GET /metrics there, for Prometheus
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
@@ -146,8 +157,8 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
 async fn limiter(arguments: &Arguments) -> io::Result<Outcome> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let store = match store(arguments) {
-        Ok(store) => store,
+    let (store, tls) = match store(arguments).and_then(|store| Ok((store, tls(arguments)?))) {
+        Ok(usable) => usable,
         Err(why) => {
             say(&why);
             return Ok(Outcome::Unusable);
@@ -184,7 +195,8 @@ async fn limiter(arguments: &Arguments) -> io::Result<Outcome> {
     }
     let (tell, end) = End::new();
     let grace = arguments.grace;
-    let questions = serve::questions(listener, Arc::clone(&limiter), server, end.clone(), grace);
+    let asked = Arc::clone(&limiter);
+    let questions = serve::questions(listener, tls, asked, server, end.clone(), grace);
     let questions = tokio::spawn(questions);
     if let Some(listener) = scraped {
         tokio::spawn(serve::metrics(listener, Arc::clone(&limiter), end));
@@ -202,6 +214,20 @@ async fn limiter(arguments: &Arguments) -> io::Result<Outcome> {
         keep.end();
     }
     Ok(Outcome::Good)
+}
+
+fn tls(arguments: &Arguments) -> Result<Option<Tls>, String> {
+    let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) else {
+        return Ok(None);
+    };
+    let files = Files {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        client_ca: arguments.tls_client_ca.clone(),
+    };
+    Tls::new(files)
+        .map(Some)
+        .map_err(|why| format!("TLS: {why}"))
 }
 
 fn store(arguments: &Arguments) -> Result<Store, String> {

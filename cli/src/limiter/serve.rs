@@ -1,4 +1,4 @@
-//! Connections: gRPC over HTTP/2 without TLS, and metrics over HTTP/1.1.
+//! Connections: gRPC over HTTP/2, with TLS or without, and metrics over HTTP/1.1.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -30,6 +30,7 @@ use tower_service::Service;
 
 use super::protocol::METHOD;
 use super::service::{Limiter, ShouldRateLimit};
+use super::tls::Tls;
 
 /// An Envoy opens one for each of its workers.
 const MOST_CONNECTIONS: usize = 4_096;
@@ -39,6 +40,8 @@ const MOST_STREAMS: u32 = 1_024;
 const MOST_BYTES: usize = 64 << 10;
 /// A connection whose other end is gone is noticed after both.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+/// What an asker may take until TLS is spoken.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What a scraper may take for its request.
 const SCRAPE: Duration = Duration::from_secs(10);
 
@@ -92,12 +95,29 @@ pub(super) async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// Answers questions until the end; what is under way then has so long.
 pub(super) async fn questions<H: Health>(
     listener: impl Listener,
+    tls: Option<Tls>,
     limiter: Arc<Limiter>,
     health: HealthServer<H>,
     end: End,
     grace: Duration,
 ) {
-    let serve = |stream, end| connection(stream, Arc::clone(&limiter), health.clone(), end);
+    let serve = |stream, mut end: End| {
+        let acceptor = tls.as_ref().map(Tls::acceptor);
+        let (limiter, health) = (Arc::clone(&limiter), health.clone());
+        async move {
+            let Some(acceptor) = acceptor else {
+                return connection(stream, limiter, health, end).await;
+            };
+            let spoken = tokio::select! {
+                spoken = timeout(HANDSHAKE, acceptor.accept(stream)) => spoken,
+                () = end.told() => return,
+            };
+            // Whoever speaks no TLS, or is not known, is let go.
+            if let Ok(Ok(stream)) = spoken {
+                connection(stream, limiter, health, end).await;
+            }
+        }
+    };
     accept(listener, end, grace, serve).await;
 }
 

@@ -49,8 +49,9 @@ const LEAST_SHARE: u32 = 2;
 /// So often a request asks for a share, as long as others are faster.
 const MOST_ROUNDS: u8 = 16;
 
-/// gRPC's status for a question that cannot be answered as it is.
-const INVALID_ARGUMENT: u8 = 3;
+/// gRPC's statuses for a question that cannot be answered, by a service that answers others: one that is not as it should be,
+/// has no room for a further counter, or is too large.
+const NOT_THIS_ONE: [u8; 3] = [3, 8, 11];
 
 /// All limits of a configuration that are counted for all gateways.
 #[derive(Debug)]
@@ -221,7 +222,7 @@ impl Fleet {
         chance: u64,
     ) -> (Verdict, Change) {
         // The service is there, and does not take this one: else whoever finds such a question could have it let alone.
-        if matches!(came, CalloutAnswer::Status { status, .. } if *status == INVALID_ARGUMENT) {
+        if matches!(came, CalloutAnswer::Status { status, .. } if NOT_THIS_ONE.contains(status)) {
             return (Verdict::Failed, self.circuit.borrow_mut().answered());
         }
         let said = match came {
@@ -265,11 +266,12 @@ impl Fleet {
             return;
         };
         // Some services tell whole seconds, rounded up.
-        let lasts = if lasts.subsec_nanos() == 0 {
-            lasts.saturating_sub(Duration::from_secs(1))
+        let rounded = if lasts.subsec_nanos() == 0 {
+            Duration::from_secs(1)
         } else {
-            lasts
+            Duration::ZERO
         };
+        let lasts = lasts.saturating_sub(rounded);
         // Whatever is said, it is asked again.
         let lasts = lasts.min(window);
         let granted = said.overall_code() == Code::Ok;
@@ -279,7 +281,8 @@ impl Fleet {
             since: sent,
             until: sent.after(lasts),
         };
-        let took = now.since(sent);
+        // So much later its window may end.
+        let took = now.since(sent).saturating_add(rounded);
         self.leases.borrow_mut().grant(key, lease, took, window);
     }
 
