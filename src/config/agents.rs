@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::limits::joined;
 use super::policy::{Agent, AgentId, PlanId};
 use super::reader::{Fields, Spot};
-use super::{in_flight, names, sticky};
+use super::{in_flight, names, sticky, switches};
 use crate::sort::sort_by;
 
 const MOST_AGENTS: usize = 1024;
@@ -22,8 +22,10 @@ pub const AGENT_FIELDS_OF_FILTER: [&str; 7] = [
     "share",
     "inference",
 ];
-pub(super) const AGENT_FIELDS: &[&str] =
-    &joined::<2, 7, 9>(["cluster", "websocket_cluster"], AGENT_FIELDS_OF_FILTER);
+pub(super) const AGENT_FIELDS: &[&str] = &joined::<3, 7, 10>(
+    ["cluster", "websocket_cluster", "sees"],
+    AGENT_FIELDS_OF_FILTER,
+);
 
 /// The agents in the order of their names.
 pub(super) fn agents(
@@ -61,6 +63,7 @@ pub(super) fn agents(
             let inference = fields
                 .as_ref()
                 .and_then(|fields| in_flight::inference(&fields.get("inference")?, plans));
+            let sees = fields.as_ref().and_then(|fields| fields.get("sees"));
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
                 name: name.to_owned(),
@@ -70,6 +73,7 @@ pub(super) fn agents(
                 sticky,
                 in_flight,
                 inference,
+                sees: sees.map(|spot| switches::agents_see(Some(&spot))),
             }
         })
         .collect();

@@ -41,6 +41,7 @@ mod render;
 mod routes;
 mod schema;
 pub(crate) mod secrets;
+mod sees;
 mod sessions;
 mod templates;
 mod tls;

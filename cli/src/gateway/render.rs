@@ -341,7 +341,14 @@ fn clusters(
     let Some(upstream) = &agent.upstream else {
         return Ok(Vec::new());
     };
-    let filters = filters::filters(agent, upstream, callers, directory, environment)?;
+    let filters = filters::filters(
+        agent,
+        upstream,
+        callers,
+        directory,
+        filters::ByHost::Router,
+        environment,
+    )?;
     let mut of_agent = cluster(&agent.cluster, upstream);
     of_agent["filters"] = filters.clone();
     let mut clusters = vec![of_agent];
