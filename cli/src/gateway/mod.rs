@@ -66,7 +66,7 @@ pub(crate) use listeners::{Listener, overlap};
 pub(crate) use names::Names;
 pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
-pub(crate) use patches::{Patch, added_clusters};
+pub(crate) use patches::{Patch, PatchedPart, added_clusters};
 pub(crate) use render::{
     Admin, Around, ECHO_SOCKET, ENVOY_FILE, FILTER_FILE, LIMITER_SOCKET, MARK, PAUSE, Rendered,
     SYSTEM_CA, idle_of_undecided, render, stat_name,
