@@ -96,7 +96,7 @@ struct File<'d> {
     read: Vec<Result<Policy, Faults>>,
 }
 
-pub(crate) use blame::blame;
+pub(crate) use blame::{blame, names_field, path_of_patch};
 pub(crate) use gateway::{Good, Where, gateway, gateway_for};
 pub(crate) use judged::Judge;
 pub(crate) use report::{place, told};

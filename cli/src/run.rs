@@ -28,6 +28,7 @@ mod health;
 pub(crate) mod judge;
 mod live;
 mod log;
+mod patched;
 mod setting;
 mod telling;
 mod watch;

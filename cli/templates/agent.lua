@@ -73,6 +73,12 @@ function envoy_on_request(handle)
   end
 {% endif %}
 {% endif %}
+{% if names_host %}
+  -- Envoy's router leaves behind as which host a request was for when it puts the agent's in its place: the agent's by now.
+  local host = headers:get("x-waykeeper-host")
+  headers:remove("x-waykeeper-host")
+  headers:replace(":authority", host)
+{% endif %}
 end
 
 {% if base %}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::limits::joined;
 use super::policy::{Agent, AgentId, PlanId};
 use super::reader::{Fields, Spot};
-use super::{in_flight, names, rules, sticky};
+use super::{in_flight, names, rules, sticky, switches};
 use crate::sort::sort_by;
 
 const MOST_AGENTS: usize = 1024;
@@ -24,8 +24,10 @@ pub const AGENT_FIELDS_OF_FILTER: [&str; 9] = [
     "share",
     "inference",
 ];
-pub(super) const AGENT_FIELDS: &[&str] =
-    &joined::<2, 9, 11>(["cluster", "websocket_cluster"], AGENT_FIELDS_OF_FILTER);
+pub(super) const AGENT_FIELDS: &[&str] = &joined::<3, 9, 12>(
+    ["cluster", "websocket_cluster", "sees"],
+    AGENT_FIELDS_OF_FILTER,
+);
 
 /// The agents in the order of their names.
 pub(super) fn agents(
@@ -69,6 +71,7 @@ pub(super) fn agents(
             let inference = fields
                 .as_ref()
                 .and_then(|fields| in_flight::inference(&fields.get("inference")?, plans));
+            let sees = fields.as_ref().and_then(|fields| fields.get("sees"));
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
                 name: name.to_owned(),
@@ -80,6 +83,7 @@ pub(super) fn agents(
                 sticky,
                 in_flight,
                 inference,
+                sees: sees.map(|spot| switches::agents_see(Some(&spot))),
             }
         })
         .collect();

@@ -236,6 +236,8 @@ pub struct Agent {
     pub in_flight: Option<InFlight>,
     /// Who an inference gateway in its place is told of. `None`: nobody.
     pub inference: Option<Inference>,
+    /// Which names it is told. `None`: those that all agents are.
+    pub sees: Option<AgentsSee>,
 }
 
 /// What requests have in common that one host of their agent is to answer.

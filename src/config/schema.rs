@@ -7,9 +7,9 @@ mod rules;
 
 use serde_json::{Value, json};
 
-use super::Tables;
 use super::names::{NONE, PROOF_LENGTHS};
 use super::routes::METHODS;
+use super::{NAMES_SEEN, Tables};
 use crate::text::headers::TOKEN_MARKS;
 use crate::text::names::{LONGEST_NAME, NAME_MARKS};
 
@@ -68,8 +68,8 @@ pub fn schema() -> Value {
             "limits_endpoint": {"$ref": "#/$defs/limits_endpoint"},
             "agents_see": {
                 "description": "Which x-waykeeper-* headers agents get. All unless written; the others are noted for the access log.",
-                "type": "array", "uniqueItems": true, "maxItems": 6,
-                "items": {"enum": ["client", "plan", "team", "roles", "agent", "route"]},
+                "type": "array", "uniqueItems": true, "maxItems": NAMES_SEEN.len(),
+                "items": {"enum": NAMES_SEEN},
             },
             "address": {"$ref": "#/$defs/address"},
             "proof": {
@@ -220,6 +220,11 @@ fn agent() -> Value {
         "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
         "weight": weight(),
         "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
+        "sees": {
+            "description": "Which x-waykeeper-* headers it gets. Those of agents_see unless written.",
+            "type": "array", "uniqueItems": true, "maxItems": NAMES_SEEN.len(),
+            "items": {"enum": NAMES_SEEN},
+        },
     });
     of_filter(object(&["cluster"], properties))
 }

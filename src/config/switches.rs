@@ -10,14 +10,20 @@ type Words = [(&'static str, usize)];
 
 const TELL: &Words = &[("ratelimit", 0), ("openai", 1)];
 
-const SEEN: &Words = &[
-    ("client", 0),
-    ("plan", 1),
-    ("team", 2),
-    ("roles", 3),
-    ("agent", 4),
-    ("route", 5),
-];
+/// The names that agents may be told, as they are written.
+pub const NAMES_SEEN: [&str; 6] = ["client", "plan", "team", "roles", "agent", "route"];
+
+const SEEN: &Words = {
+    let [client, plan, team, roles, agent, route] = NAMES_SEEN;
+    &[
+        (client, 0),
+        (plan, 1),
+        (team, 2),
+        (roles, 3),
+        (agent, 4),
+        (route, 5),
+    ]
+};
 
 const MOST_WORDS: usize = SEEN.len();
 
@@ -63,7 +69,7 @@ pub(super) fn limits_endpoint(spot: Option<&Spot<'_>>) -> Option<LimitsEndpoint>
     enabled.unwrap_or(true).then_some(endpoint)
 }
 
-/// What agents are told of a request: all, unless it is written.
+/// What agents, or one of them, are told of a request: all, unless it is written.
 pub(super) fn agents_see(spot: Option<&Spot<'_>>) -> AgentsSee {
     let [client, plan, team, roles, agent, route] = chosen(spot, SEEN);
     AgentsSee {

@@ -36,7 +36,8 @@ pub(super) fn forward<S: StreamIo>(
         stream.note(CALLER_PATH, split_query(from).0);
         stream.note(AGENT_PATH, split_query(to).0);
     }
-    name_all(stream, compiled, facts, compiled.policy.agents_see);
+    let sees = agent.sees.unwrap_or(compiled.policy.agents_see);
+    name_all(stream, compiled, facts, sees);
     let protocol = compiled.route(route).map(|route| route.protocol);
     let of_websockets = agent.websocket_cluster.as_ref();
     let cluster = of_websockets.filter(|_| protocol == Some(Protocol::Websocket));

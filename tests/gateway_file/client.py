@@ -1,11 +1,13 @@
-"""A provider's own client against a gateway: says hello, and prints what it is answered as JSON."""
+"""A provider's own client against a gateway, at this url and with this key or as its environment says: says hello, and prints what it is answered as JSON."""
 
 import json
 import sys
 
-package, base_url, key = sys.argv[1:]
+package, *given = sys.argv[1:]
 MESSAGES = [{"role": "user", "content": "Hello"}]
-OPTIONS = {"base_url": base_url, "api_key": key, "max_retries": 0, "timeout": 20}
+OPTIONS = {"max_retries": 0, "timeout": 20}
+if given:
+    OPTIONS["base_url"], OPTIONS["api_key"] = given
 
 if package == "openai":
     import openai

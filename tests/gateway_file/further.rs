@@ -72,7 +72,7 @@ async fn start(version: Option<&'static str>) -> Agents {
 listen: [{{address: '{listen}'}}]
 operations: '{operations}'
 agents:
-  first: {{url: 'http://{first}/deep/v1', credential: {{env: OF_FIRST}}}}
+  first: {{url: 'http://{first}/deep/v1', sees: [], credential: {{env: OF_FIRST}}}}
   second: {{url: 'https://localhost:{port}/other/v1', tls: {{ca: {ca}}}, credential: {{env: OF_SECOND, header: x-second-key}}}}
   plain: {{url: 'http://localhost:{plain}'}}
   dead: {{url: 'http://{nobody}'}}
@@ -178,6 +178,9 @@ fn is_the_firsts(came: &Came, attempt: &str) {
         attempt,
         &["x-second-key", "api-key", "x-envoy-original-host"],
     );
+    for name in ["x-waykeeper-route", "x-waykeeper-agent", "x-forwarded-for"] {
+        assert_eq!(came.header(name), None, "{name}");
+    }
 }
 
 fn is_the_seconds(came: &Came, host: &str, attempt: &str) {
@@ -186,6 +189,7 @@ fn is_the_seconds(came: &Came, host: &str, attempt: &str) {
     assert_eq!(came.body.len(), BODY);
     assert_eq!(came.header("x-second-key"), Some("secret-of-the-second"));
     assert_eq!(came.header("x-envoy-original-host"), Some(ASKED));
+    assert!(came.header("x-forwarded-for").is_some(), "{came:?}");
     only_its_own(came, attempt, &["authorization", "api-key"]);
 }
 
@@ -195,6 +199,7 @@ fn is_the_plains(came: &Came, attempt: &str) {
     assert_eq!(came.body.len(), BODY);
     // What the caller has sent is here again, though the others were not to see it.
     assert_eq!(came.header("api-key"), Some("the-callers"));
+    assert!(came.header("x-forwarded-for").is_some(), "{came:?}");
     only_its_own(
         came,
         attempt,
@@ -245,6 +250,13 @@ async fn goes_on(version: Option<&'static str>) {
         let logged = agents.gateway.logged(&answer).await;
         assert_eq!(logged["agent_path"], "/v1/chat", "not that of the former");
     }
+
+    // One that is told nothing of who calls, behind one that is told all.
+    let asks = [("x-next", "first"), ("x-busy", "second"), KEY];
+    let (answer, [first, second, ..]) = agents.ask("/second/chat?a=b", &asks).await;
+    answered(&answer, 200, "first");
+    assert_eq!(second[0].header("x-waykeeper-route"), Some("/second"));
+    is_the_firsts(&first[0], "2");
 
     // Three; and back to the first again.
     let last = ("x-last", "plain");

@@ -39,6 +39,7 @@ mod renamed;
 mod replica;
 mod restart;
 mod running;
+mod sees;
 mod sessions;
 #[path = "../shared.rs"]
 mod shared;

@@ -26,6 +26,7 @@ const ANYTHING: char = '…';
 /// A part of the page: its file, and what is typed once that is live.
 struct Part {
     heading: String,
+    text: String,
     file: String,
     typed: Vec<Typed>,
 }
@@ -47,7 +48,9 @@ async fn each_file_of_the_first_page_does_what_is_shown() {
     let identity = authority.sign("gateway.example");
     std::fs::rename(&identity.certificate, at("gateway.pem")).expect("rename");
     std::fs::rename(&identity.key, at("gateway.key")).expect("rename");
-    std::fs::write(at("openai"), "the-providers-key\n").expect("write");
+    for provider in ["openai", "anthropic"] {
+        std::fs::write(at(provider), format!("the-key-of-{provider}\n")).expect("write");
+    }
     std::fs::write(at("sessions"), "5e".repeat(32)).expect("write");
 
     let chat = agent("chat").await;
@@ -59,6 +62,9 @@ async fn each_file_of_the_first_page_does_what_is_shown() {
     let provider = StandIn::start(openai).await;
     let hosted = authority.sign("api.openai.com");
     let hosted = Front::of(provider.address, hosted.server(&["h2", "http/1.1"])).await;
+    let another = StandIn::start(anthropic).await;
+    let claude = authority.sign("api.anthropic.com");
+    let claude = Front::of(another.address, claude.server(&["h2", "http/1.1"])).await;
 
     let [first, second, over_tls, operations] = [(); 4].map(|()| free_address());
     let mut places = Places(Vec::new());
@@ -90,22 +96,36 @@ async fn each_file_of_the_first_page_does_what_is_shown() {
         let file = places.here(&part.file);
         if heading == "A hosted provider" {
             // The provider's own name leads to what stands in for it, which takes it from who calls for the name.
-            let ca = format!(
-                "{{provider: openai, tls: {{ca: '{}'}},",
-                authority.file.display()
+            let secured = |file: &str, provider: &str| {
+                let begin = format!("{{provider: {provider},");
+                let ca = format!("{begin} tls: {{ca: '{}'}},", authority.file.display());
+                assert_eq!(file.matches(&begin).count(), 1, "{file}");
+                file.replace(&begin, &ca)
+            };
+            let both = places.here(&with_two_providers(&part));
+            let both = secured(&secured(&both, "openai"), "anthropic");
+            let file = secured(&file, "openai");
+            let (openai, anthropic) = (
+                ("api.openai.com", hosted.address),
+                ("api.anthropic.com", claude.address),
             );
-            let file = file.replace("{provider: openai,", &ca);
-            assert!(file.contains(&ca), "{file}");
             let around = Around {
-                elsewhere: &[("api.openai.com", hosted.address)],
+                elsewhere: &[openai],
                 ..Around::default()
             };
             // The one that ran has its addresses.
             drop(gateway.take());
             let beside = directory.path().join("provider");
             std::fs::create_dir(&beside).expect("a directory");
-            let _provider = Gateway::start_with(&beside, &file, &around, operations).await;
+            let provider = Gateway::start_with(&beside, &file, &around, operations).await;
             faults.extend(wrong(&part, &places, directory.path()).await);
+            drop(provider);
+            let around = Around {
+                elsewhere: &[openai, anthropic],
+                ..Around::default()
+            };
+            let _both = Gateway::start_with(&beside, &both, &around, operations).await;
+            assert_eq!(say_hello(&part, &places).await, 2);
             done.push(part.heading);
             continue;
         }
@@ -128,6 +148,49 @@ async fn each_file_of_the_first_page_does_what_is_shown() {
     }
     assert_eq!(done.len(), 7, "{done:?}");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The file of a part with the agents and routes that the page has for two providers.
+fn with_two_providers(part: &Part) -> String {
+    let (_, rest) = part.text.split_once("**Two providers").expect("two");
+    let own: Vec<&str> = { rest.lines().skip_while(|line| !line.starts_with("    ")) }
+        .map_while(|line| line.strip_prefix("    "))
+        .collect();
+    let (before, _) = part.file.split_once("agents:\n").expect("agents");
+    format!("{before}{}\n", own.join("\n"))
+}
+
+/// Each provider's own client, with the variables that the page's table says, is answered by that provider. Tells how many were.
+async fn say_hello(part: &Part, places: &Places) -> usize {
+    let rows = part.text.lines().filter(|line| line.contains("_BASE_URL="));
+    let mut answered = 0;
+    for row in rows {
+        let package = row.split('|').nth(1).expect("a name").trim();
+        let package = package.to_lowercase();
+        let row = places.here(row);
+        let variables = row.split('`').skip(1).step_by(2);
+        let variables: Vec<_> = variables.filter_map(|it| it.split_once('=')).collect();
+        assert_eq!(variables.len(), 2, "{row}");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/gateway_file/client.py");
+        let client = Command::new("python3")
+            .arg(script)
+            .arg(&package)
+            .envs(variables)
+            .env(
+                "PYTHONPATH",
+                needed(&format!(".tools/{package}"), "make test-tools"),
+            )
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .kill_on_drop(true)
+            .output();
+        let output = client.await.expect("python3");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(said, format!("Hello from {package}"));
+        answered += 1;
+    }
+    answered
 }
 
 /// Types all commands of a part, and tells which do not say what the page shows.
@@ -276,6 +339,7 @@ fn parts() -> Vec<Part> {
         let typed = consoles.iter().flat_map(|block| typed(block)).collect();
         parts.push(Part {
             heading,
+            text: section.to_owned(),
             file: file.clone(),
             typed,
         });
@@ -327,7 +391,7 @@ fn typed(block: &str) -> Vec<Typed> {
 fn openai(came: &Came) -> Response<Full<Bytes>> {
     let key = came.header("authorization");
     let known = came.host == "api.openai.com"
-        && key == Some("Bearer the-providers-key")
+        && key == Some("Bearer the-key-of-openai")
         && came.header("x-api-key").is_none();
     if !known {
         return answer(
@@ -335,8 +399,32 @@ fn openai(came: &Came) -> Response<Full<Bytes>> {
             &json!({"error": {"message": "I know none of this"}}).to_string(),
         );
     }
+    if came.path == "/v1/chat/completions" {
+        let message = json!({"role": "assistant", "content": "Hello from openai"});
+        let chat = json!({
+            "id": "1", "object": "chat.completion", "created": 1, "model": "demo",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        });
+        return answer(200, &chat.to_string());
+    }
     let models = json!({"object": "list", "data": [{"id": "gpt-5.2", "object": "model"}]});
     answer(200, &models.to_string())
+}
+
+/// The same for Anthropic's.
+fn anthropic(came: &Came) -> Response<Full<Bytes>> {
+    let known = (came.host.as_str(), came.path.as_str()) == ("api.anthropic.com", "/v1/messages")
+        && came.header("x-api-key") == Some("the-key-of-anthropic")
+        && came.header("authorization").is_none();
+    if !known {
+        return answer(404, "{\"error\": {\"message\": \"I know none of this\"}}");
+    }
+    let message = json!({
+        "id": "1", "type": "message", "role": "assistant", "model": "demo", "stop_reason": "end_turn",
+        "content": [{"type": "text", "text": "Hello from anthropic"}],
+        "usage": {"input_tokens": 1, "output_tokens": 1},
+    });
+    answer(200, &message.to_string())
 }
 
 /// An MCP server that knows the sessions that began with it, as all do that keep them in memory.

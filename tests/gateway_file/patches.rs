@@ -408,6 +408,42 @@ async fn patches_are_followed_and_one_that_envoy_refuses_leaves_what_runs() {
     let said = Running::launch(&other, &file, &[]).fails(1).await;
     assert_eq!(said, told);
 
+    // What Envoy refuses only once it is to be live is told with its line too: the filter before it was taken.
+    let unset =
+        "    - {in: listeners, merge: {socket_options: [{level: 41, name: 9999, int_value: 1}]}}\n";
+    let late = text(&format!("{both}{unset}"));
+    let line = late
+        .lines()
+        .position(|line| line.contains("socket_options"));
+    let line = line.expect("the patch") + 1;
+    let said = running.refuse(&late).await;
+    let told = format!(
+        "gateway.yaml:{line}: envoy.patches[2].merge: Envoy refuses the listeners: Error adding/updating listener(s) {listen}: "
+    );
+    assert!(said.contains(&told), "{told}\n{said}");
+    assert!(marked().await);
+
+    // At a start nothing tells which it is.
+    let file = other.join("gateway.yaml");
+    let elsewhere = late.replace(&listen.to_string(), &free_address().to_string());
+    std::fs::write(&file, elsewhere).expect("write");
+    let said = Running::launch(&other, &file, &[]).fails(1).await;
+    let first = late
+        .lines()
+        .position(|line| line.contains("in: http_filters"));
+    // Two lines below stands what it adds.
+    let first = first.expect("the filter") + 3;
+    assert!(
+        said.contains("gateway.yaml: Envoy refuses the listeners: Error"),
+        "{said}"
+    );
+    for place in [
+        format!("gateway.yaml:{first}: envoy.patches[0].add: may be to blame"),
+        format!("gateway.yaml:{line}: envoy.patches[2].merge: may be to blame"),
+    ] {
+        assert!(said.contains(&place), "{place}\n{said}");
+    }
+
     // What stands around all waits for the next start.
     let around = format!("{both}    - {{in: bootstrap, merge: {{stats_flush_interval: 7s}}}}\n");
     let said = running.change(&text(&around)).await;

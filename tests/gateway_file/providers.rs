@@ -18,13 +18,22 @@ use crate::under_istio::{Pod, serve, write};
 
 const KEY: &str = "gateways-own-key";
 /// What the caller sends to everyone: the gateway's key, and what the gateway must not let a provider read.
-const SENT: [(&str, &str); 6] = [
+const SENT: [(&str, &str); 14] = [
     ("authorization", "Bearer gateways-own-key"),
     ("api-key", "not-for-you"),
     ("x-goog-api-key", "not-for-you"),
     ("openai-organization", "org-of-the-caller"),
     ("x-amz-security-token", "not-for-you"),
     ("content-type", "application/json"),
+    // By what a provider would know who that is.
+    ("x-forwarded-for", "198.51.100.7"),
+    ("forwarded", "for=198.51.100.7"),
+    ("via", "1.1 proxy.inside"),
+    ("x-real-ip", "198.51.100.7"),
+    ("cookie", "session=ours"),
+    ("referer", "https://inside.example/page"),
+    ("origin", "https://inside.example"),
+    ("baggage", "user=alice"),
 ];
 const CREDENTIALS: [&str; 5] = [
     "authorization",
@@ -75,6 +84,19 @@ impl Wanted {
         }
     }
 
+    /// A header by which a provider would know who calls at the gateway, and from where.
+    fn told_of_callers(&self, came: &Came) -> Option<String> {
+        let begins = ["x-waykeeper-", "x-forwarded-", "x-envoy-"];
+        let is_sent = |name: &str| { SENT.iter().skip(6) }.any(|(sent, _)| *sent == name);
+        let mut names = came.headers.keys().map(|name| name.as_str());
+        let told = names.find(|name| {
+            // Envoy puts it in last of all, and finds the provider's own there.
+            let own = *name == "x-envoy-original-host" && came.header(name) == Some(self.host);
+            !own && (begins.iter().any(|begin| name.starts_with(begin)) || is_sent(name))
+        });
+        told.map(str::to_owned)
+    }
+
     /// What is wrong with a request.
     fn refusal(&self, came: &Came) -> Option<String> {
         if came.host != self.host {
@@ -105,6 +127,9 @@ impl Wanted {
         let mut others = CREDENTIALS.into_iter().filter(|name| *name != credential);
         if let Some(other) = others.find(shown) {
             return Some(format!("I know no {other}"));
+        }
+        if let Some(told) = self.told_of_callers(came) {
+            return Some(format!("who wants to know? {told}"));
         }
         let mut headers = self.headers.iter();
         let missing = headers.find(|(name, _)| came.header(name).is_none());

@@ -39,7 +39,7 @@ pub(crate) async fn blame<E>(
                 without = middle;
             }
         }
-        of_patch(document, without, said)
+        path_of_patch(document, without, said)
     };
     let said = checked.environment.hidden(&shortened(said));
     Ok(Fault {
@@ -59,20 +59,31 @@ fn field(name: &str) -> Segment {
 }
 
 /// The patch, and in it the field that Envoy names, if it names one.
-fn of_patch(document: &Value, index: usize, said: &str) -> Vec<Segment> {
+pub(crate) fn path_of_patch(document: &Value, index: usize, said: &str) -> Vec<Segment> {
     let mut path = vec![field("envoy"), field("patches"), Segment::Item(index)];
-    let patches = document.get("envoy").and_then(|it| it.get("patches"));
-    let patch = patches.and_then(|it| it.items().get(index));
-    let written = ["add", "merge"].into_iter().find_map(|name| {
-        let written = patch?.get(name)?;
-        Some((name, written))
-    });
-    if let Some((name, written)) = written {
+    if let Some((name, written)) = written(document, index) {
         path.push(field(name));
-        let way = named(said).find_map(|name| way_to(written, &name));
-        path.extend(way.unwrap_or_default());
+        path.extend(way_to_named(written, said).unwrap_or_default());
     }
     path
+}
+
+/// Whether Envoy names a field of this patch.
+pub(crate) fn names_field(document: &Value, index: usize, said: &str) -> bool {
+    let written = written(document, index);
+    written.is_some_and(|(_, written)| way_to_named(written, said).is_some())
+}
+
+/// What a patch adds or merges, and which of both.
+fn written(document: &Value, index: usize) -> Option<(&'static str, &Value)> {
+    let patch = { document.get("envoy")?.get("patches")?.items() }.get(index)?;
+    let mut fields = ["add", "merge"].into_iter();
+    fields.find_map(|name| Some((name, patch.get(name)?)))
+}
+
+/// The way to the field that Envoy names.
+fn way_to_named(written: &Value, said: &str) -> Option<Vec<Segment>> {
+    named(said).find_map(|name| way_to(written, &name))
 }
 
 /// What may be the field that a complaint is about: what stands in quotes, as one that is not known; then what is followed by a

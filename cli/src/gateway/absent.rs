@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value as Json, json};
 
-use super::render::SYSTEM_CA;
+use super::clusters::SYSTEM_CA;
 use super::tls::{ClientTls, Identity};
 use super::{Gateway, Upstream, secrets};
 

@@ -14,6 +14,7 @@ use super::credentials::{self, Credential};
 pub(crate) use super::endpoints::Endpoint;
 use super::endpoints::{base_of, endpoints, parsed};
 use super::providers::{self, Provider};
+use super::sees::{self, Sees};
 use super::tls::{self, ClientTls};
 use super::url::Url;
 
@@ -23,7 +24,7 @@ const HEALTH_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(60);
 
 /// Those beside the filter's own.
-const OF_ENVOY: [&str; 12] = [
+const OF_ENVOY: [&str; 13] = [
     "url",
     "endpoints",
     "provider",
@@ -36,6 +37,7 @@ const OF_ENVOY: [&str; 12] = [
     "health",
     "tls",
     "http2",
+    "sees",
 ];
 
 /// The fields of an agent.
@@ -79,6 +81,8 @@ pub(crate) struct Agent {
     pub(crate) former: Vec<String>,
     /// What keeps requests at one of its endpoints.
     pub(crate) sticky: Option<Sticky>,
+    /// What it is told of who calls. None: what all agents are.
+    pub(crate) sees: Option<Sees>,
     /// None if the cluster is written elsewhere, or the agent is builtin.
     pub(crate) upstream: Option<Upstream>,
     pub(crate) builtin: Option<Builtin>,
@@ -187,6 +191,13 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
     if written > 1 || written == 0 && fields.get("provider").is_none() {
         fields.fault("must have exactly one of url, endpoints, cluster and builtin, or a provider");
     }
+    let sees = fields.get("sees").and_then(|spot| {
+        let elsewhere = ["cluster", "builtin"];
+        sees::sees(
+            &spot,
+            elsewhere.iter().all(|field| fields.get(field).is_none()),
+        )
+    });
     if let Some(spot) = fields.get("builtin") {
         for name in NOT_BESIDE_CLUSTER
             .iter()
@@ -203,6 +214,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             websocket_cluster: None,
             former: Vec::new(),
             sticky: None,
+            sees,
             upstream: None,
             builtin: Some(builtin),
         });
@@ -225,6 +237,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             websocket_cluster: of_websockets.map(str::to_owned),
             former: Vec::new(),
             sticky: sticky.flatten(),
+            sees,
             upstream: None,
             builtin: None,
         });
@@ -278,6 +291,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         websocket_cluster: apart.then(|| format!("{name}{WEBSOCKET}{mark}")),
         former: Vec::new(),
         sticky: sticky.flatten(),
+        sees: sees.or(provider.is_some().then_some(sees::NOTHING)),
         upstream: Some(upstream),
         builtin: None,
     })

@@ -67,6 +67,8 @@ fn agents(written: &Node, gateway: &Gateway) -> Node {
         let mut derived = vec![("cluster".to_owned(), Node::Text(cluster.clone()))];
         let of_websockets = agent.and_then(|agent| agent.websocket_cluster.clone());
         derived.extend(of_websockets.map(|it| ("websocket_cluster".to_owned(), Node::Text(it))));
+        let sees = agent.and_then(|agent| agent.sees.as_ref());
+        derived.extend(sees.map(|sees| ("sees".to_owned(), sees.names())));
         let kept =
             |(name, _): &&(String, Node)| config::AGENT_FIELDS_OF_FILTER.contains(&name.as_str());
         derived.extend(fields.iter().filter(kept).cloned());

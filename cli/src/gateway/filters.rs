@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::credentials::{Credential, From};
 use super::providers::Form;
+use super::sees::Sees;
 use super::{Agent, Upstream};
 
 /// The directory beside Envoy's own files in which it is told where credentials are kept.
@@ -59,7 +60,13 @@ fn secret_of(agent: &Agent, from: &From) -> String {
 /// another.
 pub(super) fn changed(agents: &[Agent]) -> BTreeSet<&str> {
     let mut changed = BTreeSet::new();
-    for upstream in agents.iter().filter_map(|agent| agent.upstream.as_ref()) {
+    for agent in agents {
+        let Some(upstream) = &agent.upstream else {
+            continue;
+        };
+        if let Some(sees) = &agent.sees {
+            changed.extend(sees.hidden());
+        }
         changed.extend(removed(upstream));
         match &upstream.credential {
             Some(Credential::InHeader { header, .. }) => {
@@ -92,13 +99,18 @@ pub(super) fn filters(
     upstream: &Upstream,
     callers: &[&str],
     directory: &str,
+    host: ByHost,
     environment: &Environment<'_>,
 ) -> Result<Json, Error> {
     let add = upstream.provider.map_or(&[][..], |it| it.headers);
     let by_hash = upstream.balance.is_by_hash();
-    if !by_hash && upstream.base.is_none() && upstream.credential.is_none() && add.is_empty() {
+    let hidden: Vec<_> = agent.sees.iter().flat_map(Sees::hidden).collect();
+    let has_own = upstream.base.is_some() || upstream.credential.is_some() || !add.is_empty();
+    if !by_hash && !has_own && hidden.is_empty() {
         return Ok(Json::Null);
     }
+    let hides_address = agent.sees.as_ref().is_some_and(Sees::hides_address);
+    let names_host = hides_address && upstream.has_own_host() && host == ByHost::Router;
     let callers = upstream
         .credential
         .as_ref()
@@ -142,13 +154,25 @@ pub(super) fn filters(
     }
     Ok(json!({
         "hash": by_hash,
+        "hidden": hidden,
+        "names_host": names_host,
+        "hides_address": hides_address,
         "remove": removed(upstream),
         "set": set,
         "add": add.iter().map(|(name, value)| json!({"name": name, "value": value})).collect::<Vec<_>>(),
         "inject": inject,
-        "script": script(upstream, callers.as_ref(), environment)?,
+        "script": script(upstream, callers.as_ref(), names_host, environment)?,
         "aws": aws,
     }))
+}
+
+/// When an agent's own host takes the place of the one that the caller has asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ByHost {
+    /// Before its filters, by the route.
+    Route,
+    /// Behind them, once the router has a connection.
+    Router,
 }
 
 /// A credential that the caller brings.
@@ -178,14 +202,15 @@ fn removed(upstream: &Upstream) -> Vec<&'static str> {
     removed
 }
 
-/// The script that puts paths below the base, and refuses those who bring no credential of their own; none where there is nothing
+/// The script that puts paths below the base, names the host, and refuses those who bring no credential of their own; none where there is nothing
 /// to do for it.
 fn script(
     upstream: &Upstream,
     callers: Option<&Callers<'_>>,
+    names_host: bool,
     environment: &Environment<'_>,
 ) -> Result<Option<Vec<String>>, Error> {
-    if upstream.base.is_none() && callers.is_none() {
+    if upstream.base.is_none() && callers.is_none() && !names_host {
         return Ok(None);
     }
     let native = upstream
@@ -213,6 +238,7 @@ fn script(
         base => upstream.base.as_ref().map(|base| context! { prefix => base.prefix(), whole => &base.whole }),
         native => native.map(|native| native.prefix),
         moved => moved,
+        names_host => names_host,
         callers => callers.map(|it| context! { header => it.header, place => it.place }),
     })?;
     Ok(Some(script.lines().map(str::to_owned).collect()))

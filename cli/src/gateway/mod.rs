@@ -3,13 +3,13 @@
 //!
 //! | file | what it says |
 //! |---|---|
-//! | `listeners.rs`, `agents.rs`, `limiter.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `listeners.rs`, `agents.rs`, `limiter.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sees.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs` | what `${NAME}` stands for |
 //! | `secrets.rs`, `certificates.rs` | whether the secrets that are named are there, and for whom; whether certificates and keys fit |
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
-//! | `render.rs`, `routes.rs`, `filters.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
+//! | `render.rs`, `clusters.rs`, `routes.rs`, `filters.rs`, `idle.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
 //! | `parts.rs` | the same taken apart into what can change while Envoy runs |
 //! | `names.rs` | what agents' clusters are called while a gateway runs |
 //! | `templates.rs` | the templates, and how they are filled in |
@@ -23,12 +23,14 @@ mod agents;
 mod balance;
 mod base;
 mod certificates;
+mod clusters;
 mod credentials;
 mod derive;
 mod document;
 mod endpoints;
 mod environment;
 mod filters;
+mod idle;
 pub(crate) mod istio;
 mod limiter;
 mod listeners;
@@ -41,6 +43,7 @@ mod render;
 mod routes;
 mod schema;
 pub(crate) mod secrets;
+mod sees;
 mod sessions;
 mod templates;
 mod tls;
@@ -57,18 +60,19 @@ use waykeeper::host::Sensitive;
 pub(crate) use absent::without_absent;
 use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
+pub(crate) use clusters::{SYSTEM_CA, stat_name};
 pub(crate) use derive::{limiters_cluster, validators_cluster};
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
+pub(crate) use idle::{PAUSE, idle_of_undecided};
 pub(crate) use limiter::{Builtin, CALLED as LIMITER, Limiter};
 pub(crate) use listeners::{Listener, overlap};
 pub(crate) use names::Names;
 pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
 use patches::Misfit;
-pub(crate) use patches::{Patch, added_clusters};
+pub(crate) use patches::{Patch, PatchedPart, added_clusters};
 pub(crate) use render::{
-    Admin, Around, ECHO_SOCKET, ENVOY_FILE, FILTER_FILE, LIMITER_SOCKET, MARK, PAUSE, Rendered,
-    SYSTEM_CA, idle_of_undecided, render, stat_name,
+    Admin, Around, ECHO_SOCKET, ENVOY_FILE, FILTER_FILE, LIMITER_SOCKET, MARK, Rendered, render,
 };
 pub(crate) use schema::schema;
 pub(crate) use tls::ClientTls;
@@ -289,7 +293,7 @@ pub(crate) fn doubts(checked: &Checked) -> Vec<(&'static [&'static str], String)
             (&["agents"][..], format!("agents.{name}.balance: {what}"))
         })
     }));
-    let buffer = render::buffer_of_undecided(&checked.policy);
+    let buffer = idle::buffer_of_undecided(&checked.policy);
     let clients = &checked.policy.clients;
     let collects = checked.policy.routes.iter().any(|route| route.collect_body);
     if clients.validator.is_some() && collects && clients.hold.request < buffer.saturating_mul(2) {

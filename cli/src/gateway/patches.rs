@@ -28,7 +28,7 @@ pub(super) const FIELDS: &[&str] = &["in", "name", "listener", "before", "after"
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Patch {
     /// Its place in the list.
-    pub(super) index: usize,
+    pub(crate) index: usize,
     pub(super) of: In,
     /// The one listener that it is about; else all of `listen`.
     pub(super) listener: Option<String>,
@@ -64,6 +64,15 @@ pub(super) enum In {
     Routes,
 }
 
+/// Which part of Envoy's configuration a patch is in, of those that Envoy takes or refuses as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PatchedPart {
+    Bootstrap,
+    Clusters,
+    Listeners,
+    Routes,
+}
+
 const WORDS: [(&str, In); 8] = [
     ("bootstrap", In::Bootstrap),
     ("clusters", In::Clusters),
@@ -78,6 +87,34 @@ const WORDS: [(&str, In); 8] = [
 // === impl Patch ===
 
 impl Patch {
+    pub(crate) fn part(&self) -> PatchedPart {
+        match self.of {
+            In::Bootstrap => PatchedPart::Bootstrap,
+            In::Clusters => PatchedPart::Clusters,
+            In::Listeners | In::Manager | In::HttpFilters | In::AccessLog => PatchedPart::Listeners,
+            In::VirtualHost | In::Routes => PatchedPart::Routes,
+        }
+    }
+
+    /// What it adds or changes is called so, if it has a name.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.change {
+            Change::Merge(name, _) => name.as_deref(),
+            Change::Add(Node::Map(fields)) | Change::Insert(_, _, Node::Map(fields)) => {
+                fields.iter().find_map(|field| match field {
+                    (field, Node::Text(name)) if field == "name" => Some(name.as_str()),
+                    _ => None,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it is the same, wherever in the list.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        (self.of, &self.listener, &self.change) == (other.of, &other.listener, &other.change)
+    }
+
     /// Goes by other names of clusters. Those in Envoy's bootstrap stay: it is read once, when all have their first.
     pub(super) fn rename(&mut self, names: &BTreeMap<String, String>) {
         if self.of == In::Bootstrap {

@@ -1,26 +1,21 @@
 //! The two files that Envoy reads, out of a gateway that was checked. What they look like stand in `cli/templates/`; here
 //! is what goes into them. There every text is written quoted, without any template's doing.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
 
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
-use waykeeper::config::Policy;
-use waykeeper::config::policy::Protocol;
 use waykeeper::host::Sensitive;
 
-use super::agents::{self, Balance, Endpoint, Health};
+use super::clusters::{cluster, clusters, limiters, other_stat_name};
 use super::credentials::Credential;
+use super::idle::{idle, undecided};
 use super::listeners::{ADMIN, LOCALHOST};
 use super::patches::{self, Misfit};
-use super::url::Host;
 use super::{
-    Checked, EnvoyVersion, Http, Limiter, Listener, Upstream, derive, document, filters, routes,
-    templates,
+    Checked, EnvoyVersion, Listener, Upstream, derive, document, filters, routes, templates,
 };
 
 /// With what both files begin.
@@ -29,31 +24,12 @@ pub(crate) const MARK: &str = "# Written by `waykeeper envoy` ";
 pub(crate) const ENVOY_FILE: &str = "envoy.yaml";
 pub(crate) const FILTER_FILE: &str = "waykeeper.yaml";
 
-/// The system's, where Debian, Ubuntu and Envoy's own images have them.
-pub(crate) const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
-
 /// How much of the filter's document stands left of it.
 const DOCUMENT_INDENT: usize = 12;
 
 /// The sockets of what is builtin, by their names in a directory.
 pub(crate) const ECHO_SOCKET: &str = "echo.sock";
 pub(crate) const LIMITER_SOCKET: &str = "limiter.sock";
-
-/// The filter bounds the questions of each worker; with more workers than this the cluster does too.
-const WORKERS: usize = 64;
-
-/// The idle times of requests that are decided on, unless a route allows for more.
-const IDLE_OF_STREAMS: Duration = Duration::from_secs(3_600);
-const IDLE_OF_HTTP: Duration = Duration::from_secs(600);
-/// Of those that wait for the validator: so much longer than that may take, and not less than that much.
-const IDLE_BEYOND_VALIDATOR: Duration = Duration::from_secs(2);
-/// The same of those that wait for a place among the requests in flight.
-const IDLE_BEYOND_WAIT: Duration = Duration::from_secs(4);
-const IDLE_OF_UNDECIDED: Duration = Duration::from_secs(3);
-/// A sender may pause for so long in a body that is collected.
-pub(crate) const PAUSE: Duration = Duration::from_secs(15);
-/// What is held of a body, unless a route collects larger ones.
-const BUFFER: u64 = 1 << 20;
 
 /// What the gateway's file does not say.
 #[derive(Debug, Clone, Copy)]
@@ -237,66 +213,6 @@ fn context(
     }))
 }
 
-/// How long requests that are decided on may be silent.
-pub(super) fn idle(policy: &Policy) -> Json {
-    json!({"streams": seconds(idle_of_streams(policy)), "http": seconds(idle_of_http(policy))})
-}
-
-/// How long others may wait, and how much of them is held.
-pub(super) fn undecided(policy: &Policy) -> Json {
-    json!({"idle": seconds(idle_of_undecided(policy)), "buffer": buffer_of_undecided(policy)})
-}
-
-fn idle_of_streams(policy: &Policy) -> Duration {
-    let routes = policy.routes.iter();
-    let longest = routes.filter_map(|route| route.idle_timeout).max();
-    // The filter keeps the route's own time, to the second.
-    longest.map_or(IDLE_OF_STREAMS, |idle| {
-        IDLE_OF_STREAMS.max(idle + Duration::from_secs(5))
-    })
-}
-
-/// An agent may be silent for as long as its whole answer may take.
-fn idle_of_http(policy: &Policy) -> Duration {
-    let routes = policy.routes.iter();
-    let http = routes.filter(|route| route.protocol == Protocol::Http);
-    let longest = http.filter_map(|route| route.timeout).max();
-    longest.unwrap_or_default().max(IDLE_OF_HTTP)
-}
-
-/// How long a request may wait for a decision, if nothing moves meanwhile.
-pub(crate) fn idle_of_undecided(policy: &Policy) -> Duration {
-    let asked = policy.clients.validator.as_ref();
-    let asked = asked.map_or(Duration::ZERO, |validator| {
-        validator.timeout + IDLE_BEYOND_VALIDATOR
-    });
-    // A share, and then one question about all that is not shared out.
-    let counted = policy.fleet.as_ref();
-    let counted = counted.map_or(Duration::ZERO, |fleet| fleet.timeout.saturating_mul(2));
-    let asked = match counted {
-        Duration::ZERO => asked,
-        counted => asked.max(IDLE_BEYOND_VALIDATOR) + counted,
-    };
-    // The filter keeps that by its ticks of a second.
-    let queued = match policy.longest_wait() {
-        Duration::ZERO => Duration::ZERO,
-        wait => wait + IDLE_BEYOND_WAIT,
-    };
-    let collects = policy.routes.iter().any(|route| route.collect_body);
-    let pause = if collects { PAUSE } else { Duration::ZERO };
-    IDLE_OF_UNDECIDED.max(asked).max(queued).max(pause)
-}
-
-/// What a route collects has to fit; `hold` bounds what all of them hold.
-pub(super) fn buffer_of_undecided(policy: &Policy) -> u64 {
-    let collecting = policy.routes.iter().filter(|route| route.collect_body);
-    let largest = collecting.filter_map(|route| route.max_body).max();
-    let largest = largest
-        .unwrap_or_default()
-        .min(policy.clients.hold.collected);
-    largest.clamp(BUFFER, u64::from(u32::MAX))
-}
-
 /// What the first listener is called.
 pub(super) const FIRST: &str = "gateway";
 
@@ -329,152 +245,4 @@ pub(super) fn listener((index, listener): (usize, &Listener)) -> Json {
 
 fn place(address: SocketAddr) -> Json {
     json!({"address": address.ip().to_string(), "port": address.port()})
-}
-
-/// Those that are made for an agent.
-fn clusters(
-    agent: &super::Agent,
-    callers: &[&str],
-    directory: &str,
-    environment: &Environment<'_>,
-) -> Result<Vec<Json>, minijinja::Error> {
-    let Some(upstream) = &agent.upstream else {
-        return Ok(Vec::new());
-    };
-    let filters = filters::filters(agent, upstream, callers, directory, environment)?;
-    let mut of_agent = cluster(&agent.cluster, upstream);
-    of_agent["filters"] = filters.clone();
-    let mut clusters = vec![of_agent];
-    if let Some(name) = &agent.websocket_cluster {
-        let mut twin = cluster(name, upstream);
-        twin["filters"] = filters;
-        twin["http"] = "one".into();
-        twin["for_websockets"] = true.into();
-        clusters.push(twin);
-    }
-    Ok(clusters)
-}
-
-fn cluster(name: &str, upstream: &Upstream) -> Json {
-    let endpoints: Vec<Json> = upstream.endpoints.iter().map(endpoint).collect();
-    let by_name = |endpoint: &Endpoint| matches!(endpoint.url.host, Host::Name(_));
-    json!({
-        "name": name,
-        "for_websockets": false,
-        "filters": null,
-        "further": false,
-        "stat_name": other_stat_name(name),
-        "by_name": upstream.endpoints.iter().any(by_name),
-        "balance": match upstream.balance {
-            Balance::LeastRequest => "least_request",
-            Balance::RoundRobin => "round_robin",
-            Balance::Random => "random",
-            Balance::RingHash => "ring_hash",
-            Balance::Maglev => "maglev",
-        },
-        "endpoints": endpoints,
-        "health": upstream.health.as_ref().map(health),
-        "tls": tls(upstream),
-        "own_host": upstream.has_own_host(),
-        "http": http(upstream.http),
-    })
-}
-
-/// None of one that is builtin where nobody serves that.
-fn limiters(limiter: &Limiter, policy: &Policy, builtin: Option<&str>) -> Option<Json> {
-    let name = derive::limiters_cluster();
-    let mut made = match limiter.upstream() {
-        Some(upstream) => {
-            let mut made = cluster(&name, upstream);
-            made["socket"] = Json::Null;
-            made
-        }
-        None => {
-            let socket = Path::new(builtin?).join(LIMITER_SOCKET);
-            json!({"name": name, "socket": socket, "tls": []})
-        }
-    };
-    let fleet = policy.fleet.as_ref()?;
-    made["health_check"] = limiter.health_check.into();
-    made["requests"] = fleet.max_pending.saturating_mul(WORKERS).into();
-    made["authority"] = fleet.host.as_str().into();
-    Some(made)
-}
-
-pub(super) fn health(health: &Health) -> Json {
-    json!({
-        "path": health.path,
-        "interval": seconds(health.interval),
-        "timeout": seconds(health.timeout),
-        "jitter": seconds(health.interval / 10),
-    })
-}
-
-pub(super) fn http(http: Http) -> &'static str {
-    match http {
-        Http::One => "one",
-        Http::Two => "two",
-        Http::Offered => "offered",
-    }
-}
-
-/// What a cluster is called in statistics: a point would part it, and Envoy itself writes no colon there.
-pub(crate) fn stat_name(name: &str) -> String {
-    // The metrics of an agent go on when it is changed.
-    agents::without_number(name).replace(['.', ':'], "_")
-}
-
-/// The same, where that is another name.
-fn other_stat_name(name: &str) -> Option<String> {
-    Some(stat_name(name)).filter(|it| it != name)
-}
-
-fn endpoint(endpoint: &Endpoint) -> Json {
-    json!({
-        "address": endpoint.url.host.bare(),
-        "port": endpoint.url.port,
-        "authority": endpoint.url.authority(),
-        "host": endpoint.url.host.bare(),
-        "weight": endpoint.weight,
-    })
-}
-
-/// How TLS is set up: once for all endpoints, or for each host by its name; not at all for plain HTTP.
-fn tls(upstream: &Upstream) -> Vec<Json> {
-    let Some(tls) = &upstream.tls else {
-        return Vec::new();
-    };
-    let identity = tls.identity.as_ref();
-    let context = |host: &str, sni: Option<&str>| {
-        json!({
-            "host": host,
-            "sni": sni,
-            "is_name": sni.is_some(),
-            "verified": sni.unwrap_or(host),
-            "ca": tls.ca.as_deref().unwrap_or(SYSTEM_CA),
-            "certificate": identity.map(|identity| &identity.certificate),
-            "key": identity.map(|identity| &identity.key),
-        })
-    };
-    if let Some(sni) = &tls.sni {
-        return vec![context(sni, Some(sni))];
-    }
-    let hosts = upstream.endpoints.iter().map(|endpoint| &endpoint.url.host);
-    // An address is no name to ask for; it stands in the certificate as what it is.
-    let hosts: BTreeSet<(String, bool)> = hosts
-        .map(|host| (host.bare(), matches!(host, Host::Name(_))))
-        .collect();
-    let context =
-        |(host, is_name): &(String, bool)| context(host, is_name.then_some(host.as_str()));
-    hosts.iter().map(context).collect()
-}
-
-/// As Envoy's files write durations.
-fn seconds(duration: Duration) -> String {
-    let millis = duration.subsec_millis();
-    if millis == 0 {
-        return format!("{}s", duration.as_secs());
-    }
-    let fraction = format!("{millis:03}");
-    format!("{}.{}s", duration.as_secs(), fraction.trim_end_matches('0'))
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use waykeeper::config;
 use waykeeper::config::schema::{described, object, of_filter};
 
-use super::{agents, patches, providers};
+use super::{agents, patches, providers, sees};
 
 /// The JSON Schema (2020-12) of the file that people write.
 pub(crate) fn schema() -> Value {
@@ -234,6 +234,12 @@ fn agent() -> Value {
         "http2": {
             "description": "true: HTTP/2 and nothing else. false: HTTP/1.1. Unless written what is offered over TLS, else HTTP/1.1.",
             "type": "boolean",
+        },
+        "sees": {
+            "description": "What it is told of who calls: address is where from, the others are x-waykeeper-* headers. Of a provider \
+                            nothing, of others the address and agents_see, unless written.",
+            "type": "array", "uniqueItems": true, "maxItems": sees::WORDS.len(),
+            "items": {"enum": sees::WORDS},
         },
     });
     let mut agent = of_filter(object(&[], properties));

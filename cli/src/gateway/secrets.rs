@@ -15,8 +15,8 @@ use waykeeper::config::policy::ListedKey;
 use waykeeper::identity::{KeyHash, MAX_KEY};
 
 use super::certificates::{self, Flaw};
+use super::clusters::SYSTEM_CA;
 use super::credentials::{Credential, From};
-use super::render::SYSTEM_CA;
 use super::tls::{ClientTls, Identity};
 use super::{Agent, Gateway, Limiter};
 use crate::readable::unreadable;

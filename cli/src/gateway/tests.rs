@@ -48,7 +48,7 @@ fn full() -> Json {
             "socket": {"url": "https://socket", "balance": "maglev", "sticky": {"cookie": "user"}},
             "grpc": {"url": "http://grpc", "http2": true},
             "openai": {"provider": "openai", "credential": {"file": "/run/k"}},
-            "local": {"provider": "ollama", "credential": {"caller": "x-provider-key", "header": "x-k", "scheme": "Token"}},
+            "local": {"provider": "ollama", "credential": {"caller": "x-provider-key", "header": "x-k", "scheme": "Token"}, "sees": ["client", "address"]},
             "signed": {"provider": "bedrock", "region": "eu-west-1", "credential": {"file": "/aws"}},
             "azure": {"provider": "azure-openai", "url": "https://r.openai.azure.com", "credential": {"env": "AZURE_KEY"}, "sticky": {"client": true}},
         },

@@ -21,6 +21,7 @@ use self::answers::{ANSWERS, Asked};
 use self::leaving::Leaving;
 pub(super) use self::leaving::Waits;
 pub(super) use self::refused::Refused;
+use self::refused::{AGENTS, LISTENERS, ROUTES};
 use super::admin::Admin;
 use super::files::{filter, in_pattern, typed_at, write};
 use super::health::hosts;
@@ -241,7 +242,7 @@ impl Applied {
         // As far as Envoy has taken any, it has to be told to let them go again.
         self.parts.clusters.clone_from(&new.clusters);
         self.clusters_given += 1;
-        self.put(&file, "cluster_manager\\.cds", "the agents", clusters)
+        self.put(&file, "cluster_manager\\.cds", AGENTS, clusters)
             .await
     }
 
@@ -266,7 +267,7 @@ impl Applied {
                 "http\\.[^.]*\\.rds\\.{}",
                 in_pattern(&name.replace(':', "_"))
             );
-            let what = format!("the routes of {name}");
+            let what = format!("{ROUTES}{name}");
             self.put(&file, &pattern, &what, resources).await
         } else {
             self.leave(&file, resources)
@@ -283,7 +284,7 @@ impl Applied {
         let resources = resources.map(|it| typed_at("envoy.config.listener.v3.Listener", it));
         let resources = resources.collect();
         self.parts.listeners.clone_from(new);
-        self.put(&file, "listener_manager\\.lds", "the listeners", resources)
+        self.put(&file, "listener_manager\\.lds", LISTENERS, resources)
             .await?;
         let warm = async || {
             let warming = self
@@ -294,7 +295,7 @@ impl Applied {
         if within(ANSWERS, warm).await.is_none() {
             self.unsure.insert(file);
             return Err(Refused::ByEnvoy {
-                part: "the listeners".to_owned(),
+                part: LISTENERS.to_owned(),
                 said: "Envoy does not open them".to_owned(),
             });
         }

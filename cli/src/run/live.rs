@@ -9,7 +9,7 @@ use super::apply::{self, Applied, Cold, Refused, Step, Waits};
 use super::bound::{Bound, cannot_listen};
 use super::setting::{Loaded, Setting};
 use super::watch::Watch;
-use super::{changes, say};
+use super::{changes, patched, say};
 use crate::gateway::{self, Checked};
 
 /// What a callout may take beyond its time until its request has moved on.
@@ -109,9 +109,9 @@ impl Setting<'_> {
                     self.let_go(applied).await;
                     return Ok(None);
                 }
-                Err(refused) if first => return Err(self.told(&new, &refused)),
+                Err(refused) if first => return Err(self.told(None, &new, &refused)),
                 Err(refused) => {
-                    let said = self.told(&new, &refused);
+                    let said = self.told(current.as_ref(), &new, &refused);
                     if said_before.as_ref() != Some(&said) {
                         said.iter().for_each(|line| say(line));
                         if self.of_addresses(&new, &refused).is_some() {
@@ -136,9 +136,15 @@ impl Setting<'_> {
     }
 
     /// Why a gateway is not live, in lines.
-    fn told(&self, new: &Loaded, refused: &Refused) -> Vec<String> {
-        let of_addresses = self.of_addresses(new, refused);
-        of_addresses.unwrap_or_else(|| vec![format!("{}: {refused}", self.name)])
+    fn told(&self, before: Option<&Loaded>, new: &Loaded, refused: &Refused) -> Vec<String> {
+        if let Some(of_addresses) = self.of_addresses(new, refused) {
+            return of_addresses;
+        }
+        let of_patches = patched::told(&self.name, before, new, refused);
+        if of_patches.is_empty() {
+            return vec![format!("{}: {refused}", self.name)];
+        }
+        of_patches
     }
 
     /// The same of addresses on which Envoy cannot listen.

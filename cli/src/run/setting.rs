@@ -32,6 +32,8 @@ pub(super) struct Loaded {
     pub(super) checked: Checked,
     pub(super) parts: Parts,
     pub(super) listens: Vec<Listen>,
+    /// As it is written.
+    pub(super) document: Value,
     /// As it would be if it were the first.
     pub(super) as_first: (Checked, Parts),
     /// As Envoy has judged it.
@@ -178,6 +180,7 @@ impl<'a> Setting<'a> {
         }
         Ok(Loaded {
             listens: Listen::all(&self.name, &document, &checked.gateway, &parts),
+            document,
             checked,
             parts,
             as_first,

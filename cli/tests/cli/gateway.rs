@@ -462,6 +462,19 @@ fn every_fault_is_told_of_the_field_that_is_written() {
             "3: agents.chat.sticky: has no meaning beside builtin",
         ),
         (
+            with(agent, "chat: {builtin: echo, sees: [client, address]}"),
+            "3: agents.chat.sees[1]: has no meaning here: only of a url, endpoints or a provider is it kept back",
+        ),
+        (
+            with(agent, "chat: {provider: vllm, sees: [role]}"),
+            "3: agents.chat.sees[0]: expected client or plan or team or roles or agent or route or address, found \"role\"; did \
+             you mean \"roles\"?",
+        ),
+        (
+            with(agent, "chat: {url: http://a, sees: [plan, plan]}"),
+            "3: agents.chat.sees[1]: stands here twice; once is enough",
+        ),
+        (
             with(agent, "chat: {cluster: waykeeper/nobody}"),
             "3: agents.chat.cluster: \"waykeeper/nobody\" would be one of the gateway's own: these begin with waykeeper/ or end \
              in /tls, /host or /websocket",

@@ -270,6 +270,18 @@ fn switches_mean_the_words_that_are_written() {
     ];
     assert_eq!(all, [true, false, true, false, false, false]);
 
+    // One of its own is told what stands there, and the others what is for all.
+    let document = with(small(), "/agents_see", json!(["team"]));
+    let policy = accepted(&with(document, "/agents/chat/sees", json!(["plan"])));
+    let [chat, tools] = &policy.agents[..] else {
+        panic!("two agents");
+    };
+    let plan = AgentsSee {
+        plan: true,
+        ..AgentsSee::NOTHING
+    };
+    assert_eq!((chat.sees, tools.sees), (Some(plan), None));
+
     let address = |value| accepted(&with(small(), "/address", value)).address;
     let forwarded = |trusted_hops| AddressSource::ForwardedFor { trusted_hops };
     assert_eq!(address(json!({"from": "envoy"})), AddressSource::Host);

@@ -1369,6 +1369,16 @@ fn switches_are_lists_of_known_words_each_once() {
             "agents_see: expected a list, found a mapping",
         ),
         (
+            "/agents/chat/sees",
+            json!(["plan", "plan"]),
+            "agents.chat.sees[1]: stands here twice; once is enough",
+        ),
+        (
+            "/agents/chat/sees",
+            json!(["address"]),
+            "agents.chat.sees[0]: expected client or plan or team or roles or agent or route, found \"address\"",
+        ),
+        (
             "/agent_sees",
             json!([]),
             r#"agent_sees: unknown field; did you mean "agents_see"?"#,

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::destinations::{Destination, Outside, Place};
 use crate::gateway::agents::Balance;
-use crate::gateway::{Http, render};
+use crate::gateway::{Http, clusters};
 
 /// A ServiceEntry for each host that is no Service of the cluster's, with all ports that agents are at.
 pub(super) fn entries(destinations: &[Destination]) -> Vec<Json> {
@@ -120,8 +120,8 @@ pub(super) fn changed_cluster(destination: &Destination) -> Option<Json> {
     Some(json!({
         "cluster": {
             "name": destination.cluster(),
-            "health": way.health.as_ref().map(render::health),
-            "http": render::http(way.http),
+            "health": way.health.as_ref().map(clusters::health),
+            "http": clusters::http(way.http),
             "filters": way.filters,
             "further": false,
             "tls": way.tls.is_some(),

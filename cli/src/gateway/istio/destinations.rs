@@ -120,6 +120,8 @@ pub(super) fn destinations(
             former: _,
             // What is kept together by is the filter's and the routes'.
             sticky: _,
+            // In names it is the filter's, in all else the filters'.
+            sees: _,
             upstream,
             builtin,
         } = agent;
@@ -143,8 +145,14 @@ pub(super) fn destinations(
                 let agent = credentials.moved(agent, &place, options, environment, told)?;
                 match &agent.upstream {
                     Some(upstream) => {
-                        let done =
-                            filters::filters(&agent, upstream, &callers, DIRECTORY, environment)?;
+                        let done = filters::filters(
+                            &agent,
+                            upstream,
+                            &callers,
+                            DIRECTORY,
+                            filters::ByHost::Route,
+                            environment,
+                        )?;
                         found.add(name, upstream, Of::Agent(done), &place, options, told)
                     }
                     None => None,

@@ -19,7 +19,7 @@ use waykeeper::config::policy::{DEFAULT_TIMEOUT, Limit, Span};
 use waykeeper::config::{Fault, Node};
 
 use super::credentials::Credential;
-use super::{Checked, EnvoyVersion, Upstream, document, filters, render, routes, templates};
+use super::{Checked, EnvoyVersion, Upstream, document, filters, idle, render, routes, templates};
 use clusters::{changed_cluster, entries, rules};
 use destinations::Destinations;
 pub(crate) use destinations::is_label;
@@ -155,7 +155,7 @@ pub(crate) fn manifests(
         "servers": servers,
         "listener": checked.gateway.listeners.first().map(|listener| render::listener((0, listener))),
         "grace": grace(checked).as_secs(),
-        "idle": render::idle(&checked.policy),
+        "idle": idle::idle(&checked.policy),
         "envoy": envoy,
         "credentials": agents_upstreams(checked).any(|it| it.credential.as_ref().is_some_and(Credential::is_kept)),
         "patches": patches,
@@ -165,7 +165,7 @@ pub(crate) fn manifests(
         "hashes": routes::has_hashes(&checked.gateway),
         "ways": ways::ways(&checked.gateway, &destinations),
         "pages": super::pages::headers(&checked.gateway, &checked.policy),
-        "undecided": render::undecided(&checked.policy),
+        "undecided": idle::undecided(&checked.policy),
         "proof": checked.policy.proof.as_ref().map(|proof| proof.0.as_str()),
         "referenced": referenced(&destinations, options),
         "entries": entries(&destinations.all),

@@ -4,6 +4,13 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::gateway::{Patch, PatchedPart};
+
+/// The parts that patches are in, as people call them.
+pub(super) const AGENTS: &str = "the agents";
+pub(super) const LISTENERS: &str = "the listeners";
+pub(super) const ROUTES: &str = "the routes of ";
+
 /// Why a part is not in force.
 #[derive(Debug)]
 pub(in crate::run) enum Refused {
@@ -28,6 +35,19 @@ impl Refused {
     /// Whether it may pass without a change of the gateway's file.
     pub(in crate::run) fn may_pass(&self) -> bool {
         !matches!(self, Self::ByEnvoy { .. })
+    }
+
+    /// Whether it is about what a patch is in.
+    pub(in crate::run) fn is_about(&self, patch: &Patch) -> bool {
+        let Self::ByEnvoy { part, .. } = self else {
+            return false;
+        };
+        match patch.part() {
+            PatchedPart::Bootstrap => false,
+            PatchedPart::Clusters => part == AGENTS,
+            PatchedPart::Listeners => part == LISTENERS,
+            PatchedPart::Routes => part.starts_with(ROUTES),
+        }
     }
 
     /// What is not in force, and in brackets why.

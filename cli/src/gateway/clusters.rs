@@ -1,0 +1,165 @@
+//! What the templates are told of the clusters that are made here: of agents, of the validator and of the limiter.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use minijinja::Environment;
+use serde_json::{Value as Json, json};
+use waykeeper::config::Policy;
+
+use super::agents::{self, Balance, Endpoint, Health};
+use super::idle::seconds;
+use super::render::LIMITER_SOCKET;
+use super::url::Host;
+use super::{Agent, Http, Limiter, Upstream, derive, filters};
+
+/// The system's, where Debian, Ubuntu and Envoy's own images have them.
+pub(crate) const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The filter bounds the questions of each worker; with more workers than this the cluster does too.
+const WORKERS: usize = 64;
+
+/// Those that are made for an agent.
+pub(super) fn clusters(
+    agent: &Agent,
+    callers: &[&str],
+    directory: &str,
+    environment: &Environment<'_>,
+) -> Result<Vec<Json>, minijinja::Error> {
+    let Some(upstream) = &agent.upstream else {
+        return Ok(Vec::new());
+    };
+    let filters = filters::filters(
+        agent,
+        upstream,
+        callers,
+        directory,
+        filters::ByHost::Router,
+        environment,
+    )?;
+    let mut of_agent = cluster(&agent.cluster, upstream);
+    of_agent["filters"] = filters.clone();
+    let mut clusters = vec![of_agent];
+    if let Some(name) = &agent.websocket_cluster {
+        let mut twin = cluster(name, upstream);
+        twin["filters"] = filters;
+        twin["http"] = "one".into();
+        twin["for_websockets"] = true.into();
+        clusters.push(twin);
+    }
+    Ok(clusters)
+}
+
+pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
+    let endpoints: Vec<Json> = upstream.endpoints.iter().map(endpoint).collect();
+    let by_name = |endpoint: &Endpoint| matches!(endpoint.url.host, Host::Name(_));
+    json!({
+        "name": name,
+        "for_websockets": false,
+        "filters": null,
+        "further": false,
+        "stat_name": other_stat_name(name),
+        "by_name": upstream.endpoints.iter().any(by_name),
+        "balance": match upstream.balance {
+            Balance::LeastRequest => "least_request",
+            Balance::RoundRobin => "round_robin",
+            Balance::Random => "random",
+            Balance::RingHash => "ring_hash",
+            Balance::Maglev => "maglev",
+        },
+        "endpoints": endpoints,
+        "health": upstream.health.as_ref().map(health),
+        "tls": tls(upstream),
+        "own_host": upstream.has_own_host(),
+        "http": http(upstream.http),
+    })
+}
+
+/// None of one that is builtin where nobody serves that.
+pub(super) fn limiters(limiter: &Limiter, policy: &Policy, builtin: Option<&str>) -> Option<Json> {
+    let name = derive::limiters_cluster();
+    let mut made = match limiter.upstream() {
+        Some(upstream) => {
+            let mut made = cluster(&name, upstream);
+            made["socket"] = Json::Null;
+            made
+        }
+        None => {
+            let socket = Path::new(builtin?).join(LIMITER_SOCKET);
+            json!({"name": name, "socket": socket, "tls": []})
+        }
+    };
+    let fleet = policy.fleet.as_ref()?;
+    made["health_check"] = limiter.health_check.into();
+    made["requests"] = fleet.max_pending.saturating_mul(WORKERS).into();
+    made["authority"] = fleet.host.as_str().into();
+    Some(made)
+}
+
+pub(super) fn health(health: &Health) -> Json {
+    json!({
+        "path": health.path,
+        "interval": seconds(health.interval),
+        "timeout": seconds(health.timeout),
+        "jitter": seconds(health.interval / 10),
+    })
+}
+
+pub(super) fn http(http: Http) -> &'static str {
+    match http {
+        Http::One => "one",
+        Http::Two => "two",
+        Http::Offered => "offered",
+    }
+}
+
+/// What a cluster is called in statistics: a point would part it, and Envoy itself writes no colon there.
+pub(crate) fn stat_name(name: &str) -> String {
+    // The metrics of an agent go on when it is changed.
+    agents::without_number(name).replace(['.', ':'], "_")
+}
+
+/// The same, where that is another name.
+pub(super) fn other_stat_name(name: &str) -> Option<String> {
+    Some(stat_name(name)).filter(|it| it != name)
+}
+
+fn endpoint(endpoint: &Endpoint) -> Json {
+    json!({
+        "address": endpoint.url.host.bare(),
+        "port": endpoint.url.port,
+        "authority": endpoint.url.authority(),
+        "host": endpoint.url.host.bare(),
+        "weight": endpoint.weight,
+    })
+}
+
+/// How TLS is set up: once for all endpoints, or for each host by its name; not at all for plain HTTP.
+fn tls(upstream: &Upstream) -> Vec<Json> {
+    let Some(tls) = &upstream.tls else {
+        return Vec::new();
+    };
+    let identity = tls.identity.as_ref();
+    let context = |host: &str, sni: Option<&str>| {
+        json!({
+            "host": host,
+            "sni": sni,
+            "is_name": sni.is_some(),
+            "verified": sni.unwrap_or(host),
+            "ca": tls.ca.as_deref().unwrap_or(SYSTEM_CA),
+            "certificate": identity.map(|identity| &identity.certificate),
+            "key": identity.map(|identity| &identity.key),
+        })
+    };
+    if let Some(sni) = &tls.sni {
+        return vec![context(sni, Some(sni))];
+    }
+    let hosts = upstream.endpoints.iter().map(|endpoint| &endpoint.url.host);
+    // An address is no name to ask for; it stands in the certificate as what it is.
+    let hosts: BTreeSet<(String, bool)> = hosts
+        .map(|host| (host.bare(), matches!(host, Host::Name(_))))
+        .collect();
+    let context =
+        |(host, is_name): &(String, bool)| context(host, is_name.then_some(host.as_str()));
+    hosts.iter().map(context).collect()
+}

@@ -1,0 +1,91 @@
+//! For how long Envoy lets requests be silent, and how much of those it holds that are not decided on: no less than what the filter
+//! allows them.
+
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use waykeeper::config::Policy;
+use waykeeper::config::policy::Protocol;
+
+/// The idle times of requests that are decided on, unless a route allows for more.
+const IDLE_OF_STREAMS: Duration = Duration::from_secs(3_600);
+const IDLE_OF_HTTP: Duration = Duration::from_secs(600);
+/// Of those that wait for the validator: so much longer than that may take, and not less than that much.
+const IDLE_BEYOND_VALIDATOR: Duration = Duration::from_secs(2);
+/// The same of those that wait for a place among the requests in flight.
+const IDLE_BEYOND_WAIT: Duration = Duration::from_secs(4);
+const IDLE_OF_UNDECIDED: Duration = Duration::from_secs(3);
+/// A sender may pause for so long in a body that is collected.
+pub(crate) const PAUSE: Duration = Duration::from_secs(15);
+/// What is held of a body, unless a route collects larger ones.
+const BUFFER: u64 = 1 << 20;
+
+/// How long requests that are decided on may be silent.
+pub(super) fn idle(policy: &Policy) -> Json {
+    json!({"streams": seconds(idle_of_streams(policy)), "http": seconds(idle_of_http(policy))})
+}
+
+/// How long others may wait, and how much of them is held.
+pub(super) fn undecided(policy: &Policy) -> Json {
+    json!({"idle": seconds(idle_of_undecided(policy)), "buffer": buffer_of_undecided(policy)})
+}
+
+fn idle_of_streams(policy: &Policy) -> Duration {
+    let routes = policy.routes.iter();
+    let longest = routes.filter_map(|route| route.idle_timeout).max();
+    // The filter keeps the route's own time, to the second.
+    longest.map_or(IDLE_OF_STREAMS, |idle| {
+        IDLE_OF_STREAMS.max(idle + Duration::from_secs(5))
+    })
+}
+
+/// An agent may be silent for as long as its whole answer may take.
+fn idle_of_http(policy: &Policy) -> Duration {
+    let routes = policy.routes.iter();
+    let http = routes.filter(|route| route.protocol == Protocol::Http);
+    let longest = http.filter_map(|route| route.timeout).max();
+    longest.unwrap_or_default().max(IDLE_OF_HTTP)
+}
+
+/// How long a request may wait for a decision, if nothing moves meanwhile.
+pub(crate) fn idle_of_undecided(policy: &Policy) -> Duration {
+    let asked = policy.clients.validator.as_ref();
+    let asked = asked.map_or(Duration::ZERO, |validator| {
+        validator.timeout + IDLE_BEYOND_VALIDATOR
+    });
+    // A share, and then one question about all that is not shared out.
+    let counted = policy.fleet.as_ref();
+    let counted = counted.map_or(Duration::ZERO, |fleet| fleet.timeout.saturating_mul(2));
+    let asked = match counted {
+        Duration::ZERO => asked,
+        counted => asked.max(IDLE_BEYOND_VALIDATOR) + counted,
+    };
+    // The filter keeps that by its ticks of a second.
+    let queued = match policy.longest_wait() {
+        Duration::ZERO => Duration::ZERO,
+        wait => wait + IDLE_BEYOND_WAIT,
+    };
+    let collects = policy.routes.iter().any(|route| route.collect_body);
+    let pause = if collects { PAUSE } else { Duration::ZERO };
+    IDLE_OF_UNDECIDED.max(asked).max(queued).max(pause)
+}
+
+/// What a route collects has to fit; `hold` bounds what all of them hold.
+pub(super) fn buffer_of_undecided(policy: &Policy) -> u64 {
+    let collecting = policy.routes.iter().filter(|route| route.collect_body);
+    let largest = collecting.filter_map(|route| route.max_body).max();
+    let largest = largest
+        .unwrap_or_default()
+        .min(policy.clients.hold.collected);
+    largest.clamp(BUFFER, u64::from(u32::MAX))
+}
+
+/// As Envoy's files write durations.
+pub(super) fn seconds(duration: Duration) -> String {
+    let millis = duration.subsec_millis();
+    if millis == 0 {
+        return format!("{}s", duration.as_secs());
+    }
+    let fraction = format!("{millis:03}");
+    format!("{}.{}s", duration.as_secs(), fraction.trim_end_matches('0'))
+}
