@@ -31,8 +31,8 @@ const MOST_BYTES: usize = 4 << 20;
 /// Show how the limits of a client stand, give it a fresh start, or write the fleet's as another service's file
 ///
 /// The running gateway is asked, with the key of a client that has the operator_role of its limits_endpoint. The key is
-/// taken from the environment (WAYKEEPER_KEY), else from standard input. What is counted lies in one process of Envoy: of
-/// several gateways each is asked for its own.
+/// taken from the environment (WAYKEEPER_KEY), else from standard input. What is counted lies in one process of Envoy, so of
+/// several gateways each is asked for its own; limits with scope: fleet are those of all gateways, whichever is asked.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// The client, as its client_id says; with --for a gateway.yaml
@@ -86,7 +86,16 @@ struct Answer {
     in_flight: Vec<InFlight>,
     more: bool,
     done_in: Vec<String>,
+    in_fleet: Vec<InFleet>,
     not_known: Vec<String>,
+}
+
+/// A limit that is counted for all gateways, of which nothing is known.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct InFleet {
+    name: String,
+    why: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -96,6 +105,7 @@ struct Limit {
     name: Name,
     burst: u64,
     used: u64,
+    leased: u64,
     one_more_seconds: u64,
     reset_seconds: u64,
     was_used: bool,
@@ -118,6 +128,7 @@ struct Name {
     per: String,
     route: Option<String>,
     agent: Option<String>,
+    scope: Option<String>,
     enforced: Option<bool>,
 }
 
@@ -305,14 +316,25 @@ fn left_lines(client: &str, answer: &Answer) -> Vec<String> {
     for limit in &answer.limits {
         let when = match limit.used {
             0 => String::new(),
+            // A window ends for all of them at once.
+            _ if limit.one_more_seconds == limit.reset_seconds => {
+                format!(", all again in {}", seconds(limit.reset_seconds))
+            }
             _ => format!(
                 ", one more in {}, all again in {}",
                 seconds(limit.one_more_seconds),
                 seconds(limit.reset_seconds)
             ),
         };
+        let leased = match limit.leased {
+            0 => String::new(),
+            number => format!(" ({number} of them fetched ahead)"),
+        };
         let (name, used, burst) = (&limit.name, limit.used, limit.burst);
-        lines.push(format!("  {}: {used} of {burst} used{when}", name.told()));
+        lines.push(format!(
+            "  {}: {used} of {burst} used{leased}{when}",
+            name.told()
+        ));
     }
     for limit in &answer.in_flight {
         let waiting = match limit.waiting {
@@ -325,7 +347,20 @@ fn left_lines(client: &str, answer: &Answer) -> Vec<String> {
             name.told()
         ));
     }
+    lines.extend(in_fleet_lines(answer, "not told"));
     lines
+}
+
+/// The limits of which the service that counts for all gateways has said nothing.
+fn in_fleet_lines(answer: &Answer, what: &str) -> impl Iterator<Item = String> {
+    answer.in_fleet.iter().map(move |it| {
+        let why = match it.why.as_str() {
+            "unavailable" => "the limiter does not answer",
+            "unsupported" => "the limiter cannot do that",
+            other => other,
+        };
+        format!("  {} in the fleet: {what}, {why}", it.name)
+    })
 }
 
 fn reset_lines(client: &str, answer: &Answer) -> Vec<String> {
@@ -341,6 +376,7 @@ fn reset_lines(client: &str, answer: &Answer) -> Vec<String> {
         };
         lines.push(format!("  {}: {was}", limit.name.told()));
     }
+    lines.extend(in_fleet_lines(answer, "not reset there"));
     lines
 }
 
@@ -355,6 +391,9 @@ impl Name {
             if let Some(name) = name {
                 told.extend([" ", what, " ", name]);
             }
+        }
+        if self.scope.as_deref() == Some("fleet") {
+            told.push_str(" in the fleet");
         }
         if self.enforced == Some(false) {
             told.push_str(" (only counts)");

@@ -10,6 +10,20 @@ use crate::limits::Limits;
 use crate::limits::fleet::{Progress, Question, Step, Topic, Verdict};
 use crate::reply::Refusal;
 
+/// How far a request has come. What it has taken of shares is put back unless it passes, also if its caller leaves.
+struct Turn<'w, H: Host> {
+    walk: &'w Walk<H>,
+    progress: Progress,
+}
+
+impl<H: Host> Drop for Turn<'_, H> {
+    fn drop(&mut self) {
+        if let Some(fleet) = self.walk.shared.compiled.limits.fleet() {
+            fleet.put_back(&mut self.progress);
+        }
+    }
+}
+
 impl<H: Host> Walk<H> {
     /// Counts the request against the limits that are counted for all gateways.
     pub(super) async fn admit_in_fleet(
@@ -20,11 +34,15 @@ impl<H: Host> Walk<H> {
         let Some(questions) = &self.shared.fleet else {
             return Ok(());
         };
-        let mut progress = Progress::default();
+        let mut turn = Turn {
+            walk: self,
+            progress: Progress::default(),
+        };
+        let host = &*self.shared.host;
         loop {
-            let now = self.shared.host.now();
+            let progress = &mut turn.progress;
             let step = self.asked(request, route, |limits, asked| {
-                limits.step_in_fleet(asked, &mut progress, now)
+                limits.step_in_fleet(host, asked, progress, host.now())
             })?;
             match step {
                 Step::Ask(question) => {
@@ -33,22 +51,22 @@ impl<H: Host> Walk<H> {
                         Some(answer) => answer.await,
                         None => Verdict::Failed,
                     };
-                    Limits::heard_in_fleet(&mut progress, verdict);
+                    Limits::heard_in_fleet(&mut turn.progress, verdict);
                 }
                 Step::Pass { told, ahead } => {
+                    turn.progress.passed();
                     // Nobody waits for that.
                     drop(ahead.and_then(|question| self.ask_fleet(questions, &question)));
                     self.common.facts.borrow_mut().counted_in_fleet(told);
                     return Ok(());
                 }
                 Step::Full { told, wait } => {
-                    self.put_back(&mut progress);
                     let mut facts = self.common.facts.borrow_mut();
                     facts.counted_in_fleet(told);
                     return Err(facts.full_in_fleet(wait));
                 }
                 Step::Alone(on_failure) => {
-                    self.put_back(&mut progress);
+                    drop(turn);
                     return self.admit_alone(request, route, on_failure);
                 }
             }
@@ -56,7 +74,7 @@ impl<H: Host> Walk<H> {
     }
 
     /// `None`: it cannot be asked.
-    fn ask_fleet(
+    pub(super) fn ask_fleet(
         &self,
         questions: &Questions<Topic, Verdict>,
         question: &Question,
@@ -76,12 +94,6 @@ impl<H: Host> Walk<H> {
                 .fleet_answered(host, &Verdict::Failed, change);
         }
         asked.ok()
-    }
-
-    fn put_back(&self, progress: &mut Progress) {
-        if let Some(fleet) = self.shared.compiled.limits.fleet() {
-            fleet.put_back(progress);
-        }
     }
 
     /// Decides without the service that counts for all gateways.

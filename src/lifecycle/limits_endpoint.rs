@@ -9,9 +9,10 @@ use super::failure::Failure;
 use super::request::Request;
 use super::walk::Walk;
 use crate::config::Policy;
-use crate::config::policy::{ListedKey, PlanId, RouteId, Span};
+use crate::config::policy::{ListedKey, PlanId, RouteId};
 use crate::host::{Host, LocalReply};
 use crate::identity::{Client, KeyHash, Knowledge};
+use crate::limits::fleet::{OfClient, Wanted};
 use crate::limits::{Asked, Caller, Left, Limits, Reset, Whose};
 use crate::reply::Refusal;
 use crate::state::StateError;
@@ -143,10 +144,17 @@ struct LeftAnswer<'a> {
     organisation: Option<&'a str>,
     #[serde(flatten)]
     left: Left,
+    /// Which limits are counted for all gateways, and nothing is known of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    in_fleet: Vec<&'a str>,
+    in_fleet: Vec<InFleet>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     not_known: &'a [&'static str],
+}
+
+#[derive(Serialize)]
+struct InFleet {
+    name: String,
+    why: &'static str,
 }
 
 #[derive(Serialize)]
@@ -156,9 +164,9 @@ struct ResetAnswer<'a> {
     done_in: &'a [&'static str],
     #[serde(flatten)]
     reset: Reset,
-    /// Which limits are counted for all gateways, and stay as they are.
+    /// Which limits are counted for all gateways, and were not reset there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    in_fleet: Vec<&'a str>,
+    in_fleet: Vec<InFleet>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     not_known: &'a [&'static str],
 }
@@ -181,8 +189,11 @@ impl<H: Host> Walk<H> {
         let question = Question::read(request.path().unwrap_or_default())?;
         let about = self.about(&asker, matter, &question)?;
         let body = match matter {
-            Matter::Left => self.left(request, &about)?,
-            Matter::Reset => self.reset(request, &about, &question.limits, &asker)?,
+            Matter::Left => self.left(request, &about).await?,
+            Matter::Reset => {
+                self.reset(request, &about, &question.limits, &asker)
+                    .await?
+            }
         };
         Ok(LocalReply {
             status: 200,
@@ -295,9 +306,16 @@ impl<H: Host> Walk<H> {
         Ok((client, not_known))
     }
 
-    fn left(&self, request: &Request, about: &About) -> Result<Vec<u8>, Refusal> {
+    async fn left(&self, request: &Request, about: &About) -> Result<Vec<u8>, Refusal> {
         let host = &*self.shared.host;
-        let left = self.of_limits(request, about, |limits, whose| limits.left(host, whose))?;
+        let mut them = self.of_limits(request, about, |limits, whose| {
+            Ok(limits.of_client_in_fleet(whose, Wanted::Left))
+        })?;
+        self.look_in_fleet(&mut them).await;
+        let mut left = self.of_limits(request, about, |limits, whose| limits.left(host, whose))?;
+        let in_fleet = in_fleet(&them);
+        left.more |= them.more();
+        left.limits.extend(them.into_left());
         let client = &*about.client;
         let plans = &self.shared.compiled.policy.plans;
         let plan = client.plan.and_then(|id| plans.get(id.0));
@@ -307,12 +325,12 @@ impl<H: Host> Walk<H> {
             team: client.team.as_deref(),
             organisation: client.organisation.as_deref(),
             left,
-            in_fleet: self.in_fleet(about),
+            in_fleet,
             not_known: &about.not_known,
         }))
     }
 
-    fn reset(
+    async fn reset(
         &self,
         request: &Request,
         about: &About,
@@ -320,42 +338,36 @@ impl<H: Host> Walk<H> {
         asker: &Client,
     ) -> Result<Vec<u8>, Refusal> {
         let host = &*self.shared.host;
-        let reset = self.of_limits(request, about, |limits, whose| {
-            limits.reset(host, whose, names)
+        let mut them = self.of_limits(request, about, |limits, whose| {
+            Ok(limits.of_client_in_fleet(whose, Wanted::Reset(names)))
         })?;
-        let is_there = |name: &&String| reset.limits.iter().any(|it| it.counted.name == **name);
-        if let Some(name) = names.iter().find(|name| !is_there(name)) {
+        let mut reset = self.of_limits(request, about, |limits, whose| {
+            limits.reset(host, whose, names, &them)
+        })?;
+        if let Some(name) = &reset.unknown {
             return Err(bad(&format!(
                 "No limit {name:?} is known to bind this client."
             )));
         }
-        let id = &about.client.id;
-        self.shared.telemetry.limits_reset(&asker.id, id, names);
+        let (telemetry, id) = (&self.shared.telemetry, &about.client.id);
+        telemetry.limits_reset(&asker.id, id, names, "this process");
+        let asking = || telemetry.limits_reset(&asker.id, id, names, "the fleet");
+        self.reset_in_fleet(&mut them, asking).await?;
+        let in_fleet = in_fleet(&them);
+        reset.more |= them.more();
+        let before = reset.limits.len();
+        reset.limits.extend(them.into_reset());
+        let done_in: &[_] = match reset.limits.len() > before {
+            true => &["process", "fleet"],
+            false => &["process"],
+        };
         Ok(json(&ResetAnswer {
             client: id,
-            done_in: &["process"],
+            done_in,
             reset,
-            in_fleet: self.in_fleet(about),
+            in_fleet,
             not_known: &about.not_known,
         }))
-    }
-
-    /// The names of limits that are counted for all gateways, of which this one does not know how they stand.
-    fn in_fleet(&self, about: &About) -> Vec<&str> {
-        let policy = &self.shared.compiled.policy;
-        let client = &*about.client;
-        let plan = client.plan.filter(|_| client.limits.is_none());
-        let plan = plan.and_then(|id| policy.plans.get(id.0));
-        let own = plan.into_iter().flat_map(|plan| &plan.limits);
-        let routes = policy.routes.iter().flat_map(|route| &route.limits);
-        let all = own.chain(&policy.limits).chain(routes);
-        let mut names = Vec::new();
-        for limit in all.filter(|it| it.span != Span::Process) {
-            if !names.contains(&limit.name.as_str()) {
-                names.push(limit.name.as_str());
-            }
-        }
-        names
     }
 
     /// Asks the limits about a client.
@@ -396,6 +408,16 @@ impl<H: Host> Walk<H> {
         let done = ask(&compiled.limits, &whose);
         done.map_err(|error| self.failed(Failure::Limits(error)))
     }
+}
+
+/// Of which of them nothing is known, or which were not reset.
+fn in_fleet(them: &OfClient) -> Vec<InFleet> {
+    let unknown = them.unknown().into_iter();
+    let unknown = unknown.map(|(name, why)| InFleet {
+        name,
+        why: why.word(),
+    });
+    unknown.collect()
 }
 
 fn bad(why: &str) -> Refusal {

@@ -14,6 +14,7 @@
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
 //! | `forward.rs` | headers for the agent, and notes for the access log of what it does not see |
 //! | `limits_endpoint.rs` | what callers are told who ask how their limits stand; a fresh start for a client |
+//! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -34,6 +35,7 @@ mod fleet;
 mod forward;
 mod hold;
 mod limits_endpoint;
+mod limits_in_fleet;
 mod places;
 mod questions;
 mod request;

@@ -108,6 +108,11 @@ impl<T: Eq + Hash + Clone, A: Clone> Questions<T, A> {
         Ok(Answer { question, stream })
     }
 
+    /// True if half of those that may be are under way: no time for what nobody's request waits for.
+    pub(super) fn are_many(&self) -> bool {
+        self.state.borrow().by_topic.len().saturating_mul(2) >= self.most
+    }
+
     /// The question that a callout has answered. It is no longer under way.
     pub(super) fn take(&self, callout: CalloutId) -> Option<Closed<T, A>> {
         let mut state = self.state.borrow_mut();

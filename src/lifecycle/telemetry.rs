@@ -153,7 +153,7 @@ impl Telemetry {
         let outcome = match verdict {
             Verdict::Failed => "failed",
             Verdict::Noted => "share",
-            Verdict::Said(_) => "answered",
+            Verdict::Said(_) | Verdict::Unable => "answered",
         };
         self.count(host, "waykeeper_limiter_calls_total", ("outcome", outcome));
         let line = match change {
@@ -367,12 +367,12 @@ impl Telemetry {
     }
 
     /// An operator has given a client a fresh start. Each is told: only operators can cause it.
-    pub(super) fn limits_reset(&self, operator: &str, client: &str, names: &[String]) {
+    pub(super) fn limits_reset(&self, operator: &str, client: &str, names: &[String], place: &str) {
         let which = match names {
             [] => "all that are counted for it alone".to_owned(),
             names => names.join(", "),
         };
-        log::info!("limits: {operator} has reset those of {client} in this process: {which}");
+        log::info!("limits: {operator} resets those of {client} in {place}: {which}");
     }
 
     /// A request was refused because nobody could say whether its limits are full.

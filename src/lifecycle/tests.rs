@@ -1,5 +1,6 @@
 mod addresses;
 mod fleet;
+mod fleet_left;
 mod in_flight;
 mod limits_endpoint;
 mod log;

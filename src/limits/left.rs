@@ -9,6 +9,7 @@ use std::rc::Rc;
 use rustc_hash::FxHashSet;
 use serde::Serialize;
 
+use super::fleet::OfClient;
 use super::place::{Asking, Place};
 use super::subject::Asked;
 use super::weigh::Claim;
@@ -20,7 +21,7 @@ use crate::state::counters::Records;
 use crate::state::{Decision, Grid, StateError};
 
 /// So many limits are told of at most, and as many of those in flight.
-const MOST_TOLD: usize = 256;
+pub(super) const MOST_TOLD: usize = 256;
 
 /// So many counts are reset at most: more than any client has but for `[client, route, agent]` with hundreds of each.
 const MOST_RESET: usize = 1 << 14;
@@ -63,7 +64,7 @@ pub struct Counted {
 
 /// Which requests a limit counts, where these are not all.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Match {
+pub(super) struct Match {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     routes: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -82,7 +83,10 @@ pub struct LimitLeft {
     #[serde(flatten)]
     pub counted: Counted,
     #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
-    condition: Option<Match>,
+    pub(super) condition: Option<Match>,
+    /// `fleet`: it is counted for all gateways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'static str>,
     /// As the configuration names it.
     pub algorithm: &'static str,
     /// So many in each window.
@@ -93,6 +97,9 @@ pub struct LimitLeft {
     pub burst: u64,
     /// So many of `burst` are used.
     pub used: u64,
+    /// So many of these the worker that answers has fetched ahead of need, where it does that, and nobody has used yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leased: Option<u32>,
     /// So many would be let through now.
     pub remaining: u64,
     /// The time until `remaining` grows; 0 when nothing is used.
@@ -127,6 +134,9 @@ pub struct LimitReset {
     /// Which limit.
     #[serde(flatten)]
     pub counted: Counted,
+    /// `fleet`: it is counted for all gateways.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'static str>,
     /// Something was used of it.
     pub was_used: bool,
 }
@@ -138,6 +148,9 @@ pub struct Reset {
     pub limits: Vec<LimitReset>,
     /// There are more, which were not.
     pub more: bool,
+    /// A name that is that of no limit of the client's.
+    #[serde(skip)]
+    pub unknown: Option<String>,
 }
 
 /// A record of a limit of the client's.
@@ -165,11 +178,13 @@ impl Limits {
             Some(LimitLeft {
                 counted: self.counted(it),
                 condition: (rule.scope.as_deref()).and_then(|it| self.condition(it)),
+                scope: None,
                 algorithm: rule.algorithm.name(),
                 requests: rule.rate.quantity,
                 window_seconds: rule.rate.period.as_secs(),
                 burst: rule.rate.burst,
                 used: rule.rate.burst.saturating_sub(level.remaining),
+                leased: None,
                 remaining: level.remaining,
                 one_more_seconds: seconds_up(level.next),
                 reset_seconds: seconds_up(level.full),
@@ -188,7 +203,8 @@ impl Limits {
     /// Gives a client a fresh start: nothing of the limits that are counted per client or key is used any more, or of
     /// those of these `names`, whatever they are counted per. Requests under way give nothing back of what they had taken. If
     /// the plan is not known, all plans' limits count. Requests in flight stay what they are. If one of the names is that of no
-    /// limit of the client's, nothing is done.
+    /// limit of the client's, nothing is done. Of those `in_fleet` goes what this process has counted while nobody counted for
+    /// all gateways.
     ///
     /// # Errors
     /// When the shared state cannot be changed. Some limits may have been reset by then; nothing speaks against trying again.
@@ -197,23 +213,30 @@ impl Limits {
         host: &H,
         whose: &Whose<'_>,
         names: &[String],
+        in_fleet: &OfClient,
     ) -> Result<Reset, StateError> {
         let own = whose.asked.own.map(|own| self.own(own));
-        let plans: Vec<_> = match whose.asked.plan {
-            Some(plan) => vec![plan],
-            None => (0..self.plans.len()).map(PlanId).collect(),
-        };
+        let plans = self.plans_of(whose);
         let (mut found, more) = self.found(whose, own.as_deref(), &plans, MOST_RESET);
-        found.retain(|it| {
-            let rule = it.claim.rule;
-            match names {
-                [] => rule.is_of_one_client(),
-                names => names.contains(&rule.name),
-            }
-        });
-        let is_there = |name: &String| found.iter().any(|it| it.claim.rule.name == *name);
-        if !names.iter().all(is_there) {
-            return Ok(Reset::default());
+        found.retain(|it| it.claim.rule.is_reset_by(names));
+        let is_there = |name: &String| {
+            found.iter().any(|it| it.claim.rule.name == *name) || in_fleet.has(name)
+        };
+        if let Some(name) = names.iter().find(|name| !is_there(name)) {
+            return Ok(Reset {
+                unknown: Some(name.clone()),
+                ..Reset::default()
+            });
+        }
+        for (cell, tag) in in_fleet.parts() {
+            Grid::update(host, cell, |value| {
+                let mut records = Records::read(value, host.now());
+                if !records.remove(tag) {
+                    return Decision::Keep(());
+                }
+                records.begin_era();
+                Decision::Replace(records.take_bytes(), ())
+            })?;
         }
         sort_by_key(&mut found, |it| it.claim.cell);
         let mut done = Vec::with_capacity(found.len());
@@ -234,10 +257,23 @@ impl Limits {
             let of_cell = of_cell.iter().zip(used);
             done.extend(of_cell.map(|(it, was_used)| LimitReset {
                 counted: self.counted(it),
+                scope: None,
                 was_used,
             }));
         }
-        Ok(Reset { limits: done, more })
+        Ok(Reset {
+            limits: done,
+            more,
+            unknown: None,
+        })
+    }
+
+    /// The plans whose limits a fresh start is about: all, where the client's is not known.
+    pub(super) fn plans_of(&self, whose: &Whose<'_>) -> Vec<PlanId> {
+        match whose.asked.plan {
+            Some(plan) => vec![plan],
+            None => (0..self.plans.len()).map(PlanId).collect(),
+        }
     }
 
     /// The records of a client, each once and so many at most, and whether there are more of them.
@@ -314,7 +350,7 @@ impl Limits {
 
     /// The routes and agents of which a limit has records: of all that the client may use, where it is counted per route or
     /// agent.
-    fn pairs(
+    pub(super) fn pairs(
         &self,
         whose: &Whose<'_>,
         route: Option<RouteId>,
@@ -340,7 +376,12 @@ impl Limits {
     }
 
     /// True if a limit counts some of the client's requests.
-    fn concerns(&self, scope: &Scope, asked: &Asked<'_>, uses: &dyn Fn(RouteId) -> bool) -> bool {
+    pub(super) fn concerns(
+        &self,
+        scope: &Scope,
+        asked: &Asked<'_>,
+        uses: &dyn Fn(RouteId) -> bool,
+    ) -> bool {
         let routes = self.places.routes();
         let has = |id: RouteId| {
             let name = routes.get(id.0);
@@ -362,7 +403,7 @@ impl Limits {
         self.named(&rule.name, &rule.per, found.route, found.agent)
     }
 
-    fn named(
+    pub(super) fn named(
         &self,
         name: &str,
         per: &str,
@@ -378,7 +419,7 @@ impl Limits {
     }
 
     /// What of a limit's scope depends on the request.
-    fn condition(&self, scope: &Scope) -> Option<Match> {
+    pub(super) fn condition(&self, scope: &Scope) -> Option<Match> {
         let agents = scope.agents.iter();
         let agents = agents.filter_map(|id| self.places.agents().get(id.0).cloned());
         let condition = Match {
@@ -456,6 +497,14 @@ impl Rule {
         match &self.place {
             Place::Subjects(subjects) => subjects.contains(subject),
             Place::Fixed(_) | Place::Caller | Place::CallerOnRoute(_) | Place::Address => false,
+        }
+    }
+
+    /// True if a fresh start is about this limit.
+    pub(super) fn is_reset_by(&self, names: &[String]) -> bool {
+        match names {
+            [] => self.is_of_one_client(),
+            names => names.contains(&self.name),
         }
     }
 

@@ -180,7 +180,7 @@ impl Limits {
             routes,
             everywhere: rules(&everywhere, None, &[], false),
             in_flight: Bounds::new(policy, state, &places),
-            fleet: Fleet::new(policy, &places),
+            fleet: Fleet::new(policy, &places, state.fresh_starts),
             upkeep: Upkeep::new(state.address_counters),
             places,
         }
@@ -231,6 +231,9 @@ impl Limits {
     /// What could not be done while a request was decided on. To be called now and then.
     pub fn chores<H: Host>(&self, host: &H) {
         self.upkeep.chores(host);
+        if let Some(fleet) = &self.fleet {
+            fleet.tick(host);
+        }
     }
 
     /// Counts a request at the gate. That count stays, whatever becomes of the request.

@@ -199,6 +199,11 @@ impl Places {
         Some(self.hash.of(&self.parts(subjects, asked)?))
     }
 
+    /// By which a message is told from others: nobody can foresee it.
+    pub(super) fn hash_of_bytes(&self, bytes: &[u8]) -> Hashed {
+        self.hash.of(&[b"message", bytes])
+    }
+
     /// What kind of subject one is, and its name, as another service is told of it. One that is not there has no name.
     pub(super) fn in_words(&self, subject: &Subject, asked: &Asked<'_>) -> (String, String) {
         let parts = self.parts(std::slice::from_ref(subject), asked);

@@ -15,9 +15,11 @@
 //! | `room.rs` | for how many keys and clients a table has room |
 //! | `survey.rs` | how full the tables are, and how large they should be |
 //! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |
+//! | `fresh.rs` | which counts of another service have begun anew |
 //! | `workers.rs` | which workers are there: what those that are gone had counted counts no more |
 
 pub mod counters;
+pub mod fresh;
 mod grid;
 mod hash;
 pub mod in_flight;
@@ -66,6 +68,8 @@ pub struct State {
     pub workers: Grid,
     /// The one cell in which workers note how full the tables are.
     pub survey: Grid,
+    /// The one cell of fresh starts.
+    pub fresh_starts: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
     /// The routes whose counters lie with the others of their client, by hash.
@@ -181,6 +185,7 @@ impl State {
             &state.in_flight,
             &state.workers,
             &state.survey,
+            &state.fresh_starts,
         ] {
             grid.create(host)?;
         }
@@ -228,6 +233,7 @@ impl Foundation {
             in_flight: Grid::new(b'i', IN_FLIGHT_CELLS),
             workers: Grid::new(b'w', 1),
             survey: Grid::new(b's', 1),
+            fresh_starts: Grid::new(b'r', 1),
             hash: SeededHash::new(self.seed),
             together: self.together.clone(),
         }

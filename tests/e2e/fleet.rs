@@ -1,6 +1,8 @@
 //! One count for many gateways: three Envoys of two workers each, the real `waykeeper limiter`, and the real Redis behind it.
 //! Limits are per month, so that no window ends in the midst of a test.
 
+mod left;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;

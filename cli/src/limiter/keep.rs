@@ -190,15 +190,18 @@ impl State {
     fn cover(&mut self, question: &Question) -> u64 {
         let mut batch = 0;
         for part in &question.parts {
-            if part.back || part.hits == 0 {
+            if part.hits == 0 {
                 continue;
             }
             let Some((window, count)) = self.memory.get_mut(part.counter) else {
                 continue;
             };
-            if count.used > count.kept {
-                let ahead = count.used + u64::from(part.limit) / AHEAD;
-                count.kept = ahead.min(part.limit.into()).max(count.used);
+            let ahead = count.used + u64::from(part.limit) / AHEAD;
+            let ahead = ahead.min(part.limit.into()).max(count.used);
+            // What was given back outlives a crash too, so that a fresh start is one.
+            let is_far_ahead = part.back && count.kept > ahead;
+            if count.used > count.kept || is_far_ahead {
+                count.kept = ahead;
                 let kept = count.kept;
                 let span = part.counter.span;
                 let start = self.starts.entry(span).or_insert(window.start);

@@ -85,6 +85,31 @@ fn a_reset_says_where_it_was_done() {
 }
 
 #[test]
+fn limits_of_the_fleet_stand_among_the_others_and_what_is_not_known_is_said() {
+    const LEFT: &str = r#"{"client":"acme","limits":[
+{"name":"month","per":"client","scope":"fleet","algorithm":"fixed_window","requests":1200,"window_seconds":2678400,"burst":1200,"used":8,"leased":3,"remaining":1192,"one_more_seconds":259200,"reset_seconds":259200,"enforced":true}],
+"in_flight":[],"more":false,"in_fleet":[{"name":"day","why":"unavailable"},{"name":"week","why":"unsupported"}]}"#;
+    let (url, _server) = gateway("200 OK", LEFT);
+    assert_eq!(
+        ask(&url, &[]).output,
+        "acme\n\
+         \x20 month per client in the fleet: 8 of 1200 used (3 of them fetched ahead), all again in 72h\n\
+         \x20 day in the fleet: not told, the limiter does not answer\n\
+         \x20 week in the fleet: not told, the limiter cannot do that\n"
+    );
+    const RESET: &str = r#"{"client":"acme","done_in":["process","fleet"],
+"limits":[{"name":"month","per":"client","scope":"fleet","was_used":true}],
+"more":false,"in_fleet":[{"name":"day","why":"unavailable"}]}"#;
+    let (url, _server) = gateway("200 OK", RESET);
+    assert_eq!(
+        ask(&url, &["--reset"]).output,
+        "acme: reset in this process and in the fleet\n\
+         \x20 month per client in the fleet: begins anew\n\
+         \x20 day in the fleet: not reset there, the limiter does not answer\n"
+    );
+}
+
+#[test]
 fn a_key_comes_from_standard_input_too_and_in_the_header_that_is_named() {
     let (url, server) = gateway("200 OK", LEFT);
     let moved = format!("{url}/left");

@@ -30,7 +30,7 @@ impl World {
     }
 
     /// What the service is asked: each question with its callout.
-    fn questions(&self) -> Vec<(CalloutId, RateLimitRequest)> {
+    pub(super) fn questions(&self) -> Vec<(CalloutId, RateLimitRequest)> {
         let sent = self.host.sent_callouts().into_iter();
         sent.map(|sent| match sent.request {
             SentRequest::Grpc {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use crate::host::Timestamp;
-use crate::state::Hashed;
+use crate::host::{Host, Timestamp};
+use crate::state::fresh::FreshStarts;
+use crate::state::{Grid, Hashed, StateError};
 
 /// So many limits' shares are kept in a worker. Those of others are asked for on each request.
 const MOST: usize = 4_096;
@@ -21,11 +22,17 @@ pub(super) struct Lease {
     pub(super) since: Timestamp,
     /// Its window ends no earlier.
     pub(super) until: Timestamp,
+    /// How many fresh starts went before it. What was taken of a share before one is put back into none after it.
+    pub(super) era: u64,
 }
 
 /// All of them.
-#[derive(Debug, Default)]
-pub(super) struct Leases(FxHashMap<Hashed, Lease>);
+#[derive(Debug)]
+pub(super) struct Leases {
+    by_key: FxHashMap<Hashed, Lease>,
+    fresh_starts: FreshStarts,
+    era: u64,
+}
 
 /// What a lease comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +46,59 @@ pub(super) enum Held {
 }
 
 impl Leases {
+    /// None. `grid` is where other workers say whose counts have begun anew.
+    pub(super) fn new(grid: Grid) -> Self {
+        Self {
+            by_key: FxHashMap::default(),
+            fresh_starts: FreshStarts::new(grid),
+            era: 0,
+        }
+    }
+
+    /// Ends the leases of counts that have begun anew, whoever of this process has seen to that. To be called before one is used.
+    ///
+    /// # Errors
+    /// When it cannot be known: no lease may be used then.
+    pub(super) fn end_old<H: Host>(&mut self, host: &H, now: Timestamp) -> Result<(), StateError> {
+        if self.fresh_starts.look(host, now)? {
+            let Self {
+                by_key,
+                fresh_starts,
+                era,
+            } = self;
+            let all = fresh_starts.all();
+            by_key.retain(|key, lease| !all.iter().any(|it| it.ends(*key, lease.since)));
+            *era = era.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Ends the leases of these counts in all workers of the process.
+    ///
+    /// # Errors
+    /// When they cannot be told.
+    pub(super) fn end<H: Host>(&self, host: &H, keys: &[Hashed]) -> Result<(), StateError> {
+        self.fresh_starts.add(host, keys)
+    }
+
+    /// What is due once a second.
+    ///
+    /// # Errors
+    /// When it cannot be done now.
+    pub(super) fn tick<H: Host>(&mut self, host: &H) -> Result<(), StateError> {
+        self.end_old(host, host.now())?;
+        self.fresh_starts.tick(host)
+    }
+
+    /// What is left of one, if it holds.
+    pub(super) fn left(&self, key: Hashed, now: Timestamp) -> u32 {
+        let lease = self.by_key.get(&key).filter(|lease| lease.holds(now));
+        lease.map_or(0, |lease| lease.left)
+    }
+
     /// How one stands.
     pub(super) fn get(&self, key: Hashed, now: Timestamp) -> Held {
-        match self.0.get(&key) {
+        match self.by_key.get(&key) {
             Some(lease) if !lease.holds(now) => Held::Nothing,
             Some(lease) if lease.left > 0 => Held::Some(*lease),
             Some(lease) if lease.beside == 0 => Held::Exhausted(*lease),
@@ -51,22 +108,23 @@ impl Leases {
 
     /// What was left of the limit beside one, as far as that is known.
     pub(super) fn beside(&self, key: Hashed, now: Timestamp) -> Option<u32> {
-        let lease = self.0.get(&key).filter(|lease| lease.holds(now));
+        let lease = self.by_key.get(&key).filter(|lease| lease.holds(now));
         lease.map(|lease| lease.beside)
     }
 
     /// Takes one of it, which [`Self::get`] has found there.
     pub(super) fn take(&mut self, key: Hashed) {
-        if let Some(lease) = self.0.get_mut(&key) {
+        if let Some(lease) = self.by_key.get_mut(&key) {
             lease.left = lease.left.saturating_sub(1);
         }
     }
 
     /// Puts one back that was taken at `taken`, if its window is still the same.
     pub(super) fn put_back(&mut self, key: Hashed, taken: &Lease) {
-        if let Some(lease) = self.0.get_mut(&key)
+        if let Some(lease) = self.by_key.get_mut(&key)
             && lease.until >= taken.until
             && lease.since < taken.until
+            && lease.era == taken.era
         {
             lease.left = lease.left.saturating_add(1);
         }
@@ -74,10 +132,10 @@ impl Leases {
 
     /// True if there is room for one more, or this one is there.
     pub(super) fn has_room(&mut self, key: Hashed, now: Timestamp) -> bool {
-        if self.0.len() >= MOST && !self.0.contains_key(&key) {
-            self.0.retain(|_, lease| lease.holds(now));
+        if self.by_key.len() >= MOST && !self.by_key.contains_key(&key) {
+            self.by_key.retain(|_, lease| lease.holds(now));
         }
-        self.0.len() < MOST || self.0.contains_key(&key)
+        self.by_key.len() < MOST || self.by_key.contains_key(&key)
     }
 
     /// Adds what was granted by an answer that took so long, of a limit with such windows. What was left of one of the same
@@ -86,13 +144,26 @@ impl Leases {
     /// A window ends no earlier than `until`, and no later than that and the time that the question was under way. So if even
     /// that is less than a window behind the earliest end of the former share's, it is the same one.
     pub(super) fn grant(&mut self, key: Hashed, granted: Lease, took: Duration, window: Duration) {
+        let mut old = self.fresh_starts.all().iter();
+        if old.any(|it| it.ends(key, granted.since)) {
+            return;
+        }
         let latest = granted.until.after(took);
-        let left = match self.0.get(&key) {
-            Some(old) if latest < old.until.after(window) && granted.since < old.until => old.left,
-            _ => 0,
+        let (left, era) = match self.by_key.get(&key) {
+            Some(old) if latest < old.until.after(window) && granted.since < old.until => {
+                (old.left, old.era)
+            }
+            _ => (0, self.era),
         };
         let left = left.saturating_add(granted.left);
-        self.0.insert(key, Lease { left, ..granted });
+        self.by_key.insert(
+            key,
+            Lease {
+                left,
+                era,
+                ..granted
+            },
+        );
     }
 }
 
@@ -105,6 +176,9 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::policy::Tables;
+    use crate::host::simulated::{Process, SimulatedHost};
+    use crate::state::State;
 
     const KEY: Hashed = Hashed { cell: 1, tag: 2 };
 
@@ -126,12 +200,28 @@ mod tests {
             beside,
             since: at(since),
             until: at(until),
+            era: 0,
         }
+    }
+
+    fn leases(process: &Process) -> (SimulatedHost, Leases) {
+        let host = process.worker();
+        let tables = Tables {
+            keys: 8,
+            counters: 8,
+            address_counters: 8,
+        };
+        let (state, _) = State::open(&host, tables, &[]).unwrap();
+        (host, Leases::new(state.fresh_starts))
+    }
+
+    fn none() -> Leases {
+        leases(&Process::default()).1
     }
 
     #[test]
     fn a_share_is_taken_from_until_it_is_empty_or_its_window_ends() {
-        let mut leases = Leases::default();
+        let mut leases = none();
         assert_eq!(leases.get(KEY, at(0)), Held::Nothing);
         leases.granted(KEY, lease(2, 5, 0, 60_000));
         for left in [2, 1] {
@@ -154,7 +244,7 @@ mod tests {
 
     #[test]
     fn nothing_beside_an_empty_share_is_nothing_until_the_window_ends() {
-        let mut leases = Leases::default();
+        let mut leases = none();
         leases.granted(KEY, lease(0, 0, 0, 1_000));
         assert_eq!(
             leases.get(KEY, at(999)),
@@ -165,7 +255,7 @@ mod tests {
 
     #[test]
     fn shares_of_one_window_add_up_and_nothing_goes_over_into_the_next() {
-        let mut leases = Leases::default();
+        let mut leases = none();
         leases.granted(KEY, lease(2, 9, 0, 60_000));
         leases.granted(KEY, lease(3, 6, 30, 60_020));
         assert_eq!(leases.get(KEY, at(40)), Held::Some(lease(5, 6, 30, 60_020)));
@@ -177,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_is_put_back_goes_into_its_own_window_only() {
-        let mut leases = Leases::default();
+        let mut leases = none();
         let first = lease(2, 9, 0, 60_000);
         leases.granted(KEY, first);
         leases.take(KEY);
@@ -191,7 +281,7 @@ mod tests {
 
     #[test]
     fn shares_are_bounded_in_number_and_those_that_have_ended_make_room() {
-        let mut leases = Leases::default();
+        let mut leases = none();
         let key = |number: usize| Hashed {
             cell: number as u64,
             tag: 0,
@@ -203,5 +293,38 @@ mod tests {
         assert!(!leases.has_room(key(MOST), at(1)));
         assert!(leases.has_room(key(0), at(1)));
         assert!(leases.has_room(key(MOST), at(1_000)));
+    }
+
+    #[test]
+    fn a_fresh_start_ends_what_was_asked_for_before_it_in_every_worker() {
+        let process = Process::default();
+        let [(host, one), (_, mut two)] = [leases(&process), leases(&process)];
+        let granted = |since: Timestamp, left| Lease {
+            since,
+            until: since.after(MINUTE),
+            ..lease(left, 9, 0, 0)
+        };
+        two.end_old(&host, process.now()).unwrap();
+        let before = granted(process.now(), 4);
+        two.granted(KEY, before);
+        let Held::Some(taken) = two.get(KEY, process.now()) else {
+            panic!("no share");
+        };
+        two.take(KEY);
+
+        process.pass(Duration::from_millis(1));
+        one.end(&host, &[KEY]).unwrap();
+        two.end_old(&host, process.now()).unwrap();
+        assert_eq!(two.get(KEY, process.now()), Held::Nothing);
+        // A question that was under way.
+        two.granted(KEY, before);
+        assert_eq!(two.get(KEY, process.now()), Held::Nothing);
+
+        process.pass(Duration::from_millis(1));
+        two.granted(KEY, granted(process.now(), 3));
+        two.put_back(KEY, &taken);
+        assert_eq!(two.left(KEY, process.now()), 3, "nothing of before it");
+        two.end_old(&host, process.now()).unwrap();
+        assert_eq!(two.left(KEY, process.now()), 3);
     }
 }

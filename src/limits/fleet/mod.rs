@@ -6,12 +6,16 @@
 //! | this one | which limits a request meets, and what is to be done about them next |
 //! | `protocol.rs` | the messages |
 //! | `entries.rs` | what descriptors are made of |
+//! | `counted.rs` | one such limit |
+//! | `left.rs` | how those of a client stand, and a fresh start for it |
 //! | `lease.rs` | the shares that are fetched ahead of need |
 //! | `circuit.rs` | when a service that fails is asked again |
 
 mod circuit;
+mod counted;
 mod entries;
 mod lease;
+mod left;
 pub mod protocol;
 
 use std::cell::{Cell, RefCell};
@@ -26,20 +30,22 @@ use super::place::Places;
 use super::subject::Asked;
 use super::{Limits, OWN, Rule};
 use crate::config::policy::{
-    self, Limit, Manner, OnFailure, PlanId, Policy, Rate, RouteId, Scope, Span, Subject,
+    self, Limit, Manner, OnFailure, PlanId, Policy, RouteId, Span, Subject,
 };
-use crate::host::{Callout, CalloutAnswer, CalloutRequest, Timestamp, seconds_up};
-use crate::state::Hashed;
+use crate::host::{Callout, CalloutAnswer, CalloutRequest, Host, Timestamp, seconds_up};
+use crate::state::{Grid, Hashed};
 
 pub use circuit::Change;
 use circuit::Circuit;
+use counted::Counted;
 pub(super) use entries::key as key_of;
 pub use entries::{Described, described, unit};
 use entries::{OF_OWN, OF_PLAN};
 use lease::{Held, Lease, Leases};
+pub use left::{Abilities, OfClient, Wanted, Why};
 use protocol::{
-    Code, DescriptorStatus, Entry, METHOD, RateLimitDescriptor, RateLimitOverride,
-    RateLimitRequest, RateLimitResponse, SERVICE, Unit,
+    Code, DescriptorStatus, METHOD, RateLimitDescriptor, RateLimitRequest, RateLimitResponse,
+    SERVICE,
 };
 
 /// A share is this part of a limit, divided by the number of gateways; of limits that are too small for that there are none.
@@ -52,6 +58,12 @@ const MOST_ROUNDS: u8 = 16;
 /// gRPC's statuses for a question that cannot be answered, by a service that answers others: one that is not as it should be,
 /// has no room for a further counter, or is too large.
 const NOT_THIS_ONE: [u8; 3] = [3, 8, 11];
+/// Those for a service that cannot be reached, or does not answer in time.
+const AWAY: [u8; 2] = [14, 4];
+
+/// So long a limit that was full without a share is taken for full; then one question tells whether somebody has given it
+/// a fresh start.
+const LOOKED: Duration = Duration::from_secs(1);
 
 /// All limits of a configuration that are counted for all gateways.
 #[derive(Debug)]
@@ -64,27 +76,10 @@ pub struct Fleet {
     circuit: RefCell<Circuit>,
     /// The service does not say how long its windows last: there are no shares.
     no_windows: Cell<bool>,
+    /// What the service can do beside counting, and when it has shown that.
+    abilities: Cell<Option<(Abilities, Timestamp)>>,
     /// So many questions were asked.
     questions: Cell<u64>,
-}
-
-/// One such limit.
-#[derive(Debug)]
-struct Counted {
-    /// The limit, as callers are told of it.
-    whole: Rc<Rule>,
-    /// What a process has of it while the service does not answer.
-    part: Rc<Rule>,
-    /// What stands in each of its descriptors.
-    entries: Vec<(String, String)>,
-    subjects: Box<[Subject]>,
-    scope: Option<Box<Scope>>,
-    quantity: u32,
-    unit: Unit,
-    window: Duration,
-    /// 0: there is none.
-    share: u32,
-    salt: u64,
 }
 
 /// What a question is about.
@@ -101,6 +96,12 @@ pub enum Topic {
         /// How long its windows are.
         window: Duration,
     },
+    /// What the service can do.
+    Abilities,
+    /// How limits stand. Who asks the same shares the answer.
+    Look(Hashed),
+    /// A fresh start.
+    Reset(u64),
 }
 
 /// A question for the service.
@@ -118,6 +119,8 @@ pub enum Verdict {
     Failed,
     /// About a share: it is written down.
     Noted,
+    /// It does not take the question.
+    Unable,
     /// About a request.
     Said(Rc<RateLimitResponse>),
 }
@@ -165,7 +168,7 @@ pub enum Step {
 
 impl Fleet {
     /// `None`: no limit is counted for all gateways.
-    pub(super) fn new(policy: &Policy, places: &Places) -> Option<Self> {
+    pub(super) fn new(policy: &Policy, places: &Places, fresh_starts: Grid) -> Option<Self> {
         let fleet = policy.fleet.clone()?;
         let counted = |limits: &[Limit], of: &[&str], entry: Option<(&str, &str)>| {
             let of_fleet = limits.iter().filter(|limit| limit.span == Span::Fleet);
@@ -184,9 +187,10 @@ impl Fleet {
                 .collect(),
             everywhere: counted(&policy.limits, &[], None),
             policy: fleet,
-            leases: RefCell::default(),
+            leases: RefCell::new(Leases::new(fresh_starts)),
             circuit: RefCell::default(),
             no_windows: Cell::default(),
+            abilities: Cell::default(),
             questions: Cell::default(),
         })
     }
@@ -221,9 +225,15 @@ impl Fleet {
         (sent, now): (Timestamp, Timestamp),
         chance: u64,
     ) -> (Verdict, Change) {
+        let beyond = matches!(topic, Topic::Abilities | Topic::Look(_) | Topic::Reset(_));
+        let status = match came {
+            CalloutAnswer::Status { status, .. } => Some(*status),
+            _ => None,
+        };
         // The service is there, and does not take this one: else whoever finds such a question could have it let alone.
-        if matches!(came, CalloutAnswer::Status { status, .. } if NOT_THIS_ONE.contains(status)) {
-            return (Verdict::Failed, self.circuit.borrow_mut().answered());
+        if status.is_some_and(|it| NOT_THIS_ONE.contains(&it) || beyond && !AWAY.contains(&it)) {
+            let verdict = self.not_taken(topic, now);
+            return (verdict, self.circuit.borrow_mut().answered());
         }
         let said = match came {
             CalloutAnswer::Message(bytes) => RateLimitResponse::decode(bytes.as_slice()).ok(),
@@ -231,8 +241,15 @@ impl Fleet {
         };
         let known = |it: &RateLimitResponse| it.overall_code() != Code::Unknown;
         let Some(said) = said.filter(known) else {
+            if beyond && matches!(came, CalloutAnswer::Message(_)) {
+                let verdict = self.not_taken(topic, now);
+                return (verdict, self.circuit.borrow_mut().answered());
+            }
             return (Verdict::Failed, self.failed(sent, now, chance));
         };
+        if topic == Topic::Abilities {
+            self.abilities.set(Some((Abilities::shown_by(&said), now)));
+        }
         if let Topic::Share {
             key,
             amount,
@@ -246,8 +263,21 @@ impl Fleet {
         (Verdict::Said(Rc::new(said)), change)
     }
 
+    fn not_taken(&self, topic: Topic, now: Timestamp) -> Verdict {
+        match topic {
+            Topic::Request(_) | Topic::Share { .. } => Verdict::Failed,
+            Topic::Look(_) | Topic::Reset(_) => Verdict::Unable,
+            Topic::Abilities => {
+                self.abilities.set(Some((Abilities::default(), now)));
+                Verdict::Unable
+            }
+        }
+    }
+
     /// There is no answer.
     pub fn failed(&self, sent: Timestamp, now: Timestamp, chance: u64) -> Change {
+        // Who answers next may be another one.
+        self.abilities.set(None);
         self.circuit.borrow_mut().failed(sent, now, chance)
     }
 
@@ -280,6 +310,7 @@ impl Fleet {
             beside: status.limit_remaining,
             since: sent,
             until: sent.after(lasts),
+            era: 0,
         };
         // So much later its window may end.
         let took = now.since(sent).saturating_add(rounded);
@@ -325,9 +356,7 @@ impl Fleet {
             if scope.is_some_and(|scope| !places.applies(scope, asked)) {
                 return None;
             }
-            let Hashed { cell, tag } = places.hash_of(&counted.subjects, asked)?;
-            let tag = tag ^ counted.salt;
-            Some((counted, Hashed { cell, tag }))
+            Some((counted, counted.key(places, asked)?))
         });
         met.collect()
     }
@@ -347,8 +376,8 @@ impl Fleet {
 
     fn question(&self, topic: Topic, descriptors: Vec<RateLimitDescriptor>) -> Question {
         let hits_addend = match topic {
-            Topic::Request(_) => 1,
             Topic::Share { amount, .. } => amount,
+            _ => 1,
         };
         let request = RateLimitRequest {
             domain: self.policy.domain.clone(),
@@ -377,7 +406,8 @@ impl Fleet {
         self.question(topic, vec![descriptor])
     }
 
-    fn may_ask(&self, now: Timestamp) -> bool {
+    /// False: it has failed, and is let alone for now.
+    pub fn may_ask(&self, now: Timestamp) -> bool {
         let patience = self.policy.timeout;
         self.circuit.borrow_mut().may_ask(now, patience)
     }
@@ -390,9 +420,17 @@ impl Fleet {
         }
     }
 
+    /// What is due once a second. What cannot be done now is on a later tick.
+    pub fn tick<H: Host>(&self, host: &H) {
+        if self.policy.manner == Manner::Leased {
+            let _ = self.leases.borrow_mut().tick(host);
+        }
+    }
+
     /// What is to be done next about a request.
-    fn step(
+    fn step<H: Host>(
         &self,
+        host: &H,
         met: &[(&Rc<Counted>, Hashed)],
         places: &Places,
         asked: &Asked<'_>,
@@ -407,10 +445,25 @@ impl Fleet {
         let mut told = Vec::with_capacity(met.len());
         let mut ahead = None;
         if progress.taken.is_empty() && !leased.is_empty() {
+            if self.leases.borrow_mut().end_old(host, now).is_err() {
+                return Step::Alone(self.policy.on_failure);
+            }
             for (counted, key) in &leased {
                 let held = self.leases.borrow().get(*key, now);
                 match held {
                     Held::Some(_) => {}
+                    Held::Exhausted(lease)
+                        if now.since(lease.since) >= LOOKED
+                            && progress.rounds == 0
+                            && self.may_ask(now) =>
+                    {
+                        progress.rounds += 1;
+                        return Step::Ask(self.share(
+                            (counted, *key),
+                            Some(1),
+                            descriptor(counted),
+                        ));
+                    }
                     Held::Exhausted(lease) => {
                         let told = vec![counted.told(0, lease.until.since(now))];
                         let wait = seconds_up(lease.until.since(now)).max(1);
@@ -484,80 +537,12 @@ fn lasts(status: &DescriptorStatus) -> Option<Duration> {
     Duration::try_from(status.duration_until_reset?).ok()
 }
 
-// === impl Counted ===
+// === impl Progress ===
 
-impl Counted {
-    fn new(
-        fleet: &policy::Fleet,
-        places: &Places,
-        limit: &Limit,
-        of: &[&str],
-        entry: Option<(&str, &str)>,
-    ) -> Self {
-        let rate = limit.rate;
-        let part = Limit {
-            rate: Rate {
-                quantity: (rate.quantity / u64::from(fleet.gateways)).max(1),
-                ..rate
-            },
-            ..limit.clone()
-        };
-        let quantity = u32::try_from(rate.quantity).unwrap_or(u32::MAX);
-        let share = quantity / PARTS.saturating_mul(fleet.gateways);
-        let entries = entries::fixed(limit, entry).into_iter();
-        let entries = entries.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        Self {
-            salt: places.salt(limit, of),
-            whole: Rc::new(Rule::new(places, limit, None, of, false)),
-            part: Rc::new(Rule::new(places, &part, None, of, false)),
-            entries: entries.collect(),
-            subjects: limit.each.subjects().into(),
-            scope: (limit.scope != Scope::default()).then(|| Box::new(limit.scope.clone())),
-            quantity,
-            unit: unit(rate),
-            window: match rate.period {
-                // The shortest of all months.
-                Rate::MONTH => Duration::from_secs(28 * 86_400),
-                period => period,
-            },
-            share: if share < LEAST_SHARE { 0 } else { share },
-        }
-    }
-
-    /// How long the window of its descriptor still lasts: no longer than windows are.
-    fn lasts(&self, status: &DescriptorStatus) -> Option<Duration> {
-        let longest = match self.unit {
-            Unit::Month => Duration::from_secs(31 * 86_400),
-            _ => self.window,
-        };
-        lasts(status).map(|it| it.min(longest))
-    }
-
-    fn told(&self, remaining: u64, reset: Duration) -> Told {
-        Told {
-            whole: Rc::clone(&self.whole),
-            level: Level {
-                remaining,
-                next: reset,
-                full: reset,
-            },
-        }
-    }
-
-    /// What the service is told: the limit's name, its plan if it is one's, and each that it is counted per.
-    fn descriptor(&self, places: &Places, asked: &Asked<'_>) -> RateLimitDescriptor {
-        let entry = |(key, value)| Entry { key, value };
-        let mut entries: Vec<_> = self.entries.iter().cloned().map(entry).collect();
-        for subject in &self.subjects {
-            entries.push(entry(places.in_words(subject, asked)));
-        }
-        RateLimitDescriptor {
-            entries,
-            limit: Some(RateLimitOverride {
-                requests_per_unit: self.quantity,
-                unit: self.unit.into(),
-            }),
-        }
+impl Progress {
+    /// The request has passed: what it took of shares is taken.
+    pub fn passed(&mut self) {
+        self.taken.clear();
     }
 }
 
@@ -597,7 +582,13 @@ impl Limits {
 
     /// What is to be done next about the limits of a request that are counted for all gateways.
     #[must_use]
-    pub fn step_in_fleet(&self, asked: Asked<'_>, progress: &mut Progress, now: Timestamp) -> Step {
+    pub fn step_in_fleet<H: Host>(
+        &self,
+        host: &H,
+        asked: Asked<'_>,
+        progress: &mut Progress,
+        now: Timestamp,
+    ) -> Step {
         let passes = || Step::Pass {
             told: Vec::new(),
             ahead: None,
@@ -610,7 +601,7 @@ impl Limits {
         if met.is_empty() {
             return passes();
         }
-        fleet.step(&met, &self.places, &asked, progress, now)
+        fleet.step(host, &met, &self.places, &asked, progress, now)
     }
 
     /// A client's own limits that are counted for all gateways.

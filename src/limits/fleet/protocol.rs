@@ -31,6 +31,12 @@ pub struct RateLimitDescriptor {
     /// The limit.
     #[prost(message, optional, tag = "2")]
     pub limit: Option<RateLimitOverride>,
+    /// How much it counts, in place of the request's. 0 takes nothing, where the service knows this field.
+    #[prost(message, optional, tag = "3")]
+    pub hits_addend: Option<u64>,
+    /// So much is given back, where the service knows this field.
+    #[prost(bool, tag = "4")]
+    pub is_negative_hits: bool,
 }
 
 /// One part of what tells a descriptor from others.

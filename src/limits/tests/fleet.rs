@@ -9,7 +9,7 @@ use super::*;
 use crate::host::simulated::SentRequest;
 use crate::host::{CalloutAnswer, Timestamp};
 use crate::limits::fleet::protocol::{Code, DescriptorStatus, RateLimitRequest, RateLimitResponse};
-use crate::limits::fleet::{Progress, Question, Step, Topic, Verdict};
+use crate::limits::fleet::{Progress, Question, Step, Topic, Verdict, Wanted};
 
 const QUANTITY: u32 = 900;
 const WINDOW: u64 = 1_000;
@@ -25,6 +25,8 @@ enum Event {
     Heard { index: usize, lost: bool },
     /// Milliseconds pass.
     Passes(u64),
+    /// The service gives the client a fresh start, as a worker has asked it to.
+    BeginsAnew(usize),
 }
 
 /// A request that waits for an answer.
@@ -47,6 +49,7 @@ struct Model {
     workers: Vec<Worker>,
     process: Process,
     begun: Timestamp,
+    fresh_starts: u64,
     waiting: Vec<Waits>,
     to_service: Vec<Way>,
     answers: Vec<(Way, u64)>,
@@ -69,6 +72,7 @@ impl Model {
             workers: (0..3).map(|_| world.worker()).collect(),
             begun: world.process.now(),
             process: world.process,
+            fresh_starts: 0,
             waiting: Vec::new(),
             to_service: Vec::new(),
             answers: Vec::new(),
@@ -86,8 +90,23 @@ impl Model {
         u64::try_from(self.now().since(self.begun).as_millis()).unwrap()
     }
 
+    /// Each fresh start begins another one.
     fn window(&self) -> u64 {
-        self.elapsed() / WINDOW
+        self.elapsed() / WINDOW * 10_000 + self.fresh_starts
+    }
+
+    fn begin_anew(&mut self, worker: usize) {
+        let Worker { host, limits } = &self.workers[worker];
+        let whose = Whose {
+            asked: of("one", 0),
+            uses: &|_| true,
+            in_shadow: true,
+        };
+        let them = limits.of_client_in_fleet(&whose, Wanted::Reset(&[]));
+        assert!(them.has("plan"));
+        let fleet = limits.fleet().unwrap();
+        fleet.end_leases(host, &them).unwrap();
+        self.fresh_starts += 1;
     }
 
     fn send(&mut self, worker: usize, question: &Question) {
@@ -110,7 +129,8 @@ impl Model {
     fn go_on(&mut self, worker: usize, mut progress: Progress, said_in: Option<u64>) {
         let now = self.now();
         let asked = of("one", 0);
-        let step = (self.workers[worker].limits).step_in_fleet(asked, &mut progress, now);
+        let Worker { host, limits } = &self.workers[worker];
+        let step = limits.step_in_fleet(host, asked, &mut progress, now);
         match step {
             Step::Pass { ahead, .. } => {
                 // By a share of the present window, or by the count of the window in which the service was asked.
@@ -146,6 +166,7 @@ impl Model {
     fn happens(&mut self, event: Event) {
         match event {
             Event::Comes(worker) => self.go_on(worker, Progress::default(), None),
+            Event::BeginsAnew(worker) => self.begin_anew(worker),
             Event::Passes(milliseconds) => self.process.pass(Duration::from_millis(milliseconds)),
             Event::Arrives(index) if index < self.to_service.len() => {
                 let way = self.to_service.remove(index);
@@ -187,7 +208,8 @@ impl Model {
     fn count(&mut self, message: &[u8]) -> Vec<u8> {
         let request = RateLimitRequest::decode(message).unwrap();
         let lasts = WINDOW - self.elapsed() % WINDOW;
-        let counted = self.counted.entry(self.elapsed() / WINDOW).or_default();
+        let window = self.window();
+        let counted = self.counted.entry(window).or_default();
         let fits = *counted + request.hits_addend <= QUANTITY;
         if fits {
             *counted += request.hits_addend;
@@ -215,7 +237,8 @@ fn event() -> impl Strategy<Value = Event> {
         9 => (0..3_usize).prop_map(Event::Comes),
         4 => (0..3_usize).prop_map(Event::Arrives),
         4 => (0..3_usize, prop::bool::weighted(0.05)).prop_map(|(index, lost)| Event::Heard { index, lost }),
-        1 => (1..400_u64).prop_map(Event::Passes),
+        2 => (1..400_u64).prop_map(Event::Passes),
+        1 => (0..3_usize).prop_map(Event::BeginsAnew),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::host::simulated::Access;
+use crate::limits::fleet::OfClient;
 
 fn whose<'a>(asked: Asked<'a>) -> Whose<'a> {
     Whose {
@@ -14,7 +15,10 @@ fn whose<'a>(asked: Asked<'a>) -> Whose<'a> {
 impl Worker {
     fn reset(&self, client: &str) -> Reset {
         let asked = of(client, 0);
-        self.limits.reset(&self.host, &whose(asked), &[]).unwrap()
+        let nothing = OfClient::default();
+        (self.limits)
+            .reset(&self.host, &whose(asked), &[], &nothing)
+            .unwrap()
     }
 
     fn used(&self, client: &str) -> u64 {
@@ -113,7 +117,12 @@ fn a_host_that_refuses_its_memory_has_nothing_reset_by_half_a_cell() {
     let worker = world.worker();
     assert_eq!(worker.passing("one", 4), 4);
     worker.host.refuse(|access, _| access == Access::Swap);
-    let refused = worker.limits.reset(&worker.host, &whose(of("one", 0)), &[]);
+    let refused = worker.limits.reset(
+        &worker.host,
+        &whose(of("one", 0)),
+        &[],
+        &OfClient::default(),
+    );
     assert_eq!(refused, Err(StateError::Refused));
     worker.host.refuse(|_, _| false);
     assert_eq!(worker.used("one"), 4);

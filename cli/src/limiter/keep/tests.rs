@@ -67,6 +67,31 @@ async fn whenever_it_is_killed_all_that_was_admitted_counts_and_at_most_a_twenti
 }
 
 #[tokio::test]
+async fn a_fresh_start_outlives_a_crash() {
+    let directory = TempDir::new().unwrap();
+    let keep = open(&directory);
+    for descriptor in [year("a", 100), year("small", 3)] {
+        let limit = descriptor.limit.as_ref().unwrap().requests_per_unit;
+        assert!(
+            keep.count(&of(limit.into(), descriptor.clone()))
+                .await
+                .unwrap()
+                .admitted
+        );
+        let all = of(
+            u64::MAX,
+            RateLimitDescriptor {
+                is_negative_hits: true,
+                ..descriptor.clone()
+            },
+        );
+        keep.count(&all).await.unwrap();
+        let left = left(&killed(&directory), descriptor).await;
+        assert!(left >= limit - limit / 20, "{left} of {limit}");
+    }
+}
+
+#[tokio::test]
 async fn a_small_limit_is_kept_to_the_hit() {
     let directory = TempDir::new().unwrap();
     let keep = open(&directory);
