@@ -112,11 +112,12 @@ impl<H: Host> Walk<H> {
     fn rename_model(&self, rules: &Rules, name: &str) -> Result<(), Refusal> {
         let mut facts = self.common.facts.borrow_mut();
         let content = facts.content.as_deref();
-        let Some(place) = content.and_then(|content| rules.place_of_model(content)) else {
+        let found = content.and_then(|content| Some((content, rules.place_of_model(content)?)));
+        let Some((content, place)) = found else {
             return Ok(());
         };
-        let written = serde_json::Value::from(name).to_string();
-        let by = self.with_stream(|stream| replace(stream, &place, written.as_bytes()))?;
+        let written = content.written(name);
+        let by = self.with_stream(|stream| replace(stream, &place, &written))?;
         let by = by.map_err(|error| self.failed(Failure::Unread(error)))?;
         facts.body.changed(by);
         facts.changed_by = by;

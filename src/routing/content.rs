@@ -1,4 +1,6 @@
 //! A request's body as far as its route's rules read it: what it says of the members that they ask for, while it arrives.
+//!
+//! It is JSON, or a form (`multipart/form-data`), in which fields stand for the members of an object.
 
 use std::cell::Cell;
 use std::fmt;
@@ -7,21 +9,39 @@ use std::rc::Rc;
 
 use crate::config::policy::Route;
 use crate::host::HeaderBlock;
-use crate::text::json::{Anywhere, AnywhereId, Broken, Member, MemberId, Scan, Search, Value};
+use crate::text::json::{Anywhere, AnywhereId, MemberId, Scan, Search, Value};
+use crate::text::multipart::{BadBoundary, Boundary, FieldId, Fields, Form};
+use crate::text::{json, multipart};
 
 /// What the rules of a route, and the models of its agents, look for in bodies.
 #[derive(Debug)]
 pub struct Wanted {
     search: Rc<Search>,
+    fields: Rc<Fields>,
     most: u64,
+}
+
+/// The same while it is put together.
+#[derive(Debug, Default)]
+pub(super) struct Wanting {
+    search: Search,
+    fields: Fields,
+}
+
+/// A member of an object, or a field of a form.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    member: MemberId,
+    /// `None`: no form has such a field.
+    field: Option<FieldId>,
 }
 
 /// A body under way.
 #[derive(Debug)]
 pub struct Content {
-    scan: Scan,
+    scan: Kind,
     /// As it stood when as much had been read as may decide: how a body comes in pieces must not.
-    decisive: Option<Box<Scan>>,
+    decisive: Option<Box<Kind>>,
     bad: Option<BadBody>,
     /// How many bytes there will be, where the request says so.
     length: Option<u64>,
@@ -32,6 +52,14 @@ pub struct Content {
     most: u64,
 }
 
+#[derive(Debug, Clone)]
+enum Kind {
+    Json(Scan),
+    Form(Form),
+    /// It is neither, or cannot be read.
+    Unread,
+}
+
 /// Why a body cannot decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BadBody {
@@ -39,8 +67,12 @@ pub enum BadBody {
     Compressed,
     /// It is of a type that is not read.
     OtherType,
-    /// It is broken.
-    Json(Broken),
+    /// It is a form whose parts cannot be told apart.
+    Boundary(BadBoundary),
+    /// It is broken JSON.
+    Json(json::Broken),
+    /// It is a broken form.
+    Form(multipart::Broken),
     /// Its model is something else than a text, or longer than any name.
     NoModelName,
     /// It has not said enough in so many bytes.
@@ -58,13 +90,101 @@ pub enum Known<T> {
     Found(T),
 }
 
-impl Wanted {
-    /// What this search finds in bodies of this route.
-    #[must_use]
-    pub fn new(search: Search, route: &Route) -> Self {
-        Self {
-            search: Rc::new(search),
+/// A value that a body has somewhere.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Said<'a> {
+    /// A value of JSON.
+    Value(&'a Value),
+    /// A field's text: whether that is a number only its reader knows.
+    Field(&'a str),
+    /// A field whose text is longer than what is kept.
+    LongField,
+}
+
+impl Wanting {
+    /// A member by its pointer. `None`: nothing can be looked for so.
+    pub(super) fn member(&mut self, pointer: &str) -> Option<Asked> {
+        let member = self.search.member(pointer).ok()?;
+        let name = pointer.strip_prefix('/').filter(|name| !name.contains('/'));
+        let name = name.map(|name| name.replace("~1", "/").replace("~0", "~"));
+        let field = name.and_then(|name| self.fields.field(&name).ok());
+        Some(Asked { member, field })
+    }
+
+    /// A member of this name anywhere, with one of these values.
+    pub(super) fn anywhere(&mut self, name: &str, values: &[&str]) -> AnywhereId {
+        self.search.anywhere(name, values)
+    }
+
+    /// All that is looked for in bodies of this route.
+    pub(super) fn of(self, route: &Route) -> Wanted {
+        Wanted {
+            search: Rc::new(self.search),
+            fields: Rc::new(self.fields),
             most: route.max_scan,
+        }
+    }
+}
+
+impl Kind {
+    fn of(wanted: &Wanted, headers: &HeaderBlock) -> Result<Self, BadBody> {
+        let mut encodings = headers.get_all("content-encoding");
+        if encodings.any(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity")) {
+            return Err(BadBody::Compressed);
+        }
+        let json = || Self::Json(Scan::new(Rc::clone(&wanted.search)));
+        let mut types = headers.get_all("content-type");
+        let Some(written) = types.next() else {
+            return Ok(json());
+        };
+        if types.next().is_some() {
+            return Err(BadBody::OtherType);
+        }
+        match Boundary::read(written) {
+            Ok(boundary) => Ok(Self::Form(Form::new(Rc::clone(&wanted.fields), &boundary))),
+            Err(BadBoundary::NotAForm) if is_json(written) => Ok(json()),
+            Err(BadBoundary::NotAForm) => Err(BadBody::OtherType),
+            Err(bad) => Err(BadBody::Boundary(bad)),
+        }
+    }
+
+    fn feed(&mut self, piece: &[u8]) -> Result<(), BadBody> {
+        match self {
+            Self::Json(scan) => scan.feed(piece).map_err(BadBody::Json),
+            Self::Form(form) => form.feed(piece).map_err(BadBody::Form),
+            Self::Unread => Ok(()),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), BadBody> {
+        match self {
+            Self::Json(scan) => scan.end().map_err(BadBody::Json),
+            Self::Form(form) => form.end().map_err(BadBody::Form),
+            Self::Unread => Ok(()),
+        }
+    }
+
+    /// What is known of a member or a field, and where it stands.
+    fn member(&self, id: Asked) -> Known<(Said<'_>, Option<Range<u64>>)> {
+        match (self, id.field) {
+            (Self::Json(scan), _) => match scan.member(id.member) {
+                json::Member::Unknown => Known::Unknown,
+                json::Member::Absent => Known::Absent,
+                json::Member::Found(found) => {
+                    let place = found.end.map(|end| found.start..end);
+                    Known::Found((Said::Value(&found.value), place))
+                }
+            },
+            (Self::Form(form), Some(field)) => match form.field(field) {
+                multipart::Field::Unknown => Known::Unknown,
+                multipart::Field::Absent => Known::Absent,
+                multipart::Field::Found(found) => {
+                    let said = found.value.as_deref().map_or(Said::LongField, Said::Field);
+                    Known::Found((said, Some(found.start..found.end)))
+                }
+            },
+            (Self::Form(_), None) => Known::Absent,
+            (Self::Unread, _) => Known::Unknown,
         }
     }
 }
@@ -73,10 +193,11 @@ impl Content {
     /// The body of a request with these headers, of which nothing has come yet.
     #[must_use]
     pub fn new(wanted: &Wanted, headers: &HeaderBlock, length: Option<u64>) -> Self {
+        let kind = Kind::of(wanted, headers);
         Self {
-            scan: Scan::new(Rc::clone(&wanted.search)),
+            bad: kind.as_ref().err().cloned(),
+            scan: kind.unwrap_or(Kind::Unread),
             decisive: None,
-            bad: unread(headers),
             length,
             read: 0,
             asked: Cell::new(false),
@@ -101,20 +222,20 @@ impl Content {
 
     fn scan(&mut self, piece: &[u8]) {
         if self.bad.is_none() {
-            self.bad = self.scan.feed(piece).err().map(BadBody::Json);
+            self.bad = self.scan.feed(piece).err();
         }
-    }
-
-    fn decisive(&self) -> &Scan {
-        self.decisive.as_deref().unwrap_or(&self.scan)
     }
 
     /// All of it has come.
     pub fn end(&mut self) {
         if self.bad.is_none() {
-            self.bad = self.scan.end().err().map(BadBody::Json);
+            self.bad = self.scan.end().err();
         }
         self.ended = true;
+    }
+
+    fn decisive(&self) -> &Kind {
+        self.decisive.as_deref().unwrap_or(&self.scan)
     }
 
     /// Notes that something depends on what it says.
@@ -152,27 +273,39 @@ impl Content {
 
     /// What a member is.
     #[must_use]
-    pub fn member(&self, id: MemberId) -> Known<&Value> {
+    pub fn member(&self, id: Asked) -> Known<Said<'_>> {
         match self.decisive().member(id) {
-            Member::Unknown => Known::Unknown,
-            Member::Absent => Known::Absent,
-            Member::Found(found) => Known::Found(&found.value),
+            Known::Unknown => Known::Unknown,
+            Known::Absent => Known::Absent,
+            Known::Found((said, _)) => Known::Found(said),
         }
     }
 
     /// Where a member's value stands in it.
     #[must_use]
-    pub fn place(&self, id: MemberId) -> Option<Range<u64>> {
-        match self.scan.member(id) {
-            Member::Found(found) => Some(found.start..found.end?),
+    pub fn place(&self, id: Asked) -> Option<Range<u64>> {
+        match self.decisive().member(id) {
+            Known::Found((_, place)) => place,
             _ => None,
         }
     }
 
-    /// Whether something stands anywhere in it.
+    /// A text as it is written where values stand.
+    #[must_use]
+    pub fn written(&self, text: &str) -> Vec<u8> {
+        match self.scan {
+            Kind::Form(_) => text.as_bytes().to_vec(),
+            Kind::Json(_) | Kind::Unread => serde_json::Value::from(text).to_string().into(),
+        }
+    }
+
+    /// Whether something stands anywhere in it. In a form nothing does.
     #[must_use]
     pub fn has(&self, id: AnywhereId) -> Known<()> {
-        match self.decisive().anywhere(id) {
+        let Kind::Json(scan) = self.decisive() else {
+            return Known::Absent;
+        };
+        match scan.anywhere(id) {
             Anywhere::Unknown => Known::Unknown,
             Anywhere::Absent => Known::Absent,
             Anywhere::Seen => Known::Found(()),
@@ -189,18 +322,6 @@ impl Content {
             (None, None) => (self.read, u64::MAX),
         }
     }
-}
-
-/// Why a body with these headers is not read.
-fn unread(headers: &HeaderBlock) -> Option<BadBody> {
-    let mut encodings = headers.get_all("content-encoding");
-    if encodings.any(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity")) {
-        return Some(BadBody::Compressed);
-    }
-    let mut types = headers.get_all("content-type");
-    let first = types.next();
-    let is_json = first.is_none_or(is_json) && types.next().is_none();
-    (!is_json).then_some(BadBody::OtherType)
 }
 
 /// `application/json`, or a type whose name ends in `+json` (RFC 6839), in UTF-8.
@@ -224,7 +345,15 @@ impl fmt::Display for BadBody {
                 "This route reads the body to choose the agent, and cannot read a compressed one; send it without content-encoding.",
             ),
             Self::OtherType => f.write_str(
-                "This route reads the body to choose the agent; send JSON, with the content-type application/json.",
+                "This route reads the body to choose the agent; send JSON, with the content-type application/json, or a form, with multipart/form-data.",
+            ),
+            Self::Boundary(bad) => write!(
+                f,
+                "This route reads the body to choose the agent, and {bad}."
+            ),
+            Self::Form(broken) => write!(
+                f,
+                "This route reads the body to choose the agent, and {broken}."
             ),
             Self::Json(broken) => write!(
                 f,
@@ -242,6 +371,15 @@ impl fmt::Display for BadBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+
+    fn route() -> Route {
+        let document = serde_json::json!({
+            "agents": {"a": {"cluster": "a"}},
+            "routes": [{"prefix": "/", "agents": ["a"], "auth_required": false}],
+        });
+        config::read(&document).expect("a policy").routes.remove(0)
+    }
 
     #[test]
     fn json_is_told_by_its_type_and_by_nothing_else() {
@@ -254,6 +392,11 @@ mod tests {
             ),
             (&[("content-type", "application/vnd.api+json")], None),
             (&[("content-encoding", "identity")], None),
+            (&[("content-type", "multipart/form-data; boundary=x")], None),
+            (
+                &[("content-type", "multipart/form-data")],
+                Some(BadBody::Boundary(BadBoundary::NotOne)),
+            ),
             (
                 &[("content-type", "application/json; charset=utf-16")],
                 Some(BadBody::OtherType),
@@ -282,7 +425,9 @@ mod tests {
             ),
         ] {
             let headers = HeaderBlock::from_pairs(headers);
-            assert_eq!(unread(&headers), unread_as, "{headers:?}");
+            let wanted = Wanting::default();
+            let wanted = wanted.of(&route());
+            assert_eq!(Kind::of(&wanted, &headers).err(), unread_as, "{headers:?}");
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Which of a route's agents a request may go to: by the route's rules, which go in order, and by what the agents say of
 //! themselves, their models and capabilities.
 
-use super::content::{BadBody, Content, Known, Wanted};
+use super::content::{Asked, BadBody, Content, Known, Said, Wanted, Wanting};
 use crate::config::policy::{
     Agent, Choice, Conditions, Expected, Otherwise, PlanId, Policy, Route, Rule,
 };
 use crate::host::HeaderBlock;
 use crate::text::escapes;
-use crate::text::json::{AnywhereId, MemberId, Search, Value};
+use crate::text::json::{AnywhereId, Value};
 use crate::text::paths::{split_once, split_query};
 use crate::text::pattern::Pattern;
 
@@ -25,11 +25,11 @@ const LONGEST_MODEL: usize = 256;
 pub struct Rules {
     wanted: Option<Wanted>,
     /// For each rule, its members of the body.
-    members: Vec<Vec<MemberId>>,
-    model: Option<MemberId>,
-    tools: Vec<MemberId>,
+    members: Vec<Vec<Asked>>,
+    model: Option<Asked>,
+    tools: Vec<Asked>,
     images: Vec<AnywhereId>,
-    stream: Option<MemberId>,
+    stream: Option<Asked>,
     /// Names of models may stand for others.
     has_aliases: bool,
     /// Some agent may be asked for a model by another name than the caller's.
@@ -93,9 +93,9 @@ impl Rules {
         let asks_model = serve_models || conditions().any(|it| !it.models.is_empty());
         let has_aliases = asks_model && !policy.model_aliases.is_empty();
         let renamed = |agent: &Agent| agent.models.iter().any(|model| model.sent_as.is_some());
-        let mut search = Search::new();
+        let mut wanting = Wanting::default();
         // Pointers have been checked; one that is none finds nothing.
-        let mut member = |pointer: &str| search.member(pointer).ok();
+        let mut member = |pointer: &str| wanting.member(pointer);
         let model = asks_model.then(|| member("/model")).flatten();
         let members = conditions()
             .map(|it| {
@@ -116,12 +116,12 @@ impl Rules {
         let asks_images = conditions().any(|it| it.images.is_some());
         let mut images = Vec::new();
         if asks_images {
-            images.push(search.anywhere("type", &IMAGE_TYPES));
-            images.extend(IMAGES.map(|name| search.anywhere(name, &[])));
+            images.push(wanting.anywhere("type", &IMAGE_TYPES));
+            images.extend(IMAGES.map(|name| wanting.anywhere(name, &[])));
         }
         let asks_body = asks_model || conditions().any(Conditions::ask_body);
         Some(Self {
-            wanted: asks_body.then(|| Wanted::new(search, route)),
+            wanted: asks_body.then(|| wanting.of(route)),
             members,
             model,
             tools,
@@ -242,13 +242,13 @@ impl Rules {
             let is = content.map_or(Known::Absent, |content| content.member(*id));
             met.push((
                 "body",
-                is.map(|value| expected.iter().any(|it| is_expected(it, value))),
+                is.map(|said| expected.iter().any(|it| is_expected(it, said))),
             ));
         }
         if let Some(wanted) = conditions.tools {
             let offered = self.tools.iter().map(|id| {
                 let is = content.map_or(Known::Absent, |content| content.member(*id));
-                is.map(|value| *value != Value::Null)
+                is.map(|said| said != Said::Value(&Value::Null))
             });
             met.push(("tools", any(offered).map(|offered| offered == wanted)));
         }
@@ -261,7 +261,7 @@ impl Rules {
         }
         if let (Some(wanted), Some(id)) = (conditions.stream, self.stream) {
             let is = content.map_or(Known::Absent, |content| content.member(id));
-            let streams = is.map(|value| *value == Value::Bool(true));
+            let streams = is.map(|said| is_expected(&Expected::Bool(true), said));
             met.push(("stream", streams.map(|streams| streams == wanted)));
         }
         Ok(met)
@@ -285,8 +285,11 @@ impl Rules {
         };
         match content.member(id) {
             Known::Unknown => Ok(Known::Unknown),
-            Known::Absent | Known::Found(Value::Null) => Ok(Known::Absent),
-            Known::Found(Value::Text(model)) if model.len() <= LONGEST_MODEL => {
+            Known::Absent | Known::Found(Said::Value(Value::Null)) => Ok(Known::Absent),
+            Known::Found(Said::Value(Value::Text(model))) if model.len() <= LONGEST_MODEL => {
+                Ok(Known::Found(model.as_bytes()))
+            }
+            Known::Found(Said::Field(model)) if model.len() <= LONGEST_MODEL => {
                 Ok(Known::Found(model.as_bytes()))
             }
             Known::Found(_) => Err(BadBody::NoModelName),
@@ -469,15 +472,19 @@ fn host_of(authority: &[u8]) -> Vec<u8> {
     name.to_ascii_lowercase()
 }
 
-fn is_expected(expected: &Expected, value: &Value) -> bool {
-    match (expected, value) {
-        (Expected::Text(pattern), Value::Text(text)) => pattern.matches(text.as_bytes()),
+fn is_expected(expected: &Expected, said: Said<'_>) -> bool {
+    let number = |text: &str, number: f64| text.parse().is_ok_and(|found: f64| found == number);
+    match (expected, said) {
         // Of a longer one than is kept only that it is there is known.
-        (Expected::Text(Pattern::Any), Value::TooLong) => true,
-        (Expected::Number(number), Value::Number(text)) => {
-            text.parse().is_ok_and(|found: f64| found == *number)
+        (Expected::Text(Pattern::Any), Said::Value(Value::TooLong) | Said::LongField) => true,
+        (Expected::Text(pattern), Said::Value(Value::Text(text))) => {
+            pattern.matches(text.as_bytes())
         }
-        (Expected::Bool(flag), Value::Bool(found)) => flag == found,
+        (Expected::Text(pattern), Said::Field(text)) => pattern.matches(text.as_bytes()),
+        (Expected::Number(expected), Said::Value(Value::Number(text))) => number(text, *expected),
+        (Expected::Number(expected), Said::Field(text)) => number(text, *expected),
+        (Expected::Bool(flag), Said::Value(Value::Bool(found))) => *flag == *found,
+        (Expected::Bool(flag), Said::Field(text)) => text == flag.to_string(),
         _ => false,
     }
 }

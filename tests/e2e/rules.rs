@@ -24,6 +24,7 @@ async fn rules_choose() {
     the_body_chooses_the_agent_however_it_comes(&world).await;
     beyond_max_scan_the_rule_says_what_becomes_of_a_request(&world).await;
     each_agent_is_asked_for_the_model_by_the_name_that_it_knows(&world).await;
+    a_form_can_name_the_model(&world).await;
     a_path_can_name_the_model(&world).await;
     capabilities_narrow_the_choice(&world).await;
     who_meets_no_rule_or_lacks_its_role_is_refused(&world).await;
@@ -311,6 +312,49 @@ async fn each_agent_is_asked_for_the_model_by_the_name_that_it_knows(world: &Wor
     assert_eq!(none.status, 200, "{}", none.text());
 }
 
+/// As speech is sent to be written down.
+async fn a_form_can_name_the_model(world: &World) {
+    let sound = "\r\n--x\0".repeat(3_000);
+    let form = |model: &str| {
+        let field = |name: &str, more: &str, value: &str| {
+            format!(
+                "--frontier\r\ncontent-disposition: form-data; name=\"{name}\"{more}\r\n\r\n{value}\r\n"
+            )
+        };
+        let file = "; filename=\"a.mp3\"\r\ncontent-type: audio/mpeg";
+        let parts = [
+            field("file", file, &sound),
+            field("model", "", model),
+            field("language", "", "en"),
+        ];
+        format!("{}--frontier--\r\n", parts.concat())
+    };
+    let send = |shape: Shape, model: &str| {
+        let request = keyed(world, NAMED, "demo-premium");
+        let request = request.header("content-type", "multipart/form-data; boundary=frontier");
+        shape.send(request, form(model).into())
+    };
+    for shape in Shape::ALL
+        .into_iter()
+        .filter(|it| *it != Shape::HeadersOnly)
+    {
+        for (asked, agent, sent) in [
+            ("smart", "chat-gpu", "our-deployment/\"4o\""),
+            ("llama-3-70b", "chat-cpu", "llama-3-70b"),
+        ] {
+            let echo = send(shape, asked).await.echo();
+            assert_eq!(echo.agent, agent, "{asked} {shape:?}");
+            assert_eq!(
+                echo.body_sha256,
+                sha256(form(sent).as_bytes()),
+                "{asked} {shape:?}"
+            );
+        }
+    }
+    let refused = send(Shape::WithLength, "claude").await;
+    assert_eq!(refused.refused(), (404, "model_not_found".to_owned()));
+}
+
 async fn a_path_can_name_the_model(world: &World) {
     for (path, agent, sent) in [
         (
@@ -462,6 +506,11 @@ fn verdict(valid: bool, client: &str) -> String {
 
 fn routes(draft: &mut Draft) {
     let configuration = draft.configuration();
+    // No limit but those that a test writes.
+    configuration["limits"] = json!([]);
+    for plan in ["standard", "premium"] {
+        configuration["plans"][plan] = json!({});
+    }
     configuration["model_aliases"] = json!({"smart": "gpt-4o", "fast": "llama-3-8b"});
     // The same services under other names, by which they say what they serve.
     for (name, like, says) in [

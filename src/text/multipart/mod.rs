@@ -119,7 +119,7 @@ pub struct Found {
 }
 
 /// One form under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Form {
     fields: Rc<Fields>,
     found: Vec<Field>,

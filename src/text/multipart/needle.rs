@@ -1,7 +1,7 @@
 //! A sequence of bytes that is looked for, one byte after the other, so that it does not matter where pieces end (Knuth, Morris,
 //! Pratt: of each beginning of it, the longest that also ends there).
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Needle {
     bytes: Vec<u8>,
     /// For each length of a beginning: the length of a shorter one that it ends with.
