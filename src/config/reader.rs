@@ -264,8 +264,9 @@ impl<'a> Spot<'a> {
 
     fn quantity<T>(&self, expected: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         match self.node {
-            Node::Number(number) => {
-                self.fault(format!("the number {number} has no unit; write {expected}"));
+            Node::Number(_) => {
+                let found = self.node.described();
+                self.fault(format!("{found} has no unit; write {expected}"));
                 None
             }
             Node::Text(text) => read(text).or_else(|| self.unexpected(expected)),
@@ -421,7 +422,7 @@ pub fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Str
     if name.is_empty() || name.len() > LONGEST {
         return String::new();
     }
-    let lower = name.to_lowercase();
+    let lower = name.to_ascii_lowercase();
     let length = lower.chars().count();
     // A third of the letters may differ, at least one.
     let farthest = (length / 3).max(1);
@@ -429,7 +430,12 @@ pub fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Str
         .filter(|known| {
             known.len() <= LONGEST && known.chars().count().abs_diff(length) <= farthest
         })
-        .map(|known| (strsim::osa_distance(&lower, &known.to_lowercase()), known))
+        .map(|known| {
+            (
+                strsim::osa_distance(&lower, &known.to_ascii_lowercase()),
+                known,
+            )
+        })
         .filter(|(distance, _)| *distance <= farthest)
         .min();
     nearest.map_or_else(String::new, |(_, known)| {
