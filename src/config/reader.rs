@@ -1,6 +1,7 @@
 //! Reading the tree: a [`Spot`] is a value with its place. Each way of reading it answers with what was meant, or
 //! records a fault and answers `None`; callers go on with a default then, so that all faults are found in one pass.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -46,7 +47,7 @@ impl<'a> Spot<'a> {
     }
 
     /// Records what is wrong here.
-    pub fn fault(&self, message: impl Into<String>) {
+    pub fn fault<'m>(&self, message: impl Into<Cow<'m, str>>) {
         self.log.add(&self.place, message.into());
     }
 
@@ -69,7 +70,7 @@ impl<'a> Spot<'a> {
                     Some(_) => format!("; {APART}"),
                 };
                 let place = fields.place_of(name, false, position);
-                self.log.add(&place, format!("unknown field{near}"));
+                self.log.add(&place, format!("unknown field{near}").into());
             }
         }
         Some(fields)
@@ -352,13 +353,14 @@ impl<'a> Fields<'a> {
             if seen.insert(name.as_str(), position).is_some() {
                 self.log.add(
                     &self.place_of(name, *value == Node::Null, position),
-                    "written twice; only one can count".to_owned(),
+                    "written twice; only one can count".into(),
                 );
             }
         }
     }
 
-    /// A field, if it is written.
+    /// A field, if it is written. Kept out of its callers, as it would be a tenth of the filter in them.
+    #[inline(never)]
     pub fn get(&self, name: &str) -> Option<Spot<'a>> {
         let position = self
             .written
@@ -368,12 +370,13 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that must be there.
+    #[inline(never)]
     pub fn need(&self, name: &str) -> Option<Spot<'a>> {
         let field = self.get(name);
         if field.is_none() {
             self.log.add(
                 &self.place.field(name, self.written.len()),
-                "is missing".to_owned(),
+                "is missing".into(),
             );
         }
         field
@@ -385,7 +388,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Records what is wrong with the mapping as a whole.
-    pub fn fault(&self, message: impl Into<String>) {
+    pub fn fault<'m>(&self, message: impl Into<Cow<'m, str>>) {
         self.log.add(self.place, message.into());
     }
 
@@ -398,6 +401,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline(never)]
     fn at(&self, position: usize) -> Option<(&'a str, Spot<'a>)> {
         let (name, node) = self.written.get(position)?;
         Some((
