@@ -47,6 +47,7 @@ pub fn goals(report: &Report) -> Vec<Goal> {
     let clients = report.view("clients");
     let memory = report.view("memory");
     let (instructions, settings) = (report.view("instructions"), report.view("settings"));
+    let dense = report.view("dense");
     let added_by_setting =
         |column: &str| settings.ratio_of_added(column, "waykeeper", "bare", Metric::Instructions);
     let few_and_many = |view: &View<'_>| {
@@ -88,6 +89,12 @@ pub fn goals(report: &Report) -> Vec<Goal> {
             "the same with limits of address, client and route, the address from a header",
             Bound::AtMost(1.25),
             added_by_setting("three-forwarded"),
+            2,
+        ),
+        goal(
+            "the same with another client in each request, in times of 10 clients",
+            Bound::AtMost(1.3),
+            dense.ratio_of_added("1000", "10", "bare", Metric::Instructions),
             2,
         ),
         goal(

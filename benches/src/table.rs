@@ -39,6 +39,12 @@ const SETTINGS: [(&str, &str); 12] = [
     ("three-forwarded", "the same, from: x-forwarded-for"),
 ];
 
+const CLIENTS: [(&str, &str); 3] = [
+    ("bare", "bare Envoy"),
+    ("10", "Waykeeper, 10 clients"),
+    ("1000", "1,000 clients, as densely as 1,000,000"),
+];
+
 /// The whole report, in lines.
 #[must_use]
 pub fn show(report: &Report) -> String {
@@ -81,6 +87,13 @@ pub fn show(report: &Report) -> String {
         &report.view("settings"),
         &SETTINGS,
         &[("waykeeper", "/1st")],
+    );
+    instructions(
+        &mut text,
+        "Instructions of Envoy for a request, another client in each",
+        &report.view("dense"),
+        &CLIENTS,
+        &[("10", "/few")],
     );
     calls(&mut text, &report.view("calls"));
     standings(&mut text, report);

@@ -75,14 +75,16 @@ pub fn finish(module: &[u8]) -> Result<Vec<u8>, Error> {
 }
 
 /// Gives the filter's own functions the names that they have in their sources, as the backtrace of a trap is to show them. What
-/// the compiler calls them is longer by a tenth of the module. Those of libraries have none: their names take more room than
-/// all others, and who has called them is named.
+/// the compiler calls them is longer by a tenth of the module. Those of libraries have none, nor have instances of theirs for
+/// the filter's types: their names take more room than all others, and who has called them is named.
 fn shorten_names(module: &mut walrus::Module) {
     for function in module.funcs.iter_mut() {
         let name = function.name.take();
         let name = name.map(|name| format!("{:#}", rustc_demangle::demangle(&name)));
-        function.name =
-            name.filter(|name| name.contains("waykeeper") || name.starts_with("proxy_"));
+        function.name = name.filter(|name| {
+            let owner = name.trim_start_matches(['<', '&']);
+            owner.starts_with("waykeeper") || owner.starts_with("proxy_")
+        });
     }
 }
 
@@ -158,17 +160,19 @@ mod tests {
     fn functions_bear_the_names_of_their_sources() {
         let mangled = "_ZN9waykeeper4walk17h0123456789abcdefE";
         let library = "_ZN5alloc4grow17h0123456789abcdefE";
+        let instance = "_ZN4core3ptr33drop_in_place$LT$waykeeper..Walk$GT$17h0123456789abcdefE";
         let exports: String = EXPORTS
             .iter()
             .filter(|name| **name != "memory")
             .map(|name| format!("(export \"{name}\" (func ${mangled}))"))
             .collect();
         let text = format!(
-            "(module (memory (export \"memory\") 1) (func ${mangled} call ${library}) (func ${library}) {exports})"
+            "(module (memory (export \"memory\") 1) (func ${mangled} call ${library} call ${instance})
+                (func ${library}) (func ${instance}) {exports})"
         );
         let finished = finish(&wat::parse_str(text).unwrap()).unwrap();
         let text = String::from_utf8_lossy(&finished);
         assert!(text.contains("waykeeper::walk") && !text.contains("17h0123"));
-        assert!(!text.contains("grow"), "{text}");
+        assert!(!text.contains("grow") && !text.contains("drop"), "{text}");
     }
 }

@@ -3,6 +3,7 @@
 
 use super::document::before_value;
 use crate::sort::sort_by;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
@@ -225,13 +226,13 @@ impl fmt::Display for Place<'_> {
 // === impl Log ===
 
 impl Log {
-    pub(super) fn add(&self, place: &Place<'_>, message: String) {
+    pub(super) fn add(&self, place: &Place<'_>, message: Cow<'_, str>) {
         let mut faults = self.faults.borrow_mut();
         if faults.len() < MOST_TOLD {
             faults.push(Fault {
                 path: place.path(),
                 positions: place.positions(),
-                message,
+                message: message.into_owned(),
             });
         } else {
             self.untold.set(self.untold.get().saturating_add(1));

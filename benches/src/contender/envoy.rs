@@ -22,8 +22,8 @@ pub(super) const AUTHORITY: &str = "authority";
 
 /// From its start until it serves: long enough for a busy machine to compile the module.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// And with its instructions counted.
-const LONG_PATIENCE: Duration = Duration::from_secs(300);
+/// And with its instructions counted, which takes fifty times as long.
+const LONG_PATIENCE: Duration = Duration::from_secs(1_500);
 const POLL: Duration = Duration::from_millis(5);
 
 /// An Envoy that may not serve yet.

@@ -91,17 +91,22 @@ fn go(bench: &Bench, running: &[(String, Gateway, h2load::Load)]) -> Result<Meas
     bench.rounds(bench.plan.rounds, lanes)
 }
 
-/// Another client in each request, of few and of many, all of them remembered.
-pub(super) fn clients(bench: &Bench) -> Result<Measurement, Error> {
-    let site = bench.site(Target::Direct);
+/// Waykeeper with tables in which so many clients are remembered, and counted.
+pub(super) fn with_room_for(clients: u64) -> Contender {
     let (requests, burst) = LASTING_LIMIT;
-    let most = bench.plan.clients.iter().copied().max().unwrap_or(1);
-    let records = (most * ROOM).next_power_of_two().max(1 << 16);
-    let contender = Contender::Waykeeper(Settings {
+    let records = (clients * ROOM).next_power_of_two();
+    Contender::Waykeeper(Settings {
         plan: Some(json!({"requests": requests, "burst": burst})),
         tables: Some(json!({"keys": records, "counters": records})),
         ..Settings::default()
-    });
+    })
+}
+
+/// Another client in each request, of few and of many, all of them remembered.
+pub(super) fn clients(bench: &Bench) -> Result<Measurement, Error> {
+    let site = bench.site(Target::Direct);
+    let most = bench.plan.clients.iter().copied().max().unwrap_or(1);
+    let contender = with_room_for(most.max(1 << 14));
     let mut running: Vec<(String, Gateway, u64)> =
         vec![("bare".to_owned(), site.start(&Contender::Bare)?, most)];
     for clients in &bench.plan.clients {
@@ -178,14 +183,14 @@ impl Template {
 }
 
 /// Goes through the numbers below a limit in an order without neighbours, each as often as another.
-struct Walk {
+pub(super) struct Walk {
     limit: u64,
     step: u64,
     place: u64,
 }
 
 impl Walk {
-    fn new(limit: u64) -> Self {
+    pub(super) fn new(limit: u64) -> Self {
         let common = |mut a: u64, mut b: u64| {
             while b > 0 {
                 (a, b) = (b, a % b);
@@ -202,7 +207,7 @@ impl Walk {
         }
     }
 
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.place = (self.place + self.step) % self.limit;
         self.place
     }

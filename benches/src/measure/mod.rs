@@ -73,9 +73,10 @@ pub const ALL: [Named; 10] = [
 ];
 
 /// Measurements that are only made when they are asked for.
-pub const MORE: [Named; 3] = [
+pub const MORE: [Named; 4] = [
     ("instructions", instructions::of_contenders),
     ("settings", instructions::of_settings),
+    ("dense", instructions::of_clients),
     ("calls", instructions::of_calls),
 ];
 

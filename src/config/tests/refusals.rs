@@ -1267,10 +1267,7 @@ fn tables_and_agents_have_bounds() {
         (
             "/tables",
             json!({"counters": 1e300}),
-            &format!(
-                "tables.counters: expected {bounds}, found the number 1{}",
-                "0".repeat(300)
-            ),
+            &format!("tables.counters: expected {bounds}, found a number beyond 9007199254740992"),
         ),
         (
             "/agents/chat/weight",

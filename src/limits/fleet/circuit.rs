@@ -64,7 +64,7 @@ impl Circuit {
         self.failures = self.failures.saturating_add(1);
         let wait = FIRST.saturating_mul(1 << self.failures.min(6)).min(LONGEST);
         let quarter = wait / 4;
-        let spread = quarter.mul_f64((chance % 1_000) as f64 / 500.0);
+        let spread = quarter.saturating_mul((chance % 1_000) as u32) / 500;
         self.until = now.after(wait - quarter + spread);
         if first {
             Change::Fails
