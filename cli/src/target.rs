@@ -59,6 +59,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             methods: _,
             rules,
             agents: _,
+            sticky: _,
             max_scan: _,
             roles: _,
             auth_required: _,

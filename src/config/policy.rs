@@ -240,7 +240,7 @@ pub struct Agent {
     pub sees: Option<AgentsSee>,
 }
 
-/// What requests have in common that one host of their agent is to answer.
+/// What requests have in common that one agent of their route, or one host of their agent, is to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sticky {
     /// A header that callers send, in lower case.
@@ -273,6 +273,8 @@ pub struct Route {
     pub rules: Vec<Rule>,
     /// Of the requests that no rule takes. None: such a request is refused. There are some where there are no rules.
     pub agents: Vec<Choice>,
+    /// What requests have in common that one agent is to answer; never a [`Sticky::Session`]. `None`: it is drawn for each.
+    pub sticky: Option<Sticky>,
     /// How many bytes of a body are read at most for its rules and its agents' models.
     pub max_scan: u64,
     /// One of them is enough; empty: none is needed.

@@ -11,7 +11,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
-use super::{names, paths, rules};
+use super::{names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -38,6 +38,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "methods",
     "agents",
     "rules",
+    "sticky",
     "max_scan",
     "roles",
     "auth_required",
@@ -118,6 +119,9 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         None => fields.need("agents").map(|_| Vec::new()),
         Some(spot) => Some(choices(&spot, around.agents, around.agents_by_name)),
     };
+    let sticky = fields
+        .get("sticky")
+        .and_then(|spot| sticky::of_route(&spot, around.key_sources));
     let max_scan = fields.get("max_scan").and_then(|spot| spot.size(SCANS));
     let auth_required = fields
         .get("auth_required")
@@ -181,6 +185,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         methods,
         rules: rules.unwrap_or_default(),
         agents: choices?,
+        sticky,
         max_scan: max_scan.unwrap_or(Route::MAX_SCAN),
         roles: roles.unwrap_or_default(),
         auth_required,

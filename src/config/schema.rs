@@ -350,6 +350,7 @@ fn route() -> Value {
             "type": "array", "minItems": 1, "maxItems": 256,
             "items": {"$ref": "#/$defs/rule"},
         },
+        "sticky": described("sticky", "What keeps requests at one of the agents. Nothing unless written: each is drawn."),
         "max_scan": described("size", "How much of a body is read at most to choose the agent, 1KiB to 1MiB. 64KiB unless written."),
         "roles": described("roles", "One of them is enough."),
         "auth_required": {

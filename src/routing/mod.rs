@@ -7,6 +7,7 @@
 //! | `rules.rs` | which of a route's rules takes a request; which of its agents serve the model that it asks for |
 //! | `content.rs`, `model.rs` | what a body says while it arrives; the model that a path names |
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
+//! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `location.rs` | where an agent's redirect leads, as the caller writes it |
 //! | `sticky.rs` | what keeps requests at one host of the agent: the hash that Envoy goes by |
 //! | `session.rs` | sessions that agents name, and how they are sealed |
@@ -19,6 +20,7 @@ mod model;
 mod path;
 mod rules;
 mod session;
+mod spread;
 mod steer;
 mod sticky;
 mod table;
@@ -31,5 +33,5 @@ pub use path::{BadPath, Path};
 pub use rules::{Decision, Head, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, is_envelope};
 pub use steer::{CLUSTER, KIND, PROOF, steering_headers};
-pub use sticky::{HASH, SESSION, hash_of_value, sticky_hash};
+pub use sticky::{HASH, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};

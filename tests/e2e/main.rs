@@ -53,6 +53,7 @@ mod retries;
 mod routing;
 mod rules;
 mod spoofing;
+mod spread;
 mod streaming;
 mod switches;
 mod traps;

@@ -23,6 +23,28 @@ fn check(cases: &[(&str, Value, &str)]) {
 }
 
 #[test]
+fn what_cannot_keep_requests_at_one_agent_is_told() {
+    check(&[
+        (
+            "/routes/0/sticky",
+            json!({"header": "mcp-session-id"}),
+            "routes[0].sticky: a session that an agent names is known to that agent alone, so it cannot say which agent; write a \
+             header, cookie or parameter that callers choose, or client: true",
+        ),
+        (
+            "/routes/0/sticky",
+            json!({"header": "x-api-key"}),
+            "routes[0].sticky: that is where keys stand, and they are taken out; client: true keeps each client's requests together",
+        ),
+        (
+            "/routes/0/sticky",
+            json!({"client": true, "query": "s"}),
+            "routes[0].sticky: must have exactly one of header, cookie, query and client",
+        ),
+    ]);
+}
+
+#[test]
 fn an_unknown_agent_is_told_with_the_nearest() {
     let document = with(reference(), "/routes/2/agents/0", json!("chat-gup"));
 

@@ -9,6 +9,7 @@ use crate::routing::path::tests::tricky;
 fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
     Route {
         rules: Vec::new(),
+        sticky: None,
         max_scan: Route::MAX_SCAN,
         name: prefix.to_owned(),
         prefix: prefix.to_owned(),
