@@ -60,6 +60,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             rules,
             agents: _,
             sticky: _,
+            mirror: _,
             max_scan: _,
             roles: _,
             auth_required: _,

@@ -275,6 +275,8 @@ pub struct Route {
     pub agents: Vec<Choice>,
     /// What requests have in common that one agent is to answer; never a [`Sticky::Session`]. `None`: it is drawn for each.
     pub sticky: Option<Sticky>,
+    /// Who hears a part of its requests as well. `None`: nobody.
+    pub mirror: Option<Mirror>,
     /// How many bytes of a body are read at most for its rules and its agents' models.
     pub max_scan: u64,
     /// One of them is enough; empty: none is needed.
@@ -330,6 +332,15 @@ pub struct Choice {
     pub agent: AgentId,
     /// Its share; 0: only reached by name.
     pub weight: u32,
+}
+
+/// An agent that hears a part of a route's requests as well, and whose answers nobody gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mirror {
+    /// Which one.
+    pub agent: AgentId,
+    /// How many of a hundred requests, 100 at most.
+    pub percent: u32,
 }
 
 /// Which kind of stream a route carries. Envoy's routes match on it.

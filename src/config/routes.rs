@@ -11,7 +11,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
-use super::{names, paths, rules, sticky};
+use super::{mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -39,6 +39,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "agents",
     "rules",
     "sticky",
+    "mirror",
     "max_scan",
     "roles",
     "auth_required",
@@ -122,6 +123,9 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     let sticky = fields
         .get("sticky")
         .and_then(|spot| sticky::of_route(&spot, around.key_sources));
+    let mirror = fields
+        .get("mirror")
+        .and_then(|spot| mirror::mirror(&spot, around, protocol));
     let max_scan = fields.get("max_scan").and_then(|spot| spot.size(SCANS));
     let auth_required = fields
         .get("auth_required")
@@ -186,6 +190,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         rules: rules.unwrap_or_default(),
         agents: choices?,
         sticky,
+        mirror,
         max_scan: max_scan.unwrap_or(Route::MAX_SCAN),
         roles: roles.unwrap_or_default(),
         auth_required,

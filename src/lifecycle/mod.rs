@@ -16,6 +16,7 @@
 //! | `limits_endpoint.rs` | what callers are told who ask how their limits stand; a fresh start for a client |
 //! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
+//! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
 //! | `body.rs` | how much of a request's body has come, and when it is too large |
@@ -36,6 +37,7 @@ mod forward;
 mod hold;
 mod limits_endpoint;
 mod limits_in_fleet;
+mod mirror;
 mod places;
 mod questions;
 mod request;

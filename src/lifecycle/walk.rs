@@ -428,6 +428,7 @@ impl<H: Host> Walk<H> {
 
     /// Hands the request over.
     fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
+        self.mirror(request, route)?;
         let compiled = &self.shared.compiled;
         let mut facts = self.common.facts.borrow_mut();
         // A body that came without its length, and is here now.

@@ -32,6 +32,7 @@ pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
 pub use rules::{Decision, Head, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, is_envelope};
-pub use steer::{CLUSTER, KIND, PROOF, steering_headers};
+pub use spread::is_within;
+pub use steer::{CLUSTER, KIND, MIRROR, PROOF, steering_headers};
 pub use sticky::{HASH, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};

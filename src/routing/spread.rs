@@ -37,6 +37,16 @@ pub(super) fn first<'a, T>(
     first.map(|(_, _, _, agent)| agent)
 }
 
+/// Whether a number that is drawn evenly lies within the first so many of a hundred parts of all.
+#[must_use]
+pub fn is_within(percent: u32, drawn: impl FnOnce() -> u64) -> bool {
+    match percent {
+        0 => false,
+        1..100 => (u128::from(drawn()) * 100) >> 64 < u128::from(percent),
+        _ => true,
+    }
+}
+
 /// How far the logarithm to the base 2 of a number drawn evenly out of those between 0 and 1 lies below 0, in units of the last of
 /// its [`PLACES`]; `drawn` is the number as so many 2^64ths.
 fn minus_log2(drawn: u64) -> u128 {

@@ -45,6 +45,27 @@ fn what_cannot_keep_requests_at_one_agent_is_told() {
 }
 
 #[test]
+fn who_cannot_hear_requests_as_well_is_told() {
+    check(&[
+        (
+            "/routes/0/mirror",
+            json!({"agent": "tool"}),
+            r#"routes[0].mirror.agent: no agent named "tool"; did you mean "tools"?"#,
+        ),
+        (
+            "/routes/0/mirror",
+            json!({"agent": "tools", "percent": 101}),
+            "routes[0].mirror.percent: expected a whole number from 0 to 100, found the number 101",
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "agents": ["chat"], "protocol": "websocket", "mirror": {"agent": "tools"}}),
+            "routes[0].mirror: has no meaning for a WebSocket: nobody could answer for the other end",
+        ),
+    ]);
+}
+
+#[test]
 fn an_unknown_agent_is_told_with_the_nearest() {
     let document = with(reference(), "/routes/2/agents/0", json!("chat-gup"));
 

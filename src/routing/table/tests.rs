@@ -10,6 +10,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
     Route {
         rules: Vec::new(),
         sticky: None,
+        mirror: None,
         max_scan: Route::MAX_SCAN,
         name: prefix.to_owned(),
         prefix: prefix.to_owned(),
