@@ -61,6 +61,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             agents: _,
             sticky: _,
             mirror: _,
+            canary: _,
             max_scan: _,
             roles: _,
             auth_required: _,

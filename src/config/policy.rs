@@ -277,6 +277,8 @@ pub struct Route {
     pub sticky: Option<Sticky>,
     /// Who hears a part of its requests as well. `None`: nobody.
     pub mirror: Option<Mirror>,
+    /// Which agent is tried with a part of its requests. It is one of those of the route.
+    pub canary: Option<Canary>,
     /// How many bytes of a body are read at most for its rules and its agents' models.
     pub max_scan: u64,
     /// One of them is enough; empty: none is needed.
@@ -341,6 +343,19 @@ pub struct Mirror {
     pub agent: AgentId,
     /// How many of a hundred requests, 100 at most.
     pub percent: u32,
+}
+
+/// An agent that is tried with a part of a route's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canary {
+    /// Which one.
+    pub agent: AgentId,
+    /// How many of a hundred requests, 100 at most.
+    pub percent: u32,
+    /// By which header callers say whether it is to answer, in lower case.
+    pub header: Option<String>,
+    /// It gets nothing any more when more than so many of a hundred requests have failed. `None`: never.
+    pub abort_at: Option<u8>,
 }
 
 /// Which kind of stream a route carries. Envoy's routes match on it.

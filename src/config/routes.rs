@@ -11,7 +11,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
-use super::{mirror, names, paths, rules, sticky};
+use super::{canary, mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -40,6 +40,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "rules",
     "sticky",
     "mirror",
+    "canary",
     "max_scan",
     "roles",
     "auth_required",
@@ -115,7 +116,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         .get("rules")
         .map(|spot| rules::rules(&spot, around, protocol != Protocol::Websocket));
     // Where there are rules, whatever none of them takes may be refused.
-    let choices = match fields.get("agents") {
+    let mut choices = match fields.get("agents") {
         None if rules.is_some() => Some(Vec::new()),
         None => fields.need("agents").map(|_| Vec::new()),
         Some(spot) => Some(choices(&spot, around.agents, around.agents_by_name)),
@@ -126,6 +127,10 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     let mirror = fields
         .get("mirror")
         .and_then(|spot| mirror::mirror(&spot, around, protocol));
+    let canary = fields.get("canary").and_then(|spot| {
+        let of_rules = rules.as_deref().unwrap_or_default();
+        canary::canary(&spot, around, of_rules, choices.as_mut())
+    });
     let max_scan = fields.get("max_scan").and_then(|spot| spot.size(SCANS));
     let auth_required = fields
         .get("auth_required")
@@ -191,6 +196,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         agents: choices?,
         sticky,
         mirror,
+        canary,
         max_scan: max_scan.unwrap_or(Route::MAX_SCAN),
         roles: roles.unwrap_or_default(),
         auth_required,

@@ -243,12 +243,19 @@ impl<H: Host> Walk<H> {
     /// One of these agents: by name or by weight.
     pub(super) fn choose(&self, request: &Request, choices: &[Choice]) -> Result<AgentId, Refusal> {
         let (host, compiled) = (&*self.shared.host, &self.shared.compiled);
-        let route = self.common.facts.borrow().route;
-        let sticky = route.and_then(|id| compiled.route(id)?.sticky.as_ref());
+        let id = self.common.facts.borrow().route;
+        let route = id.and_then(|id| Some((id, compiled.route(id)?)));
+        let sticky = route.and_then(|(_, route)| route.sticky.as_ref());
         let value = match sticky {
             Some(sticky) => self.value(request, sticky)?,
             None => None,
         };
+        if let Some((id, route)) = route
+            && let Some(canary) = &route.canary
+            && let Some(agent) = self.canary(request, id, canary, choices, value.as_deref())
+        {
+            return Ok(agent);
+        }
         let (agents, wanted) = (&compiled.policy.agents, request.wanted_agents());
         let chosen = choose_agent(host, agents, choices, wanted, value.as_deref());
         chosen.map_err(Refusal::from)

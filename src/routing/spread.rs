@@ -37,6 +37,13 @@ pub(super) fn first<'a, T>(
     first.map(|(_, _, _, agent)| agent)
 }
 
+/// A draw for a value and a name that is another than that by which [`first`] chooses: who tries an agent is no part of another's
+/// share.
+pub(super) fn hash_for(value: &[u8], name: &str) -> u64 {
+    let hash = SeededHash::new(*KEY);
+    hash.of(&[b"canary", value, name.as_bytes()]).tag
+}
+
 /// Whether a number that is drawn evenly lies within the first so many of a hundred parts of all.
 #[must_use]
 pub fn is_within(percent: u32, drawn: impl FnOnce() -> u64) -> bool {

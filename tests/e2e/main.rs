@@ -24,6 +24,7 @@ of_istio! {
 mod anthropic;
 mod bodies;
 mod browser;
+mod canary;
 mod clients;
 mod configuration;
 mod cors;
