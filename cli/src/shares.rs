@@ -39,10 +39,15 @@ impl fmt::Display for Shares<'_> {
 }
 
 /// What a route and each of its rules choose among, by their names.
-fn named_choices(route: &Route) -> Vec<(String, &[Choice])> {
+fn named_choices<'p>(policy: &Policy, route: &'p Route) -> Vec<(String, &'p [Choice])> {
     let of_rules = route.rules.iter();
     let of_rules = of_rules.map(|rule| (format!("{}, {}", route.name, rule.name), &*rule.agents));
-    let own = (route.name.clone(), &*route.agents);
+    let canary = route.canary.as_ref().and_then(|canary| {
+        let agent = policy.agents.get(canary.agent.0)?;
+        Some(format!(" ({} % try {} first)", canary.percent, agent.name))
+    });
+    let name = format!("{}{}", route.name, canary.unwrap_or_default());
+    let own = (name, &*route.agents);
     of_rules.chain([own]).collect()
 }
 
@@ -67,7 +72,10 @@ impl fmt::Display for OfRoutes<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let OfRoutes(policy) = self;
         let several = |(_, choices): &(String, &[Choice])| choices.len() > 1;
-        let all = policy.routes.iter().flat_map(named_choices);
+        let all = policy
+            .routes
+            .iter()
+            .flat_map(|route| named_choices(policy, route));
         let mut routes = all.filter(several).peekable();
         if routes.peek().is_none() {
             return Ok(());

@@ -360,6 +360,10 @@ impl StreamIo for FuzzIo {
         });
     }
 
+    fn has_broken_off(&self) -> bool {
+        false
+    }
+
     fn own_answer(&self) -> Option<OwnAnswer> {
         let (status, own) = self.host.seen_mut(self.id, |seen| {
             let status = first(&seen.response, ":status");

@@ -6,6 +6,8 @@
 //! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
 //! | `clients.rs`, `validator.rs`, `limits.rs`, `counting.rs`, `in_flight.rs`, `agents.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
 //! | `rules.rs` | rules of a route, and the models and capabilities of agents |
+//! | `canary.rs` | which agent is tried with a part of a route's requests |
+//! | `mirror.rs` | which agent hears a part of a route's requests as well |
 //! | `overlap.rs` | when two routes take the same requests |
 //! | `sticky.rs` | what keeps requests at one host of their agent; the keys of sessions |
 //! | `switches.rs` | the same of `tell`, `limits_endpoint`, `agents_see` and `address` |
@@ -15,6 +17,7 @@
 //! | `schema.rs`, `schema/` | the same for editors, as a JSON Schema |
 
 mod agents;
+mod canary;
 mod clients;
 mod counting;
 mod document;
@@ -23,6 +26,7 @@ mod fleet;
 mod hosts;
 mod in_flight;
 mod limits;
+mod mirror;
 mod names;
 mod overlap;
 mod paths;

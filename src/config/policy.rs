@@ -240,7 +240,7 @@ pub struct Agent {
     pub sees: Option<AgentsSee>,
 }
 
-/// What requests have in common that one host of their agent is to answer.
+/// What requests have in common that one agent of their route, or one host of their agent, is to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sticky {
     /// A header that callers send, in lower case.
@@ -273,6 +273,12 @@ pub struct Route {
     pub rules: Vec<Rule>,
     /// Of the requests that no rule takes. None: such a request is refused. There are some where there are no rules.
     pub agents: Vec<Choice>,
+    /// What requests have in common that one agent is to answer; never a [`Sticky::Session`]. `None`: it is drawn for each.
+    pub sticky: Option<Sticky>,
+    /// Who hears a part of its requests as well. `None`: nobody.
+    pub mirror: Option<Mirror>,
+    /// Which agent is tried with a part of its requests. It is one of those of the route.
+    pub canary: Option<Canary>,
     /// How many bytes of a body are read at most for its rules and its agents' models.
     pub max_scan: u64,
     /// One of them is enough; empty: none is needed.
@@ -328,6 +334,28 @@ pub struct Choice {
     pub agent: AgentId,
     /// Its share; 0: only reached by name.
     pub weight: u32,
+}
+
+/// An agent that hears a part of a route's requests as well, and whose answers nobody gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mirror {
+    /// Which one.
+    pub agent: AgentId,
+    /// How many of a hundred requests, 100 at most.
+    pub percent: u32,
+}
+
+/// An agent that is tried with a part of a route's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canary {
+    /// Which one.
+    pub agent: AgentId,
+    /// How many of a hundred requests, 100 at most.
+    pub percent: u32,
+    /// By which header callers say whether it is to answer, in lower case.
+    pub header: Option<String>,
+    /// It gets nothing any more when more than so many of a hundred requests have failed. `None`: never.
+    pub abort_at: Option<u8>,
 }
 
 /// Which kind of stream a route carries. Envoy's routes match on it.

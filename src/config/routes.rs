@@ -11,7 +11,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
-use super::{names, paths, rules};
+use super::{canary, mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -38,6 +38,9 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "methods",
     "agents",
     "rules",
+    "sticky",
+    "mirror",
+    "canary",
     "max_scan",
     "roles",
     "auth_required",
@@ -113,11 +116,21 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         .get("rules")
         .map(|spot| rules::rules(&spot, around, protocol != Protocol::Websocket));
     // Where there are rules, whatever none of them takes may be refused.
-    let choices = match fields.get("agents") {
+    let mut choices = match fields.get("agents") {
         None if rules.is_some() => Some(Vec::new()),
         None => fields.need("agents").map(|_| Vec::new()),
         Some(spot) => Some(choices(&spot, around.agents, around.agents_by_name)),
     };
+    let sticky = fields
+        .get("sticky")
+        .and_then(|spot| sticky::of_route(&spot, around.key_sources));
+    let mirror = fields
+        .get("mirror")
+        .and_then(|spot| mirror::mirror(&spot, around, protocol));
+    let canary = fields.get("canary").and_then(|spot| {
+        let of_rules = rules.as_deref().unwrap_or_default();
+        canary::canary(&spot, around, of_rules, choices.as_mut())
+    });
     let max_scan = fields.get("max_scan").and_then(|spot| spot.size(SCANS));
     let auth_required = fields
         .get("auth_required")
@@ -181,6 +194,9 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         methods,
         rules: rules.unwrap_or_default(),
         agents: choices?,
+        sticky,
+        mirror,
+        canary,
         max_scan: max_scan.unwrap_or(Route::MAX_SCAN),
         roles: roles.unwrap_or_default(),
         auth_required,

@@ -170,7 +170,10 @@ fn definitions() -> Value {
             "items": {"$ref": "#/$defs/name"},
         },
     });
-    merge(&mut all, json!({"limits_endpoint": limits_endpoint()}));
+    merge(
+        &mut all,
+        json!({"limits_endpoint": limits_endpoint(), "mirror": mirror(), "canary": canary()}),
+    );
     merge(&mut all, rules::definitions());
     all
 }
@@ -350,6 +353,9 @@ fn route() -> Value {
             "type": "array", "minItems": 1, "maxItems": 256,
             "items": {"$ref": "#/$defs/rule"},
         },
+        "sticky": described("sticky", "What keeps requests at one of the agents. Nothing unless written: each is drawn."),
+        "mirror": described("mirror", "Who hears a part of the requests as well. Nobody unless written."),
+        "canary": described("canary", "Which agent is tried with a part of the requests. None unless written."),
         "max_scan": described("size", "How much of a body is read at most to choose the agent, 1KiB to 1MiB. 64KiB unless written."),
         "roles": described("roles", "One of them is enough."),
         "auth_required": {
@@ -423,6 +429,35 @@ fn weight() -> Value {
         "description": "Its share of the requests that name no agent. 1 unless written; 0 is only reached by name.",
         "type": "integer", "minimum": 0, "maximum": 1_000_000,
     })
+}
+
+fn mirror() -> Value {
+    object(
+        &["agent"],
+        json!({
+            "agent": described("name", "One of the agents; its answers go nowhere."),
+            "percent": percent("How many of a hundred requests. 100 unless written."),
+        }),
+    )
+}
+
+fn canary() -> Value {
+    object(
+        &["agent", "percent"],
+        json!({
+            "agent": described("name", "One of the agents; one of the route's from then on."),
+            "percent": percent("How many of a hundred requests."),
+            "header": described("header", "By which callers say whether it is to answer: always or true, never or false. None unless written."),
+            "abort_at": {
+                "description": "It gets nothing any more once more requests than this have failed, of at least 50. Never unless written.",
+                "type": "string", "pattern": "^[0-9]{1,2}%$",
+            },
+        }),
+    )
+}
+
+fn percent(description: &str) -> Value {
+    json!({"description": description, "type": "integer", "minimum": 0, "maximum": 100})
 }
 
 fn records(description: &str) -> Value {

@@ -1,4 +1,4 @@
-//! What keeps requests at one host of their agent, and the keys that agents' sessions are sealed with.
+//! What keeps requests at one agent of their route, and at one host of their agent, and the keys that agents' sessions are sealed with.
 
 use super::document::Node;
 use super::names;
@@ -71,6 +71,25 @@ pub fn sticky(spot: &Spot<'_>) -> Option<Sticky> {
             None
         }
     }
+}
+
+/// What requests to a route are kept together by, at one of its agents.
+#[inline(never)]
+pub(super) fn of_route(spot: &Spot<'_>, key_sources: &[KeySource]) -> Option<Sticky> {
+    let sticky = sticky(spot)?;
+    if matches!(sticky, Sticky::Session(_)) {
+        spot.fault(
+            "a session that an agent names is known to that agent alone, so it cannot say which agent; write a header, cookie or \
+             parameter that callers choose, or client: true",
+        );
+        return None;
+    }
+    let around = Around {
+        key_sources,
+        seals: true,
+    };
+    check(spot, &sticky, &around);
+    Some(sticky)
 }
 
 /// Tells of what cannot work with the rest of the document.

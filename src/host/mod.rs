@@ -175,6 +175,9 @@ pub trait StreamIo: Clone + 'static {
     /// The answer that has arrived, if the host gives it itself in the agent's place. Only at its headers.
     fn own_answer(&self) -> Option<OwnAnswer>;
 
+    /// Whether the agent has broken off the answer whose headers have arrived. Only when the stream is over, before it is logged.
+    fn has_broken_off(&self) -> bool;
+
     /// The first value of the response's header.
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;
 

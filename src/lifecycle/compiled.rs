@@ -1,5 +1,6 @@
 //! A configuration made ready for the stages.
 
+use super::canary::Tried;
 use crate::config::Policy;
 use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::Host;
@@ -18,6 +19,7 @@ pub(super) struct Compiled {
     pub(super) limits: Limits,
     pub(super) survey: Survey,
     pub(super) sessions: Sessions,
+    pub(super) canaries: Tried,
     /// For each route, its rules, if there is more to decide than by name and weight.
     rules: Vec<Option<Rules>>,
     /// For each route, how it steers Envoy's router.
@@ -35,6 +37,7 @@ impl Compiled {
             identity: Identity::new(&policy, &state),
             limits: Limits::new(&policy, &state),
             survey: Survey::new(&state),
+            canaries: Tried::new(&policy, &state),
             sessions: Sessions::new(&policy.sessions),
             rules: (policy.routes.iter())
                 .map(|route| Rules::new(&policy, route))

@@ -16,6 +16,8 @@
 //! | `limits_endpoint.rs` | what callers are told who ask how their limits stand; a fresh start for a client |
 //! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
+//! | `canary.rs` | which requests try a route's canary, and what its answers come to |
+//! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
 //! | `body.rs` | how much of a request's body has come, and when it is too large |
@@ -27,6 +29,7 @@
 
 mod answer;
 mod body;
+mod canary;
 mod choose;
 mod clock;
 mod compiled;
@@ -36,6 +39,7 @@ mod forward;
 mod hold;
 mod limits_endpoint;
 mod limits_in_fleet;
+mod mirror;
 mod places;
 mod questions;
 mod request;
@@ -60,7 +64,7 @@ use crate::state::{Notice, OpenError};
 use clock::Bounds;
 use compiled::Compiled;
 use shared::Shared;
-use stream::{Arrived, Common, Phase, Stream};
+use stream::{Answered, Arrived, Common, Phase, Stream};
 use telemetry::Telemetry;
 use walk::Walk;
 
@@ -100,6 +104,7 @@ impl<H: Host> Gateway<H> {
             streams: FxHashMap::default(),
             unwoken: Vec::new(),
         };
+        gateway.shared.try_canaries();
         Ok((gateway, notice))
     }
 
@@ -369,6 +374,13 @@ impl<H: Host> Gateway<H> {
             let facts = stream.common.facts.borrow();
             forward::note_all(io, &self.shared.compiled, &facts);
         }
+        if let Some(stream) = self.streams.get(&id)
+            && stream.answered == Answered::ByAgent
+            && stream.common.facts.borrow().canary.is_some()
+            && io.has_broken_off()
+        {
+            stream.common.facts.borrow_mut().broke_off();
+        }
         self.on_end(id);
     }
 
@@ -386,6 +398,9 @@ impl<H: Host> Gateway<H> {
             let mut facts = stream.common.facts.borrow_mut();
             facts.leave(&**host, &compiled.limits);
             telemetry.ended(&**host, compiled, &facts, stream.outcome());
+            if facts.canary.is_some() {
+                self.shared.canary_ended(&facts, stream.outcome());
+            }
         }
     }
 }
@@ -488,6 +503,9 @@ impl<H: Host> Shared<H> {
         if forwarded {
             let mut facts = stream.common.facts.borrow_mut();
             facts.bounds.active(self.ticks.get());
+            if facts.canary.is_some() {
+                self.canary_answered(io, &mut facts, stream.answered);
+            }
             answer::pass_on(self, io, &mut facts);
         }
     }

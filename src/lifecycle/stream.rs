@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use super::body::Body;
+use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
 use super::hold::Held;
@@ -80,6 +81,8 @@ pub(super) struct Facts {
     pub(super) authority: Option<Sensitive<Vec<u8>>>,
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
+    /// It tries its route's canary.
+    pub(super) canary: Option<Trial>,
     /// What keeps it at one of the agent's hosts.
     pub(super) kept: Option<Kept>,
     /// The subprotocol to name in the handshake's answer if the agent names none.

@@ -19,6 +19,18 @@ use crate::limits::{Admission, Met};
 use crate::state::StateError;
 use crate::state::survey::{Fullness, Table};
 
+/// The labels of a route's canary.
+fn labels_of_canary(compiled: &Compiled, route: RouteId) -> [(&'static str, &str); 2] {
+    let canary = compiled
+        .route(route)
+        .and_then(|route| route.canary.as_ref());
+    let (route, agent) = compiled.names(Some(route), canary.map(|canary| canary.agent));
+    [
+        ("route", route.unwrap_or(NONE)),
+        ("agent", agent.unwrap_or(NONE)),
+    ]
+}
+
 /// How a request ended: its route and agent, as far as it came, and its outcome.
 type End = (Option<RouteId>, Option<AgentId>, &'static str);
 
@@ -40,6 +52,8 @@ pub(super) struct Telemetry {
     fullness: RefCell<FxHashMap<&'static str, MetricId>>,
     /// Of callouts: the counter's name, and the value of its one label.
     callouts: RefCell<FxHashMap<(&'static str, &'static str), MetricId>>,
+    /// Of canaries: the route, and whether it is counted that they fail or that they do not.
+    canaries: RefCell<FxHashMap<(RouteId, bool), MetricId>>,
     log: Throttle,
     /// The log says that the validator fails, and not yet that it answers again.
     validator_fails: Cell<bool>,
@@ -74,6 +88,53 @@ impl Telemetry {
         if let Some(metric) = metric {
             host.increment(metric);
         }
+    }
+
+    /// A request has ended that tried its route's canary.
+    pub(super) fn canary_ended<H: Host>(
+        &self,
+        host: &H,
+        compiled: &Compiled,
+        route: RouteId,
+        failed: bool,
+    ) {
+        let mut metrics = self.canaries.borrow_mut();
+        let metric = metrics.get(&(route, failed)).copied().or_else(|| {
+            let [route_label, agent] = labels_of_canary(compiled, route);
+            let outcome = if failed { "failed" } else { "answered" };
+            let labels = [route_label, agent, ("outcome", outcome)];
+            let metric = host.counter("waykeeper_canary_requests_total", &labels)?;
+            metrics.insert((route, failed), metric);
+            Some(metric)
+        });
+        if let Some(metric) = metric {
+            host.increment(metric);
+        }
+    }
+
+    /// A route's canary gets nothing any more, or is tried.
+    pub(super) fn canary_stands<H: Host>(
+        &self,
+        host: &H,
+        compiled: &Compiled,
+        route: RouteId,
+        aborted: bool,
+    ) {
+        let labels = labels_of_canary(compiled, route);
+        if let Some(metric) = host.gauge("waykeeper_canary_aborted", &labels) {
+            host.record(metric, u64::from(aborted));
+        }
+    }
+
+    /// How a canary does could not be read or written.
+    #[cold]
+    pub(super) fn canary_unknown<H: Host>(&self, host: &H, error: StateError) {
+        self.log.log(
+            Level::Error,
+            "canary",
+            host.now(),
+            format_args!("how canaries do is not known, so they get nothing: {error}"),
+        );
     }
 
     /// A key was looked up. `hit`: it is known without asking.

@@ -1,4 +1,5 @@
 mod addresses;
+mod canary;
 mod fleet;
 mod fleet_left;
 mod in_flight;

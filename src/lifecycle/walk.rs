@@ -9,6 +9,7 @@
 //! polls the walk again when the stream's turn has come. What one stage learns and another needs is handed over here; the
 //! stages know nothing of each other.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::clock::Bounds;
@@ -26,7 +27,7 @@ use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
-use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_hash};
+use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_value};
 use crate::state::StateError;
 
 /// What a walk has at hand: it outlives the callback that began it.
@@ -241,9 +242,42 @@ impl<H: Host> Walk<H> {
 
     /// One of these agents: by name or by weight.
     pub(super) fn choose(&self, request: &Request, choices: &[Choice]) -> Result<AgentId, Refusal> {
-        let (host, agents) = (&*self.shared.host, &self.shared.compiled.policy.agents);
-        let chosen = choose_agent(host, agents, choices, request.wanted_agents());
+        let (host, compiled) = (&*self.shared.host, &self.shared.compiled);
+        let id = self.common.facts.borrow().route;
+        let route = id.and_then(|id| Some((id, compiled.route(id)?)));
+        let sticky = route.and_then(|(_, route)| route.sticky.as_ref());
+        let value = match sticky {
+            Some(sticky) => self.value(request, sticky)?,
+            None => None,
+        };
+        if let Some((id, route)) = route
+            && let Some(canary) = &route.canary
+            && let Some(agent) = self.canary(request, id, canary, choices, value.as_deref())
+        {
+            return Ok(agent);
+        }
+        let (agents, wanted) = (&compiled.policy.agents, request.wanted_agents());
+        let chosen = choose_agent(host, agents, choices, wanted, value.as_deref());
         chosen.map_err(Refusal::from)
+    }
+
+    /// What keeps the request together with others, if it has that.
+    #[inline(never)]
+    fn value<'r>(
+        &self,
+        request: &'r Request,
+        sticky: &Sticky,
+    ) -> Result<Option<Cow<'r, [u8]>>, Refusal> {
+        if *sticky != Sticky::Client {
+            let path = request.path().unwrap_or_default();
+            return Ok(sticky_value(sticky, request.headers(), path));
+        }
+        let client = self.common.facts.borrow().client.clone();
+        let value = match client {
+            Some(client) => client.id.as_bytes().to_vec(),
+            None => self.address(request)?,
+        };
+        Ok(Some(value.into()))
     }
 
     fn chosen(
@@ -280,24 +314,16 @@ impl<H: Host> Walk<H> {
         agent: &Agent,
         sticky: &Sticky,
     ) -> Result<Option<Kept>, Refusal> {
-        let hash = match sticky {
-            Sticky::Session(header) => {
-                let facts = self.common.facts.borrow();
-                let (sessions, owner) = (&self.shared.compiled.sessions, owner(agent, &facts));
-                let kept = self.with_stream(|stream| {
-                    Kept::in_session(stream, request, header, sessions, owner)
-                })??;
-                return Ok(Some(kept));
-            }
-            Sticky::Client => {
-                let client = self.common.facts.borrow().client.clone();
-                match client {
-                    Some(client) => hash_of_value(client.id.as_bytes()),
-                    None => hash_of_value(&self.address(request)?),
-                }
-            }
-            other => sticky_hash(other, request.headers(), request.path().unwrap_or_default()),
-        };
+        if let Sticky::Session(header) = sticky {
+            let facts = self.common.facts.borrow();
+            let (sessions, owner) = (&self.shared.compiled.sessions, owner(agent, &facts));
+            let kept = self.with_stream(|stream| {
+                Kept::in_session(stream, request, header, sessions, owner)
+            })??;
+            return Ok(Some(kept));
+        }
+        let value = self.value(request, sticky)?;
+        let hash = value.and_then(|value| hash_of_value(&value));
         Ok(hash.map(Kept::ByHash))
     }
 
@@ -409,6 +435,7 @@ impl<H: Host> Walk<H> {
 
     /// Hands the request over.
     fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
+        self.mirror(request, route)?;
         let compiled = &self.shared.compiled;
         let mut facts = self.common.facts.borrow_mut();
         // A body that came without its length, and is here now.

@@ -1,8 +1,11 @@
-//! The choice of the agent: by its name if the caller gives one, otherwise by weight; where agents say so, among those that
+//! The choice of the agent: by its name if the caller gives one, otherwise by weight, at random or by what the request has in
+//! common with others; where agents say so, among those that
 //! serve the model and have the capabilities that the request asks for.
 
 use crate::config::policy::{Agent, AgentId, Choice};
 use crate::host::Host;
+
+use super::spread::first;
 
 /// Why no agent answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +57,8 @@ pub fn narrowed<'a>(
     Ok(left)
 }
 
-/// Chooses among a route's agents. `wanted` are the values of `x-agent`.
+/// Chooses among a route's agents. `wanted` are the values of `x-agent`; `value`, where it is not empty, is what the request has
+/// in common with others that the same agent is to answer.
 ///
 /// # Errors
 /// [`NoAgent`] says why none can be chosen.
@@ -63,6 +67,7 @@ pub fn choose_agent<'a, H: Host>(
     agents: &[Agent],
     choices: &[Choice],
     wanted: impl IntoIterator<Item = &'a [u8]>,
+    value: Option<&[u8]>,
 ) -> Result<AgentId, NoAgent> {
     let mut wanted = wanted.into_iter();
     if let Some(name) = wanted.next() {
@@ -82,8 +87,21 @@ pub fn choose_agent<'a, H: Host>(
     match (weighted.next(), weighted.next()) {
         (None, _) => Err(NoAgent::Unnamed),
         (Some(only), None) => Ok(only.agent),
-        _ => by_weight(choices, host.random()),
+        _ => match value.filter(|value| !value.is_empty()) {
+            Some(value) => by_value(agents, choices, value),
+            None => by_weight(choices, host.random()),
+        },
     }
+}
+
+/// The agent that answers all requests with this value.
+#[inline(never)]
+fn by_value(agents: &[Agent], choices: &[Choice], value: &[u8]) -> Result<AgentId, NoAgent> {
+    let named = choices.iter().filter_map(|choice| {
+        let agent = agents.get(choice.agent.0)?;
+        Some((agent.name.as_str(), choice.weight, choice.agent))
+    });
+    first(value, named).ok_or(NoAgent::Unnamed)
 }
 
 /// The agent into whose share of the whole a random number falls.

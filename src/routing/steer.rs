@@ -11,6 +11,9 @@ pub const CLUSTER: &str = "x-waykeeper-cluster";
 /// The kind of a stream, as Envoy's routes match it. Requests without it take the route for request and answer.
 pub const KIND: &str = "x-waykeeper-kind";
 
+/// The cluster of the agent that hears the request as well: the routes are told by it that mirror. The virtual host takes it away.
+pub const MIRROR: &str = "x-waykeeper-mirror";
+
 /// The secret that tells Envoy's routes that these headers are the filter's, where there is one. They take it away.
 pub const PROOF: &str = "x-waykeeper-proof";
 

@@ -1,5 +1,7 @@
 //! What keeps requests at one host of their agent: the hash that Envoy's load balancer goes by.
 
+use std::borrow::Cow;
+
 use crate::config::policy::Sticky;
 use crate::host::HeaderBlock;
 use crate::state::SeededHash;
@@ -18,19 +20,25 @@ pub const SESSION: &str = "x-waykeeper-session";
 /// hosts answers, and that is what the value is sent for.
 const KEY: &[u8; 16] = b"waykeeper sticky";
 
-/// The hash of what keeps a request together with others, out of its headers and its path. `None`: it has none, or it does
-/// not stand there. Of what stands there more than once the first counts.
+/// What keeps a request together with others, out of its headers and its path. `None`: it has none, or it does not stand
+/// there. Of what stands there more than once the first counts.
 #[must_use]
-pub fn sticky_hash(sticky: &Sticky, headers: &HeaderBlock, path: &[u8]) -> Option<String> {
+pub fn sticky_value<'a>(
+    sticky: &Sticky,
+    headers: &'a HeaderBlock,
+    path: &'a [u8],
+) -> Option<Cow<'a, [u8]>> {
     match sticky {
-        Sticky::Header(name) => hash_of_value(headers.get(name)?),
+        Sticky::Header(name) => headers.get(name).map(Cow::Borrowed),
         Sticky::Cookie(name) => {
             let mut lines = headers.get_all("cookie");
-            hash_of_value(lines.find_map(|line| named(line, b';', name))?)
+            lines
+                .find_map(|line| named(line, b';', name))
+                .map(Cow::Borrowed)
         }
         Sticky::Query(name) => {
             let value = named(split_query(path).1?, b'&', name)?;
-            hash_of_value(&escapes::decoded(value, |_| true))
+            Some(escapes::decoded(value, |_| true).into())
         }
         Sticky::Client | Sticky::Session(_) => None,
     }
@@ -59,7 +67,8 @@ mod tests {
     use super::*;
 
     fn hash(sticky: &Sticky, headers: &[(&str, &str)], path: &str) -> Option<String> {
-        sticky_hash(sticky, &HeaderBlock::from_pairs(headers), path.as_bytes())
+        let headers = HeaderBlock::from_pairs(headers);
+        hash_of_value(&sticky_value(sticky, &headers, path.as_bytes())?)
     }
 
     #[test]

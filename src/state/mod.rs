@@ -16,8 +16,10 @@
 //! | `survey.rs` | how full the tables are, and how large they should be |
 //! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |
 //! | `fresh.rs` | which counts of another service have begun anew |
+//! | `canary.rs` | how canaries do, and which get nothing any more |
 //! | `workers.rs` | which workers are there: what those that are gone had counted counts no more |
 
+pub mod canary;
 pub mod counters;
 pub mod fresh;
 mod grid;
@@ -70,6 +72,8 @@ pub struct State {
     pub survey: Grid,
     /// The one cell of fresh starts.
     pub fresh_starts: Grid,
+    /// The one cell in which canaries have their records. Not there where an older module has made the tables.
+    pub canaries: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
     /// The routes whose counters lie with the others of their client, by hash.
@@ -186,6 +190,7 @@ impl State {
             &state.workers,
             &state.survey,
             &state.fresh_starts,
+            &state.canaries,
         ] {
             grid.create(host)?;
         }
@@ -234,6 +239,7 @@ impl Foundation {
             workers: Grid::new(b'w', 1),
             survey: Grid::new(b's', 1),
             fresh_starts: Grid::new(b'r', 1),
+            canaries: Grid::new(b'n', 1),
             hash: SeededHash::new(self.seed),
             together: self.together.clone(),
         }

@@ -24,6 +24,7 @@ of_istio! {
 mod anthropic;
 mod bodies;
 mod browser;
+mod canary;
 mod clients;
 mod configuration;
 mod cors;
@@ -53,6 +54,7 @@ mod retries;
 mod routing;
 mod rules;
 mod spoofing;
+mod spread;
 mod streaming;
 mod switches;
 mod traps;

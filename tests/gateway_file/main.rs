@@ -27,6 +27,7 @@ mod istio_agents;
 mod listeners;
 mod load;
 mod mcp;
+mod mirror;
 mod newcomer;
 mod nowhere;
 mod opening;

@@ -328,6 +328,9 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
         key_headers: key_headers(document),
     };
     let agents = field("agents").map_or_else(Vec::new, |spot| agents::agents(&spot, &known));
+    if let Some(routes) = field("routes") {
+        routes::check_mirrors(&routes, &agents);
+    }
     let known = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
     // What is no mapping the filter's reader tells.
     let clients = field("clients").filter(Spot::is_map);

@@ -198,6 +198,7 @@ fn context(
         "operations": gateway.operations.map(place),
         "ways": routes::ways(gateway),
         "further": further.transpose()?,
+        "mirrors": routes::mirrors(gateway, policy),
         "sessions": may_change || routes::has_sessions(gateway),
         "hashes": routes::has_hashes(gateway),
         "idle": idle(policy),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use minijinja::{Environment, Error, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::Sticky;
+use waykeeper::config::{Policy, Spot};
 
 use super::agents::{OWN_HOST, TLS};
 use super::balance::is_by_hash;
@@ -62,6 +63,54 @@ pub(super) fn further(gateway: &Gateway, environment: &Environment<'_>) -> Resul
         "elsewhere": elsewhere.difference(&made).collect::<Vec<_>>(),
         "script": script.lines().collect::<Vec<_>>(),
     }))
+}
+
+/// The agents that hear requests of others as well, each once; and as which host they are asked, where not as the other is.
+pub(super) fn mirrors(gateway: &Gateway, policy: &Policy) -> Vec<Json> {
+    let mirrors = policy.routes.iter().filter_map(|route| route.mirror);
+    let mirrors: BTreeSet<&str> = mirrors
+        .filter_map(|mirror| Some(policy.agents.get(mirror.agent.0)?.name.as_str()))
+        .collect();
+    let agents = mirrors
+        .iter()
+        .filter_map(|name| gateway.agents.iter().find(|agent| agent.name == **name));
+    let mirror = |(nth, agent): (usize, &Agent)| {
+        let upstream = agent.upstream.as_ref();
+        let own = upstream.filter(|upstream| upstream.has_own_host());
+        let host = own.and_then(|it| Some(it.endpoints.first()?.url.authority()));
+        json!({"agent": agent.name, "cluster": agent.cluster, "host": host, "first": nth == 0})
+    };
+    agents.enumerate().map(mirror).collect()
+}
+
+/// Tells of agents that cannot hear requests of others.
+pub(super) fn check_mirrors(routes: &Spot<'_>, agents: &[Agent]) {
+    let asks_caller = |agent: &&Agent| {
+        let upstream = agent.upstream.as_ref();
+        let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
+        credential.is_some_and(|credential| credential.callers_header().is_some())
+    };
+    // What is no list the filter's reader tells.
+    let items = routes.list(usize::MAX);
+    for route in items.into_iter().flatten().filter(Spot::is_map) {
+        let Some(mirror) = inner(&route, "mirror").filter(Spot::is_map) else {
+            continue;
+        };
+        let Some(agent) = inner(&mirror, "agent").filter(Spot::is_text) else {
+            continue;
+        };
+        let name = agent.text();
+        let mut named = agents.iter().filter(|it| Some(it.name.as_str()) == name);
+        if named.any(|it| asks_caller(&it)) {
+            agent.fault("is shown the caller's own credential, which is shown to the agent that answers, and to no other");
+        }
+    }
+}
+
+/// What stands in a mapping under a name.
+fn inner<'d>(spot: &'d Spot<'d>, name: &str) -> Option<Spot<'d>> {
+    let fields = spot.named(usize::MAX)?;
+    fields.get(name)
 }
 
 /// Whether there are two agents that an attempt may go to.

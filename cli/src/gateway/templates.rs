@@ -49,6 +49,7 @@ const TEMPLATES: &[(&str, &str)] = &templates![
     "listener.yaml",
     "local_replies.yaml",
     "manager.yaml",
+    "mirror_route.yaml",
     "operations.yaml",
     "place.yaml",
     "retry.yaml",

@@ -651,6 +651,12 @@ fn every_fault_is_told_of_the_field_that_is_written() {
              take another one",
         ),
         (
+            with(agent, "chat: {url: http://a, credential: {caller: x-key}}")
+                .replace("agents: [chat]", "mirror: {agent: chat}, agents: [chat]"),
+            "5: routes[0].mirror.agent: is shown the caller's own credential, which is shown to the agent that answers, and to \
+             no other",
+        ),
+        (
             with(agent, "chat: {url: http://a, websocket_cluster: b}"),
             "3: agents.chat.websocket_cluster: stands beside cluster only; what is written here has one of its own where it \
              needs one",

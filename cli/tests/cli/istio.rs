@@ -444,6 +444,11 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
             ],
         ),
         (
+            SMALL.replace("agents: [chat]", "agents: [chat], mirror: {agent: chat}"),
+            &[],
+            &["6: routes[0].mirror: is not carried to Istio yet; in Envoy's own configuration it is"],
+        ),
+        (
             agents("  chat: {provider: vllm, endpoints: [http://a:1, http://b:1]}\n"),
             &[],
             &[

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::load;
+use super::super::policy::AgentId;
 use super::{faults, reference, small, with};
 
 /// The one fault of a small document with one value put in.
@@ -20,6 +21,109 @@ fn check(cases: &[(&str, Value, &str)]) {
             "{pointer} = {value}"
         );
     }
+}
+
+#[test]
+fn what_cannot_keep_requests_at_one_agent_is_told() {
+    check(&[
+        (
+            "/routes/0/sticky",
+            json!({"header": "mcp-session-id"}),
+            "routes[0].sticky: a session that an agent names is known to that agent alone, so it cannot say which agent; write a \
+             header, cookie or parameter that callers choose, or client: true",
+        ),
+        (
+            "/routes/0/sticky",
+            json!({"header": "x-api-key"}),
+            "routes[0].sticky: that is where keys stand, and they are taken out; client: true keeps each client's requests together",
+        ),
+        (
+            "/routes/0/sticky",
+            json!({"client": true, "query": "s"}),
+            "routes[0].sticky: must have exactly one of header, cookie, query and client",
+        ),
+    ]);
+}
+
+#[test]
+fn who_cannot_hear_requests_as_well_is_told() {
+    check(&[
+        (
+            "/routes/0/mirror",
+            json!({"agent": "tool"}),
+            r#"routes[0].mirror.agent: no agent named "tool"; did you mean "tools"?"#,
+        ),
+        (
+            "/routes/0/mirror",
+            json!({"agent": "tools", "percent": 101}),
+            "routes[0].mirror.percent: expected a whole number from 0 to 100, found the number 101",
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "agents": ["chat"], "protocol": "websocket", "mirror": {"agent": "tools"}}),
+            "routes[0].mirror: has no meaning for a WebSocket: nobody could answer for the other end",
+        ),
+    ]);
+}
+
+#[test]
+fn a_canary_that_cannot_be_tried_is_told() {
+    let route = |more: Value| {
+        let mut route = json!({"prefix": "/chat"});
+        route
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        route
+    };
+    check(&[
+        (
+            "/routes/0/canary",
+            json!({"agent": "tools"}),
+            "routes[0].canary.percent: is missing",
+        ),
+        (
+            "/routes/0/canary",
+            json!({"agent": "chat", "percent": 5}),
+            "routes[0].canary.agent: has a share of this route by weight as well; write it with weight: 0, or leave it out of \
+             agents",
+        ),
+        (
+            "/routes/0/canary",
+            json!({"agent": "tools", "percent": 5, "header": "x-api-key"}),
+            "routes[0].canary.header: that is where keys stand, and they are taken out",
+        ),
+        (
+            "/routes/0/canary",
+            json!({"agent": "tools", "percent": 5, "abort_at": "100%"}),
+            "routes[0].canary.abort_at: no more than all requests can fail, so this is never reached; leave it out to never abort",
+        ),
+        (
+            "/routes/0",
+            route(
+                json!({"rules": [{"agents": ["chat"]}], "canary": {"agent": "tools", "percent": 5}}),
+            ),
+            "routes[0].canary.agent: gets nothing: the route has rules alone, and none of them names it; name it there with \
+             weight: 0",
+        ),
+    ]);
+}
+
+#[test]
+fn a_canary_is_one_of_its_routes_agents_by_name() {
+    let canary = json!({"agent": "tools", "percent": 5, "header": "X-Canary", "abort_at": "5%"});
+    let policy = super::accepted(&with(small(), "/routes/0/canary", canary));
+    let route = &policy.routes[0];
+    let canary = route.canary.as_ref().unwrap();
+    assert_eq!((canary.percent, canary.abort_at), (5, Some(5)));
+    assert_eq!(canary.header.as_deref(), Some("x-canary"));
+    let weights: Vec<_> = route
+        .agents
+        .iter()
+        .map(|it| (it.agent, it.weight))
+        .collect();
+    assert_eq!(weights, [(AgentId(0), 1), (AgentId(1), 0)]);
+    assert_eq!(canary.agent, AgentId(1));
 }
 
 #[test]

@@ -277,6 +277,11 @@ impl StreamIo for EnvoyStream {
         own_answer()
     }
 
+    fn has_broken_off(&self) -> bool {
+        let details = hostcalls::property(hostcalls::CODE_DETAILS);
+        details.is_ok_and(|details| details.starts_with(BROKEN_OFF))
+    }
+
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         hostcalls::header(MapType::HttpResponseHeaders, name.as_bytes()).ok()
     }
@@ -341,6 +346,7 @@ fn key(cell: CellName) -> [u8; 15] {
 }
 
 /// What Envoy calls an answer that came from an agent.
+const BROKEN_OFF: &[u8] = b"upstream_reset_after_response_started";
 const BY_AGENT: &[u8] = b"via_upstream";
 /// What it calls one for want of the gateway's credential for the agent: there is none, or what there is fits no header.
 const NO_CREDENTIAL: [&[u8]; 2] = [

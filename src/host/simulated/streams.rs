@@ -21,6 +21,8 @@ pub struct SimulatedStream {
     pub response: Vec<(Vec<u8>, Vec<u8>)>,
     /// The response, if the host gives it itself.
     pub own_answer: Option<OwnAnswer>,
+    /// The agent has broken off its answer.
+    pub broken_off: bool,
     /// What was noted for the access log.
     pub notes: Vec<(Vec<u8>, Vec<u8>)>,
     /// The filter's own answer.
@@ -101,6 +103,11 @@ impl SimulatedHost {
     /// Gives the stream a response.
     pub fn respond(&self, id: StreamId, headers: &[(&str, &str)]) {
         self.io(id).with(|stream| stream.response = owned(headers));
+    }
+
+    /// Has the agent break off the stream's response.
+    pub fn break_off(&self, id: StreamId) {
+        self.io(id).with(|stream| stream.broken_off = true);
     }
 
     /// Gives the stream a response of the host's own.
@@ -210,6 +217,10 @@ impl StreamIo for SimulatedIo {
 
     fn own_answer(&self) -> Option<OwnAnswer> {
         self.with(|stream| stream.own_answer)
+    }
+
+    fn has_broken_off(&self) -> bool {
+        self.with(|stream| stream.broken_off)
     }
 
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {

@@ -9,6 +9,9 @@ use crate::routing::path::tests::tricky;
 fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
     Route {
         rules: Vec::new(),
+        sticky: None,
+        mirror: None,
+        canary: None,
         max_scan: Route::MAX_SCAN,
         name: prefix.to_owned(),
         prefix: prefix.to_owned(),

@@ -16,7 +16,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::{DEFAULT_TIMEOUT, Limit, Span};
-use waykeeper::config::{Fault, Node};
+use waykeeper::config::{Fault, Node, Segment};
 
 use super::credentials::Credential;
 use super::{Checked, EnvoyVersion, Upstream, document, filters, idle, render, routes, templates};
@@ -128,6 +128,19 @@ pub(crate) fn manifests(
     if checked.gateway.validator.is_none() {
         let elsewhere = checked.policy.clients.validator.as_ref();
         destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
+    }
+    for (index, route) in checked.policy.routes.iter().enumerate() {
+        if route.mirror.is_some() {
+            let place = [
+                Segment::Field("routes".to_owned()),
+                Segment::Item(index),
+                Segment::Field("mirror".to_owned()),
+            ];
+            told.fault(
+                &place,
+                "is not carried to Istio yet; in Envoy's own configuration it is",
+            );
+        }
     }
     let fleet = checked.policy.fleet.as_ref();
     destinations.limiter = fleet.map(|fleet| fleet.cluster.clone());

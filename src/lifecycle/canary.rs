@@ -1,0 +1,190 @@
+//! Which requests try a route's canary, and what its answers come to.
+
+use super::compiled::Compiled;
+use super::request::Request;
+use super::shared::Shared;
+use super::stream::{Answered, Facts};
+use super::walk::Walk;
+use crate::config::policy::{AgentId, Canary, Choice, Policy, Route, RouteId};
+use crate::host::{Host, StreamIo};
+use crate::routing::{Said, said, tries};
+use crate::state::canary::{Canaries, Lines, Standing};
+use crate::state::{State, StateError};
+
+/// The canaries of a configuration.
+#[derive(Debug)]
+pub(super) struct Tried {
+    canaries: Canaries,
+    /// For each route, that of its canary, where it can be aborted.
+    lines: Vec<Option<Lines>>,
+}
+
+/// What is known of a request that tries a canary.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trial {
+    /// The draw has brought it there, and not its caller's word: only then it bears on what becomes of the canary.
+    drawn: bool,
+    /// The agent has answered that it failed, or has broken its answer off.
+    failed: bool,
+}
+
+/// What the host says in the agent's place where the agent has failed; whatever else it says the agent has no part in.
+const FAILURES: [&str; 5] = [
+    "agent_timeout",
+    "agent_unreachable",
+    "bad_answer",
+    "gateway_error",
+    "gateway_unavailable",
+];
+
+impl Tried {
+    pub(super) fn new(policy: &Policy, state: &State) -> Self {
+        let lines = |route: &Route| {
+            let canary = route.canary.as_ref()?;
+            let abort_at = canary.abort_at?;
+            let agent = policy.agents.get(canary.agent.0)?;
+            let header = canary.header.as_deref().unwrap_or_default();
+            let said: [&[u8]; 4] = [
+                agent.name.as_bytes(),
+                &canary.percent.to_le_bytes(),
+                header.as_bytes(),
+                &[abort_at],
+            ];
+            Some(Lines::new(state, &route.name, &said))
+        };
+        Self {
+            canaries: Canaries::new(state),
+            lines: policy.routes.iter().map(lines).collect(),
+        }
+    }
+
+    fn of(&self, route: RouteId) -> Option<Lines> {
+        *self.lines.get(route.0)?
+    }
+}
+
+impl<H: Host> Shared<H> {
+    /// The configuration is in force from now on.
+    pub(super) fn try_canaries(&self) {
+        let tried = &self.compiled.canaries;
+        let routes = tried.lines.iter().enumerate();
+        let all: Vec<(RouteId, Lines)> = routes
+            .filter_map(|(index, lines)| Some((RouteId(index), (*lines)?)))
+            .collect();
+        let lines: Vec<Lines> = all.iter().map(|(_, lines)| *lines).collect();
+        match tried.canaries.come(&*self.host, &lines) {
+            Ok(standings) => {
+                for ((route, _), standing) in all.iter().zip(standings) {
+                    let (host, compiled) = (&*self.host, &self.compiled);
+                    (self.telemetry).canary_stands(host, compiled, *route, standing.aborted);
+                }
+            }
+            Err(error) => self.telemetry.canary_unknown(&*self.host, error),
+        }
+    }
+
+    /// An answer has arrived to a request that tries a canary.
+    pub(super) fn canary_answered(&self, io: &H::Stream, facts: &mut Facts, answered: Answered) {
+        if let (Some(trial), Answered::ByAgent) = (&mut facts.canary, answered) {
+            let status = io.response_header(":status");
+            trial.failed = status.is_some_and(|status| status.first() == Some(&b'5'));
+        }
+    }
+
+    /// A request has ended that tried a canary.
+    #[inline(never)]
+    pub(super) fn canary_ended(&self, facts: &Facts, outcome: &'static str) {
+        let (Some(trial), Some(route)) = (facts.canary, facts.route) else {
+            return;
+        };
+        let failed = trial.failed || FAILURES.contains(&outcome);
+        let (host, compiled) = (&*self.host, &self.compiled);
+        if !failed && outcome != "allowed" {
+            // It never got that far, or its caller did not wait for it.
+            return;
+        }
+        (self.telemetry).canary_ended(host, compiled, route, failed);
+        let canary = compiled.route(route).and_then(|it| it.canary.as_ref());
+        let abort_at = canary.and_then(|canary| canary.abort_at);
+        let (Some(abort_at), Some(lines), true) =
+            (abort_at, compiled.canaries.of(route), trial.drawn)
+        else {
+            return;
+        };
+        let counted = (compiled.canaries.canaries).count(host, lines, failed, abort_at);
+        match counted {
+            Ok(None) => {}
+            Ok(Some(Standing {
+                requests, failed, ..
+            })) => {
+                self.telemetry.canary_stands(host, compiled, route, true);
+                let (name, agent) = compiled.names(Some(route), canary.map(|it| it.agent));
+                let (name, agent) = (name.unwrap_or_default(), agent.unwrap_or_default());
+                log::warn!(
+                    "the canary of the route {name:?} is aborted: of {requests} requests to {agent:?} {failed} have failed, which is \
+                     more than {abort_at} per cent. It gets no more until its lines in the configuration change"
+                );
+            }
+            Err(error) => self.telemetry.canary_unknown(host, error),
+        }
+    }
+}
+
+impl<H: Host> Walk<H> {
+    /// The route's canary, if it is to answer this request; `value` is what the request has in common with others.
+    #[inline(never)]
+    pub(super) fn canary(
+        &self,
+        request: &Request,
+        route: RouteId,
+        canary: &Canary,
+        choices: &[Choice],
+        value: Option<&[u8]>,
+    ) -> Option<AgentId> {
+        let compiled: &Compiled = &self.shared.compiled;
+        let host = &*self.shared.host;
+        let named = request.wanted_agents().next().is_some();
+        if named || choices.iter().all(|choice| choice.agent != canary.agent) {
+            return None;
+        }
+        let drawn = match said(canary, request.headers()) {
+            Said::Always => false,
+            Said::Never => return None,
+            Said::Nothing => {
+                let agent = compiled.policy.agents.get(canary.agent.0)?;
+                if !tries(canary.percent, &agent.name, value, || host.random())
+                    || self.is_aborted(route)
+                {
+                    return None;
+                }
+                true
+            }
+        };
+        self.common.facts.borrow_mut().canary = Some(Trial {
+            drawn,
+            failed: false,
+        });
+        Some(canary.agent)
+    }
+
+    fn is_aborted(&self, route: RouteId) -> bool {
+        let (host, tried) = (&*self.shared.host, &self.shared.compiled.canaries);
+        let Some(lines) = tried.of(route) else {
+            return false;
+        };
+        let aborted: Result<bool, StateError> = tried.canaries.is_aborted(host, lines);
+        aborted.unwrap_or_else(|error| {
+            self.shared.telemetry.canary_unknown(host, error);
+            true
+        })
+    }
+}
+
+impl Facts {
+    /// The agent has broken off its answer.
+    pub(super) fn broke_off(&mut self) {
+        if let Some(trial) = &mut self.canary {
+            trial.failed = true;
+        }
+    }
+}
