@@ -1,9 +1,10 @@
 //! What docs/start.md shows is so: each of its files is run, each of its commands is typed into a shell, and what that says is
 //! what stands in the page, line by line. What the page says of places (its urls, files and ports) is in the test's own. One
-//! gateway runs all files, one after the other, as `waykeeper run` follows them. The transcripts of the README and
-//! of docs/demo.md are typed in the same way.
+//! gateway runs all files, one after the other, as `waykeeper run` follows them. The files of docs/routing.md and the transcripts of
+//! the README and of docs/demo.md are typed in the same way.
 
 mod readme;
+mod routing;
 
 use std::path::Path;
 
@@ -91,7 +92,10 @@ async fn each_file_of_the_first_page_does_what_is_shown() {
 
     let mut gateway: Option<Running> = None;
     let (mut done, mut faults) = (Vec::new(), Vec::new());
-    for part in parts() {
+    let mut parts = parts("docs/start.md");
+    // It needs a gateway of its own, all others share one.
+    parts.sort_by_key(|part| part.heading == "A hosted provider");
+    for part in parts {
         let heading = part.heading.as_str();
         let file = places.here(&part.file);
         if heading == "A hosted provider" {
@@ -323,30 +327,31 @@ impl Places {
 
 // ------------------------------------------------------------------------------------------------------------ the page
 
-/// The parts of the page that have a file.
-fn parts() -> Vec<Part> {
-    let page = needed("docs/start.md", "git checkout");
+/// The parts of a page that have a file. What is typed in one without goes on with the file before.
+fn parts(page: &str) -> Vec<Part> {
+    let page = needed(page, "git checkout");
     let page = std::fs::read_to_string(page).expect("the page");
-    let mut parts = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
     for section in page.split("\n## ").skip(1) {
         let heading = section.lines().next().unwrap_or_default().to_owned();
-        let files = blocks(section, "yaml");
-        let [file] = files.as_slice() else {
-            assert!(files.is_empty(), "{heading}: one file for each part");
-            continue;
-        };
         let consoles = blocks(section, "console");
         let typed = consoles.iter().flat_map(|block| typed(block)).collect();
-        parts.push(Part {
-            heading,
-            text: section.to_owned(),
-            file: file.clone(),
-            typed,
-        });
+        let files = blocks(section, "yaml");
+        match files.as_slice() {
+            [] => parts
+                .last_mut()
+                .expect("a part")
+                .typed
+                .extend::<Vec<_>>(typed),
+            [file] => parts.push(Part {
+                heading,
+                text: section.to_owned(),
+                file: file.clone(),
+                typed,
+            }),
+            _ => panic!("{heading}: one file for each part"),
+        }
     }
-    assert_eq!(parts.len(), 7, "the parts of the page");
-    // It needs a gateway of its own, all others share one.
-    parts.sort_by_key(|part| part.heading == "A hosted provider");
     parts
 }
 
