@@ -97,7 +97,7 @@ struct File<'d> {
 }
 
 pub(crate) use blame::{blame, names_field, path_of_patch};
-pub(crate) use gateway::{Good, Where, gateway, gateway_for};
+pub(crate) use gateway::{Good, Meant, Where, gateway, gateway_for, meant};
 pub(crate) use judged::Judge;
 pub(crate) use report::{place, told};
 

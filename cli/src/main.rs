@@ -8,6 +8,7 @@ mod decided;
 mod doubts;
 mod echo;
 mod envoy;
+mod explain;
 mod find;
 mod gateway;
 mod hash_key;
@@ -50,6 +51,7 @@ struct Arguments {
 enum Command {
     Check(check::Arguments),
     Envoy(envoy::Arguments),
+    Explain(explain::Arguments),
     Istio(istio::Arguments),
     /// Print the JSON Schema of a gateway.yaml, for editors
     Schema {
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Envoy(arguments) => envoy::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Istio(arguments) => istio::run(&arguments),
         Command::Schema { document, .. } => print_schema(&if document {
             waykeeper::config::schema()

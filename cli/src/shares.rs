@@ -52,7 +52,7 @@ fn named_choices<'p>(policy: &Policy, route: &'p Route) -> Vec<(String, &'p [Cho
 }
 
 /// A part of a hundred, to a tenth where that tells something.
-struct Percent(f64);
+pub(crate) struct Percent(pub(crate) f64);
 
 impl fmt::Display for Percent {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 
 use super::content::{Asked, BadBody, Content, Known, Said, Wanted, Wanting};
 use crate::config::policy::{
-    Agent, Choice, Conditions, Expected, Otherwise, PlanId, Policy, Route, Rule,
+    Agent, Choice, Conditions, Expected, Otherwise, PlanId, Policy, Protocol, Route, Rule,
 };
 use crate::host::HeaderBlock;
 use crate::text::escapes;
@@ -119,9 +119,11 @@ impl Rules {
             images.push(wanting.anywhere("type", &IMAGE_TYPES));
             images.extend(IMAGES.map(|name| wanting.anywhere(name, &[])));
         }
+        // A WebSocket's request has none, and its end would be waited for in vain.
+        let has_body = route.protocol != Protocol::Websocket;
         let asks_body = asks_model || conditions().any(Conditions::ask_body);
         Some(Self {
-            wanted: asks_body.then(|| wanting.of(route)),
+            wanted: (asks_body && has_body).then(|| wanting.of(route)),
             members,
             model,
             tools,

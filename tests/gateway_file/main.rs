@@ -14,6 +14,7 @@ mod credentials;
 mod credentials_live;
 mod ending;
 mod envoy_limiters;
+mod explained;
 mod fleet;
 mod following;
 mod front;

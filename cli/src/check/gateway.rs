@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::path::Path;
 
-use waykeeper::config::Fault;
+use waykeeper::config::{Fault, Policy};
 
 use super::hints::hint;
 use super::{Against, Line, Report, name_of};
 use crate::Outcome;
 use crate::decided;
 use crate::doubts;
-use crate::find::Configuration;
+use crate::find::{self, Configuration};
 use crate::gateway::secrets::Weight;
 use crate::gateway::{self, Admin, Agent, Around, Checked, EnvoyVersion, Gateway, Limiter, Wrong};
 use crate::reach::{self, Reached};
@@ -35,6 +35,13 @@ pub(crate) enum Where {
 pub(crate) struct Good {
     pub(crate) document: Value,
     pub(crate) checked: Checked,
+}
+
+/// What a file means, of whatever kind it is.
+pub(crate) struct Meant {
+    pub(crate) policy: Policy,
+    /// The gateway around it, where it is a gateway.yaml.
+    pub(crate) checked: Option<Checked>,
 }
 
 /// Of a file that holds a gateway and more.
@@ -96,7 +103,65 @@ pub(crate) fn gateway_for<T>(
     }
 }
 
+/// Reads the one configuration in a file. Of a file with faults all is told, of a good one nothing.
+pub(crate) fn meant(file: &Path) -> io::Result<Result<Meant, Outcome>> {
+    let name = name_of(file);
+    let (mut output, mut errors) = (io::sink(), Vec::new());
+    let mut report = Report::of(&name, &mut output, &mut errors);
+    let meant = match report.documents(file)? {
+        Ok(documents) => report.meant(&documents)?,
+        Err(bad) => Err(bad),
+    };
+    if meant.is_err() {
+        io::stderr().lock().write_all(&errors)?;
+    }
+    Ok(meant)
+}
+
 impl Report<'_> {
+    fn meant(&mut self, documents: &[Value]) -> io::Result<Result<Meant, Outcome>> {
+        if documents.iter().any(gateway::is_gateway) {
+            let [document] = documents else {
+                self.fault(1, SEVERAL)?;
+                return Ok(Err(Outcome::Faulty));
+            };
+            let checked = self.read_gateway(document, Where::Elsewhere)?;
+            let meant = checked.map(|checked| Meant {
+                policy: checked.policy.clone(),
+                checked: Some(checked),
+            });
+            return Ok(meant.ok_or(Outcome::Faulty));
+        }
+        let found = find::configurations(documents);
+        for (line, message) in &found.faults {
+            self.fault(*line, message)?;
+        }
+        let [configuration] = found.configurations.as_slice() else {
+            if found.faults.is_empty() {
+                let count = found.configurations.len();
+                self.fault(
+                    1,
+                    format_args!(
+                        "holds {count} configurations; give a file with the one that is meant"
+                    ),
+                )?;
+            }
+            return Ok(Err(Outcome::Faulty));
+        };
+        match configuration.read() {
+            Ok(policy) if self.faults == 0 => Ok(Ok(Meant {
+                policy,
+                checked: None,
+            })),
+            read => {
+                if let Err(faults) = &read {
+                    self.tell(faults, configuration)?;
+                }
+                Ok(Err(Outcome::Faulty))
+            }
+        }
+    }
+
     /// Checks a gateway as its own command would, and says what it amounts to.
     pub(super) fn check_gateway(
         &mut self,

@@ -1,6 +1,7 @@
 //! The tool as its users meet it: the real binary, its output and its exit status.
 
 mod check;
+mod explain;
 mod gateway;
 mod hash_key;
 mod init;

@@ -1,0 +1,279 @@
+//! Which agents may answer a request, with which share, and what each would get.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use waykeeper::config::policy::{Agent, Choice, Route, Sticky};
+use waykeeper::routing::{
+    CLUSTER, KIND, PROOF, Said, narrowed as narrowed_by, said, stands_for, sticky_value,
+};
+use waykeeper::text::headers::is_reserved;
+
+use super::caller::{How, UNNAMED};
+use super::found::Meeting;
+use super::walked::Walked;
+use crate::gateway::{Checked, Upstream};
+
+/// An agent that may answer.
+#[derive(Debug, Serialize)]
+pub(super) struct AgentFound {
+    pub(super) name: String,
+    /// Of a hundred requests like this one.
+    pub(super) share_percent: f64,
+    pub(super) cluster: String,
+    /// Where it is, as far as the file says it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) at: Vec<String>,
+    /// The path as the filter hands it on.
+    pub(super) path: String,
+    /// The model that it is asked for, where the filter knows of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) model: Option<String>,
+    /// What it is told.
+    pub(super) is_told: BTreeMap<String, String>,
+    /// What Envoy's router goes by, and keeps.
+    pub(super) steers_envoy: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) notes: Vec<String>,
+}
+
+/// An agent that may not answer, and why.
+#[derive(Debug, Serialize)]
+pub(super) struct LeftOut {
+    pub(super) agent: String,
+    pub(super) why: String,
+}
+
+/// Where agents are.
+pub(super) struct Reached<'a>(pub(super) Option<&'a Checked>);
+
+impl Reached<'_> {
+    fn upstream(&self, agent: &str) -> Option<&Upstream> {
+        let gateway = &self.0?.gateway;
+        gateway
+            .agents
+            .iter()
+            .find(|it| it.name == agent)?
+            .upstream
+            .as_ref()
+    }
+
+    fn places(&self, agent: &str) -> Vec<String> {
+        let Some(checked) = self.0 else {
+            return Vec::new();
+        };
+        let found = checked.gateway.agents.iter().find(|it| it.name == agent);
+        if found.is_some_and(|agent| agent.builtin.is_some()) {
+            return vec!["waykeeper run itself (builtin)".to_owned()];
+        }
+        let endpoints = self
+            .upstream(agent)
+            .map_or(&[][..], |upstream| &upstream.endpoints);
+        let urls = endpoints
+            .iter()
+            .map(|endpoint| checked.environment.hidden(&endpoint.url.to_string()));
+        urls.collect()
+    }
+}
+
+/// Those of some agents that can and serve what is asked for, and why the others are out.
+pub(super) fn narrowed(
+    meeting: &Meeting<'_>,
+    route: &Route,
+    choices: &[Choice],
+    model: Option<&[u8]>,
+) -> (Vec<Choice>, Vec<LeftOut>) {
+    let Meeting {
+        policy, arrived, ..
+    } = *meeting;
+    let capabilities = || arrived.block.get_all("x-agent-capability");
+    let model = model.map(|model| stands_for(policy, model));
+    let able = narrowed_by(&policy.agents, choices, capabilities(), None).unwrap_or_default();
+    let left = narrowed_by(&policy.agents, choices, capabilities(), model).unwrap_or_default();
+    let is_canary = |choice: &Choice| {
+        route
+            .canary
+            .as_ref()
+            .is_some_and(|it| it.agent == choice.agent)
+    };
+    let wanted: Vec<&[u8]> = arrived.block.get_all("x-agent").collect();
+    let name = |choice: &Choice| {
+        policy
+            .agents
+            .get(choice.agent.0)
+            .map(|agent| agent.name.clone())
+            .unwrap_or_default()
+    };
+    let named: Vec<Choice> = match wanted.first() {
+        None => left.clone(),
+        Some(wanted) => left
+            .iter()
+            .filter(|choice| name(choice).as_bytes() == *wanted)
+            .copied()
+            .collect(),
+    };
+    let out = choices.iter().filter_map(|choice| {
+        let why = if !able.contains(choice) {
+            format!(
+                "cannot {}",
+                capabilities()
+                    .map(|it| String::from_utf8_lossy(it).into_owned())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
+        } else if !left.contains(choice) {
+            format!(
+                "does not serve {}",
+                String::from_utf8_lossy(model.unwrap_or_default())
+            )
+        } else if !named.contains(choice) {
+            "x-agent names another".to_owned()
+        } else if choice.weight == 0 && wanted.is_empty() && !is_canary(choice) {
+            "its weight is 0: it is reached by its name in x-agent only".to_owned()
+        } else {
+            return None;
+        };
+        Some(LeftOut {
+            agent: name(choice),
+            why,
+        })
+    });
+    let out = out.collect();
+    (named, out)
+}
+
+/// Those that a request may go to, with their shares in per cent. `drawn` is the one that the filter has drawn for it.
+pub(super) fn with_shares(
+    meeting: &Meeting<'_>,
+    route: &Route,
+    left: &[Choice],
+    drawn: Option<&str>,
+) -> Vec<(Choice, f64)> {
+    let Meeting {
+        policy, arrived, ..
+    } = *meeting;
+    if arrived.block.get("x-agent").is_some() {
+        return left.iter().map(|choice| (*choice, 100.0)).collect();
+    }
+    // What is kept together goes to the same agent each time, and so is not drawn anew.
+    if is_kept(meeting, route) && drawn.is_some() {
+        let is_drawn = |choice: &&Choice| {
+            let agent = policy.agents.get(choice.agent.0);
+            agent.map(|agent| agent.name.as_str()) == drawn
+        };
+        return left
+            .iter()
+            .filter(is_drawn)
+            .map(|choice| (*choice, 100.0))
+            .collect();
+    }
+    let canary = route.canary.as_ref();
+    let canary = canary.and_then(|canary| {
+        let choice = left.iter().find(|choice| choice.agent == canary.agent)?;
+        let percent = match said(canary, &arrived.block) {
+            Said::Always => 100.0,
+            Said::Never => 0.0,
+            Said::Nothing => f64::from(canary.percent),
+        };
+        (percent > 0.0).then_some((*choice, percent))
+    });
+    let rest = 100.0 - canary.map_or(0.0, |(_, percent)| percent);
+    let all: u64 = left.iter().map(|choice| u64::from(choice.weight)).sum();
+    let weighted = left.iter().filter(|choice| choice.weight > 0 && rest > 0.0);
+    let weighted =
+        weighted.map(|choice| (*choice, f64::from(choice.weight) * rest / all.max(1) as f64));
+    canary.into_iter().chain(weighted).collect()
+}
+
+/// Whether the route keeps this request together with others at one agent, by what is known of it here.
+fn is_kept(meeting: &Meeting<'_>, route: &Route) -> bool {
+    let Meeting {
+        arrived, caller, ..
+    } = *meeting;
+    match &route.sticky {
+        None => false,
+        Some(Sticky::Client) => caller.client.is_some() && caller.how != How::Validator,
+        Some(sticky) => {
+            let path = arrived.block.get(":path").unwrap_or_default();
+            sticky_value(sticky, &arrived.block, path).is_some_and(|value| !value.is_empty())
+        }
+    }
+}
+
+impl AgentFound {
+    pub(super) fn of(
+        meeting: &Meeting<'_>,
+        agent: &Agent,
+        share: f64,
+        walked: &Walked,
+        in_path: Option<()>,
+    ) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (mut is_told, mut steers) = (BTreeMap::new(), BTreeMap::new());
+        for (name, value) in &walked.headers {
+            if !is_reserved(name.as_bytes()) {
+                continue;
+            }
+            let shown = if name == PROOF {
+                "(secret)".to_owned()
+            } else if meeting.caller.how == How::Validator {
+                text(value).replace(UNNAMED, "(as the validator names it)")
+            } else {
+                text(value)
+            };
+            let of_router = [
+                CLUSTER,
+                KIND,
+                PROOF,
+                "x-waykeeper-hash",
+                "x-waykeeper-session",
+            ]
+            .contains(&name.as_str())
+                || name.starts_with("x-envoy-");
+            if of_router { &mut steers } else { &mut is_told }.insert(name.clone(), shown);
+        }
+        let body: Option<serde_json::Value> = serde_json::from_slice(&walked.body).ok();
+        let model = body
+            .as_ref()
+            .and_then(|body| body.get("model")?.as_str())
+            .map(str::to_owned);
+        Self {
+            name: agent.name.clone(),
+            share_percent: share,
+            cluster: walked
+                .header(CLUSTER)
+                .map(text)
+                .unwrap_or_else(|| agent.cluster.clone()),
+            at: meeting.reached.places(&agent.name),
+            path: walked.header(":path").map(text).unwrap_or_default(),
+            model: model.filter(|_| in_path.is_none()),
+            is_told,
+            steers_envoy: steers,
+            notes: notes(meeting, agent, walked),
+        }
+    }
+}
+
+/// What Envoy does to the request behind the filter, and what the filter does to no header of its own.
+fn notes(meeting: &Meeting<'_>, agent: &Agent, walked: &Walked) -> Vec<String> {
+    let mut notes = Vec::new();
+    let upstream = meeting.reached.upstream(&agent.name);
+    let base = upstream.and_then(|upstream| upstream.base.as_ref());
+    if let Some(base) = base.filter(|base| base.prefix() != "/v1") {
+        notes.push(format!(
+            "Envoy puts {} in place of /v1, or before a path without it",
+            base.prefix()
+        ));
+    }
+    if upstream.is_some_and(|upstream| upstream.credential.is_some()) {
+        notes.push("Envoy adds the agent's own credential".to_owned());
+    }
+    if let Some(Sticky::Session(header)) = &agent.sticky
+        && walked.header(header).is_some()
+    {
+        notes.push(format!(
+            "{header} is opened: the agent gets the name that it has given"
+        ));
+    }
+    notes
+}

@@ -1,0 +1,300 @@
+//! What becomes of a request, and why: found by the filter's own code.
+
+use waykeeper::config::Policy;
+use waykeeper::config::policy::{Choice, Route, RouteId};
+use waykeeper::routing::{ModelInPath, NoMatch, Path, RouteTable, model_in_path};
+use waykeeper::text::headers::is_reserved;
+
+use super::agents::{self, AgentFound, Reached};
+use super::caller::{Caller, How};
+use super::explanation::{CallerFound, Explanation, OtherRoute, Outcome, RouteFound};
+use super::limits;
+use super::request::{Arrived, Request};
+use super::rules::{self, ModelFound};
+use super::walked::{End, Walked, walk};
+
+/// What a request meets under a policy.
+pub(super) struct Meeting<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) arrived: &'a Arrived,
+    pub(super) caller: &'a Caller,
+    /// Where agents are, as far as the file says it.
+    pub(super) reached: &'a Reached<'a>,
+}
+
+/// The codes of refusals before a route's rules are asked.
+const BEFORE_RULES: [&str; 10] = [
+    "gateway_unavailable",
+    "bad_path",
+    "no_route",
+    "method_not_allowed",
+    "upgrade_not_allowed",
+    "upgrade_required",
+    "missing_key",
+    "invalid_key",
+    "expired_key",
+    "unknown_plan",
+];
+
+impl Meeting<'_> {
+    /// Explains the request.
+    ///
+    /// # Errors
+    /// One line, where there is no filter with such a configuration.
+    pub(super) fn explain(&self, request: &Request) -> Result<Explanation, String> {
+        let Self {
+            policy,
+            arrived,
+            caller,
+            ..
+        } = *self;
+        let walked = walk(policy, arrived, None)?;
+        let outcome = self.outcome(&walked);
+        let code = match &outcome {
+            Outcome::Refused { code, .. } => code.clone(),
+            _ => String::new(),
+        };
+        let answered_here = matches!(outcome, Outcome::Answered { .. });
+        let mut found = Explanation::new(request, arrived, policy, outcome);
+        found.notes.extend(self.advice(&code));
+        found.taken_out = taken_out(arrived, &walked);
+        let raw = arrived.block.get(":path").unwrap_or_default();
+        let method = arrived.block.get(":method").unwrap_or_default();
+        let Ok(path) = Path::read(raw) else {
+            return Ok(found);
+        };
+        if answered_here {
+            found.caller = Some(self.caller());
+            return Ok(found);
+        }
+        let matched = RouteTable::new(&policy.routes).find(&path, method);
+        found.other_routes = others(policy, &path, method, &matched);
+        let Some((id, route)) = matched
+            .ok()
+            .and_then(|id| Some((id, policy.routes.get(id.0)?)))
+        else {
+            return Ok(found);
+        };
+        found.route = Some(RouteFound {
+            name: route.name.clone(),
+            prefix: route.prefix.clone(),
+            place: id.0,
+            key_needed: route.auth_required,
+            roles: route.roles.clone(),
+        });
+        found.caller = Some(self.caller());
+        let roles = caller
+            .client
+            .as_ref()
+            .map_or(&[][..], |client| &client.roles);
+        let of_route = caller.client.is_none()
+            || route.roles.is_empty()
+            || route.roles.iter().any(|role| roles.contains(role));
+        if BEFORE_RULES.contains(&code.as_str()) || !of_route {
+            return Ok(found);
+        }
+        self.explain_choice(id, route, &path, &walked, &mut found)?;
+        Ok(found)
+    }
+
+    /// Which rule takes it, which agents may answer, and what each would get.
+    fn explain_choice(
+        &self,
+        id: RouteId,
+        route: &Route,
+        path: &Path<'_>,
+        drawn: &Walked,
+        found: &mut Explanation,
+    ) -> Result<(), String> {
+        let raw = self.arrived.block.get(":path").unwrap_or_default();
+        let rewritten = path.rewritten(&route.prefix, route.prefix_rewrite.as_deref());
+        let for_agent = rewritten.as_deref().unwrap_or(raw);
+        let Ok(in_path) = model_in_path(for_agent) else {
+            return Ok(());
+        };
+        let chosen = rules::chosen(self, route, in_path.as_ref());
+        found.rules = chosen.rules;
+        found.model = chosen
+            .model
+            .as_ref()
+            .map(|model| ModelFound::of(self.policy, model, in_path.is_some()));
+        let Some(choices) = chosen.choices else {
+            return Ok(());
+        };
+        let model = chosen.model.as_deref();
+        let (left, left_out) = agents::narrowed(self, route, choices, model);
+        found.left_out = left_out;
+        let may_answer = agents::with_shares(self, route, &left, drawn.agent.as_deref());
+        if !matches!(found.outcome, Outcome::Forwarded) {
+            self.add_limits(id, &may_answer, found);
+            return Ok(());
+        }
+        for (choice, share) in may_answer.clone() {
+            let Some(agent) = self.policy.agents.get(choice.agent.0) else {
+                continue;
+            };
+            let named = (left.len() > 1).then_some(agent.name.as_str());
+            let named = named.filter(|_| self.arrived.block.get("x-agent").is_none());
+            let walked = walk(self.policy, self.arrived, named)?;
+            found.agents.push(AgentFound::of(
+                self,
+                agent,
+                share,
+                &walked,
+                in_path.as_ref().map(|_: &ModelInPath| ()),
+            ));
+        }
+        self.add_limits(id, &may_answer, found);
+        Ok(())
+    }
+
+    fn add_limits(&self, route: RouteId, may_answer: &[(Choice, f64)], found: &mut Explanation) {
+        let of = |agent| limits::Of {
+            policy: self.policy,
+            client: self.caller.client.as_ref(),
+            route,
+            agent,
+            method: self.arrived.block.get(":method").unwrap_or_default(),
+            headers: &self.arrived.block,
+        };
+        let of_agents = may_answer.iter().filter_map(|(choice, _)| {
+            let agent = self.policy.agents.get(choice.agent.0)?;
+            Some((agent.name.clone(), of(Some(choice.agent)).counted()))
+        });
+        found.limits = limits::merged(of_agents.collect());
+    }
+
+    fn outcome(&self, walked: &Walked) -> Outcome {
+        match &walked.end {
+            End::Forwarded => Outcome::Forwarded,
+            End::Waits => Outcome::Waits {
+                until: "more of its body comes, or its route's body_timeout is over: 408 request_timeout".to_owned(),
+            },
+            End::Answered { reply, .. } if reply.status < 400 => Outcome::Answered {
+                status: reply.status,
+                by: "the gateway itself, as the place where callers ask how their limits stand".to_owned(),
+            },
+            End::Answered { reply, late } => {
+                let told: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+                let message = reply.headers.iter().find(|(name, _)| *name == "grpc-message");
+                let detail = told.get("detail").and_then(serde_json::Value::as_str);
+                Outcome::Refused {
+                    status: reply.status,
+                    code: reply.details.strip_prefix("waykeeper_").unwrap_or(&reply.details).to_owned(),
+                    detail: detail.map(str::to_owned).or(message.map(|(_, text)| text.clone())),
+                    late: *late,
+                }
+            }
+        }
+    }
+
+    /// What whoever asks may want to say beside.
+    fn advice(&self, code: &str) -> Option<String> {
+        match (self.caller.how, code) {
+            (How::Validator, _) => Some(
+                "the validator is not asked, and the key is taken for good; say whom it would name with --client, --plan, --team and --role"
+                    .to_owned(),
+            ),
+            (How::NoKey | How::UnknownKey, "missing_key" | "invalid_key") => {
+                Some("what a client would meet is told with --client NAME".to_owned())
+            }
+            _ => None,
+        }
+    }
+
+    fn caller(&self) -> CallerFound {
+        let client = self.caller.client.as_ref();
+        let plan = client
+            .and_then(|client| client.plan)
+            .and_then(|id| self.policy.plans.get(id.0));
+        CallerFound {
+            known: self.caller.how,
+            key_in: self.caller.source.clone(),
+            client: client
+                .filter(|_| self.caller.how != How::Validator)
+                .map(|client| client.id.clone()),
+            plan: plan.map(|plan| plan.name.clone()),
+            team: client.and_then(|client| client.team.clone()),
+            organisation: client.and_then(|client| client.organisation.clone()),
+            roles: client
+                .map(|client| client.roles.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// Headers and parameters that the filter takes out.
+fn taken_out(arrived: &Arrived, walked: &Walked) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for (name, value) in &arrived.headers {
+        if super::caller::is_beside(name) || name.starts_with(':') {
+            continue;
+        }
+        let left: Vec<&[u8]> = { walked.headers.iter() }
+            .filter(|(other, _)| other == name)
+            .map(|(_, value)| value.as_slice())
+            .collect();
+        let gone = left.is_empty() || is_reserved(name.as_bytes());
+        let changed = !left.contains(&value.as_slice()) && name != "content-length";
+        let told = match (gone, changed) {
+            (true, _) => name.clone(),
+            (false, true) => format!("a part of {name}"),
+            (false, false) => continue,
+        };
+        if !out.contains(&told) {
+            out.push(told);
+        }
+    }
+    let query = |path: Option<&[u8]>| {
+        path.unwrap_or_default()
+            .splitn(2, |byte| *byte == b'?')
+            .nth(1)
+            .map(<[u8]>::len)
+    };
+    if query(arrived.block.get(":path")) != query(walked.header(":path")) {
+        out.push("the key in the query".to_owned());
+    }
+    out
+}
+
+/// Routes that take the same path but for their method, or a part of it.
+fn others(
+    policy: &Policy,
+    path: &Path<'_>,
+    method: &[u8],
+    matched: &Result<RouteId, NoMatch>,
+) -> Vec<OtherRoute> {
+    let mut others = Vec::new();
+    for (place, route) in policy.routes.iter().enumerate() {
+        if *matched == Ok(RouteId(place)) {
+            continue;
+        }
+        let of_methods = || {
+            format!(
+                "for {} only",
+                route
+                    .methods
+                    .as_ref()
+                    .map(|all| all.join(", "))
+                    .unwrap_or_default()
+            )
+        };
+        let alone = RouteTable::new(std::slice::from_ref(route)).find(path, method);
+        let why = match (alone, matched) {
+            (Ok(_), Ok(_)) => "its prefix is shorter".to_owned(),
+            (Ok(_), Err(NoMatch::Method(_))) => {
+                "its prefix is shorter than that of the routes for other methods".to_owned()
+            }
+            (Ok(_), Err(NoMatch::Ambiguous)) => {
+                "the path can be read as another route's too".to_owned()
+            }
+            (Err(NoMatch::Method(_)), _) => of_methods(),
+            _ => continue,
+        };
+        others.push(OtherRoute {
+            name: route.name.clone(),
+            why,
+        });
+    }
+    others
+}
