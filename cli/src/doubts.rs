@@ -72,7 +72,10 @@ fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> 
 fn of_agents(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
     let mut doubts = Vec::new();
     for (index, agent) in policy.agents.iter().enumerate() {
-        let mut reached = policy.routes.iter().flat_map(Route::all_agents);
+        let mirrors = policy.routes.iter().filter_map(|route| route.mirror);
+        let mut reached = { policy.routes.iter() }
+            .flat_map(Route::all_agents)
+            .chain(mirrors.map(|mirror| mirror.agent));
         if !reached.any(|agent| agent.0 == index) {
             let line = written.line_of(&["agents", &agent.name]);
             let name = &agent.name;

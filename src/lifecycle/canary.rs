@@ -29,8 +29,7 @@ pub(super) struct Trial {
 }
 
 /// What the host says in the agent's place where the agent has failed; whatever else it says the agent has no part in.
-const FAILURES: [&str; 5] = [
-    "agent_timeout",
+const FAILURES: [&str; 4] = [
     "agent_unreachable",
     "bad_answer",
     "gateway_error",
@@ -91,13 +90,15 @@ impl<H: Host> Shared<H> {
         }
     }
 
-    /// A request has ended that tried a canary.
+    /// A request has ended that tried a canary. `forwarded`: it has gone on to it, and was not ended here.
     #[inline(never)]
-    pub(super) fn canary_ended(&self, facts: &Facts, outcome: &'static str) {
+    pub(super) fn canary_ended(&self, facts: &Facts, outcome: &'static str, forwarded: bool) {
         let (Some(trial), Some(route)) = (facts.canary, facts.route) else {
             return;
         };
-        let failed = trial.failed || FAILURES.contains(&outcome);
+        // What is ended here is so for reasons of the gateway's, unless the agent is late.
+        let late = outcome == "agent_timeout";
+        let failed = trial.failed || late || (forwarded && FAILURES.contains(&outcome));
         let (host, compiled) = (&*self.host, &self.compiled);
         if !failed && outcome != "allowed" {
             // It never got that far, or its caller did not wait for it.

@@ -399,7 +399,8 @@ impl<H: Host> Gateway<H> {
             facts.leave(&**host, &compiled.limits);
             telemetry.ended(&**host, compiled, &facts, stream.outcome());
             if facts.canary.is_some() {
-                self.shared.canary_ended(&facts, stream.outcome());
+                let forwarded = stream.is_forwarded();
+                (self.shared).canary_ended(&facts, stream.outcome(), forwarded);
             }
         }
     }

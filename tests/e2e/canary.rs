@@ -99,7 +99,7 @@ async fn a_part_of_the_requests_tries_the_canary_and_a_caller_may_choose() {
 async fn a_session_tries_it_or_not_and_stays_so_when_more_of_them_do() {
     let mut world = world(canary(20, "50%"), Some(json!({"header": "x-session"}))).await;
     let ask = |world: &World, session: usize| {
-        asking(world, "200").header("x-session", &session.to_string())
+        asking(world, "200").header("x-session", session.to_string())
     };
     let mut trying = Vec::new();
     for session in 0..100 {

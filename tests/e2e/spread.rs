@@ -65,7 +65,7 @@ async fn answers(requests: impl Iterator<Item = Request>) -> Vec<String> {
 async fn of_sessions(world: &World, number: usize) -> Vec<String> {
     let request = |session: usize| {
         let request = world.get("/session/x").key("demo-premium");
-        request.header("x-session", &format!("session {session}"))
+        request.header("x-session", format!("session {session}"))
     };
     answers((0..number).map(request)).await
 }

@@ -38,10 +38,12 @@ operations: '{operations}'
 clients: {{keys: [{{sha256: '{hash}', client_id: acme}}]}}
 agents:
   main: {{url: 'http://{main}', credential: {{file: '{of_main}'}}, sticky: {{client: true}}}}
+  unknown: {{cluster: unknown, sees: [agent]}}
   shadow: {{url: 'http://{shadow}/base', credential: {{file: '{of_shadow}', header: x-token}}}}
 routes:
   - {{prefix: /v1/all, agents: [main], mirror: {{agent: shadow}}}}
   - {{prefix: /streams, agents: [main], streams: true, mirror: {{agent: shadow}}}}
+  - {{prefix: /unknown, agents: [main], mirror: {{agent: unknown}}}}
   - {{prefix: /none, agents: [main], mirror: {{agent: shadow, percent: 0}}}}
   - {{prefix: /own, agents: [shadow], mirror: {{agent: shadow}}}}
 ",
@@ -52,8 +54,15 @@ routes:
         of_main = kept("main"),
         of_shadow = kept("shadow"),
     );
+    let port = shadow.address.port();
+    // Not made here, and so it has no filters of its own.
+    let more = format!(
+        "static_resources: {{clusters: [{{name: unknown, type: STATIC, load_assignment: {{cluster_name: unknown, endpoints: [{{lb_endpoints: \
+         [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}}}]}}]}}}}]}}",
+    );
     let around = Around {
         version,
+        more: &more,
         ..Around::default()
     };
     let _gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;
@@ -99,6 +108,14 @@ routes:
             assert_eq!(came.header("x-waykeeper-client"), Some("acme"));
         }
     }
+
+    let answer = caller.post("/unknown/x", &headers, "").await;
+    assert_eq!(answer.text(), "main");
+    let (answered, heard) = (self::heard(&main).await, self::heard(&shadow).await);
+    assert_eq!(answered.header("x-waykeeper-client"), Some("acme"));
+    assert_eq!(heard.header("x-waykeeper-client"), None, "{heard:?}");
+    assert_eq!(heard.header("x-waykeeper-agent"), Some("main"));
+    assert_eq!(heard.header("x-waykeeper-hash"), None);
 
     // Nobody else hears these: not one is drawn, one is the mirror's own, and one may be too long.
     let long = "x".repeat((512 << 10) + 1);

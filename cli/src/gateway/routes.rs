@@ -9,6 +9,7 @@ use waykeeper::config::{Policy, Spot};
 
 use super::agents::{OWN_HOST, TLS};
 use super::balance::is_by_hash;
+use super::sees::Sees;
 use super::{Agent, Gateway, filters};
 
 /// First those on which Envoy looks for a session, by the headers in which agents name them; then the others. Among each of
@@ -78,7 +79,12 @@ pub(super) fn mirrors(gateway: &Gateway, policy: &Policy) -> Vec<Json> {
         let upstream = agent.upstream.as_ref();
         let own = upstream.filter(|upstream| upstream.has_own_host());
         let host = own.and_then(|it| Some(it.endpoints.first()?.url.authority()));
-        json!({"agent": agent.name, "cluster": agent.cluster, "host": host, "first": nth == 0})
+        // The filter tells names for the agent that answers. What this one is not to see is taken out, wherever its cluster is written.
+        let mut removed: Vec<&str> = agent.sees.iter().flat_map(Sees::hidden).collect();
+        removed.extend(has_hashes(gateway).then_some("x-waykeeper-hash"));
+        json!({
+            "agent": agent.name, "cluster": agent.cluster, "host": host, "removed": removed, "first": nth == 0, "made": agent.is_made(),
+        })
     };
     agents.enumerate().map(mirror).collect()
 }

@@ -87,12 +87,16 @@ fn what_callers_send_to_it_themselves_does_not_abort_it_nor_what_never_came_ther
     let mut world = world(&json!({"abort_at": "0%"}));
     for number in 0..60 {
         ask(&mut world, 1, "500", &[("x-canary", "always")]);
-        // Its caller does not wait; and one has no place.
-        let (left, full) = (StreamId(2), StreamId(3));
+        // Its caller does not wait; one has no place; and for one the gateway cannot find out whether there is one.
+        let (left, full, failed) = (StreamId(2), StreamId(3), StreamId(4));
         assert_eq!(world.request(left, "GET", "/open", &[]), Flow::Continue);
         world.request(full, "GET", "/open", &[]);
         assert!(world.stream(full).reply.is_some(), "{number}");
-        for id in [left, full] {
+        world.host.refuse(|_, cell| cell.table == b'i');
+        world.request(failed, "GET", "/open", &[]);
+        assert_eq!(world.stream(failed).reply.map(|it| it.status), Some(503));
+        world.host.refuse(|_, _| false);
+        for id in [left, full, failed] {
             world.gateway.on_log(id, &world.host.io(id));
         }
     }

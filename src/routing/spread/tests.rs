@@ -60,7 +60,7 @@ fn the_choice_of_a_host_does_not_follow_from_that_of_the_agent() {
         let hash = crate::routing::hash_of_value(value.to_string().as_bytes()).unwrap();
         let hash = u64::from_str_radix(&hash, 16).unwrap();
         let agent = usize::from(chosen(value, &weights) == Some("b"));
-        odd[agent] += if hash % 2 == 0 { 1 } else { -1 };
+        odd[agent] += if hash.is_multiple_of(2) { 1 } else { -1 };
     }
     assert!(odd.iter().all(|odd| odd.abs() < 270), "{odd:?}");
 }
