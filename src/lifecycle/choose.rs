@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::failure::Failure;
+use super::hold::Waits;
 use super::request::Request;
 use super::stream::Facts;
 use super::walk::Walk;
@@ -46,7 +47,10 @@ impl<H: Host> Walk<H> {
         let client = self.common.facts.borrow().client.clone();
         let client = client.as_deref();
         let path = self.path_for_agent(request);
-        let in_path = model_in_path(&path)?;
+        let in_path = match rules.ask_model() {
+            true => model_in_path(&path)?,
+            false => None,
+        };
         let head = Head {
             method: request.method(),
             authority: request.authority(),
@@ -63,6 +67,7 @@ impl<H: Host> Walk<H> {
             let content = facts.content.as_deref();
             decided(rules, route, policy, &head, content).transpose()
         };
+        self.common.facts.borrow_mut().waits = Waits::ForRules;
         let decided = self.common.until(decide, now, due).await;
         let decided = decided.ok_or(Refusal::RequestTimeout)??;
         let allowed = decided.roles.is_empty()
@@ -77,13 +82,16 @@ impl<H: Host> Walk<H> {
         let agent = self.choose(request, &choices)?;
         let called = policy.agents.get(agent.0).zip(model);
         if let Some(name) = called.and_then(|(agent, model)| sent_as(policy, agent, model)) {
-            match in_path {
+            match &in_path {
                 Some(model) => {
                     let path = with_model(&path, &model.place, name);
                     self.common.facts.borrow_mut().rewritten_path = Some(Sensitive(path));
                 }
                 None => self.rename_model(rules, name)?,
             }
+        }
+        if let Some(model) = &in_path {
+            self.settle(rules, &model.name);
         }
         self.common.facts.borrow_mut().may_change = false;
         let free = |facts: &Facts| facts.body.may_go_on().then_some(());
@@ -105,6 +113,14 @@ impl<H: Host> Walk<H> {
         match &facts.rewritten_path {
             Some(path) => path.to_vec(),
             None => request.path().unwrap_or_default().to_vec(),
+        }
+    }
+
+    /// The path has named the model: agents that look for it in the body must find no other there.
+    fn settle(&self, rules: &Rules, model: &[u8]) {
+        let mut facts = self.common.facts.borrow_mut();
+        if let Some(content) = facts.content.as_deref_mut() {
+            rules.settle(content, model);
         }
     }
 
@@ -141,6 +157,9 @@ fn decided<'r>(
         };
     let needed = rules.need_model(policy, choices);
     let wanted = choices.is_empty() || head.model.is_some() || rules.want_model(content);
+    if needed {
+        content.map_or(Ok(()), Content::ask)?;
+    }
     let model = if needed || wanted {
         let spent = content.filter(|content| content.is_spent());
         match (rules.model(head, content)?, spent) {

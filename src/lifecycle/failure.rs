@@ -48,6 +48,10 @@ pub(super) fn refusal<H: Host>(host: &H, telemetry: &Telemetry, failure: Failure
             telemetry.holds_too_much(host, most, "requests that wait for the validator", "worker");
             Refusal::GatewayUnavailable
         }
+        Failure::NotHeld(TooMuch::Asked(most)) => {
+            telemetry.holds_too_much(host, most, "bodies that choose their agents", "worker");
+            Refusal::GatewayUnavailable
+        }
         Failure::NotHeld(TooMuch::Collected(most)) => {
             telemetry.holds_too_much(host, most, "bodies that are collected", "collected");
             Refusal::GatewayUnavailable

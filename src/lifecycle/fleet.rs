@@ -1,6 +1,7 @@
 //! The stage at which limits are asked about that a service counts for all gateways, and what becomes of a request without its
 //! answer.
 
+use super::hold::Waits;
 use super::questions::{Answer, NotAsked, Questions};
 use super::request::Request;
 use super::walk::Walk;
@@ -46,7 +47,7 @@ impl<H: Host> Walk<H> {
             })?;
             match step {
                 Step::Ask(question) => {
-                    self.common.facts.borrow_mut().admitted = true;
+                    self.common.facts.borrow_mut().waits = Waits::Admitted;
                     let verdict = match self.ask_fleet(questions, &question) {
                         Some(answer) => answer.await,
                         None => Verdict::Failed,

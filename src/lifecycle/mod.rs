@@ -461,8 +461,8 @@ impl<H: Host> Shared<H> {
                 .route
                 .is_some_and(|route| self.compiled.collects(route));
         facts.body.collect(collects);
-        let (bytes, admitted) = (facts.bytes(), facts.admitted);
-        if let Err(too_much) = self.holds.hold(&mut stream.held, bytes, admitted) {
+        let (bytes, waits) = (facts.bytes(), facts.waits);
+        if let Err(too_much) = self.holds.hold(&mut stream.held, bytes, waits) {
             return Err(failure::refusal(
                 &*self.host,
                 &self.telemetry,

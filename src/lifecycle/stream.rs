@@ -10,7 +10,7 @@ use super::body::Body;
 use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
-use super::hold::Held;
+use super::hold::{Held, Waits};
 use super::sticky::Kept;
 use crate::config::policy::{AgentId, LimitSet, Protocol, RouteId, Tell};
 use crate::host::{Host, LocalReply, Sensitive, Timestamp};
@@ -89,8 +89,8 @@ pub(super) struct Facts {
     pub(super) protocol: Option<Sensitive<Vec<u8>>>,
     /// The size of the request's headers.
     pub(super) header_bytes: u64,
-    /// Its limits have let it pass.
-    pub(super) admitted: bool,
+    /// What it waits for, if it has to.
+    pub(super) waits: Waits,
     /// The walk is to have its turn by then, whatever it waits for.
     pub(super) due: Option<Ticks>,
     pub(super) body: Body,
@@ -278,7 +278,7 @@ impl Facts {
 
     /// It waits for a place, until then at most.
     pub(super) fn waits_until(&mut self, due: Ticks) {
-        (self.admitted, self.due) = (true, Some(due));
+        (self.waits, self.due) = (Waits::Admitted, Some(due));
     }
 
     pub(super) fn waits_no_more(&mut self) {

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use super::clock::Bounds;
 use super::failure::{Failure, refusal};
 use super::forward::forward;
+use super::hold::Waits;
 use super::limits_endpoint::{Matter, matter};
 use super::request::Request;
 use super::shared::Shared;
@@ -425,7 +426,7 @@ impl<H: Host> Walk<H> {
         if !route.collect_body {
             return Ok(());
         }
-        self.common.facts.borrow_mut().admitted = true;
+        self.common.facts.borrow_mut().waits = Waits::Admitted;
         let now = || self.shared.ticks.get();
         let due = now().after(route.body_timeout);
         let ended = |facts: &Facts| facts.body.has_ended().then_some(());

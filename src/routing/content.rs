@@ -9,8 +9,10 @@ use std::rc::Rc;
 
 use crate::config::policy::Route;
 use crate::host::HeaderBlock;
+use crate::text::headers::token;
 use crate::text::json::{Anywhere, AnywhereId, MemberId, Scan, Search, Value};
 use crate::text::multipart::{BadBoundary, Boundary, FieldId, Fields, Form};
+use crate::text::paths::split_once;
 use crate::text::{json, multipart};
 
 /// What the rules of a route, and the models of its agents, look for in bodies.
@@ -50,6 +52,8 @@ pub struct Content {
     asked: Cell<bool>,
     ended: bool,
     most: u64,
+    /// What a member is, if it comes: something else has said so before.
+    settled: Option<(Asked, Box<[u8]>)>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,6 +62,8 @@ enum Kind {
     Form(Form),
     /// It is neither, or cannot be read.
     Unread,
+    /// There was none after all.
+    Empty,
 }
 
 /// Why a body cannot decide.
@@ -75,6 +81,8 @@ pub enum BadBody {
     Form(multipart::Broken),
     /// Its model is something else than a text, or longer than any name.
     NoModelName,
+    /// It names another model than the path.
+    OtherModel,
     /// It has not said enough in so many bytes.
     TooLate(u64),
 }
@@ -152,7 +160,7 @@ impl Kind {
         match self {
             Self::Json(scan) => scan.feed(piece).map_err(BadBody::Json),
             Self::Form(form) => form.feed(piece).map_err(BadBody::Form),
-            Self::Unread => Ok(()),
+            Self::Unread | Self::Empty => Ok(()),
         }
     }
 
@@ -160,7 +168,7 @@ impl Kind {
         match self {
             Self::Json(scan) => scan.end().map_err(BadBody::Json),
             Self::Form(form) => form.end().map_err(BadBody::Form),
-            Self::Unread => Ok(()),
+            Self::Unread | Self::Empty => Ok(()),
         }
     }
 
@@ -183,7 +191,7 @@ impl Kind {
                     Known::Found((said, Some(found.start..found.end)))
                 }
             },
-            (Self::Form(_), None) => Known::Absent,
+            (Self::Form(_), None) | (Self::Empty, _) => Known::Absent,
             (Self::Unread, _) => Known::Unknown,
         }
     }
@@ -203,6 +211,7 @@ impl Content {
             asked: Cell::new(false),
             ended: false,
             most: wanted.most,
+            settled: None,
         }
     }
 
@@ -223,11 +232,36 @@ impl Content {
     fn scan(&mut self, piece: &[u8]) {
         if self.bad.is_none() {
             self.bad = self.scan.feed(piece).err();
+            self.look_for_another();
         }
     }
 
-    /// All of it has come.
+    /// A member is this, or does not come at all, whenever that shows.
+    pub(super) fn settle(&mut self, id: Asked, model: &[u8]) {
+        self.settled = Some((id, model.into()));
+        self.look_for_another();
+    }
+
+    fn look_for_another(&mut self) {
+        let Some((id, settled)) = &self.settled else {
+            return;
+        };
+        let agrees = match self.scan.member(*id) {
+            Known::Unknown | Known::Absent => true,
+            Known::Found((Said::Value(Value::Text(model)), _)) => model.as_bytes() == &**settled,
+            Known::Found((Said::Field(model), _)) => model.as_bytes() == &**settled,
+            Known::Found((said, _)) => said == Said::Value(&Value::Null),
+        };
+        if !agrees && self.bad.is_none() {
+            self.bad = Some(BadBody::OtherModel);
+        }
+    }
+
+    /// All of it has come. One without a byte is none, as if the request had ended with its headers.
     pub fn end(&mut self) {
+        if self.read == 0 {
+            (self.scan, self.bad) = (Kind::Empty, None);
+        }
         if self.bad.is_none() {
             self.bad = self.scan.end().err();
         }
@@ -295,7 +329,9 @@ impl Content {
     pub fn written(&self, text: &str) -> Vec<u8> {
         match self.scan {
             Kind::Form(_) => text.as_bytes().to_vec(),
-            Kind::Json(_) | Kind::Unread => serde_json::Value::from(text).to_string().into(),
+            Kind::Json(_) | Kind::Unread | Kind::Empty => {
+                serde_json::Value::from(text).to_string().into()
+            }
         }
     }
 
@@ -324,18 +360,24 @@ impl Content {
     }
 }
 
-/// `application/json`, or a type whose name ends in `+json` (RFC 6839), in UTF-8.
+/// `application/json`, or a type whose name ends in `+json` (RFC 6839), in UTF-8. What is not written as one type is none: some
+/// readers go by what stands before a blank or a comma.
 fn is_json(content_type: &[u8]) -> bool {
     let mut parts = content_type.split(|byte| *byte == b';');
     let essence = parts.next().unwrap_or_default().trim_ascii();
     let essence = essence.to_ascii_lowercase();
+    let (kind, name) = split_once(&essence, b'/');
+    let name = name.unwrap_or_default();
+    let is_token = |word: &[u8]| !word.is_empty() && token(word).len() == word.len();
+    let is_one = is_token(kind) && is_token(name);
+    // Also `charset*`, and whatever some readers take for blanks.
     let is_utf8 = |part: &[u8]| {
-        let part: Vec<u8> = part.iter().filter(|byte| **byte != b'"').copied().collect();
-        let part = part.trim_ascii().to_ascii_lowercase();
-        part.strip_prefix(b"charset=")
-            .is_none_or(|charset| charset == b"utf-8")
+        let is_meant = |byte: &&u8| **byte != b'"' && !byte.is_ascii_whitespace();
+        let part: Vec<u8> = part.iter().filter(is_meant).copied().collect();
+        let part = part.to_ascii_lowercase();
+        !part.starts_with(b"charset") || part == b"charset=utf-8"
     };
-    (essence == b"application/json" || essence.ends_with(b"+json")) && parts.all(is_utf8)
+    is_one && (essence == b"application/json" || name.ends_with(b"+json")) && parts.all(is_utf8)
 }
 
 impl fmt::Display for BadBody {
@@ -360,6 +402,9 @@ impl fmt::Display for BadBody {
                 "This route reads the body to choose the agent, and {broken}."
             ),
             Self::NoModelName => f.write_str("The body's model is not a text of at most 256 bytes."),
+            Self::OtherModel => {
+                f.write_str("The body names another model than the path; name it once, or the same in both.")
+            }
             Self::TooLate(most) => write!(
                 f,
                 "This route chooses the agent by what the first {most} bytes of the body say, and they do not say it. Put short members, such as model, before long ones."
@@ -399,6 +444,26 @@ mod tests {
             ),
             (
                 &[("content-type", "application/json; charset=utf-16")],
+                Some(BadBody::OtherType),
+            ),
+            (
+                &[("content-type", "application/json; charset = utf-7")],
+                Some(BadBody::OtherType),
+            ),
+            (
+                &[("content-type", "application/json; charset\t=utf-7")],
+                Some(BadBody::OtherType),
+            ),
+            (
+                &[("content-type", "application/json; charset*=utf-8''utf-7")],
+                Some(BadBody::OtherType),
+            ),
+            (
+                &[("content-type", "application/x-www-form-urlencoded a/b+json")],
+                Some(BadBody::OtherType),
+            ),
+            (
+                &[("content-type", "application/x-www-form-urlencoded,a+json")],
                 Some(BadBody::OtherType),
             ),
             (&[("content-type", "text/plain")], Some(BadBody::OtherType)),

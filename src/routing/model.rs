@@ -1,11 +1,12 @@
-//! Models that stand in paths, as Azure OpenAI's, Gemini's and Bedrock's interfaces have them, where others name them in the body.
+//! Models that stand in paths and queries, as Azure OpenAI's, Gemini's and Bedrock's interfaces and OpenAI's realtime one have them,
+//! where others name them in the body.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::path::BadPath;
 use crate::text::escapes::{decoded, escaped};
-use crate::text::paths::split_query;
+use crate::text::paths::{split_once, split_query};
 
 /// Where a path names its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,19 +26,70 @@ const BEDROCK: [&[u8]; 5] = [
     b"count-tokens",
 ];
 
-/// The model that a path names: `/deployments/NAME/…` (Azure OpenAI), `/models/NAME:verb` (Gemini, Vertex AI) or
-/// `/model/NAME/converse` and the like (Bedrock). Some servers do not mind the case of these words.
+/// What stands before a name in a path.
+const BEFORE_NAMES: [&[u8]; 4] = [b"deployments", b"engines", b"models", b"model"];
+
+/// Parameters of a query that name a model.
+const PARAMETERS: [&[u8]; 2] = [b"model", b"deployment"];
+
+/// The model that a path names: `/deployments/NAME/…` (Azure OpenAI), `/engines/NAME/…` (OpenAI's first interface, which others
+/// still have), `/models/NAME:verb` (Gemini, Vertex AI), `/model/NAME/converse` and the like (Bedrock), or its query, by `model`
+/// (OpenAI's realtime interface; some servers have it go before the body's) or `deployment` (Azure's). Some servers do not mind the
+/// case of these words.
 ///
 /// # Errors
-/// When the segment that names it has parameters (`;…`), which some agents strip; or the path names two.
+/// When the segment that names it has parameters (`;…`), which some agents strip; when one of these words stands in a segment
+/// with encoded slashes, which some agents take apart; or the path names two.
 pub fn model_in_path(path: &[u8]) -> Result<Option<ModelInPath>, BadPath> {
-    let path = split_query(path).0;
+    let (before_query, query) = split_query(path);
+    let mut found = in_segments(before_query)?;
+    if let Some(query) = query {
+        let start = path.len() - query.len();
+        for named in in_query(query, start) {
+            if found.is_some() || query.contains(&b';') {
+                return Err(BadPath);
+            }
+            found = Some(named);
+        }
+    }
+    Ok(found.filter(|found| !found.name.is_empty()))
+}
+
+/// The parameters that name a model. Some readers part them by `;` as well.
+fn in_query(query: &[u8], start: usize) -> impl Iterator<Item = ModelInPath> {
+    let mut start = start;
+    let parameters = query.split(|byte| matches!(*byte, b'&' | b';'));
+    parameters.filter_map(move |parameter| {
+        let place = start..start + parameter.len();
+        start = place.end + 1;
+        let (name, value) = split_once(parameter, b'=');
+        let (name, value) = (decoded(name, |_| true), value.unwrap_or_default());
+        let mut names = PARAMETERS.iter();
+        if !names.any(|it| name.trim_ascii().eq_ignore_ascii_case(it)) {
+            return None;
+        }
+        let spaced: Vec<_> = value
+            .iter()
+            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+            .collect();
+        Some(ModelInPath {
+            name: decoded(&spaced, |_| true),
+            place: place.end - value.len()..place.end,
+        })
+    })
+}
+
+fn in_segments(path: &[u8]) -> Result<Option<ModelInPath>, BadPath> {
     let mut found = None;
     let mut before: Cow<'_, [u8]> = Cow::Borrowed(b"");
     let mut start = 0;
     for segment in path.split(|byte| *byte == b'/') {
         let place = start..start + segment.len();
         start = place.end + 1;
+        // Some servers take two slashes for one.
+        if segment.is_empty() {
+            continue;
+        }
         if let Some(named) = named(&before, segment, path.get(start..).unwrap_or_default()) {
             if found.is_some() || segment.contains(&b';') {
                 return Err(BadPath);
@@ -47,8 +99,18 @@ pub fn model_in_path(path: &[u8]) -> Result<Option<ModelInPath>, BadPath> {
             found = Some(ModelInPath { name, place });
         }
         before = plain(segment);
+        let mut parts = before.split(|byte| *byte == b'/');
+        if before.contains(&b'/') && parts.any(is_before_name) {
+            return Err(BadPath);
+        }
     }
-    Ok(found.filter(|found| !found.name.is_empty()))
+    Ok(found)
+}
+
+fn is_before_name(segment: &[u8]) -> bool {
+    BEFORE_NAMES
+        .iter()
+        .any(|word| segment.eq_ignore_ascii_case(word))
 }
 
 /// The path with another model in it. What no path holds is escaped.
@@ -69,7 +131,7 @@ pub fn with_model(path: &[u8], place: &Range<usize>, model: &str) -> Vec<u8> {
 /// The part of a segment that names a model: by what stands before it and behind it.
 fn named<'a>(before: &[u8], segment: &'a [u8], behind: &[u8]) -> Option<&'a [u8]> {
     let is = |word: &[u8]| before.eq_ignore_ascii_case(word);
-    if is(b"deployments") {
+    if is(b"deployments") || is(b"engines") {
         return Some(segment);
     }
     if is(b"models") {
@@ -145,6 +207,27 @@ mod tests {
                 "/model/m%2F1/converse-stream",
             ),
             ("/model/us.x%3A0/invoke", "us.x:0", "/model/m%2F1/invoke"),
+            (
+                "/v1/engines/davinci/completions",
+                "davinci",
+                "/v1/engines/m%2F1/completions",
+            ),
+            (
+                "/openai//deployments//gpt-4o/chat",
+                "gpt-4o",
+                "/openai//deployments//m%2F1/chat",
+            ),
+            (
+                "/v1/realtime?intent=a&model=gpt%2D4o&x=1",
+                "gpt-4o",
+                "/v1/realtime?intent=a&model=m%2F1&x=1",
+            ),
+            ("/x?M%4fdel=a+b", "a b", "/x?M%4fdel=m%2F1"),
+            (
+                "/openai/realtime?deployment=a",
+                "a",
+                "/openai/realtime?deployment=m%2F1",
+            ),
         ] {
             let found = model_in_path(path.as_bytes()).unwrap().unwrap();
             assert_eq!(String::from_utf8_lossy(&found.name), name, "{path}");
@@ -159,6 +242,8 @@ mod tests {
             "/v1/models/gpt-4o",
             "/v1/models",
             "/v1/chat/completions?x=/deployments/y",
+            "/v1/realtime?model=&models=x&x=model",
+            "/files/a%2Fb",
             "/model/x/other",
             "/model/converse",
             "/openai/deployments/",
@@ -174,6 +259,13 @@ mod tests {
             "/openai/deployments/a;b/chat",
             "/openai/deployments/a/deployments/b",
             "/model/a/converse/models/b:x",
+            "/openai/deployments/a/chat?model=a",
+            "/v1/chat/completions?model=a&model=b",
+            "/v1/chat/completions?x=1;model=b",
+            "/v1/chat/completions?model=a;b",
+            "/openai%2Fdeployments%2Fb/chat",
+            "/openai/deployments%2fb/chat",
+            "/v1%2Fmodels/b:generateContent",
         ] {
             assert_eq!(model_in_path(path.as_bytes()), Err(BadPath), "{path}");
         }

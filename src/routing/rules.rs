@@ -199,7 +199,7 @@ impl Rules {
             return Ok(Judged::Unmet("size"));
         }
         let mut unknown = (sized == Some(None)).then_some("size");
-        if conditions.ask_members() || (!conditions.models.is_empty() && head.model.is_none()) {
+        if conditions.ask_members() || !conditions.models.is_empty() {
             content.map_or(Ok(()), Content::ask)?;
         }
         for (name, met) in self.of_body(index, conditions, policy, head, content)? {
@@ -311,6 +311,19 @@ impl Rules {
     #[must_use]
     pub fn want_model(&self, content: Option<&Content>) -> bool {
         self.has_aliases && content.is_some_and(Content::is_asked)
+    }
+
+    /// The path names the model: the body names no other.
+    pub fn settle(&self, content: &mut Content, model: &[u8]) {
+        if let Some(id) = self.model {
+            content.settle(id, model);
+        }
+    }
+
+    /// True if something may depend on the model.
+    #[must_use]
+    pub fn ask_model(&self) -> bool {
+        self.model.is_some()
     }
 
     /// Where the body names the model.

@@ -1,5 +1,7 @@
 //! Rules choose the agent: by what a request is, by who calls, and by what its body says, which is read while it arrives.
 
+mod attacked;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -374,14 +376,14 @@ async fn a_path_can_name_the_model(world: &World) {
         ),
     ] {
         let path = format!("{NAMED}{path}");
-        // Of the body nothing is asked: it need not be JSON.
-        let request = keyed(world, &path, "demo-premium").body("no JSON");
+        // The body need not name it.
+        let request = keyed(world, &path, "demo-premium").body("{\"a\": 1}");
         let echo = request.send().await.echo();
         assert_eq!(
             (echo.agent.as_str(), echo.path),
             (agent, format!("{NAMED}{sent}"))
         );
-        assert_eq!(echo.body_bytes, 7);
+        assert_eq!(echo.body_bytes, 8);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use waykeeper::config::policy::Route;
 use waykeeper::config::{self, Policy};
+use waykeeper::routing::Rules;
 
 use super::{Line, Report};
 use crate::find::Configuration;
@@ -28,6 +29,15 @@ fn blind_plugins(value: &Value) -> Vec<usize> {
     lines
 }
 
+/// The routes whose agents may be chosen by bodies.
+fn asking(policy: &Policy) -> impl Iterator<Item = &Route> {
+    let asks = |route: &&Route| {
+        let rules = Rules::new(policy, route);
+        rules.is_some_and(|rules| rules.wanted().is_some())
+    };
+    policy.routes.iter().filter(asks)
+}
+
 /// The routes whose agents get whole bodies only.
 fn collecting(policy: &Policy) -> impl Iterator<Item = &Route> {
     policy.routes.iter().filter(|route| route.collect_body)
@@ -37,14 +47,22 @@ impl Report<'_> {
     /// Looks whether Envoy shows bodies to the filter, where a route collects them: else each request with a body waits for
     /// an end that never comes.
     pub(super) fn check_bodies(&mut self, policy: &Policy, documents: &[Value]) -> io::Result<()> {
-        let Some(route) = collecting(policy).next() else {
+        let collects = collecting(policy)
+            .next()
+            .map(|route| (route, "collects bodies"));
+        let asks = || {
+            asking(policy)
+                .next()
+                .map(|route| (route, "chooses agents by bodies"))
+        };
+        let Some((route, does)) = collects.or_else(asks) else {
             return Ok(());
         };
         for line in documents.iter().flat_map(blind_plugins) {
             self.fault(
                 line,
                 format_args!(
-                    "the route {:?} collects bodies, which Envoy shows the filter only with allow_on_headers_stop_iteration: \
+                    "the route {:?} {does}, which Envoy shows the filter only with allow_on_headers_stop_iteration: \
                      true beside vm_config",
                     route.name
                 ),
@@ -174,6 +192,17 @@ impl Report<'_> {
                     "clients.hold.request: {} is less than twice the request_body_buffer_limit {shown} at {place}: larger \
                      bodies are refused with 413 while the validator is asked, in place of waiting",
                     config::show_size(held),
+                ),
+            )?;
+        }
+        for route in asking(policy).filter(|route| route.max_scan > buffer) {
+            self.warning(
+                configuration.line(),
+                format_args!(
+                    "the route {:?} chooses agents by up to {} of a body, of which Envoy does not hold more than the \
+                     request_body_buffer_limit {shown} at {place}: what has not chosen by then is refused with 413 or 408",
+                    route.name,
+                    config::show_size(route.max_scan),
                 ),
             )?;
         }

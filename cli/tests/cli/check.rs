@@ -1354,6 +1354,55 @@ fn bodies_are_not_collected_where_envoy_does_not_show_them() {
 }
 
 #[test]
+fn bodies_that_choose_agents_are_to_be_seen_and_to_fit_envoys_buffer() {
+    let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
+    let envoy = reference.replace(
+        "request_body_buffer_limit: 1048576",
+        "request_body_buffer_limit: 32768",
+    );
+    assert_ne!(envoy, reference);
+    let check = |scan: &str| {
+        let own = format!(
+            "agents: {{chat: {{cluster: chat-gpu}}}}
+routes:
+- prefix: /a
+  agents: [chat]
+  auth_required: false
+  max_scan: {scan}
+  rules: [{{match: {{model: x}}, agents: [chat]}}]
+"
+        );
+        let files = Files::new(&[("own.yaml", &own), ("envoy.yaml", &envoy)]);
+        let (own, envoy) = (files.path("own.yaml"), files.path("envoy.yaml"));
+        let run = waykeeper(&["check", &own, "--envoy", &envoy], b"");
+        assert_eq!(run.status, 0, "{}", run.errors);
+        run.errors
+    };
+    let told = "the route \"/a\" chooses agents by up to 64KiB of a body, of which Envoy does not hold more than the request_body_buffer_limit 32KiB";
+    let large = check("64KiB");
+    assert!(large.contains(told), "{large}");
+    let fits = check("32KiB");
+    assert!(!fits.contains("chooses agents"), "{fits}");
+
+    let reference = std::fs::read_to_string(repository("envoy/waykeeper.yaml")).unwrap();
+    let asking = reference.replace(
+        "prefix: \"/v1/chat/completions\"\n",
+        "prefix: \"/v1/chat/completions\"\n                rules: [{match: {model: x}, agents: [chat-gpu]}]\n",
+    );
+    assert_ne!(asking, reference);
+    let blind = asking.replace("allow_on_headers_stop_iteration: true", "");
+    assert_ne!(blind, asking);
+    let files = Files::new(&[("asking.yaml", &asking), ("blind.yaml", &blind)]);
+    let check = |file: &str| waykeeper(&["check", &files.path(file)], b"");
+    let seen = check("asking.yaml");
+    assert_eq!(seen.status, 0, "{}", seen.errors);
+    let unseen = check("blind.yaml");
+    assert_eq!(unseen.status, 1);
+    let told = "chooses agents by bodies, which Envoy shows the filter only with";
+    assert!(unseen.errors.contains(told), "{}", unseen.errors);
+}
+
+#[test]
 fn routes_of_envoys_that_do_not_fit_are_warned_of() {
     let reference = std::fs::read_to_string(repository("envoy/envoy.yaml")).unwrap();
     let own = repository("envoy/waykeeper.yaml");
