@@ -15,7 +15,7 @@ use crate::server::key;
 /// Until Envoy, the module's compiler and all caches have settled.
 const WARM_UP: u32 = 300;
 const REQUESTS: u32 = 500;
-const ATTEMPTS: usize = 20;
+pub(super) const ATTEMPTS: usize = 20;
 
 /// The most clients that are told apart here. Each is introduced by a question to the validator.
 const MOST_CLIENTS: u64 = 1_000;
