@@ -5,7 +5,7 @@ use super::instructions::ATTEMPTS;
 use super::{Bench, compare, progress};
 use crate::Error;
 use crate::chat::{MODEL, Place, chat};
-use crate::contender::{Contender, Gateway, Settings, Site};
+use crate::contender::{Contender, Gateway, Settings};
 use crate::h2load::Load;
 use crate::report::{Measurement, Metric, Sample};
 
@@ -51,19 +51,21 @@ pub(super) fn contenders() -> Vec<(&'static str, Contender)> {
 
 /// All of them, with an agent behind: who answers before the body has come need not read it.
 pub(super) fn instructions(bench: &Bench) -> Result<Measurement, Error> {
-    let site = Site {
-        counted: true,
-        ..bench.site(bench.behind())
-    };
+    let site = bench.counting_site(bench.behind());
     let mut contenders = contenders();
     compare::retain_wanted(bench, &mut contenders);
     let mut measurement = Measurement {
         rounds: 1,
         ..Measurement::default()
     };
-    for (place, (name, contender)) in contenders.iter().enumerate() {
+    // Each takes long to start, so all do at once.
+    let starting = contenders
+        .iter()
+        .map(|(name, contender)| Ok((*name, site.launch(contender, 0)?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    for (place, (name, starting)) in starting.into_iter().enumerate() {
         progress(place, contenders.len());
-        let gateway = site.start(contender)?;
+        let gateway = starting.serving()?;
         for size in &SIZES {
             let each = count(bench, &gateway, size)
                 .map_err(|error| Error::new(format!("{name}: {error}\n{}", gateway.log())))?;

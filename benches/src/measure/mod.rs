@@ -155,6 +155,15 @@ impl Bench {
         }
     }
 
+    /// Where instructions are counted. They are the same on any core, so it may have whichever is free.
+    fn counting_site(&self, target: Target) -> Site<'_> {
+        Site {
+            on: &self.cores.all,
+            counted: true,
+            ..self.site(target)
+        }
+    }
+
     fn behind(&self) -> Target {
         Target::Agent(self.agent.address())
     }
