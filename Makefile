@@ -170,7 +170,7 @@ bench-quick: bench-build ## The same in under two minutes, with fewer rounds
 
 bench-instructions: bench-build ## Count the instructions of each contender and of each hostcall, which no noise touches (some minutes)
 	@$(call system,valgrind,valgrind,it counts instructions)
-	@exec target/debug/waykeeper-bench run --only instructions,settings,dense,calls --report target/bench/instructions.json $(ARGS)
+	@exec target/debug/waykeeper-bench run --only instructions,settings,dense,bodies,calls --report target/bench/instructions.json $(ARGS)
 
 bench-fleet: build test-tools ## Compare what a request waits for under limits of the process and of the fleet, strict and leased
 	cargo build -p waykeeper-cli

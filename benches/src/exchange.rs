@@ -34,12 +34,37 @@ impl Answer {
 /// # Errors
 /// If there is none.
 pub fn get(address: SocketAddr, path: &str, headers: &[(String, String)]) -> Result<Answer, Error> {
-    let failed = |error: std::io::Error| Error::new(format!("GET {path} at {address}: {error}"));
-    let mut request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    exchange(address, &format!("GET {path}"), headers, "")
+}
+
+/// Sends POST `path` with a body and takes the whole answer.
+///
+/// # Errors
+/// If there is none.
+pub fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(String, String)],
+    body: &str,
+) -> Result<Answer, Error> {
+    let mut headers = headers.to_vec();
+    headers.push(("content-length".to_owned(), body.len().to_string()));
+    exchange(address, &format!("POST {path}"), &headers, body)
+}
+
+fn exchange(
+    address: SocketAddr,
+    asked: &str,
+    headers: &[(String, String)],
+    body: &str,
+) -> Result<Answer, Error> {
+    let failed = |error: std::io::Error| Error::new(format!("{asked} at {address}: {error}"));
+    let mut request = format!("{asked} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
     }
     request += "\r\n";
+    request += body;
     let mut stream = TcpStream::connect(address).map_err(failed)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     stream.write_all(request.as_bytes()).map_err(failed)?;
@@ -53,7 +78,7 @@ pub fn get(address: SocketAddr, path: &str, headers: &[(String, String)]) -> Res
             None => {
                 let text = String::from_utf8_lossy(&bytes);
                 return Err(Error::new(format!(
-                    "GET {path} at {address}: no whole answer in \"{text}\""
+                    "{asked} at {address}: no whole answer in \"{text}\""
                 )));
             }
         }

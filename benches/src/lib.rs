@@ -6,6 +6,7 @@
 
 pub mod balance;
 pub mod chart;
+pub mod chat;
 pub mod contender;
 pub mod cores;
 mod error;

@@ -78,6 +78,10 @@ pub enum Metric {
     Start,
     /// Instructions of the gateway per request, outside the kernel.
     Instructions,
+    /// From the first byte that the caller sends until the agent hears of the request, in microseconds.
+    Heard,
+    /// The same from when the caller sends what names the model.
+    HeardOfModel,
 }
 
 /// One measurement of all runs that have it.

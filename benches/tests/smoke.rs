@@ -4,12 +4,15 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use waykeeper_bench::contender::{Contender, Gateway, Limit, PATH, Probe, Site, Target, Tools};
+use waykeeper_bench::chat::{MODEL, OTHER_MODEL, Place, chat};
+use waykeeper_bench::contender::{
+    Contender, Gateway, Limit, OWN_NAME, PATH, Probe, Settings, Site, Target, Tools,
+};
 use waykeeper_bench::cores::Cores;
-use waykeeper_bench::exchange::{Answer, get};
+use waykeeper_bench::exchange::{Answer, get, post};
 use waykeeper_bench::h2load::Load;
 use waykeeper_bench::machine::Machine;
-use waykeeper_bench::measure::{ALL, Bench, Plan, client_headers};
+use waykeeper_bench::measure::{ALL, Bench, LARGE, Plan, client_headers};
 use waykeeper_bench::report::{Build, Metric, Report, Run};
 use waykeeper_bench::server::{Server, bad_key, client, key};
 use waykeeper_bench::{balance, chart, table};
@@ -314,6 +317,44 @@ fn waykeeper_with_three_limits_keeps_them_all() {
     bears_load(&contender, false);
 }
 
+/// Each way to choose by a body lets through who asks for the model, wherever that stands, and nobody else.
+#[test]
+fn whoever_chooses_by_the_body_does_it_by_its_model() {
+    for contender in [
+        Contender::Waykeeper(Settings::with_rule(false)),
+        Contender::Waykeeper(Settings::with_rule(true)),
+        Contender::Metadata,
+    ] {
+        let world = World::start(&contender, Limit::Unreached, true);
+        let ask = |model: &str, place| {
+            let body = chat(model, place, 1_000);
+            post(world.address(), ECHO, &client_headers(&key(7)), &body)
+                .unwrap_or_else(|error| panic!("{error}"))
+        };
+        for place in [Place::First, Place::Last] {
+            let refused = ask(OTHER_MODEL, place);
+            assert!(refused.status >= 400, "{contender:?}: {refused:?}");
+            assert_eq!(world.agent.answered(), 0, "{contender:?}");
+        }
+        let renamed = contender == Contender::Waykeeper(Settings::with_rule(true));
+        let longer = if renamed {
+            OWN_NAME.len() - MODEL.len()
+        } else {
+            0
+        };
+        let length = format!("content-length: {}\r\n", 1_000 + longer);
+        for place in [Place::First, Place::Last] {
+            let answer = ask(MODEL, place);
+            assert_eq!(answer.status, 200, "{contender:?}: {}", world.gateway.log());
+            assert!(answer.body.contains(&length), "{contender:?}: {answer:?}");
+        }
+        // The large body that is measured goes through as well.
+        let large = chat(MODEL, Place::First, LARGE.1);
+        let answer = post(world.address(), PATH, &client_headers(&key(7)), &large);
+        assert_eq!(answer.map(|it| it.status).ok(), Some(200), "{contender:?}");
+    }
+}
+
 #[test]
 fn the_tutorials_gateway_identifies_limits_and_passes_on() {
     guards(&Contender::Tutorial);
@@ -347,7 +388,11 @@ fn a_run_leaves_numbers_of_which_everything_is_said() {
     };
     let bench = Bench::new(tools, cores, plan).expect("a bench");
     for named in ALL {
-        if ["direct", "latency", "events", "clients", "memory", "start"].contains(&named.0) {
+        if [
+            "direct", "latency", "events", "pieces", "clients", "memory", "start",
+        ]
+        .contains(&named.0)
+        {
             let made = bench.make(named).unwrap_or_else(|error| panic!("{error}"));
             run.measurements.insert(named.0.to_owned(), made);
         }
@@ -362,8 +407,19 @@ fn a_run_leaves_numbers_of_which_everything_is_said() {
     // A key that is remembered is not asked for again.
     let clients = report.view("clients");
     assert_eq!(clients.maximum("20", Metric::Questions), Some(0.0));
+    // Who waits for the model waits for the last piece; who does not, and who has it, does not.
+    let heard = |column: &str| report.view("pieces").median(column, Metric::Heard);
+    let nine_pauses = Some(90_000.0);
+    assert!(heard("rule last") >= nine_pauses);
+    assert!(heard("json_to_metadata first") >= nine_pauses);
     let text = table::show(&report);
-    for said in ["Waykeeper", "An event of a stream", "Peak memory", "Goals"] {
+    for said in [
+        "Waykeeper",
+        "An event of a stream",
+        "ten pieces",
+        "Peak memory",
+        "Goals",
+    ] {
         assert!(text.contains(said), "{text}");
     }
     let drawing = chart::draw(&report).unwrap_or_else(|error| panic!("{error}"));

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::filters::NOTES;
 use super::{Gateway, Site, Target, callgrind, log_path, read_log};
 use crate::Error;
+use crate::chat::MODEL;
 use crate::exchange::get;
 use crate::process::Process;
 
@@ -26,6 +28,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LONG_PATIENCE: Duration = Duration::from_secs(1_500);
 const POLL: Duration = Duration::from_millis(5);
 
+/// What says where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Routing {
+    /// Nothing: all go to the same place.
+    Plain,
+    /// Headers that the filter sets, as Waykeeper does.
+    Steered,
+    /// The model that a filter has noted. Those that ask for another one than is measured are refused.
+    ByModel,
+}
+
 /// An Envoy that may not serve yet.
 #[derive(Debug)]
 pub struct Starting {
@@ -35,16 +48,16 @@ pub struct Starting {
     patience: Duration,
 }
 
-/// Starts Envoy with `filters`. `steered`: they say by headers where a request goes, as Waykeeper does.
+/// Starts Envoy with `filters`.
 pub(super) fn start(
     site: &Site<'_>,
     filters: Vec<Value>,
-    steered: bool,
+    routing: Routing,
     port: u16,
     directory: TempDir,
 ) -> Result<Starting, Error> {
     let configuration = directory.path().join("envoy.json");
-    let text = bootstrap(site, filters, steered, port).to_string();
+    let text = bootstrap(site, filters, routing, port).to_string();
     std::fs::write(&configuration, text).map_err(|error| Error::at(&configuration, error))?;
     let log = log_path(directory.path());
     let log = File::create(&log).map_err(|error| Error::at(&log, error))?;
@@ -144,7 +157,7 @@ pub(super) fn admin(directory: &Path) -> Result<SocketAddr, Error> {
     address.parse().map_err(|error| Error::at(&path, error))
 }
 
-fn bootstrap(site: &Site<'_>, mut filters: Vec<Value>, steered: bool, port: u16) -> Value {
+fn bootstrap(site: &Site<'_>, mut filters: Vec<Value>, routing: Routing, port: u16) -> Value {
     filters.push(json!({
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
@@ -175,7 +188,7 @@ fn bootstrap(site: &Site<'_>, mut filters: Vec<Value>, steered: bool, port: u16)
                             "virtual_hosts": [{
                                 "name": "gateway",
                                 "domains": ["*"],
-                                "routes": routes(site.target, steered),
+                                "routes": routes(site.target, routing),
                             }],
                         },
                     },
@@ -186,16 +199,16 @@ fn bootstrap(site: &Site<'_>, mut filters: Vec<Value>, steered: bool, port: u16)
     })
 }
 
-fn routes(target: Target, steered: bool) -> Value {
-    let answer = match (target, steered) {
+fn routes(target: Target, routing: Routing) -> Value {
+    let answer = match (target, routing) {
         (Target::Direct, _) => json!({"direct_response": {
             "status": 200,
             "body": {"inline_string": "{\"ok\":true}"},
         }}),
-        (Target::Agent(_), false) => json!({"route": {"cluster": AGENT, "timeout": "300s"}}),
-        (Target::Agent(_), true) => {
+        (Target::Agent(_), Routing::Steered) => {
             json!({"route": {"cluster_header": "x-waykeeper-cluster", "timeout": "300s"}})
         }
+        (Target::Agent(_), _) => json!({"route": {"cluster": AGENT, "timeout": "300s"}}),
     };
     let route = |matched: Value, answer: &Value| {
         let mut route = answer.clone();
@@ -203,8 +216,9 @@ fn routes(target: Target, steered: bool) -> Value {
         route
     };
     let any = json!({"prefix": "/"});
-    if steered {
-        // As the reference configuration has it: a request that nobody has decided on goes nowhere.
+    // As the reference configuration has it: a request that nobody has decided on goes nowhere.
+    let undecided = || route(any.clone(), &json!({"direct_response": {"status": 503}}));
+    if routing == Routing::Steered {
         let decided = json!({
             "prefix": "/",
             "headers": [{"name": "x-waykeeper-cluster", "present_match": true}],
@@ -216,8 +230,18 @@ fn routes(target: Target, steered: bool) -> Value {
         json!([
             route(streaming, &answer),
             route(decided, &answer),
-            route(any, &json!({"direct_response": {"status": 503}})),
+            undecided(),
         ])
+    } else if routing == Routing::ByModel {
+        let of_model = json!({
+            "prefix": "/",
+            "dynamic_metadata": [{
+                "filter": NOTES,
+                "path": [{"key": "model"}],
+                "value": {"string_match": {"exact": MODEL}},
+            }],
+        });
+        json!([route(of_model, &answer), undecided()])
     } else {
         json!([route(any, &answer)])
     }

@@ -8,6 +8,9 @@ use super::envoy::AUTHORITY;
 use super::{LISTED_CLIENTS, Limit};
 use crate::server::{client, key};
 
+/// Where the filters here note what they find.
+pub(super) const NOTES: &str = "bench";
+
 const CLIENT_HEADER: &str = "x-waykeeper-client";
 
 /// A Wasm module with a text as its configuration.
@@ -102,6 +105,20 @@ pub(super) fn lua(source: &str, limit: Limit) -> Value {
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
             "default_source_code": {"inline_string": source},
+        },
+    })
+}
+
+/// The model that a body asks for, as a note.
+pub(super) fn json_to_metadata() -> Value {
+    json!({
+        "name": "envoy.filters.http.json_to_metadata",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.json_to_metadata.v3.JsonToMetadata",
+            "request_rules": {"rules": [{
+                "selectors": [{"key": "model"}],
+                "on_present": {"metadata_namespace": NOTES, "key": "model"},
+            }]},
         },
     })
 }

@@ -19,10 +19,12 @@ use crate::cores::Cores;
 use crate::exchange::get;
 use crate::process::Process;
 
+use envoy::Routing;
+
 pub use envoy::Starting;
 pub use probe::{Probe, TIMES};
 pub use tools::Tools;
-pub use waykeeper::{Limits, Settings};
+pub use waykeeper::{Limits, OWN_NAME, Settings};
 
 /// Clients that contenders know which must be told of each beforehand.
 pub const LISTED_CLIENTS: u64 = 100;
@@ -49,6 +51,8 @@ pub enum Contender {
     Authorizer,
     /// The same, and `local_ratelimit` behind it.
     AuthorizerLimited,
+    /// Envoy's `json_to_metadata`, and a route by the model that it finds.
+    Metadata,
     /// Waykeeper.
     Waykeeper(Settings),
     /// A module that makes one call, and does no work.
@@ -127,7 +131,10 @@ impl Contender {
     /// True if it refuses who has no key or has used up the limit.
     #[must_use]
     pub fn guards(&self) -> bool {
-        !matches!(self, Self::Bare | Self::Empty | Self::Probe(_))
+        !matches!(
+            self,
+            Self::Bare | Self::Empty | Self::Metadata | Self::Probe(_)
+        )
     }
 
     /// True if it counts each client's requests.
@@ -176,11 +183,12 @@ impl Site<'_> {
     pub fn launch(&self, contender: &Contender, port: u16) -> Result<Starting, Error> {
         let directory = run_directory()?;
         let filters = self.filters(contender, directory.path())?;
-        let steered = matches!(
-            contender,
-            Contender::Floor | Contender::EqualFloor | Contender::Waykeeper(_)
-        );
-        envoy::start(self, filters, steered, port, directory)
+        let routing = match contender {
+            Contender::Floor | Contender::EqualFloor | Contender::Waykeeper(_) => Routing::Steered,
+            Contender::Metadata => Routing::ByModel,
+            _ => Routing::Plain,
+        };
+        envoy::start(self, filters, routing, port, directory)
     }
 
     fn filters(
@@ -203,6 +211,7 @@ impl Site<'_> {
             Contender::AuthorizerLimited => {
                 vec![filters::authorizer(), filters::local_limit(self.limit)]
             }
+            Contender::Metadata => vec![filters::json_to_metadata()],
             Contender::Waykeeper(settings) => {
                 vec![waykeeper::filter(self.tools, settings, self.limit)?]
             }

@@ -6,6 +6,10 @@ use waykeeper_demo::gateway::FilterFile;
 use super::envoy::{AGENT, AUTHORITY};
 use super::{Limit, Tools};
 use crate::Error;
+use crate::chat::MODEL;
+
+/// What an agent calls the model, where it has a name of its own for it.
+pub const OWN_NAME: &str = "our-deployment";
 
 /// How Waykeeper is configured. By default one limit and one route.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +37,28 @@ pub enum Limits {
     ThreeOfClient,
     /// The plan's, one for each address, and one for each client on the route.
     Three,
+}
+
+impl Settings {
+    /// With a rule on the measured route that takes [`MODEL`] and, if `renamed`, has its agent asked for it by another name.
+    #[must_use]
+    pub fn with_rule(renamed: bool) -> Self {
+        let mut agent = json!({"cluster": AGENT});
+        if renamed {
+            agent["models"] = json!([{"model": MODEL, "as": OWN_NAME}]);
+        }
+        Self {
+            more: Some(json!({
+                "agents": {"demo": agent},
+                "routes": [{
+                    "prefix": "/v1",
+                    "methods": ["GET", "POST"],
+                    "rules": [{"match": {"model": MODEL}, "agents": ["demo"]}],
+                }],
+            })),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Settings {

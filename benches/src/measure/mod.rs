@@ -1,11 +1,13 @@
 //! The measurements. Each starts what it compares, warms it up, and then goes round by round through all of it, so
 //! that whatever the machine does meanwhile befalls all alike.
 
+mod bodies;
 mod compare;
 mod growth;
 mod instructions;
 mod latency;
 mod memory;
+mod pieces;
 mod start;
 mod stream;
 
@@ -14,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tempfile::TempDir;
+
+pub use bodies::{LARGE, SMALL};
 
 use crate::Error;
 use crate::contender::{Gateway, Limit, PATH, Site, Target, Tools};
@@ -59,12 +63,13 @@ pub struct Plan {
 pub type Named = (&'static str, fn(&Bench) -> Result<Measurement, Error>);
 
 /// All measurements, in the order in which they are made.
-pub const ALL: [Named; 10] = [
+pub const ALL: [Named; 11] = [
     ("direct", compare::direct),
     ("upstream", compare::upstream),
     ("posted", compare::posted),
     ("latency", latency::at_half_load),
     ("events", stream::events),
+    ("pieces", pieces::of_bodies),
     ("routes", growth::routes),
     ("workers", growth::workers),
     ("clients", growth::clients),
@@ -73,10 +78,11 @@ pub const ALL: [Named; 10] = [
 ];
 
 /// Measurements that are only made when they are asked for.
-pub const MORE: [Named; 4] = [
+pub const MORE: [Named; 5] = [
     ("instructions", instructions::of_contenders),
     ("settings", instructions::of_settings),
     ("dense", instructions::of_clients),
+    ("bodies", bodies::instructions),
     ("calls", instructions::of_calls),
 ];
 
@@ -146,6 +152,15 @@ impl Bench {
             authority: self.authority.address(),
             limit: Limit::Unreached,
             counted: false,
+        }
+    }
+
+    /// Where instructions are counted. They are the same on any core, so it may have whichever is free.
+    fn counting_site(&self, target: Target) -> Site<'_> {
+        Site {
+            on: &self.cores.all,
+            counted: true,
+            ..self.site(target)
         }
     }
 
