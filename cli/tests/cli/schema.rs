@@ -198,11 +198,12 @@ fn places(document: &Value) -> Vec<String> {
     let mut open = vec![(String::new(), document)];
     while let Some((place, value)) = open.pop() {
         match value {
-            Value::Object(fields) => open.extend(
-                fields
-                    .iter()
-                    .map(|(name, value)| (format!("{place}/{name}"), value)),
-            ),
+            Value::Object(fields) => open.extend(fields.iter().map(|(name, value)| {
+                (
+                    format!("{place}/{}", name.replace('~', "~0").replace('/', "~1")),
+                    value,
+                )
+            })),
             Value::Array(items) => {
                 open.extend(
                     items
