@@ -233,6 +233,7 @@ impl Facts {
             content.feed(&piece);
             start += piece.len();
         }
+        content.pass(new.end - start);
         if end {
             content.end();
         }

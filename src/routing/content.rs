@@ -100,7 +100,7 @@ pub enum Known<T> {
 
 /// A value that a body has somewhere.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Said<'a> {
+pub enum Stated<'a> {
     /// A value of JSON.
     Value(&'a Value),
     /// A field's text: whether that is a number only its reader knows.
@@ -173,21 +173,24 @@ impl Kind {
     }
 
     /// What is known of a member or a field, and where it stands.
-    fn member(&self, id: Asked) -> Known<(Said<'_>, Option<Range<u64>>)> {
+    fn member(&self, id: Asked) -> Known<(Stated<'_>, Option<Range<u64>>)> {
         match (self, id.field) {
             (Self::Json(scan), _) => match scan.member(id.member) {
                 json::Member::Unknown => Known::Unknown,
                 json::Member::Absent => Known::Absent,
                 json::Member::Found(found) => {
                     let place = found.end.map(|end| found.start..end);
-                    Known::Found((Said::Value(&found.value), place))
+                    Known::Found((Stated::Value(&found.value), place))
                 }
             },
             (Self::Form(form), Some(field)) => match form.field(field) {
                 multipart::Field::Unknown => Known::Unknown,
                 multipart::Field::Absent => Known::Absent,
                 multipart::Field::Found(found) => {
-                    let said = found.value.as_deref().map_or(Said::LongField, Said::Field);
+                    let said = found
+                        .value
+                        .as_deref()
+                        .map_or(Stated::LongField, Stated::Field);
                     Known::Found((said, Some(found.start..found.end)))
                 }
             },
@@ -229,6 +232,11 @@ impl Content {
         }
     }
 
+    /// More of it has come of which only the size counts: it cannot be read.
+    pub fn pass(&mut self, bytes: usize) {
+        self.read = self.read.saturating_add(bytes as u64);
+    }
+
     fn scan(&mut self, piece: &[u8]) {
         if self.bad.is_none() {
             self.bad = self.scan.feed(piece).err();
@@ -248,9 +256,9 @@ impl Content {
         };
         let agrees = match self.scan.member(*id) {
             Known::Unknown | Known::Absent => true,
-            Known::Found((Said::Value(Value::Text(model)), _)) => model.as_bytes() == &**settled,
-            Known::Found((Said::Field(model), _)) => model.as_bytes() == &**settled,
-            Known::Found((said, _)) => said == Said::Value(&Value::Null),
+            Known::Found((Stated::Value(Value::Text(model)), _)) => model.as_bytes() == &**settled,
+            Known::Found((Stated::Field(model), _)) => model.as_bytes() == &**settled,
+            Known::Found((said, _)) => said == Stated::Value(&Value::Null),
         };
         if !agrees && self.bad.is_none() {
             self.bad = Some(BadBody::OtherModel);
@@ -296,7 +304,7 @@ impl Content {
     /// True if no more of it is waited for: as much has been read as may, or all has come.
     #[must_use]
     pub fn is_spent(&self) -> bool {
-        self.ended || self.decisive.is_some()
+        self.ended || self.read > self.most
     }
 
     /// Why it has not decided, where it should have.
@@ -307,7 +315,7 @@ impl Content {
 
     /// What a member is.
     #[must_use]
-    pub fn member(&self, id: Asked) -> Known<Said<'_>> {
+    pub fn member(&self, id: Asked) -> Known<Stated<'_>> {
         match self.decisive().member(id) {
             Known::Unknown => Known::Unknown,
             Known::Absent => Known::Absent,
@@ -351,11 +359,11 @@ impl Content {
     /// Its size, as far as it is known: at least the first, at most the second.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
-        match (self.length, &self.decisive) {
-            (Some(length), _) => (length, length),
-            (None, Some(_)) => (self.most, u64::MAX),
-            (None, None) if self.ended => (self.read, self.read),
-            (None, None) => (self.read, u64::MAX),
+        match self.length {
+            Some(length) => (length, length),
+            None if self.read > self.most => (self.most, u64::MAX),
+            None if self.ended => (self.read, self.read),
+            None => (self.read, u64::MAX),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! | `path.rs` | which paths are refused, and how the others are read and rewritten |
 //! | `table.rs` | which route takes a path and a method |
 //! | `rules.rs` | which of a route's rules takes a request; which of its agents serve the model that it asks for |
-//! | `content.rs`, `model.rs` | what a body says while it arrives; the model that a path names |
+//! | `head.rs`, `content.rs`, `model.rs` | what is known of a request before its body; what its body says while it arrives; the model that its path names |
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
 //! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `canary.rs` | which requests try a route's canary |
@@ -17,6 +17,7 @@
 mod agent;
 mod canary;
 mod content;
+mod head;
 mod location;
 mod model;
 mod path;
@@ -30,10 +31,11 @@ mod table;
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
 pub use content::{BadBody, Content, Known, Wanted};
+pub use head::Head;
 pub use location::location_for_caller;
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
-pub use rules::{Decision, Head, Judged, Rules, sent_as, stands_for};
+pub use rules::{Decision, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, is_envelope};
 pub use spread::is_within;
 pub use steer::{CLUSTER, KIND, MIRROR, PROOF, steering_headers};

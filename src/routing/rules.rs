@@ -1,14 +1,12 @@
 //! Which of a route's agents a request may go to: by the route's rules, which go in order, and by what the agents say of
 //! themselves, their models and capabilities.
 
-use super::content::{Asked, BadBody, Content, Known, Said, Wanted, Wanting};
+use super::content::{Asked, BadBody, Content, Known, Stated, Wanted, Wanting};
+use super::head::Head;
 use crate::config::policy::{
-    Agent, Choice, Conditions, Expected, Otherwise, PlanId, Policy, Protocol, Route, Rule,
+    Agent, Choice, Conditions, Expected, Otherwise, Policy, Protocol, Route, Rule,
 };
-use crate::host::HeaderBlock;
-use crate::text::escapes;
 use crate::text::json::{AnywhereId, Value};
-use crate::text::paths::{split_once, split_query};
 use crate::text::pattern::Pattern;
 
 /// Where bodies name what is asked for, in the interfaces of the field.
@@ -34,27 +32,6 @@ pub struct Rules {
     has_aliases: bool,
     /// Some agent may be asked for a model by another name than the caller's.
     renames: bool,
-}
-
-/// What is known of a request before its body.
-#[derive(Debug, Clone, Copy)]
-pub struct Head<'a> {
-    /// Its method.
-    pub method: &'a [u8],
-    /// The host that it asks, as it stands there.
-    pub authority: Option<&'a [u8]>,
-    /// Its headers.
-    pub headers: &'a HeaderBlock,
-    /// Its path, with the query.
-    pub path: &'a [u8],
-    /// Its client's plan.
-    pub plan: Option<PlanId>,
-    /// Its client's team.
-    pub team: Option<&'a str>,
-    /// Its client's roles.
-    pub roles: &'a [String],
-    /// The model that its path names.
-    pub model: Option<&'a [u8]>,
 }
 
 /// What rules come to.
@@ -250,7 +227,7 @@ impl Rules {
         if let Some(wanted) = conditions.tools {
             let offered = self.tools.iter().map(|id| {
                 let is = content.map_or(Known::Absent, |content| content.member(*id));
-                is.map(|said| said != Said::Value(&Value::Null))
+                is.map(|said| said != Stated::Value(&Value::Null))
             });
             met.push(("tools", any(offered).map(|offered| offered == wanted)));
         }
@@ -287,11 +264,11 @@ impl Rules {
         };
         match content.member(id) {
             Known::Unknown => Ok(Known::Unknown),
-            Known::Absent | Known::Found(Said::Value(Value::Null)) => Ok(Known::Absent),
-            Known::Found(Said::Value(Value::Text(model))) if model.len() <= LONGEST_MODEL => {
+            Known::Absent | Known::Found(Stated::Value(Value::Null)) => Ok(Known::Absent),
+            Known::Found(Stated::Value(Value::Text(model))) if model.len() <= LONGEST_MODEL => {
                 Ok(Known::Found(model.as_bytes()))
             }
-            Known::Found(Said::Field(model)) if model.len() <= LONGEST_MODEL => {
+            Known::Found(Stated::Field(model)) if model.len() <= LONGEST_MODEL => {
                 Ok(Known::Found(model.as_bytes()))
             }
             Known::Found(_) => Err(BadBody::NoModelName),
@@ -354,61 +331,6 @@ pub fn sent_as<'a>(policy: &'a Policy, agent: &'a Agent, name: &'a [u8]) -> Opti
         .flatten()
 }
 
-impl Head<'_> {
-    /// The first condition on it that is not met.
-    fn unmet(&self, conditions: &Conditions) -> Option<&'static str> {
-        let one_of = |names: &[String], name: Option<&str>| {
-            names.is_empty() || name.is_some_and(|name| names.iter().any(|other| other == name))
-        };
-        let Conditions {
-            methods,
-            hosts,
-            headers,
-            query,
-            plans,
-            teams,
-            roles,
-            ..
-        } = conditions;
-        let method = methods.is_empty() || methods.iter().any(|it| it.as_bytes() == self.method);
-        let host = || {
-            hosts.is_empty()
-                || self
-                    .authority
-                    .is_some_and(|it| is_one_of(hosts, &host_of(it)))
-        };
-        let header = |(name, values): &(String, Vec<Pattern>)| {
-            let lines = self.headers.get_all(name).map(<[u8]>::trim_ascii);
-            all_are(lines.map(std::borrow::Cow::Borrowed), values)
-        };
-        let parameter = |(name, values): &(String, Vec<Pattern>)| {
-            all_are(
-                parameters(self.path, name).map(std::borrow::Cow::Owned),
-                values,
-            )
-        };
-        let plan = plans.is_empty() || self.plan.is_some_and(|plan| plans.contains(&plan));
-        let role = || roles.is_empty() || roles.iter().any(|role| self.roles.contains(role));
-        if !method {
-            Some("method")
-        } else if !host() {
-            Some("host")
-        } else if !headers.iter().all(header) {
-            Some("header")
-        } else if !query.iter().all(parameter) {
-            Some("query")
-        } else if !plan {
-            Some("plan")
-        } else if !one_of(teams, self.team) {
-            Some("team")
-        } else if !role() {
-            Some("role")
-        } else {
-            None
-        }
-    }
-}
-
 impl<T> Known<T> {
     /// What holds of it, as far as it is known. Of what is absent, nothing does.
     fn map(self, holds: impl FnOnce(T) -> bool) -> Option<bool> {
@@ -433,73 +355,19 @@ fn any(all: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     known
 }
 
-fn is_one_of(patterns: &[Pattern], word: &[u8]) -> bool {
-    patterns.iter().any(|pattern| pattern.matches(word))
-}
-
-/// Whether there are such values, and each is one of those that are meant: agents differ in which of several they take.
-fn all_are<'a>(
-    values: impl Iterator<Item = std::borrow::Cow<'a, [u8]>>,
-    patterns: &[Pattern],
-) -> bool {
-    let mut some = false;
-    for value in values {
-        if !is_one_of(patterns, &value) {
-            return false;
-        }
-        some = true;
-    }
-    some
-}
-
-/// The values of a parameter of the query, without escapes.
-fn parameters<'a>(path: &'a [u8], name: &'a str) -> impl Iterator<Item = Vec<u8>> + 'a {
-    let plain = |text: &[u8]| {
-        let mut plain = escapes::decoded(text, |_| true);
-        if text.contains(&b'+') {
-            plain = text
-                .split(|byte| *byte == b'+')
-                .map(|part| escapes::decoded(part, |_| true))
-                .collect::<Vec<_>>()
-                .join(&b' ');
-        }
-        plain
-    };
-    let query = split_query(path).1.unwrap_or_default();
-    let pairs = query
-        .split(|byte| *byte == b'&')
-        .map(|pair| split_once(pair, b'='));
-    let named = pairs.filter(move |(other, _)| plain(other) == name.as_bytes());
-    named.map(move |(_, value)| plain(value.unwrap_or_default()))
-}
-
-/// The host's name as it is compared: without its port and a last dot, in lower case.
-fn host_of(authority: &[u8]) -> Vec<u8> {
-    let is_address = authority.first() == Some(&b'[');
-    let colon = authority
-        .iter()
-        .rposition(|byte| *byte == b':')
-        .filter(|_| !is_address);
-    let name = colon
-        .and_then(|colon| authority.get(..colon))
-        .unwrap_or(authority);
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    name.to_ascii_lowercase()
-}
-
-fn is_expected(expected: &Expected, said: Said<'_>) -> bool {
+fn is_expected(expected: &Expected, said: Stated<'_>) -> bool {
     let number = |text: &str, number: f64| text.parse().is_ok_and(|found: f64| found == number);
     match (expected, said) {
         // Of a longer one than is kept only that it is there is known.
-        (Expected::Text(Pattern::Any), Said::Value(Value::TooLong) | Said::LongField) => true,
-        (Expected::Text(pattern), Said::Value(Value::Text(text))) => {
+        (Expected::Text(Pattern::Any), Stated::Value(Value::TooLong) | Stated::LongField) => true,
+        (Expected::Text(pattern), Stated::Value(Value::Text(text))) => {
             pattern.matches(text.as_bytes())
         }
-        (Expected::Text(pattern), Said::Field(text)) => pattern.matches(text.as_bytes()),
-        (Expected::Number(expected), Said::Value(Value::Number(text))) => number(text, *expected),
-        (Expected::Number(expected), Said::Field(text)) => number(text, *expected),
-        (Expected::Bool(flag), Said::Value(Value::Bool(found))) => *flag == *found,
-        (Expected::Bool(flag), Said::Field(text)) => text == flag.to_string(),
+        (Expected::Text(pattern), Stated::Field(text)) => pattern.matches(text.as_bytes()),
+        (Expected::Number(expected), Stated::Value(Value::Number(text))) => number(text, *expected),
+        (Expected::Number(expected), Stated::Field(text)) => number(text, *expected),
+        (Expected::Bool(flag), Stated::Value(Value::Bool(found))) => *flag == *found,
+        (Expected::Bool(flag), Stated::Field(text)) => text == flag.to_string(),
         _ => false,
     }
 }

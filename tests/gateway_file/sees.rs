@@ -40,6 +40,8 @@ fn text(place: impl Fn(&str) -> String) -> String {
         "clients: {{keys: [{{sha256: '{}', client_id: acme, plan: big, team: core}}]}}
 plans: {{big: {{}}}}
 agents_see: [client, route]
+# Which agents see of none: it is between the gateway and its Envoy.
+proof: a secret of sixteen or more
 agents:
 {}routes:
 {}",

@@ -199,6 +199,7 @@ fn context(
         "ways": routes::ways(gateway),
         "further": further.transpose()?,
         "mirrors": routes::mirrors(gateway, policy),
+        "proof": policy.proof.is_some(),
         "sessions": may_change || routes::has_sessions(gateway),
         "hashes": routes::has_hashes(gateway),
         "idle": idle(policy),

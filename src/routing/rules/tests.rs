@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::config;
+use crate::host::HeaderBlock;
 
 /// A policy with one route, which has these rules.
 fn policy(rules: &Value) -> Policy {
@@ -89,4 +90,44 @@ fn pieces_decide_nothing() {
         let whole = decided(&policy, &[body.as_bytes()], true);
         prop_assert_eq!(decided(&policy, &pieces, true), whole);
     });
+}
+
+/// What cannot be read has a size all the same.
+#[test]
+fn a_body_of_another_type_is_as_large_as_it_is() {
+    let policy = policy(&json!([
+        {"name": "big", "match": {"size": {"from": "1KiB"}}, "agents": ["a"], "otherwise": "skip"},
+        {"name": "small", "match": {"size": {"below": "100B"}}, "agents": ["b"], "otherwise": "skip"},
+    ]));
+    let route = &policy.routes[0];
+    let rules = Rules::new(&policy, route).expect("rules");
+    let headers = HeaderBlock::from_pairs(&[("content-type", "application/octet-stream")]);
+    let head = Head {
+        method: b"POST",
+        authority: None,
+        headers: &headers,
+        path: b"/",
+        plan: None,
+        team: None,
+        roles: &[],
+        model: None,
+    };
+    for (size, expected) in [
+        (99, "small"),
+        (100, "none"),
+        (1023, "none"),
+        (1024, "big"),
+        (5000, "big"),
+    ] {
+        let wanted = rules.wanted().expect("something of the body");
+        let mut content = Content::new(wanted, &headers, None);
+        content.pass(size);
+        content.end();
+        let found = match rules.decide(&route.rules, &policy, &head, Some(&content)) {
+            Ok(Decision::Rule(rule)) => rule.name.clone(),
+            Ok(Decision::NoRule) => "none".to_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected, "{size}");
+    }
 }
