@@ -112,7 +112,7 @@ impl Size {
     pub fn holds(&self, least: u64, most: u64) -> Option<bool> {
         if most < self.from || least >= self.below {
             Some(false)
-        } else if least >= self.from && most < self.below {
+        } else if least >= self.from && (most < self.below || self.below == u64::MAX) {
             Some(true)
         } else {
             None
