@@ -331,9 +331,13 @@ impl StreamIo for FuzzIo {
         });
     }
 
-    /// No stage reads bodies yet.
-    fn request_body(&self, _: usize, _: usize) -> Result<Vec<u8>, HostError> {
-        Ok(Vec::new())
+    /// Blanks: what bodies say is searched by the target `bodies`.
+    fn request_body(&self, _: usize, most: usize) -> Result<Vec<u8>, HostError> {
+        Ok(vec![b' '; most.min(1 << 16)])
+    }
+
+    fn replace_request_body(&self, _: usize, _: &[u8]) -> Result<(), HostError> {
+        Ok(())
     }
 
     fn request_trailers(&self) -> Result<HeaderBlock, HostError> {

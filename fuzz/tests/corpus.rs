@@ -7,7 +7,7 @@ use std::path::Path;
 /// A target's name and its property.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("answers", waykeeper_fuzz::answers::check),
     ("bodies", waykeeper_fuzz::bodies::check),
     ("configuration", waykeeper_fuzz::configuration::check),
