@@ -131,7 +131,7 @@ impl Canaries {
     }
 
     /// Counts a request. What comes back is how it stands if this request was the one by which it came to be aborted: if more than
-    /// `abort_at` per cent have failed, out of at least [`LEAST`].
+    /// `abort_at` per cent have failed, out of at least `LEAST`.
     ///
     /// # Errors
     /// When the cell cannot be changed.
