@@ -67,11 +67,11 @@ SMOKE := cors:: routing:: protocols:: spoofing::a_caller spoofing::envoys spoofi
 # them on each other version of Envoy.
 ON_EACH_VERSION := openai:: anthropic:: grpc_callouts:: protocols:: reload::configurations reload::counts \
 	streaming::an_event streaming::nothing streaming::a_client streaming::a_first_byte \
-	websocket::frames websocket::a_close websocket::a_key websocket::a_bad_key
+	websocket::frames websocket::a_close websocket::a_key websocket::a_bad_key rules::
 
 # Those of them that `make test` runs there each time.
 ON_EACH_VERSION_SHORT := openai::the_client_gets_its grpc_callouts::a_call protocols::http_1_0 reload::counts \
-	streaming::an_event streaming::nothing_is_held websocket::frames websocket::a_bad_key
+	streaming::an_event streaming::nothing_is_held websocket::frames websocket::a_bad_key rules::rules_choose
 
 .DEFAULT_GOAL := help
 .PHONY: help up needs first-time build quick dist dist-test dist-targets install install-files uninstall test test-all test-versions soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
