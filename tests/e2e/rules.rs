@@ -1,6 +1,7 @@
 //! Rules choose the agent: by what a request is, by who calls, and by what its body says, which is read while it arrives.
 
 mod attacked;
+mod interrupted;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
