@@ -370,7 +370,7 @@ def crashed_agent():
     """an agent that crashes is started again; until then its callers are told"""
     # The container may go before the shell in it has said that it is done; that it was started again is looked at below.
     kill = 'for p in /proc/[0-9]*; do if [ "$(cat "$p/comm")" = waykeeper-demo ]; then kill -9 "${p#/proc/}"; fi; done'
-    subprocess.run(["docker", "exec", container("memory-store"), "sh", "-c", kill], capture_output=True)
+    subprocess.run(["docker", "exec", container("memory-store"), "sh", "-c", kill], capture_output=True, timeout=120)
 
     def answered():
         response = request("GET", "/api/v1/memory/notes", "demo-premium")
