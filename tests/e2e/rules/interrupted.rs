@@ -146,3 +146,26 @@ async fn a_body_may_come_a_byte_at_a_time() {
         ("chat-gpu", sha256(sent.as_bytes()))
     );
 }
+
+/// However long what stands between is, a second one is seen.
+#[tokio::test]
+async fn a_second_model_is_seen_behind_megabytes() {
+    let world = World::with(routes).await;
+    assert_eq!(post(&world, MANY).send().await.status, 200);
+    let agent = world.agent("chat-gpu");
+    let before = agent.stats().complete;
+    for path in [CHAT, NAMED] {
+        for http2 in [false, true] {
+            let between = "x".repeat(5_000_000);
+            let twice = format!(r#"{{"model": "gpt-4o", "user": "{between}", "model": "fast"}}"#);
+            let request = post(&world, path);
+            let request = if http2 { request.http2() } else { request };
+            let mut upload = request.upload();
+            upload.write(twice).await;
+            upload.end();
+            let refused = upload.answer().await;
+            assert_eq!(refused.refused(), (400, "bad_body".to_owned()), "{path}");
+        }
+    }
+    assert_eq!(agent.stats().complete, before);
+}
