@@ -55,7 +55,7 @@ pub use reader::{Fields, Spot, did_you_mean};
 pub use schema::schema;
 pub use sticky::sticky;
 pub use switches::NAMES_SEEN;
-pub use units::{duration, show_duration, show_size};
+pub use units::{duration, show_duration, show_rate, show_size};
 pub use validator::FIELDS as VALIDATOR_FIELDS;
 
 use crate::host::Sensitive;

@@ -64,6 +64,16 @@ pub fn show_duration(duration: Duration) -> String {
     )
 }
 
+/// So many in each period, as [`rate`] reads it.
+#[must_use]
+pub fn show_rate(quantity: u64, period: Duration) -> String {
+    let mut periods = PERIODS.iter();
+    match periods.find(|(_, seconds)| Duration::from_secs(*seconds) == period) {
+        Some((name, _)) => format!("{quantity}/{name}"),
+        None => format!("{quantity}/{}", show_duration(period)),
+    }
+}
+
 /// A size in the largest unit that holds it whole.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {

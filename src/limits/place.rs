@@ -257,23 +257,7 @@ impl Places {
     /// True if a limit counts a request by what it is, see [`policy::Scope`].
     #[inline(never)]
     pub(super) fn applies(&self, scope: &policy::Scope, asked: &Asked<'_>) -> bool {
-        let policy::Scope {
-            routes,
-            agents,
-            methods,
-            plans,
-            teams,
-            headers,
-        } = scope;
         let route = asked.route.and_then(|id| self.routes.get(id.0));
-        let of = |name: &[u8], values: &[String]| values.iter().any(|it| it.as_bytes() == name);
-        (routes.is_empty() || route.is_some_and(|name| routes.contains(name)))
-            && (agents.is_empty() || asked.agent.is_some_and(|id| agents.contains(&id)))
-            && (methods.is_empty() || of(asked.method, methods))
-            && (plans.is_empty() || asked.plan.is_some_and(|id| plans.contains(&id)))
-            && (teams.is_empty() || asked.team.is_some_and(|team| of(team.as_bytes(), teams)))
-            && headers
-                .iter()
-                .all(|(name, values)| asked.header(name).is_some_and(|value| of(value, values)))
+        asked.meets(scope, route.map(String::as_str))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::policy::{AgentId, LimitSet, PlanId, RouteId};
+use crate::config::policy::{AgentId, LimitSet, PlanId, RouteId, Scope};
 use crate::host::HeaderBlock;
 
 /// Whom a request's limits are counted for.
@@ -72,6 +72,28 @@ impl<'a> Asked<'a> {
 
     pub(super) fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers?.get(name)
+    }
+
+    /// True if it is one of those that this scope has; `route` is its route's name.
+    #[must_use]
+    pub fn meets(&self, scope: &Scope, route: Option<&str>) -> bool {
+        let Scope {
+            routes,
+            agents,
+            methods,
+            plans,
+            teams,
+            headers,
+        } = scope;
+        let of = |name: &[u8], values: &[String]| values.iter().any(|it| it.as_bytes() == name);
+        (routes.is_empty() || route.is_some_and(|name| of(name.as_bytes(), routes)))
+            && (agents.is_empty() || self.agent.is_some_and(|id| agents.contains(&id)))
+            && (methods.is_empty() || of(self.method, methods))
+            && (plans.is_empty() || self.plan.is_some_and(|id| plans.contains(&id)))
+            && (teams.is_empty() || self.team.is_some_and(|team| of(team.as_bytes(), teams)))
+            && headers
+                .iter()
+                .all(|(name, values)| self.header(name).is_some_and(|value| of(value, values)))
     }
 }
 

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 use waykeeper::config::policy::{
-    AgentId, Algorithm, Each, InFlight, Limit, ListedClient, Rate, RouteId, Scope, Span, Subject,
+    AgentId, Algorithm, Each, InFlight, Limit, ListedClient, RouteId, Scope, Span, Subject,
 };
-use waykeeper::config::{Policy, show_duration};
+use waykeeper::config::{Policy, show_duration, show_rate};
 use waykeeper::host::HeaderBlock;
+use waykeeper::limits::{Asked, Caller};
 
 /// A limit that counts the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -89,31 +90,18 @@ impl Of<'_> {
 
     /// Whether the request is one of those that count.
     fn meets(&self, scope: &Scope) -> bool {
-        let Scope {
-            routes,
-            agents,
-            methods,
-            plans,
-            teams,
-            headers,
-        } = scope;
-        let route = self
-            .policy
-            .routes
-            .get(self.route.0)
-            .map(|route| &route.name);
-        let plan = self.client.and_then(|client| client.plan);
-        let team = self.client.and_then(|client| client.team.as_ref());
-        let header = |(name, values): &(String, Vec<String>)| {
-            let value = self.headers.get(name);
-            value.is_some_and(|value| values.iter().any(|it| it.as_bytes() == value))
+        let client = self.client;
+        let caller = client.map_or(Caller::Address(b""), |client| Caller::Client(&client.id));
+        let asked = Asked {
+            plan: client.and_then(|client| client.plan),
+            team: client.and_then(|client| client.team.as_deref()),
+            agent: self.agent,
+            method: self.method,
+            headers: Some(self.headers),
+            ..Asked::by(caller)
         };
-        (routes.is_empty() || route.is_some_and(|route| routes.contains(route)))
-            && (agents.is_empty() || self.agent.is_some_and(|agent| agents.contains(&agent)))
-            && (methods.is_empty() || methods.iter().any(|it| it.as_bytes() == self.method))
-            && (plans.is_empty() || plan.is_some_and(|plan| plans.contains(&plan)))
-            && (teams.is_empty() || team.is_some_and(|team| teams.contains(team)))
-            && headers.iter().all(header)
+        let route = self.policy.routes.get(self.route.0);
+        asked.meets(scope, route.map(|route| route.name.as_str()))
     }
 
     /// Whether it has all that a limit is counted per.
@@ -132,29 +120,17 @@ impl Of<'_> {
 }
 
 fn of_rate(limit: &Limit, counted: &'static str) -> Counted {
-    let Rate {
-        quantity,
-        period,
-        burst,
-    } = limit.rate;
-    let period = match period.as_secs() {
-        1 => "second".to_owned(),
-        60 => "minute".to_owned(),
-        3_600 => "hour".to_owned(),
-        86_400 => "day".to_owned(),
-        _ if period == Rate::MONTH => "month".to_owned(),
-        _ => show_duration(period),
-    };
+    let rate = limit.rate;
     let how = match limit.algorithm {
-        Algorithm::TokenBucket if burst == quantity => String::new(),
-        Algorithm::TokenBucket => format!(", {burst} at once"),
+        Algorithm::TokenBucket if rate.burst == rate.quantity => String::new(),
+        Algorithm::TokenBucket => format!(", {} at once", rate.burst),
         Algorithm::SlidingWindow => ", in a sliding window".to_owned(),
         Algorithm::FixedWindow { .. } => ", by the calendar".to_owned(),
     };
     Counted {
         name: limit.name.clone(),
         per: limit.each.to_string(),
-        amount: format!("{quantity}/{period}{how}"),
+        amount: format!("{}{how}", show_rate(rate.quantity, rate.period)),
         counted,
         agent: None,
         enforced_percent: limit.enforce,
