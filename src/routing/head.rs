@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::config::policy::{Conditions, PlanId};
 use crate::host::HeaderBlock;
-use crate::text::escapes;
+use crate::text::escapes::form_decoded;
 use crate::text::paths::{split_once, split_query};
 use crate::text::pattern::Pattern;
 
@@ -99,23 +99,12 @@ fn all_are<'a>(values: impl Iterator<Item = Cow<'a, [u8]>>, patterns: &[Pattern]
 
 /// The values of a parameter of the query, without escapes.
 fn parameters<'a>(path: &'a [u8], name: &'a str) -> impl Iterator<Item = Vec<u8>> + 'a {
-    let plain = |text: &[u8]| {
-        let mut plain = escapes::decoded(text, |_| true);
-        if text.contains(&b'+') {
-            plain = text
-                .split(|byte| *byte == b'+')
-                .map(|part| escapes::decoded(part, |_| true))
-                .collect::<Vec<_>>()
-                .join(&b' ');
-        }
-        plain
-    };
     let query = split_query(path).1.unwrap_or_default();
     let pairs = query
         .split(|byte| *byte == b'&')
         .map(|pair| split_once(pair, b'='));
-    let named = pairs.filter(move |(other, _)| plain(other) == name.as_bytes());
-    named.map(move |(_, value)| plain(value.unwrap_or_default()))
+    let named = pairs.filter(move |(other, _)| form_decoded(other) == name.as_bytes());
+    named.map(move |(_, value)| form_decoded(value.unwrap_or_default()))
 }
 
 /// The host's name as it is compared: without its port and a last dot, in lower case.

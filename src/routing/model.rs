@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::path::BadPath;
-use crate::text::escapes::{decoded, escaped};
+use crate::text::escapes::{decoded, escaped, form_decoded};
 use crate::text::paths::{split_once, split_query};
 
 /// Where a path names its model.
@@ -68,12 +68,8 @@ fn in_query(query: &[u8], start: usize) -> impl Iterator<Item = ModelInPath> {
         if !names.any(|it| name.trim_ascii().eq_ignore_ascii_case(it)) {
             return None;
         }
-        let spaced: Vec<_> = value
-            .iter()
-            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
-            .collect();
         Some(ModelInPath {
-            name: decoded(&spaced, |_| true),
+            name: form_decoded(value),
             place: place.end - value.len()..place.end,
         })
     })

@@ -68,6 +68,14 @@ pub fn decoded(text: &[u8], plain: impl Fn(u8) -> bool) -> Vec<u8> {
     decoded
 }
 
+/// A name or a value of a query as forms write it: all escapes decoded, and a blank for each `+`.
+#[must_use]
+pub fn form_decoded(text: &[u8]) -> Vec<u8> {
+    let blanks = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+    let spaced: Vec<u8> = text.iter().map(blanks).collect();
+    decoded(&spaced, |_| true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +111,14 @@ mod tests {
             let found = canonical(spelled.as_bytes());
             assert_eq!(String::from_utf8_lossy(&found), one, "{spelled}");
         }
+    }
+
+    #[test]
+    fn in_forms_a_plus_is_a_blank_and_an_escaped_one_is_not() {
+        assert_eq!(
+            form_decoded(b"a+b%2Bc%20%C3%A9+"),
+            "a b+c \u{e9} ".as_bytes()
+        );
     }
 
     #[test]
