@@ -32,8 +32,8 @@ use crate::host::{Plan, Trouble};
 use crate::input::Input;
 use crate::model::{Clocks, Counted, Rate};
 use crate::receipts::{Asked, Counter};
-use crate::worker::{Outcome, Worker, World, headers, policy};
-use limits::{Each, LIMITS, Limits, ROUTES, document, key};
+use crate::worker::{Outcome, Worker, World, headers, key, policy};
+use limits::{Each, LIMITS, Limits, ROUTES, document};
 
 const WORKERS: usize = 3;
 const MOST_STEPS: usize = 96;

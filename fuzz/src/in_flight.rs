@@ -9,13 +9,12 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use waykeeper::config::Policy;
 use waykeeper::host::StreamId;
 
 use crate::host::{Plan, Trouble};
 use crate::input::Input;
-use crate::worker::{Outcome, Worker, World, headers, policy};
+use crate::worker::{Outcome, Worker, World, headers, key, keys, policy};
 
 const WORKERS: usize = 3;
 const CLIENTS: usize = 3;
@@ -366,20 +365,8 @@ fn is_a_reason(code: &str) {
     );
 }
 
-fn key(client: usize) -> String {
-    format!("key-{client}")
-}
-
 fn document((waits, shared): (bool, bool)) -> Value {
-    let keys: Vec<_> = (0..CLIENTS)
-        .map(|client| {
-            let hash: String = Sha256::digest(key(client))
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            json!({ "sha256": hash, "client_id": format!("client-{client}"), "plan": "plan" })
-        })
-        .collect();
+    let keys = keys(CLIENTS);
     let mut plan = json!({ "in_flight": MOST });
     let mut agent = json!({ "cluster": "a", "max_in_flight": MOST_OF_AGENT });
     if waits {

@@ -4,7 +4,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use waykeeper::config::{self, Policy};
 use waykeeper::host::simulated::{Process, SentCallout};
 use waykeeper::host::{CalloutAnswer, CalloutId, StreamId};
@@ -169,4 +170,19 @@ pub(crate) fn headers(pairs: &[(&str, &str)]) -> Headers {
         .iter()
         .map(|(name, value)| (owned(name), owned(value)))
         .collect()
+}
+
+/// A client's key.
+pub(crate) fn key(client: usize) -> String {
+    format!("key-{client}")
+}
+
+/// The keys of so many clients, as a configuration lists them, all of the plan `plan`.
+pub(crate) fn keys(clients: usize) -> Vec<Value> {
+    let listed = |client| {
+        let hash = Sha256::digest(key(client));
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        json!({ "sha256": hash, "client_id": format!("client-{client}"), "plan": "plan" })
+    };
+    (0..clients).map(listed).collect()
 }

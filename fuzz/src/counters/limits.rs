@@ -1,9 +1,9 @@
 //! The limits of the runs: whom each is counted for, and the document that says so.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::model::{Algorithm, Rate};
+use crate::worker::keys;
 
 pub(super) const ROUTES: [&str; 3] = ["/a", "/b", "/c"];
 
@@ -89,20 +89,8 @@ pub(super) const LIMITS: [Limits; 10] = [
     },
 ];
 
-pub(super) fn key(client: usize) -> String {
-    format!("key-{client}")
-}
-
 pub(super) fn document(limits: &Limits, clients: usize) -> Value {
-    let keys: Vec<_> = (0..clients)
-        .map(|client| {
-            let hash: String = Sha256::digest(key(client))
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            json!({ "sha256": hash, "client_id": format!("client-{client}"), "plan": "plan" })
-        })
-        .collect();
+    let keys = keys(clients);
     let routes: Vec<_> = ROUTES
         .iter()
         .map(|prefix| {

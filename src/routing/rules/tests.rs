@@ -13,6 +13,20 @@ fn policy(rules: &Value) -> Policy {
     config::read(&document).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
+/// A request to `/` by nobody in particular.
+fn head(headers: &HeaderBlock) -> Head<'_> {
+    Head {
+        method: b"POST",
+        authority: None,
+        headers,
+        path: b"/",
+        plan: None,
+        team: None,
+        roles: &[],
+        model: None,
+    }
+}
+
 /// What a request comes to whose body arrives in these pieces; `whole`: no more comes.
 fn decided(policy: &Policy, pieces: &[&[u8]], whole: bool) -> Result<String, BadBody> {
     let route = &policy.routes[0];
@@ -20,16 +34,7 @@ fn decided(policy: &Policy, pieces: &[&[u8]], whole: bool) -> Result<String, Bad
     let headers = HeaderBlock::default();
     let wanted = rules.wanted().expect("something of the body");
     let mut content = Content::new(wanted, &headers, None);
-    let head = Head {
-        method: b"POST",
-        authority: None,
-        headers: &headers,
-        path: b"/",
-        plan: None,
-        team: None,
-        roles: &[],
-        model: None,
-    };
+    let head = head(&headers);
     let mut decision = String::new();
     for (index, piece) in pieces.iter().enumerate() {
         content.feed(piece);
@@ -102,16 +107,7 @@ fn a_body_of_another_type_is_as_large_as_it_is() {
     let route = &policy.routes[0];
     let rules = Rules::new(&policy, route).expect("rules");
     let headers = HeaderBlock::from_pairs(&[("content-type", "application/octet-stream")]);
-    let head = Head {
-        method: b"POST",
-        authority: None,
-        headers: &headers,
-        path: b"/",
-        plan: None,
-        team: None,
-        roles: &[],
-        model: None,
-    };
+    let head = head(&headers);
     for (size, expected) in [
         (99, "small"),
         (100, "none"),
