@@ -8,6 +8,8 @@ pub(super) struct Body {
     arrived: u64,
     end: End,
     most: Option<u64>,
+    /// By how many bytes it has become longer or shorter than its caller's.
+    changed_by: i64,
     /// The host hands over all that has arrived each time, and not only what is new.
     collected: bool,
     /// The host has been told to collect, and has not called since: it believes that it still does.
@@ -72,8 +74,14 @@ impl Body {
     }
 
     /// What the host has at hand of it was changed, to so many bytes more or less.
-    pub(super) fn changed(&mut self, by: i64) {
+    pub(super) fn change(&mut self, by: i64) {
         self.arrived = self.arrived.saturating_add_signed(by);
+        self.changed_by = by;
+    }
+
+    /// The length that the request is to tell now, where it has told this one and it is no more so.
+    pub(super) fn changed_length(&self, told: u64) -> Option<u64> {
+        (self.changed_by != 0).then(|| told.saturating_add_signed(self.changed_by))
     }
 
     /// Bounds the body; `length` is what the request says of it.

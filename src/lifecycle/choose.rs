@@ -135,8 +135,7 @@ impl<H: Host> Walk<H> {
         let written = content.written(name);
         let by = self.with_stream(|stream| replace(stream, &place, &written))?;
         let by = by.map_err(|error| self.failed(Failure::Unread(error)))?;
-        facts.body.changed(by);
-        facts.changed_by = by;
+        facts.body.change(by);
         Ok(())
     }
 }

@@ -98,8 +98,6 @@ pub(super) struct Facts {
     pub(super) content: Option<Box<Content>>,
     /// The body may have to be changed: until then all that has come of it is to be at hand.
     pub(super) may_change: bool,
-    /// By how many bytes it has become longer or shorter.
-    pub(super) changed_by: i64,
     /// For how long it may go on once it was handed over.
     pub(super) bounds: Bounds,
     admission: Admission,

@@ -439,13 +439,10 @@ impl<H: Host> Walk<H> {
         self.mirror(request, route)?;
         let compiled = &self.shared.compiled;
         let mut facts = self.common.facts.borrow_mut();
-        // A body that came without its length, and is here now.
-        let untold = route.collect_body && request.content_length().is_none();
+        // Of a body that was changed, or that came without its length and is here now.
         let length = match request.content_length() {
-            Some(length) if facts.changed_by != 0 => {
-                Some(length.saturating_add_signed(facts.changed_by))
-            }
-            _ => facts.body.length().filter(|_| untold),
+            Some(told) => facts.body.changed_length(told),
+            None => facts.body.length().filter(|_| route.collect_body),
         };
         let now = self.shared.ticks.get();
         let answer = route.timeout.filter(|_| route.streams);
