@@ -112,9 +112,15 @@ impl Body {
         (self.end == End::Body).then_some(self.arrived)
     }
 
+    /// How many bytes have arrived from the caller, whatever was changed.
+    fn of_caller(&self) -> u64 {
+        self.arrived
+            .saturating_add_signed(self.changed_by.saturating_neg())
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         match self.most {
-            Some(most) if self.arrived > most => Err(Refusal::BodyTooLarge(most)),
+            Some(most) if self.of_caller() > most => Err(Refusal::BodyTooLarge(most)),
             _ => Ok(()),
         }
     }
@@ -150,6 +156,28 @@ mod tests {
         let mut body = Body::default();
         body.arrive(6, false).unwrap();
         assert_eq!(body.bound(Some(5), None), Err(Refusal::BodyTooLarge(5)));
+    }
+
+    #[test]
+    fn what_the_gateway_adds_to_a_body_counts_against_no_bound() {
+        let mut body = Body::default();
+        body.collect(true);
+        body.arrive(4, false).unwrap();
+        body.change(3);
+        body.bound(Some(5), Some(5)).unwrap();
+        assert_eq!(body.changed_length(5), Some(8));
+        // All that was collected, as it is now, and the last of the caller's five.
+        body.arrive(8, true).unwrap();
+        assert_eq!(body.length(), Some(8));
+
+        // Nor does what it takes away let a longer one pass.
+        let mut body = Body::default();
+        body.collect(true);
+        body.arrive(4, false).unwrap();
+        body.change(-3);
+        body.bound(Some(5), None).unwrap();
+        assert_eq!(body.arrive(3, false), Err(Refusal::BodyTooLarge(5)));
+        assert_eq!(Body::default().changed_length(5), None);
     }
 
     #[test]

@@ -27,6 +27,8 @@ async fn rules_choose() {
     the_body_chooses_the_agent_however_it_comes(&world).await;
     beyond_max_scan_the_rule_says_what_becomes_of_a_request(&world).await;
     each_agent_is_asked_for_the_model_by_the_name_that_it_knows(&world).await;
+    a_longer_name_makes_no_body_too_large(&world).await;
+    an_agent_with_models_takes_websockets(&world).await;
     a_form_can_name_the_model(&world).await;
     a_path_can_name_the_model(&world).await;
     capabilities_narrow_the_choice(&world).await;
@@ -315,6 +317,48 @@ async fn each_agent_is_asked_for_the_model_by_the_name_that_it_knows(world: &Wor
     assert_eq!(none.status, 200, "{}", none.text());
 }
 
+/// A route's `max_body` is of what callers send.
+async fn a_longer_name_makes_no_body_too_large(world: &World) {
+    let body = |size: usize| {
+        let body = r#"{"model": "smart", "user": ""}"#;
+        let user = "x".repeat(size - body.len());
+        body.replace("\"\"", &format!("\"{user}\""))
+    };
+    for shape in Shape::ALL
+        .into_iter()
+        .filter(|it| *it != Shape::HeadersOnly)
+    {
+        let fits = shape
+            .send(post(world, "/ruled/tight"), body(60).into())
+            .await;
+        let sent = body(60).replace("smart", r#"our-deployment/\"4o\""#);
+        assert_eq!(
+            fits.echo().body_sha256,
+            sha256(sent.as_bytes()),
+            "{shape:?}"
+        );
+        let large = shape
+            .send(post(world, "/ruled/tight"), body(61).into())
+            .await;
+        assert_eq!(
+            large.refused(),
+            (413, "body_too_large".to_owned()),
+            "{shape:?}"
+        );
+    }
+}
+
+/// There is no body to name one in, and none is waited for.
+async fn an_agent_with_models_takes_websockets(world: &World) {
+    let handshake = world.get("/ruled/ws").key("demo-premium");
+    let handshake = handshake
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    assert_eq!(handshake.begin().await.status, 101);
+}
+
 /// As speech is sent to be written down.
 async fn a_form_can_name_the_model(world: &World) {
     let sound = "\r\n--x\0".repeat(3_000);
@@ -561,6 +605,8 @@ fn routes(draft: &mut Draft) {
             rule(json!({"size": {"from": "32KiB"}}), "chat-gpu"),
         ]}),
         json!({"prefix": NAMED, "agents": ["named-gpu", "named-cpu"]}),
+        json!({"prefix": "/ruled/tight", "agents": ["named-gpu"], "max_body": "60B"}),
+        json!({"prefix": "/ruled/ws", "agents": ["named-gpu"], "protocol": "websocket", "prefix_rewrite": "/api/v1/chat/ws"}),
         json!({"prefix": "/ruled/able", "agents": ["able-gpu", "able-cpu"]}),
         json!({"prefix": "/ruled/refuse", "agents": ["memory"], "rules": gpt("refuse")}),
         json!({"prefix": "/ruled/skip", "agents": ["memory"], "rules": gpt("skip")}),
