@@ -18,6 +18,7 @@ use crate::certificates::Authority;
 use crate::front::Front;
 use crate::gateway::{Around, Gateway, agent, free_address};
 use crate::needed;
+use crate::providers::run_client;
 use crate::running::Running;
 use crate::stand_in::{Came, StandIn, json as answer};
 
@@ -175,22 +176,7 @@ async fn say_hello(part: &Part, places: &Places) -> usize {
         let variables = row.split('`').skip(1).step_by(2);
         let variables: Vec<_> = variables.filter_map(|it| it.split_once('=')).collect();
         assert_eq!(variables.len(), 2, "{row}");
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/gateway_file/client.py");
-        let client = Command::new("python3")
-            .arg(script)
-            .arg(&package)
-            .envs(variables)
-            .env(
-                "PYTHONPATH",
-                needed(&format!(".tools/{package}"), "make test-tools"),
-            )
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .kill_on_drop(true)
-            .output();
-        let output = client.await.expect("python3");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{told}");
-        let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let said = run_client(&package, &[], &variables).await;
         assert_eq!(said, format!("Hello from {package}"));
         answered += 1;
     }

@@ -416,10 +416,21 @@ async fn each_provider_is_asked_as_it_wants_to_be_under_istio() {
 
 /// What the provider's own client is answered by way of the gateway.
 async fn client(package: &str, base_url: String) -> Value {
+    run_client(package, &[&base_url, KEY], &[]).await
+}
+
+/// Runs a provider's own client, with these arguments and variables, and takes what it printed.
+pub(crate) async fn run_client(
+    package: &str,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/gateway_file/client.py");
     let client = Command::new("python3")
         .arg(script)
-        .args([package, &base_url, KEY])
+        .arg(package)
+        .args(arguments)
+        .envs(variables.iter().copied())
         .env(
             "PYTHONPATH",
             needed(&format!(".tools/{package}"), "make test-tools"),
