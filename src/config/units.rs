@@ -64,7 +64,7 @@ pub fn show_duration(duration: Duration) -> String {
     )
 }
 
-/// So many in each period, as [`rate`] reads it.
+/// So many in each period, as the configuration has it: `50/minute`.
 #[must_use]
 pub fn show_rate(quantity: u64, period: Duration) -> String {
     let mut periods = PERIODS.iter();
