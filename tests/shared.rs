@@ -1,8 +1,10 @@
 //! What the tests in the real Envoy share, whichever way it got its configuration: to wait for an event, a place to listen, and
 //! what the Makefile makes.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -28,10 +30,22 @@ where
     }
 }
 
-/// Where nobody listens yet.
+/// The ports below those that the system gives to whoever does not care: a connection or another test could get one of them
+/// again before it is listened on.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// Where nobody listens, nor will before whoever asked for it. Another run of the tests begins elsewhere.
 pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
-    listener.local_addr().expect("an address")
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let first = std::process::id() as usize * 499;
+    loop {
+        let place = first.wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed)) % PORTS.len();
+        let port = PORTS.clone().nth(place).expect("a port");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A path in the repository.
