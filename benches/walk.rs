@@ -203,7 +203,12 @@ fn bodies(criterion: &mut Criterion) {
         });
     });
     group.bench_function("of a response", |bencher| {
-        bencher.iter(|| world.gateway.on_response_body(black_box(STREAM), false));
+        let io = world.host.io(STREAM);
+        bencher.iter(|| {
+            world
+                .gateway
+                .on_response_body(black_box(STREAM), &io, black_box(8), false);
+        });
     });
 }
 

@@ -1,7 +1,7 @@
 //! What a way of installing the filter cannot carry, and what it demands.
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::Route;
+use waykeeper::config::policy::{Route, Sticky};
 
 /// A way of installing the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -59,7 +59,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             methods: _,
             rules,
             agents: _,
-            sticky: _,
+            sticky,
             mirror: _,
             canary: _,
             max_scan: _,
@@ -84,8 +84,18 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         if rules.iter().any(|rule| rule.conditions.ask_body()) {
             needs.push(format!("a rule of the route {name:?}"));
         }
-        let mut served = route.all_agents().filter_map(|id| agents.get(id.0));
-        if served.any(|agent| !agent.models.is_empty()) {
+        let served = || route.all_agents().filter_map(|id| agents.get(id.0));
+        let asks = |sticky: &Option<Sticky>| sticky.as_ref().is_some_and(Sticky::asks_body);
+        if asks(sticky) {
+            needs.push(format!("sticky of the route {name:?}"));
+        }
+        if let Some(agent) = served().find(|agent| asks(&agent.sticky)) {
+            let agent = &agent.name;
+            needs.push(format!(
+                "sticky of the agent {agent:?} of the route {name:?}"
+            ));
+        }
+        if served().any(|agent| !agent.models.is_empty()) {
             needs.push(format!("the models of agents of the route {name:?}"));
         }
     }

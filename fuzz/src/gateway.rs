@@ -160,7 +160,8 @@ impl Run {
             }),
             5 => self.on_stream(input, |run, id, input| {
                 let end = input.below(4) == 3;
-                run.of(id).on_response_body(id, end);
+                let io = run.worker.host.io(id);
+                run.of(id).on_response_body(id, &io, 8, end);
             }),
             6 => self.on_stream(input, |run, id, _| {
                 run.of(id).on_end(id);

@@ -381,6 +381,14 @@ impl StreamIo for FuzzIo {
         })
     }
 
+    fn agent_address(&self) -> Option<Vec<u8>> {
+        Some(b"192.0.2.2:80".to_vec())
+    }
+
+    fn response_body(&self, _: usize, most: usize) -> Result<Vec<u8>, HostError> {
+        Ok(vec![b' '; most.min(1 << 16)])
+    }
+
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         self.host
             .seen_mut(self.id, |seen| first(&seen.response, name))

@@ -78,7 +78,7 @@ pub const FIELDS: &[&str] = &[
     "proof",
     "tables",
 ];
-const TABLES_FIELDS: &[&str] = &["keys", "counters", "address_counters"];
+const TABLES_FIELDS: &[&str] = &["keys", "counters", "address_counters", "responses"];
 
 /// A table of fewer records is of no use; one of more does not fit into a process.
 const RECORDS: std::ops::RangeInclusive<u32> = Tables::LEAST..=Tables::MOST;
@@ -229,6 +229,7 @@ fn tables(spot: Option<&Spot<'_>>) -> Tables {
         keys: records("keys", 1 << 16),
         counters: records("counters", 1 << 18),
         address_counters: records("address_counters", 1 << 16),
+        responses: records("responses", 1 << 16),
     }
 }
 

@@ -6,6 +6,7 @@ mod fleet;
 mod in_flight;
 mod limits;
 mod rules;
+mod sticky;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
 pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};
+pub use sticky::Sticky;
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -240,21 +242,6 @@ pub struct Agent {
     pub sees: Option<AgentsSee>,
 }
 
-/// What requests have in common that one agent of their route, or one host of their agent, is to answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sticky {
-    /// A header that callers send, in lower case.
-    Header(String),
-    /// A cookie.
-    Cookie(String),
-    /// A parameter of the query.
-    Query(String),
-    /// Who calls: the client, without one the address.
-    Client,
-    /// A session, which the agent names in this header of its answer, in lower case. Callers send it back.
-    Session(String),
-}
-
 /// The `timeout` of an `http` route and the `idle_timeout` of the others, unless written. Envoy's routes have the same
 /// `timeout`.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -474,6 +461,8 @@ pub struct Tables {
     pub counters: u32,
     /// Counters of limits whose caller is known only by its address.
     pub address_counters: u32,
+    /// Answers, by their names, of which is known who has given them. Made only if something is sticky by them.
+    pub responses: u32,
 }
 
 impl Tables {

@@ -8,7 +8,7 @@ use super::clients::roles;
 use super::limits::rate_limit;
 use super::overlap::Earlier;
 use super::policy::{
-    Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
+    Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route, Sticky,
 };
 use super::reader::{Fields, Spot};
 use super::{canary, mirror, names, paths, rules, sticky};
@@ -123,7 +123,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     };
     let sticky = fields
         .get("sticky")
-        .and_then(|spot| sticky::of_route(&spot, around.key_sources));
+        .and_then(|spot| sticky::of_route(&spot, around.key_sources, protocol));
     let mirror = fields
         .get("mirror")
         .and_then(|spot| mirror::mirror(&spot, around, protocol));
@@ -181,9 +181,17 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         let agent = around.agents.get(choice.agent.0);
         agent.is_some_and(|agent| !agent.models.is_empty())
     });
+    let asks_body = |sticky: &Option<Sticky>| sticky.as_ref().is_some_and(Sticky::asks_body);
+    let keeps_by_body = asks_body(&sticky)
+        || choices.iter().flatten().any(|choice| {
+            let agent = around.agents.get(choice.agent.0);
+            agent.is_some_and(|agent| asks_body(&agent.sticky))
+        });
     let body_timeout = fields.get("body_timeout").and_then(|spot| {
-        if collect_body != Some(true) && rules.is_none() && !serves_models {
-            spot.fault("has no meaning without collect_body: true, rules or an agent's models");
+        if collect_body != Some(true) && rules.is_none() && !serves_models && !keeps_by_body {
+            spot.fault(
+                "has no meaning without collect_body: true, rules, an agent's models, or what is sticky by the body",
+            );
         }
         whole_seconds(&spot)
     });

@@ -4,6 +4,7 @@
 mod clients;
 mod limits;
 mod rules;
+mod sticky;
 
 use serde_json::{Value, json};
 
@@ -131,7 +132,6 @@ fn definitions() -> Value {
             "description": "64 hex digits; `openssl rand -hex 32` makes them.",
             "type": "string", "pattern": "^[0-9A-Fa-f]{64}$",
         },
-        "sticky": sticky(),
         "choice": object(&["agent"], json!({
             "agent": described("name", "One of the agents."),
             "weight": weight(),
@@ -157,6 +157,9 @@ fn definitions() -> Value {
             "address_counters": records(
                 "The same, for callers known only by their address. 65536 unless written.",
             ),
+            "responses": records(
+                "For how many answers of the Responses API the table is laid out; made only where sticky has response. 65536 unless written.",
+            ),
         })),
         "name": {"type": "string", "pattern": format!("^[A-Za-z0-9{NAME_MARKS}]{{1,{LONGEST_NAME}}}$")},
         "cluster": {"type": "string", "pattern": "^[!-~]{1,512}$"},
@@ -170,6 +173,7 @@ fn definitions() -> Value {
             "items": {"$ref": "#/$defs/name"},
         },
     });
+    merge(&mut all, sticky::definitions());
     merge(
         &mut all,
         json!({"limits_endpoint": limits_endpoint(), "mirror": mirror(), "canary": canary()}),
@@ -256,29 +260,6 @@ fn joined<const N: usize>(all: [Value; N]) -> Value {
         _ => None,
     });
     Value::Object(all.flatten().collect())
-}
-
-fn sticky() -> Value {
-    let properties = json!({
-        "header": described("header", "By a header, such as x-session or mcp-session-id."),
-        "named_by": {
-            "description": "Who chooses the header's value: the caller, or the agent in its answer. agent for mcp-session-id unless written, else caller.",
-            "enum": ["caller", "agent"],
-        },
-        "cookie": described("header", "By a cookie."),
-        "query": {
-            "description": "By a parameter of the query.",
-            "type": "string", "pattern": "^[A-Za-z0-9._~-]{1,64}$",
-        },
-        "client": {"description": "By who calls.", "const": true},
-    });
-    let mut sticky = object(&[], properties);
-    let ways = ["header", "cookie", "query", "client"].map(|way| json!({"required": [way]}));
-    merge(
-        &mut sticky,
-        json!({"oneOf": ways, "dependentRequired": {"named_by": ["header"]}}),
-    );
-    sticky
 }
 
 fn address() -> Value {

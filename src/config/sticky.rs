@@ -1,11 +1,14 @@
 //! What keeps requests at one agent of their route, and at one host of their agent, and the keys that agents' sessions are sealed with.
 
-use super::document::Node;
+use std::ops::RangeInclusive;
+
+use super::document::{Node, shown};
 use super::names;
-use super::policy::{KeySource, Sticky};
+use super::policy::{KeySource, Protocol, Sticky};
 use super::reader::Spot;
 use crate::host::Sensitive;
 use crate::text::hex;
+use crate::text::json::Search;
 
 /// As many as are in use while one takes the place of another, on gateways that are not all told at once, and some more.
 const MOST_KEYS: usize = 8;
@@ -13,7 +16,15 @@ const MOST_KEYS: usize = 8;
 /// Sessions of MCP are named by the agent: the caller has nothing to say before it was answered.
 const NAMED_BY_AGENTS: &str = "mcp-session-id";
 
-pub(super) const STICKY_FIELDS: &[&str] = &["header", "named_by", "cookie", "query", "client"];
+/// So many ways a list may have.
+const MOST_WAYS: usize = 16;
+
+/// How much of a prompt may count.
+const PROMPTS: RangeInclusive<u64> = 16..=64 << 10;
+
+pub(super) const STICKY_FIELDS: &[&str] = &[
+    "header", "named_by", "cookie", "query", "client", "body", "prompt", "response",
+];
 pub(super) const SESSIONS_FIELDS: &[&str] = &["keys"];
 pub(super) const KEY_FIELDS: &[&str] = &["env"];
 
@@ -24,59 +35,97 @@ pub(super) struct Around<'a> {
     pub(super) seals: bool,
 }
 
-type Check = fn(&str) -> Result<(), String>;
-
-/// A field that says by what, and how its name is checked; `client` has none.
-const WAYS: [(&str, Check); 3] = [
-    ("header", names::sticky_header),
-    ("cookie", names::cookie),
-    ("query", names::parameter),
-];
-
-/// What requests to an agent are kept together by.
+/// What requests to an agent are kept together by: one way, or a list of them of which the first counts that a request has.
 #[inline(never)]
 pub fn sticky(spot: &Spot<'_>) -> Option<Sticky> {
+    if !matches!(spot.node(), Node::List(_)) {
+        return way(spot);
+    }
+    let mut ways: Vec<Sticky> = Vec::new();
+    for item in spot.nonempty_list(MOST_WAYS).into_iter().flatten() {
+        let Some(way) = way(&item) else { continue };
+        if matches!(way, Sticky::Session(_)) {
+            item.fault("a session that the agent names stands alone, and not in a list");
+        } else if ways.contains(&way) {
+            item.fault("this is already in the list");
+        } else if ways.contains(&Sticky::Client) {
+            item.fault("can never count: client: true stands before it, and there always is one");
+        }
+        ways.push(way);
+    }
+    match ways.len() {
+        0 | 1 => ways.pop(),
+        _ => Some(Sticky::FirstOf(ways)),
+    }
+}
+
+/// One way. Of its fields one says by what; each other one is a fault.
+fn way(spot: &Spot<'_>) -> Option<Sticky> {
     let fields = spot.fields(STICKY_FIELDS)?;
-    let [header, cookie, query] =
-        WAYS.map(|(way, check)| fields.get(way).map(|spot| spot.checked(check)));
-    let client = fields.get("client").map(|spot| spot.flag());
-    let named_by = fields.get("named_by");
-    let by_agent = named_by.and_then(|spot| {
-        if header.is_none() {
+    let named_by = fields.get("named_by").map(|spot| {
+        if fields.get("header").is_none() {
             spot.fault("has no meaning without header");
         }
         spot.choice(&[("caller", false), ("agent", true)])
     });
-    match (header, cookie, query, client) {
-        (Some(header), None, None, None) => {
-            let name = header?.to_ascii_lowercase();
-            Some(if by_agent.unwrap_or(name == NAMED_BY_AGENTS) {
-                Sticky::Session(name)
-            } else {
-                Sticky::Header(name)
-            })
-        }
-        (None, Some(cookie), None, None) => cookie.map(|name| Sticky::Cookie(name.to_owned())),
-        (None, None, Some(query), None) => query.map(|name| Sticky::Query(name.to_owned())),
-        (None, None, None, Some(client)) => {
-            if client == Some(false) {
-                fields.fault(
-                    "client can only be true; without sticky requests are not kept together",
-                );
-            }
-            Some(Sticky::Client)
-        }
-        _ => {
-            fields.fault("must have exactly one of header, cookie, query and client");
-            None
-        }
+    let by = fields.iter().filter(|(name, _)| *name != "named_by");
+    let mut ways: Vec<_> = by.map(|(name, spot)| by_field(name, &spot)).collect();
+    if ways.len() != 1 {
+        fields.fault(
+            "must have exactly one of header, cookie, query, client, body, prompt and response",
+        );
+        return None;
     }
+    match ways.pop()?? {
+        Sticky::Header(name) => Some(match named_by {
+            Some(by_agent) if by_agent? => Sticky::Session(name),
+            None if name == NAMED_BY_AGENTS => Sticky::Session(name),
+            _ => Sticky::Header(name),
+        }),
+        way => Some(way),
+    }
+}
+
+fn by_field(name: &str, spot: &Spot<'_>) -> Option<Sticky> {
+    let always = |way: Sticky| {
+        if spot.flag()? {
+            return Some(way);
+        }
+        spot.fault("can only be true; leave it out, and requests are not kept together by it");
+        None
+    };
+    match name {
+        "header" => (spot.checked(names::sticky_header))
+            .map(|name| Sticky::Header(name.to_ascii_lowercase())),
+        "cookie" => (spot.checked(names::cookie)).map(|name| Sticky::Cookie(name.to_owned())),
+        "query" => (spot.checked(names::parameter)).map(|name| Sticky::Query(name.to_owned())),
+        "body" => (spot.checked(pointer)).map(|it| Sticky::Body(it.to_owned())),
+        "prompt" => spot.size(PROMPTS).map(Sticky::Prompt),
+        "response" => always(Sticky::Response),
+        "client" => always(Sticky::Client),
+        _ => None,
+    }
+}
+
+fn pointer(text: &str) -> Result<(), String> {
+    let read = Search::new().member(text).map(drop);
+    read.map_err(|bad| {
+        let text = shown(text);
+        format!("{text} is no JSON pointer such as /conversation_id: {bad}")
+    })
 }
 
 /// What requests to a route are kept together by, at one of its agents.
 #[inline(never)]
-pub(super) fn of_route(spot: &Spot<'_>, key_sources: &[KeySource]) -> Option<Sticky> {
+pub(super) fn of_route(
+    spot: &Spot<'_>,
+    key_sources: &[KeySource],
+    protocol: Protocol,
+) -> Option<Sticky> {
     let sticky = sticky(spot)?;
+    if protocol == Protocol::Websocket && sticky.asks_body() {
+        spot.fault("asks the body, which a WebSocket's request does not have");
+    }
     if matches!(sticky, Sticky::Session(_)) {
         spot.fault(
             "a session that an agent names is known to that agent alone, so it cannot say which agent; write a header, cookie or \
@@ -101,14 +150,15 @@ pub(super) fn check(spot: &Spot<'_>, sticky: &Sticky, around: &Around<'_>) {
              `openssl rand -hex 32` makes one",
         );
     }
-    let holds_keys = around
-        .key_sources
-        .iter()
-        .any(|source| match (source, sticky) {
+    let is_source = |way: &Sticky| {
+        let mut sources = around.key_sources.iter();
+        sources.any(|source| match (source, way) {
             (KeySource::Header { name, .. }, Sticky::Header(other) | Sticky::Session(other))
             | (KeySource::Query { name, .. }, Sticky::Query(other)) => name == other,
             _ => false,
-        });
+        })
+    };
+    let holds_keys = sticky.ways().iter().any(is_source);
     if holds_keys {
         spot.fault("that is where keys stand, and they are taken out; client: true keeps each client's requests together");
     }

@@ -181,11 +181,11 @@ extern "C" fn proxy_on_response_headers(
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_body(stream: u32, _size: usize, end_of_stream: bool) -> DataStatus {
+extern "C" fn proxy_on_response_body(stream: u32, size: usize, end_of_stream: bool) -> DataStatus {
     vm((), |vm| {
-        if let Some(gateway) = vm.gateway(stream) {
-            gateway.on_response_body(StreamId(stream), end_of_stream);
-        }
+        vm.at_stream(stream, |gateway, id, io| {
+            gateway.on_response_body(id, io, size, end_of_stream);
+        });
     });
     DataStatus::Continue
 }

@@ -178,6 +178,15 @@ pub trait StreamIo: Clone + 'static {
     /// Whether the agent has broken off the answer whose headers have arrived. Only when the stream is over, before it is logged.
     fn has_broken_off(&self) -> bool;
 
+    /// The address of the host that has answered, with its port. From the answer's headers on; `None`: it was no such host.
+    fn agent_address(&self) -> Option<Vec<u8>>;
+
+    /// The bytes of the response's body from `start` on, `most` at most. Only while a piece of it passes, and only of that.
+    ///
+    /// # Errors
+    /// When the host does not give them.
+    fn response_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError>;
+
     /// The first value of the response's header.
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;
 

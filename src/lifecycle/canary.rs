@@ -168,7 +168,7 @@ impl<H: Host> Walk<H> {
         Some(canary.agent)
     }
 
-    fn is_aborted(&self, route: RouteId) -> bool {
+    pub(super) fn is_aborted(&self, route: RouteId) -> bool {
         let (host, tried) = (&*self.shared.host, &self.shared.compiled.canaries);
         let Some(lines) = tried.of(route) else {
             return false;

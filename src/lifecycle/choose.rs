@@ -15,11 +15,12 @@ use crate::config::policy::{AgentId, Choice, Route};
 use crate::host::{Host, Sensitive, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    BadBody, Content, Decision, Head, Known, Rules, model_in_path, narrowed, sent_as, with_model,
+    BadBody, Content, Decision, Head, Known, Look, Rules, model_in_path, narrowed, sent_as,
+    with_model,
 };
 
 /// So much of a piece is copied out of the host at a time.
-const MOST_AT_ONCE: usize = 64 << 10;
+pub(super) const MOST_AT_ONCE: usize = 64 << 10;
 
 /// What the rules and the body come to.
 struct Decided<'r> {
@@ -218,23 +219,32 @@ impl Facts {
         new: Range<usize>,
         end: bool,
     ) -> Result<(), Refusal> {
-        let Some(content) = &mut self.content else {
-            return Ok(());
-        };
+        let (mut content, mut look) = (self.content.as_deref_mut(), self.look.as_deref_mut());
         let mut start = new.start;
-        while start < new.end && content.bad().is_none() {
+        while start < new.end
+            && (content.as_ref().is_some_and(|it| it.bad().is_none())
+                || look.as_ref().is_some_and(|it| !it.is_over()))
+        {
             let most = MOST_AT_ONCE.min(new.end - start);
             let piece = io.request_body(start, most);
             let piece = piece.map_err(|_| Refusal::GatewayUnavailable)?;
             if piece.is_empty() {
                 return Err(Refusal::GatewayUnavailable);
             }
-            content.feed(&piece);
+            if let Some(look) = &mut look {
+                look.feed(&piece);
+            }
+            if let Some(content) = &mut content {
+                content.feed(&piece);
+            }
             start += piece.len();
         }
-        content.pass(new.end - start);
+        if let Some(content) = &mut content {
+            content.pass(new.end - start);
+        }
         if end {
-            content.end();
+            content.into_iter().for_each(Content::end);
+            look.into_iter().for_each(Look::end);
         }
         // Until the agent is chosen, nobody knows whether this body is asked, and who calls comes first.
         if self.agent.is_some() {

@@ -1,12 +1,15 @@
 //! A configuration made ready for the stages.
 
+use std::rc::Rc;
+
 use super::canary::Tried;
+use super::responses::Kept;
 use crate::config::Policy;
 use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{RouteTable, Rules, Sessions, steering_headers};
+use crate::routing::{RouteTable, Rules, Sessions, Sought, steering_headers};
 use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
 
@@ -22,6 +25,10 @@ pub(super) struct Compiled {
     pub(super) canaries: Tried,
     /// For each route, its rules, if there is more to decide than by name and weight.
     rules: Vec<Option<Rules>>,
+    /// Who has given which answer, where something is sticky by that.
+    pub(super) responses: Option<Kept>,
+    /// For each route, what is looked for in bodies to keep requests together, if anything.
+    sought: Vec<Option<Rc<Sought>>>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
 }
@@ -39,6 +46,10 @@ impl Compiled {
             survey: Survey::new(&state),
             canaries: Tried::new(&policy, &state),
             sessions: Sessions::new(&policy.sessions),
+            responses: Kept::new(host, &policy, &state)?,
+            sought: (policy.routes.iter())
+                .map(|route| Sought::new(&policy, route))
+                .collect(),
             rules: (policy.routes.iter())
                 .map(|route| Rules::new(&policy, route))
                 .collect(),
@@ -61,6 +72,16 @@ impl Compiled {
     pub(super) fn ask_bodies(&self) -> bool {
         let mut rules = self.rules.iter().flatten();
         rules.any(|rules| rules.wanted().is_some())
+    }
+
+    /// What is looked for in the bodies of a route to keep its requests together, if anything.
+    pub(super) fn sought(&self, id: RouteId) -> Option<&Rc<Sought>> {
+        self.sought.get(id.0)?.as_ref()
+    }
+
+    /// True if some route's bodies are looked at for that.
+    pub(super) fn look_at_bodies(&self) -> bool {
+        self.sought.iter().any(Option::is_some)
     }
 
     /// True if the agents of this route get whole bodies only.

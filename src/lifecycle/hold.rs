@@ -28,6 +28,8 @@ pub(super) enum Waits {
     ForValidator,
     /// What its body says of what the rules ask.
     ForRules,
+    /// What its body says of what it has in common with others.
+    ForLook,
     /// The rest of its body, or a place: its limits have let it pass.
     Admitted,
 }
@@ -79,7 +81,7 @@ impl Holds {
         }
         let (all, most, too_much): (_, _, fn(u64) -> TooMuch) = match waits {
             Waits::ForValidator => (&self.undecided, worker, TooMuch::Worker),
-            Waits::ForRules => (&self.asked, worker, TooMuch::Asked),
+            Waits::ForRules | Waits::ForLook => (&self.asked, worker, TooMuch::Asked),
             Waits::Admitted => (&self.collected, collected, TooMuch::Collected),
         };
         // It waited for something else before.

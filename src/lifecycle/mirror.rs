@@ -26,7 +26,10 @@ impl<H: Host> Walk<H> {
         };
         let agents = &self.shared.compiled.policy.agents;
         let other = facts.agent != Some(mirror.agent);
-        let in_session = matches!(facts.kept, Some(Kept::InSession { .. }));
+        let in_session = matches!(
+            facts.kept,
+            Some(Kept::InSession { .. } | Kept::AtHost { .. })
+        );
         let short = length.is_some_and(|length| length <= LONGEST_BODY);
         let agent = agents.get(mirror.agent.0);
         let Some(agent) = agent.filter(|_| other && short && !in_session) else {

@@ -16,6 +16,8 @@
 //! | `limits_endpoint.rs` | what callers are told who ask how their limits stand; a fresh start for a client |
 //! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
+//! | `look.rs` | what requests have in common, and how much of a body is waited for to know it |
+//! | `responses.rs` | which agent and host have given an answer, which later requests name |
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
@@ -39,10 +41,12 @@ mod forward;
 mod hold;
 mod limits_endpoint;
 mod limits_in_fleet;
+mod look;
 mod mirror;
 mod places;
 mod questions;
 mod request;
+mod responses;
 mod shared;
 mod sticky;
 mod stream;
@@ -61,10 +65,10 @@ use crate::limits::fleet::Verdict;
 use crate::reply::{Refusal, local_reply};
 use crate::state::{Notice, OpenError};
 
-use clock::Bounds;
+use clock::{Bounds, Ticks};
 use compiled::Compiled;
 use shared::Shared;
-use stream::{Answered, Arrived, Common, Phase, Stream};
+use stream::{Answered, Arrived, Common, Facts, Phase, Stream};
 use telemetry::Telemetry;
 use walk::Walk;
 
@@ -145,7 +149,7 @@ impl<H: Host> Gateway<H> {
         facts.bounds.active(self.shared.ticks.get());
         let new = facts.body.new_of(size);
         let mut arrived = facts.body.arrive(size, end_of_stream);
-        if facts.content.is_some() {
+        if facts.content.is_some() || facts.look.is_some() {
             arrived = arrived.and(facts.read(io, new, end_of_stream));
         }
         drop(facts);
@@ -176,24 +180,34 @@ impl<H: Host> Gateway<H> {
             self.shared.answered(stream, io);
         }
         if end_of_stream {
-            self.on_response_body(id, true);
+            self.on_response_body(id, io, 0, true);
         }
     }
 
-    /// A piece of the response's body passes. Behind its last one only the caller takes time: the agent has answered.
-    pub fn on_response_body(&mut self, id: StreamId, end_of_stream: bool) {
+    /// A piece of the response's body passes, of so many bytes. Behind its last one only the caller takes time: the agent has
+    /// answered.
+    pub fn on_response_body(
+        &mut self,
+        id: StreamId,
+        io: &H::Stream,
+        size: usize,
+        end_of_stream: bool,
+    ) {
         if let Some(stream) = self.streams.get(&id) {
             let mut facts = stream.common.facts.borrow_mut();
-            facts.bounds.active(self.shared.ticks.get());
-            if end_of_stream {
-                facts.bounds = Bounds::default();
+            if facts.learns.is_some() {
+                self.shared.learn(io, &mut facts, size);
             }
+            answer_passes(&mut facts, self.shared.ticks.get(), end_of_stream);
         }
     }
 
     /// The response's trailers pass: it is whole.
     pub fn on_response_trailers(&mut self, id: StreamId) {
-        self.on_response_body(id, true);
+        if let Some(stream) = self.streams.get(&id) {
+            let mut facts = stream.common.facts.borrow_mut();
+            answer_passes(&mut facts, self.shared.ticks.get(), true);
+        }
     }
 
     /// A callout was answered, or failed.
@@ -251,6 +265,7 @@ impl<H: Host> Gateway<H> {
             || compiled.limits.bound_in_flight(None)
             || compiled.limits.fleet().is_some()
             || compiled.ask_bodies()
+            || compiled.look_at_bodies()
             || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
     }
 
@@ -418,6 +433,8 @@ impl<H: Host> Shared<H> {
             Poll::Ready(came) => came,
             Poll::Pending => match self.hold(stream) {
                 Ok(flow) => return flow,
+                // Nothing is refused for what would only have kept it together with others.
+                Err(_) if stream.looks_no_more() => return self.go_on(stream, io),
                 Err(refusal) => Err(refusal),
             },
         };
@@ -507,6 +524,9 @@ impl<H: Host> Shared<H> {
             if facts.canary.is_some() {
                 self.canary_answered(io, &mut facts, stream.answered);
             }
+            if facts.learns.is_some() {
+                self.learn_from(io, &mut facts, stream.answered);
+            }
             answer::pass_on(self, io, &mut facts);
         }
     }
@@ -524,6 +544,14 @@ impl<H: Host> Shared<H> {
         drop(facts);
         stream.phase = Phase::Ended(refusal.code());
         io.reply(&reply);
+    }
+}
+
+/// The agent gives a sign of life, or its last.
+fn answer_passes(facts: &mut Facts, now: Ticks, end: bool) {
+    facts.bounds.active(now);
+    if end {
+        facts.bounds = Bounds::default();
     }
 }
 

@@ -6,7 +6,7 @@ use super::stream::Facts;
 use crate::config::policy::Agent;
 use crate::host::{Host, HostError, Sensitive, StreamIo};
 use crate::reply::Refusal;
-use crate::routing::{HASH, NONCE_BYTES, Owner, SESSION, Sessions, is_envelope};
+use crate::routing::{HASH, HOST, NONCE_BYTES, Owner, SESSION, Sessions, envelope, is_envelope};
 use crate::text::headers::is_same;
 
 /// What is said to Envoy of a request that is to be kept at one host.
@@ -14,6 +14,11 @@ use crate::text::headers::is_same;
 pub(super) enum Kept {
     /// By this hash.
     ByHash(String),
+    /// At this host, as long as it is there; else by the hash, if there is one.
+    AtHost {
+        address: Vec<u8>,
+        hash: Option<String>,
+    },
     /// At the host that has named its session, or will.
     InSession {
         /// The header in which it is named.
@@ -68,6 +73,13 @@ impl Kept {
     pub(super) fn forward(&self, stream: &impl StreamIo) {
         match self {
             Self::ByHash(hash) => stream.set_request_header(HASH, hash.as_bytes()),
+            Self::AtHost { address, hash } => {
+                if let Some(hash) = hash {
+                    stream.set_request_header(HASH, hash.as_bytes());
+                }
+                stream.set_request_header(SESSION, HOST.as_bytes());
+                stream.set_request_header(HOST, &envelope(address));
+            }
             Self::InSession { header, opened } => {
                 stream.set_request_header(SESSION, header.as_bytes());
                 if let Some(opened) = opened {
@@ -98,6 +110,10 @@ enum Withheld {
 /// Seals the session that an answer names. What cannot be sealed is taken out.
 #[inline(never)]
 pub(super) fn seal_answer<H: Host>(shared: &Shared<H>, stream: &H::Stream, facts: &Facts) {
+    if let Some(Kept::AtHost { .. }) = facts.kept {
+        // An agent that says so would have Envoy put its address beside it.
+        return stream.remove_response_header(HOST);
+    }
     let agents = &shared.compiled.policy.agents;
     let agent = facts.agent.and_then(|id| agents.get(id.0));
     let (Some(Kept::InSession { header, opened }), Some(agent)) = (&facts.kept, agent) else {

@@ -11,6 +11,7 @@ use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
 use super::hold::{Held, Waits};
+use super::responses::Learns;
 use super::sticky::Kept;
 use crate::config::policy::{AgentId, LimitSet, Protocol, RouteId, Tell};
 use crate::host::{Host, LocalReply, Sensitive, Timestamp};
@@ -18,7 +19,7 @@ use crate::identity::Client;
 use crate::limits::fleet::Told;
 use crate::limits::{Admission, Full, Limits, Tickets};
 use crate::reply::{Form, FullLimit, Refusal, ReplyTo};
-use crate::routing::Content;
+use crate::routing::{Content, Look};
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -96,6 +97,10 @@ pub(super) struct Facts {
     pub(super) body: Body,
     /// What the body says of what the route's rules ask.
     pub(super) content: Option<Box<Content>>,
+    /// What the body says of what the request has in common with others.
+    pub(super) look: Option<Box<Look>>,
+    /// Its answer's name is to be remembered.
+    pub(super) learns: Option<Box<Learns>>,
     /// The body may have to be changed: until then all that has come of it is to be at hand.
     pub(super) may_change: bool,
     /// For how long it may go on once it was handed over.

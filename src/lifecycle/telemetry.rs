@@ -137,6 +137,17 @@ impl Telemetry {
         );
     }
 
+    /// Who has given an answer could not be read or written.
+    #[cold]
+    pub(super) fn responses_unavailable<H: Host>(&self, host: &H, error: StateError) {
+        self.log.log(
+            Level::Error,
+            "responses",
+            host.now(),
+            format_args!("who has given which answer is not known, so agent and host are chosen anew: {error}"),
+        );
+    }
+
     /// A key was looked up. `hit`: it is known without asking.
     pub(super) fn remembered<H: Host>(&self, host: &H, hit: bool) {
         let [miss_metric, hit_metric] = &self.remembered;

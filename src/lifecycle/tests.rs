@@ -108,6 +108,12 @@ impl World {
             .on_response_headers(id, &self.host.io(id), false);
     }
 
+    /// A piece of the agent's answer passes.
+    fn piece_passes(&mut self, id: StreamId) {
+        let io = self.host.io(id);
+        self.gateway.on_response_body(id, &io, 0, false);
+    }
+
     /// The host has answered itself.
     fn answered_by_host(&mut self, id: StreamId, status: u16, unreached: bool) {
         let answer = OwnAnswer {
@@ -520,7 +526,9 @@ fn a_stream_that_gives_a_sign_of_life_before_its_turn_is_not_ended() {
     for _ in 0..4 {
         world.gateway.on_tick();
     }
-    world.gateway.on_response_body(STREAM, false);
+    world
+        .gateway
+        .on_response_body(STREAM, &world.host.io(STREAM), 0, false);
     world.turns();
     assert!(!world.stream(STREAM).reset);
 }

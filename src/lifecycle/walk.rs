@@ -9,7 +9,6 @@
 //! polls the walk again when the stream's turn has come. What one stage learns and another needs is handed over here; the
 //! stages know nothing of each other.
 
-use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::clock::Bounds;
@@ -17,7 +16,9 @@ use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::hold::Waits;
 use super::limits_endpoint::{Matter, matter};
+use super::look::Alike;
 use super::request::Request;
+use super::responses::will_learn;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
 use super::stream::{Arrived, Common, Facts};
@@ -28,8 +29,9 @@ use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
-use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_value};
+use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value};
 use crate::state::StateError;
+use crate::state::responses::Giver;
 
 /// What a walk has at hand: it outlives the callback that began it.
 pub(super) struct Walk<H: Host> {
@@ -89,6 +91,9 @@ impl<H: Host> Walk<H> {
         };
         let client = self.identify(&request, route.auth_required).await?;
         self.authorize(client, route)?;
+        if self.shared.compiled.sought(id).is_some() {
+            Box::pin(self.look_at_body(&request, route)).await;
+        }
         let agent = match self.shared.compiled.rules(id) {
             Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
             None => self.choose(&request, &route.agents),
@@ -142,6 +147,9 @@ impl<H: Host> Walk<H> {
                 request.check_upgrade(route.protocol)?;
                 if let Some(rules) = compiled.rules(id) {
                     facts.will_ask(rules, request);
+                }
+                if let Some(sought) = compiled.sought(id) {
+                    facts.will_look(sought, request);
                 }
                 Ok(Matched::Route(id, route))
             }
@@ -247,10 +255,16 @@ impl<H: Host> Walk<H> {
         let id = self.common.facts.borrow().route;
         let route = id.and_then(|id| Some((id, compiled.route(id)?)));
         let sticky = route.and_then(|(_, route)| route.sticky.as_ref());
-        let value = match sticky {
-            Some(sticky) => self.value(request, sticky)?,
-            None => None,
+        let Alike { giver, value } = match sticky {
+            Some(sticky) => self.alike(request, sticky)?,
+            None => Alike::default(),
         };
+        if let Some(giver) = giver
+            && request.wanted_agents().next().is_none()
+            && let Some(agent) = id.and_then(|id| self.giving_agent(id, &giver, choices))
+        {
+            return Ok(agent);
+        }
         if let Some((id, route)) = route
             && let Some(canary) = &route.canary
             && let Some(agent) = self.canary(request, id, canary, choices, value.as_deref())
@@ -260,25 +274,6 @@ impl<H: Host> Walk<H> {
         let (agents, wanted) = (&compiled.policy.agents, request.wanted_agents());
         let chosen = choose_agent(host, agents, choices, wanted, value.as_deref());
         chosen.map_err(Refusal::from)
-    }
-
-    /// What keeps the request together with others, if it has that.
-    #[inline(never)]
-    fn value<'r>(
-        &self,
-        request: &'r Request,
-        sticky: &Sticky,
-    ) -> Result<Option<Cow<'r, [u8]>>, Refusal> {
-        if *sticky != Sticky::Client {
-            let path = request.path().unwrap_or_default();
-            return Ok(sticky_value(sticky, request.headers(), path));
-        }
-        let client = self.common.facts.borrow().client.clone();
-        let value = match client {
-            Some(client) => client.id.as_bytes().to_vec(),
-            None => self.address(request)?,
-        };
-        Ok(Some(value.into()))
     }
 
     fn chosen(
@@ -305,6 +300,7 @@ impl<H: Host> Walk<H> {
             let kept = self.kept(request, agent, sticky)?;
             self.common.facts.borrow_mut().kept = kept;
         }
+        self.common.facts.borrow_mut().look = None;
         Ok(())
     }
 
@@ -323,9 +319,13 @@ impl<H: Host> Walk<H> {
             })??;
             return Ok(Some(kept));
         }
-        let value = self.value(request, sticky)?;
+        let Alike { giver, value } = self.alike(request, sticky)?;
         let hash = value.and_then(|value| hash_of_value(&value));
-        Ok(hash.map(Kept::ByHash))
+        let giver = giver.filter(|it| self.is_by(it, agent) && !it.address.is_empty());
+        Ok(match giver {
+            Some(Giver { address, .. }) => Some(Kept::AtHost { address, hash }),
+            None => hash.map(Kept::ByHash),
+        })
     }
 
     /// Counts the request against all limits but the gate's.
@@ -455,7 +455,14 @@ impl<H: Host> Walk<H> {
             .authority()
             .filter(|_| route.prefix_rewrite.is_some());
         facts.authority = redirected.map(|authority| Sensitive(authority.to_vec()));
+        if will_learn(compiled, &facts, request.path()) {
+            facts.learns = Some(Box::default());
+        }
         self.with_stream(|stream| {
+            if facts.learns.is_some() {
+                // What is compressed cannot be read.
+                stream.set_request_header("accept-encoding", b"identity");
+            }
             if let Some(length) = length {
                 stream.set_request_header("content-length", length.to_string().as_bytes());
             }

@@ -109,6 +109,16 @@ pub enum Stated<'a> {
     LongField,
 }
 
+/// Where a member stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stretch {
+    pub(super) start: u64,
+    /// `None`: it has not ended.
+    pub(super) end: Option<u64>,
+    pub(super) is_object: bool,
+    pub(super) is_null: bool,
+}
+
 impl Wanting {
     /// A member by its pointer. `None`: nothing can be looked for so.
     pub(super) fn member(&mut self, pointer: &str) -> Option<Asked> {
@@ -340,6 +350,35 @@ impl Content {
             Kind::Json(_) | Kind::Unread | Kind::Empty => {
                 serde_json::Value::from(text).to_string().into()
             }
+        }
+    }
+
+    /// Where a member of JSON stands in it, from the moment when it begins. `None`: not yet, or nowhere.
+    pub(super) fn stretch(&self, id: Asked) -> Option<Stretch> {
+        let Kind::Json(scan) = self.decisive() else {
+            return None;
+        };
+        if let json::Member::Found(found) = scan.member(id.member) {
+            return Some(Stretch {
+                start: found.start,
+                end: found.end,
+                is_object: found.value == Value::Object,
+                is_null: found.value == Value::Null,
+            });
+        }
+        scan.text_under_way(id.member).map(|start| Stretch {
+            start,
+            end: None,
+            is_object: false,
+            is_null: false,
+        })
+    }
+
+    /// How many bytes of JSON have been read that may decide. After a fault: how many stand before it.
+    pub(super) fn offset(&self) -> u64 {
+        match self.decisive() {
+            Kind::Json(scan) => scan.offset(),
+            _ => 0,
         }
     }
 

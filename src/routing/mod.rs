@@ -11,6 +11,8 @@
 //! | `canary.rs` | which requests try a route's canary |
 //! | `location.rs` | where an agent's redirect leads, as the caller writes it |
 //! | `sticky.rs` | what keeps requests at one host of the agent: the hash that Envoy goes by |
+//! | `look.rs` | what requests have in common that stands in their bodies |
+//! | `response.rs` | the names of answers of the Responses API, in paths and in answers while they pass |
 //! | `session.rs` | sessions that agents name, and how they are sealed |
 //! | `steer.rs` | the headers by which Envoy's router retries, times out and tells kinds of streams apart |
 
@@ -19,8 +21,10 @@ mod canary;
 mod content;
 mod head;
 mod location;
+mod look;
 mod model;
 mod path;
+mod response;
 mod rules;
 mod session;
 mod spread;
@@ -33,11 +37,13 @@ pub use canary::{Said, said, tries};
 pub use content::{BadBody, Content, Known, Wanted};
 pub use head::Head;
 pub use location::location_for_caller;
+pub use look::{Look, Sought};
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
+pub use response::{Answer, Names, Seen, in_path};
 pub use rules::{Decision, Judged, Rules, sent_as, stands_for};
-pub use session::{NONCE_BYTES, Owner, Sessions, is_envelope};
+pub use session::{NONCE_BYTES, Owner, Sessions, envelope, is_envelope};
 pub use spread::is_within;
 pub use steer::{CLUSTER, KIND, MIRROR, PROOF, steering_headers};
-pub use sticky::{HASH, SESSION, hash_of_value, sticky_value};
+pub use sticky::{HASH, HOST, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};

@@ -3,7 +3,7 @@
 //! them. So callers are given it sealed: encrypted, and bound to the agent and to the client whose session it is.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 
@@ -105,6 +105,13 @@ impl Owner<'_> {
         ]
         .concat()
     }
+}
+
+/// An envelope with which Envoy finds this host, beside the name of nothing.
+#[must_use]
+pub fn envelope(host: &[u8]) -> Vec<u8> {
+    let host = STANDARD.encode(host);
+    [host.as_bytes(), BETWEEN, b"LQ=="].concat()
 }
 
 /// Whether this is an envelope of Envoy's, and not what the agent itself has said.

@@ -16,6 +16,10 @@ pub const HASH: &str = "x-waykeeper-hash";
 /// In which header the agent names its sessions: by that the routes are told which look for one. They take it away.
 pub const SESSION: &str = "x-waykeeper-session";
 
+/// What tells Envoy at which host a request is to be kept, where the gateway knows that: Envoy takes it for a session that the
+/// host has named. The routes take it away.
+pub const HOST: &str = "x-waykeeper-host";
+
 /// The same in every gateway, so that all choose the same host. It need be no secret: who knows it can choose which of the
 /// hosts answers, and that is what the value is sent for.
 const KEY: &[u8; 16] = b"waykeeper sticky";
@@ -40,7 +44,12 @@ pub fn sticky_value<'a>(
             let value = named(split_query(path).1?, b'&', name)?;
             Some(escapes::decoded(value, |_| true).into())
         }
-        Sticky::Client | Sticky::Session(_) => None,
+        Sticky::Client
+        | Sticky::Session(_)
+        | Sticky::Body(_)
+        | Sticky::Prompt(_)
+        | Sticky::Response
+        | Sticky::FirstOf(_) => None,
     }
 }
 

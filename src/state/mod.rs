@@ -17,6 +17,7 @@
 //! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |
 //! | `fresh.rs` | which counts of another service have begun anew |
 //! | `canary.rs` | how canaries do, and which get nothing any more |
+//! | `responses.rs` | who has given which answer |
 //! | `workers.rs` | which workers are there: what those that are gone had counted counts no more |
 
 pub mod canary;
@@ -26,6 +27,7 @@ mod grid;
 mod hash;
 pub mod in_flight;
 pub mod keys;
+pub mod responses;
 pub mod room;
 pub mod survey;
 pub mod workers;
@@ -74,6 +76,8 @@ pub struct State {
     pub fresh_starts: Grid,
     /// The one cell in which canaries have their records. Not there where an older module has made the tables.
     pub canaries: Grid,
+    /// The one cell that says how many cells the table of answers has, if it is there.
+    pub responses: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
     /// The routes whose counters lie with the others of their client, by hash.
@@ -100,6 +104,7 @@ impl fmt::Display for Notice {
                     keys,
                     counters,
                     address_counters,
+                    responses: _,
                 } = in_force;
                 write!(
                     f,
@@ -162,9 +167,11 @@ impl State {
     ) -> Result<(Self, Option<Notice>), OpenError> {
         if let Some((bytes, _)) = host.read_cell(foundation(LAYOUT))? {
             let foundation = Foundation::decode(&bytes).ok_or(OpenError::Unreadable)?;
-            let differ = (foundation.tables != wanted).then_some(Notice::SizesDiffer {
-                in_force: foundation.tables,
-            });
+            let in_force = Tables {
+                responses: wanted.responses,
+                ..foundation.tables
+            };
+            let differ = (in_force != wanted).then_some(Notice::SizesDiffer { in_force });
             return Ok((foundation.state(), differ));
         }
         let mut other_layout = None;
@@ -227,6 +234,7 @@ impl Foundation {
             keys,
             counters,
             address_counters,
+            responses: _,
         } = self.tables;
         let counters_grid = |table: u8, records: u32| {
             Grid::new(table, records.div_ceil(counters::USUAL_RECORDS_PER_CELL))
@@ -240,6 +248,7 @@ impl Foundation {
             survey: Grid::new(b's', 1),
             fresh_starts: Grid::new(b'r', 1),
             canaries: Grid::new(b'n', 1),
+            responses: Grid::new(b'p', 1),
             hash: SeededHash::new(self.seed),
             together: self.together.clone(),
         }
@@ -250,6 +259,7 @@ impl Foundation {
             keys,
             counters,
             address_counters,
+            responses: _,
         } = self.tables;
         let mut bytes = Vec::new();
         for records in [keys, counters, address_counters] {
@@ -275,6 +285,8 @@ impl Foundation {
                 keys: u32::from_le_bytes(*keys),
                 counters: u32::from_le_bytes(*counters),
                 address_counters: u32::from_le_bytes(*address_counters),
+                // Made later, and says itself how large it is.
+                responses: 0,
             },
             seed: *seed,
             together: together.iter().copied().map(u64::from_le_bytes).collect(),

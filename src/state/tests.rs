@@ -14,6 +14,7 @@ const TABLES: Tables = Tables {
     keys: 1024,
     counters: 2048,
     address_counters: 1024,
+    responses: 64,
 };
 
 /// A second, in nanoseconds.
@@ -47,6 +48,7 @@ fn other_sizes_wait_for_the_next_start() {
         keys: 4096,
         counters: 8192,
         address_counters: 4096,
+        responses: 64,
     };
     let (second, differ) = State::open(&process.worker(), larger, &[]).unwrap();
     assert_eq!(differ, Some(Notice::SizesDiffer { in_force: TABLES }));

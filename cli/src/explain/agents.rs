@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use waykeeper::config::policy::{Agent, Choice, Route, Sticky};
 use waykeeper::routing::{
-    CLUSTER, KIND, PROOF, Said, narrowed as narrowed_by, said, stands_for, sticky_value,
+    CLUSTER, KIND, Known, Look, PROOF, Said, Sought, narrowed as narrowed_by, said, stands_for,
+    sticky_value,
 };
 use waykeeper::text::headers::is_reserved;
 
@@ -188,16 +189,30 @@ pub(super) fn with_shares(
 /// Whether the route keeps this request together with others at one agent, by what is known of it here.
 fn is_kept(meeting: &Meeting<'_>, route: &Route) -> bool {
     let Meeting {
-        arrived, caller, ..
+        policy,
+        arrived,
+        caller,
+        ..
     } = *meeting;
-    match &route.sticky {
-        None => false,
-        Some(Sticky::Client) => caller.client.is_some() && caller.how != How::Validator,
-        Some(sticky) => {
-            let path = arrived.block.get(":path").unwrap_or_default();
-            sticky_value(sticky, &arrived.block, path).is_some_and(|value| !value.is_empty())
-        }
-    }
+    let Some(sticky) = &route.sticky else {
+        return false;
+    };
+    let look = Sought::new(policy, route).map(|sought| {
+        let mut look = Look::new(&sought, &arrived.block);
+        look.feed(arrived.body.as_deref().unwrap_or_default());
+        look.end();
+        look
+    });
+    let found = |said: Option<Known<_>>| matches!(said, Some(Known::Found(_)));
+    let path = arrived.block.get(":path").unwrap_or_default();
+    sticky.ways().iter().any(|way| match way {
+        Sticky::Client => caller.client.is_some() && caller.how != How::Validator,
+        Sticky::Body(pointer) => found(look.as_ref().map(|look| look.member(pointer))),
+        Sticky::Prompt(most) => found(look.as_ref().map(|look| look.prompt(*most))),
+        // Nobody has answered here.
+        Sticky::Response => false,
+        way => sticky_value(way, &arrived.block, path).is_some_and(|value| !value.is_empty()),
+    })
 }
 
 impl AgentFound {

@@ -50,6 +50,7 @@ pub(super) fn walk(
         keys: Tables::LEAST,
         counters: Tables::LEAST,
         address_counters: Tables::LEAST,
+        responses: Tables::LEAST,
     };
     if let Some(fleet) = &mut policy.fleet {
         // Nobody is asked, and no limit is full.

@@ -41,7 +41,7 @@ pub(super) fn balance(spot: Option<&Spot<'_>>, sticky: Option<&Option<Sticky>>) 
         let balance = spot.choice(&choices)?;
         match (by_hash, balance.is_by_hash()) {
             (Some(false), true) if sticky.is_some() => spot.fault(
-                "has no meaning with a session that the agent names: that leads to its endpoint by itself",
+                "has no meaning with a session or an answer that the agent names: that leads to its endpoint by itself",
             ),
             (Some(false), true) => spot.fault(
                 "goes by what requests have in common, and nothing says by what; write sticky, such as sticky: {client: true}",
@@ -62,5 +62,6 @@ pub(super) fn balance(spot: Option<&Spot<'_>>, sticky: Option<&Option<Sticky>>) 
 
 /// Whether requests are kept together by a hash, and not by where the agent's answer came from.
 pub(super) fn is_by_hash(sticky: &Sticky) -> bool {
-    !matches!(sticky, Sticky::Session(_))
+    let mut ways = sticky.ways().iter();
+    ways.any(|way| !matches!(way, Sticky::Session(_) | Sticky::Response))
 }

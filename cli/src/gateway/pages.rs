@@ -64,8 +64,10 @@ fn sent<'c>(gateway: &'c Gateway, policy: &'c Policy) -> BTreeSet<&'c str> {
         }
     }
     for agent in &gateway.agents {
-        if let Some(Sticky::Header(name)) = &agent.sticky {
-            sent.insert(name);
+        for way in agent.sticky.iter().flat_map(Sticky::ways) {
+            if let Sticky::Header(name) = way {
+                sent.insert(name);
+            }
         }
     }
     let of_plans = policy.plans.iter().flat_map(|plan| &plan.limits);

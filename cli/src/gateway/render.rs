@@ -201,6 +201,7 @@ fn context(
         "mirrors": routes::mirrors(gateway, policy),
         "proof": policy.proof.is_some(),
         "sessions": may_change || routes::has_sessions(gateway),
+        "responses": routes::has_responses(gateway),
         "hashes": routes::has_hashes(gateway),
         "idle": idle(policy),
         "undecided": undecided(policy),

@@ -6,6 +6,7 @@ use minijinja::{Environment, Error, context};
 use serde_json::{Value as Json, json};
 use waykeeper::config::policy::Sticky;
 use waykeeper::config::{Policy, Spot};
+use waykeeper::routing::HOST;
 
 use super::agents::{OWN_HOST, TLS};
 use super::balance::is_by_hash;
@@ -17,7 +18,7 @@ use super::{Agent, Gateway, filters};
 pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
     let is_there = |header: Option<&str>, end: &str| {
         let mut agents = gateway.agents.iter();
-        agents.any(|agent| session_header(agent) == header && end_of(agent) == end)
+        agents.any(|agent| is_on(agent, header) && end_of(agent) == end)
     };
     let mut ways = Vec::new();
     for (index, header) in session_headers(gateway).into_iter().enumerate() {
@@ -26,7 +27,10 @@ pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
         for (nth, end) in ends.filter(|end| is_there(Some(header), end)).enumerate() {
             // What Envoy is told of sessions is written once, and referred to.
             let anchor = format!("session_{}", index + 1);
-            let session = json!({"header": header, "anchor": anchor, "defined": nth > 0});
+            // If the host is gone, the hash counts.
+            let by_hash = header == HOST;
+            let session =
+                json!({"header": header, "anchor": anchor, "defined": nth > 0, "by_hash": by_hash});
             ways.push(way(&mark, end, session));
         }
     }
@@ -126,7 +130,21 @@ pub(super) fn has_further(gateway: &Gateway) -> bool {
 
 /// Whether Envoy has to look for sessions at all.
 pub(super) fn has_sessions(gateway: &Gateway) -> bool {
-    gateway.agents.iter().any(|it| session_header(it).is_some())
+    !session_headers(gateway).is_empty()
+}
+
+/// Whether requests are kept at the host that has given an earlier answer.
+pub(super) fn has_responses(gateway: &Gateway) -> bool {
+    gateway.agents.iter().any(names_responses)
+}
+
+fn names_responses(agent: &Agent) -> bool {
+    agent.sticky.as_ref().is_some_and(Sticky::names_responses)
+}
+
+/// Whether some requests to an agent go the way of those in which Envoy looks for a session in this header, or of those without.
+pub(super) fn is_on(agent: &Agent, header: Option<&str>) -> bool {
+    session_header(agent) == header || (header == Some(HOST) && names_responses(agent))
 }
 
 /// Whether requests are kept together by hashes.
@@ -143,12 +161,14 @@ pub(super) fn session_mark(index: usize) -> String {
     }
 }
 
-/// The headers in which agents name sessions, each once.
+/// The headers in which agents name sessions, each once; and that in which the filter names hosts, as if they had.
 pub(super) fn session_headers(gateway: &Gateway) -> BTreeSet<&str> {
-    gateway.agents.iter().filter_map(session_header).collect()
+    let hosts = has_responses(gateway).then_some(HOST);
+    let agents = gateway.agents.iter().filter_map(session_header);
+    agents.chain(hosts).collect()
 }
 
-pub(super) fn session_header(agent: &Agent) -> Option<&str> {
+fn session_header(agent: &Agent) -> Option<&str> {
     match &agent.sticky {
         Some(Sticky::Session(header)) => Some(header),
         _ => None,

@@ -60,7 +60,7 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 32] = [
         "/sessions/keys/1",
     ),
     (
-        "/$defs/sticky",
+        "/$defs/sticky_way",
         sticky::STICKY_FIELDS,
         "/agents/memory/sticky",
     ),

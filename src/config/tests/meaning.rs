@@ -104,6 +104,7 @@ fn the_reference_means_what_its_page_says() {
             keys: 65_536,
             counters: 262_144,
             address_counters: 65_536,
+            responses: 1 << 16,
         }
     );
 }
@@ -162,6 +163,7 @@ fn what_is_not_written_has_its_default() {
             keys: 65_536,
             counters: 262_144,
             address_counters: 65_536,
+            responses: 1 << 16,
         }
     );
 }

@@ -134,6 +134,9 @@ type Result<T> = std::result::Result<T, HostError>;
 /// The property of the caller's address, as path segments behind each other.
 pub(super) const SOURCE_ADDRESS: &[u8] = b"source\0address";
 
+/// The property of the address of the agent's host.
+pub(super) const UPSTREAM_ADDRESS: &[u8] = b"upstream\0address";
+
 /// Who gave the answer, or what was wrong.
 pub(super) const CODE_DETAILS: &[u8] = b"response\0code_details";
 

@@ -282,6 +282,14 @@ impl StreamIo for EnvoyStream {
         details.is_ok_and(|details| details.starts_with(BROKEN_OFF))
     }
 
+    fn agent_address(&self) -> Option<Vec<u8>> {
+        hostcalls::property(hostcalls::UPSTREAM_ADDRESS).ok()
+    }
+
+    fn response_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError> {
+        hostcalls::part_of_buffer(BufferType::HttpResponseBody, start, most)
+    }
+
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         hostcalls::header(MapType::HttpResponseHeaders, name.as_bytes()).ok()
     }

@@ -23,6 +23,10 @@ pub struct SimulatedStream {
     pub own_answer: Option<OwnAnswer>,
     /// The agent has broken off its answer.
     pub broken_off: bool,
+    /// What is at hand of the response's body.
+    pub response_body: Vec<u8>,
+    /// The address of the host that has answered.
+    pub agent_address: Option<Vec<u8>>,
     /// What was noted for the access log.
     pub notes: Vec<(Vec<u8>, Vec<u8>)>,
     /// The filter's own answer.
@@ -108,6 +112,18 @@ impl SimulatedHost {
     /// Has the agent break off the stream's response.
     pub fn break_off(&self, id: StreamId) {
         self.io(id).with(|stream| stream.broken_off = true);
+    }
+
+    /// Has the stream's response come from this host.
+    pub fn respond_from(&self, id: StreamId, address: &str) {
+        self.io(id)
+            .with(|stream| stream.agent_address = Some(address.as_bytes().to_vec()));
+    }
+
+    /// What is at hand of the response's body from now on.
+    pub fn pass(&self, id: StreamId, body: &[u8]) {
+        self.io(id)
+            .with(|stream| stream.response_body = body.to_vec());
     }
 
     /// Gives the stream a response of the host's own.
@@ -221,6 +237,21 @@ impl StreamIo for SimulatedIo {
 
     fn has_broken_off(&self) -> bool {
         self.with(|stream| stream.broken_off)
+    }
+
+    fn agent_address(&self) -> Option<Vec<u8>> {
+        self.with(|stream| stream.agent_address.clone())
+    }
+
+    fn response_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError> {
+        let part = self.with(|stream| {
+            let rest = stream.response_body.get(start..)?;
+            Some(rest.get(..most).unwrap_or(rest).to_vec())
+        });
+        part.ok_or(HostError {
+            call: "a part of the answer",
+            status: 2,
+        })
     }
 
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {

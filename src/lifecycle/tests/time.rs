@@ -12,7 +12,7 @@ fn a_stream_that_falls_silent_is_ended_and_one_that_does_not_is_not() {
     }
     for _ in 0..4 {
         world.tick();
-        world.gateway.on_response_body(StreamId(2), false);
+        world.piece_passes(StreamId(2));
     }
     assert_eq!(world.refusal(STREAM).as_deref(), Some("agent_timeout"));
     assert!(world.stream(STREAM).cut_off);
@@ -92,7 +92,7 @@ fn an_answer_that_may_be_a_stream_has_its_time_and_a_stream_as_much_as_it_uses()
     };
     for _ in 0..2 {
         world.tick();
-        (1..=8).for_each(|id| world.gateway.on_response_body(StreamId(id), false));
+        (1..=8).for_each(|id| world.piece_passes(StreamId(id)));
     }
     assert_eq!(over(&world), 0);
     // Whatever they say.
@@ -102,7 +102,7 @@ fn an_answer_that_may_be_a_stream_has_its_time_and_a_stream_as_much_as_it_uses()
     // From now on the streams are silent.
     (0..2).for_each(|_| world.tick());
     assert_eq!(over(&world), 4);
-    world.gateway.on_response_body(StreamId(8), false);
+    world.piece_passes(StreamId(8));
     (0..3).for_each(|_| world.tick());
     assert_eq!(over(&world), 7);
 }
@@ -163,7 +163,7 @@ fn an_answer_that_has_passed_is_never_late() {
             gateway.on_response_headers(id, &io, matches!(end, End::Headers));
             match end {
                 End::Headers => {}
-                End::Body => gateway.on_response_body(id, true),
+                End::Body => gateway.on_response_body(id, &io, 0, true),
                 End::Trailers => gateway.on_response_trailers(id),
             }
         }

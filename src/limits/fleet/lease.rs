@@ -210,6 +210,7 @@ mod tests {
             keys: 8,
             counters: 8,
             address_counters: 8,
+            responses: 64,
         };
         let (state, _) = State::open(&host, tables, &[]).unwrap();
         (host, Leases::new(state.fresh_starts))

@@ -9,6 +9,7 @@ const TABLES: Tables = Tables {
     keys: 64,
     counters: 64,
     address_counters: 64,
+    responses: 64,
 };
 
 struct World {

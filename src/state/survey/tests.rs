@@ -6,6 +6,7 @@ const TABLES: Tables = Tables {
     keys: 1024,
     counters: 1024,
     address_counters: 1024,
+    responses: 64,
 };
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -133,6 +133,11 @@ impl Finds {
         known.copied().unwrap_or(Anywhere::Unknown)
     }
 
+    /// Whether the next value is this member.
+    pub(super) fn awaits(&self, id: MemberId) -> bool {
+        self.target == Some(id.0)
+    }
+
     pub(super) fn has_settled(&self) -> bool {
         self.unknown == 0
     }

@@ -91,6 +91,13 @@ impl Scan {
         self.finds.member(id)
     }
 
+    /// Where a member's text begins, while it is under way. What it is is known only when it has ended.
+    #[must_use]
+    pub fn text_under_way(&self, id: MemberId) -> Option<u64> {
+        let start = self.reader.text_under_way()?;
+        self.finds.awaits(id).then_some(start)
+    }
+
     /// What is known of a member that may stand anywhere. [`Anywhere::Unknown`] also for an id of another search.
     #[must_use]
     pub fn anywhere(&self, id: AnywhereId) -> Anywhere {

@@ -139,6 +139,11 @@ impl Reader {
         read
     }
 
+    /// Where the text begins that is under way.
+    pub(super) fn text_under_way(&self) -> Option<u64> {
+        (self.next == Next::InText).then_some(self.start)
+    }
+
     /// Whether the text is whole.
     pub(super) fn is_whole(&self) -> bool {
         self.depth == 0 && self.next == Next::Behind

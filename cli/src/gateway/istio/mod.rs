@@ -175,6 +175,7 @@ pub(crate) fn manifests(
         "kept": destinations.credentials.context(options),
         "callers": filters::callers_headers(&checked.gateway.agents),
         "sessions": routes::has_sessions(&checked.gateway),
+        "responses": routes::has_responses(&checked.gateway),
         "hashes": routes::has_hashes(&checked.gateway),
         "ways": ways::ways(&checked.gateway, &destinations),
         "pages": super::pages::headers(&checked.gateway, &checked.policy),

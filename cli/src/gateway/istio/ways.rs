@@ -1,6 +1,7 @@
 //! On which ways requests go to agents: each is a route of Envoy's for each kind of request, inserted before those above.
 
 use serde_json::{Value as Json, json};
+use waykeeper::routing::HOST;
 
 use super::destinations::{Destination, Destinations};
 use crate::gateway::{Agent, Gateway, routes};
@@ -14,7 +15,7 @@ pub(super) fn ways(gateway: &Gateway, destinations: &Destinations) -> Vec<Json> 
     ways.extend(own_hosts.iter().map(|it| way("", Some(it), None)));
     for (index, header) in routes::session_headers(gateway).into_iter().enumerate() {
         let mark = routes::session_mark(index);
-        let names = |agent: &&Agent| routes::session_header(agent) == Some(header);
+        let names = |agent: &&Agent| routes::is_on(agent, Some(header));
         let agents: Vec<&Agent> = gateway.agents.iter().filter(names).collect();
         let is_at = |agent: &Agent, own: &Destination| {
             destinations.of_agents.get(&agent.name) == Some(&own.cluster())
@@ -45,6 +46,8 @@ fn way(mark: &str, own: Option<&Destination>, session: Option<&str>) -> Json {
         "suffix": format!("{mark}{end}"),
         "own": own.map(|it| json!({"cluster": it.cluster(), "authority": it.authority})),
         "session": session,
+        // If the host is gone, the hash counts.
+        "by_hash": session.is_none_or(|header| header == HOST),
         "opens_sessions": false,
     })
 }
