@@ -8,6 +8,7 @@
 //! | `rules.rs` | rules of a route, and the models and capabilities of agents |
 //! | `canary.rs` | which agent is tried with a part of a route's requests |
 //! | `mirror.rs` | which agent hears a part of a route's requests as well |
+//! | `edits.rs` | what is changed of a route's requests and of the answers to them |
 //! | `overlap.rs` | when two routes take the same requests |
 //! | `sticky.rs` | what keeps requests at one host of their agent; the keys of sessions |
 //! | `switches.rs` | the same of `tell`, `limits_endpoint`, `agents_see` and `address` |
@@ -21,6 +22,7 @@ mod canary;
 mod clients;
 mod counting;
 mod document;
+mod edits;
 mod fault;
 mod fleet;
 mod hosts;
@@ -44,6 +46,7 @@ mod validator;
 pub use agents::AGENT_FIELDS_OF_FILTER;
 pub use clients::{MOST_ROLES, USUAL_KEY_HEADERS};
 pub use document::Node;
+pub use edits::VARIABLES;
 pub use fault::{Fault, Faults, Log, Segment};
 pub use fleet::{FIELDS as FLEET_FIELDS, LIMITER_FIELDS};
 pub use hosts::host as check_host;

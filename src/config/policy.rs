@@ -2,6 +2,7 @@
 //! Everything here is resolved (names are indices, rates are nanoseconds), complete (defaults are filled in) and
 //! known to be possible, so no stage has to check it again.
 
+mod edits;
 mod fleet;
 mod in_flight;
 mod limits;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use crate::host::Sensitive;
 
+pub use edits::{BodyEdit, Edits, HeaderEdits, Part, Template, Variable};
 pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
@@ -299,6 +301,8 @@ pub struct Route {
     pub retry: Option<Retry>,
     /// Put in place of the matched prefix. Begins with `/`.
     pub prefix_rewrite: Option<String>,
+    /// What is changed of its requests and of the answers to them. `None`: nothing.
+    pub edits: Option<Box<Edits>>,
     /// Larger requests are refused, in bytes.
     pub max_body: Option<u64>,
     /// Agents get whole bodies only. Where it is set, so is `max_body`.

@@ -11,7 +11,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
-use super::{canary, mirror, names, paths, rules, sticky};
+use super::{canary, edits, mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -51,6 +51,8 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "idle_timeout",
     "retry",
     "prefix_rewrite",
+    "request",
+    "response",
     "max_body",
     "collect_body",
     "body_timeout",
@@ -177,13 +179,17 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         }
         Some(collects)
     });
+    let edits = edits::edits(fields, protocol, max_body);
+    let edits_body = (edits.as_ref()).is_some_and(|edits| !edits.body.is_empty());
     let serves_models = choices.iter().flatten().any(|choice| {
         let agent = around.agents.get(choice.agent.0);
         agent.is_some_and(|agent| !agent.models.is_empty())
     });
     let body_timeout = fields.get("body_timeout").and_then(|spot| {
-        if collect_body != Some(true) && rules.is_none() && !serves_models {
-            spot.fault("has no meaning without collect_body: true, rules or an agent's models");
+        if collect_body != Some(true) && rules.is_none() && !serves_models && !edits_body {
+            spot.fault(
+                "has no meaning without collect_body: true, request.body, rules or an agent's models",
+            );
         }
         whole_seconds(&spot)
     });
@@ -207,8 +213,9 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         idle_timeout: times.idle,
         retry,
         prefix_rewrite: prefix_rewrite.map(str::to_owned),
+        edits,
         max_body,
-        collect_body: collect_body.unwrap_or(false),
+        collect_body: collect_body.unwrap_or(false) || edits_body,
         body_timeout: body_timeout.unwrap_or(DEFAULT_BODY_TIMEOUT),
         encoded_slashes: slashes.unwrap_or(EncodedSlashes::Refuse),
         limits: limit.into_iter().collect(),

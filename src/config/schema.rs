@@ -2,6 +2,7 @@
 //! What it refuses the reader refuses too; the reader knows more (names that must exist, routes that hide others).
 
 mod clients;
+mod edits;
 mod limits;
 mod rules;
 
@@ -175,6 +176,7 @@ fn definitions() -> Value {
         json!({"limits_endpoint": limits_endpoint(), "mirror": mirror(), "canary": canary()}),
     );
     merge(&mut all, rules::definitions());
+    merge(&mut all, edits::definitions());
     all
 }
 
@@ -375,6 +377,8 @@ fn route() -> Value {
         "idle_timeout": described("duration", "Bounds the silence on a stream, in whole seconds. 5m for sse, websocket and streams unless written."),
         "retry": {"description": "When to try again.", "$ref": "#/$defs/retry"},
         "prefix_rewrite": described("prefix", "Put in place of the matched prefix."),
+        "request": described("request_edits", "What is changed of requests. Nothing unless written."),
+        "response": described("response_edits", "What is changed of agents' answers. Nothing unless written."),
         "max_body": described("size", "Larger requests are refused."),
         "collect_body": {
             "description": "Agents get whole bodies only. Needs max_body. false unless written.",

@@ -17,6 +17,7 @@
 //! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
+//! | `edits.rs` | what is changed of a request, and of the answer, as the route says |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -33,6 +34,7 @@ mod canary;
 mod choose;
 mod clock;
 mod compiled;
+mod edits;
 mod failure;
 mod fleet;
 mod forward;
@@ -164,6 +166,9 @@ impl<H: Host> Gateway<H> {
             io.reset();
         }
         let mut facts = stream.common.facts.borrow_mut();
+        if let Some(edits) = compiled.edits(facts.route) {
+            edits::edit_trailers(io, edits);
+        }
         facts.body.ends_with_trailers();
         let whole = facts.read(io, 0..0, true);
         drop(facts);
@@ -508,6 +513,11 @@ impl<H: Host> Shared<H> {
                 self.canary_answered(io, &mut facts, stream.answered);
             }
             answer::pass_on(self, io, &mut facts);
+            if let Some(edits) = self.compiled.edits(facts.route)
+                && stream.answered == Answered::ByAgent
+            {
+                edits::edit_answer(io, &self.compiled, &facts, edits);
+            }
         }
     }
 

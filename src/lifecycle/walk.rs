@@ -1,7 +1,7 @@
 //! The walk of a request through the stages, in their order:
 //!
 //! ```text
-//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► forward
+//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► edit ─► forward
 //!                └─► a question about limits, which is answered here
 //! ```
 //!
@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::clock::Bounds;
+use super::edits::edit_request;
 use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::hold::Waits;
@@ -105,6 +106,8 @@ impl<H: Host> Walk<H> {
             .await
             .inspect_err(|_| self.release())?;
         self.collect(route).await?;
+        self.edit_body(&request, id)
+            .inspect_err(|_| self.release())?;
         self.forward(&request, route)
             .inspect_err(|_| self.release())?;
         Ok(Arrived::AtAgent)
@@ -458,6 +461,9 @@ impl<H: Host> Walk<H> {
         self.with_stream(|stream| {
             if let Some(length) = length {
                 stream.set_request_header("content-length", length.to_string().as_bytes());
+            }
+            if let Some(edits) = &route.edits {
+                edit_request(stream, compiled, &facts, edits, request.headers());
             }
             forward(stream, compiled, &facts, request.path());
         })

@@ -30,9 +30,9 @@ mod table;
 
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
-pub use content::{BadBody, Content, Known, Wanted};
+pub use content::{BadBody, Content, Known, Wanted, is_plain_json};
 pub use head::Head;
-pub use location::location_for_caller;
+pub use location::{location_for_caller, location_without_host};
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
 pub use rules::{Decision, Judged, Rules, sent_as, stands_for};

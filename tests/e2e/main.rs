@@ -29,6 +29,7 @@ mod clients;
 mod configuration;
 mod cors;
 mod crowds;
+mod edits;
 mod fleet;
 mod gateway;
 mod grpc_callouts;
