@@ -70,19 +70,17 @@ fn headers_of(spot: &Spot<'_>) -> HeaderEdits {
         return edits;
     };
     let mut taken: Vec<String> = Vec::new();
-    for (field, spot) in fields.iter() {
-        match field {
-            "set" => edits.set = valued(&spot, &mut taken),
-            "add" => edits.add = valued(&spot, &mut taken),
-            "remove" => {
-                for item in spot.nonempty_list(MOST_HEADERS).into_iter().flatten() {
-                    let name = item.checked(names::edited_header);
-                    edits
-                        .remove
-                        .extend(name.and_then(|name| take(&item, name, &mut taken)));
-                }
-            }
-            _ => {}
+    if let Some(spot) = fields.get("set") {
+        edits.set = valued(&spot, &mut taken);
+    }
+    if let Some(spot) = fields.get("add") {
+        edits.add = valued(&spot, &mut taken);
+    }
+    if let Some(spot) = fields.get("remove") {
+        for item in spot.nonempty_list(MOST_HEADERS).into_iter().flatten() {
+            let name = item.checked(names::edited_header);
+            let name = name.and_then(|name| take(&item, name, &mut taken));
+            edits.remove.extend(name);
         }
     }
     edits

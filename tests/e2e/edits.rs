@@ -119,7 +119,7 @@ async fn members_of_a_body_are_changed_however_it_comes(world: &World) {
         ),
         (
             r#"{ "client_id": "spoofed" , "a": [1.0, {"user": "kept"}], "meta": {"internal": {"b": "}"}, "c": 1e400} }"#.to_owned(),
-            r#"{ "client_id": "globex", "a": [1.0, {"user": "kept"}], "meta": { "c": 1e400,"store":false},"user":"u/search"}"#.to_owned(),
+            r#"{ "client_id": "globex" , "a": [1.0, {"user": "kept"}], "meta": { "c": 1e400,"store":false} ,"user":"u/search"}"#.to_owned(),
         ),
         (
             r#"{"\u0075ser":"spoofed","a":"é\ud83d\ude00\"","meta":null}"#.to_owned(),

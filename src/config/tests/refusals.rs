@@ -136,12 +136,12 @@ fn what_cannot_be_changed_of_requests_and_answers_is_told() {
         (
             "/routes/0",
             body(json!({"set": {"/a/0/b": "a"}})),
-            "routes[0].request.body.set./a/0/b: a number leads to an item of an array; only members of objects can be changed",
+            "routes[0].request.body.set.\"/a/0/b\": a number leads to an item of an array; only members of objects can be changed",
         ),
         (
             "/routes/0",
             body(json!({"set": {"/a": null}})),
-            "routes[0].request.body.set./a: expected a text, a number, true or false",
+            "routes[0].request.body.set.\"/a\": expected a text, a number, true or false",
         ),
         (
             "/routes/0",
@@ -570,7 +570,7 @@ fn a_body_that_is_collected_has_a_bound_and_an_end() {
     assert_eq!(
         route(json!({"body_timeout": "1m"})),
         [
-            "routes[0].body_timeout: has no meaning without collect_body: true, rules or an agent's models"
+            "routes[0].body_timeout: has no meaning without collect_body: true, request.body, rules or an agent's models"
         ]
     );
     assert_eq!(

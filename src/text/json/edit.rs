@@ -138,6 +138,7 @@ impl Writer<'_> {
             self.skip_blanks();
             // Of an empty one.
             if self.next() != b'"' {
+                self.copy(begin);
                 break;
             }
             self.skip_text();
@@ -146,16 +147,20 @@ impl Writer<'_> {
             self.skip_blanks();
             let start = self.at;
             let mut changes = changes.iter();
-            match changes.find(|change| self.place(change) == Some(start)) {
+            let stays = match changes.find(|change| self.place(change) == Some(start)) {
                 None => {
                     self.skip_value();
-                    self.skip_blanks();
                     self.comma(&mut is_first);
                     self.copy(begin);
+                    true
                 }
                 Some(change) => self.member(change, begin, &mut is_first)?,
-            }
+            };
+            let end = self.at;
             self.skip_blanks();
+            if stays {
+                self.copy(end);
+            }
             if self.next() != b',' {
                 break;
             }
@@ -174,13 +179,18 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A member that is changed. Its name begins there, its value comes next.
-    fn member(&mut self, change: &Change, begin: usize, is_first: &mut bool) -> Result<(), Broken> {
+    /// A member that is changed. Its name begins there, its value comes next. False: it is taken out.
+    fn member(
+        &mut self,
+        change: &Change,
+        begin: usize,
+        is_first: &mut bool,
+    ) -> Result<bool, Broken> {
         let start = self.at;
         if let (What::Within(inner), b'{') = (&change.what, self.next()) {
             self.comma(is_first);
             self.copy(begin);
-            return self.object(inner);
+            return self.object(inner).map(|()| true);
         }
         let is_none = self.next() == b'n';
         let value = self.value(change);
@@ -203,9 +213,9 @@ impl Writer<'_> {
                     .extend(self.text.get(begin..start).unwrap_or_default());
                 self.written.extend(value);
             }
-            (What::Value(_), None) => {}
+            (What::Value(_), None) => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What a member is to be that is not there: an object, where only something in it is to be set.

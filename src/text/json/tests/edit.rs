@@ -27,7 +27,7 @@ fn what_is_set_stands_there_once_and_what_is_removed_does_not() {
     let inner = [("/m/user", Some("1")), ("/m/x", None)];
     for (edits, text, expected) in [
         (&user[..], "{}", r#"{"user":"me"}"#),
-        (&user, " { } ", r#" {"user":"me"} "#),
+        (&user, " { } ", r#" { "user":"me"} "#),
         (&user, r#"{"a": 1 }"#, r#"{"a": 1 ,"user":"me"}"#),
         (
             &user,
@@ -37,7 +37,7 @@ fn what_is_set_stands_there_once_and_what_is_removed_does_not() {
         (
             &user,
             r#"{"\u0075ser":{"a":["}"]} }"#,
-            r#"{"\u0075ser":"me"}"#,
+            r#"{"\u0075ser":"me" }"#,
         ),
         (
             &user,
