@@ -46,6 +46,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         routes,
         tell: _,
         limits_endpoint: _,
+        models_endpoint: _,
         agents_see: _,
         address: _,
         proof: _,

@@ -44,6 +44,8 @@ pub struct Policy {
     pub tell: Tell,
     /// Where callers ask how their limits stand. `None`: nowhere.
     pub limits_endpoint: Option<LimitsEndpoint>,
+    /// Where callers ask which models they may use. `None`: nowhere.
+    pub models_endpoint: Option<ModelsEndpoint>,
     /// Which of the names that a request goes by its agent is told.
     pub agents_see: AgentsSee,
     /// Where the caller's address is read.
@@ -422,6 +424,20 @@ pub struct LimitsEndpoint {
 impl LimitsEndpoint {
     /// Unless another is written.
     pub const PATH: &str = "/.well-known/waykeeper/limits";
+}
+
+/// Where callers ask which models they may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelsEndpoint {
+    /// Of these very requests, and behind it a model's name. Begins with `/`.
+    pub path: String,
+    /// Names of models that no agent names in full.
+    pub more: Vec<String>,
+}
+
+impl ModelsEndpoint {
+    /// Unless another is written.
+    pub const PATH: &str = "/v1/models";
 }
 
 /// Which `x-waykeeper-*` headers agents are sent. The others are noted for the access log.

@@ -67,6 +67,7 @@ pub fn schema() -> Value {
                 "items": {"enum": ["ratelimit", "openai"]},
             },
             "limits_endpoint": {"$ref": "#/$defs/limits_endpoint"},
+            "models_endpoint": {"$ref": "#/$defs/models_endpoint"},
             "agents_see": {
                 "description": "Which x-waykeeper-* headers agents get. All unless written; the others are noted for the access log.",
                 "type": "array", "uniqueItems": true, "maxItems": NAMES_SEEN.len(),
@@ -177,6 +178,7 @@ fn definitions() -> Value {
     );
     merge(&mut all, rules::definitions());
     merge(&mut all, edits::definitions());
+    merge(&mut all, json!({"models_endpoint": models_endpoint()}));
     all
 }
 
@@ -324,6 +326,28 @@ fn limits_endpoint() -> Value {
     merge(
         &mut endpoint,
         json!({"description": "Where callers ask how their limits stand."}),
+    );
+    endpoint
+}
+
+fn models_endpoint() -> Value {
+    let mut endpoint = object(
+        &[],
+        json!({
+            "path": {
+                "description": "Where they ask. /v1/models unless written.",
+                "allOf": [{"$ref": "#/$defs/prefix"}, {"not": {"pattern": ";|%3[Bb]|^/$"}}],
+            },
+            "more": {
+                "description": "Names of models that agents name by a pattern only, or not at all.",
+                "type": "array", "minItems": 1, "maxItems": 1024, "uniqueItems": true,
+                "items": {"$ref": "#/$defs/model_name"},
+            },
+        }),
+    );
+    merge(
+        &mut endpoint,
+        json!({"description": "Where callers ask which models they may use. Nowhere unless written."}),
     );
     endpoint
 }

@@ -6,7 +6,7 @@ use crate::config::policy::{AgentId, Edits, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{RouteTable, Rules, Sessions, steering_headers};
+use crate::routing::{Catalogue, RouteTable, Rules, Sessions, steering_headers};
 use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
 use crate::text::json::Edit;
@@ -20,6 +20,8 @@ pub(super) struct Compiled {
     pub(super) limits: Limits,
     pub(super) survey: Survey,
     pub(super) sessions: Sessions,
+    /// What callers are told who ask for models. `None`: nobody may ask.
+    pub(super) catalogue: Option<Catalogue>,
     pub(super) canaries: Tried,
     /// For each route, its rules, if there is more to decide than by name and weight.
     rules: Vec<Option<Rules>>,
@@ -42,6 +44,8 @@ impl Compiled {
             survey: Survey::new(&state),
             canaries: Tried::new(&policy, &state),
             sessions: Sessions::new(&policy.sessions),
+            catalogue: (policy.models_endpoint.as_ref())
+                .map(|endpoint| Catalogue::new(&policy, &endpoint.more)),
             rules: (policy.routes.iter())
                 .map(|route| Rules::new(&policy, route))
                 .collect(),

@@ -14,6 +14,7 @@
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
 //! | `forward.rs` | headers for the agent, and notes for the access log of what it does not see |
 //! | `limits_endpoint.rs` | what callers are told who ask how their limits stand; a fresh start for a client |
+//! | `models_endpoint.rs` | which models callers are told that they may use |
 //! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
@@ -42,6 +43,7 @@ mod hold;
 mod limits_endpoint;
 mod limits_in_fleet;
 mod mirror;
+mod models_endpoint;
 mod places;
 mod questions;
 mod request;

@@ -6,6 +6,7 @@ mod fleet_left;
 mod in_flight;
 mod limits_endpoint;
 mod log;
+mod models_endpoint;
 mod sticky;
 mod switches;
 mod time;

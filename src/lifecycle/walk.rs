@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► edit ─► forward
-//!                └─► a question about limits, which is answered here
+//!                └─► a question about limits or models, which is answered here
 //! ```
 //!
 //! Each stage goes on with what it found, or ends the walk with a refusal. What must be waited for is awaited: the driver
@@ -18,6 +18,7 @@ use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::hold::Waits;
 use super::limits_endpoint::{Matter, matter};
+use super::models_endpoint::{Question, question};
 use super::request::Request;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
@@ -44,13 +45,15 @@ enum Matched<'a> {
     Route(RouteId, &'a Route),
     /// The gateway itself, which is asked about limits.
     Limits(Matter),
+    /// The same, about models.
+    Models(Question),
 }
 
 impl Matched<'_> {
     fn route(&self) -> Option<RouteId> {
         match self {
             Self::Route(id, _) => Some(*id),
-            Self::Limits(_) => None,
+            Self::Limits(_) | Self::Models(_) => None,
         }
     }
 }
@@ -85,6 +88,10 @@ impl<H: Host> Walk<H> {
             Matched::Route(id, route) => (id, route),
             Matched::Limits(matter) => {
                 let answer = Box::pin(self.answer_about_limits(&request, matter)).await?;
+                return Ok(Arrived::Answered(Box::new(answer)));
+            }
+            Matched::Models(question) => {
+                let answer = Box::pin(self.answer_about_models(&request, question)).await?;
                 return Ok(Arrived::Answered(Box::new(answer)));
             }
         };
@@ -133,6 +140,10 @@ impl<H: Host> Walk<H> {
         if let Some(matter) = matter(&compiled.policy, as_it_came) {
             request.check_upgrade(Protocol::Http)?;
             return Ok(Matched::Limits(matter));
+        }
+        if let Some(question) = question(&compiled.policy, request.method(), as_it_came) {
+            request.check_upgrade(Protocol::Http)?;
+            return Ok(Matched::Models(question));
         }
         match compiled.table.find(&path, request.method()) {
             Ok(id) => {

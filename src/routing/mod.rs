@@ -9,6 +9,7 @@
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
 //! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `canary.rs` | which requests try a route's canary |
+//! | `catalogue.rs` | the models that a caller may ask for |
 //! | `location.rs` | where an agent's redirect leads, as the caller writes it |
 //! | `sticky.rs` | what keeps requests at one host of the agent: the hash that Envoy goes by |
 //! | `session.rs` | sessions that agents name, and how they are sealed |
@@ -16,6 +17,7 @@
 
 mod agent;
 mod canary;
+mod catalogue;
 mod content;
 mod head;
 mod location;
@@ -30,6 +32,7 @@ mod table;
 
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
+pub use catalogue::{Asker, Catalogue};
 pub use content::{BadBody, Content, Known, Wanted, is_plain_json};
 pub use head::Head;
 pub use location::{location_for_caller, location_without_host};

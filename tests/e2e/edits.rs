@@ -19,7 +19,14 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 /// One world is enough for all that leaves nothing behind.
 #[tokio::test]
 async fn routes_change_requests_and_answers() {
-    let world = World::with(routes).await;
+    let world = World::with(|draft| {
+        routes(draft);
+        // Which trailers reach.
+        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        draft.cluster("memory")["typed_extension_protocol_options"][options]["explicit_http_config"] =
+            json!({"http2_protocol_options": {}});
+    })
+    .await;
     headers_are_changed_on_both_sides(&world).await;
     nobody_speaks_for_another(&world).await;
     trailers_bring_nothing_back(&world).await;

@@ -45,6 +45,7 @@ mod log;
 mod may_stream;
 mod memory;
 mod metrics;
+mod models;
 mod openai;
 mod outcomes;
 mod paths;

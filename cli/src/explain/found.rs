@@ -172,10 +172,18 @@ impl Meeting<'_> {
             End::Waits => Outcome::Waits {
                 until: "more of its body comes, or its route's body_timeout is over: 408 request_timeout".to_owned(),
             },
-            End::Answered { reply, .. } if reply.status < 400 => Outcome::Answered {
-                status: reply.status,
-                by: "the gateway itself, as the place where callers ask how their limits stand".to_owned(),
-            },
+            End::Answered { reply, .. } if reply.status < 400 => {
+                let path = self.arrived.block.get(":path").unwrap_or_default();
+                let of_models = self.policy.models_endpoint.as_ref();
+                let what = match of_models.is_some_and(|it| path.starts_with(it.path.as_bytes())) {
+                    true => "which models they may use",
+                    false => "how their limits stand",
+                };
+                Outcome::Answered {
+                    status: reply.status,
+                    by: format!("the gateway itself, as the place where callers ask {what}"),
+                }
+            }
             End::Answered { reply, late } => {
                 let told: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
                 let message = reply.headers.iter().find(|(name, _)| *name == "grpc-message");

@@ -74,7 +74,18 @@ impl Edits {
     /// True if nothing is changed.
     #[must_use]
     pub fn are_none(&self) -> bool {
-        *self == Self::default()
+        self.request.are_none()
+            && self.host.is_none()
+            && self.body.is_empty()
+            && self.response.are_none()
+    }
+}
+
+impl HeaderEdits {
+    /// True if nothing is changed.
+    #[must_use]
+    pub fn are_none(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }
 }
 

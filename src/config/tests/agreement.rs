@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::super::{
     FIELDS, TABLES_FIELDS, agents, canary, clients, edits, fleet, in_flight, limits, mirror,
-    routes, rules, schema, sticky, switches, validator,
+    models, routes, rules, schema, sticky, switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 36] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 37] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -110,6 +110,7 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 36] = [
         switches::LIMITS_ENDPOINT_FIELDS,
         "/limits_endpoint",
     ),
+    ("/$defs/models_endpoint", models::FIELDS, "/models_endpoint"),
     ("/$defs/address", switches::ADDRESS_FIELDS, "/address"),
     ("/$defs/tables", TABLES_FIELDS, "/tables"),
 ];

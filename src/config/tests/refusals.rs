@@ -172,6 +172,33 @@ fn what_cannot_be_changed_of_requests_and_answers_is_told() {
 }
 
 #[test]
+fn a_place_for_models_that_cannot_be_is_told() {
+    check(&[
+        (
+            "/models_endpoint",
+            json!({"path": "/"}),
+            "models_endpoint.path: is where all paths begin; name one of its own",
+        ),
+        (
+            "/models_endpoint",
+            json!({"path": "/chat"}),
+            "models_endpoint: a route has this very prefix: its agents would never be asked for it; write another path, or leave one \
+             out",
+        ),
+        (
+            "/models_endpoint",
+            json!({"more": ["a", "a"]}),
+            "models_endpoint.more[1]: this model is already in the list",
+        ),
+        (
+            "/models_endpoint",
+            json!({"more": ["gpt-*"]}),
+            r#"models_endpoint.more[0]: "gpt-*" is no model's name; it is 1 to 256 bytes without control characters"#,
+        ),
+    ]);
+}
+
+#[test]
 fn a_canary_that_cannot_be_tried_is_told() {
     let route = |more: Value| {
         let mut route = json!({"prefix": "/chat"});
