@@ -15,6 +15,7 @@ mod agents;
 mod caller;
 mod conditions;
 mod curl;
+mod edits;
 mod explanation;
 mod found;
 mod har;

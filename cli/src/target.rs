@@ -46,6 +46,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         routes,
         tell: _,
         limits_endpoint: _,
+        models_endpoint: _,
         agents_see: _,
         address: _,
         proof: _,
@@ -72,13 +73,16 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             idle_timeout: _,
             retry: _,
             prefix_rewrite: _,
+            edits,
             max_body: _,
             collect_body,
             body_timeout: _,
             encoded_slashes: _,
             limits: _,
         } = route;
-        if *collect_body {
+        if edits.as_ref().is_some_and(|edits| !edits.body.is_empty()) {
+            needs.push(format!("request.body of the route {name:?}"));
+        } else if *collect_body {
             needs.push(format!("collect_body of the route {name:?}"));
         }
         if rules.iter().any(|rule| rule.conditions.ask_body()) {

@@ -325,6 +325,12 @@ impl StreamIo for FuzzIo {
         });
     }
 
+    fn add_request_header(&self, name: &str, value: &[u8]) {
+        self.host.seen_mut(self.id, |seen| {
+            seen.request.push((name.into(), value.to_vec()))
+        });
+    }
+
     fn remove_request_header(&self, name: &[u8]) {
         self.host.seen_mut(self.id, |seen| {
             seen.request.retain(|(other, _)| other != name)
@@ -403,6 +409,12 @@ impl StreamIo for FuzzIo {
     fn set_response_header(&self, name: &str, value: &[u8]) {
         self.host.seen_mut(self.id, |seen| {
             replace(&mut seen.response, name.as_bytes(), value)
+        });
+    }
+
+    fn add_response_header(&self, name: &str, value: &[u8]) {
+        self.host.seen_mut(self.id, |seen| {
+            seen.response.push((name.into(), value.to_vec()))
         });
     }
 

@@ -8,6 +8,8 @@
 //! | `rules.rs` | rules of a route, and the models and capabilities of agents |
 //! | `canary.rs` | which agent is tried with a part of a route's requests |
 //! | `mirror.rs` | which agent hears a part of a route's requests as well |
+//! | `edits.rs` | what is changed of a route's requests and of the answers to them |
+//! | `models.rs` | where callers ask which models they may use |
 //! | `overlap.rs` | when two routes take the same requests |
 //! | `sticky.rs` | what keeps requests at one host of their agent; the keys of sessions |
 //! | `switches.rs` | the same of `tell`, `limits_endpoint`, `agents_see` and `address` |
@@ -21,12 +23,14 @@ mod canary;
 mod clients;
 mod counting;
 mod document;
+mod edits;
 mod fault;
 mod fleet;
 mod hosts;
 mod in_flight;
 mod limits;
 mod mirror;
+mod models;
 mod names;
 mod overlap;
 mod paths;
@@ -44,6 +48,7 @@ mod validator;
 pub use agents::AGENT_FIELDS_OF_FILTER;
 pub use clients::{MOST_ROLES, USUAL_KEY_HEADERS};
 pub use document::Node;
+pub use edits::VARIABLES;
 pub use fault::{Fault, Faults, Log, Segment};
 pub use fleet::{FIELDS as FLEET_FIELDS, LIMITER_FIELDS};
 pub use hosts::host as check_host;
@@ -73,6 +78,7 @@ pub const FIELDS: &[&str] = &[
     "fleet",
     "tell",
     "limits_endpoint",
+    "models_endpoint",
     "agents_see",
     "address",
     "proof",
@@ -181,6 +187,8 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
     let fleet = fleet.and_then(|spot| fleet::fleet(&spot));
     let tell = switches::tell(fields.get("tell").as_ref());
     let limits_endpoint = switches::limits_endpoint(fields.get("limits_endpoint").as_ref());
+    let models_endpoint = fields.get("models_endpoint");
+    let models_endpoint = models_endpoint.and_then(|spot| models::models_endpoint(&spot, &routes));
     let agents_see = switches::agents_see(fields.get("agents_see").as_ref());
     let address = switches::address(fields.get("address").as_ref());
     let proof = fields.get("proof").and_then(|spot| proof(&spot));
@@ -197,6 +205,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         routes,
         tell,
         limits_endpoint,
+        models_endpoint,
         agents_see,
         address,
         proof,

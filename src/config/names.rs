@@ -59,6 +59,20 @@ const NOT_FOR_STICKY: [&str; 12] = [
     "x-request-id",
 ];
 
+/// Headers that frame the message, or by which those on its way find each other; no route changes them.
+const NOT_FOR_EDITS: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
+
 /// How many characters a proof has. What is shorter is no secret.
 pub const PROOF_LENGTHS: std::ops::RangeInclusive<usize> = 16..=256;
 
@@ -159,6 +173,24 @@ pub(super) fn callout_header(text: &str) -> Result<(), String> {
 /// A header that requests are kept together by.
 pub(super) fn sticky_header(text: &str) -> Result<(), String> {
     header(text, &NOT_FOR_STICKY)
+}
+
+/// A header that routes may change.
+pub(super) fn edited_header(text: &str) -> Result<(), String> {
+    if before_value(text).is_some() {
+        let name = shown_to_value(text);
+        return Err(format!("{name} is no header's name; {APART}"));
+    }
+    if text.eq_ignore_ascii_case("host") || text.eq_ignore_ascii_case(":authority") {
+        return Err("as which host the agent is asked is said by request.host".to_owned());
+    }
+    if begins_with(text.as_bytes(), b"sec-websocket-") {
+        return Err(format!(
+            "the header {} belongs to the WebSocket handshake",
+            shown(text)
+        ));
+    }
+    header(text, &NOT_FOR_EDITS)
 }
 
 /// A cookie, whose name is a token (RFC 6265, section 4.1.1).

@@ -2,6 +2,7 @@
 //! Everything here is resolved (names are indices, rates are nanoseconds), complete (defaults are filled in) and
 //! known to be possible, so no stage has to check it again.
 
+mod edits;
 mod fleet;
 mod in_flight;
 mod limits;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crate::host::Sensitive;
 
+pub use edits::{BodyEdit, Edits, HeaderEdits, Part, Template, Variable};
 pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
@@ -44,6 +46,8 @@ pub struct Policy {
     pub tell: Tell,
     /// Where callers ask how their limits stand. `None`: nowhere.
     pub limits_endpoint: Option<LimitsEndpoint>,
+    /// Where callers ask which models they may use. `None`: nowhere.
+    pub models_endpoint: Option<ModelsEndpoint>,
     /// Which of the names that a request goes by its agent is told.
     pub agents_see: AgentsSee,
     /// Where the caller's address is read.
@@ -286,6 +290,8 @@ pub struct Route {
     pub retry: Option<Retry>,
     /// Put in place of the matched prefix. Begins with `/`.
     pub prefix_rewrite: Option<String>,
+    /// What is changed of its requests and of the answers to them. `None`: nothing.
+    pub edits: Option<Box<Edits>>,
     /// Larger requests are refused, in bytes.
     pub max_body: Option<u64>,
     /// Agents get whole bodies only. Where it is set, so is `max_body`.
@@ -405,6 +411,20 @@ pub struct LimitsEndpoint {
 impl LimitsEndpoint {
     /// Unless another is written.
     pub const PATH: &str = "/.well-known/waykeeper/limits";
+}
+
+/// Where callers ask which models they may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelsEndpoint {
+    /// Of these very requests, and behind it a model's name. Begins with `/`.
+    pub path: String,
+    /// Names of models that no agent names in full.
+    pub more: Vec<String>,
+}
+
+impl ModelsEndpoint {
+    /// Unless another is written.
+    pub const PATH: &str = "/v1/models";
 }
 
 /// Which `x-waykeeper-*` headers agents are sent. The others are noted for the access log.

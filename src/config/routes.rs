@@ -11,7 +11,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route, Sticky,
 };
 use super::reader::{Fields, Spot};
-use super::{canary, mirror, names, paths, rules, sticky};
+use super::{canary, edits, mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -51,6 +51,8 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "idle_timeout",
     "retry",
     "prefix_rewrite",
+    "request",
+    "response",
     "max_body",
     "collect_body",
     "body_timeout",
@@ -177,6 +179,8 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         }
         Some(collects)
     });
+    let edits = edits::edits(fields, protocol, max_body);
+    let edits_body = (edits.as_ref()).is_some_and(|edits| !edits.body.is_empty());
     let serves_models = choices.iter().flatten().any(|choice| {
         let agent = around.agents.get(choice.agent.0);
         agent.is_some_and(|agent| !agent.models.is_empty())
@@ -188,9 +192,11 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
             agent.is_some_and(|agent| asks_body(&agent.sticky))
         });
     let body_timeout = fields.get("body_timeout").and_then(|spot| {
-        if collect_body != Some(true) && rules.is_none() && !serves_models && !keeps_by_body {
+        let reads_body = rules.is_some() || serves_models || keeps_by_body || edits_body;
+        if collect_body != Some(true) && !reads_body {
             spot.fault(
-                "has no meaning without collect_body: true, rules, an agent's models, or what is sticky by the body",
+                "has no meaning where no body is waited for: by collect_body: true, rules, an agent's models, request.body, or what is \
+                 sticky by the body",
             );
         }
         whole_seconds(&spot)
@@ -215,8 +221,9 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         idle_timeout: times.idle,
         retry,
         prefix_rewrite: prefix_rewrite.map(str::to_owned),
+        edits,
         max_body,
-        collect_body: collect_body.unwrap_or(false),
+        collect_body: collect_body.unwrap_or(false) || edits_body,
         body_timeout: body_timeout.unwrap_or(DEFAULT_BODY_TIMEOUT),
         encoded_slashes: slashes.unwrap_or(EncodedSlashes::Refuse),
         limits: limit.into_iter().collect(),

@@ -269,7 +269,7 @@ fn size(spot: &Spot<'_>) -> Option<Size> {
     })
 }
 
-fn model_name(text: &str) -> Result<(), String> {
+pub(super) fn model_name(text: &str) -> Result<(), String> {
     let legal = |it: char| !it.is_control() && it != '*';
     if (1..=LONGEST_MODEL).contains(&text.len()) && text.chars().all(legal) {
         Ok(())

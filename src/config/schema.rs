@@ -2,6 +2,7 @@
 //! What it refuses the reader refuses too; the reader knows more (names that must exist, routes that hide others).
 
 mod clients;
+mod edits;
 mod limits;
 mod rules;
 mod sticky;
@@ -67,6 +68,7 @@ pub fn schema() -> Value {
                 "items": {"enum": ["ratelimit", "openai"]},
             },
             "limits_endpoint": {"$ref": "#/$defs/limits_endpoint"},
+            "models_endpoint": {"$ref": "#/$defs/models_endpoint"},
             "agents_see": {
                 "description": "Which x-waykeeper-* headers agents get. All unless written; the others are noted for the access log.",
                 "type": "array", "uniqueItems": true, "maxItems": NAMES_SEEN.len(),
@@ -179,6 +181,8 @@ fn definitions() -> Value {
         json!({"limits_endpoint": limits_endpoint(), "mirror": mirror(), "canary": canary()}),
     );
     merge(&mut all, rules::definitions());
+    merge(&mut all, edits::definitions());
+    merge(&mut all, json!({"models_endpoint": models_endpoint()}));
     all
 }
 
@@ -307,6 +311,28 @@ fn limits_endpoint() -> Value {
     endpoint
 }
 
+fn models_endpoint() -> Value {
+    let mut endpoint = object(
+        &[],
+        json!({
+            "path": {
+                "description": "Where they ask. /v1/models unless written.",
+                "allOf": [{"$ref": "#/$defs/prefix"}, {"not": {"pattern": ";|%3[Bb]|^/$"}}],
+            },
+            "more": {
+                "description": "Names of models that agents name by a pattern only, or not at all.",
+                "type": "array", "minItems": 1, "maxItems": 1024, "uniqueItems": true,
+                "items": {"$ref": "#/$defs/model_name"},
+            },
+        }),
+    );
+    merge(
+        &mut endpoint,
+        json!({"description": "Where callers ask which models they may use. Nowhere unless written."}),
+    );
+    endpoint
+}
+
 fn route() -> Value {
     let properties = json!({
         "name": {
@@ -356,6 +382,8 @@ fn route() -> Value {
         "idle_timeout": described("duration", "Bounds the silence on a stream, in whole seconds. 5m for sse, websocket and streams unless written."),
         "retry": {"description": "When to try again.", "$ref": "#/$defs/retry"},
         "prefix_rewrite": described("prefix", "Put in place of the matched prefix."),
+        "request": described("request_edits", "What is changed of requests. Nothing unless written."),
+        "response": described("response_edits", "What is changed of agents' answers. Nothing unless written."),
         "max_body": described("size", "Larger requests are refused."),
         "collect_body": {
             "description": "Agents get whole bodies only. Needs max_body. false unless written.",

@@ -143,6 +143,9 @@ pub trait StreamIo: Clone + 'static {
     /// Puts one value in place of all that the request's header has.
     fn set_request_header(&self, name: &str, value: &[u8]);
 
+    /// Puts a value beside those that the request's header has.
+    fn add_request_header(&self, name: &str, value: &[u8]);
+
     /// Removes the request's header, all its values.
     fn remove_request_header(&self, name: &[u8]);
 
@@ -198,6 +201,9 @@ pub trait StreamIo: Clone + 'static {
 
     /// Puts one value in place of all that the response's header has.
     fn set_response_header(&self, name: &str, value: &[u8]);
+
+    /// Puts a value beside those that the response's header has.
+    fn add_response_header(&self, name: &str, value: &[u8]);
 
     /// Removes the response's header, all its values.
     fn remove_response_header(&self, name: &str);

@@ -5,7 +5,7 @@ use super::sticky::seal_answer;
 use super::stream::{Answered, Facts};
 use crate::host::{HeaderBlock, Host, StreamIo, Timestamp};
 use crate::reply::{code_of, retry_after};
-use crate::routing::location_for_caller;
+use crate::routing::{location_for_caller, location_without_host};
 use crate::text::paths::split_once;
 
 /// Who has given the answer that is at hand. Where the request has not been `forwarded`, no agent has.
@@ -31,6 +31,9 @@ pub(super) fn pass_on<H: Host>(shared: &Shared<H>, stream: &H::Stream, facts: &m
     if let Some(route) = facts.route.and_then(|id| compiled.route(id)) {
         if route.streams && is_stream(stream) {
             facts.bounds.answer_is_stream();
+        }
+        if let Some(host) = route.edits.as_ref().and_then(|edits| edits.host.as_ref()) {
+            name_no_host(stream, host);
         }
         if let (Some(authority), Some(rewrite)) = (&facts.authority, &route.prefix_rewrite) {
             rewrite_location(stream, authority, &route.prefix, rewrite);
@@ -71,6 +74,15 @@ fn is_stream(stream: &impl StreamIo) -> bool {
     let (kind, _) = split_once(&value, b';');
     let kind = kind.trim_ascii();
     STREAMS.iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// An agent that redirects to where it was asked means where the caller has asked.
+#[inline(never)]
+fn name_no_host(stream: &impl StreamIo, host: &str) {
+    let location = stream.response_header("location");
+    if let Some(location) = location.and_then(|it| location_without_host(&it, host)) {
+        stream.set_response_header("location", &location);
+    }
 }
 
 /// An agent that redirects within the paths that it knows means those that the caller knows.

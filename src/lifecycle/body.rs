@@ -76,7 +76,7 @@ impl Body {
     /// What the host has at hand of it was changed, to so many bytes more or less.
     pub(super) fn change(&mut self, by: i64) {
         self.arrived = self.arrived.saturating_add_signed(by);
-        self.changed_by = by;
+        self.changed_by = self.changed_by.saturating_add(by);
     }
 
     /// The length that the request is to tell now, where it has told this one and it is no more so.

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use super::canary::Tried;
 use super::responses::Kept;
 use crate::config::Policy;
-use crate::config::policy::{AgentId, Route, RouteId};
+use crate::config::policy::{AgentId, Edits, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{RouteTable, Rules, Sessions, Sought, steering_headers};
+use crate::routing::{Catalogue, RouteTable, Rules, Sessions, Sought, steering_headers};
 use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
+use crate::text::json::Edit;
 
 /// A configuration made ready for the stages.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Compiled {
     pub(super) limits: Limits,
     pub(super) survey: Survey,
     pub(super) sessions: Sessions,
+    /// What callers are told who ask for models. `None`: nobody may ask.
+    pub(super) catalogue: Option<Catalogue>,
     pub(super) canaries: Tried,
     /// For each route, its rules, if there is more to decide than by name and weight.
     rules: Vec<Option<Rules>>,
@@ -29,6 +32,8 @@ pub(super) struct Compiled {
     pub(super) responses: Option<Kept>,
     /// For each route, what is looked for in bodies to keep requests together, if anything.
     sought: Vec<Option<Rc<Sought>>>,
+    /// For each route, how it changes bodies, if it does.
+    body_edits: Vec<Option<Edit>>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
 }
@@ -50,9 +55,12 @@ impl Compiled {
             sought: (policy.routes.iter())
                 .map(|route| Sought::new(&policy, route))
                 .collect(),
+            catalogue: (policy.models_endpoint.as_ref())
+                .map(|endpoint| Catalogue::new(&policy, &endpoint.more)),
             rules: (policy.routes.iter())
                 .map(|route| Rules::new(&policy, route))
                 .collect(),
+            body_edits: policy.routes.iter().map(body_edit).collect(),
             steering: policy.routes.iter().map(steering_headers).collect(),
             policy,
         };
@@ -66,6 +74,16 @@ impl Compiled {
     /// The rules of a route, if it has any.
     pub(super) fn rules(&self, id: RouteId) -> Option<&Rules> {
         self.rules.get(id.0)?.as_ref()
+    }
+
+    /// How a route changes bodies, if it does.
+    pub(super) fn body_edit(&self, id: RouteId) -> Option<&Edit> {
+        self.body_edits.get(id.0)?.as_ref()
+    }
+
+    /// What a route changes, if anything.
+    pub(super) fn edits(&self, id: Option<RouteId>) -> Option<&Edits> {
+        self.route(id?)?.edits.as_deref()
     }
 
     /// True if some route's rules ask bodies.
@@ -102,4 +120,13 @@ impl Compiled {
             agent.map(|agent| agent.name.as_str()),
         )
     }
+}
+
+fn body_edit(route: &Route) -> Option<Edit> {
+    let edits = route
+        .edits
+        .as_ref()
+        .filter(|edits| !edits.body.is_empty())?;
+    // Pointers have been checked.
+    Edit::new(edits.body.iter().map(|(pointer, _)| pointer.as_str())).ok()
 }

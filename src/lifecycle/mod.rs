@@ -14,11 +14,13 @@
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
 //! | `forward.rs` | headers for the agent, and notes for the access log of what it does not see |
 //! | `limits_endpoint.rs` | what callers are told who ask how their limits stand; a fresh start for a client |
+//! | `models_endpoint.rs` | which models callers are told that they may use |
 //! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
 //! | `look.rs` | what requests have in common, and how much of a body is waited for to know it |
 //! | `responses.rs` | which agent and host have given an answer, which later requests name |
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
+//! | `edits.rs` | what is changed of a request, and of the answer, as the route says |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -35,6 +37,7 @@ mod canary;
 mod choose;
 mod clock;
 mod compiled;
+mod edits;
 mod failure;
 mod fleet;
 mod forward;
@@ -43,6 +46,7 @@ mod limits_endpoint;
 mod limits_in_fleet;
 mod look;
 mod mirror;
+mod models_endpoint;
 mod places;
 mod questions;
 mod request;
@@ -168,6 +172,9 @@ impl<H: Host> Gateway<H> {
             io.reset();
         }
         let mut facts = stream.common.facts.borrow_mut();
+        if let Some(edits) = compiled.edits(facts.route) {
+            edits::edit_trailers(io, edits);
+        }
         facts.body.ends_with_trailers();
         let whole = facts.read(io, 0..0, true);
         drop(facts);
@@ -528,6 +535,11 @@ impl<H: Host> Shared<H> {
                 self.learn_from(io, &mut facts, stream.answered);
             }
             answer::pass_on(self, io, &mut facts);
+            if let Some(edits) = self.compiled.edits(facts.route)
+                && stream.answered == Answered::ByAgent
+            {
+                edits::edit_answer(io, &self.compiled, &facts, edits);
+            }
         }
     }
 

@@ -1,10 +1,12 @@
 mod addresses;
 mod canary;
+mod edits;
 mod fleet;
 mod fleet_left;
 mod in_flight;
 mod limits_endpoint;
 mod log;
+mod models_endpoint;
 mod sticky;
 mod switches;
 mod time;

@@ -1,8 +1,8 @@
 //! The walk of a request through the stages, in their order:
 //!
 //! ```text
-//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► forward
-//!                └─► a question about limits, which is answered here
+//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► edit ─► forward
+//!                └─► a question about limits or models, which is answered here
 //! ```
 //!
 //! Each stage goes on with what it found, or ends the walk with a refusal. What must be waited for is awaited: the driver
@@ -12,11 +12,13 @@
 use std::rc::Rc;
 
 use super::clock::Bounds;
+use super::edits::edit_request;
 use super::failure::{Failure, refusal};
 use super::forward::forward;
 use super::hold::Waits;
 use super::limits_endpoint::{Matter, matter};
 use super::look::Alike;
+use super::models_endpoint::{Question, question};
 use super::request::Request;
 use super::responses::will_learn;
 use super::shared::Shared;
@@ -45,13 +47,15 @@ enum Matched<'a> {
     Route(RouteId, &'a Route),
     /// The gateway itself, which is asked about limits.
     Limits(Matter),
+    /// The same, about models.
+    Models(Question),
 }
 
 impl Matched<'_> {
     fn route(&self) -> Option<RouteId> {
         match self {
             Self::Route(id, _) => Some(*id),
-            Self::Limits(_) => None,
+            Self::Limits(_) | Self::Models(_) => None,
         }
     }
 }
@@ -88,6 +92,10 @@ impl<H: Host> Walk<H> {
                 let answer = Box::pin(self.answer_about_limits(&request, matter)).await?;
                 return Ok(Arrived::Answered(Box::new(answer)));
             }
+            Matched::Models(question) => {
+                let answer = Box::pin(self.answer_about_models(&request, question)).await?;
+                return Ok(Arrived::Answered(Box::new(answer)));
+            }
         };
         let client = self.identify(&request, route.auth_required).await?;
         self.authorize(client, route)?;
@@ -110,6 +118,8 @@ impl<H: Host> Walk<H> {
             .await
             .inspect_err(|_| self.release())?;
         self.collect(route).await?;
+        self.edit_body(&request, id)
+            .inspect_err(|_| self.release())?;
         self.forward(&request, route)
             .inspect_err(|_| self.release())?;
         Ok(Arrived::AtAgent)
@@ -135,6 +145,10 @@ impl<H: Host> Walk<H> {
         if let Some(matter) = matter(&compiled.policy, as_it_came) {
             request.check_upgrade(Protocol::Http)?;
             return Ok(Matched::Limits(matter));
+        }
+        if let Some(question) = question(&compiled.policy, request.method(), as_it_came) {
+            request.check_upgrade(Protocol::Http)?;
+            return Ok(Matched::Models(question));
         }
         match compiled.table.find(&path, request.method()) {
             Ok(id) => {
@@ -465,6 +479,9 @@ impl<H: Host> Walk<H> {
             }
             if let Some(length) = length {
                 stream.set_request_header("content-length", length.to_string().as_bytes());
+            }
+            if let Some(edits) = &route.edits {
+                edit_request(stream, compiled, &facts, edits, request.headers());
             }
             forward(stream, compiled, &facts, request.path());
         })

@@ -38,7 +38,7 @@ pub enum Refusal {
     Forbidden,
     /// The query is not one that is understood: why.
     BadQuery(String),
-    /// The body, by which the agent is chosen, cannot be read: why.
+    /// The body, by which the agent is chosen or which the route changes, cannot be read: why.
     BadBody(String),
     /// No rule of the route takes the request.
     NoRule,

@@ -146,8 +146,7 @@ impl Wanting {
 
 impl Kind {
     fn of(wanted: &Wanted, headers: &HeaderBlock) -> Result<Self, BadBody> {
-        let mut encodings = headers.get_all("content-encoding");
-        if encodings.any(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        if is_encoded(headers) {
             return Err(BadBody::Compressed);
         }
         let json = || Self::Json(Scan::new(Rc::clone(&wanted.search)));
@@ -405,6 +404,19 @@ impl Content {
             None => (self.read, u64::MAX),
         }
     }
+}
+
+fn is_encoded(headers: &HeaderBlock) -> bool {
+    let mut encodings = headers.get_all("content-encoding");
+    encodings.any(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether a body with these headers is JSON as it stands. One without a type is taken for it.
+#[must_use]
+pub fn is_plain_json(headers: &HeaderBlock) -> bool {
+    let mut types = headers.get_all("content-type");
+    let is_json = types.next().is_none_or(is_json);
+    is_json && types.next().is_none() && !is_encoded(headers)
 }
 
 /// `application/json`, or a type whose name ends in `+json` (RFC 6839), in UTF-8. What is not written as one type is none: some

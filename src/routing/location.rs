@@ -36,6 +36,16 @@ pub fn location_for_caller(
     Some([origin, prefix.as_bytes(), slash.as_bytes(), rest].concat())
 }
 
+/// An agent's `location` without its host, if that is the `host` as which the agent was asked, and not the caller's. `None`: it
+/// goes on as it stands.
+#[must_use]
+pub fn location_without_host(location: &[u8], host: &str) -> Option<Vec<u8>> {
+    let path = path_here(location, host.as_bytes()).filter(|path| path.len() < location.len())?;
+    // With nothing before it, this would name another host; and browsers take blanks out.
+    let is_plain = path.iter().all(u8::is_ascii_graphic);
+    (is_plain && !matches!(path, [_, b'/' | b'\\', ..])).then(|| path.to_vec())
+}
+
 /// The path, query and fragment of a reference to this authority. `None` of one to another place, and of a relative one, which is
 /// the same to both.
 fn path_here<'a>(location: &'a [u8], authority: &[u8]) -> Option<&'a [u8]> {
@@ -100,6 +110,29 @@ mod tests {
         assert_eq!(located("/handle/a", "/", "/handle"), "/a");
         assert_eq!(located("/handle", "/", "/handle"), "/");
         assert_eq!(located("/handle?x", "/", "/handle"), "/?x");
+    }
+
+    #[test]
+    fn a_redirect_at_the_host_that_the_agent_was_asked_as_names_none() {
+        for (location, expected) in [
+            ("http://in.example/a?b", Some("/a?b")),
+            ("https://IN.example/", Some("/")),
+            ("//in.example/a", Some("/a")),
+            ("/a", None),
+            ("http://in.example", None),
+            ("http://in.example//elsewhere.example", None),
+            ("http://in.example/\\elsewhere.example", None),
+            ("http://in.example/\t/elsewhere.example", None),
+            ("http://in.example.org/a", None),
+            ("http://in.example:80/a", None),
+        ] {
+            let located = location_without_host(location.as_bytes(), "in.example");
+            assert_eq!(
+                located.as_deref(),
+                expected.map(str::as_bytes),
+                "{location}"
+            );
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
 //! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `canary.rs` | which requests try a route's canary |
+//! | `catalogue.rs` | the models that a caller may ask for |
 //! | `location.rs` | where an agent's redirect leads, as the caller writes it |
 //! | `sticky.rs` | what keeps requests at one host of the agent: the hash that Envoy goes by |
 //! | `look.rs` | what requests have in common that stands in their bodies |
@@ -18,6 +19,7 @@
 
 mod agent;
 mod canary;
+mod catalogue;
 mod content;
 mod head;
 mod location;
@@ -34,9 +36,10 @@ mod table;
 
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
-pub use content::{BadBody, Content, Known, Wanted};
+pub use catalogue::{Asker, Catalogue};
+pub use content::{BadBody, Content, Known, Wanted, is_plain_json};
 pub use head::Head;
-pub use location::location_for_caller;
+pub use location::{location_for_caller, location_without_host};
 pub use look::{Look, Sought};
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};

@@ -47,6 +47,16 @@ pub fn is_same(name: &[u8], wanted: &[u8]) -> bool {
     name.len() == wanted.len() && begins_with(name, wanted)
 }
 
+/// True if an agent may read both names as one.
+#[must_use]
+pub fn are_same(one: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: &u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    one.iter().map(folded).eq(other.iter().map(folded))
+}
+
 /// Whether `text` is a token (RFC 9110, section 5.6.2), as the names of headers and the schemes of credentials are.
 #[must_use]
 pub fn is_token(text: &[u8]) -> bool {

@@ -51,6 +51,26 @@ def answers():
     }
 
 
+def allowed_models():
+    premium = client("demo-premium")
+
+    def page(**options):
+        page = premium.models.list(**options)
+        return [[model.id for model in page.data], page.has_more, page.first_id, page.last_id]
+
+    one = premium.models.retrieve("gpt-4o")
+    return {
+        "all": [model.id for model in premium.models.list()],
+        "by two": [model.id for model in premium.models.list(limit=2)],
+        "first": page(limit=2),
+        "last": page(limit=1, before_id="qwen3-4b"),
+        "none": page(after_id="qwen3-4b"),
+        "one": [one.id, one.type, one.display_name],
+        "another's": error(lambda: premium.models.retrieve("secret")),
+        "no page": error(lambda: premium.models.list(after_id="secret")),
+    }
+
+
 def bad_question():
     """What an agent itself refuses."""
     return error(lambda: client("demo-premium").messages.create(extra_body={"messages": "no list"}, **MESSAGE))
@@ -82,5 +102,5 @@ def headers():
     token.messages.create(**MESSAGE)
 
 
-cases = [answers, bad_question, bad_key, long_wait, headers]
+cases = [allowed_models, answers, bad_question, bad_key, long_wait, headers]
 print(json.dumps({each.__name__: each for each in cases}[case]()))

@@ -52,6 +52,17 @@ def answers():
     }
 
 
+def allowed_models():
+    keys = ["demo-standard", "demo-premium", "demo-admin"]
+    seen = {key: [model.id for model in client(key).models.list()] for key in keys}
+    one = client("demo-standard").models.retrieve("org/embed")
+    return seen | {
+        "one": [one.id, one.object],
+        "another's": error(lambda: client("demo-standard").models.retrieve("gpt-4o")),
+        "nobody's": error(lambda: client("unheard-of").models.list()),
+    }
+
+
 def first_tries():
     """What people try first beside chats."""
     premium = client("demo-premium")
@@ -132,5 +143,5 @@ def patience():
     return [ask(premium).choices[0].finish_reason for _ in range(2)]
 
 
-cases = [answers, first_tries, bad_key, limit, long_wait, headers, patience]
+cases = [allowed_models, answers, first_tries, bad_key, limit, long_wait, headers, patience]
 print(json.dumps({each.__name__: each for each in cases}[case]()))

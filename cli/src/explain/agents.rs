@@ -11,6 +11,7 @@ use waykeeper::routing::{
 use waykeeper::text::headers::is_reserved;
 
 use super::caller::{How, UNNAMED};
+use super::edits::{of_answer, of_request};
 use super::found::Meeting;
 use super::walked::Walked;
 use crate::gateway::{Checked, Upstream};
@@ -32,6 +33,12 @@ pub(super) struct AgentFound {
     pub(super) model: Option<String>,
     /// What it is told.
     pub(super) is_told: BTreeMap<String, String>,
+    /// What its route changes of the request, and what becomes of that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) is_changed: Vec<(String, String)>,
+    /// The same of its answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) answer_is_changed: Vec<(String, String)>,
     /// What Envoy's router goes by, and keeps.
     pub(super) steers_envoy: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -221,6 +228,7 @@ impl AgentFound {
         agent: &Agent,
         share: f64,
         walked: &Walked,
+        route: &Route,
         in_path: Option<()>,
     ) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -252,6 +260,7 @@ impl AgentFound {
             .as_ref()
             .and_then(|body| body.get("model")?.as_str())
             .map(str::to_owned);
+        let edits = route.edits.as_deref();
         Self {
             name: agent.name.clone(),
             share_percent: share,
@@ -263,6 +272,9 @@ impl AgentFound {
             path: walked.header(":path").map(text).unwrap_or_default(),
             model: model.filter(|_| in_path.is_none()),
             is_told,
+            is_changed: (edits.map(|it| of_request(it, walked, meeting.caller.how)))
+                .unwrap_or_default(),
+            answer_is_changed: edits.map(of_answer).unwrap_or_default(),
             steers_envoy: steers,
             notes: notes(meeting, agent, walked),
         }

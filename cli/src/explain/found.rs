@@ -1,7 +1,7 @@
 //! What becomes of a request, and why: found by the filter's own code.
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Choice, Route, RouteId};
+use waykeeper::config::policy::{Choice, Edits, Route, RouteId};
 use waykeeper::routing::{ModelInPath, NoMatch, Path, RouteTable, model_in_path};
 use waykeeper::text::headers::is_reserved;
 
@@ -57,7 +57,7 @@ impl Meeting<'_> {
         let answered_here = matches!(outcome, Outcome::Answered { .. });
         let mut found = Explanation::new(request, arrived, policy, outcome);
         found.notes.extend(self.advice(&code));
-        found.taken_out = taken_out(arrived, &walked);
+        found.taken_out = taken_out(arrived, &walked, None);
         let raw = arrived.block.get(":path").unwrap_or_default();
         let method = arrived.block.get(":method").unwrap_or_default();
         let Ok(path) = Path::read(raw) else {
@@ -75,6 +75,7 @@ impl Meeting<'_> {
         else {
             return Ok(found);
         };
+        found.taken_out = taken_out(arrived, &walked, route.edits.as_deref());
         found.route = Some(RouteFound {
             name: route.name.clone(),
             prefix: route.prefix.clone(),
@@ -141,6 +142,7 @@ impl Meeting<'_> {
                 agent,
                 share,
                 &walked,
+                route,
                 in_path.as_ref().map(|_: &ModelInPath| ()),
             ));
         }
@@ -170,10 +172,18 @@ impl Meeting<'_> {
             End::Waits => Outcome::Waits {
                 until: "more of its body comes, or its route's body_timeout is over: 408 request_timeout".to_owned(),
             },
-            End::Answered { reply, .. } if reply.status < 400 => Outcome::Answered {
-                status: reply.status,
-                by: "the gateway itself, as the place where callers ask how their limits stand".to_owned(),
-            },
+            End::Answered { reply, .. } if reply.status < 400 => {
+                let path = self.arrived.block.get(":path").unwrap_or_default();
+                let of_models = self.policy.models_endpoint.as_ref();
+                let what = match of_models.is_some_and(|it| path.starts_with(it.path.as_bytes())) {
+                    true => "which models they may use",
+                    false => "how their limits stand",
+                };
+                Outcome::Answered {
+                    status: reply.status,
+                    by: format!("the gateway itself, as the place where callers ask {what}"),
+                }
+            }
             End::Answered { reply, late } => {
                 let told: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
                 let message = reply.headers.iter().find(|(name, _)| *name == "grpc-message");
@@ -224,7 +234,10 @@ impl Meeting<'_> {
 }
 
 /// Headers and parameters that the filter takes out.
-fn taken_out(arrived: &Arrived, walked: &Walked) -> Vec<String> {
+fn taken_out(arrived: &Arrived, walked: &Walked, edits: Option<&Edits>) -> Vec<String> {
+    let is_set = |name: &String| {
+        edits.is_some_and(|edits| edits.request.set.iter().any(|(other, _)| other == name))
+    };
     let mut out: Vec<String> = Vec::new();
     for (name, value) in &arrived.headers {
         if super::caller::is_beside(name) || name.starts_with(':') {
@@ -234,7 +247,7 @@ fn taken_out(arrived: &Arrived, walked: &Walked) -> Vec<String> {
             .filter(|(other, _)| other == name)
             .map(|(_, value)| value.as_slice())
             .collect();
-        let gone = left.is_empty() || is_reserved(name.as_bytes());
+        let gone = left.is_empty() || is_reserved(name.as_bytes()) || is_set(name);
         let changed = !left.contains(&value.as_slice()) && name != "content-length";
         let told = match (gone, changed) {
             (true, _) => name.clone(),

@@ -181,6 +181,14 @@ impl Display for Explanation {
                     lines.tell(about, format_args!("{name}: {value}"));
                 }
             }
+            for (about, changed) in [
+                ("changed", &agent.is_changed),
+                ("answer", &agent.answer_is_changed),
+            ] {
+                for (name, value) in changed {
+                    lines.tell(about, format_args!("{name}: {value}"));
+                }
+            }
             for note in &agent.notes {
                 lines.tell("note", note);
             }

@@ -11,13 +11,14 @@ use crate::gateway::{Agent, Checked};
 const LISTENERS: &str = "listeners";
 
 /// Fields of the document that are told of by their names alone.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "clients",
     "limits",
     "fleet",
     "sessions",
     "tell",
     "limits_endpoint",
+    "models_endpoint",
     "agents_see",
     "address",
     "proof",

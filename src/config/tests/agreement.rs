@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{
-    FIELDS, TABLES_FIELDS, agents, canary, clients, fleet, in_flight, limits, mirror, routes,
-    rules, schema, sticky, switches, validator,
+    FIELDS, TABLES_FIELDS, agents, canary, clients, edits, fleet, in_flight, limits, mirror,
+    models, routes, rules, schema, sticky, switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 32] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 37] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -77,6 +77,26 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 32] = [
         "/routes/0/rules/0/match/size",
     ),
     ("/$defs/model", rules::MODEL_FIELDS, "/agents/rag/models/1"),
+    (
+        "/$defs/request_edits",
+        edits::REQUEST_FIELDS,
+        "/routes/6/request",
+    ),
+    (
+        "/$defs/response_edits",
+        edits::RESPONSE_FIELDS,
+        "/routes/6/response",
+    ),
+    (
+        "/$defs/header_edits",
+        edits::HEADERS_FIELDS,
+        "/routes/6/request/headers",
+    ),
+    (
+        "/$defs/body_edits",
+        edits::BODY_FIELDS,
+        "/routes/6/request/body",
+    ),
     ("/$defs/mirror", mirror::MIRROR_FIELDS, "/routes/5/mirror"),
     ("/$defs/canary", canary::CANARY_FIELDS, "/routes/5/canary"),
     ("/$defs/retry", routes::RETRY_FIELDS, "/routes/3/retry"),
@@ -90,6 +110,7 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 32] = [
         switches::LIMITS_ENDPOINT_FIELDS,
         "/limits_endpoint",
     ),
+    ("/$defs/models_endpoint", models::FIELDS, "/models_endpoint"),
     ("/$defs/address", switches::ADDRESS_FIELDS, "/address"),
     ("/$defs/tables", TABLES_FIELDS, "/tables"),
 ];

@@ -67,6 +67,138 @@ fn who_cannot_hear_requests_as_well_is_told() {
 }
 
 #[test]
+fn what_cannot_be_changed_of_requests_and_answers_is_told() {
+    let set = |name: &str, value: Value| json!({"headers": {"set": {name: value}}});
+    let body = |edits: Value| json!({"prefix": "/chat", "agents": ["chat"], "max_body": "1MiB", "request": {"body": edits}});
+    check(&[
+        (
+            "/routes/0/request",
+            set("X-Waykeeper-Client", json!("me")),
+            r#"routes[0].request.headers.set.X-Waykeeper-Client: the header "X-Waykeeper-Client" belongs to the gateway"#,
+        ),
+        (
+            "/routes/0/request",
+            set("Content_Length", json!("1")),
+            r#"routes[0].request.headers.set.Content_Length: the header "Content_Length" has a meaning of its own and cannot be used here"#,
+        ),
+        (
+            "/routes/0/request",
+            set("host", json!("a")),
+            "routes[0].request.headers.set.host: as which host the agent is asked is said by request.host",
+        ),
+        (
+            "/routes/0/response",
+            set("sec-websocket-accept", json!("a")),
+            r#"routes[0].response.headers.set.sec-websocket-accept: the header "sec-websocket-accept" belongs to the WebSocket handshake"#,
+        ),
+        (
+            "/routes/0/response",
+            set("x-a", json!("a\r\nx-b: c")),
+            "routes[0].response.headers.set.x-a: this is no header's value; use visible ASCII, with blanks only inside",
+        ),
+        (
+            "/routes/0/request",
+            set("x-a", json!("{clint}")),
+            "routes[0].request.headers.set.x-a: no variable {clint}; did you mean \"client\"?; there are client, plan, team, \
+             organisation, route, agent, request_id (a brace that is meant is written twice)",
+        ),
+        (
+            "/routes/0/request",
+            set("x-a", json!("${client}")),
+            "routes[0].request.headers.set.x-a: write {client} without the $: that is for variables of the environment",
+        ),
+        (
+            "/routes/0/request",
+            set("x-a", json!("{client")),
+            "routes[0].request.headers.set.x-a: has a brace alone; a variable is such as {client}, a brace that is meant is written \
+             twice",
+        ),
+        (
+            "/routes/0/request",
+            json!({"headers": {"set": {"x-a": "b"}, "remove": ["X-A"]}}),
+            "routes[0].request.headers.remove[0]: something is done with this header already",
+        ),
+        (
+            "/routes/0/request",
+            json!({"host": "http://a"}),
+            r#"routes[0].request.host: "http://a" is no host; write its name or address, with a port if it is not the usual one, such as "auth.example.com" or "auth:8080""#,
+        ),
+        (
+            "/routes/0/request",
+            json!({"body": {"remove": ["/a"]}}),
+            "routes[0].request.body: needs max_body: all of the body is held until it is changed",
+        ),
+        (
+            "/routes/0",
+            body(json!({"set": {"user": "a"}})),
+            "routes[0].request.body.set.user: a JSON pointer begins with /, such as /model",
+        ),
+        (
+            "/routes/0",
+            body(json!({"set": {"/a/0/b": "a"}})),
+            "routes[0].request.body.set.\"/a/0/b\": a number leads to an item of an array; only members of objects can be changed",
+        ),
+        (
+            "/routes/0",
+            body(json!({"set": {"/a": null}})),
+            "routes[0].request.body.set.\"/a\": expected a text, a number, true or false",
+        ),
+        (
+            "/routes/0",
+            body(json!({"set": {"/a/b": 1}, "remove": ["/a"]})),
+            "routes[0].request.body.remove[0]: one of these members lies in the other",
+        ),
+        (
+            "/routes/0",
+            body(json!({"set": {"/a": 1}, "remove": ["/A"]})),
+            "routes[0].request.body.remove[0]: the JSON pointer differs from /a in the case of letters alone, which some agents ignore",
+        ),
+        (
+            "/routes/0",
+            body(json!({"remove": [""]})),
+            "routes[0].request.body.remove[0]: is the whole body; a JSON pointer to a member is such as /user",
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "agents": ["chat"], "max_body": "17MiB", "request": {"body": {"remove": ["/a"]}}}),
+            "routes[0].request.body: is for bodies of at most 16MiB: write a smaller max_body",
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "agents": ["chat"], "protocol": "websocket", "request": {"body": {"remove": ["/a"]}}}),
+            "routes[0].request.body: a WebSocket's request has no body",
+        ),
+    ]);
+}
+
+#[test]
+fn a_place_for_models_that_cannot_be_is_told() {
+    check(&[
+        (
+            "/models_endpoint",
+            json!({"path": "/"}),
+            "models_endpoint.path: is where all paths begin; name one of its own",
+        ),
+        (
+            "/models_endpoint",
+            json!({"path": "/chat"}),
+            "models_endpoint: a route has this very prefix: its agents would never be asked for it; write another path, or leave one \
+             out",
+        ),
+        (
+            "/models_endpoint",
+            json!({"more": ["a", "a"]}),
+            "models_endpoint.more[1]: this model is already in the list",
+        ),
+        (
+            "/models_endpoint",
+            json!({"more": ["gpt-*"]}),
+            r#"models_endpoint.more[0]: "gpt-*" is no model's name; it is 1 to 256 bytes without control characters"#,
+        ),
+    ]);
+}
+
+#[test]
 fn a_canary_that_cannot_be_tried_is_told() {
     let route = |more: Value| {
         let mut route = json!({"prefix": "/chat"});
@@ -465,7 +597,7 @@ fn a_body_that_is_collected_has_a_bound_and_an_end() {
     assert_eq!(
         route(json!({"body_timeout": "1m"})),
         [
-            "routes[0].body_timeout: has no meaning without collect_body: true, rules, an agent's models, or what is sticky by the body"
+            "routes[0].body_timeout: has no meaning where no body is waited for: by collect_body: true, rules, an agent's models, request.body, or what is sticky by the body"
         ]
     );
     assert_eq!(

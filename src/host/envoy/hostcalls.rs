@@ -59,6 +59,13 @@ mod raw {
             value: *const u8,
             value_size: usize,
         ) -> u32;
+        pub(super) fn proxy_add_header_map_value(
+            kind: MapType,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
         pub(super) fn proxy_remove_header_map_value(
             kind: MapType,
             name: *const u8,
@@ -233,6 +240,18 @@ pub(super) fn header(kind: MapType, name: &[u8]) -> Result<Vec<u8>> {
 pub(super) fn replace_header(kind: MapType, name: &[u8], value: &[u8]) -> Result<()> {
     check("a change of headers", unsafe {
         raw::proxy_replace_header_map_value(
+            kind,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    })
+}
+
+pub(super) fn add_header(kind: MapType, name: &[u8], value: &[u8]) -> Result<()> {
+    check("a change of headers", unsafe {
+        raw::proxy_add_header_map_value(
             kind,
             name.as_ptr(),
             name.len(),

@@ -240,6 +240,14 @@ impl StreamIo for EnvoyStream {
         ));
     }
 
+    fn add_request_header(&self, name: &str, value: &[u8]) {
+        self.vm.tell(hostcalls::add_header(
+            MapType::HttpRequestHeaders,
+            name.as_bytes(),
+            value,
+        ));
+    }
+
     fn remove_request_header(&self, name: &[u8]) {
         self.vm
             .tell(hostcalls::remove_header(MapType::HttpRequestHeaders, name));
@@ -300,6 +308,14 @@ impl StreamIo for EnvoyStream {
 
     fn set_response_header(&self, name: &str, value: &[u8]) {
         self.vm.tell(hostcalls::replace_header(
+            MapType::HttpResponseHeaders,
+            name.as_bytes(),
+            value,
+        ));
+    }
+
+    fn add_response_header(&self, name: &str, value: &[u8]) {
+        self.vm.tell(hostcalls::add_header(
             MapType::HttpResponseHeaders,
             name.as_bytes(),
             value,

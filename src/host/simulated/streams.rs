@@ -192,6 +192,10 @@ impl StreamIo for SimulatedIo {
         self.with(|stream| replace(&mut stream.request, name.as_bytes(), value));
     }
 
+    fn add_request_header(&self, name: &str, value: &[u8]) {
+        self.with(|stream| stream.request.push((name.into(), value.to_vec())));
+    }
+
     fn remove_request_header(&self, name: &[u8]) {
         self.with(|stream| stream.request.retain(|(other, _)| other != name));
     }
@@ -265,6 +269,10 @@ impl StreamIo for SimulatedIo {
 
     fn set_response_header(&self, name: &str, value: &[u8]) {
         self.with(|stream| replace(&mut stream.response, name.as_bytes(), value));
+    }
+
+    fn add_response_header(&self, name: &str, value: &[u8]) {
+        self.with(|stream| stream.response.push((name.into(), value.to_vec())));
     }
 
     fn remove_response_header(&self, name: &str) {

@@ -29,6 +29,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
         idle_timeout: None,
         retry: None,
         prefix_rewrite: None,
+        edits: None,
         max_body: None,
         collect_body: false,
         body_timeout: std::time::Duration::from_secs(60),

@@ -27,6 +27,8 @@ pub enum Fault {
     TooDeep,
     /// Something else where only an object can be: the text itself (an empty pointer), or an array in which a name is looked for.
     NotAnObject(Box<str>),
+    /// A value that is no object where something is to be set in one.
+    NoObject(Box<str>),
     /// The same name a second time: some readers take the first, some the last.
     Twice(Box<str>),
     /// A name that only readers who ignore case take for the one that is looked for.
@@ -55,6 +57,12 @@ impl fmt::Display for Broken {
             }
             Fault::NotAnObject(pointer) => {
                 write!(text, "the JSON has an array at {pointer}, not an object")
+            }
+            Fault::NoObject(pointer) => {
+                write!(
+                    text,
+                    "the JSON has something else than an object at {pointer}"
+                )
             }
             Fault::Twice(pointer) => {
                 write!(text, "the JSON has {pointer} twice, again before byte {at}")

@@ -11,9 +11,11 @@
 //! | `reader.rs` | the grammar |
 //! | `strings.rs` | the inside of a string: escapes, surrogates, UTF-8; and how plain text is skipped |
 //! | `numbers.rs` | how a number goes on |
+//! | `edit.rs` | how members of a whole text are changed |
 //! | `broken.rs` | why a text is not read on, in words |
 
 mod broken;
+mod edit;
 mod finds;
 mod numbers;
 mod reader;
@@ -21,6 +23,7 @@ mod search;
 mod strings;
 
 pub use broken::{Broken, Fault};
+pub use edit::{Edit, leads_to_item};
 pub use finds::{Anywhere, Found, Member, Value};
 pub use search::{AnywhereId, BadPointer, MemberId, Search};
 

@@ -198,7 +198,7 @@ impl Search {
 }
 
 /// The names in a pointer, without its escapes.
-fn steps(pointer: &str) -> Result<Vec<String>, BadPointer> {
+pub(super) fn steps(pointer: &str) -> Result<Vec<String>, BadPointer> {
     let mut parts = pointer.split('/');
     if parts.next().is_some_and(|before| !before.is_empty()) {
         return Err(BadPointer::NoSlash);

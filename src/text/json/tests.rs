@@ -3,6 +3,7 @@ use std::rc::Rc;
 use super::*;
 
 mod any;
+mod edit;
 
 /// A search for these pointers, and their ids.
 fn search(pointers: &[&str]) -> (Rc<Search>, Vec<MemberId>) {

@@ -22,7 +22,10 @@ async fn sample(name: &'static str) -> StandIn {
 
 fn tells(name: &str, came: &Came) -> Response<Full<Bytes>> {
     let body: Value = serde_json::from_slice(&came.body).unwrap_or_default();
-    let said = json!({"agent": name, "model": body["model"], "path": came.path});
+    let mut said = json!({"agent": name, "model": body["model"], "path": came.path});
+    if let Some(client) = body.get("client_id") {
+        said["client_id"] = client.clone();
+    }
     answer(200, &format!("{said}\n"))
 }
 
@@ -58,7 +61,7 @@ async fn each_file_about_routing_does_what_is_shown() {
         stand_ins.push((stand_in, front));
     }
     let files: Vec<_> = parts("docs/routing.md");
-    assert_eq!(files.len(), 6, "the parts of the page");
+    assert_eq!(files.len(), 7, "the parts of the page");
 
     let [first, operations] = [(); 2].map(|()| free_address());
     let mut gateway: Option<Running> = None;

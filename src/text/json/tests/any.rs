@@ -106,7 +106,7 @@ fn quoted() -> impl Strategy<Value = String> {
     })
 }
 
-fn text_of_an_object() -> impl Strategy<Value = String> {
+pub(super) fn text_of_an_object() -> impl Strategy<Value = String> {
     let text = (blank(), object(written()), blank());
     text.prop_map(|(before, object, behind)| [before, object, behind].concat())
 }
