@@ -60,6 +60,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             rules,
             agents: _,
             sticky: _,
+            prefer: _,
             mirror: _,
             canary: _,
             max_scan: _,

@@ -17,6 +17,7 @@
 //! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
+//! | `load.rs` | which agent is drawn by how busy it is, what it costs or how soon it answers, and how that is learned |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -39,6 +40,7 @@ mod forward;
 mod hold;
 mod limits_endpoint;
 mod limits_in_fleet;
+mod load;
 mod mirror;
 mod places;
 mod questions;
@@ -105,6 +107,7 @@ impl<H: Host> Gateway<H> {
             unwoken: Vec::new(),
         };
         gateway.shared.try_canaries();
+        gateway.shared.learn_loads();
         Ok((gateway, notice))
     }
 
@@ -185,6 +188,9 @@ impl<H: Host> Gateway<H> {
         if let Some(stream) = self.streams.get(&id) {
             let mut facts = stream.common.facts.borrow_mut();
             facts.bounds.active(self.shared.ticks.get());
+            if facts.timing.is_some() {
+                self.shared.first_token(&mut facts);
+            }
             if end_of_stream {
                 facts.bounds = Bounds::default();
             }
@@ -192,8 +198,23 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The response's trailers pass: it is whole.
-    pub fn on_response_trailers(&mut self, id: StreamId) {
+    pub fn on_response_trailers(&mut self, id: StreamId, io: &H::Stream) {
+        if let (Some(loads), Some(stream)) = (&self.shared.compiled.loads, self.streams.get(&id))
+            && stream.answered == Answered::ByAgent
+        {
+            let facts = stream.common.facts.borrow();
+            self.shared.heard_at_end(loads, io, &facts);
+        }
         self.on_response_body(id, true);
+    }
+
+    /// The most bytes that are read of the answer to this callout.
+    #[must_use]
+    pub fn most_bytes(&self, id: CalloutId) -> usize {
+        let loads = self.shared.compiled.loads.as_ref();
+        loads
+            .and_then(|loads| loads.most_bytes(id))
+            .unwrap_or(MAX_ANSWER_BYTES)
     }
 
     /// A callout was answered, or failed.
@@ -205,6 +226,9 @@ impl<H: Host> Gateway<H> {
             keys,
             ..
         } = &*self.shared;
+        if self.shared.metrics_came(id, came) {
+            return;
+        }
         let Some(question) = keys.as_ref().and_then(|keys| keys.take(id)) else {
             return self.on_answer_of_fleet(id, came);
         };
@@ -251,6 +275,7 @@ impl<H: Host> Gateway<H> {
             || compiled.limits.bound_in_flight(None)
             || compiled.limits.fleet().is_some()
             || compiled.ask_bodies()
+            || compiled.learn_loads()
             || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
     }
 
@@ -270,6 +295,9 @@ impl<H: Host> Gateway<H> {
         self.shared.compiled.limits.chores(&*self.shared.host);
         self.look_at_tables();
         self.keep_places(&mut due);
+        if let Some(loads) = &self.shared.compiled.loads {
+            self.shared.keep_loads(loads, self.streams.values());
+        }
         self.find_due_streams(&mut due);
         for id in due {
             self.wake(id);
@@ -398,6 +426,9 @@ impl<H: Host> Gateway<H> {
             let mut facts = stream.common.facts.borrow_mut();
             facts.leave(&**host, &compiled.limits);
             telemetry.ended(&**host, compiled, &facts, stream.outcome());
+            if let Some(timing) = facts.timing {
+                (self.shared).ended_before_token(&facts, timing);
+            }
             if facts.canary.is_some() {
                 let forwarded = stream.is_forwarded();
                 (self.shared).canary_ended(&facts, stream.outcome(), forwarded);
@@ -506,6 +537,9 @@ impl<H: Host> Shared<H> {
             facts.bounds.active(self.ticks.get());
             if facts.canary.is_some() {
                 self.canary_answered(io, &mut facts, stream.answered);
+            }
+            if let Some(loads) = &self.compiled.loads {
+                self.heard(loads, io, &mut facts, stream.answered);
             }
             answer::pass_on(self, io, &mut facts);
         }

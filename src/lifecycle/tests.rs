@@ -4,6 +4,7 @@ mod fleet;
 mod fleet_left;
 mod in_flight;
 mod limits_endpoint;
+mod load;
 mod log;
 mod sticky;
 mod switches;

@@ -16,6 +16,7 @@
 //! | `survey.rs` | how full the tables are, and how large they should be |
 //! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |
 //! | `fresh.rs` | which counts of another service have begun anew |
+//! | `measures.rs` | what is measured of agents, and reported by them |
 //! | `canary.rs` | how canaries do, and which get nothing any more |
 //! | `workers.rs` | which workers are there: what those that are gone had counted counts no more |
 
@@ -26,6 +27,7 @@ mod grid;
 mod hash;
 pub mod in_flight;
 pub mod keys;
+pub mod measures;
 pub mod room;
 pub mod survey;
 pub mod workers;
@@ -74,6 +76,8 @@ pub struct State {
     pub fresh_starts: Grid,
     /// The one cell in which canaries have their records. Not there where an older module has made the tables.
     pub canaries: Grid,
+    /// What is measured of agents. Not there where an older module has made the tables.
+    pub measures: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
     /// The routes whose counters lie with the others of their client, by hash.
@@ -191,6 +195,7 @@ impl State {
             &state.survey,
             &state.fresh_starts,
             &state.canaries,
+            &state.measures,
         ] {
             grid.create(host)?;
         }
@@ -240,6 +245,7 @@ impl Foundation {
             survey: Grid::new(b's', 1),
             fresh_starts: Grid::new(b'r', 1),
             canaries: Grid::new(b'n', 1),
+            measures: Grid::new(b'm', measures::CELLS),
             hash: SeededHash::new(self.seed),
             together: self.together.clone(),
         }
