@@ -61,6 +61,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             rules,
             agents: _,
             sticky,
+            prefer: _,
             mirror: _,
             canary: _,
             max_scan: _,

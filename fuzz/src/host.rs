@@ -424,6 +424,12 @@ impl StreamIo for FuzzIo {
         });
     }
 
+    fn response_trailer(&self, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn remove_response_trailer(&self, _name: &str) {}
+
     fn note(&self, _name: &str, _value: &[u8]) {}
 
     fn caller_address(&self) -> Option<Vec<u8>> {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::limits::joined;
-use super::policy::{Agent, AgentId, PlanId};
+use super::policy::{Agent, AgentId, PlanId, Price};
 use super::reader::{Fields, Spot};
-use super::{in_flight, names, rules, sticky, switches};
+use super::{in_flight, load, names, rules, sticky, switches};
 use crate::sort::sort_by;
 
 const MOST_AGENTS: usize = 1024;
@@ -13,7 +13,7 @@ const MOST_AGENTS: usize = 1024;
 const MOST_WEIGHT: u32 = 1_000_000;
 
 /// Those of an agent's fields that have nothing to do with Envoy.
-pub const AGENT_FIELDS_OF_FILTER: [&str; 9] = [
+pub const AGENT_FIELDS_OF_FILTER: [&str; 11] = [
     "weight",
     "models",
     "capabilities",
@@ -23,8 +23,10 @@ pub const AGENT_FIELDS_OF_FILTER: [&str; 9] = [
     "max_waiting",
     "share",
     "inference",
+    load::OF_AGENT[0],
+    load::OF_AGENT[1],
 ];
-pub(super) const AGENT_FIELDS: &[&str] = &joined::<3, 9, 12>(
+pub(super) const AGENT_FIELDS: &[&str] = &joined::<3, 11, 14>(
     ["cluster", "websocket_cluster", "sees"],
     AGENT_FIELDS_OF_FILTER,
 );
@@ -71,6 +73,11 @@ pub(super) fn agents(
             let inference = fields
                 .as_ref()
                 .and_then(|fields| in_flight::inference(&fields.get("inference")?, plans));
+            let load = fields.as_ref().and_then(|fields| {
+                let cluster = cluster.unwrap_or_default();
+                load::load(&fields.get("load")?, cluster, in_flight.is_some())
+            });
+            let price = fields.as_ref().and_then(|fields| fields.get("price"));
             let sees = fields.as_ref().and_then(|fields| fields.get("sees"));
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
@@ -82,6 +89,8 @@ pub(super) fn agents(
                 capabilities: capabilities.unwrap_or_default(),
                 sticky,
                 in_flight,
+                load,
+                price: price.map(|spot| load::price(&spot).unwrap_or(Price::FREE)),
                 inference,
                 sees: sees.map(|spot| switches::agents_see(Some(&spot))),
             }

@@ -6,6 +6,7 @@
 //! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
 //! | `clients.rs`, `validator.rs`, `limits.rs`, `counting.rs`, `in_flight.rs`, `agents.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
 //! | `rules.rs` | rules of a route, and the models and capabilities of agents |
+//! | `load.rs` | how it is learned how busy an agent is, what it costs, and which of several a route prefers |
 //! | `canary.rs` | which agent is tried with a part of a route's requests |
 //! | `mirror.rs` | which agent hears a part of a route's requests as well |
 //! | `edits.rs` | what is changed of a route's requests and of the answers to them |
@@ -29,6 +30,7 @@ mod fleet;
 mod hosts;
 mod in_flight;
 mod limits;
+mod load;
 mod mirror;
 mod models;
 mod names;

@@ -6,6 +6,7 @@ mod edits;
 mod fleet;
 mod in_flight;
 mod limits;
+mod load;
 mod rules;
 mod sticky;
 
@@ -18,6 +19,7 @@ pub use edits::{BodyEdit, Edits, HeaderEdits, Part, Template, Variable};
 pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
+pub use load::{Load, LoadSource, Prefer, Price};
 pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};
 pub use sticky::Sticky;
 
@@ -240,6 +242,10 @@ pub struct Agent {
     pub sticky: Option<Sticky>,
     /// How many requests may be in flight to it; named `agent`.
     pub in_flight: Option<InFlight>,
+    /// How it is learned how busy it is. `None`: it is not.
+    pub load: Option<Load>,
+    /// What it costs.
+    pub price: Option<Price>,
     /// Who an inference gateway in its place is told of. `None`: nobody.
     pub inference: Option<Inference>,
     /// Which names it is told. `None`: those that all agents are.
@@ -266,6 +272,8 @@ pub struct Route {
     pub agents: Vec<Choice>,
     /// What requests have in common that one agent is to answer; never a [`Sticky::Session`]. `None`: it is drawn for each.
     pub sticky: Option<Sticky>,
+    /// Which of several agents gets a request that nothing else keeps at one.
+    pub prefer: Prefer,
     /// Who hears a part of its requests as well. `None`: nobody.
     pub mirror: Option<Mirror>,
     /// Which agent is tried with a part of its requests. It is one of those of the route.
@@ -314,6 +322,13 @@ impl Route {
     /// All agents that its requests may go to, some more than once.
     pub fn all_agents(&self) -> impl Iterator<Item = AgentId> {
         self.all_choices().flatten().map(|choice| choice.agent)
+    }
+
+    /// True if it prefers this for some of its requests.
+    #[must_use]
+    pub fn prefers(&self, what: Prefer) -> bool {
+        let of_rule = |rule: &Rule| rule.prefer.unwrap_or(self.prefer);
+        self.prefer == what || self.rules.iter().any(|rule| of_rule(rule) == what)
     }
 
     /// How many bytes of a body are read for its rules, unless written.

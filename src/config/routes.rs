@@ -1,6 +1,7 @@
 //! Where requests go: the routes that lead to agents.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::agents::weight;
@@ -11,13 +12,13 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route, Sticky,
 };
 use super::reader::{Fields, Spot};
-use super::{canary, edits, mirror, names, paths, rules, sticky};
+use super::{canary, edits, load, mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
 const LARGEST_BODY: u64 = 1 << 40;
 /// Envoy buffers a mebibyte by itself.
-const SCANS: std::ops::RangeInclusive<u64> = 1 << 10..=1 << 20;
+const SCANS: RangeInclusive<u64> = 1 << 10..=1 << 20;
 
 const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -39,6 +40,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "agents",
     "rules",
     "sticky",
+    "prefer",
     "mirror",
     "canary",
     "max_scan",
@@ -114,9 +116,10 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     let methods = fields
         .get("methods")
         .and_then(|spot| methods(&spot, protocol));
+    let prefer = load::prefer(fields).unwrap_or_default();
     let rules = fields
         .get("rules")
-        .map(|spot| rules::rules(&spot, around, protocol != Protocol::Websocket));
+        .map(|spot| rules::rules(&spot, around, prefer, protocol != Protocol::Websocket));
     // Where there are rules, whatever none of them takes may be refused.
     let mut choices = match fields.get("agents") {
         None if rules.is_some() => Some(Vec::new()),
@@ -126,6 +129,9 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     let sticky = fields
         .get("sticky")
         .and_then(|spot| sticky::of_route(&spot, around.key_sources, protocol));
+    if let Some(choices) = &choices {
+        load::check(fields, prefer, choices, around.agents);
+    }
     let mirror = fields
         .get("mirror")
         .and_then(|spot| mirror::mirror(&spot, around, protocol));
@@ -199,7 +205,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
                  sticky by the body",
             );
         }
-        whole_seconds(&spot)
+        whole_seconds(&spot, SECOND..=DAY)
     });
     let limit = fields.get("rate_limit").and_then(|spot| rate_limit(&spot));
     Some(Route {
@@ -209,6 +215,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         rules: rules.unwrap_or_default(),
         agents: choices?,
         sticky,
+        prefer,
         mirror,
         canary,
         max_scan: max_scan.unwrap_or(Route::MAX_SCAN),
@@ -231,8 +238,8 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
 }
 
 /// A time that is kept by ticks.
-fn whole_seconds(spot: &Spot<'_>) -> Option<Duration> {
-    spot.duration(SECOND..=DAY).inspect(|time| {
+pub(super) fn whole_seconds(spot: &Spot<'_>, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+    spot.duration(bounds).inspect(|time| {
         if time.subsec_nanos() != 0 {
             spot.fault("is kept to the second; write whole seconds");
         }
@@ -259,7 +266,7 @@ fn times(fields: &Fields<'_>, protocol: Protocol, streams: bool) -> Times {
         Some(first_byte)
     });
     let idle = match fields.get("idle_timeout") {
-        Some(spot) => whole_seconds(&spot),
+        Some(spot) => whole_seconds(&spot, SECOND..=DAY),
         None => (streams || !http).then_some(DEFAULT_TIMEOUT),
     };
     Times {

@@ -6,9 +6,10 @@ use std::collections::{HashMap, HashSet};
 use super::document::{Node, shown};
 use super::hosts;
 use super::limits::one_or_more;
+use super::load;
 use super::names;
 use super::policy::{
-    Agent, AgentId, Conditions, Expected, KeySource, Model, Otherwise, PlanId, Rule, Size,
+    Agent, AgentId, Conditions, Expected, KeySource, Model, Otherwise, PlanId, Prefer, Rule, Size,
 };
 use super::reader::{Fields, Spot};
 use super::routes::{METHODS, choices};
@@ -24,7 +25,8 @@ const MOST_ALIASES: usize = 4096;
 const LONGEST_MODEL: usize = 256;
 const LARGEST_SIZE: u64 = 1 << 40;
 
-pub(super) const RULE_FIELDS: &[&str] = &["name", "match", "agents", "roles", "otherwise"];
+pub(super) const RULE_FIELDS: &[&str] =
+    &["name", "match", "agents", "prefer", "roles", "otherwise"];
 pub(super) const CONDITION_FIELDS: &[&str] = &[
     "method", "host", "header", "query", "plan", "team", "role", "model", "body", "tools",
     "images", "stream", "size",
@@ -41,7 +43,12 @@ pub(super) struct Around<'a> {
 }
 
 /// A route's rules in their order. `with_body`: its requests may have bodies that can be read.
-pub(super) fn rules(spot: &Spot<'_>, around: &Around<'_>, with_body: bool) -> Vec<Rule> {
+pub(super) fn rules(
+    spot: &Spot<'_>,
+    around: &Around<'_>,
+    of_route: Prefer,
+    with_body: bool,
+) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     let mut always: Option<String> = None;
     for (index, item) in spot
@@ -56,7 +63,7 @@ pub(super) fn rules(spot: &Spot<'_>, around: &Around<'_>, with_body: bool) -> Ve
         if let Some(earlier) = &always {
             item.fault(format!("can never be met: {earlier} takes every request"));
         }
-        let Some(rule) = rule(&fields, index, around, with_body) else {
+        let Some(rule) = rule(&fields, index, around, of_route, with_body) else {
             continue;
         };
         if fields.get("name").is_some() && rules.iter().any(|other| other.name == rule.name) {
@@ -73,7 +80,13 @@ pub(super) fn rules(spot: &Spot<'_>, around: &Around<'_>, with_body: bool) -> Ve
     rules
 }
 
-fn rule(fields: &Fields<'_>, index: usize, around: &Around<'_>, with_body: bool) -> Option<Rule> {
+fn rule(
+    fields: &Fields<'_>,
+    index: usize,
+    around: &Around<'_>,
+    of_route: Prefer,
+    with_body: bool,
+) -> Option<Rule> {
     let name = match fields.get("name") {
         Some(spot) => spot.checked(names::name).map(str::to_owned),
         None => Some(format!("rules[{index}]")),
@@ -89,6 +102,10 @@ fn rule(fields: &Fields<'_>, index: usize, around: &Around<'_>, with_body: bool)
     let agents = fields
         .need("agents")
         .map(|spot| choices(&spot, around.agents, around.agents_by_name));
+    let prefer = load::prefer(fields);
+    if let Some(agents) = &agents {
+        load::check(fields, prefer.unwrap_or(of_route), agents, around.agents);
+    }
     let roles = fields.get("roles").map(|spot| super::clients::roles(&spot));
     let otherwise = fields.get("otherwise").and_then(|spot| {
         if conditions.is_some() && !asks {
@@ -104,6 +121,7 @@ fn rule(fields: &Fields<'_>, index: usize, around: &Around<'_>, with_body: bool)
         name: name?,
         conditions: conditions?,
         agents: agents?,
+        prefer,
         roles: roles.unwrap_or_default(),
         otherwise: otherwise.unwrap_or(Otherwise::Refuse),
     })

@@ -4,6 +4,7 @@
 mod clients;
 mod edits;
 mod limits;
+mod load;
 mod rules;
 mod sticky;
 
@@ -183,6 +184,7 @@ fn definitions() -> Value {
     merge(&mut all, rules::definitions());
     merge(&mut all, edits::definitions());
     merge(&mut all, json!({"models_endpoint": models_endpoint()}));
+    merge(&mut all, load::definitions());
     all
 }
 
@@ -247,6 +249,7 @@ pub fn of_filter(agent: Value) -> Value {
     if let Some(properties) = agent.get_mut("properties") {
         merge(properties, limits::of_agent());
         merge(properties, rules::of_agent());
+        merge(properties, load::of_agent());
     }
     let needs =
         ["wait", "max_waiting", "share"].map(|name| (name.to_owned(), json!(["max_in_flight"])));
@@ -361,6 +364,7 @@ fn route() -> Value {
             "items": {"$ref": "#/$defs/rule"},
         },
         "sticky": described("sticky", "What keeps requests at one of the agents. Nothing unless written: each is drawn."),
+        "prefer": load::prefer("weighted"),
         "mirror": described("mirror", "Who hears a part of the requests as well. Nobody unless written."),
         "canary": described("canary", "Which agent is tried with a part of the requests. None unless written."),
         "max_scan": described("size", "How much of a body is read at most to choose the agent, 1KiB to 1MiB. 64KiB unless written."),

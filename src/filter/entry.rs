@@ -193,9 +193,7 @@ extern "C" fn proxy_on_response_body(stream: u32, size: usize, end_of_stream: bo
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_trailers(stream: u32, _trailers: usize) -> TrailersStatus {
     vm((), |vm| {
-        if let Some(gateway) = vm.gateway(stream) {
-            gateway.on_response_trailers(StreamId(stream));
-        }
+        vm.at_stream(stream, Gateway::on_response_trailers);
     });
     TrailersStatus::Continue
 }

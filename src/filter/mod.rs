@@ -147,9 +147,11 @@ impl Vm {
     }
 
     fn on_http_answer(&mut self, root: u32, token: u32, headers: usize, body: usize) {
-        let (id, answer) = self
-            .host
-            .http_answer(token, (headers, body), MAX_ANSWER_BYTES);
+        let most = |id| match self.gateways.get(&root) {
+            Some(gateway) => gateway.most_bytes(id),
+            None => MAX_ANSWER_BYTES,
+        };
+        let (id, answer) = self.host.http_answer(token, (headers, body), most);
         self.on_callout(root, id, &answer);
     }
 

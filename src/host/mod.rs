@@ -208,6 +208,12 @@ pub trait StreamIo: Clone + 'static {
     /// Removes the response's header, all its values.
     fn remove_response_header(&self, name: &str);
 
+    /// The first value of the response's trailer. Only while they arrive.
+    fn response_trailer(&self, name: &str) -> Option<Vec<u8>>;
+
+    /// Removes the response's trailer, all its values. Only while they arrive.
+    fn remove_response_trailer(&self, name: &str);
+
     /// Notes something for the access log, which nobody else is told. A name is written again over what it was.
     fn note(&self, name: &str, value: &[u8]);
 

@@ -11,7 +11,7 @@ use super::hold::Waits;
 use super::request::Request;
 use super::stream::Facts;
 use super::walk::Walk;
-use crate::config::policy::{AgentId, Choice, Route};
+use crate::config::policy::{AgentId, Choice, Prefer, Route};
 use crate::host::{Host, Sensitive, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
@@ -26,6 +26,7 @@ pub(super) const MOST_AT_ONCE: usize = 64 << 10;
 struct Decided<'r> {
     choices: &'r [Choice],
     roles: &'r [String],
+    prefer: Prefer,
     /// The model that the request asks for, in the caller's words.
     model: Option<Vec<u8>>,
 }
@@ -80,7 +81,7 @@ impl<H: Host> Walk<H> {
         let stands_for = model.map(|model| crate::routing::stands_for(policy, model));
         let capabilities = request.headers().get_all("x-agent-capability");
         let choices = narrowed(&policy.agents, decided.choices, capabilities, stands_for)?;
-        let agent = self.choose(request, &choices)?;
+        let agent = self.choose(request, &choices, decided.prefer)?;
         let called = policy.agents.get(agent.0).zip(model);
         if let Some(name) = called.and_then(|(agent, model)| sent_as(policy, agent, model)) {
             match &in_path {
@@ -149,11 +150,15 @@ fn decided<'r>(
     head: &Head<'_>,
     content: Option<&Content>,
 ) -> Result<Option<Decided<'r>>, Refusal> {
-    let (choices, roles): (&[Choice], &[String]) =
+    let (choices, roles, prefer): (&[Choice], &[String], Prefer) =
         match rules.decide(&route.rules, policy, head, content)? {
             Decision::Wait => return Ok(None),
-            Decision::Rule(rule) => (&rule.agents, &rule.roles),
-            Decision::NoRule => (&route.agents, &[]),
+            Decision::Rule(rule) => (
+                &rule.agents,
+                &rule.roles,
+                rule.prefer.unwrap_or(route.prefer),
+            ),
+            Decision::NoRule => (&route.agents, &[], route.prefer),
         };
     let needed = rules.need_model(policy, choices);
     let wanted = choices.is_empty() || head.model.is_some() || rules.want_model(content);
@@ -177,6 +182,7 @@ fn decided<'r>(
         _ => Ok(Some(Decided {
             choices,
             roles,
+            prefer,
             model,
         })),
     }

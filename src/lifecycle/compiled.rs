@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::canary::Tried;
+use super::load::Loads;
 use super::responses::Kept;
 use crate::config::Policy;
 use crate::config::policy::{AgentId, Edits, Route, RouteId};
@@ -26,6 +27,8 @@ pub(super) struct Compiled {
     /// What callers are told who ask for models. `None`: nobody may ask.
     pub(super) catalogue: Option<Catalogue>,
     pub(super) canaries: Tried,
+    /// How busy agents are; `None` if nothing goes by that.
+    pub(super) loads: Option<Box<Loads>>,
     /// For each route, its rules, if there is more to decide than by name and weight.
     rules: Vec<Option<Rules>>,
     /// Who has given which answer, where something is sticky by that.
@@ -50,6 +53,7 @@ impl Compiled {
             limits: Limits::new(&policy, &state),
             survey: Survey::new(&state),
             canaries: Tried::new(&policy, &state),
+            loads: Loads::new(&policy, &state),
             sessions: Sessions::new(&policy.sessions),
             responses: Kept::new(host, &policy, &state)?,
             sought: (policy.routes.iter())

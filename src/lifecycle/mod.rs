@@ -21,6 +21,7 @@
 //! | `responses.rs` | which agent and host have given an answer, which later requests name |
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
 //! | `edits.rs` | what is changed of a request, and of the answer, as the route says |
+//! | `load.rs` | which agent is drawn by how busy it is, what it costs or how soon it answers, and how that is learned |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -44,6 +45,7 @@ mod forward;
 mod hold;
 mod limits_endpoint;
 mod limits_in_fleet;
+mod load;
 mod look;
 mod mirror;
 mod models_endpoint;
@@ -113,6 +115,7 @@ impl<H: Host> Gateway<H> {
             unwoken: Vec::new(),
         };
         gateway.shared.try_canaries();
+        gateway.shared.learn_loads();
         Ok((gateway, notice))
     }
 
@@ -205,16 +208,34 @@ impl<H: Host> Gateway<H> {
             if facts.learns.is_some() {
                 self.shared.learn(io, &mut facts, size);
             }
+            if facts.timing.is_some() {
+                self.shared.first_token(&mut facts);
+            }
             answer_passes(&mut facts, self.shared.ticks.get(), end_of_stream);
         }
     }
 
     /// The response's trailers pass: it is whole.
-    pub fn on_response_trailers(&mut self, id: StreamId) {
-        if let Some(stream) = self.streams.get(&id) {
-            let mut facts = stream.common.facts.borrow_mut();
-            answer_passes(&mut facts, self.shared.ticks.get(), true);
+    pub fn on_response_trailers(&mut self, id: StreamId, io: &H::Stream) {
+        let Some(stream) = self.streams.get(&id) else {
+            return;
+        };
+        let mut facts = stream.common.facts.borrow_mut();
+        if let Some(loads) = &self.shared.compiled.loads
+            && stream.answered == Answered::ByAgent
+        {
+            self.shared.heard_at_end(loads, io, &facts);
         }
+        answer_passes(&mut facts, self.shared.ticks.get(), true);
+    }
+
+    /// The most bytes that are read of the answer to this callout.
+    #[must_use]
+    pub fn most_bytes(&self, id: CalloutId) -> usize {
+        let loads = self.shared.compiled.loads.as_ref();
+        loads
+            .and_then(|loads| loads.most_bytes(id))
+            .unwrap_or(MAX_ANSWER_BYTES)
     }
 
     /// A callout was answered, or failed.
@@ -226,6 +247,9 @@ impl<H: Host> Gateway<H> {
             keys,
             ..
         } = &*self.shared;
+        if self.shared.metrics_came(id, came) {
+            return;
+        }
         let Some(question) = keys.as_ref().and_then(|keys| keys.take(id)) else {
             return self.on_answer_of_fleet(id, came);
         };
@@ -273,6 +297,7 @@ impl<H: Host> Gateway<H> {
             || compiled.limits.fleet().is_some()
             || compiled.ask_bodies()
             || compiled.look_at_bodies()
+            || compiled.learn_loads()
             || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
     }
 
@@ -292,6 +317,9 @@ impl<H: Host> Gateway<H> {
         self.shared.compiled.limits.chores(&*self.shared.host);
         self.look_at_tables();
         self.keep_places(&mut due);
+        if let Some(loads) = &self.shared.compiled.loads {
+            self.shared.keep_loads(loads, self.streams.values());
+        }
         self.find_due_streams(&mut due);
         for id in due {
             self.wake(id);
@@ -420,6 +448,9 @@ impl<H: Host> Gateway<H> {
             let mut facts = stream.common.facts.borrow_mut();
             facts.leave(&**host, &compiled.limits);
             telemetry.ended(&**host, compiled, &facts, stream.outcome());
+            if let Some(timing) = facts.timing {
+                (self.shared).ended_before_token(&facts, timing);
+            }
             if facts.canary.is_some() {
                 let forwarded = stream.is_forwarded();
                 (self.shared).canary_ended(&facts, stream.outcome(), forwarded);
@@ -533,6 +564,9 @@ impl<H: Host> Shared<H> {
             }
             if facts.learns.is_some() {
                 self.learn_from(io, &mut facts, stream.answered);
+            }
+            if let Some(loads) = &self.compiled.loads {
+                self.heard(loads, io, &mut facts, stream.answered);
             }
             answer::pass_on(self, io, &mut facts);
             if let Some(edits) = self.compiled.edits(facts.route)

@@ -11,6 +11,7 @@ use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
 use super::hold::{Held, Waits};
+use super::load::Timing;
 use super::responses::Learns;
 use super::sticky::Kept;
 use crate::config::policy::{AgentId, LimitSet, Protocol, RouteId, Tell};
@@ -84,6 +85,8 @@ pub(super) struct Facts {
     pub(super) agent: Option<AgentId>,
     /// It tries its route's canary.
     pub(super) canary: Option<Trial>,
+    /// For how long it waits for its first token, where that is measured.
+    pub(super) timing: Option<Timing>,
     /// What keeps it at one of the agent's hosts.
     pub(super) kept: Option<Kept>,
     /// The subprotocol to name in the handshake's answer if the agent names none.

@@ -148,6 +148,74 @@ impl Telemetry {
         );
     }
 
+    /// So busy is an agent, in per cent of what it is meant to do; `None` if that is not known now.
+    pub(super) fn load<H: Host>(
+        &self,
+        host: &H,
+        compiled: &Compiled,
+        agent: AgentId,
+        load: Option<u64>,
+    ) {
+        let (_, name) = compiled.names(None, Some(agent));
+        let labels = [("agent", name.unwrap_or(NONE))];
+        self.show(
+            host,
+            "waykeeper_agent_load_known",
+            &labels,
+            u64::from(load.is_some()),
+        );
+        if let Some(load) = load {
+            self.show(host, "waykeeper_agent_load_percent", &labels, load);
+        }
+    }
+
+    /// So many milliseconds an agent takes for its first token on this route.
+    pub(super) fn first_token<H: Host>(
+        &self,
+        host: &H,
+        compiled: &Compiled,
+        route: RouteId,
+        agent: AgentId,
+        time: u64,
+    ) {
+        let (route, agent) = compiled.names(Some(route), Some(agent));
+        let labels = [
+            ("route", route.unwrap_or(NONE)),
+            ("agent", agent.unwrap_or(NONE)),
+        ];
+        self.show(host, "waykeeper_first_token_milliseconds", &labels, time);
+    }
+
+    #[inline(never)]
+    fn show<H: Host>(&self, host: &H, name: &str, labels: &[(&str, &str)], value: u64) {
+        if let Some(metric) = host.gauge(name, labels) {
+            host.record(metric, value);
+        }
+    }
+
+    /// An agent's report means nothing, or there is none where there should be one.
+    #[cold]
+    pub(super) fn report_unread<H: Host>(&self, host: &H, from: &'static str, agent: &str) {
+        self.count(host, "waykeeper_load_reports_unread_total", ("from", from));
+        self.log.log(
+            Level::Warn,
+            "load: no report",
+            host.now(),
+            format_args!("agent {agent} reports no load that can be read (load.from: {from})"),
+        );
+    }
+
+    /// How busy agents are could not be read or written.
+    #[cold]
+    pub(super) fn loads_unknown<H: Host>(&self, host: &H, error: StateError) {
+        self.log.log(
+            Level::Error,
+            "load",
+            host.now(),
+            format_args!("how busy agents are is not known, so weights alone count: {error}"),
+        );
+    }
+
     /// A key was looked up. `hit`: it is known without asking.
     pub(super) fn remembered<H: Host>(&self, host: &H, hit: bool) {
         let [miss_metric, hit_metric] = &self.remembered;

@@ -5,6 +5,7 @@ mod fleet;
 mod fleet_left;
 mod in_flight;
 mod limits_endpoint;
+mod load;
 mod log;
 mod models_endpoint;
 mod sticky;

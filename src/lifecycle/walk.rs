@@ -25,7 +25,7 @@ use super::shared::Shared;
 use super::sticky::{Kept, owner};
 use super::stream::{Arrived, Common, Facts};
 use crate::config::policy::{
-    AddressSource, Agent, AgentId, Choice, Protocol, Route, RouteId, Sticky,
+    AddressSource, Agent, AgentId, Choice, Prefer, Protocol, Route, RouteId, Sticky,
 };
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
@@ -104,7 +104,7 @@ impl<H: Host> Walk<H> {
         }
         let agent = match self.shared.compiled.rules(id) {
             Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
-            None => self.choose(&request, &route.agents),
+            None => self.choose(&request, &route.agents, route.prefer),
         };
         self.chosen(&request, id, agent)?;
         self.keep(&request)?;
@@ -263,9 +263,14 @@ impl<H: Host> Walk<H> {
         }
     }
 
-    /// One of these agents: by name or by weight.
-    pub(super) fn choose(&self, request: &Request, choices: &[Choice]) -> Result<AgentId, Refusal> {
-        let (host, compiled) = (&*self.shared.host, &self.shared.compiled);
+    /// One of these agents: by name, by what the request has in common with others, or as it is preferred.
+    pub(super) fn choose(
+        &self,
+        request: &Request,
+        choices: &[Choice],
+        prefer: Prefer,
+    ) -> Result<AgentId, Refusal> {
+        let compiled = &self.shared.compiled;
         let id = self.common.facts.borrow().route;
         let route = id.and_then(|id| Some((id, compiled.route(id)?)));
         let sticky = route.and_then(|(_, route)| route.sticky.as_ref());
@@ -286,7 +291,8 @@ impl<H: Host> Walk<H> {
             return Ok(agent);
         }
         let (agents, wanted) = (&compiled.policy.agents, request.wanted_agents());
-        let chosen = choose_agent(host, agents, choices, wanted, value.as_deref());
+        let draw = || self.draw(choices, prefer);
+        let chosen = choose_agent(agents, choices, wanted, value.as_deref(), draw);
         chosen.map_err(Refusal::from)
     }
 
@@ -484,6 +490,7 @@ impl<H: Host> Walk<H> {
                 edit_request(stream, compiled, &facts, edits, request.headers());
             }
             forward(stream, compiled, &facts, request.path());
+            self.ask_for_report(stream, &mut facts);
         })
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::admission::Full;
 use super::place::Places;
-use super::subject::Asked;
+use super::subject::{Asked, Caller};
 use super::{Limits, OWN};
 use crate::config::policy::{self, AgentId, PlanId, Policy, Queue, Scope, Share, Sharer, Subject};
 use crate::host::{Bell, CellName, Host, StreamId};
@@ -397,6 +397,19 @@ impl Limits {
         let agents = self.in_flight.agents.iter().enumerate();
         let agents = agents.filter_map(|(id, bound)| Some((bound.as_ref()?, Some(AgentId(id)))));
         own.map(|bound| (bound, None)).chain(agents)
+    }
+
+    /// How many of an agent's places are taken, and how many there are. `None`: they are not bounded, or that cannot be read.
+    #[must_use]
+    pub fn places_of_agent<H: Host>(&self, host: &H, agent: AgentId) -> Option<(u64, u32)> {
+        let bound = self.in_flight.agents.get(agent.0)?.as_ref()?;
+        let asked = Asked {
+            agent: Some(agent),
+            ..Asked::by(Caller::Address(b""))
+        };
+        let met = self.met_by(bound, &asked)?;
+        let (taken, _) = self.taken_of(host, &met).ok()?;
+        Some((taken, met.most()))
     }
 
     /// How many places are taken under a bound, and how many requests wait for one.

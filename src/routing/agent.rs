@@ -3,7 +3,6 @@
 //! serve the model and have the capabilities that the request asks for.
 
 use crate::config::policy::{Agent, AgentId, Choice};
-use crate::host::Host;
 
 use super::spread::first;
 
@@ -58,16 +57,16 @@ pub fn narrowed<'a>(
 }
 
 /// Chooses among a route's agents. `wanted` are the values of `x-agent`; `value`, where it is not empty, is what the request has
-/// in common with others that the same agent is to answer.
+/// in common with others that the same agent is to answer; else `draw` says which of several it is.
 ///
 /// # Errors
 /// [`NoAgent`] says why none can be chosen.
-pub fn choose_agent<'a, H: Host>(
-    host: &H,
+pub fn choose_agent<'a>(
     agents: &[Agent],
     choices: &[Choice],
     wanted: impl IntoIterator<Item = &'a [u8]>,
     value: Option<&[u8]>,
+    draw: impl FnOnce() -> Option<AgentId>,
 ) -> Result<AgentId, NoAgent> {
     let mut wanted = wanted.into_iter();
     if let Some(name) = wanted.next() {
@@ -89,7 +88,7 @@ pub fn choose_agent<'a, H: Host>(
         (Some(only), None) => Ok(only.agent),
         _ => match value.filter(|value| !value.is_empty()) {
             Some(value) => by_value(agents, choices, value),
-            None => by_weight(choices, host.random()),
+            None => draw().ok_or(NoAgent::Unnamed),
         },
     }
 }
@@ -102,17 +101,4 @@ fn by_value(agents: &[Agent], choices: &[Choice], value: &[u8]) -> Result<AgentI
         Some((agent.name.as_str(), choice.weight, choice.agent))
     });
     first(value, named).ok_or(NoAgent::Unnamed)
-}
-
-/// The agent into whose share of the whole a random number falls.
-fn by_weight(choices: &[Choice], random: u64) -> Result<AgentId, NoAgent> {
-    let whole: u64 = choices.iter().map(|choice| u64::from(choice.weight)).sum();
-    let mut point = random % whole.max(1);
-    for choice in choices {
-        match point.checked_sub(u64::from(choice.weight)) {
-            Some(rest) => point = rest,
-            None => return Ok(choice.agent),
-        }
-    }
-    Err(NoAgent::Unnamed)
 }

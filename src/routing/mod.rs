@@ -7,6 +7,8 @@
 //! | `rules.rs` | which of a route's rules takes a request; which of its agents serve the model that it asks for |
 //! | `head.rs`, `content.rs`, `model.rs` | what is known of a request before its body; what its body says while it arrives; the model that its path names |
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
+//! | `prefer.rs` | which of several is drawn: of two the less loaded, or first the cheapest or the fastest |
+//! | `report.rs` | what an agent reports of its load |
 //! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `canary.rs` | which requests try a route's canary |
 //! | `catalogue.rs` | the models that a caller may ask for |
@@ -26,6 +28,8 @@ mod location;
 mod look;
 mod model;
 mod path;
+mod prefer;
+pub mod report;
 mod response;
 mod rules;
 mod session;
@@ -43,6 +47,7 @@ pub use location::{location_for_caller, location_without_host};
 pub use look::{Look, Sought};
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
+pub use prefer::{by_weight, cheapest, fastest, less_loaded, weighted};
 pub use response::{Answer, Names, Seen, in_path};
 pub use rules::{Decision, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, envelope, is_envelope};

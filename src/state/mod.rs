@@ -16,6 +16,7 @@
 //! | `survey.rs` | how full the tables are, and how large they should be |
 //! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |
 //! | `fresh.rs` | which counts of another service have begun anew |
+//! | `measures.rs` | what is measured of agents, and reported by them |
 //! | `canary.rs` | how canaries do, and which get nothing any more |
 //! | `responses.rs` | who has given which answer |
 //! | `workers.rs` | which workers are there: what those that are gone had counted counts no more |
@@ -27,6 +28,7 @@ mod grid;
 mod hash;
 pub mod in_flight;
 pub mod keys;
+pub mod measures;
 pub mod responses;
 pub mod room;
 pub mod survey;
@@ -78,6 +80,8 @@ pub struct State {
     pub canaries: Grid,
     /// The one cell that says how many cells the table of answers has, if it is there.
     pub responses: Grid,
+    /// What is measured of agents. Not there where an older module has made the tables.
+    pub measures: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
     /// The routes whose counters lie with the others of their client, by hash.
@@ -198,6 +202,7 @@ impl State {
             &state.survey,
             &state.fresh_starts,
             &state.canaries,
+            &state.measures,
         ] {
             grid.create(host)?;
         }
@@ -249,6 +254,7 @@ impl Foundation {
             fresh_starts: Grid::new(b'r', 1),
             canaries: Grid::new(b'n', 1),
             responses: Grid::new(b'p', 1),
+            measures: Grid::new(b'm', measures::CELLS),
             hash: SeededHash::new(self.seed),
             together: self.together.clone(),
         }

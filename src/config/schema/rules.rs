@@ -58,6 +58,7 @@ fn rule() -> Value {
                 "type": "array", "minItems": 1, "maxItems": 64,
                 "items": {"oneOf": [{"$ref": "#/$defs/name"}, {"$ref": "#/$defs/choice"}]},
             },
+            "prefer": super::load::prefer("As the route does"),
             "roles": described("roles", "One of them is enough; who has none is refused."),
             "otherwise": {
                 "description": "What becomes of a request whose body has not said enough within max_scan: it is refused, which is so \

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{
-    FIELDS, TABLES_FIELDS, agents, canary, clients, edits, fleet, in_flight, limits, mirror,
+    FIELDS, TABLES_FIELDS, agents, canary, clients, edits, fleet, in_flight, limits, load, mirror,
     models, routes, rules, schema, sticky, switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 37] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 39] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -97,6 +97,8 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 37] = [
         edits::BODY_FIELDS,
         "/routes/6/request/body",
     ),
+    ("/$defs/load", load::LOAD_FIELDS, "/agents/tools/load"),
+    ("/$defs/price", load::PRICE_FIELDS, "/agents/tools/price"),
     ("/$defs/mirror", mirror::MIRROR_FIELDS, "/routes/5/mirror"),
     ("/$defs/canary", canary::CANARY_FIELDS, "/routes/5/canary"),
     ("/$defs/retry", routes::RETRY_FIELDS, "/routes/3/retry"),

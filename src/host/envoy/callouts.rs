@@ -55,15 +55,16 @@ fn milliseconds(timeout: Duration) -> u32 {
 }
 
 impl Envoy {
-    /// The answer to the HTTP callout whose callback is under way, if it is not larger than `max_body`.
+    /// The answer to the HTTP callout whose callback is under way, if it is not larger than `max_body` says of it.
     pub(crate) fn http_answer(
         &self,
         token: u32,
         (headers, body): (usize, usize),
-        max_body: usize,
+        max_body: impl FnOnce(CalloutId) -> usize,
     ) -> (CalloutId, CalloutAnswer) {
-        let answer = read_http_answer(headers, body, max_body);
-        (http(token), answer.unwrap_or(CalloutAnswer::Failed))
+        let id = http(token);
+        let answer = read_http_answer(headers, body, max_body(id));
+        (id, answer.unwrap_or(CalloutAnswer::Failed))
     }
 
     /// The message that answers the gRPC callout whose callback is under way, if it is not larger than `max_size`.

@@ -329,6 +329,17 @@ impl StreamIo for EnvoyStream {
         ));
     }
 
+    fn response_trailer(&self, name: &str) -> Option<Vec<u8>> {
+        hostcalls::header(MapType::HttpResponseTrailers, name.as_bytes()).ok()
+    }
+
+    fn remove_response_trailer(&self, name: &str) {
+        self.vm.tell(hostcalls::remove_header(
+            MapType::HttpResponseTrailers,
+            name.as_bytes(),
+        ));
+    }
+
     fn note(&self, name: &str, value: &[u8]) {
         self.vm
             .tell(hostcalls::set_property(name.as_bytes(), value));

@@ -19,6 +19,8 @@ pub struct SimulatedStream {
     pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The response's headers as they stand.
     pub response: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The response's trailers as they stand.
+    pub response_trailers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The response, if the host gives it itself.
     pub own_answer: Option<OwnAnswer>,
     /// The agent has broken off its answer.
@@ -107,6 +109,12 @@ impl SimulatedHost {
     /// Gives the stream a response.
     pub fn respond(&self, id: StreamId, headers: &[(&str, &str)]) {
         self.io(id).with(|stream| stream.response = owned(headers));
+    }
+
+    /// Ends the stream's response with trailers.
+    pub fn trail_response(&self, id: StreamId, trailers: &[(&str, &str)]) {
+        self.io(id)
+            .with(|stream| stream.response_trailers = owned(trailers));
     }
 
     /// Has the agent break off the stream's response.
@@ -280,6 +288,18 @@ impl StreamIo for SimulatedIo {
             stream
                 .response
                 .retain(|(other, _)| other != name.as_bytes());
+        });
+    }
+
+    fn response_trailer(&self, name: &str) -> Option<Vec<u8>> {
+        let trailers = self.with(|stream| HeaderBlock::from_pairs(&stream.response_trailers));
+        trailers.get(name).map(<[u8]>::to_vec)
+    }
+
+    fn remove_response_trailer(&self, name: &str) {
+        self.with(|stream| {
+            let trailers = &mut stream.response_trailers;
+            trailers.retain(|(other, _)| other != name.as_bytes());
         });
     }
 

@@ -164,7 +164,7 @@ fn an_answer_that_has_passed_is_never_late() {
             match end {
                 End::Headers => {}
                 End::Body => gateway.on_response_body(id, &io, 0, true),
-                End::Trailers => gateway.on_response_trailers(id),
+                End::Trailers => gateway.on_response_trailers(id, &io),
             }
         }
     }

@@ -3,13 +3,14 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::policy::{AgentId, Choice, EncodedSlashes, Protocol};
+use crate::config::policy::{AgentId, Choice, EncodedSlashes, Prefer, Protocol};
 use crate::routing::path::tests::tricky;
 
 fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
     Route {
         rules: Vec::new(),
         sticky: None,
+        prefer: Prefer::Weighted,
         mirror: None,
         canary: None,
         max_scan: Route::MAX_SCAN,
