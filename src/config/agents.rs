@@ -24,8 +24,8 @@ pub const AGENT_FIELDS_OF_FILTER: [&str; 9] = [
     "share",
     "inference",
 ];
-pub(super) const AGENT_FIELDS: &[&str] = &joined::<3, 9, 12>(
-    ["cluster", "websocket_cluster", "sees"],
+pub(super) const AGENT_FIELDS: &[&str] = &joined::<4, 9, 13>(
+    ["cluster", "websocket_cluster", "sees", "cluster_hides"],
     AGENT_FIELDS_OF_FILTER,
 );
 
@@ -72,6 +72,9 @@ pub(super) fn agents(
                 .as_ref()
                 .and_then(|fields| in_flight::inference(&fields.get("inference")?, plans));
             let sees = fields.as_ref().and_then(|fields| fields.get("sees"));
+            let cluster_hides = (fields.as_ref())
+                .and_then(|fields| fields.get("cluster_hides"))
+                .and_then(|spot| spot.flag());
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
                 name: name.to_owned(),
@@ -84,6 +87,7 @@ pub(super) fn agents(
                 in_flight,
                 inference,
                 sees: sees.map(|spot| switches::agents_see(Some(&spot))),
+                cluster_hides: cluster_hides.unwrap_or(false),
             }
         })
         .collect();

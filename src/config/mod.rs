@@ -21,6 +21,7 @@ mod canary;
 mod clients;
 mod counting;
 mod document;
+mod fallback;
 mod fault;
 mod fleet;
 mod hosts;

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::document::{Node, shown};
+use super::fallback::fallback;
 use super::hosts;
 use super::limits::one_or_more;
 use super::names;
@@ -24,7 +25,14 @@ const MOST_ALIASES: usize = 4096;
 const LONGEST_MODEL: usize = 256;
 const LARGEST_SIZE: u64 = 1 << 40;
 
-pub(super) const RULE_FIELDS: &[&str] = &["name", "match", "agents", "roles", "otherwise"];
+pub(super) const RULE_FIELDS: &[&str] = &[
+    "name",
+    "match",
+    "agents",
+    "fallback",
+    "roles",
+    "otherwise",
+];
 pub(super) const CONDITION_FIELDS: &[&str] = &[
     "method", "host", "header", "query", "plan", "team", "role", "model", "body", "tools",
     "images", "stream", "size",
@@ -89,6 +97,9 @@ fn rule(fields: &Fields<'_>, index: usize, around: &Around<'_>, with_body: bool)
     let agents = fields
         .need("agents")
         .map(|spot| choices(&spot, around.agents, around.agents_by_name));
+    let fallback = fields
+        .get("fallback")
+        .map(|spot| fallback(&spot, around, agents.as_deref().unwrap_or_default()));
     let roles = fields.get("roles").map(|spot| super::clients::roles(&spot));
     let otherwise = fields.get("otherwise").and_then(|spot| {
         if conditions.is_some() && !asks {
@@ -104,6 +115,7 @@ fn rule(fields: &Fields<'_>, index: usize, around: &Around<'_>, with_body: bool)
         name: name?,
         conditions: conditions?,
         agents: agents?,
+        fallback,
         roles: roles.unwrap_or_default(),
         otherwise: otherwise.unwrap_or(Otherwise::Refuse),
     })

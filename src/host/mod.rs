@@ -178,6 +178,9 @@ pub trait StreamIo: Clone + 'static {
     /// Whether the agent has broken off the answer whose headers have arrived. Only when the stream is over, before it is logged.
     fn has_broken_off(&self) -> bool;
 
+    /// The cluster at which the request was tried last, once the answer's headers have arrived or the stream is over.
+    fn upstream_cluster(&self) -> Option<Vec<u8>>;
+
     /// The first value of the response's header.
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;
 

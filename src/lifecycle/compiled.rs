@@ -2,11 +2,11 @@
 
 use super::canary::Tried;
 use crate::config::Policy;
-use crate::config::policy::{AgentId, Route, RouteId};
+use crate::config::policy::{AgentId, MOST_ATTEMPTS, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{RouteTable, Rules, Sessions, steering_headers};
+use crate::routing::{RouteTable, Rules, Sessions, steering_further, steering_headers};
 use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
 
@@ -24,6 +24,21 @@ pub(super) struct Compiled {
     rules: Vec<Option<Rules>>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
+    /// The same of requests that may be tried at two agents, or more: at so many, and whether they are repeatable.
+    steering_further: Vec<Vec<(usize, bool, Vec<(&'static str, String)>)>>,
+}
+
+/// How a route steers Envoy's router for requests that may be tried at several agents, where it has such.
+fn further(route: &Route) -> Vec<(usize, bool, Vec<(&'static str, String)>)> {
+    if route.all_fallbacks().next().is_none() {
+        return Vec::new();
+    }
+    let several = (2..=MOST_ATTEMPTS).flat_map(|agents| [(agents, false), (agents, true)]);
+    let steered = several.map(|(agents, repeatable)| {
+        let headers = steering_further(route, agents, repeatable);
+        (agents as usize, repeatable, headers)
+    });
+    steered.collect()
 }
 
 impl Compiled {
@@ -43,6 +58,7 @@ impl Compiled {
                 .map(|route| Rules::new(&policy, route))
                 .collect(),
             steering: policy.routes.iter().map(steering_headers).collect(),
+            steering_further: policy.routes.iter().map(further).collect(),
             policy,
         };
         Ok((compiled, notice))
@@ -55,6 +71,19 @@ impl Compiled {
     /// The rules of a route, if it has any.
     pub(super) fn rules(&self, id: RouteId) -> Option<&Rules> {
         self.rules.get(id.0)?.as_ref()
+    }
+
+    /// How a request is steered that may be tried at so many agents.
+    pub(super) fn steering_further(
+        &self,
+        route: RouteId,
+        agents: usize,
+        repeatable: bool,
+    ) -> &[(&'static str, String)] {
+        let all = self.steering_further.get(route.0);
+        let mut all = all.into_iter().flatten();
+        all.find(|(number, is, _)| (*number, *is) == (agents, repeatable))
+            .map_or(&[], |(_, _, headers)| headers)
     }
 
     /// True if some route's rules ask bodies.

@@ -16,6 +16,7 @@
 //! | `limits_endpoint.rs` | what callers are told who ask how their limits stand; a fresh start for a client |
 //! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
+//! | `fallback.rs` | at which agents a request is tried one after the other, and which of them has answered |
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
@@ -34,6 +35,7 @@ mod choose;
 mod clock;
 mod compiled;
 mod failure;
+mod fallback;
 mod fleet;
 mod forward;
 mod hold;
@@ -375,6 +377,13 @@ impl<H: Host> Gateway<H> {
             forward::note_all(io, &self.shared.compiled, &facts);
         }
         if let Some(stream) = self.streams.get(&id)
+            && stream.is_forwarded()
+            && stream.common.facts.borrow().attempts.is_some()
+        {
+            let mut facts = stream.common.facts.borrow_mut();
+            self.shared.tried(io, &mut facts, Answered::Not);
+        }
+        if let Some(stream) = self.streams.get(&id)
             && stream.answered == Answered::ByAgent
             && stream.common.facts.borrow().canary.is_some()
             && io.has_broken_off()
@@ -506,6 +515,9 @@ impl<H: Host> Shared<H> {
             facts.bounds.active(self.ticks.get());
             if facts.canary.is_some() {
                 self.canary_answered(io, &mut facts, stream.answered);
+            }
+            if facts.attempts.is_some() {
+                self.tried(io, &mut facts, stream.answered);
             }
             answer::pass_on(self, io, &mut facts);
         }

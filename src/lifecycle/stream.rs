@@ -10,6 +10,7 @@ use super::body::Body;
 use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
+use super::fallback::Attempts;
 use super::hold::{Held, Waits};
 use super::sticky::Kept;
 use crate::config::policy::{AgentId, LimitSet, Protocol, RouteId, Tell};
@@ -81,6 +82,8 @@ pub(super) struct Facts {
     pub(super) authority: Option<Sensitive<Vec<u8>>>,
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
+    /// At which agents it is tried, where that is not the one alone.
+    pub(super) attempts: Option<Box<Attempts>>,
     /// It tries its route's canary.
     pub(super) canary: Option<Trial>,
     /// What keeps it at one of the agent's hosts.

@@ -1,5 +1,6 @@
 mod addresses;
 mod canary;
+mod fallback;
 mod fleet;
 mod fleet_left;
 mod in_flight;

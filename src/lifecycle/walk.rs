@@ -91,7 +91,7 @@ impl<H: Host> Walk<H> {
         self.authorize(client, route)?;
         let agent = match self.shared.compiled.rules(id) {
             Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
-            None => self.choose(&request, &route.agents),
+            None => self.choose_of(&request, route),
         };
         self.chosen(&request, id, agent)?;
         self.keep(&request)?;

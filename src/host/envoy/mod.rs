@@ -282,6 +282,10 @@ impl StreamIo for EnvoyStream {
         details.is_ok_and(|details| details.starts_with(BROKEN_OFF))
     }
 
+    fn upstream_cluster(&self) -> Option<Vec<u8>> {
+        hostcalls::property(hostcalls::UPSTREAM_CLUSTER).ok()
+    }
+
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         hostcalls::header(MapType::HttpResponseHeaders, name.as_bytes()).ok()
     }

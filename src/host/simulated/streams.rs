@@ -23,6 +23,8 @@ pub struct SimulatedStream {
     pub own_answer: Option<OwnAnswer>,
     /// The agent has broken off its answer.
     pub broken_off: bool,
+    /// The cluster at which it was tried last.
+    pub cluster: Option<Vec<u8>>,
     /// What was noted for the access log.
     pub notes: Vec<(Vec<u8>, Vec<u8>)>,
     /// The filter's own answer.
@@ -108,6 +110,12 @@ impl SimulatedHost {
     /// Has the agent break off the stream's response.
     pub fn break_off(&self, id: StreamId) {
         self.io(id).with(|stream| stream.broken_off = true);
+    }
+
+    /// Has the stream be tried at this cluster.
+    pub fn try_at(&self, id: StreamId, cluster: &str) {
+        self.io(id)
+            .with(|stream| stream.cluster = Some(cluster.into()));
     }
 
     /// Gives the stream a response of the host's own.
@@ -221,6 +229,10 @@ impl StreamIo for SimulatedIo {
 
     fn has_broken_off(&self) -> bool {
         self.with(|stream| stream.broken_off)
+    }
+
+    fn upstream_cluster(&self) -> Option<Vec<u8>> {
+        self.with(|stream| stream.cluster.clone())
     }
 
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {

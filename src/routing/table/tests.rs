@@ -28,6 +28,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
         first_byte_timeout: None,
         idle_timeout: None,
         retry: None,
+        fallback: None,
         prefix_rewrite: None,
         max_body: None,
         collect_body: false,
