@@ -64,6 +64,10 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         if !unserved.is_empty() {
             return Err(unserved);
         }
+        let unable = gateway::unable(document, &checked.policy, arguments.envoy_version);
+        if !unable.is_empty() {
+            return Err(unable);
+        }
         match judge.fault(document, checked, &[]) {
             Ok(None) => return Ok(checked.clone()),
             Ok(Some(fault)) => return Err(vec![fault]),

@@ -16,6 +16,9 @@ pub(crate) enum Target {
 const NO_PROOF: &str = "proof is missing: once the plugin is gone, the VirtualService's routes would believe a caller's \
                         x-waykeeper-cluster; write a secret, and have each of them demand it in x-waykeeper-proof";
 
+/// The routes of a VirtualService lead to one cluster each.
+const NO_FALLBACK: &str = "needs routes of Envoy's own that choose a cluster for each attempt, which a VirtualService does not have";
+
 /// Faults of a policy that this target cannot carry, as lines without a place in the file.
 pub(crate) fn faults(target: Target, policy: &Policy) -> Vec<String> {
     match target {
@@ -25,7 +28,10 @@ pub(crate) fn faults(target: Target, policy: &Policy) -> Vec<String> {
                 .into_iter()
                 .map(|what| format!("{what} needs to see the body before the agent does, which a WasmPlugin cannot; use an EnvoyFilter"));
             let unproven = policy.proof.is_none().then(|| NO_PROOF.to_owned());
-            bodies.chain(unproven).collect()
+            let falls_back = |route: &&Route| route.all_fallbacks().next().is_some();
+            let further = policy.routes.iter().filter(falls_back);
+            let further = further.map(|route| format!("fallback of the route {:?} {NO_FALLBACK}", route.name));
+            bodies.chain(further).chain(unproven).collect()
         }
     }
 }
@@ -73,6 +79,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             first_byte_timeout: _,
             idle_timeout: _,
             retry: _,
+            fallback: _,
             prefix_rewrite: _,
             edits,
             max_body: _,

@@ -374,6 +374,10 @@ impl StreamIo for FuzzIo {
         false
     }
 
+    fn upstream_cluster(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     fn own_answer(&self) -> Option<OwnAnswer> {
         let (status, own) = self.host.seen_mut(self.id, |seen| {
             let status = first(&seen.response, ":status");

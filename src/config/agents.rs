@@ -26,8 +26,8 @@ pub const AGENT_FIELDS_OF_FILTER: [&str; 11] = [
     load::OF_AGENT[0],
     load::OF_AGENT[1],
 ];
-pub(super) const AGENT_FIELDS: &[&str] = &joined::<3, 11, 14>(
-    ["cluster", "websocket_cluster", "sees"],
+pub(super) const AGENT_FIELDS: &[&str] = &joined::<4, 11, 15>(
+    ["cluster", "websocket_cluster", "sees", "cluster_hides"],
     AGENT_FIELDS_OF_FILTER,
 );
 
@@ -79,6 +79,9 @@ pub(super) fn agents(
             });
             let price = fields.as_ref().and_then(|fields| fields.get("price"));
             let sees = fields.as_ref().and_then(|fields| fields.get("sees"));
+            let cluster_hides = (fields.as_ref())
+                .and_then(|fields| fields.get("cluster_hides"))
+                .and_then(|spot| spot.flag());
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
                 name: name.to_owned(),
@@ -93,6 +96,7 @@ pub(super) fn agents(
                 price: price.map(|spot| load::price(&spot).unwrap_or(Price::FREE)),
                 inference,
                 sees: sees.map(|spot| switches::agents_see(Some(&spot))),
+                cluster_hides: cluster_hides.unwrap_or(false),
             }
         })
         .collect();

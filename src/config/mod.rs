@@ -25,6 +25,7 @@ mod clients;
 mod counting;
 mod document;
 mod edits;
+mod fallback;
 mod fault;
 mod fleet;
 mod hosts;

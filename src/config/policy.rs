@@ -250,6 +250,8 @@ pub struct Agent {
     pub inference: Option<Inference>,
     /// Which names it is told. `None`: those that all agents are.
     pub sees: Option<AgentsSee>,
+    /// Envoy's cluster takes the others out itself, so that a request may bear them for another agent that it is tried at.
+    pub cluster_hides: bool,
 }
 
 /// The `timeout` of an `http` route and the `idle_timeout` of the others, unless written. Envoy's routes have the same
@@ -296,6 +298,9 @@ pub struct Route {
     pub idle_timeout: Option<Duration>,
     /// When to try again.
     pub retry: Option<Retry>,
+    /// Where it is tried when the agent that was chosen does not answer, in this order. `None`: nowhere. An empty list: only
+    /// at those that have the capabilities which a request asks for.
+    pub fallback: Option<Vec<AgentId>>,
     /// Put in place of the matched prefix. Begins with `/`.
     pub prefix_rewrite: Option<String>,
     /// What is changed of its requests and of the answers to them. `None`: nothing.
@@ -321,7 +326,24 @@ impl Route {
 
     /// All agents that its requests may go to, some more than once.
     pub fn all_agents(&self) -> impl Iterator<Item = AgentId> {
-        self.all_choices().flatten().map(|choice| choice.agent)
+        let chosen = self.all_choices().flatten().map(|choice| choice.agent);
+        let next = self.all_fallbacks().flat_map(|(_, listed)| listed).copied();
+        chosen.chain(next)
+    }
+
+    /// Which agents are asked at first and which come next: of each rule, and of the route itself.
+    pub fn all_fallbacks(&self) -> impl Iterator<Item = (&[Choice], &[AgentId])> {
+        let of_rules = self.rules.iter().map(|rule| (&rule.agents, self.fallback_of(rule)));
+        let own = (&self.agents, self.fallback.as_deref());
+        of_rules
+            .chain([own])
+            .filter_map(|(choices, listed)| Some((choices.as_slice(), listed?)))
+    }
+
+    /// Which agents come next for requests that this rule takes.
+    pub fn fallback_of<'a>(&'a self, rule: &'a Rule) -> Option<&'a [AgentId]> {
+        let listed = rule.fallback.as_ref().or(self.fallback.as_ref());
+        listed.map(Vec::as_slice)
     }
 
     /// True if it prefers this for some of its requests.
@@ -380,11 +402,16 @@ pub enum Protocol {
 /// When to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
-    /// In all, the first one included; at least one.
-    pub max_attempts: u32,
+    /// In all, the first one included; at least one. `None`: two, or one at each of several agents.
+    pub max_attempts: Option<u32>,
     /// Statuses that are tried again, beside what never reached an agent.
     pub retry_on: Vec<u16>,
+    /// So is every agent that answers 500 to 599, or breaks off before it has answered.
+    pub on_5xx: bool,
 }
+
+/// At how many agents a request is tried at most, the first one included. Envoy's routes know of no more.
+pub const MOST_ATTEMPTS: u32 = 3;
 
 /// Where `%2f` may stand in a path; never beside dots, and never where routes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

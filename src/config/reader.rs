@@ -343,6 +343,11 @@ impl<'a> Spot<'a> {
         matches!(self.node, Node::Map(_))
     }
 
+    /// Whether this is a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node, Node::List(_))
+    }
+
     /// Whether this is a string; for fields that take a string or a mapping.
     pub fn is_text(&self) -> bool {
         matches!(self.node, Node::Text(_))

@@ -12,7 +12,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route, Sticky,
 };
 use super::reader::{Fields, Spot};
-use super::{canary, edits, load, mirror, names, paths, rules, sticky};
+use super::{canary, edits, fallback, load, mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -33,6 +33,10 @@ pub(super) const METHODS: [&str; 8] = [
 
 pub(super) const CHOICE_FIELDS: &[&str] = &["agent", "weight"];
 pub(super) const RETRY_FIELDS: &[&str] = &["max_attempts", "retry_on"];
+const ALL_5XX: &str = "5xx";
+const SLOW: &str = "slow_first_token";
+/// What is tried again beside statuses.
+pub(super) const RETRY_WORDS: [&str; 2] = [ALL_5XX, SLOW];
 pub(super) const ROUTE_FIELDS: &[&str] = &[
     "name",
     "prefix",
@@ -52,6 +56,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "first_byte_timeout",
     "idle_timeout",
     "retry",
+    "fallback",
     "prefix_rewrite",
     "request",
     "response",
@@ -169,7 +174,14 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
             ("keep_anywhere", EncodedSlashes::KeepAnywhere),
         ])
     });
-    let retry = fields.get("retry").and_then(|spot| retry(&spot));
+    let retry = fields
+        .get("retry")
+        .and_then(|spot| retry(&spot, times.first_byte.is_some()));
+    let fallback = fields.get("fallback").map(|spot| {
+        let attempts = retry.as_ref().and_then(|retry| retry.max_attempts);
+        fallback::check(&spot, fields, protocol, attempts);
+        fallback::fallback(&spot, around, choices.as_deref().unwrap_or_default())
+    });
     let max_body = fields.get("max_body").and_then(|size| {
         if protocol == Protocol::Websocket {
             size.fault("has no meaning for a WebSocket, whose messages never end");
@@ -227,6 +239,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         first_byte_timeout: times.first_byte,
         idle_timeout: times.idle,
         retry,
+        fallback,
         prefix_rewrite: prefix_rewrite.map(str::to_owned),
         edits,
         max_body,
@@ -332,15 +345,28 @@ fn choice(spot: &Spot<'_>, by_name: &HashMap<&str, AgentId>) -> Option<(AgentId,
     Some((fields.need("agent")?.reference("agent", by_name)?, weight))
 }
 
-fn retry(spot: &Spot<'_>) -> Option<Retry> {
+/// `late`: a try ends at a time of its own.
+fn retry(spot: &Spot<'_>, late: bool) -> Option<Retry> {
     let fields = spot.fields(RETRY_FIELDS)?;
     let max_attempts = fields
         .get("max_attempts")
-        .and_then(|spot| spot.whole_u32(1..=10))
-        .unwrap_or(2);
+        .and_then(|spot| spot.whole_u32(1..=10));
+    let mut words: Vec<&str> = Vec::new();
     let mut retry_on: Vec<u16> = Vec::new();
     if let Some(list) = fields.get("retry_on") {
         for item in list.list(200).into_iter().flatten() {
+            if item.is_text() {
+                let Some(word) = item.choice(&RETRY_WORDS.map(|word| (word, word))) else {
+                    continue;
+                };
+                if words.contains(&word) {
+                    item.fault(format!("{word} is already in the list"));
+                } else if word == SLOW && !late {
+                    item.fault("needs first_byte_timeout: without it no first token comes too late");
+                }
+                words.push(word);
+                continue;
+            }
             let Some(status) = item
                 .whole(400..=599)
                 .and_then(|status| u16::try_from(status).ok())
@@ -356,5 +382,6 @@ fn retry(spot: &Spot<'_>) -> Option<Retry> {
     Some(Retry {
         max_attempts,
         retry_on,
+        on_5xx: words.contains(&ALL_5XX),
     })
 }

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::document::{Node, shown};
+use super::fallback::fallback;
 use super::hosts;
 use super::limits::one_or_more;
 use super::load;
@@ -25,8 +26,15 @@ const MOST_ALIASES: usize = 4096;
 const LONGEST_MODEL: usize = 256;
 const LARGEST_SIZE: u64 = 1 << 40;
 
-pub(super) const RULE_FIELDS: &[&str] =
-    &["name", "match", "agents", "prefer", "roles", "otherwise"];
+pub(super) const RULE_FIELDS: &[&str] = &[
+    "name",
+    "match",
+    "agents",
+    "prefer",
+    "fallback",
+    "roles",
+    "otherwise",
+];
 pub(super) const CONDITION_FIELDS: &[&str] = &[
     "method", "host", "header", "query", "plan", "team", "role", "model", "body", "tools",
     "images", "stream", "size",
@@ -106,6 +114,9 @@ fn rule(
     if let Some(agents) = &agents {
         load::check(fields, prefer.unwrap_or(of_route), agents, around.agents);
     }
+    let fallback = fields
+        .get("fallback")
+        .map(|spot| fallback(&spot, around, agents.as_deref().unwrap_or_default()));
     let roles = fields.get("roles").map(|spot| super::clients::roles(&spot));
     let otherwise = fields.get("otherwise").and_then(|spot| {
         if conditions.is_some() && !asks {
@@ -122,6 +133,7 @@ fn rule(
         conditions: conditions?,
         agents: agents?,
         prefer,
+        fallback,
         roles: roles.unwrap_or_default(),
         otherwise: otherwise.unwrap_or(Otherwise::Refuse),
     })

@@ -11,7 +11,7 @@ mod sticky;
 use serde_json::{Value, json};
 
 use super::names::{NONE, PROOF_LENGTHS};
-use super::routes::METHODS;
+use super::routes::{METHODS, RETRY_WORDS};
 use super::{NAMES_SEEN, Tables};
 use crate::text::headers::TOKEN_MARKS;
 use crate::text::names::{LONGEST_NAME, NAME_MARKS};
@@ -142,13 +142,13 @@ fn definitions() -> Value {
         "route": route(),
         "retry": object(&[], json!({
             "max_attempts": {
-                "description": "Attempts in all, the first one included. 2 unless written.",
+                "description": "Attempts in all, the first one included. Unless written 2, or one at each agent where there is a fallback.",
                 "type": "integer", "minimum": 1, "maximum": 10,
             },
             "retry_on": {
-                "description": "Statuses that are tried again, beside what never reached an agent.",
+                "description": "Statuses that are tried again, beside what never reached an agent. 5xx: all from 500 to 599, and agents that break off before they answer. slow_first_token: what takes longer than first_byte_timeout.",
                 "type": "array", "uniqueItems": true, "maxItems": 200,
-                "items": {"type": "integer", "minimum": 400, "maximum": 599},
+                "items": {"oneOf": [{"type": "integer", "minimum": 400, "maximum": 599}, {"enum": RETRY_WORDS}]},
             },
         })),
         "address": address(),
@@ -237,6 +237,10 @@ fn agent() -> Value {
             "description": "Which x-waykeeper-* headers it gets. Those of agents_see unless written.",
             "type": "array", "uniqueItems": true, "maxItems": NAMES_SEEN.len(),
             "items": {"enum": NAMES_SEEN},
+        },
+        "cluster_hides": {
+            "description": "Whether the cluster takes out what sees leaves out, so that a request may bear it for another agent that it is tried at. false unless written.",
+            "type": "boolean",
         },
     });
     of_filter(object(&["cluster"], properties))
@@ -385,6 +389,7 @@ fn route() -> Value {
         "first_byte_timeout": described("duration", "Bounds each try up to the response headers."),
         "idle_timeout": described("duration", "Bounds the silence on a stream, in whole seconds. 5m for sse, websocket and streams unless written."),
         "retry": {"description": "When to try again.", "$ref": "#/$defs/retry"},
+        "fallback": fallback(),
         "prefix_rewrite": described("prefix", "Put in place of the matched prefix."),
         "request": described("request_edits", "What is changed of requests. Nothing unless written."),
         "response": described("response_edits", "What is changed of agents' answers. Nothing unless written."),
@@ -467,6 +472,15 @@ fn canary() -> Value {
             },
         }),
     )
+}
+
+/// The agents that come next.
+fn fallback() -> Value {
+    json!({
+        "description": "At which agents it is tried, in this order, when the one that was chosen does not answer. An empty list: at those that have the capabilities which a request asks for. None unless written.",
+        "type": "array", "uniqueItems": true, "maxItems": 16,
+        "items": {"$ref": "#/$defs/name"},
+    })
 }
 
 fn percent(description: &str) -> Value {

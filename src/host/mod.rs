@@ -190,6 +190,9 @@ pub trait StreamIo: Clone + 'static {
     /// When the host does not give them.
     fn response_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError>;
 
+    /// The cluster at which the request was tried last, once the answer's headers have arrived or the stream is over.
+    fn upstream_cluster(&self) -> Option<Vec<u8>>;
+
     /// The first value of the response's header.
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;
 

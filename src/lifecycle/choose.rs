@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::failure::Failure;
+use super::fallback::Next;
 use super::hold::Waits;
 use super::request::Request;
 use super::stream::Facts;
@@ -25,6 +26,7 @@ pub(super) const MOST_AT_ONCE: usize = 64 << 10;
 /// What the rules and the body come to.
 struct Decided<'r> {
     choices: &'r [Choice],
+    fallback: Option<&'r [AgentId]>,
     roles: &'r [String],
     prefer: Prefer,
     /// The model that the request asks for, in the caller's words.
@@ -82,6 +84,10 @@ impl<H: Host> Walk<H> {
         let capabilities = request.headers().get_all("x-agent-capability");
         let choices = narrowed(&policy.agents, decided.choices, capabilities, stands_for)?;
         let agent = self.choose(request, &choices, decided.prefer)?;
+        if let Some(listed) = decided.fallback {
+            let choices = &choices;
+            self.fall_back(request, agent, &Next { listed, choices, model });
+        }
         let called = policy.agents.get(agent.0).zip(model);
         if let Some(name) = called.and_then(|(agent, model)| sent_as(policy, agent, model)) {
             match &in_path {
@@ -150,17 +156,18 @@ fn decided<'r>(
     head: &Head<'_>,
     content: Option<&Content>,
 ) -> Result<Option<Decided<'r>>, Refusal> {
-    let (choices, roles, prefer): (&[Choice], &[String], Prefer) =
+    let (choices, fallback, roles, prefer): (&[Choice], Option<&[AgentId]>, &[String], Prefer) =
         match rules.decide(&route.rules, policy, head, content)? {
             Decision::Wait => return Ok(None),
             Decision::Rule(rule) => (
                 &rule.agents,
+                route.fallback_of(rule),
                 &rule.roles,
                 rule.prefer.unwrap_or(route.prefer),
             ),
-            Decision::NoRule => (&route.agents, &[], route.prefer),
+            Decision::NoRule => (&route.agents, route.fallback.as_deref(), &[], route.prefer),
         };
-    let needed = rules.need_model(policy, choices);
+    let needed = rules.need_model(policy, choices, fallback);
     let wanted = choices.is_empty() || head.model.is_some() || rules.want_model(content);
     if needed {
         content.map_or(Ok(()), Content::ask)?;
@@ -181,6 +188,7 @@ fn decided<'r>(
         (true, None) => Err(Refusal::NoRule),
         _ => Ok(Some(Decided {
             choices,
+            fallback,
             roles,
             prefer,
             model,

@@ -6,11 +6,11 @@ use super::canary::Tried;
 use super::load::Loads;
 use super::responses::Kept;
 use crate::config::Policy;
-use crate::config::policy::{AgentId, Edits, Route, RouteId};
+use crate::config::policy::{AgentId, Edits, MOST_ATTEMPTS, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{Catalogue, RouteTable, Rules, Sessions, Sought, steering_headers};
+use crate::routing::{Catalogue, RouteTable, Rules, Sessions, Sought, steering_further, steering_headers};
 use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
 use crate::text::json::Edit;
@@ -39,6 +39,21 @@ pub(super) struct Compiled {
     body_edits: Vec<Option<Edit>>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
+    /// The same of requests that may be tried at two agents, or more: at so many, and whether they are repeatable.
+    steering_further: Vec<Vec<(usize, bool, Vec<(&'static str, String)>)>>,
+}
+
+/// How a route steers Envoy's router for requests that may be tried at several agents, where it has such.
+fn further(route: &Route) -> Vec<(usize, bool, Vec<(&'static str, String)>)> {
+    if route.all_fallbacks().next().is_none() {
+        return Vec::new();
+    }
+    let several = (2..=MOST_ATTEMPTS).flat_map(|agents| [(agents, false), (agents, true)]);
+    let steered = several.map(|(agents, repeatable)| {
+        let headers = steering_further(route, agents, repeatable);
+        (agents as usize, repeatable, headers)
+    });
+    steered.collect()
 }
 
 impl Compiled {
@@ -66,6 +81,7 @@ impl Compiled {
                 .collect(),
             body_edits: policy.routes.iter().map(body_edit).collect(),
             steering: policy.routes.iter().map(steering_headers).collect(),
+            steering_further: policy.routes.iter().map(further).collect(),
             policy,
         };
         Ok((compiled, notice))
@@ -88,6 +104,19 @@ impl Compiled {
     /// What a route changes, if anything.
     pub(super) fn edits(&self, id: Option<RouteId>) -> Option<&Edits> {
         self.route(id?)?.edits.as_deref()
+    }
+
+    /// How a request is steered that may be tried at so many agents.
+    pub(super) fn steering_further(
+        &self,
+        route: RouteId,
+        agents: usize,
+        repeatable: bool,
+    ) -> &[(&'static str, String)] {
+        let all = self.steering_further.get(route.0);
+        let mut all = all.into_iter().flatten();
+        all.find(|(number, is, _)| (*number, *is) == (agents, repeatable))
+            .map_or(&[], |(_, _, headers)| headers)
     }
 
     /// True if some route's rules ask bodies.

@@ -36,6 +36,9 @@ pub(super) fn forward<S: StreamIo>(
         stream.note(CALLER_PATH, split_query(from).0);
         stream.note(AGENT_PATH, split_query(to).0);
     }
+    if let Some(attempts) = &facts.attempts {
+        return attempts.forward(stream, compiled, facts);
+    }
     let sees = agent.sees.unwrap_or(compiled.policy.agents_see);
     name_all(stream, compiled, facts, sees);
     let protocol = compiled.route(route).map(|route| route.protocol);
@@ -59,7 +62,7 @@ pub(super) fn forward<S: StreamIo>(
 /// Says whose flow a request is of, and which objective its plan has: by the names of the Gateway API Inference Extension and by
 /// those of llm-d.
 #[inline(never)]
-fn tell_inference_gateway<S: StreamIo>(stream: &S, inference: &Inference, client: &Client) {
+pub(super) fn tell_inference_gateway<S: StreamIo>(stream: &S, inference: &Inference, client: &Client) {
     let team = client.team.as_ref();
     let flow = team.filter(|_| inference.by == Sharer::Team);
     let flow = flow.unwrap_or(&client.id);
@@ -109,14 +112,14 @@ struct Names<'s, S> {
     note: String,
 }
 
-/// Notes all names of a request that ends while it waits. Its headers are not to be changed any more.
+/// Notes all names of a request whose headers are not to be changed any more, or do not tell who answers.
 pub(super) fn note_all<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts) {
     name_all(stream, compiled, facts, AgentsSee::NOTHING);
 }
 
 /// Tells all names of a request, as far as they are known, where it goes on to an agent and where it is refused: in headers those
 /// that agents see. The access log has them all.
-fn name_all<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts, sees: AgentsSee) {
+pub(super) fn name_all<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts, sees: AgentsSee) {
     let (route, agent) = compiled.names(facts.route, facts.agent);
     let mut names = Names {
         stream,

@@ -19,6 +19,7 @@
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
 //! | `look.rs` | what requests have in common, and how much of a body is waited for to know it |
 //! | `responses.rs` | which agent and host have given an answer, which later requests name |
+//! | `fallback.rs` | at which agents a request is tried one after the other, and which of them has answered |
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
 //! | `edits.rs` | what is changed of a request, and of the answer, as the route says |
 //! | `load.rs` | which agent is drawn by how busy it is, what it costs or how soon it answers, and how that is learned |
@@ -40,6 +41,7 @@ mod clock;
 mod compiled;
 mod edits;
 mod failure;
+mod fallback;
 mod fleet;
 mod forward;
 mod hold;
@@ -425,6 +427,13 @@ impl<H: Host> Gateway<H> {
             forward::note_all(io, &self.shared.compiled, &facts);
         }
         if let Some(stream) = self.streams.get(&id)
+            && stream.is_forwarded()
+            && stream.common.facts.borrow().attempts.is_some()
+        {
+            let mut facts = stream.common.facts.borrow_mut();
+            self.shared.tried(io, &mut facts, Answered::Not);
+        }
+        if let Some(stream) = self.streams.get(&id)
             && stream.answered == Answered::ByAgent
             && stream.common.facts.borrow().canary.is_some()
             && io.has_broken_off()
@@ -567,6 +576,9 @@ impl<H: Host> Shared<H> {
             }
             if let Some(loads) = &self.compiled.loads {
                 self.heard(loads, io, &mut facts, stream.answered);
+            }
+            if facts.attempts.is_some() {
+                self.tried(io, &mut facts, stream.answered);
             }
             answer::pass_on(self, io, &mut facts);
             if let Some(edits) = self.compiled.edits(facts.route)

@@ -10,6 +10,7 @@ use super::body::Body;
 use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
+use super::fallback::Attempts;
 use super::hold::{Held, Waits};
 use super::load::Timing;
 use super::responses::Learns;
@@ -83,6 +84,8 @@ pub(super) struct Facts {
     pub(super) authority: Option<Sensitive<Vec<u8>>>,
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
+    /// At which agents it is tried, where that is not the one alone.
+    pub(super) attempts: Option<Box<Attempts>>,
     /// It tries its route's canary.
     pub(super) canary: Option<Trial>,
     /// For how long it waits for its first token, where that is measured.

@@ -54,6 +54,8 @@ pub(super) struct Telemetry {
     callouts: RefCell<FxHashMap<(&'static str, &'static str), MetricId>>,
     /// Of canaries: the route, and whether it is counted that they fail or that they do not.
     canaries: RefCell<FxHashMap<(RouteId, bool), MetricId>>,
+    /// Of agents that did not answer, so that another had to.
+    passed_over: RefCell<FxHashMap<(RouteId, AgentId), MetricId>>,
     log: Throttle,
     /// The log says that the validator fails, and not yet that it answers again.
     validator_fails: Cell<bool>,
@@ -64,6 +66,30 @@ impl Telemetry {
     pub(super) fn runs<H: Host>(host: &H) {
         if let Some(metric) = host.gauge("waykeeper_build_info", &[("version", VERSION)]) {
             host.record(metric, 1);
+        }
+    }
+
+    /// An agent did not answer, and the request has gone on to another.
+    pub(super) fn passed_over<H: Host>(
+        &self,
+        host: &H,
+        compiled: &Compiled,
+        route: RouteId,
+        agent: AgentId,
+    ) {
+        let mut passed_over = self.passed_over.borrow_mut();
+        let metric = passed_over.get(&(route, agent)).copied().or_else(|| {
+            let (name, agent_name) = compiled.names(Some(route), Some(agent));
+            let labels = [
+                ("route", name.unwrap_or(NONE)),
+                ("agent", agent_name.unwrap_or(NONE)),
+            ];
+            let metric = host.counter("waykeeper_fallbacks_total", &labels)?;
+            passed_over.insert((route, agent), metric);
+            Some(metric)
+        });
+        if let Some(metric) = metric {
+            host.increment(metric);
         }
     }
 

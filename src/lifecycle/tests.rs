@@ -1,6 +1,7 @@
 mod addresses;
 mod canary;
 mod edits;
+mod fallback;
 mod fleet;
 mod fleet_left;
 mod in_flight;

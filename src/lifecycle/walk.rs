@@ -104,7 +104,7 @@ impl<H: Host> Walk<H> {
         }
         let agent = match self.shared.compiled.rules(id) {
             Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
-            None => self.choose(&request, &route.agents, route.prefer),
+            None => self.choose_of(&request, route),
         };
         self.chosen(&request, id, agent)?;
         self.keep(&request)?;

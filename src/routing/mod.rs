@@ -52,6 +52,6 @@ pub use response::{Answer, Names, Seen, in_path};
 pub use rules::{Decision, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, envelope, is_envelope};
 pub use spread::is_within;
-pub use steer::{CLUSTER, KIND, MIRROR, PROOF, steering_headers};
+pub use steer::{CLUSTER, FURTHER, KIND, MIRROR, PROOF, steering_further, steering_headers};
 pub use sticky::{HASH, HOST, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};

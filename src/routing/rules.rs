@@ -4,7 +4,7 @@
 use super::content::{Asked, BadBody, Content, Known, Stated, Wanted, Wanting};
 use super::head::Head;
 use crate::config::policy::{
-    Agent, Choice, Conditions, Expected, Otherwise, Policy, Protocol, Route, Rule,
+    Agent, AgentId, Choice, Conditions, Expected, Otherwise, Policy, Protocol, Route, Rule,
 };
 use crate::text::json::{AnywhereId, Value};
 use crate::text::pattern::Pattern;
@@ -275,12 +275,17 @@ impl Rules {
         }
     }
 
-    /// True if the model must be known to choose among these: some serve models of their own only.
+    /// True if the model must be known to choose among these, and who comes next: some serve models of their own only.
     #[must_use]
-    pub fn need_model(&self, policy: &Policy, choices: &[Choice]) -> bool {
-        let mut agents = choices
-            .iter()
-            .filter_map(|it| policy.agents.get(it.agent.0));
+    pub fn need_model(
+        &self,
+        policy: &Policy,
+        choices: &[Choice],
+        next: Option<&[AgentId]>,
+    ) -> bool {
+        let next = next.unwrap_or_default().iter();
+        let all = choices.iter().map(|choice| &choice.agent).chain(next);
+        let mut agents = all.filter_map(|id| policy.agents.get(id.0));
         agents.any(|agent| !agent.models.is_empty())
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Around<'a> {
     pub(crate) elsewhere: &'a [(&'a str, SocketAddr)],
     /// Another Envoy than the one that the tool writes for unless it is told.
     pub(crate) version: Option<&'static str>,
+    /// Two workers in place of one.
+    pub(crate) two_workers: bool,
 }
 
 impl Around<'_> {
@@ -113,7 +115,7 @@ impl Gateway {
             .envs(around.environment.iter().copied())
             .args([
                 "--concurrency",
-                "1",
+                if around.two_workers { "2" } else { "1" },
                 "--disable-hot-restart",
                 "--log-level",
                 "warning",

@@ -15,6 +15,7 @@ mod credentials_live;
 mod ending;
 mod envoy_limiters;
 mod explained;
+mod fallback;
 mod fleet;
 mod following;
 mod front;

@@ -150,11 +150,13 @@ pub(super) fn chosen<'a>(
     };
     let found = words.of_rules(route, coming.content.as_ref());
     let taken = match decided {
-        Ok(Decision::Rule(rule)) => Some((&rule.agents[..], &rule.roles[..])),
-        Ok(Decision::NoRule) => Some((&route.agents[..], &[][..])),
+        Ok(Decision::Rule(rule)) => {
+            Some((&rule.agents[..], route.fallback_of(rule), &rule.roles[..]))
+        }
+        Ok(Decision::NoRule) => Some((&route.agents[..], route.fallback.as_deref(), &[][..])),
         Ok(Decision::Wait) | Err(_) => None,
     };
-    let Some((choices, roles)) = taken else {
+    let Some((choices, next, roles)) = taken else {
         return Chosen {
             rules: found,
             choices: None,
@@ -165,7 +167,7 @@ pub(super) fn chosen<'a>(
         choices.is_empty() || head.model.is_some() || rules.want_model(content)
     };
     let mut model = None;
-    if rules.need_model(policy, choices) || wanted(coming.content.as_ref()) {
+    if rules.need_model(policy, choices, next) || wanted(coming.content.as_ref()) {
         loop {
             let waits = match rules.model(&head, coming.content.as_ref()) {
                 Ok(Known::Found(name)) => {

@@ -58,6 +58,8 @@ pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
         "for_websockets": false,
         "filters": null,
         "further": false,
+        "falls_back": false,
+        "told_name": null,
         "stat_name": other_stat_name(name),
         "by_name": upstream.endpoints.iter().any(by_name),
         "balance": match upstream.balance {

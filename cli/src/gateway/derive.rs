@@ -38,7 +38,7 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
         .filter(|(name, _)| config::FIELDS.contains(&name.as_str()));
     let derived = fields.map(|(name, value)| {
         let value = match name.as_str() {
-            "agents" => agents(value, gateway),
+            "agents" => agents(value, gateway, falls_back(written)),
             "clients" => clients(value, gateway),
             "address" => address(value, gateway),
             "sessions" => sessions(value, gateway),
@@ -51,7 +51,24 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
     Node::Map(derived.collect())
 }
 
-fn agents(written: &Node, gateway: &Gateway) -> Node {
+/// Whether a request may be tried at several agents.
+fn falls_back(written: &Node) -> bool {
+    let named = |node: &Node, wanted: &str| match node {
+        Node::Map(fields) => fields.iter().find(|(name, _)| name == wanted).map(|it| it.1.clone()),
+        _ => None,
+    };
+    let items = |node: Option<Node>| match node {
+        Some(Node::List(items)) => items,
+        _ => Vec::new(),
+    };
+    let says = |node: &Node| named(node, "fallback").is_some();
+    let rules = |route: &Node| items(named(route, "rules"));
+    items(named(written, "routes"))
+        .iter()
+        .any(|route| says(route) || rules(route).iter().any(says))
+}
+
+fn agents(written: &Node, gateway: &Gateway, falls_back: bool) -> Node {
     let Node::Map(named) = written else {
         return written.clone();
     };
@@ -69,6 +86,10 @@ fn agents(written: &Node, gateway: &Gateway) -> Node {
         derived.extend(of_websockets.map(|it| ("websocket_cluster".to_owned(), Node::Text(it))));
         let sees = agent.and_then(|agent| agent.sees.as_ref());
         derived.extend(sees.map(|sees| ("sees".to_owned(), sees.names())));
+        let hides = agent.is_some_and(|agent| agent.sees.is_some() && agent.upstream.is_some());
+        if falls_back && hides {
+            derived.push(("cluster_hides".to_owned(), Node::Bool(true)));
+        }
         let kept =
             |(name, _): &&(String, Node)| config::AGENT_FIELDS_OF_FILTER.contains(&name.as_str());
         derived.extend(fields.iter().filter(kept).cloned());

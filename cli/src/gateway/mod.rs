@@ -29,6 +29,7 @@ mod derive;
 mod document;
 mod endpoints;
 mod environment;
+mod fallback;
 mod filters;
 mod idle;
 pub(crate) mod istio;
@@ -63,6 +64,7 @@ pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use clusters::{SYSTEM_CA, stat_name};
 pub(crate) use derive::{limiters_cluster, validators_cluster};
 pub(crate) use environment::Environment;
+pub(crate) use fallback::unable;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use idle::{PAUSE, idle_of_undecided};
 pub(crate) use limiter::{Builtin, CALLED as LIMITER, Limiter};
@@ -330,6 +332,7 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
     let agents = field("agents").map_or_else(Vec::new, |spot| agents::agents(&spot, &known));
     if let Some(routes) = field("routes") {
         routes::check_mirrors(&routes, &agents);
+        fallback::check(&routes, &agents);
     }
     let known = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
     // What is no mapping the filter's reader tells.

@@ -9,13 +9,14 @@ use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::host::Sensitive;
 
+use super::sees::Sees;
 use super::clusters::{cluster, clusters, limiters, other_stat_name};
 use super::credentials::Credential;
 use super::idle::{idle, undecided};
 use super::listeners::{ADMIN, LOCALHOST};
 use super::patches::{self, Misfit};
 use super::{
-    Checked, EnvoyVersion, Listener, Upstream, derive, document, filters, routes, templates,
+    Checked, EnvoyVersion, Listener, Upstream, derive, document, fallback, filters, routes, templates,
 };
 
 /// With what both files begin.
@@ -147,6 +148,12 @@ fn context(
     let has_further =
         around.envoy.chooses_each_attempt() && (may_change || routes::has_further(gateway));
     let callers = filters::callers_headers(&gateway.agents);
+    let tried = fallback::tried(policy);
+    let told_name = |agent: &super::Agent| {
+        let sees = agent.sees.as_ref().map(Sees::shows_agent);
+        let told = sees.unwrap_or(policy.agents_see.agent);
+        (has_further && told).then_some(agent.name.as_str())
+    };
     let agents: Vec<Json> = {
         let agents = gateway.agents.iter();
         let clusters = agents.map(|agent| {
@@ -154,6 +161,8 @@ fn context(
             let mark = |mut cluster: Json| {
                 // No attempt at a WebSocket goes on.
                 cluster["further"] = (has_further && cluster["for_websockets"] == false).into();
+                cluster["falls_back"] = tried.contains(agent.name.as_str()).into();
+                cluster["told_name"] = told_name(agent).into();
                 cluster
             };
             Ok(clusters.into_iter().map(mark).collect())
@@ -167,7 +176,7 @@ fn context(
         .filter(|agent| agent.builtin.is_some());
     let builtin: Vec<_> = around.builtin.map_or_else(Vec::new, |directory| {
         let socket = Path::new(directory).join(ECHO_SOCKET);
-        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket, "filters": null, "further": has_further, "own_host": false});
+        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket, "filters": null, "further": has_further, "own_host": false, "falls_back": tried.contains(agent.name.as_str()), "told_name": told_name(agent)});
         builtin.map(cluster).collect()
     });
     let validator = gateway

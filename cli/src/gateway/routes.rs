@@ -57,7 +57,10 @@ pub(super) fn further(gateway: &Gateway, environment: &Environment<'_>) -> Resul
     let made: BTreeSet<&String> = made.iter().map(|it| &it.cluster).chain(former).collect();
     let elsewhere: BTreeSet<&String> = elsewhere.iter().map(|it| &it.cluster).collect();
     let upstreams = || gateway.agents.iter().filter_map(|it| it.upstream.as_ref());
-    let changed = filters::changed(&gateway.agents).into_iter();
+    let mut changed = filters::changed(&gateway.agents);
+    // Each is told its own name.
+    changed.insert("x-waykeeper-agent");
+    let changed = changed.into_iter();
     let script = environment.get_template("further.lua")?.render(context! {
         changed => changed.map(str::to_owned).collect::<Vec<_>>(),
         bases => upstreams().any(|upstream| upstream.base.is_some()),

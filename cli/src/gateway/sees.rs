@@ -85,6 +85,11 @@ impl Sees {
         headers.chain(of_address.into_iter().flatten()).collect()
     }
 
+    /// Whether it is told how it is called itself.
+    pub(super) fn shows_agent(&self) -> bool {
+        self.words.contains(&"agent")
+    }
+
     /// Whether it is not told where a request comes from.
     pub(super) fn hides_address(&self) -> bool {
         !self.words.contains(&ADDRESS)

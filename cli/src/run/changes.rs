@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use waykeeper::config::Node;
-use waykeeper::config::policy::{Policy, Route};
+use waykeeper::config::policy::{AgentId, Policy, Route};
 
 use super::setting::Loaded;
 use crate::gateway::{Agent, Checked};
@@ -148,12 +148,21 @@ fn described(route: &Route, policy: &Policy) -> String {
         (agent.map(|agent| agent.name.as_str()), choice.weight)
     });
     let agents: Vec<_> = agents.collect();
+    let name = |id: &AgentId| policy.agents.get(id.0).map(|agent| agent.name.as_str());
+    let next = |listed: &Option<Vec<AgentId>>| {
+        let listed = listed.as_ref()?.iter().map(name);
+        Some(listed.collect::<Vec<_>>())
+    };
+    let of_rules: Vec<_> = route.rules.iter().map(|rule| next(&rule.fallback)).collect();
+    let next = next(&route.fallback);
     let mut rest = route.clone();
     rest.agents.clear();
+    rest.fallback = None;
     for rule in &mut rest.rules {
         rule.agents.clear();
+        rule.fallback = None;
     }
-    format!("{agents:?} {rest:?}")
+    format!("{agents:?} {next:?} {of_rules:?} {rest:?}")
 }
 
 /// What stands in a mapping, by its names.

@@ -123,6 +123,9 @@ impl<'a> Setting<'a> {
         watch: &mut Watch,
     ) -> Result<Loaded, Unloaded> {
         let since = Instant::now();
+        if let Some(fault) = gateway::unable(&document, &checked.policy, self.program.known).first() {
+            return Err(Unloaded::Fault(check::told(&self.name, &document, fault)));
+        }
         let unwritten = |error: io::Error| {
             let directory = &self.directory;
             Unloaded::Unwritten {

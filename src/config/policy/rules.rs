@@ -1,6 +1,6 @@
 //! Rules: which of a route's requests go to which of its agents, by what the request is and who calls.
 
-use super::{Choice, PlanId, Prefer};
+use super::{AgentId, Choice, PlanId, Prefer};
 use crate::text::pattern::Pattern;
 
 /// Which agents answer those of a route's requests that meet the conditions.
@@ -14,6 +14,8 @@ pub struct Rule {
     pub agents: Vec<Choice>,
     /// Which of several gets a request. `None`: as the route says.
     pub prefer: Option<Prefer>,
+    /// In place of the route's own. `None`: that holds.
+    pub fallback: Option<Vec<AgentId>>,
     /// One of them is enough; empty: none is needed.
     pub roles: Vec<String>,
     /// What becomes of a request whose body has not said enough within [`Route::max_scan`](super::Route::max_scan).

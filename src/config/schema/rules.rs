@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{described, merge, object};
+use super::{described, fallback, merge, object};
 
 /// The properties of an agent that narrow which requests it gets.
 pub(super) fn of_agent() -> Value {
@@ -53,6 +53,7 @@ fn rule() -> Value {
         json!({
             "name": described("name", "As it is told of. Its place unless written."),
             "match": described("conditions", "Which requests it takes: those that meet all of these. Every one unless written."),
+            "fallback": fallback(),
             "agents": {
                 "description": "Who answers those: the caller's choice in x-agent, else by weight.",
                 "type": "array", "minItems": 1, "maxItems": 64,

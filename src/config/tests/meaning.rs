@@ -88,8 +88,9 @@ fn the_reference_means_what_its_page_says() {
     assert_eq!(
         policy.routes[3].retry,
         Some(Retry {
-            max_attempts: 2,
-            retry_on: vec![502, 503]
+            max_attempts: Some(2),
+            retry_on: vec![502, 503],
+            on_5xx: false,
         })
     );
     assert_eq!(policy.routes[4].roles, ["admin"]);

@@ -199,6 +199,85 @@ fn a_place_for_models_that_cannot_be_is_told() {
 }
 
 #[test]
+fn agents_that_can_never_come_next_are_told() {
+    let route = |more: Value| {
+        let mut route = json!({"prefix": "/chat", "agents": ["chat"], "fallback": ["tools"]});
+        let fields = route.as_object_mut().unwrap();
+        fields.extend(more.as_object().unwrap().clone());
+        route
+    };
+    check(&[
+        (
+            "/routes/0/fallback",
+            json!(["tool"]),
+            r#"routes[0].fallback[0]: no agent named "tool"; did you mean "tools"?"#,
+        ),
+        (
+            "/routes/0/fallback",
+            json!(["tools", "tools"]),
+            "routes[0].fallback[1]: this agent is already in the list",
+        ),
+        (
+            "/routes/0/fallback",
+            json!(["chat"]),
+            "routes[0].fallback[0]: is the only agent that is asked at first, so it never comes next",
+        ),
+        (
+            "/routes/0/fallback",
+            json!([]),
+            "routes[0].fallback: names no agent, and none of these says by capabilities what it can do",
+        ),
+        (
+            "/routes/0/rules",
+            json!([{"agents": ["tools"], "fallback": ["tools"]}]),
+            "routes[0].rules[0].fallback[0]: is the only agent that is asked at first, so it never comes next",
+        ),
+        (
+            "/routes/0",
+            route(json!({"mirror": {"agent": "tools"}})),
+            "routes[0].fallback: cannot stand beside mirror: Envoy has no routes for both",
+        ),
+        (
+            "/routes/0",
+            route(json!({"protocol": "websocket"})),
+            "routes[0].fallback: has no meaning for a WebSocket, which is tried at one agent",
+        ),
+        (
+            "/routes/0",
+            route(json!({"retry": {"max_attempts": 1}})),
+            "routes[0].fallback: is never reached: retry.max_attempts is 1",
+        ),
+        (
+            "/routes/0",
+            route(json!({"retry": {"max_attempts": 4}})),
+            "routes[0].fallback: makes three attempts at most; write no more into retry.max_attempts",
+        ),
+        (
+            "/routes/0/retry",
+            json!({"retry_on": ["slow_first_token"]}),
+            "routes[0].retry.retry_on[0]: needs first_byte_timeout: without it no first token comes too late",
+        ),
+        (
+            "/routes/0/retry",
+            json!({"retry_on": ["5xx", 503, "5xx"]}),
+            "routes[0].retry.retry_on[2]: 5xx is already in the list",
+        ),
+        (
+            "/routes/0/retry",
+            json!({"retry_on": ["4xx"]}),
+            r#"routes[0].retry.retry_on[0]: expected "5xx" or "slow_first_token", found "4xx""#,
+        ),
+    ]);
+    let mut sessions = with(small(), "/routes/0/fallback", json!(["tools"]));
+    sessions["agents"]["tools"]["sticky"] = json!({"header": "mcp-session-id"});
+    sessions["sessions"] = json!({"keys": ["0".repeat(64)]});
+    assert_eq!(
+        faults(&sessions),
+        ["routes[0].fallback[0]: names sessions, and would name one to a request that was not to have any"]
+    );
+}
+
+#[test]
 fn a_canary_that_cannot_be_tried_is_told() {
     let route = |more: Value| {
         let mut route = json!({"prefix": "/chat"});

@@ -150,6 +150,9 @@ pub(super) const CODE_DETAILS: &[u8] = b"response\0code_details";
 /// The answer's status: eight bytes, as all numbers.
 pub(super) const RESPONSE_CODE: &[u8] = b"response\0code";
 
+/// The cluster that the router has asked last.
+pub(super) const UPSTREAM_CLUSTER: &[u8] = b"xds\0cluster_name";
+
 /// What Envoy notes of the answer: a bit each.
 pub(super) const RESPONSE_FLAGS: &[u8] = b"response\0flags";
 

@@ -298,6 +298,10 @@ impl StreamIo for EnvoyStream {
         hostcalls::part_of_buffer(BufferType::HttpResponseBody, start, most)
     }
 
+    fn upstream_cluster(&self) -> Option<Vec<u8>> {
+        hostcalls::property(hostcalls::UPSTREAM_CLUSTER).ok()
+    }
+
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         hostcalls::header(MapType::HttpResponseHeaders, name.as_bytes()).ok()
     }

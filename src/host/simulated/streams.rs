@@ -29,6 +29,8 @@ pub struct SimulatedStream {
     pub response_body: Vec<u8>,
     /// The address of the host that has answered.
     pub agent_address: Option<Vec<u8>>,
+    /// The cluster at which it was tried last.
+    pub cluster: Option<Vec<u8>>,
     /// What was noted for the access log.
     pub notes: Vec<(Vec<u8>, Vec<u8>)>,
     /// The filter's own answer.
@@ -132,6 +134,12 @@ impl SimulatedHost {
     pub fn pass(&self, id: StreamId, body: &[u8]) {
         self.io(id)
             .with(|stream| stream.response_body = body.to_vec());
+    }
+
+    /// Has the stream be tried at this cluster.
+    pub fn try_at(&self, id: StreamId, cluster: &str) {
+        self.io(id)
+            .with(|stream| stream.cluster = Some(cluster.into()));
     }
 
     /// Gives the stream a response of the host's own.
@@ -264,6 +272,10 @@ impl StreamIo for SimulatedIo {
             call: "a part of the answer",
             status: 2,
         })
+    }
+
+    fn upstream_cluster(&self) -> Option<Vec<u8>> {
+        self.with(|stream| stream.cluster.clone())
     }
 
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {

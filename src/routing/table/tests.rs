@@ -29,6 +29,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
         first_byte_timeout: None,
         idle_timeout: None,
         retry: None,
+        fallback: None,
         prefix_rewrite: None,
         edits: None,
         max_body: None,

@@ -19,7 +19,7 @@ use waykeeper::config::policy::{DEFAULT_TIMEOUT, Limit, Span};
 use waykeeper::config::{Fault, Node, Segment};
 
 use super::credentials::Credential;
-use super::{Checked, EnvoyVersion, Upstream, document, filters, idle, render, routes, templates};
+use super::{Checked, EnvoyVersion, Upstream, document, fallback, filters, idle, render, routes, templates};
 use clusters::{changed_cluster, entries, rules};
 use destinations::Destinations;
 pub(crate) use destinations::is_label;
@@ -141,6 +141,12 @@ pub(crate) fn manifests(
                 "is not carried to Istio yet; in Envoy's own configuration it is",
             );
         }
+    }
+    for place in fallback::places(&checked.policy) {
+        told.fault(
+            &place,
+            "is not carried to Istio yet; in Envoy's own configuration it is",
+        );
     }
     let fleet = checked.policy.fleet.as_ref();
     destinations.limiter = fleet.map(|fleet| fleet.cluster.clone());

@@ -148,7 +148,7 @@ mod tests {
         // All others stand in clusters, which have a codec behind them.
         let in_clusters = ["lua", "credential_injector", "header_mutation"];
         let in_clusters = in_clusters.map(|name| format!("envoy.filters.http.{name}"));
-        let ours = ["waykeeper.further", "waykeeper.host"];
+        let ours = ["waykeeper.further", "waykeeper.host", "waykeeper.agent"];
         for name in brought {
             let known = SOME_FILTERS.contains(&name.as_str()) || name == own;
             let of_cluster = in_clusters.contains(name) || ours.contains(&name.as_str());

@@ -1,0 +1,125 @@
+//! Agents at which a request is tried one after the other: what Envoy has to have for that, and what stands in its way.
+
+use std::collections::BTreeSet;
+
+use waykeeper::config::{Fault, Policy, Segment, Spot};
+
+use super::{Agent, EnvoyVersion};
+use crate::yaml::Value;
+
+/// What a route, or one of its rules, says of it.
+const FIELD: &str = "fallback";
+
+/// The names of the agents of all requests that may go on to another.
+pub(super) fn tried(policy: &Policy) -> BTreeSet<&str> {
+    let all = policy.routes.iter().flat_map(|route| route.all_fallbacks());
+    let ids = all.flat_map(|(choices, listed)| {
+        let first = choices.iter().map(|choice| choice.agent);
+        first.chain(listed.iter().copied())
+    });
+    let agents = ids.filter_map(|id| policy.agents.get(id.0));
+    agents.map(|agent| agent.name.as_str()).collect()
+}
+
+/// Tells of agents that a request cannot go on to, or from.
+pub(super) fn check(routes: &Spot<'_>, agents: &[Agent]) {
+    // What is no list the filter's reader tells.
+    for route in items(routes).filter(Spot::is_map) {
+        let of_route = inner(&route, FIELD);
+        if let Some(fallback) = &of_route {
+            check_list(&route, fallback, agents);
+        }
+        let rules = inner(&route, "rules");
+        for rule in rules.iter().flat_map(items).filter(Spot::is_map) {
+            match inner(&rule, FIELD) {
+                Some(fallback) => check_list(&rule, &fallback, agents),
+                None => {
+                    if let Some(fallback) = &of_route {
+                        check_first(&rule, fallback, agents);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `around`: the route, or its rule.
+fn check_list(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
+    for next in items(fallback).filter(Spot::is_text) {
+        if is_elsewhere(&next, agents) {
+            next.fault(
+                "its cluster is written elsewhere, and there nobody undoes what was done to a request for the agent before; \
+                 say where it is, by url, endpoints or provider",
+            );
+        }
+    }
+    check_first(around, fallback, agents);
+}
+
+fn check_first(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
+    let first = inner(around, "agents");
+    for first in first.iter().flat_map(items) {
+        let named = match first.is_map() {
+            true => inner(&first, "agent"),
+            false => Some(first),
+        };
+        let named = named.filter(Spot::is_text);
+        if let Some(name) = named.filter(|name| is_elsewhere(name, agents)) {
+            let name = name.text().unwrap_or_default();
+            fallback.fault(format!(
+                "no request goes on from {name:?}, whose cluster is written elsewhere; say where it is, by url, endpoints or provider"
+            ));
+        }
+    }
+}
+
+fn is_elsewhere(name: &Spot<'_>, agents: &[Agent]) -> bool {
+    let name = name.text();
+    let mut named = agents.iter().filter(|it| Some(it.name.as_str()) == name);
+    named.any(|agent| !agent.is_made())
+}
+
+fn items<'d>(spot: &'d Spot<'d>) -> impl Iterator<Item = Spot<'d>> {
+    let is_list = !spot.is_text() && !spot.is_map();
+    is_list.then(|| spot.list(usize::MAX)).flatten().into_iter().flatten()
+}
+
+/// What stands in a mapping under a name.
+fn inner<'d>(spot: &'d Spot<'d>, name: &str) -> Option<Spot<'d>> {
+    let fields = spot.named(usize::MAX)?;
+    fields.get(name)
+}
+
+/// What is wrong with a gateway whose Envoy cannot choose an agent anew.
+pub(crate) fn unable(document: &Value, policy: &Policy, envoy: EnvoyVersion) -> Vec<Fault> {
+    if envoy.chooses_each_attempt() {
+        return Vec::new();
+    }
+    places(policy)
+        .into_iter()
+        .map(|path| Fault {
+            positions: document.positions_at(&path),
+            path,
+            message: format!("Envoy {envoy} tries a request at one agent only; this needs 1.39 or newer"),
+        })
+        .collect()
+}
+
+/// Where in the file it is said.
+pub(super) fn places(policy: &Policy) -> Vec<Vec<Segment>> {
+    let field = |name: &str| Segment::Field(name.to_owned());
+    let mut places = Vec::new();
+    for (index, route) in policy.routes.iter().enumerate() {
+        let at = vec![field("routes"), Segment::Item(index)];
+        if route.fallback.is_some() {
+            places.push([&at[..], &[field(FIELD)]].concat());
+        }
+        for (place, rule) in route.rules.iter().enumerate() {
+            if rule.fallback.is_some() {
+                let of_rule = [field("rules"), Segment::Item(place), field(FIELD)];
+                places.push([&at[..], &of_rule].concat());
+            }
+        }
+    }
+    places
+}
