@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::limits::joined;
 use super::policy::{Agent, AgentId, PlanId};
 use super::reader::{Fields, Spot};
-use super::{in_flight, names, rules, sticky, switches};
+use super::{in_flight, names, rest, rules, sticky, switches};
 use crate::sort::sort_by;
 
 const MOST_AGENTS: usize = 1024;
@@ -13,7 +13,7 @@ const MOST_AGENTS: usize = 1024;
 const MOST_WEIGHT: u32 = 1_000_000;
 
 /// Those of an agent's fields that have nothing to do with Envoy.
-pub const AGENT_FIELDS_OF_FILTER: [&str; 9] = [
+pub const AGENT_FIELDS_OF_FILTER: [&str; 10] = [
     "weight",
     "models",
     "capabilities",
@@ -23,8 +23,9 @@ pub const AGENT_FIELDS_OF_FILTER: [&str; 9] = [
     "max_waiting",
     "share",
     "inference",
+    "rest",
 ];
-pub(super) const AGENT_FIELDS: &[&str] = &joined::<3, 9, 12>(
+pub(super) const AGENT_FIELDS: &[&str] = &joined::<3, 10, 13>(
     ["cluster", "websocket_cluster", "sees"],
     AGENT_FIELDS_OF_FILTER,
 );
@@ -72,6 +73,9 @@ pub(super) fn agents(
                 .as_ref()
                 .and_then(|fields| in_flight::inference(&fields.get("inference")?, plans));
             let sees = fields.as_ref().and_then(|fields| fields.get("sees"));
+            let rest = (fields.as_ref())
+                .and_then(|fields| fields.get("rest"))
+                .and_then(|spot| rest::rest(&spot));
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
                 name: name.to_owned(),
@@ -84,6 +88,7 @@ pub(super) fn agents(
                 in_flight,
                 inference,
                 sees: sees.map(|spot| switches::agents_see(Some(&spot))),
+                rest,
             }
         })
         .collect();

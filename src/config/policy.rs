@@ -5,6 +5,7 @@
 mod fleet;
 mod in_flight;
 mod limits;
+mod rest;
 mod rules;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::host::Sensitive;
 pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
+pub use rest::Rest;
 pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};
 
 /// A checked configuration.
@@ -238,6 +240,8 @@ pub struct Agent {
     pub inference: Option<Inference>,
     /// Which names it is told. `None`: those that all agents are.
     pub sees: Option<AgentsSee>,
+    /// When it rests. `None`: never.
+    pub rest: Option<Rest>,
 }
 
 /// What requests have in common that one agent of their route, or one host of their agent, is to answer.

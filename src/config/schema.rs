@@ -3,6 +3,7 @@
 
 mod clients;
 mod limits;
+mod rest;
 mod rules;
 
 use serde_json::{Value, json};
@@ -172,7 +173,7 @@ fn definitions() -> Value {
     });
     merge(
         &mut all,
-        json!({"limits_endpoint": limits_endpoint(), "mirror": mirror(), "canary": canary()}),
+        json!({"limits_endpoint": limits_endpoint(), "mirror": mirror(), "canary": canary(), "rest": rest::rest()}),
     );
     merge(&mut all, rules::definitions());
     all
@@ -239,6 +240,7 @@ pub fn of_filter(agent: Value) -> Value {
     if let Some(properties) = agent.get_mut("properties") {
         merge(properties, limits::of_agent());
         merge(properties, rules::of_agent());
+        merge(properties, rest::of_agent());
     }
     let needs =
         ["wait", "max_waiting", "share"].map(|name| (name.to_owned(), json!(["max_in_flight"])));

@@ -1,6 +1,7 @@
 //! A configuration made ready for the stages.
 
 use super::canary::Tried;
+use super::judge::Rests;
 use crate::config::Policy;
 use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::Host;
@@ -20,6 +21,8 @@ pub(super) struct Compiled {
     pub(super) survey: Survey,
     pub(super) sessions: Sessions,
     pub(super) canaries: Tried,
+    /// The agents that may rest. `None`: none may.
+    pub(super) rests: Option<Rests>,
     /// For each route, its rules, if there is more to decide than by name and weight.
     rules: Vec<Option<Rules>>,
     /// For each route, how it steers Envoy's router.
@@ -38,6 +41,7 @@ impl Compiled {
             limits: Limits::new(&policy, &state),
             survey: Survey::new(&state),
             canaries: Tried::new(&policy, &state),
+            rests: Rests::new(&policy, &state),
             sessions: Sessions::new(&policy.sessions),
             rules: (policy.routes.iter())
                 .map(|route| Rules::new(&policy, route))

@@ -17,6 +17,8 @@
 //! | `limits_in_fleet.rs` | the same of limits that are counted for all gateways |
 //! | `sticky.rs` | what keeps a request at one host of its agent, and the session that its answer names |
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
+//! | `judge.rs`, `health.rs` | whose turn it is to answer where agents may rest, and what comes back from them |
+//! | `attempts.rs` | the same of each attempt, on the agent's side |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -28,6 +30,7 @@
 //! | `telemetry.rs` | every metric, and every line of the log that traffic can cause |
 
 mod answer;
+mod attempts;
 mod body;
 mod canary;
 mod choose;
@@ -36,7 +39,9 @@ mod compiled;
 mod failure;
 mod fleet;
 mod forward;
+mod health;
 mod hold;
+mod judge;
 mod limits_endpoint;
 mod limits_in_fleet;
 mod mirror;
@@ -69,6 +74,7 @@ use telemetry::Telemetry;
 use walk::Walk;
 
 pub use crate::identity::MAX_ANSWER_BYTES;
+pub use attempts::Attempts;
 
 /// The gateway under one configuration, in one worker.
 pub struct Gateway<H: Host> {
@@ -105,6 +111,7 @@ impl<H: Host> Gateway<H> {
             unwoken: Vec::new(),
         };
         gateway.shared.try_canaries();
+        gateway.shared.watch_agents();
         Ok((gateway, notice))
     }
 
@@ -187,6 +194,9 @@ impl<H: Host> Gateway<H> {
             facts.bounds.active(self.shared.ticks.get());
             if end_of_stream {
                 facts.bounds = Bounds::default();
+                if facts.answering.is_some() {
+                    self.shared.agent_has_answered(&mut facts);
+                }
             }
         }
     }
@@ -376,10 +386,10 @@ impl<H: Host> Gateway<H> {
         }
         if let Some(stream) = self.streams.get(&id)
             && stream.answered == Answered::ByAgent
-            && stream.common.facts.borrow().canary.is_some()
+            && stream.common.facts.borrow().is_judged_at_end()
             && io.has_broken_off()
         {
-            stream.common.facts.borrow_mut().broke_off();
+            stream.common.facts.borrow_mut().broke_off_answer();
         }
         self.on_end(id);
     }
@@ -401,6 +411,9 @@ impl<H: Host> Gateway<H> {
             if facts.canary.is_some() {
                 let forwarded = stream.is_forwarded();
                 (self.shared).canary_ended(&facts, stream.outcome(), forwarded);
+            }
+            if facts.answering.is_some() {
+                self.shared.agent_ended(&stream, &mut facts);
             }
         }
     }
@@ -446,6 +459,7 @@ impl<H: Host> Shared<H> {
                 let mut facts = stream.common.facts.borrow_mut();
                 if facts.body.has_ended() {
                     facts.bounds.request_ended(self.ticks.get());
+                    facts.is_sent(&*self.host);
                 }
                 Flow::Continue
             }
@@ -500,12 +514,16 @@ impl<H: Host> Shared<H> {
         if matches!(stream.phase, Phase::Ended(_)) {
             return;
         }
-        stream.answered = answer::by_whom(io, forwarded);
+        let (answered, fault) = answer::by_whom(io, forwarded);
+        stream.answered = answered;
         if forwarded {
             let mut facts = stream.common.facts.borrow_mut();
             facts.bounds.active(self.ticks.get());
             if facts.canary.is_some() {
                 self.canary_answered(io, &mut facts, stream.answered);
+            }
+            if facts.answering.is_some() {
+                self.agent_answered(io, &mut facts, answered, fault);
             }
             answer::pass_on(self, io, &mut facts);
         }

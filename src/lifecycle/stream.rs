@@ -11,6 +11,7 @@ use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
 use super::hold::{Held, Waits};
+use super::judge::Answering;
 use super::sticky::Kept;
 use crate::config::policy::{AgentId, LimitSet, Protocol, RouteId, Tell};
 use crate::host::{Host, LocalReply, Sensitive, Timestamp};
@@ -83,6 +84,8 @@ pub(super) struct Facts {
     pub(super) agent: Option<AgentId>,
     /// It tries its route's canary.
     pub(super) canary: Option<Trial>,
+    /// The agent that answers it, where that may rest.
+    pub(super) answering: Option<Box<Answering>>,
     /// What keeps it at one of the agent's hosts.
     pub(super) kept: Option<Kept>,
     /// The subprotocol to name in the handshake's answer if the agent names none.

@@ -67,6 +67,7 @@ impl From<NoAgent> for Refusal {
             NoAgent::Unnamed => Self::NoAgent,
             NoAgent::Incapable => Self::UnknownCapability,
             NoAgent::NoModel => Self::ModelNotFound,
+            NoAgent::Resting(seconds) => Self::AgentsResting(seconds),
         }
     }
 }
@@ -257,6 +258,9 @@ impl<H: Host> Walk<H> {
         {
             return Ok(agent);
         }
+        if compiled.rests.is_some() {
+            return self.choose_rested(request, choices, value.as_deref());
+        }
         let (agents, wanted) = (&compiled.policy.agents, request.wanted_agents());
         let chosen = choose_agent(host, agents, choices, wanted, value.as_deref());
         chosen.map_err(Refusal::from)
@@ -438,6 +442,9 @@ impl<H: Host> Walk<H> {
     fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
         self.mirror(request, route)?;
         let compiled = &self.shared.compiled;
+        if let Some(rests) = &compiled.rests {
+            self.asks(rests, request)?;
+        }
         let mut facts = self.common.facts.borrow_mut();
         // Of a body that was changed, or that came without its length and is here now.
         let length = match request.content_length() {

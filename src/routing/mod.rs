@@ -7,6 +7,7 @@
 //! | `rules.rs` | which of a route's rules takes a request; which of its agents serve the model that it asks for |
 //! | `head.rs`, `content.rs`, `model.rs` | what is known of a request before its body; what its body says while it arrives; the model that its path names |
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
+//! | `rest.rs` | the same where some agents rest |
 //! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `canary.rs` | which requests try a route's canary |
 //! | `location.rs` | where an agent's redirect leads, as the caller writes it |
@@ -21,6 +22,7 @@ mod head;
 mod location;
 mod model;
 mod path;
+mod rest;
 mod rules;
 mod session;
 mod spread;
@@ -35,6 +37,7 @@ pub use head::Head;
 pub use location::location_for_caller;
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
+pub use rest::{Turn, choose_rested};
 pub use rules::{Decision, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, is_envelope};
 pub use spread::is_within;

@@ -16,6 +16,7 @@
 //! | `survey.rs` | how full the tables are, and how large they should be |
 //! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |
 //! | `fresh.rs` | which counts of another service have begun anew |
+//! | `health.rs` | how agents do, and which rest |
 //! | `canary.rs` | how canaries do, and which get nothing any more |
 //! | `workers.rs` | which workers are there: what those that are gone had counted counts no more |
 
@@ -24,6 +25,7 @@ pub mod counters;
 pub mod fresh;
 mod grid;
 mod hash;
+pub mod health;
 pub mod in_flight;
 pub mod keys;
 pub mod room;
@@ -74,6 +76,8 @@ pub struct State {
     pub fresh_starts: Grid,
     /// The one cell in which canaries have their records. Not there where an older module has made the tables.
     pub canaries: Grid,
+    /// How agents do that may rest. Not there where an older module has made the tables.
+    pub health: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
     /// The routes whose counters lie with the others of their client, by hash.
@@ -191,11 +195,24 @@ impl State {
             &state.survey,
             &state.fresh_starts,
             &state.canaries,
+            &state.health,
         ] {
             grid.create(host)?;
         }
         host.create_cell(foundation(LAYOUT), &foundation_laid.encode())?;
         Ok((state, other_layout))
+    }
+
+    /// Finds the tables, where the first configuration has been read already.
+    ///
+    /// # Errors
+    /// When the host refuses, and when the tables that are there cannot be understood.
+    pub fn find<H: Host>(host: &H) -> Result<Option<Self>, OpenError> {
+        let Some((bytes, _)) = host.read_cell(foundation(LAYOUT))? else {
+            return Ok(None);
+        };
+        let foundation = Foundation::decode(&bytes).ok_or(OpenError::Unreadable)?;
+        Ok(Some(foundation.state()))
     }
 
     /// True if a route's counters lie with the others of their client.
@@ -240,6 +257,7 @@ impl Foundation {
             survey: Grid::new(b's', 1),
             fresh_starts: Grid::new(b'r', 1),
             canaries: Grid::new(b'n', 1),
+            health: Grid::new(b'h', health::CELLS),
             hash: SeededHash::new(self.seed),
             together: self.together.clone(),
         }

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{
-    FIELDS, TABLES_FIELDS, agents, canary, clients, fleet, in_flight, limits, mirror, routes,
+    FIELDS, TABLES_FIELDS, agents, canary, clients, fleet, in_flight, limits, mirror, rest, routes,
     rules, schema, sticky, switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 32] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 33] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -79,6 +79,7 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 32] = [
     ("/$defs/model", rules::MODEL_FIELDS, "/agents/rag/models/1"),
     ("/$defs/mirror", mirror::MIRROR_FIELDS, "/routes/5/mirror"),
     ("/$defs/canary", canary::CANARY_FIELDS, "/routes/5/canary"),
+    ("/$defs/rest", rest::REST_FIELDS, "/agents/rag/rest"),
     ("/$defs/retry", routes::RETRY_FIELDS, "/routes/3/retry"),
     (
         "/$defs/rate_limit",
