@@ -65,7 +65,7 @@ impl Vm {
         let policy = match config::load_any(&bytes, &environment) {
             Ok(Loaded::Gateway(policy)) => *policy,
             Ok(Loaded::Attempts(policy)) => {
-                let host = Rc::new(self.host.clone());
+                let host = Rc::new(self.host.without_wakes());
                 self.attempts.insert(root, Attempts::new(host, *policy));
                 return true;
             }
@@ -145,21 +145,17 @@ impl Vm {
         {
             return flow;
         }
-        match self.gateway(stream) {
-            Some(gateway) => gateway.on_request_headers(StreamId(stream), &io, end_of_stream),
-            None if self.attempts_of(stream).is_some() => {
-                if let Some(attempts) = self.attempts_of(stream) {
-                    attempts.on_request_headers(StreamId(stream), end_of_stream);
-                }
-                Flow::Continue
-            }
-            None => {
-                // The root context was never configured: nobody gets in that way.
-                let refusal = Refusal::GatewayUnavailable;
-                io.reply(&local_reply(&refusal, ReplyTo::default(), Vec::new()));
-                Flow::Hold
-            }
+        if let Some(gateway) = self.gateway(stream) {
+            return gateway.on_request_headers(StreamId(stream), &io, end_of_stream);
         }
+        if let Some(attempts) = self.attempts_of(stream) {
+            attempts.on_request_headers(StreamId(stream), end_of_stream);
+            return Flow::Continue;
+        }
+        // The root context was never configured: nobody gets in that way.
+        let refusal = Refusal::GatewayUnavailable;
+        io.reply(&local_reply(&refusal, ReplyTo::default(), Vec::new()));
+        Flow::Hold
     }
 
     fn on_request_body(&mut self, stream: u32, size: usize, end_of_stream: bool) -> Flow {

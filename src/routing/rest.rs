@@ -21,11 +21,11 @@ pub enum Turn {
 /// # Errors
 /// [`NoAgent`] says why none can be chosen.
 #[inline(never)]
-pub fn choose_rested<'a, H: Host>(
+pub fn choose_rested<H: Host>(
     host: &H,
     agents: &[Agent],
     choices: &[Choice],
-    wanted: &[&'a [u8]],
+    wanted: &[&[u8]],
     value: Option<&[u8]>,
     turn: &mut dyn FnMut(AgentId) -> Turn,
 ) -> Result<AgentId, NoAgent> {

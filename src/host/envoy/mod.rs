@@ -23,7 +23,7 @@ pub(crate) use wakes::woken;
 use wakes::Wakes;
 
 /// Envoy, for a root context or for what needs none.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Envoy {
     vm: Rc<Vm>,
     /// `None`: streams are not woken here.
@@ -70,6 +70,14 @@ impl Envoy {
             vm: Rc::clone(&self.vm),
             wakes: Some(Wakes::register(&self.vm.queues)?),
         })
+    }
+
+    /// Envoy for streams that never wait.
+    pub(crate) fn without_wakes(&self) -> Self {
+        Self {
+            vm: Rc::clone(&self.vm),
+            wakes: None,
+        }
     }
 
     /// The stream whose own callback is under way.
