@@ -92,7 +92,10 @@ impl<H: Host> Shared<H> {
     }
 
     /// Whether the agent rests, or is due: nobody but a probe goes there.
-    #[allow(dead_code, reason = "for lists of agents that are tried one after the other")]
+    #[allow(
+        dead_code,
+        reason = "for lists of agents that are tried one after the other"
+    )]
     pub(super) fn rests(&self, agent: AgentId) -> bool {
         let watched = self.compiled.rests.as_ref().and_then(|it| it.of(agent));
         let standing = watched.map(|watched| watched.standing(&*self.host));

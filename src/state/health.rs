@@ -205,7 +205,7 @@ impl Record {
         let barred = client != 0
             && client == self.client
             && now.since(self.failed_at) < self.length(rest)
-            && self.failed_at > self.until;
+            && self.failed_at >= self.until;
         if held || barred {
             return None;
         }
@@ -298,10 +298,10 @@ impl Record {
         now: Timestamp,
         random: u64,
     ) -> Change {
-        if attempt.probe.is_none_or(|probe| probe.rest != self.since) {
+        let Some(probe) = attempt.probe.filter(|probe| probe.rest == self.since) else {
             return Change::None;
-        }
-        self.probe = Timestamp(0);
+        };
+        self.give_back(probe);
         match came {
             Came::Answer => {
                 let rested = now.since(self.since);
