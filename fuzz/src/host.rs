@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use waykeeper::host::simulated::{Process, SentCallout, SimulatedHost};
 use waykeeper::host::{
-    Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId,
+    AttemptEnd, Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId,
     OwnAnswer, StreamId, StreamIo, Swap, Timestamp, Version,
 };
 
@@ -370,6 +370,14 @@ impl StreamIo for FuzzIo {
         });
     }
 
+    fn attempt_end(&self, _sent: bool) -> AttemptEnd {
+        AttemptEnd::Left
+    }
+
+    fn noted(&self, _name: &str) -> Option<Vec<u8>> {
+        None
+    }
+
     fn has_broken_off(&self) -> bool {
         false
     }
@@ -385,6 +393,7 @@ impl StreamIo for FuzzIo {
         });
         let status = str::from_utf8(&status?).ok()?.parse().ok()?;
         own.then_some(OwnAnswer {
+            fault: None,
             status,
             unreached: false,
             asks_credential: false,

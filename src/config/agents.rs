@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::limits::joined;
 use super::policy::{Agent, AgentId, PlanId, Price};
 use super::reader::{Fields, Spot};
-use super::{in_flight, load, names, rules, sticky, switches};
+use super::{in_flight, load, names, rest, rules, sticky, switches};
 use crate::sort::sort_by;
 
 const MOST_AGENTS: usize = 1024;
@@ -13,7 +13,7 @@ const MOST_AGENTS: usize = 1024;
 const MOST_WEIGHT: u32 = 1_000_000;
 
 /// Those of an agent's fields that have nothing to do with Envoy.
-pub const AGENT_FIELDS_OF_FILTER: [&str; 11] = [
+pub const AGENT_FIELDS_OF_FILTER: [&str; 12] = [
     "weight",
     "models",
     "capabilities",
@@ -25,8 +25,9 @@ pub const AGENT_FIELDS_OF_FILTER: [&str; 11] = [
     "inference",
     load::OF_AGENT[0],
     load::OF_AGENT[1],
+    "rest",
 ];
-pub(super) const AGENT_FIELDS: &[&str] = &joined::<4, 11, 15>(
+pub(super) const AGENT_FIELDS: &[&str] = &joined::<4, 12, 16>(
     ["cluster", "websocket_cluster", "sees", "cluster_hides"],
     AGENT_FIELDS_OF_FILTER,
 );
@@ -82,6 +83,9 @@ pub(super) fn agents(
             let cluster_hides = (fields.as_ref())
                 .and_then(|fields| fields.get("cluster_hides"))
                 .and_then(|spot| spot.flag());
+            let rest = (fields.as_ref())
+                .and_then(|fields| fields.get("rest"))
+                .and_then(|spot| rest::rest(&spot));
             // A faulty agent is kept, so that routes to it are not faulty too.
             Agent {
                 name: name.to_owned(),
@@ -97,6 +101,7 @@ pub(super) fn agents(
                 inference,
                 sees: sees.map(|spot| switches::agents_see(Some(&spot))),
                 cluster_hides: cluster_hides.unwrap_or(false),
+                rest,
             }
         })
         .collect();

@@ -8,6 +8,8 @@
 //! | `rules.rs` | rules of a route, and the models and capabilities of agents |
 //! | `load.rs` | how it is learned how busy an agent is, what it costs, and which of several a route prefers |
 //! | `canary.rs` | which agent is tried with a part of a route's requests |
+//! | `attempts.rs` | the module's configuration on an agent's side, which is another document |
+//! | `rest.rs` | when an agent that fails gets no requests for a while |
 //! | `mirror.rs` | which agent hears a part of a route's requests as well |
 //! | `edits.rs` | what is changed of a route's requests and of the answers to them |
 //! | `models.rs` | where callers ask which models they may use |
@@ -20,6 +22,7 @@
 //! | `schema.rs`, `schema/` | the same for editors, as a JSON Schema |
 
 mod agents;
+mod attempts;
 mod canary;
 mod clients;
 mod counting;
@@ -39,6 +42,7 @@ mod overlap;
 mod paths;
 pub mod policy;
 mod reader;
+mod rest;
 mod routes;
 mod rules;
 pub mod schema;
@@ -49,6 +53,7 @@ mod units;
 mod validator;
 
 pub use agents::AGENT_FIELDS_OF_FILTER;
+pub use attempts::Attempts;
 pub use clients::{MOST_ROLES, USUAL_KEY_HEADERS};
 pub use document::Node;
 pub use edits::VARIABLES;
@@ -117,6 +122,38 @@ pub fn load_in(
     read_node(&node)
 }
 
+/// What the module is told to be.
+#[derive(Debug)]
+pub enum Loaded {
+    /// The gateway.
+    Gateway(Box<Policy>),
+    /// What judges the attempts at an agent, on the agent's side.
+    Attempts(Box<Attempts>),
+}
+
+/// As [`load_in`], of either kind of document.
+///
+/// # Errors
+/// All that is wrong, in the order of the document; of the environment, the first that is missing.
+pub fn load_any(
+    bytes: &[u8],
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Faults> {
+    let mut node = document::parse(bytes).map_err(Faults::whole)?;
+    if is_of_attempts(&node) {
+        let attempts = read_by(&node, attempts::attempts)?;
+        return Ok(Loaded::Attempts(Box::new(attempts)));
+    }
+    sticky::look_up(&mut node, environment).map_err(Faults::whole)?;
+    Ok(Loaded::Gateway(Box::new(read_node(&node)?)))
+}
+
+/// True if the document is the module's other one, which judges attempts.
+#[must_use]
+pub fn is_of_attempts(document: &Node) -> bool {
+    matches!(document, Node::Map(fields) if matches!(fields.as_slice(), [(name, _)] if name == attempts::FIELD))
+}
+
 /// Reads a configuration from a JSON value.
 ///
 /// # Errors
@@ -130,8 +167,12 @@ pub fn read(document: &serde_json::Value) -> Result<Policy, Faults> {
 /// # Errors
 /// All that is wrong, in the order of the document.
 pub fn read_node(document: &Node) -> Result<Policy, Faults> {
+    read_by(document, policy)
+}
+
+fn read_by<T>(document: &Node, read: impl FnOnce(&Spot<'_>) -> Option<T>) -> Result<T, Faults> {
     let log = Log::default();
-    let policy = policy(&Spot::root(document, &log));
+    let policy = read(&Spot::root(document, &log));
     match (log.into_faults(), policy) {
         (Some(faults), _) => Err(faults),
         (None, Some(policy)) => Ok(policy),

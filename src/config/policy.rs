@@ -7,6 +7,7 @@ mod fleet;
 mod in_flight;
 mod limits;
 mod load;
+mod rest;
 mod rules;
 mod sticky;
 
@@ -20,6 +21,7 @@ pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
 pub use load::{Load, LoadSource, Prefer, Price};
+pub use rest::Rest;
 pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};
 pub use sticky::Sticky;
 
@@ -252,6 +254,8 @@ pub struct Agent {
     pub sees: Option<AgentsSee>,
     /// Envoy's cluster takes the others out itself, so that a request may bear them for another agent that it is tried at.
     pub cluster_hides: bool,
+    /// When it rests. `None`: never.
+    pub rest: Option<Rest>,
 }
 
 /// The `timeout` of an `http` route and the `idle_timeout` of the others, unless written. Envoy's routes have the same
@@ -333,7 +337,10 @@ impl Route {
 
     /// Which agents are asked at first and which come next: of each rule, and of the route itself.
     pub fn all_fallbacks(&self) -> impl Iterator<Item = (&[Choice], &[AgentId])> {
-        let of_rules = self.rules.iter().map(|rule| (&rule.agents, self.fallback_of(rule)));
+        let of_rules = self
+            .rules
+            .iter()
+            .map(|rule| (&rule.agents, self.fallback_of(rule)));
         let own = (&self.agents, self.fallback.as_deref());
         of_rules
             .chain([own])

@@ -5,6 +5,7 @@ mod clients;
 mod edits;
 mod limits;
 mod load;
+mod rest;
 mod rules;
 mod sticky;
 
@@ -179,7 +180,7 @@ fn definitions() -> Value {
     merge(&mut all, sticky::definitions());
     merge(
         &mut all,
-        json!({"limits_endpoint": limits_endpoint(), "mirror": mirror(), "canary": canary()}),
+        json!({"limits_endpoint": limits_endpoint(), "mirror": mirror(), "canary": canary(), "rest": rest::rest()}),
     );
     merge(&mut all, rules::definitions());
     merge(&mut all, edits::definitions());
@@ -254,6 +255,7 @@ pub fn of_filter(agent: Value) -> Value {
         merge(properties, limits::of_agent());
         merge(properties, rules::of_agent());
         merge(properties, load::of_agent());
+        merge(properties, rest::of_agent());
     }
     let needs =
         ["wait", "max_waiting", "share"].map(|name| (name.to_owned(), json!(["max_in_flight"])));

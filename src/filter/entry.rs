@@ -10,8 +10,7 @@ use std::cell::RefCell;
 use proxy_wasm as _;
 
 use super::Vm;
-use crate::host::StreamId;
-use crate::lifecycle::{Flow, Gateway};
+use crate::lifecycle::Flow;
 
 thread_local! {
     static VM: RefCell<Vm> = RefCell::new(Vm::new());
@@ -159,11 +158,7 @@ extern "C" fn proxy_on_request_body(stream: u32, size: usize, end_of_stream: boo
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_trailers(stream: u32, _trailers: usize) -> TrailersStatus {
-    vm(Flow::Hold, |vm| {
-        vm.at_stream(stream, Gateway::on_request_trailers)
-            .unwrap_or(Flow::Hold)
-    })
-    .into()
+    vm(Flow::Hold, |vm| vm.on_request_trailers(stream)).into()
 }
 
 #[unsafe(no_mangle)]
@@ -172,29 +167,19 @@ extern "C" fn proxy_on_response_headers(
     _headers: usize,
     end_of_stream: bool,
 ) -> HeadersStatus {
-    vm((), |vm| {
-        vm.at_stream(stream, |gateway, id, io| {
-            gateway.on_response_headers(id, io, end_of_stream);
-        });
-    });
+    vm((), |vm| vm.on_response_headers(stream, end_of_stream));
     HeadersStatus::Continue
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_body(stream: u32, size: usize, end_of_stream: bool) -> DataStatus {
-    vm((), |vm| {
-        vm.at_stream(stream, |gateway, id, io| {
-            gateway.on_response_body(id, io, size, end_of_stream);
-        });
-    });
+    vm((), |vm| vm.on_response_body(stream, size, end_of_stream));
     DataStatus::Continue
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_trailers(stream: u32, _trailers: usize) -> TrailersStatus {
-    vm((), |vm| {
-        vm.at_stream(stream, Gateway::on_response_trailers);
-    });
+    vm((), |vm| vm.on_response_trailers(stream));
     TrailersStatus::Continue
 }
 

@@ -14,10 +14,10 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use crate::VERSION;
-use crate::config;
+use crate::config::{self, Loaded};
 use crate::host::envoy::{Envoy, EnvoyStream, woken};
 use crate::host::{CalloutAnswer, CalloutId, StreamId, StreamIo};
-use crate::lifecycle::{Flow, Gateway, MAX_ANSWER_BYTES};
+use crate::lifecycle::{Attempts, Flow, Gateway, MAX_ANSWER_BYTES};
 use crate::memory::Memory;
 use crate::reply::{Refusal, ReplyTo, local_reply};
 
@@ -29,6 +29,8 @@ static MEMORY: Memory = Memory::new();
 struct Vm {
     host: Envoy,
     gateways: FxHashMap<u32, Gateway<Envoy>>,
+    /// What judges attempts, by root contexts of the agents' side.
+    attempts: FxHashMap<u32, Attempts<Envoy>>,
     /// The root context of each stream.
     roots: FxHashMap<u32, u32>,
     #[cfg(feature = "probe")]
@@ -43,6 +45,7 @@ impl Vm {
         Self {
             host,
             gateways: FxHashMap::default(),
+            attempts: FxHashMap::default(),
             roots: FxHashMap::default(),
             #[cfg(feature = "probe")]
             probe: probe::Probe::default(),
@@ -59,8 +62,13 @@ impl Vm {
         let bytes = self.host.configuration(size);
         // Of Envoy's environment that is what the plugin's configuration shows.
         let environment = |name: &str| std::env::var(name).ok();
-        let policy = match config::load_in(&bytes, &environment) {
-            Ok(policy) => policy,
+        let policy = match config::load_any(&bytes, &environment) {
+            Ok(Loaded::Gateway(policy)) => *policy,
+            Ok(Loaded::Attempts(policy)) => {
+                let host = Rc::new(self.host.without_wakes());
+                self.attempts.insert(root, Attempts::new(host, *policy));
+                return true;
+            }
             Err(faults) => {
                 for fault in faults.to_string().lines() {
                     log::error!("configuration refused: {fault}");
@@ -98,6 +106,24 @@ impl Vm {
         self.gateways.get_mut(self.roots.get(&stream)?)
     }
 
+    /// What judges a stream that is an attempt at an agent.
+    fn attempts_of(&mut self, stream: u32) -> Option<&mut Attempts<Envoy>> {
+        self.attempts.get_mut(self.roots.get(&stream)?)
+    }
+
+    /// Has it do something about the attempt whose own callback this is.
+    #[inline(never)]
+    fn at_attempt(
+        &mut self,
+        stream: u32,
+        f: impl FnOnce(&mut Attempts<Envoy>, StreamId, &EnvoyStream),
+    ) {
+        let io = self.host.stream_at_hand();
+        if let Some(attempts) = self.attempts_of(stream) {
+            f(attempts, StreamId(stream), &io);
+        }
+    }
+
     /// Has the gateway do something about the stream whose own callback this is.
     fn at_stream<T>(
         &mut self,
@@ -119,15 +145,17 @@ impl Vm {
         {
             return flow;
         }
-        match self.gateway(stream) {
-            Some(gateway) => gateway.on_request_headers(StreamId(stream), &io, end_of_stream),
-            None => {
-                // The root context was never configured: nobody gets in that way.
-                let refusal = Refusal::GatewayUnavailable;
-                io.reply(&local_reply(&refusal, ReplyTo::default(), Vec::new()));
-                Flow::Hold
-            }
+        if let Some(gateway) = self.gateway(stream) {
+            return gateway.on_request_headers(StreamId(stream), &io, end_of_stream);
         }
+        if let Some(attempts) = self.attempts_of(stream) {
+            attempts.on_request_headers(StreamId(stream), end_of_stream);
+            return Flow::Continue;
+        }
+        // The root context was never configured: nobody gets in that way.
+        let refusal = Refusal::GatewayUnavailable;
+        io.reply(&local_reply(&refusal, ReplyTo::default(), Vec::new()));
+        Flow::Hold
     }
 
     fn on_request_body(&mut self, stream: u32, size: usize, end_of_stream: bool) -> Flow {
@@ -143,7 +171,52 @@ impl Vm {
         let arrived = self.at_stream(stream, |gateway, id, io| {
             gateway.on_request_body(id, io, size, end_of_stream)
         });
-        arrived.unwrap_or(Flow::Hold)
+        arrived.unwrap_or_else(|| self.pass(stream, end_of_stream))
+    }
+
+    fn on_request_trailers(&mut self, stream: u32) -> Flow {
+        let arrived = self.at_stream(stream, Gateway::on_request_trailers);
+        arrived.unwrap_or_else(|| self.pass(stream, true))
+    }
+
+    /// A part of an attempt's request passes; `end`: the last. Nothing else does that no gateway knows.
+    fn pass(&mut self, stream: u32, end: bool) -> Flow {
+        match self.attempts_of(stream) {
+            Some(attempts) => {
+                if end {
+                    attempts.on_request_end(StreamId(stream));
+                }
+                Flow::Continue
+            }
+            None => Flow::Hold,
+        }
+    }
+
+    fn on_response_headers(&mut self, stream: u32, end_of_stream: bool) {
+        let io = self.host.stream_at_hand();
+        match self.gateway(stream) {
+            Some(gateway) => gateway.on_response_headers(StreamId(stream), &io, end_of_stream),
+            None => self.at_attempt(stream, |attempts, id, io| {
+                attempts.on_response_headers(id, io, end_of_stream);
+            }),
+        }
+    }
+
+    fn on_response_body(&mut self, stream: u32, size: usize, end_of_stream: bool) {
+        let io = self.host.stream_at_hand();
+        match self.gateway(stream) {
+            Some(gateway) => gateway.on_response_body(StreamId(stream), &io, size, end_of_stream),
+            None if end_of_stream => self.at_attempt(stream, Attempts::on_response_end),
+            None => {}
+        }
+    }
+
+    fn on_response_trailers(&mut self, stream: u32) {
+        let io = self.host.stream_at_hand();
+        match self.gateway(stream) {
+            Some(gateway) => gateway.on_response_trailers(StreamId(stream), &io),
+            None => self.at_attempt(stream, Attempts::on_response_end),
+        }
     }
 
     fn on_http_answer(&mut self, root: u32, token: u32, headers: usize, body: usize) {
@@ -203,6 +276,11 @@ impl Vm {
     }
 
     fn on_delete(&mut self, context: u32) {
+        if !self.attempts.is_empty() {
+            // The access log is not written on that side.
+            self.at_attempt(context, Attempts::on_end);
+            self.attempts.remove(&context);
+        }
         match self.roots.remove(&context) {
             Some(root) => {
                 #[cfg(feature = "probe")]

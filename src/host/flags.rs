@@ -1,5 +1,7 @@
 //! The flags that Envoy gives its own answers.
 
+use super::{AgentFault, AttemptEnd};
+
 /// Those that say that no host of the agent is known, healthy or free, or that the connection to it failed: as the access log
 /// writes them, and their bits in the property `response.flags`. `local_reply_config` names the same.
 const UNREACHED: [(&str, u32); 9] = [
@@ -13,6 +15,60 @@ const UNREACHED: [(&str, u32); 9] = [
     ("NC", 24),
     ("DF", 26),
 ];
+
+/// What an answer of Envoy's with these flags, and this status, says of the agent. `again`: it was not the first attempt.
+pub(super) fn fault(status: u16, flags: u64, again: bool) -> Option<AgentFault> {
+    let has = |wanted: &[u32]| wanted.iter().any(|bit| flags >> bit & 1 == 1);
+    // A circuit breaker, no such cluster: of the gateway's own.
+    if has(&[OVERFLOW, NO_CLUSTER]) {
+        return None;
+    }
+    if has(&[NO_HEALTHY_HOST]) {
+        return (!again).then_some(AgentFault::NoHost);
+    }
+    if has(&[CONNECTION_FAILURE, NO_ADDRESS]) {
+        return Some(AgentFault::Unconnected);
+    }
+    // Envoy takes its time for a request that has not come as well.
+    let broken = has(&BROKEN) || matches!(status, 502 | 504);
+    broken.then_some(AgentFault::Broken)
+}
+
+/// `UH`, `UF`, `DF`, `UO`, `NC`.
+const NO_HEALTHY_HOST: u32 = 1;
+const CONNECTION_FAILURE: u32 = 5;
+const NO_ADDRESS: u32 = 26;
+const OVERFLOW: u32 = 7;
+const NO_CLUSTER: u32 = 24;
+/// `UT`, `LR`, `UR`, `UC`, `UPE`.
+const BROKEN: [u32; 5] = [2, 3, 4, 6, 23];
+
+/// How an attempt has ended, by the request's flags and details, and by whether there was a connection. What is said on the
+/// agent's side of the router is little: nothing of a reset or of a time that was over, and of what comes later all that
+/// is noted of the caller.
+pub(super) fn attempt_end(
+    flags: u64,
+    details: Option<&[u8]>,
+    connected: bool,
+    sent: bool,
+) -> AttemptEnd {
+    let has = |bit: u32| flags >> bit & 1 == 1;
+    let ended_here = match details {
+        None | Some(b"via_upstream" | b"waykeeper_agent_timeout") => false,
+        Some(_) => !(has(SILENT) && sent),
+    };
+    if has(CALLER_LEFT) || ended_here {
+        AttemptEnd::Left
+    } else if connected {
+        AttemptEnd::Broken
+    } else {
+        AttemptEnd::Unconnected
+    }
+}
+
+/// `DC`, `SI`.
+const CALLER_LEFT: u32 = 14;
+const SILENT: u32 = 16;
 
 /// True if one of these flags stands in `response.flags`.
 pub(super) fn is_unreached(flags: u64) -> bool {

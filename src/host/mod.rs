@@ -178,6 +178,9 @@ pub trait StreamIo: Clone + 'static {
     /// The answer that has arrived, if the host gives it itself in the agent's place. Only at its headers.
     fn own_answer(&self) -> Option<OwnAnswer>;
 
+    /// How an attempt at the agent has ended, on the agent's side and only at its end; `sent`: all of the request was handed over.
+    fn attempt_end(&self, sent: bool) -> AttemptEnd;
+
     /// Whether the agent has broken off the answer whose headers have arrived. Only when the stream is over, before it is logged.
     fn has_broken_off(&self) -> bool;
 
@@ -219,6 +222,9 @@ pub trait StreamIo: Clone + 'static {
 
     /// Notes something for the access log, which nobody else is told. A name is written again over what it was.
     fn note(&self, name: &str, value: &[u8]);
+
+    /// What was noted under this name.
+    fn noted(&self, name: &str) -> Option<Vec<u8>>;
 
     /// The address of the caller with its port, as the host's listener understands it (trusted proxies regarded).
     fn caller_address(&self) -> Option<Vec<u8>>;
@@ -280,6 +286,30 @@ pub struct OwnAnswer {
     pub unreached: bool,
     /// The agent asks for a credential of the caller's own, and none came.
     pub asks_credential: bool,
+    /// What was wrong with the agent. `None`: nothing, as far as is known.
+    pub fault: Option<AgentFault>,
+}
+
+/// What was wrong with an agent in whose place the host answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentFault {
+    /// It has no host that is healthy, so that nobody was asked. Not said of a second attempt.
+    NoHost,
+    /// There was no connection to it.
+    Unconnected,
+    /// It has broken off, has not answered in time, or not in a way that is understood.
+    Broken,
+}
+
+/// How an attempt at an agent has ended that was not answered, or not to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptEnd {
+    /// By the caller or by the gateway.
+    Left,
+    /// There was no connection to the agent.
+    Unconnected,
+    /// By the agent, or because that has taken too long.
+    Broken,
 }
 
 /// A finished answer of the filter itself.

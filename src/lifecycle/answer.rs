@@ -3,17 +3,18 @@
 use super::shared::Shared;
 use super::sticky::seal_answer;
 use super::stream::{Answered, Facts};
-use crate::host::{HeaderBlock, Host, StreamIo, Timestamp};
+use crate::host::{AgentFault, HeaderBlock, Host, StreamIo, Timestamp};
 use crate::reply::{code_of, retry_after};
 use crate::routing::{location_for_caller, location_without_host};
 use crate::text::paths::split_once;
 
 /// Who has given the answer that is at hand. Where the request has not been `forwarded`, no agent has.
-pub(super) fn by_whom(stream: &impl StreamIo, forwarded: bool) -> Answered {
+/// If the host has in its place, what was wrong with the agent, as far as that is known.
+pub(super) fn by_whom(stream: &impl StreamIo, forwarded: bool) -> (Answered, Option<AgentFault>) {
     match stream.own_answer() {
-        Some(own) => Answered::ByHost(code_of(&own)),
-        None if forwarded => Answered::ByAgent,
-        None => Answered::Not,
+        Some(own) => (Answered::ByHost(code_of(&own)), own.fault),
+        None if forwarded => (Answered::ByAgent, None),
+        None => (Answered::Not, None),
     }
 }
 

@@ -7,7 +7,7 @@ use super::stream::{Answered, Facts};
 use super::walk::Walk;
 use crate::config::policy::{AgentId, Canary, Choice, Policy, Route, RouteId};
 use crate::host::{Host, StreamIo};
-use crate::routing::{Said, said, tries};
+use crate::routing::{Said, Turn, said, tries};
 use crate::state::canary::{Canaries, Lines, Standing};
 use crate::state::{State, StateError};
 
@@ -161,6 +161,9 @@ impl<H: Host> Walk<H> {
                 true
             }
         };
+        if self.turn(request, canary.agent) != Turn::Yes {
+            return None;
+        }
         self.common.facts.borrow_mut().canary = Some(Trial {
             drawn,
             failed: false,

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::canary::Tried;
+use super::judge::Rests;
 use super::load::Loads;
 use super::responses::Kept;
 use crate::config::Policy;
@@ -10,7 +11,9 @@ use crate::config::policy::{AgentId, Edits, MOST_ATTEMPTS, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{Catalogue, RouteTable, Rules, Sessions, Sought, steering_further, steering_headers};
+use crate::routing::{
+    Catalogue, RouteTable, Rules, Sessions, Sought, steering_further, steering_headers,
+};
 use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
 use crate::text::json::Edit;
@@ -29,6 +32,8 @@ pub(super) struct Compiled {
     pub(super) canaries: Tried,
     /// How busy agents are; `None` if nothing goes by that.
     pub(super) loads: Option<Box<Loads>>,
+    /// The agents that may rest. `None`: none may.
+    pub(super) rests: Option<Rests>,
     /// For each route, its rules, if there is more to decide than by name and weight.
     rules: Vec<Option<Rules>>,
     /// Who has given which answer, where something is sticky by that.
@@ -69,6 +74,7 @@ impl Compiled {
             survey: Survey::new(&state),
             canaries: Tried::new(&policy, &state),
             loads: Loads::new(&policy, &state),
+            rests: Rests::new(&policy, &state),
             sessions: Sessions::new(&policy.sessions),
             responses: Kept::new(host, &policy, &state)?,
             sought: (policy.routes.iter())

@@ -23,6 +23,8 @@
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
 //! | `edits.rs` | what is changed of a request, and of the answer, as the route says |
 //! | `load.rs` | which agent is drawn by how busy it is, what it costs or how soon it answers, and how that is learned |
+//! | `judge.rs`, `health.rs` | whose turn it is to answer where agents may rest, and what comes back from them |
+//! | `attempts.rs` | the same of each attempt, on the agent's side |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -34,6 +36,7 @@
 //! | `telemetry.rs` | every metric, and every line of the log that traffic can cause |
 
 mod answer;
+mod attempts;
 mod body;
 mod canary;
 mod choose;
@@ -44,7 +47,9 @@ mod failure;
 mod fallback;
 mod fleet;
 mod forward;
+mod health;
 mod hold;
+mod judge;
 mod limits_endpoint;
 mod limits_in_fleet;
 mod load;
@@ -73,7 +78,7 @@ use crate::limits::fleet::Verdict;
 use crate::reply::{Refusal, local_reply};
 use crate::state::{Notice, OpenError};
 
-use clock::{Bounds, Ticks};
+use clock::Bounds;
 use compiled::Compiled;
 use shared::Shared;
 use stream::{Answered, Arrived, Common, Facts, Phase, Stream};
@@ -81,6 +86,7 @@ use telemetry::Telemetry;
 use walk::Walk;
 
 pub use crate::identity::MAX_ANSWER_BYTES;
+pub use attempts::Attempts;
 
 /// The gateway under one configuration, in one worker.
 pub struct Gateway<H: Host> {
@@ -118,6 +124,7 @@ impl<H: Host> Gateway<H> {
         };
         gateway.shared.try_canaries();
         gateway.shared.learn_loads();
+        gateway.shared.watch_agents();
         Ok((gateway, notice))
     }
 
@@ -213,7 +220,7 @@ impl<H: Host> Gateway<H> {
             if facts.timing.is_some() {
                 self.shared.first_token(&mut facts);
             }
-            answer_passes(&mut facts, self.shared.ticks.get(), end_of_stream);
+            self.shared.answer_passes(&mut facts, end_of_stream);
         }
     }
 
@@ -228,7 +235,7 @@ impl<H: Host> Gateway<H> {
         {
             self.shared.heard_at_end(loads, io, &facts);
         }
-        answer_passes(&mut facts, self.shared.ticks.get(), true);
+        self.shared.answer_passes(&mut facts, true);
     }
 
     /// The most bytes that are read of the answer to this callout.
@@ -435,10 +442,10 @@ impl<H: Host> Gateway<H> {
         }
         if let Some(stream) = self.streams.get(&id)
             && stream.answered == Answered::ByAgent
-            && stream.common.facts.borrow().canary.is_some()
+            && stream.common.facts.borrow().is_judged_at_end()
             && io.has_broken_off()
         {
-            stream.common.facts.borrow_mut().broke_off();
+            stream.common.facts.borrow_mut().broke_off_answer();
         }
         self.on_end(id);
     }
@@ -463,6 +470,9 @@ impl<H: Host> Gateway<H> {
             if facts.canary.is_some() {
                 let forwarded = stream.is_forwarded();
                 (self.shared).canary_ended(&facts, stream.outcome(), forwarded);
+            }
+            if facts.answering.is_some() {
+                self.shared.agent_ended(&stream, &mut facts);
             }
         }
     }
@@ -510,6 +520,7 @@ impl<H: Host> Shared<H> {
                 let mut facts = stream.common.facts.borrow_mut();
                 if facts.body.has_ended() {
                     facts.bounds.request_ended(self.ticks.get());
+                    facts.is_sent(&*self.host);
                 }
                 Flow::Continue
             }
@@ -564,12 +575,16 @@ impl<H: Host> Shared<H> {
         if matches!(stream.phase, Phase::Ended(_)) {
             return;
         }
-        stream.answered = answer::by_whom(io, forwarded);
+        let (answered, fault) = answer::by_whom(io, forwarded);
+        stream.answered = answered;
         if forwarded {
             let mut facts = stream.common.facts.borrow_mut();
             facts.bounds.active(self.ticks.get());
             if facts.canary.is_some() {
                 self.canary_answered(io, &mut facts, stream.answered);
+            }
+            if facts.attempts.is_some() {
+                self.tried(io, &mut facts, stream.answered);
             }
             if facts.learns.is_some() {
                 self.learn_from(io, &mut facts, stream.answered);
@@ -577,14 +592,25 @@ impl<H: Host> Shared<H> {
             if let Some(loads) = &self.compiled.loads {
                 self.heard(loads, io, &mut facts, stream.answered);
             }
-            if facts.attempts.is_some() {
-                self.tried(io, &mut facts, stream.answered);
+            if facts.answering.is_some() {
+                self.agent_answered(io, &mut facts, answered, fault);
             }
             answer::pass_on(self, io, &mut facts);
             if let Some(edits) = self.compiled.edits(facts.route)
                 && stream.answered == Answered::ByAgent
             {
                 edits::edit_answer(io, &self.compiled, &facts, edits);
+            }
+        }
+    }
+
+    /// The agent gives a sign of life, or its last.
+    fn answer_passes(&self, facts: &mut Facts, end: bool) {
+        facts.bounds.active(self.ticks.get());
+        if end {
+            facts.bounds = Bounds::default();
+            if facts.answering.is_some() {
+                self.agent_has_answered(facts);
             }
         }
     }
@@ -602,14 +628,6 @@ impl<H: Host> Shared<H> {
         drop(facts);
         stream.phase = Phase::Ended(refusal.code());
         io.reply(&reply);
-    }
-}
-
-/// The agent gives a sign of life, or its last.
-fn answer_passes(facts: &mut Facts, now: Ticks, end: bool) {
-    facts.bounds.active(now);
-    if end {
-        facts.bounds = Bounds::default();
     }
 }
 

@@ -12,6 +12,7 @@ use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
 use super::fallback::Attempts;
 use super::hold::{Held, Waits};
+use super::judge::Answering;
 use super::load::Timing;
 use super::responses::Learns;
 use super::sticky::Kept;
@@ -90,6 +91,8 @@ pub(super) struct Facts {
     pub(super) canary: Option<Trial>,
     /// For how long it waits for its first token, where that is measured.
     pub(super) timing: Option<Timing>,
+    /// The agent that answers it, where that may rest.
+    pub(super) answering: Option<Box<Answering>>,
     /// What keeps it at one of the agent's hosts.
     pub(super) kept: Option<Kept>,
     /// The subprotocol to name in the handshake's answer if the agent names none.

@@ -19,7 +19,7 @@ use super::*;
 use crate::config;
 use crate::config::policy::Tell;
 use crate::host::simulated::{Process, SimulatedHost, SimulatedStream};
-use crate::host::{LocalReply, OwnAnswer};
+use crate::host::{AgentFault, LocalReply, OwnAnswer};
 
 const STREAM: StreamId = StreamId(1);
 const ACME: &str = r#"{"client_id":"acme","plan":"standard","team":"blue","roles":["dev","ops"]}"#;
@@ -124,6 +124,7 @@ impl World {
             status,
             unreached,
             asks_credential: false,
+            fault: unreached.then_some(AgentFault::Unconnected),
         };
         self.host.respond_itself(id, answer);
         self.gateway

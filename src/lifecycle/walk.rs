@@ -31,7 +31,7 @@ use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
-use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value};
+use crate::routing::{BadPath, NoAgent, NoMatch, Path, Turn, choose_agent, hash_of_value};
 use crate::state::StateError;
 use crate::state::responses::Giver;
 
@@ -73,6 +73,7 @@ impl From<NoAgent> for Refusal {
             NoAgent::Unnamed => Self::NoAgent,
             NoAgent::Incapable => Self::UnknownCapability,
             NoAgent::NoModel => Self::ModelNotFound,
+            NoAgent::Resting(seconds) => Self::AgentsResting(seconds),
         }
     }
 }
@@ -281,6 +282,7 @@ impl<H: Host> Walk<H> {
         if let Some(giver) = giver
             && request.wanted_agents().next().is_none()
             && let Some(agent) = id.and_then(|id| self.giving_agent(id, &giver, choices))
+            && self.turn(request, agent) == Turn::Yes
         {
             return Ok(agent);
         }
@@ -289,6 +291,9 @@ impl<H: Host> Walk<H> {
             && let Some(agent) = self.canary(request, id, canary, choices, value.as_deref())
         {
             return Ok(agent);
+        }
+        if compiled.rests.is_some() {
+            return self.choose_rested(request, choices, prefer, value.as_deref());
         }
         let (agents, wanted) = (&compiled.policy.agents, request.wanted_agents());
         let draw = || self.draw(choices, prefer);
@@ -458,6 +463,9 @@ impl<H: Host> Walk<H> {
     fn forward(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
         self.mirror(request, route)?;
         let compiled = &self.shared.compiled;
+        if let Some(rests) = &compiled.rests {
+            self.asks(rests, request)?;
+        }
         let mut facts = self.common.facts.borrow_mut();
         // Of a body that was changed, or that came without its length and is here now.
         let length = match request.content_length() {

@@ -50,6 +50,8 @@ pub enum Refusal {
     UnknownAgent,
     /// No agent of the route takes unnamed requests.
     NoAgent,
+    /// All agents that could answer rest; the first is to be asked again in so many seconds.
+    AgentsResting(u64),
     /// The session is not one that the agent has named to this client.
     UnknownSession,
     /// The body is larger than the route allows: more than so many bytes.
@@ -192,6 +194,13 @@ impl Refusal {
                 "overloaded_error",
                 14,
             ),
+            Self::AgentsResting(_) => terms(
+                "agents_resting",
+                503,
+                "No agent available",
+                "overloaded_error",
+                14,
+            ),
             Self::UnknownSession => terms(
                 "unknown_session",
                 404,
@@ -268,6 +277,13 @@ impl Refusal {
             Self::NoAgent => {
                 "No agent of this route takes requests at the moment, unless it is named in x-agent."
             }
+            Self::AgentsResting(seconds) => {
+                let unit = plural_of(*seconds, "second");
+                return format!(
+                    "All agents that could answer have failed, and get no requests for a while. Try again in {seconds} {unit}."
+                )
+                .into();
+            }
             Self::UnknownSession => "The session is not known here. Begin a new one.",
             Self::BodyTooLarge(limit) => {
                 return format!("This route takes bodies of at most {limit} bytes.").into();
@@ -292,7 +308,7 @@ impl Refusal {
     /// Seconds after which trying again makes sense, as far as the refusal itself tells.
     pub(super) fn retry_after(&self) -> u64 {
         match self {
-            Self::RateLimited(_, seconds) => (*seconds).max(1),
+            Self::RateLimited(_, seconds) | Self::AgentsResting(seconds) => (*seconds).max(1),
             _ => 1,
         }
     }

@@ -17,6 +17,8 @@ pub enum NoAgent {
     Incapable,
     /// None of them serves the model.
     NoModel,
+    /// All of them rest; the first is to be asked again in so many seconds.
+    Resting(u64),
 }
 
 /// Those of these choices whose agents have all of the capabilities, and serve the model. `capabilities` are the values of

@@ -9,6 +9,7 @@
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
 //! | `prefer.rs` | which of several is drawn: of two the less loaded, or first the cheapest or the fastest |
 //! | `report.rs` | what an agent reports of its load |
+//! | `rest.rs` | the same where some agents rest |
 //! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `canary.rs` | which requests try a route's canary |
 //! | `catalogue.rs` | the models that a caller may ask for |
@@ -31,6 +32,7 @@ mod path;
 mod prefer;
 pub mod report;
 mod response;
+mod rest;
 mod rules;
 mod session;
 mod spread;
@@ -49,6 +51,7 @@ pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
 pub use prefer::{by_weight, cheapest, fastest, less_loaded, weighted};
 pub use response::{Answer, Names, Seen, in_path};
+pub use rest::{Turn, choose_rested};
 pub use rules::{Decision, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, envelope, is_envelope};
 pub use spread::is_within;

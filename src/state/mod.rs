@@ -17,6 +17,7 @@
 //! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |
 //! | `fresh.rs` | which counts of another service have begun anew |
 //! | `measures.rs` | what is measured of agents, and reported by them |
+//! | `health.rs` | how agents do, and which rest |
 //! | `canary.rs` | how canaries do, and which get nothing any more |
 //! | `responses.rs` | who has given which answer |
 //! | `workers.rs` | which workers are there: what those that are gone had counted counts no more |
@@ -26,6 +27,7 @@ pub mod counters;
 pub mod fresh;
 mod grid;
 mod hash;
+pub mod health;
 pub mod in_flight;
 pub mod keys;
 pub mod measures;
@@ -82,6 +84,8 @@ pub struct State {
     pub responses: Grid,
     /// What is measured of agents. Not there where an older module has made the tables.
     pub measures: Grid,
+    /// How agents do that may rest. Not there where an older module has made the tables.
+    pub health: Grid,
     /// The hash by which records find their cells.
     pub hash: SeededHash,
     /// The routes whose counters lie with the others of their client, by hash.
@@ -203,11 +207,24 @@ impl State {
             &state.fresh_starts,
             &state.canaries,
             &state.measures,
+            &state.health,
         ] {
             grid.create(host)?;
         }
         host.create_cell(foundation(LAYOUT), &foundation_laid.encode())?;
         Ok((state, other_layout))
+    }
+
+    /// Finds the tables, where the first configuration has been read already.
+    ///
+    /// # Errors
+    /// When the host refuses, and when the tables that are there cannot be understood.
+    pub fn find<H: Host>(host: &H) -> Result<Option<Self>, OpenError> {
+        let Some((bytes, _)) = host.read_cell(foundation(LAYOUT))? else {
+            return Ok(None);
+        };
+        let foundation = Foundation::decode(&bytes).ok_or(OpenError::Unreadable)?;
+        Ok(Some(foundation.state()))
     }
 
     /// True if a route's counters lie with the others of their client.
@@ -255,6 +272,7 @@ impl Foundation {
             canaries: Grid::new(b'n', 1),
             responses: Grid::new(b'p', 1),
             measures: Grid::new(b'm', measures::CELLS),
+            health: Grid::new(b'h', health::CELLS),
             hash: SeededHash::new(self.seed),
             together: self.together.clone(),
         }

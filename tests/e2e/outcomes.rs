@@ -120,6 +120,7 @@ async fn each_answer_of_envoys_has_one_code() {
                 status,
                 unreached,
                 asks_credential: false,
+                fault: None,
             };
             assert_eq!(Some(code_of(&answer)), told, "{answer:?}");
         }

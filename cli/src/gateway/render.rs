@@ -9,14 +9,15 @@ use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::host::Sensitive;
 
-use super::sees::Sees;
 use super::clusters::{cluster, clusters, limiters, other_stat_name};
 use super::credentials::Credential;
 use super::idle::{idle, undecided};
 use super::listeners::{ADMIN, LOCALHOST};
 use super::patches::{self, Misfit};
+use super::sees::Sees;
 use super::{
-    Checked, EnvoyVersion, Listener, Upstream, derive, document, fallback, filters, routes, templates,
+    Checked, EnvoyVersion, Listener, Upstream, derive, document, fallback, filters, routes,
+    templates,
 };
 
 /// With what both files begin.

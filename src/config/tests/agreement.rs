@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::super::{
     FIELDS, TABLES_FIELDS, agents, canary, clients, edits, fleet, in_flight, limits, load, mirror,
-    models, routes, rules, schema, sticky, switches, validator,
+    models, rest, routes, rules, schema, sticky, switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 39] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 40] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -101,6 +101,7 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 39] = [
     ("/$defs/price", load::PRICE_FIELDS, "/agents/tools/price"),
     ("/$defs/mirror", mirror::MIRROR_FIELDS, "/routes/5/mirror"),
     ("/$defs/canary", canary::CANARY_FIELDS, "/routes/5/canary"),
+    ("/$defs/rest", rest::REST_FIELDS, "/agents/rag/rest"),
     ("/$defs/retry", routes::RETRY_FIELDS, "/routes/3/retry"),
     (
         "/$defs/rate_limit",

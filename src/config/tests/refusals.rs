@@ -273,7 +273,9 @@ fn agents_that_can_never_come_next_are_told() {
     sessions["sessions"] = json!({"keys": ["0".repeat(64)]});
     assert_eq!(
         faults(&sessions),
-        ["routes[0].fallback[0]: names sessions, and would name one to a request that was not to have any"]
+        [
+            "routes[0].fallback[0]: names sessions, and would name one to a request that was not to have any"
+        ]
     );
 }
 

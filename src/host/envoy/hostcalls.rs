@@ -156,6 +156,12 @@ pub(super) const UPSTREAM_CLUSTER: &[u8] = b"xds\0cluster_name";
 /// What Envoy notes of the answer: a bit each.
 pub(super) const RESPONSE_FLAGS: &[u8] = b"response\0flags";
 
+/// How often the request was tried.
+pub(super) const ATTEMPTS: &[u8] = b"upstream\0request_attempt_count";
+
+/// Our end of the connection to the agent's host, once there is one.
+pub(super) const LOCAL_ADDRESS: &[u8] = b"upstream\0local_address";
+
 fn check(call: &'static str, status: u32) -> Result<()> {
     if status == Status::Ok as u32 {
         Ok(())

@@ -15,8 +15,8 @@ use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, Strea
 use super::flags;
 use super::metrics::named;
 use super::{
-    Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId,
-    OwnAnswer, StreamId, StreamIo, Swap, Throttle, Timestamp, Version, encode,
+    AttemptEnd, Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
+    MetricId, OwnAnswer, StreamId, StreamIo, Swap, Throttle, Timestamp, Version, encode,
 };
 pub(crate) use wakes::woken;
 
@@ -70,6 +70,14 @@ impl Envoy {
             vm: Rc::clone(&self.vm),
             wakes: Some(Wakes::register(&self.vm.queues)?),
         })
+    }
+
+    /// Envoy for streams that never wait.
+    pub(crate) fn without_wakes(&self) -> Self {
+        Self {
+            vm: Rc::clone(&self.vm),
+            wakes: None,
+        }
     }
 
     /// The stream whose own callback is under way.
@@ -302,6 +310,14 @@ impl StreamIo for EnvoyStream {
         hostcalls::property(hostcalls::UPSTREAM_CLUSTER).ok()
     }
 
+    fn attempt_end(&self, sent: bool) -> AttemptEnd {
+        let flags = number(hostcalls::RESPONSE_FLAGS).unwrap_or_default();
+        let details = hostcalls::property(hostcalls::CODE_DETAILS).ok();
+        // It has one from the moment on in which there is a connection.
+        let connected = hostcalls::property(hostcalls::LOCAL_ADDRESS).is_ok();
+        flags::attempt_end(flags, details.as_deref(), connected, sent)
+    }
+
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {
         hostcalls::header(MapType::HttpResponseHeaders, name.as_bytes()).ok()
     }
@@ -347,6 +363,10 @@ impl StreamIo for EnvoyStream {
     fn note(&self, name: &str, value: &[u8]) {
         self.vm
             .tell(hostcalls::set_property(name.as_bytes(), value));
+    }
+
+    fn noted(&self, name: &str) -> Option<Vec<u8>> {
+        hostcalls::property(name.as_bytes()).ok()
     }
 
     fn caller_address(&self) -> Option<Vec<u8>> {
@@ -395,6 +415,11 @@ const NO_CREDENTIAL: [&[u8]; 2] = [
 /// And one of the script that looks for the caller's.
 const BY_SCRIPT: &[u8] = b"lua_response";
 
+fn number(path: &[u8]) -> Option<u64> {
+    let bytes = hostcalls::property(path).ok()?;
+    Some(u64::from_le_bytes(bytes.try_into().ok()?))
+}
+
 /// The answer at hand, if Envoy gives it itself.
 #[cold]
 fn own_answer() -> Option<OwnAnswer> {
@@ -402,21 +427,19 @@ fn own_answer() -> Option<OwnAnswer> {
     if details == BY_AGENT {
         return None;
     }
-    let number = |path| {
-        let bytes = hostcalls::property(path).ok()?;
-        Some(u64::from_le_bytes(bytes.try_into().ok()?))
-    };
     let status = u16::try_from(number(hostcalls::RESPONSE_CODE)?).ok()?;
     // Of an agent that takes no WebSocket Envoy says so in place of that.
     if status < 400 {
         return None;
     }
-    let flags = number(hostcalls::RESPONSE_FLAGS);
+    let flags = number(hostcalls::RESPONSE_FLAGS).unwrap_or_default();
+    let again = number(hostcalls::ATTEMPTS).is_some_and(|attempts| attempts > 1);
     Some(OwnAnswer {
         status,
-        unreached: flags.is_some_and(flags::is_unreached)
+        unreached: flags::is_unreached(flags)
             || NO_CREDENTIAL.iter().any(|it| details.starts_with(it)),
         asks_credential: details == BY_SCRIPT,
+        fault: flags::fault(status, flags, again),
     })
 }
 

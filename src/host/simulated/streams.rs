@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use super::SimulatedHost;
-use crate::host::{HeaderBlock, HostError, LocalReply, OwnAnswer, StreamId, StreamIo};
+use crate::host::{AttemptEnd, HeaderBlock, HostError, LocalReply, OwnAnswer, StreamId, StreamIo};
 
 /// What became of a simulated stream.
 #[derive(Clone, Default)]
@@ -31,6 +31,8 @@ pub struct SimulatedStream {
     pub agent_address: Option<Vec<u8>>,
     /// The cluster at which it was tried last.
     pub cluster: Option<Vec<u8>>,
+    /// How the attempt at the agent has ended.
+    pub attempt_end: Option<AttemptEnd>,
     /// What was noted for the access log.
     pub notes: Vec<(Vec<u8>, Vec<u8>)>,
     /// The filter's own answer.
@@ -253,6 +255,19 @@ impl StreamIo for SimulatedIo {
 
     fn own_answer(&self) -> Option<OwnAnswer> {
         self.with(|stream| stream.own_answer)
+    }
+
+    fn attempt_end(&self, _sent: bool) -> AttemptEnd {
+        let end = self.with(|stream| stream.attempt_end);
+        end.unwrap_or(AttemptEnd::Left)
+    }
+
+    fn noted(&self, name: &str) -> Option<Vec<u8>> {
+        self.with(|stream| {
+            let mut notes = stream.notes.iter().rev();
+            let found = notes.find(|(other, _)| other == name.as_bytes());
+            found.map(|(_, value)| value.clone())
+        })
     }
 
     fn has_broken_off(&self) -> bool {

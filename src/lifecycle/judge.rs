@@ -1,0 +1,393 @@
+//! Agents are judged by what comes back from them: whose turn it is to answer, and what its answers come to.
+//!
+//! This is the caller's side, which sees what the caller gets. An agent that is judged by each attempt is so on its own side, see
+//! `attempts.rs`; here only what never comes there is seen: that it has no host.
+
+use log::Level;
+
+use super::health::{Asked, Judged, Watched};
+use super::request::Request;
+use super::shared::Shared;
+use super::stream::{Answered, Facts, Phase, Stream};
+use super::walk::Walk;
+use crate::config::Policy;
+use crate::config::policy::{AgentId, Choice, Prefer};
+use crate::host::{AgentFault, AttemptEnd, Host, StreamIo, Throttle, Timestamp, seconds_up};
+use crate::reply::Refusal;
+use crate::routing::{Turn, choose_rested};
+use crate::state::health::{Attempt, Change, Health, Probe, Standing};
+use crate::state::{SeededHash, State, StateError};
+
+/// The agents that may rest.
+#[derive(Debug)]
+pub(super) struct Rests {
+    /// By their places in the policy.
+    all: Vec<Option<Watched>>,
+    health: Health,
+    hash: SeededHash,
+    log: Throttle,
+}
+
+/// The agent that answers a request.
+#[derive(Debug)]
+pub(super) struct Answering {
+    agent: AgentId,
+    asked: Asked,
+    /// The request has gone on to it.
+    forwarded: bool,
+}
+
+/// The note by which the module knows on an agent's side whose attempt it sees there.
+pub(super) const ASKED: &str = "waykeeper_asked";
+
+impl Rests {
+    /// `None`: no agent may rest.
+    pub(super) fn new(policy: &Policy, state: &State) -> Option<Self> {
+        let agents = policy.agents.iter();
+        let all: Vec<_> = agents
+            .map(|agent| {
+                Some(Watched::new(
+                    state,
+                    &agent.name,
+                    &agent.cluster,
+                    agent.rest?,
+                ))
+            })
+            .collect();
+        all.iter().any(Option::is_some).then(|| Self {
+            all,
+            health: Health::new(state),
+            hash: state.hash,
+            log: Throttle::default(),
+        })
+    }
+
+    fn of(&self, agent: AgentId) -> Option<&Watched> {
+        self.all.get(agent.0)?.as_ref()
+    }
+
+    /// Tells what the record of an agent could not be asked or told.
+    #[cold]
+    fn unknown<H: Host>(&self, host: &H, error: StateError) {
+        unknown(&self.log, host, error);
+    }
+}
+
+impl<H: Host> Shared<H> {
+    /// The configuration is in force from now on.
+    pub(super) fn watch_agents(&self) {
+        let (host, Some(rests)) = (&*self.host, &self.compiled.rests) else {
+            return;
+        };
+        if let Err(error) = rests.health.open(host) {
+            return rests.unknown(host, error);
+        }
+        let agents = self.compiled.policy.agents.iter().zip(&rests.all);
+        for (agent, watched) in agents.filter_map(|(agent, it)| Some((agent, it.as_ref()?))) {
+            match watched.come(host) {
+                Ok(rests) => show(host, &agent.name, rests),
+                Err(error) => rests.unknown(host, error),
+            }
+        }
+    }
+
+    /// Whether the agent rests, or is due: nobody but a probe goes there.
+    pub(super) fn rests(&self, agent: AgentId) -> bool {
+        let watched = self.compiled.rests.as_ref().and_then(|it| it.of(agent));
+        let standing = watched.map(|watched| watched.standing(&*self.host));
+        standing.is_some_and(|it| it.is_ok_and(|it| it != Standing::Fit))
+    }
+
+    /// The headers of an answer have arrived; who has given it, and what was wrong with the agent if it was not the agent.
+    #[inline(never)]
+    pub(super) fn agent_answered(
+        &self,
+        io: &H::Stream,
+        facts: &mut Facts,
+        answered: Answered,
+        fault: Option<AgentFault>,
+    ) {
+        let host = &*self.host;
+        let Some((answering, watched)) = self.answering(facts) else {
+            return;
+        };
+        let attempt = answering.asked.attempt;
+        let judged = match (answered, watched.rest.each_attempt) {
+            (Answered::ByAgent, false) => answering.asked.headers(host, io, &watched.rest),
+            (Answered::ByHost(_), false) => answering.asked.no_answer(fault),
+            (Answered::ByHost(_), true) if fault == Some(AgentFault::NoHost) => {
+                answering.asked.no_answer(fault)
+            }
+            _ => None,
+        };
+        self.judge(answering.agent, watched, &attempt, judged);
+    }
+
+    /// The agent's answer is whole.
+    #[inline(never)]
+    pub(super) fn agent_has_answered(&self, facts: &mut Facts) {
+        if let Some((answering, watched)) = self.answering(facts)
+            && !watched.rest.each_attempt
+        {
+            let (attempt, judged) = (answering.asked.attempt, answering.asked.whole());
+            self.judge(answering.agent, watched, &attempt, judged);
+        }
+    }
+
+    /// A request is over that was an agent's, or was to be.
+    #[inline(never)]
+    pub(super) fn agent_ended(&self, stream: &Stream<H::Stream>, facts: &mut Facts) {
+        let host = &*self.host;
+        let Some((answering, watched)) = self.answering(facts) else {
+            return;
+        };
+        let attempt = answering.asked.attempt;
+        if answering.forwarded && !watched.rest.each_attempt {
+            let how = match stream.phase {
+                Phase::Ended(outcome) if outcome == Refusal::AgentTimeout.code() => {
+                    Some(AttemptEnd::Broken)
+                }
+                Phase::Forwarded => Some(AttemptEnd::Left),
+                _ => None,
+            };
+            let judged = how.and_then(|how| answering.asked.ends(host, how, &watched.rest));
+            self.judge(answering.agent, watched, &attempt, judged);
+        }
+        // Where it was judged this changes nothing any more.
+        if let Some(probe) = attempt.probe
+            && let (Some(rests), Err(error)) =
+                (&self.compiled.rests, watched.give_back(host, probe))
+        {
+            rests.unknown(host, error);
+        }
+    }
+
+    fn answering<'f>(&self, facts: &'f mut Facts) -> Option<(&'f mut Answering, &Watched)> {
+        let answering = facts.answering.as_deref_mut()?;
+        let watched = self.compiled.rests.as_ref()?.of(answering.agent)?;
+        Some((answering, watched))
+    }
+
+    fn judge(&self, agent: AgentId, watched: &Watched, attempt: &Attempt, judged: Option<Judged>) {
+        let (host, Some(judged)) = (&*self.host, judged) else {
+            return;
+        };
+        if let (Some(rests), (_, Some(name))) =
+            (&self.compiled.rests, self.compiled.names(None, Some(agent)))
+        {
+            judge(&rests.log, host, name, watched, attempt, judged);
+        }
+    }
+}
+
+/// Puts what has come back into the agent's record, and tells what comes of that.
+pub(super) fn judge<H: Host>(
+    log: &Throttle,
+    host: &H,
+    agent: &str,
+    watched: &Watched,
+    attempt: &Attempt,
+    (came, reason): Judged,
+) {
+    let change = watched.judge(host, attempt, came);
+    let count = |name: &str| {
+        let labels = [("agent", agent), ("reason", reason)];
+        if let Some(metric) = host.counter(name, &labels) {
+            host.increment(metric);
+        }
+    };
+    if !reason.is_empty() {
+        count("waykeeper_agent_failures_total");
+    }
+    match change {
+        Ok(Change::None) => {}
+        Ok(Change::Rests(time)) => {
+            count("waykeeper_agent_rests_total");
+            show(host, agent, true);
+            let (seconds, why) = (seconds_up(time), why(reason));
+            log::warn!("the agent {agent:?} rests for {seconds} s: {why}");
+        }
+        Ok(Change::Returns(time)) => {
+            show(host, agent, false);
+            let seconds = seconds_up(time);
+            log::info!("the agent {agent:?} answers again, after {seconds} s");
+        }
+        Err(error) => unknown(log, host, error),
+    }
+}
+
+/// What came last of what was too much.
+fn why(reason: &str) -> &'static str {
+    match reason {
+        "status" => "it fails, at last with a status of 500 or above",
+        "busy" => "it has too much to do (429)",
+        "unconnected" => "it fails, at last as there was no connection to it",
+        "late" => "it fails, at last as its answer was later than slow_first_token",
+        "broken" => "it fails, at last as it broke off an answer",
+        _ => "it fails, at last as it gave no answer",
+    }
+}
+
+fn show<H: Host>(host: &H, agent: &str, rests: bool) {
+    if let Some(metric) = host.gauge("waykeeper_agent_resting", &[("agent", agent)]) {
+        host.record(metric, u64::from(rests));
+    }
+}
+
+#[cold]
+fn unknown<H: Host>(log: &Throttle, host: &H, error: StateError) {
+    log.log(
+        Level::Error,
+        "agents",
+        host.now(),
+        format_args!("how agents do is not known, so none rests: {error}"),
+    );
+}
+
+impl<H: Host> Walk<H> {
+    /// As `choose` does, where agents may rest.
+    #[inline(never)]
+    pub(super) fn choose_rested(
+        &self,
+        request: &Request,
+        choices: &[Choice],
+        prefer: Prefer,
+        value: Option<&[u8]>,
+    ) -> Result<AgentId, Refusal> {
+        let agents = &self.shared.compiled.policy.agents;
+        let wanted: Vec<&[u8]> = request.wanted_agents().collect();
+        let draw = &|left: &[Choice]| self.draw(left, prefer);
+        let turn = &mut |agent| self.turn(request, agent);
+        let chosen = choose_rested(agents, choices, &wanted, value, draw, turn);
+        chosen.map_err(Refusal::from)
+    }
+
+    /// Whether this request may go to this agent. If the agent has rested, and only one request may: it is the one from now on,
+    /// until it is judged or over.
+    pub(super) fn turn(&self, request: &Request, agent: AgentId) -> Turn {
+        let host = &*self.shared.host;
+        let Some(rests) = &self.shared.compiled.rests else {
+            return Turn::Yes;
+        };
+        let Some(watched) = rests.of(agent) else {
+            return Turn::Yes;
+        };
+        let standing = watched.standing(host).and_then(|standing| match standing {
+            Standing::Due => match watched.take_probe(host, self.client_hash(rests, request))? {
+                Some(probe) => {
+                    self.probes(agent, probe);
+                    Ok(Standing::Fit)
+                }
+                None => watched.standing(host),
+            },
+            standing => Ok(standing),
+        });
+        match standing {
+            Ok(Standing::Fit) => Turn::Yes,
+            Ok(Standing::Due) => Turn::No(1),
+            Ok(Standing::Rests(until)) => Turn::No(seconds_up(until.since(host.now())).max(1)),
+            Err(error) => {
+                rests.unknown(host, error);
+                Turn::Yes
+            }
+        }
+    }
+
+    fn probes(&self, agent: AgentId, probe: Probe) {
+        self.common.facts.borrow_mut().answering = Some(Box::new(Answering {
+            agent,
+            asked: Asked::new(Timestamp(0), 0, Some(probe)),
+            forwarded: false,
+        }));
+    }
+
+    /// The request goes on to its agent.
+    #[inline(never)]
+    pub(super) fn asks(&self, rests: &Rests, request: &Request) -> Result<(), Refusal> {
+        let host = &*self.shared.host;
+        let chosen = self.common.facts.borrow().agent;
+        let Some((agent, watched)) = chosen.and_then(|agent| Some((agent, rests.of(agent)?)))
+        else {
+            return Ok(());
+        };
+        let client = self.client_hash(rests, request);
+        let mut facts = self.common.facts.borrow_mut();
+        let before = facts.answering.take();
+        let probe = before.filter(|it| it.agent == agent);
+        let probe = probe.and_then(|it| it.asked.attempt.probe);
+        let now = host.now();
+        let mut asked = Asked::new(now, client, probe);
+        if facts.body.has_ended() {
+            asked.is_sent(now);
+        }
+        if watched.rest.each_attempt {
+            let note = note(client, watched, probe);
+            self.with_stream(|stream| stream.note(ASKED, &note))?;
+        }
+        facts.answering = Some(Box::new(Answering {
+            agent,
+            asked,
+            forwarded: true,
+        }));
+        Ok(())
+    }
+
+    /// Who asks: the client, without one the address. Never 0.
+    fn client_hash(&self, rests: &Rests, request: &Request) -> u64 {
+        let client = self.common.facts.borrow().client.clone();
+        let hashed = match client {
+            Some(client) => rests.hash.of(&[b"client", client.id.as_bytes()]),
+            None => {
+                let address = self.address(request).unwrap_or_default();
+                rests.hash.of(&[b"address", &address])
+            }
+        };
+        hashed.tag | 1
+    }
+}
+
+/// Who asks, and of which agent the request is the probe.
+fn note(client: u64, watched: &Watched, probe: Option<Probe>) -> Vec<u8> {
+    let (tag, rest, until) = match probe {
+        Some(probe) => (watched.key.tag(), probe.rest.0, probe.until.0),
+        None => (0, 0, 0),
+    };
+    let words = [client, tag, rest, until].map(u64::to_le_bytes);
+    words.concat()
+}
+
+/// Who asks, and the probe that the request is of this agent, out of such a note.
+pub(super) fn read_note(note: &[u8], watched: &Watched) -> Option<(u64, Option<Probe>)> {
+    let (words, _) = note.as_chunks::<8>();
+    let [client, tag, rest, until] = <[[u8; 8]; 4]>::try_from(words)
+        .ok()?
+        .map(u64::from_le_bytes);
+    let probe = Probe {
+        rest: Timestamp(rest),
+        until: Timestamp(until),
+    };
+    Some((client, (tag == watched.key.tag()).then_some(probe)))
+}
+
+impl Facts {
+    /// All of the request has been handed over.
+    pub(super) fn is_sent<H: Host>(&mut self, host: &H) {
+        if let Some(answering) = &mut self.answering {
+            answering.asked.is_sent(host.now());
+        }
+    }
+
+    /// The agent has broken off its answer.
+    pub(super) fn broke_off_answer(&mut self) {
+        if let Some(answering) = &mut self.answering {
+            answering.asked.broke_off();
+        }
+        self.broke_off();
+    }
+
+    /// True if it is to be known how the agent's answer ends.
+    pub(super) fn is_judged_at_end(&self) -> bool {
+        self.canary.is_some()
+            || (self.answering.as_ref()).is_some_and(|answering| answering.asked.answers())
+    }
+}
