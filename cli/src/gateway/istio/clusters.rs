@@ -124,6 +124,7 @@ pub(super) fn changed_cluster(destination: &Destination) -> Option<Json> {
             "http": clusters::http(way.http),
             "filters": way.filters,
             "further": false,
+            "attempts": null,
             "tls": way.tls.is_some(),
         },
         "authority": destination.authority,
