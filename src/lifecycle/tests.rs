@@ -3,6 +3,7 @@ mod canary;
 mod fleet;
 mod fleet_left;
 mod in_flight;
+mod judge;
 mod limits_endpoint;
 mod log;
 mod sticky;
