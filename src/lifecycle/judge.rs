@@ -195,7 +195,7 @@ pub(super) fn judge<H: Host>(
 ) {
     let change = watched.judge(host, attempt, came);
     let count = |name: &str| {
-        let labels = [("agent", agent), ("reason", reason)];
+        let labels = [("agent", agent), ("outcome", reason)];
         if let Some(metric) = host.counter(name, &labels) {
             host.increment(metric);
         }

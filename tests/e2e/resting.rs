@@ -527,7 +527,7 @@ async fn a_stream_that_breaks_and_an_answer_that_is_late_are_failures() {
         let count = |reason: &'static str| {
             let world = &world;
             eventually(reason, move || async move {
-                let labels = [("agent", "rag"), ("reason", reason)];
+                let labels = [("agent", "rag"), ("outcome", reason)];
                 let counted = world
                     .metrics()
                     .await

@@ -64,7 +64,7 @@ fn fail(world: &mut World) {
 }
 
 fn failures(world: &World, reason: &str) -> u64 {
-    let name = format!("waykeeper_agent_failures_total;agent=one;reason={reason};");
+    let name = format!("waykeeper_agent_failures_total;agent=one;outcome={reason};");
     world.host.metric(&name)
 }
 
