@@ -126,9 +126,13 @@ fn every_answer_of_envoys_own_stands_in_the_table() {
 
 /// Where metrics are counted, and lines written to the log, that traffic can cause.
 fn telling_source() -> String {
-    ["src/lifecycle/telemetry.rs", "src/limits/upkeep.rs"]
-        .map(read)
-        .concat()
+    [
+        "src/lifecycle/telemetry.rs",
+        "src/lifecycle/judge.rs",
+        "src/limits/upkeep.rs",
+    ]
+    .map(read)
+    .concat()
 }
 
 #[test]
@@ -348,6 +352,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::ModelNotFound
         | Refusal::UnknownCapability
         | Refusal::UnknownAgent
+        | Refusal::AgentsResting(_)
         | Refusal::UnknownSession
         | Refusal::NoAgent
         | Refusal::BodyTooLarge(_)
@@ -380,6 +385,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::ModelNotFound,
         Refusal::UnknownCapability,
         Refusal::UnknownAgent,
+        Refusal::AgentsResting(1),
         Refusal::UnknownSession,
         Refusal::NoAgent,
         Refusal::BodyTooLarge(1),

@@ -123,6 +123,10 @@ impl<'v> Found<'v> {
         }
         self.warn_of_unknown(filter, FILTER_FIELDS);
         self.warn_of_unknown(config, CONFIG_FIELDS);
+        if written.is_some_and(|value| value.field("attempts").is_some()) {
+            // The module on an agent's side. What it is told stands in the gateway's configuration too.
+            return;
+        }
         if let Some(vm) = config.field("vm_config") {
             self.warn_of_unknown(vm, VM_CONFIG_FIELDS);
         }

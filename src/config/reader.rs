@@ -328,7 +328,8 @@ impl<'a> Spot<'a> {
     }
 
     /// Whether this is a mapping that holds something under this name: more than an empty list.
-    pub(super) fn has(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
         let Node::Map(written) = self.node else {
             return false;
         };

@@ -94,6 +94,48 @@ mod tests {
     }
 
     #[test]
+    fn the_gateways_own_bounds_are_no_fault_of_the_agents() {
+        let of = |bits: &[u32]| bits.iter().fold(0, |flags, bit| flags | 1 << bit);
+        assert_eq!(fault(503, of(&[7]), false), None, "UO");
+        assert_eq!(fault(503, of(&[5, 7]), false), None);
+        assert_eq!(fault(503, of(&[24]), false), None, "NC");
+        assert_eq!(fault(500, 0, false), None);
+        assert_eq!(fault(503, of(&[1]), false), Some(AgentFault::NoHost));
+        assert_eq!(fault(503, of(&[1, 15]), true), None, "another attempt's");
+        let unconnected = Some(AgentFault::Unconnected);
+        assert_eq!(fault(503, of(&[5, 15]), true), unconnected);
+        assert_eq!(fault(503, of(&[26]), false), unconnected);
+        for (status, bit) in [(504, 2), (503, 3), (503, 4), (503, 6), (502, 23)] {
+            assert_eq!(fault(status, of(&[bit]), false), Some(AgentFault::Broken));
+        }
+    }
+
+    #[test]
+    fn an_attempt_ends_by_the_caller_by_the_agent_or_for_want_of_a_connection() {
+        let (left, silent) = (1 << 14, 1 << 16);
+        let ends = |flags, details: Option<&[u8]>, connected, sent| {
+            attempt_end(flags, details, connected, sent)
+        };
+        assert_eq!(ends(0, None, true, true), AttemptEnd::Broken);
+        assert_eq!(
+            ends(0, Some(b"via_upstream"), true, true),
+            AttemptEnd::Broken
+        );
+        assert_eq!(ends(0, None, false, true), AttemptEnd::Unconnected);
+        for connected in [true, false] {
+            let details: &[u8] = b"downstream_remote_disconnect";
+            assert_eq!(ends(left, Some(details), connected, true), AttemptEnd::Left);
+            let details: &[u8] = b"waykeeper_request_timeout";
+            assert_eq!(ends(0, Some(details), connected, true), AttemptEnd::Left);
+        }
+        let details: &[u8] = b"waykeeper_agent_timeout";
+        assert_eq!(ends(0, Some(details), true, true), AttemptEnd::Broken);
+        let details: &[u8] = b"stream_idle_timeout";
+        assert_eq!(ends(silent, Some(details), true, true), AttemptEnd::Broken);
+        assert_eq!(ends(silent, Some(details), true, false), AttemptEnd::Left);
+    }
+
+    #[test]
     fn one_of_them_is_enough() {
         assert!(!is_unreached(0));
         assert!(!is_unreached(1 << 2), "UT");

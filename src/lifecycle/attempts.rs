@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use super::health::{Asked, Judged, Watched};
-use super::judge::{ASKED, judge, read_note};
+use super::health::{ASKED, Asked, Judged, Watched};
+use super::judge::{judge, read_note};
 use crate::config::Attempts as Policy;
 use crate::host::{Host, StreamId, StreamIo, Throttle};
 use crate::state::State;

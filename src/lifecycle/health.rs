@@ -13,6 +13,9 @@ use crate::state::{State, StateError};
 /// For so long a worker believes what it has read.
 const BELIEVED: Duration = Duration::from_millis(50);
 
+/// The note by which the module knows on an agent's side whose attempt it sees there.
+pub(super) const ASKED: &str = "waykeeper_asked";
+
 /// An agent that may rest.
 #[derive(Debug)]
 pub(super) struct Watched {

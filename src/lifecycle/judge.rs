@@ -5,7 +5,7 @@
 
 use log::Level;
 
-use super::health::{Asked, Judged, Watched};
+use super::health::{ASKED, Asked, Judged, Watched};
 use super::request::Request;
 use super::shared::Shared;
 use super::stream::{Answered, Facts, Phase, Stream};
@@ -36,9 +36,6 @@ pub(super) struct Answering {
     /// The request has gone on to it.
     forwarded: bool,
 }
-
-/// The note by which the module knows on an agent's side whose attempt it sees there.
-pub(super) const ASKED: &str = "waykeeper_asked";
 
 impl Rests {
     /// `None`: no agent may rest.
@@ -191,7 +188,7 @@ pub(super) fn judge<H: Host>(
 ) {
     let change = watched.judge(host, attempt, came);
     let count = |name: &str| {
-        let labels = [("agent", agent), ("reason", reason)];
+        let labels = [("agent", agent), ("outcome", reason)];
         if let Some(metric) = host.counter(name, &labels) {
             host.increment(metric);
         }

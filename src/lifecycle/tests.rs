@@ -5,6 +5,7 @@ mod fallback;
 mod fleet;
 mod fleet_left;
 mod in_flight;
+mod judge;
 mod limits_endpoint;
 mod load;
 mod log;

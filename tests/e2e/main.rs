@@ -52,6 +52,7 @@ mod paths;
 mod protocols;
 mod refusals;
 mod reload;
+mod resting;
 mod retries;
 mod routing;
 mod rules;

@@ -295,6 +295,12 @@ fn notes(meeting: &Meeting<'_>, agent: &Agent, walked: &Walked) -> Vec<String> {
     if upstream.is_some_and(|upstream| upstream.credential.is_some()) {
         notes.push("Envoy adds the agent's own credential".to_owned());
     }
+    if let Some(rest) = &agent.rest {
+        notes.push(format!(
+            "it may rest, and others answer then: after {} failures in a row, or when more than {} % have failed",
+            rest.failures, rest.error_rate
+        ));
+    }
     if let Some(Sticky::Session(header)) = &agent.sticky
         && walked.header(header).is_some()
     {

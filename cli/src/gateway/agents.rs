@@ -227,6 +227,10 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
                 spot.fault("has no meaning beside cluster, which says it where it is written");
             }
         }
+        let rest = fields.get("rest");
+        if let Some(rest) = rest.filter(|rest| rest.has("each_attempt")) {
+            rest.fault("each_attempt has no meaning beside cluster: the module cannot be put into one that is written elsewhere");
+        }
         let of_websockets = fields
             .get("websocket_cluster")
             .and_then(|spot| spot.checked(elsewhere));

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use minijinja::Environment;
 use serde_json::{Value as Json, json};
-use waykeeper::config::Policy;
+use waykeeper::config::{Policy, show_duration};
 
 use super::agents::{self, Balance, Endpoint, Health};
 use super::idle::seconds;
@@ -60,6 +60,7 @@ pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
         "further": false,
         "falls_back": false,
         "told_name": null,
+        "attempts": null,
         "stat_name": other_stat_name(name),
         "by_name": upstream.endpoints.iter().any(by_name),
         "balance": match upstream.balance {
@@ -75,6 +76,31 @@ pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
         "own_host": upstream.has_own_host(),
         "http": http(upstream.http),
     })
+}
+
+/// What the module is told that judges the attempts at this agent on its side, where it is to.
+pub(super) fn attempts(agent: &Agent, policy: &Policy) -> Json {
+    let rest = policy.agents.iter().find(|it| it.name == agent.name);
+    let rest = rest.and_then(|it| it.rest);
+    let Some(rest) = rest.filter(|rest| rest.each_attempt) else {
+        return Json::Null;
+    };
+    let field = |name: &str, value: Json| json!({"name": name, "value": value});
+    let time = |time| Json::from(show_duration(time));
+    let mut fields = vec![
+        field("failures", rest.failures.into()),
+        field("error_rate", format!("{}%", rest.error_rate).into()),
+        field("first", time(rest.first)),
+        field("longest", time(rest.longest)),
+    ];
+    fields.extend(
+        rest.slow_first_token
+            .map(|it| field("slow_first_token", time(it))),
+    );
+    if !rest.heeds_429 {
+        fields.push(field("on_429", "ignore".into()));
+    }
+    json!({"agent": agent.name, "cluster": agent.cluster, "rest": fields})
 }
 
 /// None of one that is builtin where nobody serves that.

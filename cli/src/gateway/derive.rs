@@ -96,6 +96,15 @@ fn agents(written: &Node, gateway: &Gateway, falls_back: bool) -> Node {
         let kept =
             |(name, _): &&(String, Node)| config::AGENT_FIELDS_OF_FILTER.contains(&name.as_str());
         derived.extend(fields.iter().filter(kept).cloned());
+        let upstream = agent.and_then(|agent| agent.upstream.as_ref());
+        let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
+        if credential.is_some_and(|it| it.callers_header().is_some())
+            && let Some((_, Node::Map(rest))) = derived.iter_mut().find(|(name, _)| name == "rest")
+            && rest.iter().all(|(name, _)| name != "on_429")
+        {
+            // It counts by a key of the caller's own.
+            rest.push(("on_429".to_owned(), Node::Text("ignore".to_owned())));
+        }
         (name.clone(), Node::Map(derived))
     });
     Node::Map(derived.collect())

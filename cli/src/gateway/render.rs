@@ -9,7 +9,7 @@ use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::host::Sensitive;
 
-use super::clusters::{cluster, clusters, limiters, other_stat_name};
+use super::clusters::{attempts, cluster, clusters, limiters, other_stat_name};
 use super::credentials::Credential;
 use super::idle::{idle, undecided};
 use super::listeners::{ADMIN, LOCALHOST};
@@ -164,6 +164,7 @@ fn context(
                 cluster["further"] = (has_further && cluster["for_websockets"] == false).into();
                 cluster["falls_back"] = tried.contains(agent.name.as_str()).into();
                 cluster["told_name"] = told_name(agent).into();
+                cluster["attempts"] = attempts(agent, policy);
                 cluster
             };
             Ok(clusters.into_iter().map(mark).collect())
@@ -177,7 +178,13 @@ fn context(
         .filter(|agent| agent.builtin.is_some());
     let builtin: Vec<_> = around.builtin.map_or_else(Vec::new, |directory| {
         let socket = Path::new(directory).join(ECHO_SOCKET);
-        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket, "filters": null, "further": has_further, "own_host": false, "falls_back": tried.contains(agent.name.as_str()), "told_name": told_name(agent)});
+        let cluster = |agent: &super::Agent| {
+            json!({
+                "name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket, "filters": null,
+                "further": has_further, "attempts": attempts(agent, policy), "own_host": false,
+                "falls_back": tried.contains(agent.name.as_str()), "told_name": told_name(agent),
+            })
+        };
         builtin.map(cluster).collect()
     });
     let validator = gateway
@@ -198,6 +205,7 @@ fn context(
     let file = Path::new(around.directory).join(FILTER_FILE);
     Ok(json!({
         "configuration": {"file": file.to_string_lossy(), "directory": around.directory},
+        "module": around.module,
         "envoy": around.envoy.context(),
         "admin": match around.admin {
             Admin::Loopback => place(ADMIN),

@@ -12,6 +12,7 @@ macro_rules! templates {
 const TEMPLATES: &[(&str, &str)] = &templates![
     "agent.lua",
     "agent.yaml",
+    "attempts.yaml",
     "builtin.yaml",
     "callers.yaml",
     "cors.yaml",

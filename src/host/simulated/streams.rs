@@ -144,6 +144,11 @@ impl SimulatedHost {
             .with(|stream| stream.cluster = Some(cluster.into()));
     }
 
+    /// Has the attempt at the agent end in this way.
+    pub fn attempt_ends(&self, id: StreamId, end: AttemptEnd) {
+        self.io(id).with(|stream| stream.attempt_end = Some(end));
+    }
+
     /// Gives the stream a response of the host's own.
     pub fn respond_itself(&self, id: StreamId, answer: OwnAnswer) {
         self.respond(id, &[(":status", &answer.status.to_string())]);

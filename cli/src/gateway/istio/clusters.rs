@@ -125,6 +125,7 @@ pub(super) fn changed_cluster(destination: &Destination) -> Option<Json> {
             "filters": way.filters,
             "further": false,
             "told_name": null,
+            "attempts": null,
             "tls": way.tls.is_some(),
         },
         "authority": destination.authority,

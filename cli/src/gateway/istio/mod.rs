@@ -131,6 +131,15 @@ pub(crate) fn manifests(
         let elsewhere = checked.policy.clients.validator.as_ref();
         destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
     }
+    for agent in &checked.policy.agents {
+        if agent.rest.is_some_and(|rest| rest.each_attempt) {
+            let place = ["agents", &agent.name, "rest", "each_attempt"];
+            told.fault(
+                &place.map(|name| Segment::Field(name.to_owned())),
+                "is not carried to Istio yet: there an agent is judged by what its callers get; in Envoy's own configuration it is",
+            );
+        }
+    }
     for (index, route) in checked.policy.routes.iter().enumerate() {
         if route.mirror.is_some() {
             let place = [

@@ -1,0 +1,374 @@
+//! Agents that may rest: whose turn it is, and what is held against them.
+
+use serde_json::json;
+
+use super::*;
+use crate::host::simulated::Access;
+use crate::host::{AgentFault, AttemptEnd};
+use crate::lifecycle::Attempts;
+
+fn world(more: &serde_json::Value) -> World {
+    World::with(|document| {
+        let mut rest = json!({"failures": 2, "first": "10s"});
+        rest.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        document["agents"]["one"]["rest"] = rest;
+        document["agents"]["two"]["weight"] = json!(1);
+        document["routes"] = json!([
+            {"prefix": "/both", "agents": ["one", "two"], "auth_required": false, "timeout": "7s", "streams": true},
+            {"prefix": "/only", "agents": ["one"], "auth_required": false, "rate_limit": {"requests": "1000/hour"}},
+        ]);
+    })
+}
+
+/// A request of the caller at this address, which goes to this cluster, or is refused with this code.
+fn begin(world: &mut World, id: u32, path: &str, address: &str) -> Result<String, String> {
+    let id = StreamId(id);
+    world.host.call_from(address);
+    let flow = world.request(id, "GET", path, &[]);
+    world
+        .gateway
+        .on_request_body(id, &world.host.io(id), 0, true);
+    match flow {
+        Flow::Continue => Ok(world.upstream(id, "x-waykeeper-cluster").unwrap()),
+        _ => Err(world.refusal(id).unwrap()),
+    }
+}
+
+const HERE: &str = "192.0.2.1:1";
+const THERE: &str = "192.0.2.2:1";
+
+fn end(world: &mut World, id: u32) {
+    let id = StreamId(id);
+    world.gateway.on_log(id, &world.host.io(id));
+    world.gateway.on_end(id);
+}
+
+/// Has one request answered with these headers.
+fn ask(world: &mut World, path: &str, address: &str, answer: &[(&str, &str)]) -> Option<String> {
+    let cluster = begin(world, 1, path, address).ok();
+    if cluster.is_some() {
+        world.answered(StreamId(1), answer);
+        world.gateway.on_response_body(StreamId(1), true);
+    }
+    end(world, 1);
+    cluster
+}
+
+/// Two callers' requests fail.
+fn fail(world: &mut World) {
+    for address in [HERE, THERE] {
+        assert!(ask(world, "/only", address, &[(":status", "503")]).is_some());
+    }
+}
+
+fn failures(world: &World, reason: &str) -> u64 {
+    let name = format!("waykeeper_agent_failures_total;agent=one;outcome={reason};");
+    world.host.metric(&name)
+}
+
+#[test]
+fn an_agent_rests_is_probed_by_one_and_returns() {
+    let mut world = world(&json!({}));
+    fail(&mut world);
+    for _ in 0..50 {
+        let cluster = ask(&mut world, "/both", HERE, &[(":status", "200")]);
+        assert_eq!(cluster.unwrap(), "cluster-two");
+    }
+    let refused = begin(&mut world, 1, "/only", HERE);
+    assert_eq!(refused.unwrap_err(), "agents_resting");
+    let reply = world.stream(StreamId(1)).reply.unwrap();
+    let wait = reply
+        .headers
+        .iter()
+        .find(|(name, _)| *name == "retry-after");
+    let wait: u64 = wait.unwrap().1.parse().unwrap();
+    assert!((9..=11).contains(&wait), "{wait}");
+    end(&mut world, 1);
+
+    world.process.pass(Duration::from_secs(11));
+    assert_eq!(begin(&mut world, 1, "/only", HERE).unwrap(), "cluster-one");
+    for id in 2..50 {
+        assert_eq!(begin(&mut world, id, "/both", HERE).unwrap(), "cluster-two");
+        assert_eq!(
+            begin(&mut world, id + 100, "/only", HERE).unwrap_err(),
+            "agents_resting"
+        );
+    }
+    world.answered(StreamId(1), &[(":status", "200")]);
+    assert_eq!(
+        begin(&mut world, 200, "/only", HERE).unwrap(),
+        "cluster-one"
+    );
+}
+
+#[test]
+fn a_probe_that_never_reaches_the_agent_or_whose_caller_leaves_is_given_back() {
+    let mut world = world(&json!({}));
+    fail(&mut world);
+    world.process.pass(Duration::from_secs(11));
+    // It would be the probe, and is refused by a limit.
+    world
+        .host
+        .refuse(|access, cell| access == Access::Swap && cell.table != b'h');
+    let refused = begin(&mut world, 1, "/only", HERE);
+    assert_eq!(refused.unwrap_err(), "limits_unavailable");
+    world.host.refuse(|_, _| false);
+    end(&mut world, 1);
+    assert_eq!(begin(&mut world, 2, "/only", HERE).unwrap(), "cluster-one");
+    assert!(begin(&mut world, 3, "/only", HERE).is_err());
+    end(&mut world, 2);
+    assert_eq!(begin(&mut world, 4, "/only", HERE).unwrap(), "cluster-one");
+}
+
+#[test]
+fn what_is_no_failure_of_the_agent_is_not_held_against_it() {
+    let mut world = world(&json!({}));
+    for (number, status) in ["200", "404", "400", "302", "401"].into_iter().enumerate() {
+        let address = [HERE, THERE][number % 2];
+        ask(&mut world, "/only", address, &[(":status", status)]);
+    }
+    // The caller leaves; the host is at fault.
+    for address in [HERE, THERE, HERE, THERE] {
+        begin(&mut world, 1, "/only", address).unwrap();
+        end(&mut world, 1);
+        begin(&mut world, 1, "/only", address).unwrap();
+        world.answered_by_host(StreamId(1), 500, false);
+        end(&mut world, 1);
+    }
+    assert!(begin(&mut world, 1, "/only", HERE).is_ok());
+    for reason in [
+        "status",
+        "busy",
+        "late",
+        "broken",
+        "no_answer",
+        "unconnected",
+    ] {
+        assert_eq!(failures(&world, reason), 0, "{reason}");
+    }
+}
+
+#[test]
+fn each_way_to_fail_has_its_name() {
+    let mut world =
+        world(&json!({"failures": 1000, "error_rate": "100%", "slow_first_token": "5s"}));
+    ask(&mut world, "/only", HERE, &[(":status", "500")]);
+    assert_eq!(failures(&world, "status"), 1);
+    ask(&mut world, "/only", HERE, &[(":status", "429")]);
+    assert_eq!(failures(&world, "busy"), 1);
+    begin(&mut world, 1, "/only", HERE).unwrap();
+    world.answered_by_host(StreamId(1), 503, true);
+    end(&mut world, 1);
+    assert_eq!(failures(&world, "unconnected"), 1);
+    // Late; and left by its caller when it was.
+    for answered in [true, false] {
+        begin(&mut world, 1, "/only", HERE).unwrap();
+        world.process.pass(Duration::from_secs(6));
+        if answered {
+            world.answered(StreamId(1), &[(":status", "200")]);
+        }
+        end(&mut world, 1);
+    }
+    assert_eq!(failures(&world, "late"), 2);
+    // An answer that breaks off.
+    begin(&mut world, 1, "/both", HERE).unwrap();
+    while world.upstream(StreamId(1), "x-waykeeper-cluster").unwrap() != "cluster-one" {
+        end(&mut world, 1);
+        begin(&mut world, 1, "/both", HERE).unwrap();
+    }
+    world.answered(StreamId(1), &[(":status", "200")]);
+    world.host.break_off(StreamId(1));
+    end(&mut world, 1);
+    assert_eq!(failures(&world, "broken"), 1);
+    // None within the gateway's own bound.
+    while begin(&mut world, 1, "/both", HERE).unwrap() != "cluster-one" {
+        end(&mut world, 1);
+    }
+    for _ in 0..9 {
+        world.tick();
+    }
+    assert_eq!(world.refusal(StreamId(1)).unwrap(), "agent_timeout");
+    end(&mut world, 1);
+    assert_eq!(failures(&world, "no_answer"), 1);
+}
+
+#[test]
+fn a_stream_that_is_deleted_before_it_is_logged_is_judged_once() {
+    let mut world = world(&json!({"failures": 1}));
+    begin(&mut world, 1, "/only", HERE).unwrap();
+    world.answered(StreamId(1), &[(":status", "500")]);
+    world.gateway.on_end(StreamId(1));
+    world
+        .gateway
+        .on_log(StreamId(1), &world.host.io(StreamId(1)));
+    assert_eq!(failures(&world, "status"), 1);
+    assert!(begin(&mut world, 1, "/only", HERE).is_err());
+}
+
+#[test]
+fn where_shared_memory_fails_no_agent_rests() {
+    let mut world = world(&json!({}));
+    fail(&mut world);
+    world.process.pass(Duration::from_millis(51));
+    world.host.refuse(|_, cell| cell.table == b'h');
+    assert_eq!(begin(&mut world, 1, "/only", HERE).unwrap(), "cluster-one");
+}
+
+#[test]
+fn other_workers_and_later_configurations_know_and_an_agent_elsewhere_begins_anew() {
+    let mut world = world(&json!({}));
+    fail(&mut world);
+    let mut again = |cluster: &str| {
+        let document = serde_json::json!({
+            "agents": {"one": {"cluster": cluster, "rest": {}}},
+            "routes": [{"prefix": "/only", "agents": ["one"], "auth_required": false}],
+        });
+        let host = Rc::new(world.process.worker());
+        let policy = config::read(&document).unwrap();
+        let (gateway, _) = Gateway::new(Rc::clone(&host), policy).unwrap();
+        let mut other = World {
+            process: world.process.clone(),
+            host,
+            gateway,
+        };
+        begin(&mut other, 1, "/only", HERE)
+    };
+    assert_eq!(again("cluster-one").unwrap_err(), "agents_resting");
+    assert_eq!(again("cluster-one~2").unwrap(), "cluster-one~2");
+    assert_eq!(again("cluster-one").unwrap_err(), "agents_resting");
+    assert!(begin(&mut world, 1, "/only", HERE).is_err());
+}
+
+#[test]
+fn a_configuration_without_rest_has_no_cell_read_and_no_note_written() {
+    let mut world = World::with(|document| {
+        document["routes"] =
+            json!([{"prefix": "/only", "agents": ["one"], "auth_required": false}]);
+    });
+    world
+        .host
+        .refuse(|_, cell| cell.table == b'h' && panic!("a cell of agents"));
+    begin(&mut world, 1, "/only", HERE).unwrap();
+    world.answered(StreamId(1), &[(":status", "500")]);
+    assert!(world.stream(StreamId(1)).notes.is_empty());
+    end(&mut world, 1);
+}
+
+/// What judges on the agent's side, of the same process.
+fn attempts(world: &World) -> (Rc<SimulatedHost>, Attempts<SimulatedHost>) {
+    let text = br#"{"attempts": {"agent": "one", "cluster": "cluster-one", "rest": {"failures": 2, "first": "10s", "each_attempt": true}}}"#;
+    let Ok(config::Loaded::Attempts(policy)) = config::load_any(text, &|_| None) else {
+        panic!("a configuration of the other kind")
+    };
+    let host = Rc::new(world.process.worker());
+    (Rc::clone(&host), Attempts::new(host, *policy))
+}
+
+#[test]
+fn each_attempt_is_judged_on_the_agents_side_by_the_word_of_the_callers() {
+    let mut world = world(&json!({"each_attempt": true}));
+    let (host, mut attempts) = attempts(&world);
+    let attempt = StreamId(7);
+    // Of each request two attempts fail, one without an answer; its caller counts once.
+    for address in [HERE, THERE] {
+        begin(&mut world, 1, "/only", address).unwrap();
+        let note = world.stream(StreamId(1)).notes;
+        for answered in [true, false] {
+            host.begin(attempt, &[(":path", "/only")]);
+            for (name, value) in &note {
+                host.io(attempt)
+                    .note(std::str::from_utf8(name).unwrap(), value);
+            }
+            attempts.on_request_headers(attempt, true);
+            if answered {
+                host.respond(attempt, &[(":status", "503")]);
+                attempts.on_response_headers(attempt, &host.io(attempt), true);
+            } else {
+                host.attempt_ends(attempt, AttemptEnd::Broken);
+            }
+            attempts.on_end(attempt, &host.io(attempt));
+        }
+        // What the caller gets is not judged again.
+        world.answered(StreamId(1), &[(":status", "503")]);
+        end(&mut world, 1);
+    }
+    assert_eq!(failures(&world, "status"), 0);
+    assert!(begin(&mut world, 1, "/only", HERE).is_err());
+    end(&mut world, 1);
+
+    // The probe is known there, and given back by nobody once it was heard.
+    world.process.pass(Duration::from_secs(11));
+    begin(&mut world, 1, "/only", "192.0.2.3:1").unwrap();
+    host.begin(attempt, &[(":path", "/only")]);
+    for (name, value) in &world.stream(StreamId(1)).notes {
+        host.io(attempt)
+            .note(std::str::from_utf8(name).unwrap(), value);
+    }
+    attempts.on_request_headers(attempt, true);
+    host.respond(attempt, &[(":status", "200")]);
+    attempts.on_response_headers(attempt, &host.io(attempt), false);
+    world.process.pass(Duration::from_millis(51));
+    assert!(
+        begin(&mut world, 2, "/only", HERE).is_ok(),
+        "it has begun to answer"
+    );
+    end(&mut world, 1);
+}
+
+#[test]
+fn on_the_agents_side_what_no_gateway_has_sent_counts_nothing_and_neither_do_callers_that_leave() {
+    let mut world = world(&json!({"each_attempt": true}));
+    let (host, mut attempts) = attempts(&world);
+    for number in 0..10 {
+        let attempt = StreamId(number);
+        host.begin(attempt, &[(":path", "/only")]);
+        attempts.on_request_headers(attempt, true);
+        host.respond(attempt, &[(":status", "503")]);
+        attempts.on_response_headers(attempt, &host.io(attempt), true);
+        attempts.on_end(attempt, &host.io(attempt));
+        // One whose caller leaves.
+        host.begin(attempt, &[(":path", "/only")]);
+        attempts.on_request_headers(attempt, true);
+        host.attempt_ends(attempt, AttemptEnd::Left);
+        attempts.on_end(attempt, &host.io(attempt));
+    }
+    assert!(begin(&mut world, 1, "/only", HERE).is_ok());
+}
+
+#[test]
+fn without_the_gateways_tables_attempts_pass_unjudged() {
+    let text = br#"{"attempts": {"agent": "one", "cluster": "c", "rest": {}}}"#;
+    let Ok(config::Loaded::Attempts(policy)) = config::load_any(text, &|_| None) else {
+        panic!("a configuration of the other kind")
+    };
+    let host = Rc::new(Process::default().worker());
+    let mut attempts = Attempts::new(Rc::clone(&host), *policy);
+    host.begin(STREAM, &[(":path", "/")]);
+    attempts.on_request_headers(STREAM, false);
+    attempts.on_request_end(STREAM);
+    host.respond(STREAM, &[(":status", "500")]);
+    attempts.on_response_headers(STREAM, &host.io(STREAM), false);
+    attempts.on_response_end(STREAM, &host.io(STREAM));
+    attempts.on_end(STREAM, &host.io(STREAM));
+}
+
+#[test]
+fn that_an_agent_has_no_healthy_host_counts_also_where_each_attempt_is_judged_elsewhere() {
+    let mut world = world(&json!({"each_attempt": true}));
+    for _ in 0..2 {
+        begin(&mut world, 1, "/only", HERE).unwrap();
+        let answer = OwnAnswer {
+            status: 503,
+            unreached: true,
+            asks_credential: false,
+            fault: Some(AgentFault::NoHost),
+        };
+        world.host.respond_itself(StreamId(1), answer);
+        let io = world.host.io(StreamId(1));
+        world.gateway.on_response_headers(StreamId(1), &io, true);
+        end(&mut world, 1);
+    }
+    assert!(begin(&mut world, 1, "/only", HERE).is_err());
+}
