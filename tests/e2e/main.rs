@@ -40,6 +40,7 @@ mod inference;
 mod keys;
 mod limits;
 mod limits_endpoint;
+mod load;
 mod log;
 mod may_stream;
 mod memory;
