@@ -48,6 +48,7 @@ mod metrics;
 mod openai;
 mod outcomes;
 mod paths;
+mod picker;
 mod protocols;
 mod refusals;
 mod reload;
