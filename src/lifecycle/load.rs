@@ -340,6 +340,9 @@ impl<H: Host> Shared<H> {
         if let Some(timing) = &mut facts.timing {
             let status = io.response_header(":status");
             timing.answered = status.is_some_and(|status| status.first() == Some(&b'2'));
+            if !timing.answered {
+                self.ended_before_token(facts);
+            }
         }
         let Some(of_agent) = loads.of_agent(agent) else {
             return;
@@ -424,12 +427,15 @@ impl<H: Host> Shared<H> {
         }
     }
 
-    /// A request has ended without its first token.
+    /// A request has ended without its first token, or will have none.
     #[cold]
-    pub(super) fn ended_before_token(&self, facts: &Facts, timing: Timing) {
-        if let (Some(loads), Some(route), Some(agent)) =
-            (&self.compiled.loads, facts.route, facts.agent)
-        {
+    pub(super) fn ended_before_token(&self, facts: &mut Facts) {
+        if let (Some(loads), Some(route), Some(agent), Some(timing)) = (
+            &self.compiled.loads,
+            facts.route,
+            facts.agent,
+            facts.timing.take(),
+        ) {
             let waited = self.host.now().since(timing.begun);
             self.waits_for_token(loads, route, agent, waited);
         }
