@@ -4,8 +4,6 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
-
 use super::compiled::Compiled;
 use super::shared::Shared;
 use super::stream::{Answered, Facts, Stream};
@@ -55,7 +53,7 @@ pub(super) struct Loads {
     /// For each route that prefers the fastest for some of its requests, where the times of its agents are kept.
     routes: Vec<Vec<(AgentId, Own)>>,
     /// The agents whose metrics are being asked for here, and since when.
-    polls: RefCell<FxHashMap<CalloutId, (AgentId, Timestamp)>>,
+    polls: RefCell<Vec<Poll>>,
 }
 
 /// What this worker knows of one number that all workers share.
@@ -70,6 +68,14 @@ struct Own {
 struct OfAgent {
     own: Own,
     load: Load,
+}
+
+/// A question for an agent's metrics that is under way.
+#[derive(Debug)]
+struct Poll {
+    id: CalloutId,
+    agent: AgentId,
+    at: Timestamp,
 }
 
 /// The time that a request waits for its first token.
@@ -154,7 +160,8 @@ impl Loads {
     /// The most bytes that the answer to this callout may have, if it asks for metrics.
     pub(super) fn most_bytes(&self, id: CalloutId) -> Option<usize> {
         let polls = self.polls.borrow();
-        polls.contains_key(&id).then_some(MOST_METRICS)
+        let asks = polls.iter().any(|poll| poll.id == id);
+        asks.then_some(MOST_METRICS)
     }
 }
 
@@ -301,7 +308,7 @@ impl<H: Host> Shared<H> {
                 continue;
             }
             let never = measure.at.0 == 0;
-            if to_try.is_none() && (never || host.random() % TRIED_BY_ONE_OF == 0) {
+            if to_try.is_none() && (never || (host.random() >> 32) % TRIED_BY_ONE_OF == 0) {
                 to_try = Some((*id, own.key));
             }
         }
@@ -333,6 +340,9 @@ impl<H: Host> Shared<H> {
         if let Some(timing) = &mut facts.timing {
             let status = io.response_header(":status");
             timing.answered = status.is_some_and(|status| status.first() == Some(&b'2'));
+            if !timing.answered {
+                self.ended_before_token(facts);
+            }
         }
         let Some(of_agent) = loads.of_agent(agent) else {
             return;
@@ -417,12 +427,15 @@ impl<H: Host> Shared<H> {
         }
     }
 
-    /// A request has ended without its first token.
+    /// A request has ended without its first token, or will have none.
     #[cold]
-    pub(super) fn ended_before_token(&self, facts: &Facts, timing: Timing) {
-        if let (Some(loads), Some(route), Some(agent)) =
-            (&self.compiled.loads, facts.route, facts.agent)
-        {
+    pub(super) fn ended_before_token(&self, facts: &mut Facts) {
+        if let (Some(loads), Some(route), Some(agent), Some(timing)) = (
+            &self.compiled.loads,
+            facts.route,
+            facts.agent,
+            facts.timing.take(),
+        ) {
             let waited = self.host.now().since(timing.begun);
             self.waits_for_token(loads, route, agent, waited);
         }
@@ -440,17 +453,22 @@ impl<H: Host> Shared<H> {
         let now = self.host.now();
         if loads.routes.iter().any(|it| !it.is_empty()) {
             // One of each agent is enough: the one that has waited for longest.
-            let mut longest: FxHashMap<(RouteId, AgentId), Duration> = FxHashMap::default();
+            let mut longest: Vec<(RouteId, AgentId, Duration)> = Vec::new();
             for stream in streams {
                 let facts = stream.common.facts.borrow();
-                if let (Some(timing), Some(route), Some(agent)) =
+                let (Some(timing), Some(route), Some(agent)) =
                     (facts.timing, facts.route, facts.agent)
-                {
-                    let waited = longest.entry((route, agent)).or_default();
-                    *waited = now.since(timing.begun).max(*waited);
+                else {
+                    continue;
+                };
+                let waited = now.since(timing.begun);
+                let mut others = longest.iter_mut();
+                match others.find(|it| (it.0, it.1) == (route, agent)) {
+                    Some(longest) => longest.2 = waited.max(longest.2),
+                    None => longest.push((route, agent, waited)),
                 }
             }
-            for ((route, agent), waited) in longest {
+            for (route, agent, waited) in longest {
                 self.waits_for_token(loads, route, agent, waited);
             }
         }
@@ -530,9 +548,11 @@ impl<H: Host> Shared<H> {
             timeout: PATIENCE,
         });
         match sent {
-            Ok(callout) => {
-                loads.polls.borrow_mut().insert(callout, (id, now));
-            }
+            Ok(callout) => loads.polls.borrow_mut().push(Poll {
+                id: callout,
+                agent: id,
+                at: now,
+            }),
             // Another worker may reach it.
             Err(_) => {
                 self.unread(id, of_agent);
@@ -544,7 +564,7 @@ impl<H: Host> Shared<H> {
     /// Answers that got lost are waited for no more.
     fn give_up_polls(&self, loads: &Loads, now: Timestamp) {
         let mut polls = loads.polls.borrow_mut();
-        polls.retain(|_, (_, at)| now.since(*at) < 4 * PATIENCE);
+        polls.retain(|poll| now.since(poll.at) < 4 * PATIENCE);
     }
 
     /// A callout was answered, or failed. True: it asked for metrics.
@@ -552,10 +572,12 @@ impl<H: Host> Shared<H> {
         let Some(loads) = &self.compiled.loads else {
             return false;
         };
-        let asked = loads.polls.borrow_mut().remove(&id);
-        let Some((agent, _)) = asked else {
+        let mut polls = loads.polls.borrow_mut();
+        let Some(index) = polls.iter().position(|poll| poll.id == id) else {
             return false;
         };
+        let Poll { agent, .. } = polls.swap_remove(index);
+        drop(polls);
         if let Some(of_agent) = loads.of_agent(agent) {
             let load = match came {
                 CalloutAnswer::Response { status: 200, body } => in_metrics(&of_agent.load, body),

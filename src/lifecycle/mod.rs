@@ -464,8 +464,8 @@ impl<H: Host> Gateway<H> {
             let mut facts = stream.common.facts.borrow_mut();
             facts.leave(&**host, &compiled.limits);
             telemetry.ended(&**host, compiled, &facts, stream.outcome());
-            if let Some(timing) = facts.timing {
-                (self.shared).ended_before_token(&facts, timing);
+            if facts.timing.is_some() {
+                self.shared.ended_before_token(&mut facts);
             }
             if facts.canary.is_some() {
                 let forwarded = stream.is_forwarded();

@@ -222,7 +222,10 @@ impl Telemetry {
     /// An agent's report means nothing, or there is none where there should be one.
     #[cold]
     pub(super) fn report_unread<H: Host>(&self, host: &H, from: &'static str, agent: &str) {
-        self.count(host, "waykeeper_load_reports_unread_total", ("from", from));
+        let labels = [("agent", agent)];
+        if let Some(metric) = host.counter("waykeeper_load_reports_unread_total", &labels) {
+            host.increment(metric);
+        }
         self.log.log(
             Level::Warn,
             "load: no report",

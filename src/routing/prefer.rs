@@ -3,8 +3,8 @@
 use crate::config::policy::{Agent, AgentId, Choice};
 use crate::host::Host;
 
-/// One that is not slower than the fastest by more than a quarter is as fast.
-const AS_FAST: (u64, u64) = (5, 4);
+/// One that is not slower than the fastest by more than a quarter of its time is as fast.
+const AS_FAST: u64 = 4;
 
 /// Draws two by weight, different ones if there are, and takes the one with the less load. Where the load of one of them is not
 /// known, or both have the same, the first one counts: so all have their shares as long as nobody is known to be busier.
@@ -14,8 +14,11 @@ pub fn less_loaded<H: Host>(
     choices: &[Choice],
     load: &dyn Fn(AgentId) -> Option<u64>,
 ) -> Option<AgentId> {
-    let first = by_weight(choices, None, host.random())?;
-    let Some(second) = by_weight(choices, Some(first), host.random()) else {
+    let random = host.random();
+    let first = by_weight(choices, None, random)?;
+    // One random number is enough for both, if the second draw goes by other bits of it than the first.
+    let mixed = (random ^ (random >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let Some(second) = by_weight(choices, Some(first), mixed ^ (mixed >> 32)) else {
         return Some(first);
     };
     let Some(of_first) = load(first) else {
@@ -75,12 +78,11 @@ pub fn cheapest(
 #[inline(never)]
 #[must_use]
 pub fn fastest(choices: &[Choice], time: &dyn Fn(AgentId) -> Option<u64>) -> Vec<Choice> {
-    let (factor, part) = AS_FAST;
     let times = choices.iter().filter_map(|choice| time(choice.agent));
     let Some(shortest) = times.min() else {
         return choices.to_vec();
     };
-    let bound = shortest.saturating_mul(factor) / part;
+    let bound = shortest.saturating_add(shortest / AS_FAST);
     let is_fast = |choice: &&Choice| time(choice.agent).is_some_and(|it| it <= bound);
     choices.iter().filter(is_fast).copied().collect()
 }

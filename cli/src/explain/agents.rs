@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use waykeeper::config::policy::{Agent, Choice, Route, Sticky};
+use waykeeper::config::policy::{Agent, Choice, Prefer, Route, Sticky};
 use waykeeper::routing::{
-    CLUSTER, KIND, Known, Look, PROOF, Said, Sought, narrowed as narrowed_by, said, stands_for,
-    sticky_value,
+    CLUSTER, KIND, Known, Look, PROOF, Said, Sought, cheapest, narrowed as narrowed_by, said,
+    stands_for, sticky_value,
 };
 use waykeeper::text::headers::is_reserved;
 
@@ -148,6 +148,56 @@ pub(super) fn narrowed(
     });
     let out = out.collect();
     (named, out)
+}
+
+/// Of those that are left the ones that the route prefers, as far as the file says which: the others have no weight any more.
+/// And what is to be known beside.
+pub(super) fn preferred(
+    meeting: &Meeting<'_>,
+    route: &Route,
+    choices: &[Choice],
+    left: Vec<Choice>,
+    out: &mut Vec<LeftOut>,
+) -> (Vec<Choice>, Option<String>) {
+    let Meeting {
+        policy, arrived, ..
+    } = *meeting;
+    let rule = (route.rules.iter()).find(|rule| std::ptr::eq(rule.agents.as_slice(), choices));
+    let prefer = rule.and_then(|rule| rule.prefer).unwrap_or(route.prefer);
+    let drawn = left.iter().filter(|choice| choice.weight > 0);
+    let named = arrived.block.get("x-agent").is_some();
+    if drawn.count() < 2 || named || is_kept(meeting, route) {
+        return (left, None);
+    }
+    let agent = |choice: &Choice| policy.agents.get(choice.agent.0);
+    match prefer {
+        Prefer::Weighted => {
+            let learned = |choice: &Choice| agent(choice).is_some_and(|it| it.load.is_some());
+            let note = left.iter().any(learned).then_some(
+                "of two agents drawn by weight the less busy one is taken; how busy they are only the running gateway knows",
+            );
+            (left, note.map(str::to_owned))
+        }
+        Prefer::Cheapest => {
+            let best = cheapest(&policy.agents, &left, &|_| false);
+            let mut left = left;
+            for choice in left.iter_mut().filter(|choice| !best.contains(choice)) {
+                if choice.weight > 0 {
+                    out.extend(agent(choice).map(|agent| LeftOut {
+                        agent: agent.name.clone(),
+                        why:
+                            "costs more: it gets what the cheaper ones are too full for".to_owned(),
+                    }));
+                }
+                choice.weight = 0;
+            }
+            (left, None)
+        }
+        Prefer::Fastest => {
+            let note = "the agent whose first token comes soonest is preferred; which one that is only the running gateway knows";
+            (left, Some(note.to_owned()))
+        }
+    }
 }
 
 /// Those that a request may go to, with their shares in per cent. `drawn` is the one that the filter has drawn for it.

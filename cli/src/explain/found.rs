@@ -123,7 +123,9 @@ impl Meeting<'_> {
             return Ok(());
         };
         let model = chosen.model.as_deref();
-        let (left, left_out) = agents::narrowed(self, route, choices, model);
+        let (left, mut left_out) = agents::narrowed(self, route, choices, model);
+        let (left, note) = agents::preferred(self, route, choices, left, &mut left_out);
+        found.notes.extend(note);
         found.left_out = left_out;
         let may_answer = agents::with_shares(self, route, &left, drawn.agent.as_deref());
         if !matches!(found.outcome, Outcome::Forwarded) {

@@ -259,6 +259,11 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         (None, Some(provider)) => providers::place(&fields, provider, region.as_deref()),
         _ => endpoints(&fields),
     };
+    if endpoints.len() > 1
+        && let Some(load) = fields.get("load").filter(asks_for_metrics)
+    {
+        load.fault("asks one of its endpoints for its metrics, which say nothing of the others; make an agent of each, or have them report in their answers (from: orca or queue_depth)");
+    }
     let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
     let credential = fields
         .get("credential")
@@ -299,6 +304,14 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         upstream: Some(upstream),
         builtin: None,
     })
+}
+
+/// Whether an agent is to be asked for its metrics.
+fn asks_for_metrics(load: &Spot<'_>) -> bool {
+    let fields = load.is_map().then(|| load.named(usize::MAX)).flatten();
+    let from = fields.and_then(|fields| fields.get("from"));
+    let from = from.filter(Spot::is_text);
+    from.and_then(|from| from.text()) == Some("metrics")
 }
 
 /// The validator's cluster, if it is named by a URL; with the URL, whose path keys are asked about at.

@@ -95,7 +95,11 @@ fn agents(written: &Node, gateway: &Gateway, falls_back: bool) -> Node {
         }
         let kept =
             |(name, _): &&(String, Node)| config::AGENT_FIELDS_OF_FILTER.contains(&name.as_str());
-        derived.extend(fields.iter().filter(kept).cloned());
+        let kept = fields.iter().filter(kept);
+        derived.extend(kept.map(|(name, value)| match name.as_str() {
+            "load" => (name.clone(), load(value, agent)),
+            _ => (name.clone(), value.clone()),
+        }));
         let upstream = agent.and_then(|agent| agent.upstream.as_ref());
         let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
         if credential.is_some_and(|it| it.callers_header().is_some())
@@ -108,6 +112,22 @@ fn agents(written: &Node, gateway: &Gateway, falls_back: bool) -> Node {
         (name.clone(), Node::Map(derived))
     });
     Node::Map(derived.collect())
+}
+
+/// How it is learned how busy an agent is. One that is asked for its metrics is called by its own name.
+fn load(written: &Node, agent: Option<&Agent>) -> Node {
+    let upstream = agent.and_then(|agent| agent.upstream.as_ref());
+    let endpoint = upstream.and_then(|upstream| upstream.endpoints.first());
+    let (Node::Map(fields), Some(endpoint)) = (written, endpoint) else {
+        return written.clone();
+    };
+    let has = |name: &str| fields.iter().any(|(written, _)| written == name);
+    let mut fields = fields.clone();
+    let asks = ("from".to_owned(), Node::Text("metrics".to_owned()));
+    if fields.contains(&asks) && !has("host") {
+        fields.push(("host".to_owned(), Node::Text(endpoint.url.authority())));
+    }
+    Node::Map(fields)
 }
 
 /// Names in a document the clusters that agents have.

@@ -46,7 +46,7 @@ fn full() -> Json {
             "elsewhere": {"cluster": "a|b", "websocket_cluster": "c", "sticky": {"header": "x-thread", "named_by": "agent"}},
             "own": {"builtin": "echo", "weight": 0},
             "socket": {"url": "https://socket", "balance": "maglev", "sticky": {"cookie": "user"}},
-            "grpc": {"url": "http://grpc", "http2": true},
+            "grpc": {"url": "http://grpc", "http2": true, "load": {"from": "metrics"}, "price": {"input": 0.1, "output": 0.4}},
             "openai": {"provider": "openai", "credential": {"file": "/run/k"}},
             "local": {"provider": "ollama", "credential": {"caller": "x-provider-key", "header": "x-k", "scheme": "Token"}, "sees": ["client", "address"]},
             "signed": {"provider": "bedrock", "region": "eu-west-1", "credential": {"file": "/aws"}},

@@ -17,8 +17,8 @@ plans:
   standard: {requests: 50/minute}
   premium: {requests: 500/minute, burst: 100}
 agents:
-  gpu: {url: "http://10.0.0.5:8000", weight: 3, models: ["big-*"]}
-  cpu: {url: "http://10.0.0.6:8000", models: ["*"], capabilities: [slow]}
+  gpu: {url: "http://10.0.0.5:8000", weight: 3, models: ["big-*"], price: {input: 3, output: 15}}
+  cpu: {url: "http://10.0.0.6:8000", models: ["*"], capabilities: [slow], price: {input: 0, output: 0}}
   spare: {url: "http://10.0.0.7:8000", weight: 0}
 limits:
   - {name: of-gpu, each: agent, match: {agent: gpu}, requests: 9/second, enforce: false}
@@ -368,6 +368,11 @@ fn shares_are_those_of_a_canary_and_of_what_is_kept_together() {
         shares(canary, &["-H", "x-canary: never"]),
         "gpu 75.0, cpu 25.0"
     );
+    let cheapest = "{prefix: /, agents: [gpu, cpu], prefer: cheapest}";
+    assert_eq!(shares(cheapest, &[]), "cpu 100.0");
+    assert_eq!(shares(cheapest, &["-H", "x-agent: gpu"]), "gpu 100.0");
+    let fastest = "{prefix: /, agents: [gpu, cpu], prefer: fastest}";
+    assert_eq!(shares(fastest, &[]), "gpu 75.0, cpu 25.0");
     let sticky = "{prefix: /, agents: [gpu, cpu], sticky: {header: x-session}}";
     assert_eq!(shares(sticky, &[]), "gpu 75.0, cpu 25.0");
     let kept = shares(sticky, &["-H", "x-session: 7"]);

@@ -533,6 +533,13 @@ fn every_fault_is_told_of_the_field_that_is_written() {
             "3: agents.chat.balance: expected least_request or round_robin or random or ring_hash or maglev, found \"fair\"",
         ),
         (
+            with(
+                agent,
+                "chat: {endpoints: [http://a, http://b], load: {from: metrics}}",
+            ),
+            "3: agents.chat.load: asks one of its endpoints for its metrics, which say nothing of the others; make an agent of each, or have them report in their answers (from: orca or queue_depth)",
+        ),
+        (
             with(agent, "chat: {url: http://a, balance: maglev}"),
             "3: agents.chat.balance: goes by what requests have in common, and nothing says by what; write sticky, such as sticky: {client: true}",
         ),

@@ -46,6 +46,61 @@ fn what_cannot_keep_requests_at_one_agent_is_told() {
 }
 
 #[test]
+fn what_says_nothing_of_a_load_or_a_price_is_told() {
+    check(&[
+        (
+            "/agents/tools/load",
+            json!({"from": "in_flight"}),
+            "agents.tools.load.from: how many of its places are taken is known with max_in_flight only",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "orca", "every": "2s"}),
+            "agents.tools.load.every: has a meaning with from: metrics only",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "queue_depth", "metric": "x"}),
+            "agents.tools.load.metric: has a meaning with from: orca only",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"full_at": 3}),
+            "agents.tools.load.from: is missing",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "vllm"}),
+            "agents.tools.load.from: expected orca or queue_depth or metrics or in_flight, found \"vllm\"",
+        ),
+        (
+            "/agents/tools/price",
+            json!({"input": -1, "output": 1}),
+            "agents.tools.price.input: expected dollars for a million tokens, such as 0.15",
+        ),
+        (
+            "/agents/tools/price",
+            json!({"input": 1}),
+            "agents.tools.price.output: is missing",
+        ),
+        (
+            "/routes/0/prefer",
+            json!("best"),
+            "routes[0].prefer: expected weighted or cheapest or fastest, found \"best\"",
+        ),
+    ]);
+    let unpriced = fault_of("/routes/0/prefer", json!("cheapest"));
+    assert!(
+        unpriced.starts_with("routes[0]: prefers the cheapest, and the agent "),
+        "{unpriced}"
+    );
+    assert!(
+        unpriced.ends_with(" has no price; write it, such as price: {input: 0.15, output: 0.60}"),
+        "{unpriced}"
+    );
+}
+
+#[test]
 fn who_cannot_hear_requests_as_well_is_told() {
     check(&[
         (

@@ -166,7 +166,7 @@ fn a_report_that_means_nothing_is_counted_and_changes_nothing() {
         report(&mut world, "a", &[("x-agent-queue-depth", bad)]);
     }
     assert_eq!(to_a(&mut world, 50), 50);
-    let unread = "waykeeper_load_reports_unread_total;from=queue_depth;";
+    let unread = "waykeeper_load_reports_unread_total;agent=a;";
     assert_eq!(world.host.metric(unread), 5);
     // As much as there may be is only very much.
     report(&mut world, "a", &[("x-agent-queue-depth", "1e300")]);

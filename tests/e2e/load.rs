@@ -1,0 +1,311 @@
+//! Which of several agents gets a request: the less busy one, the cheapest, or the one that begins to answer soonest.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request as Asked, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::harness::{World, eventually};
+
+/// What an agent answers from now on.
+#[derive(Debug, Clone, Default)]
+struct Says {
+    /// Headers beside the status.
+    headers: Vec<(&'static str, String)>,
+    /// How long it takes.
+    takes: Duration,
+    /// What its metrics are.
+    metrics: String,
+}
+
+/// An agent that says what a test has it say, and counts what it was asked.
+struct Agent {
+    address: SocketAddr,
+    says: Arc<Mutex<Says>>,
+    asked: Arc<Mutex<Vec<hyper::HeaderMap>>>,
+    polled: Arc<Mutex<usize>>,
+    accepting: JoinHandle<()>,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn lock<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Agent {
+    async fn start(name: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("an address");
+        let says: Arc<Mutex<Says>> = Arc::default();
+        let asked: Arc<Mutex<Vec<hyper::HeaderMap>>> = Arc::default();
+        let polled: Arc<Mutex<usize>> = Arc::default();
+        let (said, seen, polls) = (Arc::clone(&says), Arc::clone(&asked), Arc::clone(&polled));
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (said, seen, polls) =
+                    (Arc::clone(&said), Arc::clone(&seen), Arc::clone(&polls));
+                let service = service_fn(move |request: Asked<hyper::body::Incoming>| {
+                    let says = lock(&said).clone();
+                    let is_poll = request.uri().path() == "/metrics";
+                    if is_poll {
+                        *lock(&polls) += 1;
+                    } else {
+                        lock(&seen).push(request.headers().clone());
+                    }
+                    async move {
+                        if is_poll {
+                            return Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(
+                                says.metrics,
+                            ))));
+                        }
+                        tokio::time::sleep(says.takes).await;
+                        let mut response = Response::builder().header("x-demo-agent", name);
+                        for (name, value) in says.headers {
+                            response = response.header(name, value);
+                        }
+                        Ok(response
+                            .body(Full::new(Bytes::from_static(b"{}")))
+                            .expect("a response"))
+                    }
+                });
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self {
+            address,
+            says,
+            asked,
+            polled,
+            accepting,
+        }
+    }
+
+    fn says(&self, change: impl FnOnce(&mut Says)) {
+        change(&mut lock(&self.says));
+    }
+
+    fn reports(&self, header: &'static str, value: &str) {
+        self.says(|says| says.headers = vec![(header, value.to_owned())]);
+    }
+}
+
+/// Two agents, `one` and `two`, behind a gateway of two workers.
+async fn world(of_agents: Value, route: Value) -> (World, Agent, Agent) {
+    let (one, two) = (Agent::start("one").await, Agent::start("two").await);
+    let world = World::with(|draft| {
+        draft.workers(2);
+        draft.configuration()["limits"] = json!([]);
+        draft.configuration()["plans"] = json!({"standard": {}, "premium": {}});
+        // The clusters of two that are there.
+        for (name, cluster, agent) in [("one", "rag", &one), ("two", "memory", &two)] {
+            draft.connect(cluster, &[agent.address]);
+            let cluster = draft.configuration()["agents"][cluster]["cluster"].clone();
+            let mut of_agent = of_agents[name].clone();
+            of_agent["cluster"] = cluster;
+            draft.configuration()["agents"][name] = of_agent;
+        }
+        let mut all = json!({"prefix": "/ask", "name": "ask", "agents": ["one", "two"]});
+        let more = route.as_object().expect("fields").clone();
+        all.as_object_mut().expect("fields").extend(more);
+        *draft.routes() = vec![all];
+    })
+    .await;
+    (world, one, two)
+}
+
+/// Sends so many requests, some at a time; who has answered how many.
+async fn ask(world: &World, number: usize) -> HashMap<String, usize> {
+    let mut callers = JoinSet::new();
+    for part in 0..8 {
+        let requests: Vec<_> = (part..number)
+            .step_by(8)
+            .map(|_| world.get("/ask/x").key("demo-premium"))
+            .collect();
+        callers.spawn(async move {
+            let mut agents = Vec::new();
+            for request in requests {
+                let answer = request.send().await;
+                assert_eq!(answer.status, 200, "{}", answer.text());
+                assert_eq!(answer.header("x-agent-queue-depth"), None);
+                assert_eq!(answer.header("endpoint-load-metrics"), None);
+                agents.push(answer.header("x-demo-agent").expect("an agent").to_owned());
+            }
+            agents
+        });
+    }
+    let mut answers = HashMap::new();
+    for agent in callers.join_all().await.into_iter().flatten() {
+        *answers.entry(agent).or_default() += 1;
+    }
+    answers
+}
+
+fn of(answers: &HashMap<String, usize>, agent: &str) -> usize {
+    answers.get(agent).copied().unwrap_or_default()
+}
+
+/// Of two hundred fair draws, 5.5 standard deviations.
+fn is_half(number: usize) -> bool {
+    (61..=139).contains(&number)
+}
+
+#[tokio::test]
+async fn the_agent_that_reports_to_be_less_busy_gets_the_requests_of_both_workers() {
+    let load = json!({"load": {"from": "queue_depth", "stale_after": "2s"}, "weight": 1});
+    let (world, one, two) = world(json!({"one": load, "two": load}), json!({})).await;
+    let unknown = ask(&world, 200).await;
+    assert!(
+        is_half(of(&unknown, "one")),
+        "nothing is reported: {unknown:?}"
+    );
+
+    one.reports("x-agent-queue-depth", "9");
+    two.reports("x-agent-queue-depth", "1");
+    // Both are heard of by the first of these.
+    ask(&world, 40).await;
+    let known = ask(&world, 200).await;
+    assert_eq!(of(&known, "one"), 0, "{known:?}");
+
+    // The busy one's word is too old now: it has its share again, until it says again that it is busy.
+    eventually("a share again", || async {
+        let answers = ask(&world, 8).await;
+        (of(&answers, "one") > 0).then_some(())
+    })
+    .await;
+    let known = ask(&world, 200).await;
+    assert!(of(&known, "one") < 40, "{known:?}");
+
+    // Now it is the other that is busy.
+    one.reports("x-agent-queue-depth", "0");
+    two.reports("x-agent-queue-depth", "50");
+    eventually("a turn", || async {
+        let answers = ask(&world, 40).await;
+        (of(&answers, "two") == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn agents_are_asked_for_orcas_reports_and_those_are_read() {
+    let load = json!({"load": {"from": "orca"}, "weight": 1});
+    let (world, one, two) = world(json!({"one": load, "two": load}), json!({})).await;
+    one.reports(
+        "endpoint-load-metrics",
+        "TEXT named_metrics.kv_cache_usage_perc=0.2, named_metrics.num_requests_waiting=0.0",
+    );
+    two.reports(
+        "endpoint-load-metrics",
+        "JSON {\"named_metrics\": {\"kv_cache_usage_perc\": 0.9, \"num_requests_waiting\": 4.0}}",
+    );
+    ask(&world, 40).await;
+    let known = ask(&world, 200).await;
+    assert_eq!(of(&known, "two"), 0, "{known:?}");
+    let asked = lock(&one.asked);
+    let format = asked.iter().map(|it| {
+        it.get("endpoint-load-metrics-format")
+            .and_then(|it| it.to_str().ok())
+    });
+    assert!(format.into_iter().all(|it| it == Some("TEXT")));
+
+    drop(asked);
+    eventually("the metric", || async {
+        let metrics = world.metrics().await;
+        let percent =
+            |agent| metrics.sum("waykeeper_agent_load_percent", &[("agent", agent)]) as u64;
+        (percent("one") == 20 && percent("two") == 130).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metrics_that_agents_show_are_looked_at_once_a_second_by_all_workers_together() {
+    let load = json!({"load": {"from": "metrics", "host": "gpu:8000"}, "weight": 1});
+    let (world, one, two) = world(json!({"one": load, "two": load}), json!({})).await;
+    let shown = |waiting: u32| {
+        // As long as an engine's metrics are.
+        let filler =
+            "# HELP vllm:a_histogram of something\nvllm:a_histogram_bucket{le=\"0.5\"} 12.0\n"
+                .repeat(1_000);
+        format!("{filler}vllm:num_requests_waiting{{engine=\"0\"}} {waiting}.0\n{filler}")
+    };
+    one.says(|says| says.metrics = shown(0));
+    two.says(|says| says.metrics = shown(7));
+    eventually("the less busy one", || async {
+        let answers = ask(&world, 40).await;
+        (of(&answers, "two") == 0).then_some(())
+    })
+    .await;
+    let before = *lock(&one.polled);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let polled = *lock(&one.polled) - before;
+    assert!((2..=6).contains(&polled), "{polled}");
+    one.says(|says| says.metrics = shown(20));
+    eventually("the other one", || async {
+        let answers = ask(&world, 40).await;
+        (of(&answers, "one") == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_cheapest_has_all_but_what_it_has_no_place_for() {
+    let agents = json!({
+        "one": {"price": {"input": 0.1, "output": 0.4}, "max_in_flight": 2, "weight": 1},
+        "two": {"price": {"input": 3, "output": 15}, "weight": 1},
+    });
+    let (world, one, _two) = world(agents, json!({"prefer": "cheapest"})).await;
+    for _ in 0..20 {
+        let answer = world.get("/ask/x").key("demo-premium").send().await;
+        assert_eq!(answer.header("x-demo-agent"), Some("one"));
+    }
+    one.says(|says| says.takes = Duration::from_millis(200));
+    let answers = ask(&world, 80).await;
+    assert!(
+        of(&answers, "one") >= 2 && of(&answers, "two") >= 40,
+        "{answers:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_fastest_has_nearly_all_and_the_slow_one_is_tried_again() {
+    let agents = json!({"one": {"weight": 1}, "two": {"weight": 1}});
+    let (world, one, two) = world(agents, json!({"prefer": "fastest"})).await;
+    one.says(|says| says.takes = Duration::from_millis(2));
+    two.says(|says| says.takes = Duration::from_millis(200));
+    ask(&world, 40).await;
+    let answers = ask(&world, 400).await;
+    assert!(of(&answers, "two") <= 4, "{answers:?}");
+    // The fast one has become slow, and the slow one fast.
+    one.says(|says| says.takes = Duration::from_millis(300));
+    two.says(|says| says.takes = Duration::from_millis(1));
+    eventually("the other one", || async {
+        let answers = ask(&world, 40).await;
+        (of(&answers, "one") <= 2).then_some(())
+    })
+    .await;
+    eventually("the metric", || async {
+        let metrics = world.metrics().await;
+        let of_one = metrics.sum(
+            "waykeeper_first_token_milliseconds",
+            &[("route", "ask"), ("agent", "one")],
+        );
+        (of_one >= 100.0).then_some(())
+    })
+    .await;
+}
