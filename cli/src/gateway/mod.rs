@@ -330,6 +330,7 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
     let agents = field("agents").map_or_else(Vec::new, |spot| agents::agents(&spot, &known));
     if let Some(routes) = field("routes") {
         routes::check_mirrors(&routes, &agents);
+        routes::check_hosts(&routes, &agents);
     }
     let known = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
     // What is no mapping the filter's reader tells.
