@@ -122,7 +122,7 @@ async fn members_of_a_body_are_changed_however_it_comes(world: &World) {
     for (body, expected) in [
         (
             "{}".to_owned(),
-            r#"{"client_id":"globex","user":"u/search","meta":{"store":false}}"#.to_owned(),
+            r#"{"client_id":"globex","meta":{"store":false},"user":"u/search"}"#.to_owned(),
         ),
         (
             r#"{ "client_id": "spoofed" , "a": [1.0, {"user": "kept"}], "meta": {"internal": {"b": "}"}, "c": 1e400} }"#.to_owned(),

@@ -333,6 +333,7 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
     if let Some(routes) = field("routes") {
         routes::check_mirrors(&routes, &agents);
         fallback::check(&routes, &agents);
+        routes::check_hosts(&routes, &agents);
     }
     let known = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
     // What is no mapping the filter's reader tells.

@@ -120,6 +120,54 @@ pub(super) fn check_mirrors(routes: &Spot<'_>, agents: &[Agent]) {
     }
 }
 
+/// Tells of hosts that agents would not be asked as: they are called by their own.
+pub(super) fn check_hosts(routes: &Spot<'_>, agents: &[Agent]) {
+    let items = routes.list(usize::MAX);
+    for route in items.into_iter().flatten().filter(Spot::is_map) {
+        let Some(request) = inner(&route, "request").filter(Spot::is_map) else {
+            continue;
+        };
+        let Some(host) = inner(&request, "host") else {
+            continue;
+        };
+        let mut named = Vec::new();
+        chosen(&route, &mut named);
+        if let Some(rules) = inner(&route, "rules") {
+            let rules = rules.list(usize::MAX);
+            for rule in rules.into_iter().flatten().filter(Spot::is_map) {
+                chosen(&rule, &mut named);
+            }
+        }
+        let own = |agent: &&Agent| {
+            let upstream = agent.upstream.as_ref();
+            upstream.is_some_and(|it| it.has_own_host()) && named.contains(&agent.name)
+        };
+        if let Some(agent) = agents.iter().find(own) {
+            host.fault(format!(
+                "the agent {} is called by its own host, whatever stands here; leave it out, or give that agent a route of its own",
+                agent.name
+            ));
+        }
+    }
+}
+
+/// The agents that a route or a rule names.
+fn chosen(spot: &Spot<'_>, names: &mut Vec<String>) {
+    let Some(agents) = inner(spot, "agents") else {
+        return;
+    };
+    // What is no list the filter's reader tells in the same words.
+    for item in agents.list(usize::MAX).into_iter().flatten() {
+        let agent = if item.is_map() {
+            inner(&item, "agent")
+        } else {
+            Some(item)
+        };
+        let name = agent.filter(Spot::is_text).and_then(|agent| agent.text());
+        names.extend(name.map(str::to_owned));
+    }
+}
+
 /// What stands in a mapping under a name.
 fn inner<'d>(spot: &'d Spot<'d>, name: &str) -> Option<Spot<'d>> {
     let fields = spot.named(usize::MAX)?;

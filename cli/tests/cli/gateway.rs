@@ -664,6 +664,12 @@ fn every_fault_is_told_of_the_field_that_is_written() {
              no other",
         ),
         (
+            with(agent, "chat: {url: https://a}")
+                .replace("agents: [chat]", "request: {host: b}, agents: [chat]"),
+            "5: routes[0].request.host: the agent chat is called by its own host, whatever stands here; leave it out, or give that \
+             agent a route of its own",
+        ),
+        (
             with(agent, "chat: {url: http://a, websocket_cluster: b}"),
             "3: agents.chat.websocket_cluster: stands beside cluster only; what is written here has one of its own where it \
              needs one",

@@ -77,10 +77,7 @@ fn what_is_no_question_about_models_is_refused_or_left_to_routes() {
             None,
             "{method} {path}"
         );
-        assert_eq!(
-            world.upstream(STREAM, "x-waykeeper-agent").as_deref(),
-            Some("one")
-        );
+        assert_eq!(world.refusal(STREAM), None, "{method} {path}");
     }
     let anthropic = ("anthropic-version", "2023-06-01");
     for (path, headers, code) in [

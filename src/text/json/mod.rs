@@ -61,6 +61,7 @@ impl Scan {
     ///
     /// # Errors
     /// When the text is no JSON, or what is looked for stands in it so that readers may differ. It stays broken then.
+    #[inline(never)]
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), Broken> {
         self.is_sound()?;
         let read = self.reader.feed(piece, &mut self.finds);
