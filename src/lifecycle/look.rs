@@ -2,6 +2,7 @@
 //! that asks. It is no rule of access: a body that does not say, or says it too late, is sent on as one without.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::hold::Waits;
 use super::request::Request;
@@ -12,6 +13,9 @@ use crate::host::Host;
 use crate::reply::Refusal;
 use crate::routing::{Known, Look, Sought, sticky_value};
 use crate::state::responses::Giver;
+
+/// For no longer than this is a body waited for. Envoy ends requests that wait and are silent, by a longer time.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// What a request has in common with others.
 #[derive(Debug, Default)]
@@ -31,7 +35,7 @@ impl<H: Host> Walk<H> {
         let agents = agents.filter_map(|id| compiled.policy.agents.get(id.0)?.sticky.as_ref());
         let all: Vec<&Sticky> = route.sticky.iter().chain(agents).collect();
         let now = || self.shared.ticks.get();
-        let due = now().after(route.body_timeout);
+        let due = now().after(route.body_timeout.min(LONGEST));
         let known = |facts: &Facts| {
             let look = facts.look.as_deref();
             let mut all = all.iter();

@@ -10,6 +10,7 @@ mod limits_endpoint;
 mod load;
 mod log;
 mod models_endpoint;
+mod look;
 mod sticky;
 mod switches;
 mod time;

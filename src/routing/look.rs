@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::content::{Asked, Content, Known, Stated, Wanted, Wanting};
 use crate::config::policy::{Policy, Protocol, Route, Sticky};
 use crate::host::HeaderBlock;
+use crate::sort::sort_by_key;
 use crate::text::json::Value;
 
 /// Where prompts begin, in the interfaces of the field: what the operator of a chat says, if that stands apart.
@@ -166,7 +167,7 @@ impl Look {
             Some((stretch, true))
         });
         let mut stretches: Vec<_> = before.chain(prompts).collect();
-        stretches.sort_unstable_by_key(|(stretch, _)| stretch.start);
+        sort_by_key(&mut stretches, |(it, _)| it.start);
         for (stretch, is_last) in stretches {
             let of_piece = |at: u64| usize::try_from(at.saturating_sub(from)).unwrap_or(usize::MAX);
             let start = of_piece(stretch.start);

@@ -132,7 +132,7 @@ routes:
             ("OF_FIRST", "secret-of-the-first"),
             ("OF_SECOND", "secret-of-the-second"),
         ],
-        two_workers: true,
+        more_workers: 1,
         ..Around::default()
     };
     let gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;
@@ -434,7 +434,7 @@ routes:
         mortal.address, safe.address,
     );
     let around = Around {
-        two_workers: true,
+        more_workers: 1,
         ..Around::default()
     };
     let _gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;

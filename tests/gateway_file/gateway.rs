@@ -32,8 +32,8 @@ pub(crate) struct Around<'a> {
     pub(crate) elsewhere: &'a [(&'a str, SocketAddr)],
     /// Another Envoy than the one that the tool writes for unless it is told.
     pub(crate) version: Option<&'static str>,
-    /// Two workers in place of one.
-    pub(crate) two_workers: bool,
+    /// How many workers it has beside the first.
+    pub(crate) more_workers: usize,
 }
 
 impl Around<'_> {
@@ -115,7 +115,7 @@ impl Gateway {
             .envs(around.environment.iter().copied())
             .args([
                 "--concurrency",
-                if around.two_workers { "2" } else { "1" },
+                &(1 + around.more_workers).to_string(),
                 "--disable-hot-restart",
                 "--log-level",
                 "warning",

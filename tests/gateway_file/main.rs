@@ -4,7 +4,9 @@
 //! share one.
 
 mod agents;
+mod alike;
 mod always;
+mod answerer;
 mod aws;
 mod bases;
 mod caller;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use waykeeper::config::Policy;
-use waykeeper::config::policy::Protocol;
+use waykeeper::config::policy::{Protocol, Sticky};
 
 /// The idle times of requests that are decided on, unless a route allows for more.
 const IDLE_OF_STREAMS: Duration = Duration::from_secs(3_600);
@@ -66,7 +66,19 @@ pub(crate) fn idle_of_undecided(policy: &Policy) -> Duration {
         wait => wait + IDLE_BEYOND_WAIT,
     };
     let collects = policy.routes.iter().any(|route| route.collect_body);
-    let pause = if collects { PAUSE } else { Duration::ZERO };
+    // The filter goes on without what keeps a request together with others before that.
+    let agents = policy.agents.iter().map(|agent| &agent.sticky);
+    let mut sticky = policy
+        .routes
+        .iter()
+        .map(|route| &route.sticky)
+        .chain(agents);
+    let looks = sticky.any(|sticky| sticky.as_ref().is_some_and(Sticky::asks_body));
+    let pause = if collects || looks {
+        PAUSE
+    } else {
+        Duration::ZERO
+    };
     IDLE_OF_UNDECIDED.max(asked).max(queued).max(pause)
 }
 

@@ -42,6 +42,46 @@ fn what_cannot_keep_requests_at_one_agent_is_told() {
             json!({"client": true, "query": "s"}),
             "routes[0].sticky: must have exactly one of header, cookie, query, client, body, prompt and response",
         ),
+        (
+            "/routes/0/sticky",
+            json!([{"client": true}, {"body": "/user"}]),
+            "routes[0].sticky[1]: can never count: client: true stands before it, and there always is one",
+        ),
+        (
+            "/routes/0/sticky",
+            json!([{"body": "/user"}, {"query": "s"}, {"body": "/user"}]),
+            "routes[0].sticky[2]: this is already in the list",
+        ),
+        (
+            "/routes/0/sticky",
+            json!([{"body": "/user"}, {"header": "mcp-session-id"}]),
+            "routes[0].sticky[1]: a session that the agent names stands alone, and not in a list",
+        ),
+        (
+            "/routes/0/sticky",
+            json!([{"query": "s"}, {"header": "x-api-key"}]),
+            "routes[0].sticky: that is where keys stand, and they are taken out; client: true keeps each client's requests together",
+        ),
+        (
+            "/routes/0/sticky",
+            json!({"body": "user"}),
+            "routes[0].sticky.body: \"user\" is no JSON pointer such as /conversation_id: a JSON pointer begins with /, such as /model",
+        ),
+        (
+            "/routes/0/sticky",
+            json!({"prompt": "8B"}),
+            "routes[0].sticky.prompt: expected a size from 16B to 64KiB, found \"8B\"",
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "agents": ["chat"], "protocol": "websocket", "sticky": [{"query": "s"}, {"response": true}]}),
+            "routes[0].sticky: asks the body, which a WebSocket's request does not have",
+        ),
+        (
+            "/routes/0/sticky",
+            json!({"response": false}),
+            "routes[0].sticky.response: can only be true; leave it out, and requests are not kept together by it",
+        ),
     ]);
 }
 

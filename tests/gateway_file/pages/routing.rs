@@ -15,6 +15,16 @@ use crate::stand_in::{Came, StandIn, json as answer};
 /// The part whose agents are providers, which needs a gateway of its own: their names lead elsewhere.
 const PROVIDERS: &str = "By the model";
 
+/// The part whose agents have two endpoints each.
+const SESSIONS: &str = "Sessions";
+
+const PLACES: [&str; 4] = [
+    "10.0.0.5:8000",
+    "10.0.0.6:8000",
+    "10.0.0.7:8000",
+    "10.0.0.8:8000",
+];
+
 /// What answers as the page's samples do: who it is, and what it was asked.
 async fn sample(name: &'static str) -> StandIn {
     StandIn::start(move |came| tells(name, came)).await
@@ -68,12 +78,18 @@ async fn each_file_about_routing_does_what_is_shown() {
     let mut faults = Vec::new();
     for part in files {
         // Who is asked at the addresses of the page: the agents of this part.
-        let names = agents(&part.file);
+        let mut names = agents(&part.file);
+        if part.heading == SESSIONS {
+            names = names
+                .into_iter()
+                .flat_map(|name| [name.clone(), name])
+                .collect();
+        }
         let mut places = Places(Vec::new());
         places.put("127.0.0.1:8080", &first.to_string());
         places.put("/run/secrets/", &at(""));
         let mut samples = Vec::new();
-        for (name, place) in names.into_iter().zip(["10.0.0.5:8000", "10.0.0.6:8000"]) {
+        for (name, place) in names.into_iter().zip(PLACES) {
             let sample = sample(name.leak()).await;
             places.put(place, &sample.address.to_string());
             samples.push(sample);
