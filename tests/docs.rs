@@ -353,7 +353,9 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::BodyTooLarge(_)
         | Refusal::HeldTooLarge(_)
         | Refusal::RequestTimeout
-        | Refusal::AgentTimeout => {}
+        | Refusal::AgentTimeout
+        | Refusal::UnreadableAnswer
+        | Refusal::AnswerTooLarge(_) => {}
     }
     vec![
         Refusal::GatewayUnavailable,
@@ -386,6 +388,8 @@ fn refusals() -> Vec<Refusal> {
         Refusal::HeldTooLarge(1),
         Refusal::RequestTimeout,
         Refusal::AgentTimeout,
+        Refusal::UnreadableAnswer,
+        Refusal::AnswerTooLarge(1),
     ]
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) request: Headers,
     pub(crate) trailers: Headers,
     pub(crate) response: Headers,
+    /// What is at hand of the response's body.
+    pub(crate) answer: Vec<u8>,
     pub(crate) replies: Vec<LocalReply>,
     pub(crate) resumed: usize,
     pub(crate) reset: usize,
@@ -402,6 +404,18 @@ impl StreamIo for FuzzIo {
         self.host.seen_mut(self.id, |seen| {
             seen.response.retain(|(other, _)| other != name.as_bytes())
         });
+    }
+
+    fn take_response_body(&self, _: usize) -> Result<Vec<u8>, HostError> {
+        Ok(self
+            .host
+            .seen_mut(self.id, |seen| std::mem::take(&mut seen.answer)))
+    }
+
+    fn put_response_body(&self, bytes: &[u8]) -> Result<(), HostError> {
+        self.host
+            .seen_mut(self.id, |seen| seen.answer = bytes.to_vec());
+        Ok(())
     }
 
     fn note(&self, _name: &str, _value: &[u8]) {}

@@ -33,6 +33,8 @@ enum DataStatus {
     StopIterationAndBuffer = 1,
     /// What has come is kept. Beyond Envoy's buffer the sender waits.
     StopIterationAndWatermark = 2,
+    /// What has come was taken out.
+    StopIterationNoBuffer = 3,
 }
 
 /// Envoy's `FilterTrailersStatus`.
@@ -172,32 +174,35 @@ extern "C" fn proxy_on_response_headers(
     _headers: usize,
     end_of_stream: bool,
 ) -> HeadersStatus {
-    vm((), |vm| {
+    vm(None, |vm| {
         vm.at_stream(stream, |gateway, id, io| {
-            gateway.on_response_headers(id, io, end_of_stream);
-        });
-    });
-    HeadersStatus::Continue
+            gateway.on_response_headers(id, io, end_of_stream)
+        })
+    })
+    .unwrap_or(Flow::Continue)
+    .into()
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_response_body(stream: u32, _size: usize, end_of_stream: bool) -> DataStatus {
-    vm((), |vm| {
-        if let Some(gateway) = vm.gateway(stream) {
-            gateway.on_response_body(StreamId(stream), end_of_stream);
-        }
+extern "C" fn proxy_on_response_body(stream: u32, size: usize, end_of_stream: bool) -> DataStatus {
+    let flow = vm(None, |vm| {
+        vm.at_stream(stream, |gateway, id, io| {
+            gateway.on_response_piece(id, io, size, end_of_stream)
+        })
     });
-    DataStatus::Continue
+    match flow {
+        None | Some(Flow::Continue) => DataStatus::Continue,
+        Some(Flow::Hold | Flow::Collect) => DataStatus::StopIterationNoBuffer,
+    }
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_trailers(stream: u32, _trailers: usize) -> TrailersStatus {
-    vm((), |vm| {
-        if let Some(gateway) = vm.gateway(stream) {
-            gateway.on_response_trailers(StreamId(stream));
-        }
-    });
-    TrailersStatus::Continue
+    vm(None, |vm| {
+        vm.at_stream(stream, |gateway, id, io| gateway.on_end_by_trailers(id, io))
+    })
+    .unwrap_or(Flow::Continue)
+    .into()
 }
 
 #[unsafe(no_mangle)]

@@ -19,6 +19,7 @@
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
+//! | `held_answer.rs` | how an answer is changed before its caller sees it: all of it, or event by event |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
 //! | `body.rs` | how much of a request's body has come, and when it is too large |
 //! | `hold.rs` | how much callers have the gateway hold before anybody knows who they are |
@@ -36,6 +37,7 @@ mod compiled;
 mod failure;
 mod fleet;
 mod forward;
+mod held_answer;
 mod hold;
 mod limits_endpoint;
 mod limits_in_fleet;
@@ -171,12 +173,48 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The headers of the response have arrived, whoever gave it.
-    pub fn on_response_headers(&mut self, id: StreamId, io: &H::Stream, end_of_stream: bool) {
+    pub fn on_response_headers(
+        &mut self,
+        id: StreamId,
+        io: &H::Stream,
+        end_of_stream: bool,
+    ) -> Flow {
+        let mut flow = Flow::Continue;
         if let Some(stream) = self.streams.get_mut(&id) {
             self.shared.answered(stream, io);
+            if stream.changes_answer() {
+                flow = self.shared.hold_answer(stream, io, end_of_stream);
+            }
         }
         if end_of_stream {
             self.on_response_body(id, true);
+        }
+        flow
+    }
+
+    /// A piece of the response's body has arrived: `size` bytes are at hand. Of an answer that is changed on its way it is taken out.
+    pub fn on_response_piece(
+        &mut self,
+        id: StreamId,
+        io: &H::Stream,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Flow {
+        self.on_response_body(id, end_of_stream);
+        match self.streams.get_mut(&id) {
+            Some(stream) if stream.changes_answer() => {
+                self.shared.change_answer(stream, io, size, end_of_stream)
+            }
+            _ => Flow::Continue,
+        }
+    }
+
+    /// The response's trailers have arrived.
+    pub fn on_end_by_trailers(&mut self, id: StreamId, io: &H::Stream) -> Flow {
+        self.on_response_trailers(id);
+        match self.streams.get_mut(&id) {
+            Some(stream) if stream.changes_answer() => self.shared.end_answer(stream, io),
+            _ => Flow::Continue,
         }
     }
 

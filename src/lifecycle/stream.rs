@@ -10,6 +10,7 @@ use super::body::Body;
 use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
+use super::held_answer::HeldAnswer;
 use super::hold::{Held, Waits};
 use super::sticky::Kept;
 use crate::config::policy::{AgentId, LimitSet, Protocol, RouteId, Tell};
@@ -98,6 +99,8 @@ pub(super) struct Facts {
     pub(super) content: Option<Box<Content>>,
     /// The body may have to be changed: until then all that has come of it is to be at hand.
     pub(super) may_change: bool,
+    /// What is to be made of its answer before the caller sees it; `None`: the answer passes as it comes.
+    pub(super) held_answer: Option<Box<HeldAnswer>>,
     /// For how long it may go on once it was handed over.
     pub(super) bounds: Bounds,
     admission: Admission,
@@ -190,6 +193,10 @@ impl<S> Stream<S> {
 
     pub(super) fn is_forwarded(&self) -> bool {
         matches!(self.phase, Phase::Forwarded)
+    }
+
+    pub(super) fn changes_answer(&self) -> bool {
+        self.common.facts.borrow().held_answer.is_some()
     }
 
     /// Why it may no longer go on: its caller does not say all of what it asks, or its agent does not answer.

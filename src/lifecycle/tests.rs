@@ -2,6 +2,7 @@ mod addresses;
 mod canary;
 mod fleet;
 mod fleet_left;
+mod held_answer;
 mod in_flight;
 mod limits_endpoint;
 mod log;

@@ -60,6 +60,10 @@ pub enum Refusal {
     HeldTooLarge(u64),
     /// The agent did not answer in time, or was silent for too long.
     AgentTimeout,
+    /// The agent's answer is one that its caller might not be allowed to see, and cannot be read.
+    UnreadableAnswer,
+    /// It is larger than may be held: more than so many bytes.
+    AnswerTooLarge(u64),
 }
 
 /// A limit that is full.
@@ -214,6 +218,16 @@ impl Refusal {
                 4,
             ),
             Self::AgentTimeout => terms("agent_timeout", 504, "Gateway Timeout", "api_error", 4),
+            Self::UnreadableAnswer => terms(
+                "unreadable_answer",
+                502,
+                "Answer unreadable",
+                "api_error",
+                13,
+            ),
+            Self::AnswerTooLarge(_) => {
+                terms("answer_too_large", 502, "Answer too large", "api_error", 13)
+            }
         }
     }
 
@@ -280,6 +294,15 @@ impl Refusal {
             }
             Self::RequestTimeout => "The request's body did not arrive in time.",
             Self::AgentTimeout => "The agent did not answer in time.",
+            Self::UnreadableAnswer => {
+                "The agent's answer cannot be read, so it is not known what of it may be shown."
+            }
+            Self::AnswerTooLarge(limit) => {
+                return format!(
+                    "The agent's answer is larger than the {limit} bytes that the gateway looks through."
+                )
+                .into();
+            }
         })
     }
 

@@ -12,6 +12,7 @@
 //! | `location.rs` | where an agent's redirect leads, as the caller writes it |
 //! | `sticky.rs` | what keeps requests at one host of the agent: the hash that Envoy goes by |
 //! | `session.rs` | sessions that agents name, and how they are sealed |
+//! | `tool_list.rs` | which tools a caller sees in an answer to MCP's `tools/list`
 //! | `steer.rs` | the headers by which Envoy's router retries, times out and tells kinds of streams apart |
 
 mod agent;
@@ -27,6 +28,7 @@ mod spread;
 mod steer;
 mod sticky;
 mod table;
+mod tool_list;
 
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
@@ -41,3 +43,4 @@ pub use spread::is_within;
 pub use steer::{CLUSTER, KIND, MIRROR, PROOF, steering_headers};
 pub use sticky::{HASH, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};
+pub use tool_list::{Unreadable, visible_tools};

@@ -19,6 +19,8 @@ pub struct SimulatedStream {
     pub trailers: Vec<(Vec<u8>, Vec<u8>)>,
     /// The response's headers as they stand.
     pub response: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What is at hand of the response's body.
+    pub answer: Vec<u8>,
     /// The response, if the host gives it itself.
     pub own_answer: Option<OwnAnswer>,
     /// The agent has broken off its answer.
@@ -103,6 +105,11 @@ impl SimulatedHost {
     /// Gives the stream a response.
     pub fn respond(&self, id: StreamId, headers: &[(&str, &str)]) {
         self.io(id).with(|stream| stream.response = owned(headers));
+    }
+
+    /// What is at hand of the body of the stream's response from now on.
+    pub fn say(&self, id: StreamId, body: &[u8]) {
+        self.io(id).with(|stream| stream.answer = body.to_vec());
     }
 
     /// Has the agent break off the stream's response.
@@ -242,6 +249,22 @@ impl StreamIo for SimulatedIo {
                 .response
                 .retain(|(other, _)| other != name.as_bytes());
         });
+    }
+
+    fn take_response_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
+        let taken = self.with(|stream| std::mem::take(&mut stream.answer));
+        if taken.len() == size {
+            return Ok(taken);
+        }
+        Err(HostError {
+            call: "a piece of the answer",
+            status: 2,
+        })
+    }
+
+    fn put_response_body(&self, bytes: &[u8]) -> Result<(), HostError> {
+        self.with(|stream| stream.answer = bytes.to_vec());
+        Ok(())
     }
 
     fn note(&self, name: &str, value: &[u8]) {

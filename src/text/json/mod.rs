@@ -11,11 +11,15 @@
 //! | `reader.rs` | the grammar |
 //! | `strings.rs` | the inside of a string: escapes, surrogates, UTF-8; and how plain text is skipped |
 //! | `numbers.rs` | how a number goes on |
+//! | `nesting.rs` | where a text ends that is an object or an array
+//! | `parts.rs` | where members and items stand, in a text that is whole
 //! | `broken.rs` | why a text is not read on, in words |
 
 mod broken;
 mod finds;
+pub mod nesting;
 mod numbers;
+pub mod parts;
 mod reader;
 mod search;
 mod strings;
