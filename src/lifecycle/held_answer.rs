@@ -17,7 +17,6 @@ use crate::reply::Refusal;
 use crate::routing::Unreadable;
 use crate::text::events::{BadEvent, Events};
 use crate::text::json::nesting::Nesting;
-use crate::text::json::parts::start;
 use crate::text::paths::split_once;
 
 /// What a caller may see of a text: of an answer, or of an event's data. `None`: all of it.
@@ -136,14 +135,14 @@ impl HeldAnswer {
             State::Gone if piece.trim_ascii().is_empty() => Ok(end.then(Vec::new)),
             State::Events(events) => {
                 let most = self.most;
-                let mut gone = events
-                    .feed(&piece, &mut |data| look_at_event(&self.look, data))
-                    .map_err(|bad| match bad {
+                let mut gone = events.feed(&piece, &mut |data| (self.look)(data)).map_err(
+                    |bad| match bad {
                         BadEvent::TooLong => too_large(most),
                         BadEvent::Refused(_) => unreadable(),
-                    })?;
+                    },
+                )?;
                 if end {
-                    let rest = events.end(&mut |data| look_at_event(&self.look, data));
+                    let rest = events.end(&mut |data| (self.look)(data));
                     gone.extend(rest.map_err(|_| unreadable())?);
                 }
                 Ok((end || !gone.is_empty()).then_some(gone))
@@ -163,15 +162,6 @@ impl HeldAnswer {
 
     fn too_large(&self) -> Stop {
         too_large(self.most)
-    }
-}
-
-/// What is no JSON at first sight, such as a path, is nothing to look at.
-fn look_at_event(look: &Look, data: &[u8]) -> Result<Option<Vec<u8>>, Unreadable> {
-    match data.get(start(data)) {
-        None => Ok(None),
-        Some(first) if first.is_ascii() && !b"{[".contains(first) => Ok(None),
-        Some(_) => look(data),
     }
 }
 

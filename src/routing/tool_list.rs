@@ -1,9 +1,12 @@
 //! What a caller may see of an agent's answer to MCP's `tools/list`: the tools that it may call, and all else as it came.
 
+use std::borrow::Cow;
 use std::ops::Range;
+use std::rc::Rc;
 
 use crate::text::case;
-use crate::text::json::parts::{Part, Parts, start};
+use crate::text::json::parts::{Parts, end_of_value, start};
+use crate::text::json::{Found, Member, MemberId, Scan, Search, Value};
 
 /// A text that is not JSON, or in which the list cannot be told from something else. Nobody may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,132 +15,180 @@ pub struct Unreadable;
 /// What the caller may see of a JSON-RPC message, or of a batch of these. `None`: all of it.
 ///
 /// A list is known by its form, a `result` with `tools`, and not by the request: an event stream that was taken up again may bring one.
-/// What some reader may take for a member of that name counts as one; of members that come twice, each. So nobody sees
-/// a tool that one of its names keeps from him. As the list is now one for this caller, no cache may give it to others.
+/// What some reader may take for a member of that name counts as one; of members that come twice, each. A tool is one that has one
+/// name, however it is read. As the list is now one for this caller, no cache may give it to others.
 ///
 /// # Errors
-/// When it is not JSON, or its tools are no array.
+/// When it is not JSON but might be to some reader, or its tools are no array.
 pub fn visible_tools(
     text: &[u8],
-    may_call: &dyn Fn(&str) -> bool,
+    may_call: &dyn Fn(&[u8]) -> bool,
 ) -> Result<Option<Vec<u8>>, Unreadable> {
-    let mut list = List {
-        text: std::str::from_utf8(text).map_err(|_| Unreadable)?,
-        may_call,
-        changes: Vec::new(),
-    };
-    serde_json::from_str::<serde::de::IgnoredAny>(list.text).map_err(|_| Unreadable)?;
-    let start = start(text);
-    if text.get(start) == Some(&b'[') {
-        for message in Parts::of(text, start) {
-            list.read_message(message.value.start)?;
-        }
-    } else {
-        list.read_message(start)?;
+    let first = text.get(start(text));
+    if !matches!(first, Some(b'{' | b'[')) {
+        // No list is without brackets: words, a path, nothing at all.
+        let has_brackets = text.iter().any(|byte| b"{[".contains(byte));
+        return if has_brackets {
+            Err(Unreadable)
+        } else {
+            Ok(None)
+        };
     }
-    Ok(list.changed())
+    let mut search = Search::new();
+    let name = search.member("/name").map_err(|_| Unreadable)?;
+    let mut list = List {
+        text: str::from_utf8(text).map_err(|_| Unreadable)?,
+        search: Rc::new(search),
+        name,
+        may_call,
+        changed: Vec::new(),
+        taken_over: 0,
+    };
+    list.read()?;
+    Ok(list.finish())
 }
 
-/// One answer, and what is to be changed of it.
+/// One answer, and what of it is seen.
 struct List<'t> {
     text: &'t str,
-    may_call: &'t dyn Fn(&str) -> bool,
-    changes: Vec<(Range<usize>, String)>,
+    search: Rc<Search>,
+    name: MemberId,
+    may_call: &'t dyn Fn(&[u8]) -> bool,
+    /// What is seen of the text's first bytes, so many.
+    changed: Vec<u8>,
+    taken_over: usize,
 }
 
-impl<'t> List<'t> {
+impl List<'_> {
+    fn read(&mut self) -> Result<(), Unreadable> {
+        let text = self.text.as_bytes();
+        let start = start(text);
+        // A text of any kind, and just one.
+        let mut scan = Scan::new(Rc::clone(&self.search));
+        let pieces = [&b"{\"\":"[..], text, b"}"];
+        let read = pieces.into_iter().try_for_each(|piece| scan.feed(piece));
+        read.and_then(|()| scan.end()).map_err(|_| Unreadable)?;
+        let end = end_of_value(text, start).ok_or(Unreadable)?;
+        if !text.get(end..).unwrap_or_default().trim_ascii().is_empty() {
+            return Err(Unreadable);
+        }
+        if text.get(start) == Some(&b'{') {
+            return self.read_message(start);
+        }
+        for message in Parts::of(text, start) {
+            self.read_message(message.value.start)?;
+        }
+        Ok(())
+    }
+
     fn read_message(&mut self, at: usize) -> Result<(), Unreadable> {
-        for result in self.members(at, "result") {
-            let tools: Vec<_> = self.members(result.start, "tools").collect();
-            if tools.is_empty() {
+        for (_, result) in self.members(at, &["result"]) {
+            let members = self.members(result.start, &["tools", "cacheScope"]);
+            if members.iter().all(|(which, _)| *which != 0) {
                 continue;
             }
-            for tools in tools {
-                self.read_tools(tools)?;
-            }
-            for scope in self.members(result.start, "cacheScope") {
-                if self.text.get(scope.clone()) != Some(PRIVATE) {
-                    self.changes.push((scope, PRIVATE.to_owned()));
+            for (which, value) in members {
+                match self.text.get(value.clone()) {
+                    Some("null" | PRIVATE) => {}
+                    Some(array) if which == 0 && array.starts_with('[') => self.read_tools(value),
+                    _ if which == 0 => return Err(Unreadable),
+                    _ => {
+                        self.take_over(value.start);
+                        self.changed.extend_from_slice(PRIVATE.as_bytes());
+                        self.taken_over = value.end;
+                    }
                 }
             }
         }
         Ok(())
     }
 
-    fn read_tools(&mut self, at: Range<usize>) -> Result<(), Unreadable> {
-        match self.text.get(at.clone()) {
-            Some("null") => return Ok(()),
-            Some(array) if array.starts_with('[') => {}
-            _ => return Err(Unreadable),
+    fn read_tools(&mut self, at: Range<usize>) {
+        let tools = Parts::of(self.text.as_bytes(), at.start).map(|tool| tool.value);
+        let (seen, unseen): (Vec<_>, Vec<_>) = tools.partition(|tool| self.is_visible(tool));
+        if unseen.is_empty() {
+            return;
         }
-        let (mut kept, mut dropped) = (String::from("["), false);
-        for tool in Parts::of(self.text.as_bytes(), at.start) {
-            if !self.is_visible(&tool) {
-                dropped = true;
-                continue;
+        self.take_over(at.start);
+        let mut before = b'[';
+        for tool in seen {
+            self.changed.push(before);
+            let tool = self.text.as_bytes().get(tool).unwrap_or_default();
+            self.changed.extend_from_slice(tool);
+            before = b',';
+        }
+        if before == b'[' {
+            self.changed.push(before);
+        }
+        self.changed.push(b']');
+        self.taken_over = at.end;
+    }
+
+    /// Whether it is a tool with one name that the caller may call.
+    fn is_visible(&self, tool: &Range<usize>) -> bool {
+        let mut scan = Scan::new(Rc::clone(&self.search));
+        let tool = self.text.as_bytes().get(tool.clone()).unwrap_or_default();
+        let sound = scan.feed(tool).is_ok() && scan.end().is_ok();
+        match scan.member(self.name) {
+            Member::Found(Found {
+                value: Value::Text(name),
+                ..
+            }) => sound && (self.may_call)(name.as_bytes()),
+            _ => false,
+        }
+    }
+
+    /// The members of the object there that some reader may take for one of these: which, and where its value stands.
+    #[inline(never)]
+    fn members(&self, at: usize, wanted: &[&str]) -> Vec<(usize, Range<usize>)> {
+        let mut found = Vec::new();
+        for part in Parts::of(self.text.as_bytes(), at) {
+            let name = part.name.and_then(|name| self.text.get(name));
+            let name = spelt(name.unwrap_or_default());
+            let same = |it: &&str| case::is_same(name.as_bytes(), it, &it.to_ascii_lowercase());
+            if let Some(which) = wanted.iter().position(same) {
+                found.push((which, part.value));
             }
-            if kept.len() > 1 {
-                kept.push(',');
-            }
-            kept.push_str(self.text.get(tool.value).unwrap_or_default());
         }
-        if dropped {
-            kept.push(']');
-            self.changes.push((at, kept));
-        }
-        Ok(())
+        found
     }
 
-    /// Whether each of the tool's names is one that the caller may call. One without a name is not known.
-    fn is_visible(&self, tool: &Part) -> bool {
-        let mut names = self.members(tool.value.start, "name").peekable();
-        names.peek().is_some()
-            && names.all(|name| {
-                let name = self.string(name);
-                name.is_some_and(|name| (self.may_call)(&name))
-            })
+    /// What stands before that place is seen as it came.
+    fn take_over(&mut self, end: usize) {
+        let text = self.text.as_bytes().get(self.taken_over..end);
+        self.changed.extend_from_slice(text.unwrap_or_default());
+        self.taken_over = end;
     }
 
-    /// Where the values stand of the members that some reader may take for the one that is called so, of the object there.
-    fn members(&self, at: usize, wanted: &'t str) -> impl Iterator<Item = Range<usize>> + use<'t> {
-        let (text, folded) = (self.text, wanted.to_ascii_lowercase());
-        let parts = Parts::of(text.as_bytes(), at);
-        parts.filter_map(move |part| {
-            let name = string_at(text, part.name?)?;
-            case::is_same(name.as_bytes(), wanted, &folded).then_some(part.value)
-        })
-    }
-
-    fn string(&self, at: Range<usize>) -> Option<std::borrow::Cow<'t, str>> {
-        string_at(self.text, at)
-    }
-
-    fn changed(mut self) -> Option<Vec<u8>> {
-        if self.changes.is_empty() {
+    fn finish(mut self) -> Option<Vec<u8>> {
+        if self.taken_over == 0 {
             return None;
         }
-        self.changes.sort_unstable_by_key(|(at, _)| at.start);
-        let (mut changed, mut behind) = (String::with_capacity(self.text.len()), 0);
-        for (at, new) in self.changes {
-            changed.push_str(self.text.get(behind..at.start).unwrap_or_default());
-            changed.push_str(&new);
-            behind = at.end;
-        }
-        changed.push_str(self.text.get(behind..).unwrap_or_default());
-        Some(changed.into_bytes())
+        self.take_over(self.text.len());
+        Some(self.changed)
     }
 }
 
 /// What MCP says of an answer that is for one caller alone.
 const PRIVATE: &str = "\"private\"";
 
-/// The string that stands there; `None`: none does that has a meaning.
-fn string_at(text: &str, at: Range<usize>) -> Option<std::borrow::Cow<'_, str>> {
-    let quoted = text.get(at)?;
-    match quoted.strip_prefix('"')?.strip_suffix('"')? {
-        plain if !plain.contains('\\') => Some(plain.into()),
-        _ => serde_json::from_str::<String>(quoted).ok().map(Into::into),
+/// A name without its quotes and escapes, as far as letters are written so.
+fn spelt(name: &str) -> Cow<'_, str> {
+    let name = name.trim_matches('"');
+    if !name.contains('\\') {
+        return Cow::Borrowed(name);
     }
+    let mut parts = name.split("\\u");
+    let mut spelt = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(4).unwrap_or((part, ""));
+        let letter = u32::from_str_radix(digits, 16)
+            .ok()
+            .and_then(char::from_u32);
+        spelt.push(letter.unwrap_or('?'));
+        spelt.push_str(rest);
+    }
+    Cow::Owned(spelt)
 }
 
 #[cfg(test)]
@@ -145,7 +196,7 @@ mod tests {
     use super::*;
 
     fn visible(text: &str) -> Result<Option<String>, Unreadable> {
-        let seen = visible_tools(text.as_bytes(), &|name| !name.starts_with("secret"));
+        let seen = visible_tools(text.as_bytes(), &|name| !name.starts_with(b"secret"));
         seen.map(|seen| seen.map(|seen| String::from_utf8(seen).unwrap()))
     }
 
@@ -217,6 +268,9 @@ mod tests {
             "1",
             r#""tools""#,
             "null",
+            "",
+            "not found",
+            "/messages?session=1",
             "[]",
             "[[]]",
         ] {
@@ -240,8 +294,6 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_seen_by_nobody() {
         for broken in [
-            "",
-            " ",
             "{",
             r#"{"result":{"tools":[{"name":"secret"}]}"#,
             r#"{"result":{"tools":[{"name":"secret"},]}}"#,
@@ -250,6 +302,10 @@ mod tests {
             r#"{"result":{"tools":{"a":{"name":"secret"}}}}"#,
             r#"{"result":{"tools":"secret"}}"#,
             "{} {}",
+            r#"{},"a":{"result":{"tools":[{"name":"secret"}]}}"#,
+            r#"[]}{"#,
+            r#"1,{"result":{"tools":[{"name":"secret"}]}}"#,
+            "{\0}\0",
         ] {
             assert_eq!(visible(broken), Err(Unreadable), "{broken}");
         }

@@ -17,7 +17,7 @@ impl World {
     /// A request has gone on whose answer is looked at, because that is what it asked for or because it passes by.
     fn looked_at(&mut self, id: StreamId, is_asked_for: bool) {
         assert_eq!(self.request(id, "GET", "/open", &[]), Flow::Continue);
-        let look = |text: &[u8]| visible_tools(text, &|name| name != "secret");
+        let look = |text: &[u8]| visible_tools(text, &|name| name != b"secret");
         let held = HeldAnswer::new(Box::new(look), MOST, is_asked_for);
         let stream = &self.gateway.streams[&id];
         stream.common.facts.borrow_mut().held_answer = Some(Box::new(held));
@@ -90,8 +90,8 @@ fn what_cannot_be_read_or_is_too_large_is_refused_before_its_headers_go() {
         (with("content-encoding", "br"), "{}", "unreadable_answer"),
         (JSON.to_vec(), &CAME[..40], "unreadable_answer"),
         (JSON.to_vec(), "{\"result\":NaN}", "unreadable_answer"),
-        (JSON.to_vec(), "not found", "unreadable_answer"),
-        (html, "<html>", "unreadable_answer"),
+        (JSON.to_vec(), "not found: {", "unreadable_answer"),
+        (html, "<a>{}</a>", "unreadable_answer"),
         (bare, CAME, ""),
     ] {
         for size in [1, 64, 4096] {

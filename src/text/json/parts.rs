@@ -83,7 +83,9 @@ fn end_of_string(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-fn end_of_value(text: &[u8], start: usize) -> Option<usize> {
+/// Where the value ends that begins there. `None`: none does, or it does not end.
+#[must_use]
+pub fn end_of_value(text: &[u8], start: usize) -> Option<usize> {
     let (mut at, mut depth) = (start, 0_usize);
     loop {
         match text.get(at)? {
