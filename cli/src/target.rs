@@ -60,6 +60,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             rules,
             agents: _,
             sticky: _,
+            mcp,
             mirror: _,
             canary: _,
             max_scan: _,
@@ -83,6 +84,9 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         }
         if rules.iter().any(|rule| rule.conditions.ask_body()) {
             needs.push(format!("a rule of the route {name:?}"));
+        }
+        if mcp.is_some() {
+            needs.push(format!("mcp of the route {name:?}"));
         }
         let mut served = route.all_agents().filter_map(|id| agents.get(id.0));
         if served.any(|agent| !agent.models.is_empty()) {

@@ -7,6 +7,7 @@
 //! | `clients.rs`, `validator.rs`, `limits.rs`, `counting.rs`, `in_flight.rs`, `agents.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
 //! | `rules.rs` | rules of a route, and the models and capabilities of agents |
 //! | `canary.rs` | which agent is tried with a part of a route's requests |
+//! | `mcp.rs` | who may call which tools, and use which methods, where a route carries MCP |
 //! | `mirror.rs` | which agent hears a part of a route's requests as well |
 //! | `overlap.rs` | when two routes take the same requests |
 //! | `sticky.rs` | what keeps requests at one host of their agent; the keys of sessions |
@@ -26,6 +27,7 @@ mod fleet;
 mod hosts;
 mod in_flight;
 mod limits;
+mod mcp;
 mod mirror;
 mod names;
 mod overlap;

@@ -5,6 +5,7 @@
 mod fleet;
 mod in_flight;
 mod limits;
+mod mcp;
 mod rules;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::host::Sensitive;
 pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
+pub use mcp::{Asker, Mcp, Permission};
 pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};
 
 /// A checked configuration.
@@ -275,11 +277,13 @@ pub struct Route {
     pub agents: Vec<Choice>,
     /// What requests have in common that one agent is to answer; never a [`Sticky::Session`]. `None`: it is drawn for each.
     pub sticky: Option<Sticky>,
+    /// Its requests are MCP's, and this is what their callers may. `None`: they are whatever they are.
+    pub mcp: Option<Mcp>,
     /// Who hears a part of its requests as well. `None`: nobody.
     pub mirror: Option<Mirror>,
     /// Which agent is tried with a part of its requests. It is one of those of the route.
     pub canary: Option<Canary>,
-    /// How many bytes of a body are read at most for its rules and its agents' models.
+    /// How many bytes of a body are read at most for its rules, its agents' models, and to find what MCP calls.
     pub max_scan: u64,
     /// One of them is enough; empty: none is needed.
     pub roles: Vec<String>,

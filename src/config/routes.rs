@@ -11,7 +11,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route,
 };
 use super::reader::{Fields, Spot};
-use super::{canary, mirror, names, paths, rules, sticky};
+use super::{canary, mcp, mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -39,6 +39,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "agents",
     "rules",
     "sticky",
+    "mcp",
     "mirror",
     "canary",
     "max_scan",
@@ -112,9 +113,10 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     let methods = fields
         .get("methods")
         .and_then(|spot| methods(&spot, protocol));
-    let rules = fields
-        .get("rules")
-        .map(|spot| rules::rules(&spot, around, protocol != Protocol::Websocket));
+    let rules = fields.get("rules").map(|spot| {
+        let with_body = protocol != Protocol::Websocket;
+        rules::rules(&spot, around, with_body, fields.get("mcp").is_some())
+    });
     // Where there are rules, whatever none of them takes may be refused.
     let mut choices = match fields.get("agents") {
         None if rules.is_some() => Some(Vec::new()),
@@ -149,7 +151,10 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         }
         Some(streams)
     });
-    let streams = streams.unwrap_or(false);
+    let mcp = fields
+        .get("mcp")
+        .and_then(|spot| mcp::mcp(&spot, around, protocol, auth_required));
+    let streams = streams.unwrap_or(mcp.is_some() && protocol == Protocol::Http);
     let times = times(fields, protocol, streams);
     let prefix_rewrite = fields
         .get("prefix_rewrite")
@@ -182,8 +187,10 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         agent.is_some_and(|agent| !agent.models.is_empty())
     });
     let body_timeout = fields.get("body_timeout").and_then(|spot| {
-        if collect_body != Some(true) && rules.is_none() && !serves_models {
-            spot.fault("has no meaning without collect_body: true, rules or an agent's models");
+        if collect_body != Some(true) && rules.is_none() && mcp.is_none() && !serves_models {
+            spot.fault(
+                "has no meaning without collect_body: true, rules, mcp or an agent's models",
+            );
         }
         whole_seconds(&spot)
     });
@@ -195,6 +202,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         rules: rules.unwrap_or_default(),
         agents: choices?,
         sticky,
+        mcp,
         mirror,
         canary,
         max_scan: max_scan.unwrap_or(Route::MAX_SCAN),

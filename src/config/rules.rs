@@ -26,7 +26,7 @@ const LARGEST_SIZE: u64 = 1 << 40;
 
 pub(super) const RULE_FIELDS: &[&str] = &["name", "match", "agents", "roles", "otherwise"];
 pub(super) const CONDITION_FIELDS: &[&str] = &[
-    "method", "host", "header", "query", "plan", "team", "role", "model", "body", "tools",
+    "method", "host", "header", "query", "plan", "team", "role", "tool", "model", "body", "tools",
     "images", "stream", "size",
 ];
 pub(super) const SIZE_FIELDS: &[&str] = &["from", "below"];
@@ -40,8 +40,13 @@ pub(super) struct Around<'a> {
     pub(super) agents_by_name: &'a HashMap<&'a str, AgentId>,
 }
 
-/// A route's rules in their order. `with_body`: its requests may have bodies that can be read.
-pub(super) fn rules(spot: &Spot<'_>, around: &Around<'_>, with_body: bool) -> Vec<Rule> {
+/// A route's rules in their order. `with_body`: its requests may have bodies that can be read. `with_mcp`: these are MCP's.
+pub(super) fn rules(
+    spot: &Spot<'_>,
+    around: &Around<'_>,
+    with_body: bool,
+    with_mcp: bool,
+) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     let mut always: Option<String> = None;
     for (index, item) in spot
@@ -64,6 +69,9 @@ pub(super) fn rules(spot: &Spot<'_>, around: &Around<'_>, with_body: bool) -> Ve
                 "another rule of this route is named {}",
                 shown(&rule.name)
             ));
+        }
+        if !rule.conditions.called.is_empty() && !with_mcp {
+            item.fault("asks which tool is called, which is known where the route has mcp");
         }
         if rule.conditions == Conditions::default() && always.is_none() {
             always = Some(rule.name.clone());
@@ -135,6 +143,7 @@ fn conditions(spot: &Spot<'_>, around: &Around<'_>) -> Option<Conditions> {
                         "role" => met
                             .roles
                             .extend(spot.checked(names::name).map(str::to_owned)),
+                        "tool" => met.called.extend(pattern(&spot)),
                         "model" => met.models.extend(model_pattern(&spot)),
                         _ => {}
                     }
@@ -148,7 +157,7 @@ fn conditions(spot: &Spot<'_>, around: &Around<'_>) -> Option<Conditions> {
     Some(met)
 }
 
-fn pattern(spot: &Spot<'_>) -> Option<Pattern> {
+pub(super) fn pattern(spot: &Spot<'_>) -> Option<Pattern> {
     let text = spot.text()?;
     if text.chars().any(char::is_control) {
         spot.fault(format!("{} holds control characters", shown(text)));

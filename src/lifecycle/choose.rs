@@ -15,13 +15,15 @@ use crate::config::policy::{AgentId, Choice, Route};
 use crate::host::{Host, Sensitive, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    BadBody, Content, Decision, Head, Known, Rules, model_in_path, narrowed, sent_as, with_model,
+    BadBody, BadMessage, Call, Content, Decision, Head, Known, Messages, Rules, model_in_path,
+    narrowed, sent_as, with_model,
 };
 
 /// So much of a piece is copied out of the host at a time.
 const MOST_AT_ONCE: usize = 64 << 10;
 
 /// What the rules and the body come to.
+#[derive(PartialEq)]
 struct Decided<'r> {
     choices: &'r [Choice],
     roles: &'r [String],
@@ -59,13 +61,19 @@ impl<H: Host> Walk<H> {
             plan: client.and_then(|client| client.plan),
             team: client.and_then(|client| client.team.as_deref()),
             roles: client.map_or(&[], |client| &client.roles),
+            tool: None,
             model: in_path.as_ref().map(|model| model.name.as_slice()),
         };
         let now = || self.shared.ticks.get();
         let due = now().after(route.body_timeout);
+        let called = self.common.facts.borrow().called.clone();
         let decide = |facts: &Facts| {
             let content = facts.content.as_deref();
-            decided(rules, route, policy, &head, content).transpose()
+            let messages = called.as_deref().map_or(&[][..], |called| &called.messages);
+            decided_for_all(messages, &head, |head| {
+                decided(rules, route, policy, head, content)
+            })
+            .transpose()
         };
         self.common.facts.borrow_mut().waits = Waits::ForRules;
         let decided = self.common.until(decide, now, due).await;
@@ -138,6 +146,30 @@ impl<H: Host> Walk<H> {
         facts.body.change(by);
         Ok(())
     }
+}
+
+/// What the rules come to for every message that is called, once they do: all of a body goes to one agent.
+fn decided_for_all<'r>(
+    messages: &[Call],
+    head: &Head<'_>,
+    decide: impl Fn(&Head<'_>) -> Result<Option<Decided<'r>>, Refusal>,
+) -> Result<Option<Decided<'r>>, Refusal> {
+    let of = |call: &Call| {
+        decide(&Head {
+            tool: call.tool.as_deref(),
+            ..*head
+        })
+    };
+    let Some((first, further)) = messages.split_first() else {
+        return decide(head);
+    };
+    let decided = of(first)?;
+    for other in further {
+        if of(other)? != decided {
+            return Err((&BadMessage::Apart).into());
+        }
+    }
+    Ok(decided)
 }
 
 /// What the rules come to, once they do.
@@ -218,23 +250,38 @@ impl Facts {
         new: Range<usize>,
         end: bool,
     ) -> Result<(), Refusal> {
-        let Some(content) = &mut self.content else {
-            return Ok(());
+        let (content, messages) = (&mut self.content, &mut self.messages);
+        let sound = |content: &Option<Box<Content>>, messages: &Option<Box<Messages>>| {
+            content.as_ref().is_some_and(|it| it.bad().is_none())
+                || messages.as_ref().is_some_and(|it| it.bad().is_none())
         };
         let mut start = new.start;
-        while start < new.end && content.bad().is_none() {
+        while start < new.end && sound(content, messages) {
             let most = MOST_AT_ONCE.min(new.end - start);
             let piece = io.request_body(start, most);
             let piece = piece.map_err(|_| Refusal::GatewayUnavailable)?;
             if piece.is_empty() {
                 return Err(Refusal::GatewayUnavailable);
             }
-            content.feed(&piece);
+            if let Some(content) = content {
+                content.feed(&piece);
+            }
+            if let Some(messages) = messages {
+                messages.feed(&piece);
+            }
             start += piece.len();
         }
-        content.pass(new.end - start);
-        if end {
-            content.end();
+        if let Some(content) = content {
+            content.pass(new.end - start);
+            if end {
+                content.end();
+            }
+        }
+        if let Some(messages) = messages.as_mut().filter(|_| end) {
+            messages.end();
+        }
+        if self.called.is_some() {
+            self.messages_are_fine()?;
         }
         // Until the agent is chosen, nobody knows whether this body is asked, and who calls comes first.
         if self.agent.is_some() {

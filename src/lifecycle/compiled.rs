@@ -1,12 +1,14 @@
 //! A configuration made ready for the stages.
 
+use std::rc::Rc;
+
 use super::canary::Tried;
 use crate::config::Policy;
 use crate::config::policy::{AgentId, Route, RouteId};
 use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
-use crate::routing::{RouteTable, Rules, Sessions, steering_headers};
+use crate::routing::{MessageMembers, RouteTable, Rules, Sessions, steering_headers};
 use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
 
@@ -22,6 +24,8 @@ pub(super) struct Compiled {
     pub(super) canaries: Tried,
     /// For each route, its rules, if there is more to decide than by name and weight.
     rules: Vec<Option<Rules>>,
+    /// What is looked for in messages, where a route carries MCP.
+    pub(super) members: Option<Rc<MessageMembers>>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
 }
@@ -42,6 +46,9 @@ impl Compiled {
             rules: (policy.routes.iter())
                 .map(|route| Rules::new(&policy, route))
                 .collect(),
+            members: (policy.routes.iter())
+                .any(|route| route.mcp.is_some())
+                .then(Rc::default),
             steering: policy.routes.iter().map(steering_headers).collect(),
             policy,
         };
@@ -57,10 +64,10 @@ impl Compiled {
         self.rules.get(id.0)?.as_ref()
     }
 
-    /// True if some route's rules ask bodies.
+    /// True if bodies are read before some route chooses.
     pub(super) fn ask_bodies(&self) -> bool {
         let mut rules = self.rules.iter().flatten();
-        rules.any(|rules| rules.wanted().is_some())
+        self.members.is_some() || rules.any(|rules| rules.wanted().is_some())
     }
 
     /// True if the agents of this route get whole bodies only.

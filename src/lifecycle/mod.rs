@@ -9,6 +9,7 @@
 //! | `walk.rs` | the stages in their order, and with which refusal each may end the walk |
 //! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
 //! | `choose.rs` | how the agent is chosen where a route has rules, and as much of the body read as they ask |
+//! | `mcp.rs` | what a request of MCP calls, and whether its client may |
 //! | `places.rs` | how a request takes its place among those in flight, or waits for one |
 //! | `fleet.rs` | how limits are asked about that are counted for all gateways |
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
@@ -41,6 +42,7 @@ mod held_answer;
 mod hold;
 mod limits_endpoint;
 mod limits_in_fleet;
+mod mcp;
 mod mirror;
 mod places;
 mod questions;
@@ -147,7 +149,7 @@ impl<H: Host> Gateway<H> {
         facts.bounds.active(self.shared.ticks.get());
         let new = facts.body.new_of(size);
         let mut arrived = facts.body.arrive(size, end_of_stream);
-        if facts.content.is_some() {
+        if facts.reads() {
             arrived = arrived.and(facts.read(io, new, end_of_stream));
         }
         drop(facts);
@@ -553,7 +555,8 @@ impl<H: Host> Shared<H> {
     #[inline(never)]
     fn reply(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, refusal: &Refusal) {
         let facts = stream.common.facts.borrow();
-        let to = facts.reply_to(|| self.host.now());
+        let ids = facts.ids();
+        let to = facts.reply_to(ids.as_ref(), || self.host.now());
         let reply = local_reply(
             refusal,
             to,

@@ -18,8 +18,8 @@ use crate::host::{Host, LocalReply, Sensitive, Timestamp};
 use crate::identity::Client;
 use crate::limits::fleet::Told;
 use crate::limits::{Admission, Full, Limits, Tickets};
-use crate::reply::{Form, FullLimit, Refusal, ReplyTo};
-use crate::routing::Content;
+use crate::reply::{Form, FullLimit, Refusal, ReplyTo, RpcIds};
+use crate::routing::{Called, Content, Messages};
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -97,6 +97,10 @@ pub(super) struct Facts {
     pub(super) body: Body,
     /// What the body says of what the route's rules ask.
     pub(super) content: Option<Box<Content>>,
+    /// The messages in the body, where its route carries MCP.
+    pub(super) messages: Option<Box<Messages>>,
+    /// What these were found to call, which its client may.
+    pub(super) called: Option<Rc<Called>>,
     /// The body may have to be changed: until then all that has come of it is to be at hand.
     pub(super) may_change: bool,
     /// What is to be made of its answer before the caller sees it; `None`: the answer passes as it comes.
@@ -315,8 +319,13 @@ impl Facts {
         self.admission.each_field(tell, tickets, &self.fleet, told);
     }
 
-    pub(super) fn reply_to(&self, now: impl FnOnce() -> Timestamp) -> ReplyTo<'_> {
+    pub(super) fn reply_to<'a>(
+        &'a self,
+        rpc: Option<&'a RpcIds>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> ReplyTo<'a> {
         ReplyTo {
+            rpc,
             wait: self.wait(now),
             request_id: self.request_id.as_deref().map(Vec::as_slice),
             form: self.form,

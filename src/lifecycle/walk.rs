@@ -1,7 +1,7 @@
 //! The walk of a request through the stages, in their order:
 //!
 //! ```text
-//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► forward
+//! match ─► gate ─► identify ─► hear ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► forward
 //!                └─► a question about limits, which is answered here
 //! ```
 //!
@@ -28,7 +28,9 @@ use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
-use crate::routing::{BadPath, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_value};
+use crate::routing::{
+    BadPath, Called, NoAgent, NoMatch, Path, choose_agent, hash_of_value, sticky_value,
+};
 use crate::state::StateError;
 
 /// What a walk has at hand: it outlives the callback that began it.
@@ -89,6 +91,9 @@ impl<H: Host> Walk<H> {
         };
         let client = self.identify(&request, route.auth_required).await?;
         self.authorize(client, route)?;
+        if let Some(mcp) = &route.mcp {
+            Box::pin(self.hear(route, mcp)).await?;
+        }
         let agent = match self.shared.compiled.rules(id) {
             Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
             None => self.choose(&request, &route.agents),
@@ -142,6 +147,9 @@ impl<H: Host> Walk<H> {
                 request.check_upgrade(route.protocol)?;
                 if let Some(rules) = compiled.rules(id) {
                     facts.will_ask(rules, request);
+                }
+                if let Some(members) = compiled.members.as_ref().filter(|_| route.mcp.is_some()) {
+                    facts.will_hear(members, request, route);
                 }
                 Ok(Matched::Route(id, route))
             }
@@ -364,6 +372,12 @@ impl<H: Host> Walk<H> {
             None
         };
         let address = address.as_deref();
+        let called = facts.called.as_deref();
+        let tools: Vec<_> = called.into_iter().flat_map(Called::tool_of_each).collect();
+        let (tool, further) = match tools.split_first() {
+            Some((tool, further)) => (*tool, further),
+            None => (None, &[][..]),
+        };
         let caller = match client {
             Some(client) => Caller::Client(&client.id),
             None => Caller::Address(address.unwrap_or_default()),
@@ -382,6 +396,8 @@ impl<H: Host> Walk<H> {
                 agent: facts.agent,
                 method: request.method(),
                 headers: Some(request.headers()),
+                tool,
+                further,
             },
         ))
     }

@@ -136,8 +136,7 @@ impl Wanting {
 
 impl Kind {
     fn of(wanted: &Wanted, headers: &HeaderBlock) -> Result<Self, BadBody> {
-        let mut encodings = headers.get_all("content-encoding");
-        if encodings.any(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        if is_compressed(headers) {
             return Err(BadBody::Compressed);
         }
         let json = || Self::Json(Scan::new(Rc::clone(&wanted.search)));
@@ -368,9 +367,14 @@ impl Content {
     }
 }
 
+pub(super) fn is_compressed(headers: &HeaderBlock) -> bool {
+    let mut encodings = headers.get_all("content-encoding");
+    encodings.any(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
 /// `application/json`, or a type whose name ends in `+json` (RFC 6839), in UTF-8. What is not written as one type is none: some
 /// readers go by what stands before a blank or a comma.
-fn is_json(content_type: &[u8]) -> bool {
+pub(super) fn is_json(content_type: &[u8]) -> bool {
     let mut parts = content_type.split(|byte| *byte == b';');
     let essence = parts.next().unwrap_or_default().trim_ascii();
     let essence = essence.to_ascii_lowercase();

@@ -6,6 +6,7 @@
 //! | `table.rs` | which route takes a path and a method |
 //! | `rules.rs` | which of a route's rules takes a request; which of its agents serve the model that it asks for |
 //! | `head.rs`, `content.rs`, `model.rs` | what is known of a request before its body; what its body says while it arrives; the model that its path names |
+//! | `mcp.rs` | what messages of MCP call, and whether the headers agree |
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
 //! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `canary.rs` | which requests try a route's canary |
@@ -20,6 +21,7 @@ mod canary;
 mod content;
 mod head;
 mod location;
+mod mcp;
 mod model;
 mod path;
 mod rules;
@@ -35,6 +37,7 @@ pub use canary::{Said, said, tries};
 pub use content::{BadBody, Content, Known, Wanted};
 pub use head::Head;
 pub use location::location_for_caller;
+pub use mcp::{BadMessage, Call, Called, Disagreement, MessageMembers, Messages};
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
 pub use rules::{Decision, Judged, Rules, sent_as, stands_for};

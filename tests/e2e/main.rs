@@ -41,6 +41,7 @@ mod keys;
 mod limits;
 mod limits_endpoint;
 mod log;
+mod mcp;
 mod may_stream;
 mod memory;
 mod metrics;

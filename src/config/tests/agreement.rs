@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{
-    FIELDS, TABLES_FIELDS, agents, canary, clients, fleet, in_flight, limits, mirror, routes,
+    FIELDS, TABLES_FIELDS, agents, canary, clients, fleet, in_flight, limits, mcp, mirror, routes,
     rules, schema, sticky, switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 32] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 34] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -77,6 +77,12 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 32] = [
         "/routes/0/rules/0/match/size",
     ),
     ("/$defs/model", rules::MODEL_FIELDS, "/agents/rag/models/1"),
+    ("/$defs/mcp", mcp::MCP_FIELDS, "/routes/7/mcp"),
+    (
+        "/$defs/permission",
+        mcp::PERMISSION_FIELDS,
+        "/routes/7/mcp/tools/0",
+    ),
     ("/$defs/mirror", mirror::MIRROR_FIELDS, "/routes/5/mirror"),
     ("/$defs/canary", canary::CANARY_FIELDS, "/routes/5/canary"),
     ("/$defs/retry", routes::RETRY_FIELDS, "/routes/3/retry"),

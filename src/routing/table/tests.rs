@@ -10,6 +10,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
     Route {
         rules: Vec::new(),
         sticky: None,
+        mcp: None,
         mirror: None,
         canary: None,
         max_scan: Route::MAX_SCAN,

@@ -25,6 +25,8 @@ pub enum Fault {
     LoneSurrogate,
     /// More than [`DEEPEST`] arrays and objects in one another.
     TooDeep,
+    /// More objects in a list than may be.
+    TooMany,
     /// Something else where only an object can be: the text itself (an empty pointer), or an array in which a name is looked for.
     NotAnObject(Box<str>),
     /// The same name a second time: some readers take the first, some the last.
@@ -50,6 +52,7 @@ impl fmt::Display for Broken {
                 text,
                 "the JSON has more than {DEEPEST} arrays and objects in one another at byte {at}"
             ),
+            Fault::TooMany => write!(text, "the JSON is a list of too many objects at byte {at}"),
             Fault::NotAnObject(pointer) if pointer.is_empty() => {
                 write!(text, "the JSON is not an object")
             }
@@ -75,6 +78,7 @@ pub(super) enum Stop {
     NotUtf8,
     LoneSurrogate,
     TooDeep,
+    TooMany,
     NotAnObject(usize),
     Twice(usize),
     Respelt(usize),

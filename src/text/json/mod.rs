@@ -30,7 +30,7 @@ pub use search::{AnywhereId, BadPointer, MemberId, Search};
 
 use std::rc::Rc;
 
-use finds::Finds;
+use finds::{Finds, Places};
 use reader::Reader;
 
 /// How many arrays and objects may lie in one another. As many as `serde_json` reads.
@@ -45,6 +45,18 @@ pub struct Scan {
     reader: Reader,
     finds: Finds,
     broken: Option<Broken>,
+}
+
+/// An object of a list, which has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a>(&'a Places);
+
+impl<'a> Listed<'a> {
+    /// What is known of a member.
+    #[must_use]
+    pub fn member(self, id: MemberId) -> &'a Member {
+        self.0.member(id)
+    }
 }
 
 impl Scan {
@@ -93,6 +105,18 @@ impl Scan {
     #[must_use]
     pub fn member(&self, id: MemberId) -> &Member {
         self.finds.member(id)
+    }
+
+    /// Where the text is a list: of each object that has ended, what is known of a member. `None`: it is no list.
+    #[must_use]
+    pub fn listed(&self) -> Option<impl Iterator<Item = Listed<'_>>> {
+        Some(self.finds.listed()?.iter().map(Listed))
+    }
+
+    /// True if all of the text has come, but for blanks behind it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.reader.is_whole()
     }
 
     /// What is known of a member that may stand anywhere. [`Anywhere::Unknown`] also for an id of another search.
