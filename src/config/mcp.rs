@@ -12,7 +12,10 @@ use crate::text::pattern::Pattern;
 
 const MOST_PERMISSIONS: usize = 1024;
 
-pub(super) const MCP_FIELDS: &[&str] = &["tools", "methods"];
+/// How large the answers may be that are looked through.
+const LISTS: std::ops::RangeInclusive<u64> = 1 << 10..=16 << 20;
+
+pub(super) const MCP_FIELDS: &[&str] = &["tools", "methods", "max_list"];
 pub(super) const PERMISSION_FIELDS: &[&str] = &["match", "roles", "plans"];
 
 /// What a route lets those do who speak MCP to its agents. `key_needed`: nobody comes in without one.
@@ -27,6 +30,12 @@ pub(super) fn mcp(
         spot.fault("is for routes of http: its answers may be streams or not");
     }
     let fields = spot.fields(MCP_FIELDS)?;
+    let max_list = fields.get("max_list").and_then(|spot| {
+        if fields.get("tools").is_none() {
+            spot.fault("has no meaning without tools: lists pass as they come");
+        }
+        spot.size(LISTS)
+    });
     let listed = |name| {
         let spot = fields.get(name);
         spot.map(|spot| permissions(&spot, around.plans, key_needed))
@@ -34,6 +43,7 @@ pub(super) fn mcp(
     Some(Mcp {
         tools: listed("tools").unwrap_or_default(),
         methods: listed("methods").unwrap_or_default(),
+        max_list: max_list.unwrap_or(Mcp::MAX_LIST),
     })
 }
 

@@ -11,6 +11,7 @@ use super::stream::Facts;
 use super::walk::Walk;
 use crate::config::policy::{Asker, Mcp, Route};
 use crate::host::Host;
+use crate::identity::Client;
 use crate::reply::{Refusal, RpcIds};
 use crate::routing::{Called, MessageMembers, Messages};
 
@@ -32,6 +33,14 @@ impl<H: Host> Walk<H> {
         let facts = self.common.facts.borrow();
         let called = facts.called.as_ref();
         called.map_or(1, |called| called.messages.len().max(1))
+    }
+}
+
+/// Who asks.
+pub(super) fn asker(client: Option<&Client>) -> Asker<'_> {
+    Asker {
+        roles: client.map_or(&[], |client| &client.roles),
+        plan: client.and_then(|client| client.plan),
     }
 }
 
@@ -63,12 +72,7 @@ impl Facts {
             return Some(Err(bad.into()));
         }
         let called = messages.called()?;
-        let client = self.client.as_deref();
-        let asker = Asker {
-            roles: client.map_or(&[], |client| &client.roles),
-            plan: client.and_then(|client| client.plan),
-        };
-        match called.forbidden(mcp, asker) {
+        match called.forbidden(mcp, asker(self.client.as_deref())) {
             None => Some(Ok(Rc::clone(called))),
             // Whoever waits for the answer knows it by its id.
             Some(_) if !messages.ids_are_known() => None,

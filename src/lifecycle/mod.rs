@@ -20,6 +20,7 @@
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
+//! | `tool_list.rs` | which answers of MCP are looked through for tools that their callers may not call |
 //! | `held_answer.rs` | how an answer is changed before its caller sees it: all of it, or event by event |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
 //! | `body.rs` | how much of a request's body has come, and when it is too large |
@@ -51,6 +52,7 @@ mod shared;
 mod sticky;
 mod stream;
 mod telemetry;
+mod tool_list;
 mod walk;
 
 use std::rc::Rc;

@@ -472,6 +472,9 @@ impl<H: Host> Walk<H> {
             .filter(|_| route.prefix_rewrite.is_some());
         facts.authority = redirected.map(|authority| Sensitive(authority.to_vec()));
         self.with_stream(|stream| {
+            if route.mcp.is_some() {
+                self.expect_tools(stream, &mut facts, route);
+            }
             if let Some(length) = length {
                 stream.set_request_header("content-length", length.to_string().as_bytes());
             }

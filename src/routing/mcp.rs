@@ -332,7 +332,10 @@ impl From<(Option<&str>, Option<&str>)> for Call {
 
 impl Called {
     fn by(messages: Vec<Call>) -> Self {
-        let lists = |call: &Call| call.method.as_deref() == Some(LIST);
+        let lists = |call: &Call| {
+            let method = call.method.as_deref().unwrap_or_default();
+            method.trim().eq_ignore_ascii_case(LIST)
+        };
         Self {
             lists_tools: messages.iter().any(lists),
             messages,

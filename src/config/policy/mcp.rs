@@ -11,6 +11,8 @@ pub struct Mcp {
     pub tools: Vec<Permission>,
     /// The same of the methods of messages. Empty: all may use all.
     pub methods: Vec<Permission>,
+    /// How many bytes an answer may have in which there may be a list of tools that not everybody may see.
+    pub max_list: u64,
 }
 
 /// Who may call, or use, what is named so.
@@ -34,6 +36,9 @@ pub struct Asker<'a> {
 }
 
 impl Mcp {
+    /// [`Self::max_list`] unless it is written.
+    pub const MAX_LIST: u64 = 1 << 20;
+
     /// Whether a caller may call this tool, which then stands in the lists that it gets too.
     #[must_use]
     pub fn may_call(&self, asker: Asker<'_>, tool: &[u8]) -> bool {
@@ -91,6 +96,7 @@ mod tests {
                 permission(&["reports.*"], &["analyst"], &[1, 2]),
             ],
             methods: Vec::new(),
+            max_list: 1,
         };
         let roles = |roles: &[&str]| roles.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
         for (has, plan, tool, may) in [

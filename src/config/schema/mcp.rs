@@ -18,6 +18,8 @@ pub(super) fn definitions() -> Value {
             "tools": permissions("Who may call which tools, and see them in lists: the first that names a tool counts; one that none \
                                   names nobody may call. All may call all unless written."),
             "methods": permissions("The same of the methods of messages, such as tools/call or resources/read."),
+            "max_list": described("size", "How large an answer, or an event of one, may be that may hold a list of tools, 1KiB to 16MiB. \
+                                           1MiB unless written. With tools."),
         })),
         "permission": object(&["match"], json!({
             "match": {
