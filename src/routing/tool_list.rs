@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::text::case;
 use crate::text::json::parts::{Parts, end_of_value, start};
-use crate::text::json::{Found, Member, MemberId, Scan, Search, Value};
+use crate::text::json::{self, Found, Member, MemberId, Scan, Search};
 
 /// A text that is not JSON, or in which the list cannot be told from something else. Nobody may see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl List<'_> {
         let sound = scan.feed(tool).is_ok() && scan.end().is_ok();
         match scan.member(self.name) {
             Member::Found(Found {
-                value: Value::Text(name),
+                value: json::Value::Text(name),
                 ..
             }) => sound && (self.may_call)(name.as_bytes()),
             _ => false,
@@ -193,7 +193,10 @@ fn spelt(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, Value, json};
+
+    use super::{PRIVATE, Unreadable, visible_tools};
 
     fn visible(text: &str) -> Result<Option<String>, Unreadable> {
         let seen = visible_tools(text.as_bytes(), &|name| !name.starts_with(b"secret"));
@@ -313,5 +316,107 @@ mod tests {
             visible_tools(b"{\"a\":\"\xff\"}", &|_| true),
             Err(Unreadable)
         );
+    }
+
+    /// The same, worked out on the whole tree.
+    fn model(message: &mut Value) -> Result<(), Unreadable> {
+        let mut messages = match message {
+            Value::Array(messages) => messages.iter_mut().collect(),
+            one => vec![one],
+        };
+        let named = |object: &Map<String, Value>, wanted: &str| -> Vec<String> {
+            let names = object
+                .keys()
+                .filter(|name| name.eq_ignore_ascii_case(wanted));
+            names.cloned().collect()
+        };
+        for message in messages.iter_mut().filter_map(|it| it.as_object_mut()) {
+            for result in named(message, "result") {
+                let Some(result) = message[&result].as_object_mut() else {
+                    continue;
+                };
+                let tools = named(result, "tools");
+                for name in &tools {
+                    match &mut result[name] {
+                        Value::Array(tools) => tools.retain(|tool| {
+                            let names = tool.as_object().map(|tool| named(tool, "name"));
+                            names == Some(vec!["name".to_owned()])
+                                && tool["name"].as_str().is_some_and(|name| name != "secret")
+                        }),
+                        Value::Null => {}
+                        _ => return Err(Unreadable),
+                    }
+                }
+                for name in named(result, "cacheScope") {
+                    if !tools.is_empty() && result[&name] != Value::Null {
+                        result[&name] = "private".into();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let name = prop::sample::select(vec![
+            "result",
+            "Result",
+            "tools",
+            "TOOLS",
+            "name",
+            "NAME",
+            "cacheScope",
+            "a",
+            "",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            prop::sample::select(vec!["secret", "look", "private", "}\"]\\", "\u{e9}"])
+                .prop_map(Value::from),
+        ];
+        let inner = leaf.prop_recursive(5, 64, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((name.clone(), inner), 0..4).prop_map(|members| {
+                    let members = members.into_iter();
+                    Value::Object(members.map(|(name, it)| (name.to_owned(), it)).collect())
+                }),
+            ]
+        });
+        let message = (any::<bool>(), inner.clone()).prop_map(|(lists, result)| {
+            let result = if lists {
+                json!({"tools": [result], "cacheScope": "public"})
+            } else {
+                result
+            };
+            json!({"result": result, "a": [1]})
+        });
+        prop_oneof![
+            message.clone(),
+            prop::collection::vec(message, 0..3).prop_map(Value::from),
+            inner,
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_seen_is_what_the_tree_says(message in json(), pretty in any::<bool>()) {
+            let text = if pretty { serde_json::to_string_pretty(&message) } else { serde_json::to_string(&message) };
+            let text = text.unwrap();
+            prop_assume!(text.starts_with(['{', '[']));
+            let seen = visible(&text).map(|seen| seen.unwrap_or(text));
+            let seen = seen.map(|seen| serde_json::from_str::<Value>(&seen).unwrap());
+            let mut wanted = message;
+            let wanted = model(&mut wanted).map(|()| wanted);
+            prop_assert_eq!(seen, wanted);
+        }
+
+        #[test]
+        fn nothing_panics_whatever_comes(text in ".{0,40}", cut in 0..40_usize) {
+            let _ = visible(&text);
+            let list = r#"{"result":{"tools":[{"name":"\u0061"}]}}"#;
+            let _ = visible(&list[..cut.min(list.len())]);
+        }
     }
 }
