@@ -453,6 +453,7 @@ fn the_first_that_is_forbidden_is_told() {
     let mcp = Mcp {
         tools: vec![permission("files.*", &["admin"]), permission("*", &[])],
         methods: vec![permission("logging/*", &["admin"]), permission("*", &[])],
+        max_list: 1,
     };
     let admin = ["admin".to_owned()];
     let told = |roles: &[String], body: &str| {
