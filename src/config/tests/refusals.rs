@@ -112,6 +112,16 @@ fn what_mcp_cannot_mean_is_told() {
             "routes[0].mcp: is for routes of http: its answers may be streams or not",
         ),
         (
+            "/routes/0/mcp",
+            json!({"max_list": "1MiB"}),
+            "routes[0].mcp.max_list: has no meaning without tools: lists pass as they come",
+        ),
+        (
+            "/routes/0/mcp",
+            json!({"tools": [{"match": "*"}], "max_list": "17MiB"}),
+            r#"routes[0].mcp.max_list: expected a size from 1KiB to 16MiB, found "17MiB""#,
+        ),
+        (
             "/routes/0",
             json!({"prefix": "/chat", "rules": [{"match": {"tool": "a"}, "agents": ["chat"]}]}),
             "routes[0].rules[0]: asks which tool is called, which is known where the route has mcp",
