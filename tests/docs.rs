@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use waykeeper::config;
-use waykeeper::reply::{Form, FullLimit, Refusal, ReplyTo, local_reply};
+use waykeeper::reply::{Form, FullLimit, Refusal, ReplyTo, RpcFault, local_reply};
 use waykeeper::state::room;
 
 const README: &str = "README.md";
@@ -348,6 +348,8 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::Forbidden
         | Refusal::BadQuery(_)
         | Refusal::BadBody(_)
+        | Refusal::BadMessage(..)
+        | Refusal::ToolForbidden(_)
         | Refusal::NoRule
         | Refusal::ModelNotFound
         | Refusal::UnknownCapability
@@ -358,7 +360,9 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::BodyTooLarge(_)
         | Refusal::HeldTooLarge(_)
         | Refusal::RequestTimeout
-        | Refusal::AgentTimeout => {}
+        | Refusal::AgentTimeout
+        | Refusal::UnreadableAnswer
+        | Refusal::AnswerTooLarge(_) => {}
     }
     vec![
         Refusal::GatewayUnavailable,
@@ -381,6 +385,9 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Forbidden,
         Refusal::BadQuery("Why.".to_owned()),
         Refusal::BadBody(String::new()),
+        Refusal::BadMessage(RpcFault::Message, String::new()),
+        Refusal::BadMessage(RpcFault::Header, String::new()),
+        Refusal::ToolForbidden(String::new()),
         Refusal::NoRule,
         Refusal::ModelNotFound,
         Refusal::UnknownCapability,
@@ -392,6 +399,8 @@ fn refusals() -> Vec<Refusal> {
         Refusal::HeldTooLarge(1),
         Refusal::RequestTimeout,
         Refusal::AgentTimeout,
+        Refusal::UnreadableAnswer,
+        Refusal::AnswerTooLarge(1),
     ]
 }
 

@@ -69,6 +69,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             agents: _,
             sticky,
             prefer: _,
+            mcp,
             mirror: _,
             canary: _,
             max_scan: _,
@@ -96,6 +97,9 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         }
         if rules.iter().any(|rule| rule.conditions.ask_body()) {
             needs.push(format!("a rule of the route {name:?}"));
+        }
+        if mcp.is_some() {
+            needs.push(format!("mcp of the route {name:?}"));
         }
         let served = || route.all_agents().filter_map(|id| agents.get(id.0));
         let asks = |sticky: &Option<Sticky>| sticky.as_ref().is_some_and(Sticky::asks_body);

@@ -23,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) request: Headers,
     pub(crate) trailers: Headers,
     pub(crate) response: Headers,
+    /// What is at hand of the response's body.
+    pub(crate) answer: Vec<u8>,
     pub(crate) replies: Vec<LocalReply>,
     pub(crate) resumed: usize,
     pub(crate) reset: usize,
@@ -442,6 +444,18 @@ impl StreamIo for FuzzIo {
     }
 
     fn remove_response_trailer(&self, _name: &str) {}
+
+    fn take_response_body(&self, _: usize) -> Result<Vec<u8>, HostError> {
+        Ok(self
+            .host
+            .seen_mut(self.id, |seen| std::mem::take(&mut seen.answer)))
+    }
+
+    fn put_response_body(&self, bytes: &[u8]) -> Result<(), HostError> {
+        self.host
+            .seen_mut(self.id, |seen| seen.answer = bytes.to_vec());
+        Ok(())
+    }
 
     fn note(&self, _name: &str, _value: &[u8]) {}
 

@@ -43,11 +43,12 @@ pub(super) const RATE_LIMIT_FIELDS: &[&str] =
 pub(super) const LIMIT_FIELDS: &[&str] = &with_all::<3, 13>(["name", "each", "match"]);
 /// The fields of one of a client's own limits.
 pub const OWN_LIMIT_FIELDS: &[&str] = &with_all::<1, 11>(["name"]);
-pub(super) const MATCH_FIELDS: &[&str] = &["route", "agent", "method", "plan", "team", "header"];
+pub(super) const MATCH_FIELDS: &[&str] =
+    &["route", "agent", "method", "plan", "team", "tool", "header"];
 pub(super) const SUBJECT_FIELDS: &[&str] = &["header"];
 
 /// What can be counted per without saying more.
-const SUBJECTS: [(&str, Subject); 8] = [
+const SUBJECTS: [(&str, Subject); 9] = [
     ("key", Subject::Key),
     ("client", Subject::Client),
     ("team", Subject::Team),
@@ -56,6 +57,7 @@ const SUBJECTS: [(&str, Subject); 8] = [
     ("route", Subject::Route),
     ("agent", Subject::Agent),
     ("plan", Subject::Plan),
+    ("tool", Subject::Tool),
 ];
 
 /// What stands elsewhere in the document, and limits speak of.
@@ -64,6 +66,17 @@ pub(super) struct Around<'a> {
     pub(super) plans: &'a HashMap<&'a str, PlanId>,
     pub(super) agents: &'a HashMap<&'a str, AgentId>,
     pub(super) routes: &'a [Route],
+}
+
+impl Around<'_> {
+    /// Tells that a limit by tools counts nothing where no tool is known.
+    fn need_mcp(&self, spot: &Spot<'_>) {
+        if self.routes.iter().all(|route| route.mcp.is_none()) {
+            spot.fault(
+                "counts nothing: which tool is called is known where a route has mcp, and none has",
+            );
+        }
+    }
 }
 
 /// These fields, and all that say how limits count.
@@ -323,7 +336,11 @@ fn subject(spot: &Spot<'_>, around: &Around<'_>) -> Option<Subject> {
             .map(|(index, (word, _))| (*word, index))
             .collect();
         let index = spot.choice(&words)?;
-        return SUBJECTS.get(index).map(|(_, subject)| subject.clone());
+        let subject = SUBJECTS.get(index).map(|(_, subject)| subject.clone());
+        if subject == Some(Subject::Tool) {
+            around.need_mcp(spot);
+        }
+        return subject;
     }
     let name = spot.fields(SUBJECT_FIELDS)?.need("header")?;
     header(name.text()?, &name, around.key_sources).map(Subject::Header)
@@ -366,6 +383,10 @@ fn scope(spot: &Spot<'_>, around: &Around<'_>) -> Option<Scope> {
                 "method" => (scope.methods).extend(spot.choice(&methods).map(str::to_owned)),
                 "plan" => scope.plans.extend(spot.reference("plan", around.plans)),
                 "team" => (scope.teams).extend(spot.checked(names::name).map(str::to_owned)),
+                "tool" => {
+                    around.need_mcp(&spot);
+                    scope.tools.extend(super::rules::pattern(&spot));
+                }
                 _ => {}
             }
         }

@@ -10,6 +10,7 @@
 //! | `canary.rs` | which agent is tried with a part of a route's requests |
 //! | `attempts.rs` | the module's configuration on an agent's side, which is another document |
 //! | `rest.rs` | when an agent that fails gets no requests for a while |
+//! | `mcp.rs` | who may call which tools, and use which methods, where a route carries MCP |
 //! | `mirror.rs` | which agent hears a part of a route's requests as well |
 //! | `edits.rs` | what is changed of a route's requests and of the answers to them |
 //! | `models.rs` | where callers ask which models they may use |
@@ -35,6 +36,7 @@ mod hosts;
 mod in_flight;
 mod limits;
 mod load;
+mod mcp;
 mod mirror;
 mod models;
 mod names;

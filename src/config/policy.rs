@@ -7,6 +7,7 @@ mod fleet;
 mod in_flight;
 mod limits;
 mod load;
+mod mcp;
 mod rest;
 mod rules;
 mod sticky;
@@ -21,6 +22,7 @@ pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
 pub use load::{Load, LoadSource, Prefer, Price};
+pub use mcp::{Asker, Mcp, Permission};
 pub use rest::Rest;
 pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};
 pub use sticky::Sticky;
@@ -280,11 +282,13 @@ pub struct Route {
     pub sticky: Option<Sticky>,
     /// Which of several agents gets a request that nothing else keeps at one.
     pub prefer: Prefer,
+    /// Its requests are MCP's, and this is what their callers may. `None`: they are whatever they are.
+    pub mcp: Option<Mcp>,
     /// Who hears a part of its requests as well. `None`: nobody.
     pub mirror: Option<Mirror>,
     /// Which agent is tried with a part of its requests. It is one of those of the route.
     pub canary: Option<Canary>,
-    /// How many bytes of a body are read at most for its rules and its agents' models.
+    /// How many bytes of a body are read at most for its rules, its agents' models, and to find what MCP calls.
     pub max_scan: u64,
     /// One of them is enough; empty: none is needed.
     pub roles: Vec<String>,

@@ -12,7 +12,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route, Sticky,
 };
 use super::reader::{Fields, Spot};
-use super::{canary, edits, fallback, load, mirror, names, paths, rules, sticky};
+use super::{canary, edits, fallback, load, mcp, mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -45,6 +45,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "rules",
     "sticky",
     "prefer",
+    "mcp",
     "mirror",
     "canary",
     "max_scan",
@@ -122,9 +123,11 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         .get("methods")
         .and_then(|spot| methods(&spot, protocol));
     let prefer = load::prefer(fields).unwrap_or_default();
-    let rules = fields
-        .get("rules")
-        .map(|spot| rules::rules(&spot, around, prefer, protocol != Protocol::Websocket));
+    let rules = fields.get("rules").map(|spot| {
+        let with_body = protocol != Protocol::Websocket;
+        let with_mcp = fields.get("mcp").is_some();
+        rules::rules(&spot, around, prefer, with_body, with_mcp)
+    });
     // Where there are rules, whatever none of them takes may be refused.
     let mut choices = match fields.get("agents") {
         None if rules.is_some() => Some(Vec::new()),
@@ -162,7 +165,10 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         }
         Some(streams)
     });
-    let streams = streams.unwrap_or(false);
+    let mcp = fields
+        .get("mcp")
+        .and_then(|spot| mcp::mcp(&spot, around, protocol, auth_required));
+    let streams = streams.unwrap_or(mcp.is_some() && protocol == Protocol::Http);
     let times = times(fields, protocol, streams);
     let prefix_rewrite = fields
         .get("prefix_rewrite")
@@ -210,11 +216,12 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
             agent.is_some_and(|agent| asks_body(&agent.sticky))
         });
     let body_timeout = fields.get("body_timeout").and_then(|spot| {
-        let reads_body = rules.is_some() || serves_models || keeps_by_body || edits_body;
+        let reads_body =
+            rules.is_some() || mcp.is_some() || serves_models || keeps_by_body || edits_body;
         if collect_body != Some(true) && !reads_body {
             spot.fault(
-                "has no meaning where no body is waited for: by collect_body: true, rules, an agent's models, request.body, or what is \
-                 sticky by the body",
+                "has no meaning where no body is waited for: by collect_body: true, rules, mcp, an agent's models, request.body, or \
+                 what is sticky by the body",
             );
         }
         whole_seconds(&spot, SECOND..=DAY)
@@ -228,6 +235,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         agents: choices?,
         sticky,
         prefer,
+        mcp,
         mirror,
         canary,
         max_scan: max_scan.unwrap_or(Route::MAX_SCAN),

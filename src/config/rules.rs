@@ -36,7 +36,7 @@ pub(super) const RULE_FIELDS: &[&str] = &[
     "otherwise",
 ];
 pub(super) const CONDITION_FIELDS: &[&str] = &[
-    "method", "host", "header", "query", "plan", "team", "role", "model", "body", "tools",
+    "method", "host", "header", "query", "plan", "team", "role", "tool", "model", "body", "tools",
     "images", "stream", "size",
 ];
 pub(super) const SIZE_FIELDS: &[&str] = &["from", "below"];
@@ -50,12 +50,13 @@ pub(super) struct Around<'a> {
     pub(super) agents_by_name: &'a HashMap<&'a str, AgentId>,
 }
 
-/// A route's rules in their order. `with_body`: its requests may have bodies that can be read.
+/// A route's rules in their order. `with_body`: its requests may have bodies that can be read. `with_mcp`: these are MCP's.
 pub(super) fn rules(
     spot: &Spot<'_>,
     around: &Around<'_>,
     of_route: Prefer,
     with_body: bool,
+    with_mcp: bool,
 ) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     let mut always: Option<String> = None;
@@ -79,6 +80,9 @@ pub(super) fn rules(
                 "another rule of this route is named {}",
                 shown(&rule.name)
             ));
+        }
+        if !rule.conditions.called.is_empty() && !with_mcp {
+            item.fault("asks which tool is called, which is known where the route has mcp");
         }
         if rule.conditions == Conditions::default() && always.is_none() {
             always = Some(rule.name.clone());
@@ -165,6 +169,7 @@ fn conditions(spot: &Spot<'_>, around: &Around<'_>) -> Option<Conditions> {
                         "role" => met
                             .roles
                             .extend(spot.checked(names::name).map(str::to_owned)),
+                        "tool" => met.called.extend(pattern(&spot)),
                         "model" => met.models.extend(model_pattern(&spot)),
                         _ => {}
                     }
@@ -178,7 +183,7 @@ fn conditions(spot: &Spot<'_>, around: &Around<'_>) -> Option<Conditions> {
     Some(met)
 }
 
-fn pattern(spot: &Spot<'_>) -> Option<Pattern> {
+pub(super) fn pattern(spot: &Spot<'_>) -> Option<Pattern> {
     let text = spot.text()?;
     if text.chars().any(char::is_control) {
         spot.fault(format!("{} holds control characters", shown(text)));

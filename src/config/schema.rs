@@ -5,6 +5,7 @@ mod clients;
 mod edits;
 mod limits;
 mod load;
+mod mcp;
 mod rest;
 mod rules;
 mod sticky;
@@ -186,6 +187,7 @@ fn definitions() -> Value {
     merge(&mut all, edits::definitions());
     merge(&mut all, json!({"models_endpoint": models_endpoint()}));
     merge(&mut all, load::definitions());
+    merge(&mut all, mcp::definitions());
     all
 }
 
@@ -372,8 +374,9 @@ fn route() -> Value {
         "sticky": described("sticky", "What keeps requests at one of the agents. Nothing unless written: each is drawn."),
         "prefer": load::prefer("weighted"),
         "mirror": described("mirror", "Who hears a part of the requests as well. Nobody unless written."),
+        "mcp": described("mcp", "Its requests are MCP's, and are read as such. They are not unless written."),
         "canary": described("canary", "Which agent is tried with a part of the requests. None unless written."),
-        "max_scan": described("size", "How much of a body is read at most to choose the agent, 1KiB to 1MiB. 64KiB unless written."),
+        "max_scan": described("size", "How much of a body is read at most to choose the agent, or to find what MCP calls, 1KiB to 1MiB. 64KiB unless written."),
         "roles": described("roles", "One of them is enough."),
         "auth_required": {
             "description": "Whether a key is needed. true unless written.",
@@ -384,7 +387,7 @@ fn route() -> Value {
             "enum": ["http", "sse", "websocket"],
         },
         "streams": {
-            "description": "Whether answers may be event streams, which idle_timeout bounds in place of timeout. For http. false unless written.",
+            "description": "Whether answers may be event streams, which idle_timeout bounds in place of timeout. For http. false unless written, true with mcp.",
             "type": "boolean",
         },
         "timeout": described("duration", "Bounds the whole answer. Unless written 5m for http, none for sse and websocket."),
@@ -400,7 +403,7 @@ fn route() -> Value {
             "description": "Agents get whole bodies only. Needs max_body. false unless written.",
             "type": "boolean",
         },
-        "body_timeout": described("duration", "With collect_body, or where the body is read to choose the agent: for how long it may take to arrive, in whole seconds. 60s unless written."),
+        "body_timeout": described("duration", "With collect_body, or where the body is read before the agent is chosen: for how long it may take to arrive, in whole seconds. 60s unless written."),
         "encoded_slashes": {
             "description": "Where %2f may stand behind the prefix: nowhere, in the last part, or in any. refuse unless written.",
             "enum": ["refuse", "keep", "keep_anywhere"],
@@ -421,6 +424,10 @@ fn route() -> Value {
                 },
                 {
                     "if": {"properties": {"streams": {"const": true}}, "required": ["streams"]},
+                    "then": {"properties": {"protocol": {"const": "http"}}},
+                },
+                {
+                    "if": {"required": ["mcp"]},
                     "then": {"properties": {"protocol": {"const": "http"}}},
                 },
             ],

@@ -32,6 +32,8 @@ enum DataStatus {
     StopIterationAndBuffer = 1,
     /// What has come is kept. Beyond Envoy's buffer the sender waits.
     StopIterationAndWatermark = 2,
+    /// What has come was taken out.
+    StopIterationNoBuffer = 3,
 }
 
 /// Envoy's `FilterTrailersStatus`.
@@ -167,20 +169,26 @@ extern "C" fn proxy_on_response_headers(
     _headers: usize,
     end_of_stream: bool,
 ) -> HeadersStatus {
-    vm((), |vm| vm.on_response_headers(stream, end_of_stream));
-    HeadersStatus::Continue
+    vm(Flow::Continue, |vm| {
+        vm.on_response_headers(stream, end_of_stream)
+    })
+    .into()
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_body(stream: u32, size: usize, end_of_stream: bool) -> DataStatus {
-    vm((), |vm| vm.on_response_body(stream, size, end_of_stream));
-    DataStatus::Continue
+    let flow = vm(Flow::Continue, |vm| {
+        vm.on_response_body(stream, size, end_of_stream)
+    });
+    match flow {
+        Flow::Continue => DataStatus::Continue,
+        Flow::Hold | Flow::Collect => DataStatus::StopIterationNoBuffer,
+    }
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_trailers(stream: u32, _trailers: usize) -> TrailersStatus {
-    vm((), |vm| vm.on_response_trailers(stream));
-    TrailersStatus::Continue
+    vm(Flow::Continue, |vm| vm.on_response_trailers(stream)).into()
 }
 
 #[unsafe(no_mangle)]

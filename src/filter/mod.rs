@@ -192,31 +192,36 @@ impl Vm {
         }
     }
 
-    fn on_response_headers(&mut self, stream: u32, end_of_stream: bool) {
-        let io = self.host.stream_at_hand();
-        match self.gateway(stream) {
-            Some(gateway) => gateway.on_response_headers(StreamId(stream), &io, end_of_stream),
-            None => self.at_attempt(stream, |attempts, id, io| {
+    fn on_response_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
+        let arrived = self.at_stream(stream, |gateway, id, io| {
+            gateway.on_response_headers(id, io, end_of_stream)
+        });
+        arrived.unwrap_or_else(|| {
+            self.at_attempt(stream, |attempts, id, io| {
                 attempts.on_response_headers(id, io, end_of_stream);
-            }),
-        }
+            });
+            Flow::Continue
+        })
     }
 
-    fn on_response_body(&mut self, stream: u32, size: usize, end_of_stream: bool) {
-        let io = self.host.stream_at_hand();
-        match self.gateway(stream) {
-            Some(gateway) => gateway.on_response_body(StreamId(stream), &io, size, end_of_stream),
-            None if end_of_stream => self.at_attempt(stream, Attempts::on_response_end),
-            None => {}
-        }
+    fn on_response_body(&mut self, stream: u32, size: usize, end_of_stream: bool) -> Flow {
+        let arrived = self.at_stream(stream, |gateway, id, io| {
+            gateway.on_response_piece(id, io, size, end_of_stream)
+        });
+        arrived.unwrap_or_else(|| self.pass_back(stream, end_of_stream))
     }
 
-    fn on_response_trailers(&mut self, stream: u32) {
-        let io = self.host.stream_at_hand();
-        match self.gateway(stream) {
-            Some(gateway) => gateway.on_response_trailers(StreamId(stream), &io),
-            None => self.at_attempt(stream, Attempts::on_response_end),
+    fn on_response_trailers(&mut self, stream: u32) -> Flow {
+        let arrived = self.at_stream(stream, Gateway::on_end_by_trailers);
+        arrived.unwrap_or_else(|| self.pass_back(stream, true))
+    }
+
+    /// A part of the answer to an attempt passes; `end`: the last.
+    fn pass_back(&mut self, stream: u32, end: bool) -> Flow {
+        if end {
+            self.at_attempt(stream, Attempts::on_response_end);
         }
+        Flow::Continue
     }
 
     fn on_http_answer(&mut self, root: u32, token: u32, headers: usize, body: usize) {

@@ -220,6 +220,18 @@ pub trait StreamIo: Clone + 'static {
     /// Removes the response's trailer, all its values. Only while they arrive.
     fn remove_response_trailer(&self, name: &str);
 
+    /// Takes out what is at hand of the response's body, which are so many bytes. Only while a piece of it arrives.
+    ///
+    /// # Errors
+    /// When the host does not give them.
+    fn take_response_body(&self, size: usize) -> Result<Vec<u8>, HostError>;
+
+    /// Puts these bytes where all that was at hand of the response's body was taken out. In the same callback.
+    ///
+    /// # Errors
+    /// When the host does not take them.
+    fn put_response_body(&self, bytes: &[u8]) -> Result<(), HostError>;
+
     /// Notes something for the access log, which nobody else is told. A name is written again over what it was.
     fn note(&self, name: &str, value: &[u8]);
 

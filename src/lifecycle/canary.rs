@@ -96,9 +96,9 @@ impl<H: Host> Shared<H> {
         let (Some(trial), Some(route)) = (facts.canary, facts.route) else {
             return;
         };
-        // What is ended here is so for reasons of the gateway's, unless the agent is late.
-        let late = outcome == "agent_timeout";
-        let failed = trial.failed || late || (forwarded && FAILURES.contains(&outcome));
+        // What is ended here is so for reasons of the gateway's, unless the agent is late or its answer no good.
+        let here = ["agent_timeout", "answer_too_large", "unreadable_answer"].contains(&outcome);
+        let failed = trial.failed || here || (forwarded && FAILURES.contains(&outcome));
         let (host, compiled) = (&*self.host, &self.compiled);
         if !failed && outcome != "allowed" {
             // It never got that far, or its caller did not wait for it.

@@ -16,14 +16,15 @@ use crate::config::policy::{AgentId, Choice, Prefer, Route};
 use crate::host::{Host, Sensitive, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    BadBody, Content, Decision, Head, Known, Look, Rules, model_in_path, narrowed, sent_as,
-    with_model,
+    BadBody, BadMessage, Call, Content, Decision, Head, Known, Look, Messages, Rules,
+    model_in_path, narrowed, sent_as, with_model,
 };
 
 /// So much of a piece is copied out of the host at a time.
 pub(super) const MOST_AT_ONCE: usize = 64 << 10;
 
 /// What the rules and the body come to.
+#[derive(PartialEq)]
 struct Decided<'r> {
     choices: &'r [Choice],
     fallback: Option<&'r [AgentId]>,
@@ -63,13 +64,19 @@ impl<H: Host> Walk<H> {
             plan: client.and_then(|client| client.plan),
             team: client.and_then(|client| client.team.as_deref()),
             roles: client.map_or(&[], |client| &client.roles),
+            tool: None,
             model: in_path.as_ref().map(|model| model.name.as_slice()),
         };
         let now = || self.shared.ticks.get();
         let due = now().after(route.body_timeout);
+        let called = self.common.facts.borrow().called.clone();
         let decide = |facts: &Facts| {
             let content = facts.content.as_deref();
-            decided(rules, route, policy, &head, content).transpose()
+            let messages = called.as_deref().map_or(&[][..], |called| &called.messages);
+            decided_for_all(messages, &head, |head| {
+                decided(rules, route, policy, head, content)
+            })
+            .transpose()
         };
         self.common.facts.borrow_mut().waits = Waits::ForRules;
         let decided = self.common.until(decide, now, due).await;
@@ -154,6 +161,30 @@ impl<H: Host> Walk<H> {
         facts.body.change(by);
         Ok(())
     }
+}
+
+/// What the rules come to for every message that is called, once they do: all of a body goes to one agent.
+fn decided_for_all<'r>(
+    messages: &[Call],
+    head: &Head<'_>,
+    decide: impl Fn(&Head<'_>) -> Result<Option<Decided<'r>>, Refusal>,
+) -> Result<Option<Decided<'r>>, Refusal> {
+    let of = |call: &Call| {
+        decide(&Head {
+            tool: call.tool.as_deref(),
+            ..*head
+        })
+    };
+    let Some((first, further)) = messages.split_first() else {
+        return decide(head);
+    };
+    let decided = of(first)?;
+    for other in further {
+        if of(other)? != decided {
+            return Err((&BadMessage::Apart).into());
+        }
+    }
+    Ok(decided)
 }
 
 /// What the rules come to, once they do.
@@ -242,9 +273,11 @@ impl Facts {
         end: bool,
     ) -> Result<(), Refusal> {
         let (mut content, mut look) = (self.content.as_deref_mut(), self.look.as_deref_mut());
+        let mut messages = self.messages.as_deref_mut();
         let mut start = new.start;
         while start < new.end
             && (content.as_ref().is_some_and(|it| it.bad().is_none())
+                || messages.as_ref().is_some_and(|it| it.bad().is_none())
                 || look.as_ref().is_some_and(|it| !it.is_over()))
         {
             let most = MOST_AT_ONCE.min(new.end - start);
@@ -259,6 +292,9 @@ impl Facts {
             if let Some(content) = &mut content {
                 content.feed(&piece);
             }
+            if let Some(messages) = &mut messages {
+                messages.feed(&piece);
+            }
             start += piece.len();
         }
         if let Some(content) = &mut content {
@@ -267,6 +303,10 @@ impl Facts {
         if end {
             content.into_iter().for_each(Content::end);
             look.into_iter().for_each(Look::end);
+            messages.into_iter().for_each(Messages::end);
+        }
+        if self.called.is_some() {
+            self.messages_are_fine()?;
         }
         // Until the agent is chosen, nobody knows whether this body is asked, and who calls comes first.
         if self.agent.is_some() {

@@ -12,7 +12,8 @@ use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
 use crate::routing::{
-    Catalogue, RouteTable, Rules, Sessions, Sought, steering_further, steering_headers,
+    Catalogue, MessageMembers, RouteTable, Rules, Sessions, Sought, steering_further,
+    steering_headers,
 };
 use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
@@ -42,6 +43,8 @@ pub(super) struct Compiled {
     sought: Vec<Option<Rc<Sought>>>,
     /// For each route, how it changes bodies, if it does.
     body_edits: Vec<Option<Edit>>,
+    /// What is looked for in messages, where a route carries MCP.
+    pub(super) members: Option<Rc<MessageMembers>>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
     /// The same of requests that may be tried at two agents, or more: at so many, and whether they are repeatable.
@@ -86,6 +89,9 @@ impl Compiled {
                 .map(|route| Rules::new(&policy, route))
                 .collect(),
             body_edits: policy.routes.iter().map(body_edit).collect(),
+            members: (policy.routes.iter())
+                .any(|route| route.mcp.is_some())
+                .then(Rc::default),
             steering: policy.routes.iter().map(steering_headers).collect(),
             steering_further: policy.routes.iter().map(further).collect(),
             policy,
@@ -125,10 +131,10 @@ impl Compiled {
             .map_or(&[], |(_, _, headers)| headers)
     }
 
-    /// True if some route's rules ask bodies.
+    /// True if bodies are read before some route chooses.
     pub(super) fn ask_bodies(&self) -> bool {
         let mut rules = self.rules.iter().flatten();
-        rules.any(|rules| rules.wanted().is_some())
+        self.members.is_some() || rules.any(|rules| rules.wanted().is_some())
     }
 
     /// What is looked for in the bodies of a route to keep its requests together, if anything.

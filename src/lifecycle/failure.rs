@@ -56,6 +56,10 @@ pub(super) fn refusal<H: Host>(host: &H, telemetry: &Telemetry, failure: Failure
             telemetry.holds_too_much(host, most, "bodies that are collected", "collected");
             Refusal::GatewayUnavailable
         }
+        Failure::NotHeld(TooMuch::Answers(most)) => {
+            telemetry.holds_too_much(host, most, "answers that are changed", "collected");
+            Refusal::GatewayUnavailable
+        }
         Failure::NoAddress => Refusal::LimitsUnavailable,
         Failure::Limits(error) => {
             telemetry.limits_unavailable(host, error);

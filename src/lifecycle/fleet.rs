@@ -26,7 +26,7 @@ impl<H: Host> Drop for Turn<'_, H> {
 }
 
 impl<H: Host> Walk<H> {
-    /// Counts the request against the limits that are counted for all gateways.
+    /// Counts the request, each of its messages, against the limits that are counted for all gateways.
     pub(super) async fn admit_in_fleet(
         &self,
         request: &Request,
@@ -35,6 +35,19 @@ impl<H: Host> Walk<H> {
         let Some(questions) = &self.shared.fleet else {
             return Ok(());
         };
+        for nth in 0..self.messages() {
+            self.admit_message(request, route, questions, nth).await?;
+        }
+        Ok(())
+    }
+
+    async fn admit_message(
+        &self,
+        request: &Request,
+        route: RouteId,
+        questions: &Questions<Topic, Verdict>,
+        nth: usize,
+    ) -> Result<(), Refusal> {
         let mut turn = Turn {
             walk: self,
             progress: Progress::default(),
@@ -43,7 +56,7 @@ impl<H: Host> Walk<H> {
         loop {
             let progress = &mut turn.progress;
             let step = self.asked(request, route, |limits, asked| {
-                limits.step_in_fleet(host, asked, progress, host.now())
+                limits.step_in_fleet(host, asked.with_message(nth), progress, host.now())
             })?;
             match step {
                 Step::Ask(question) => {
@@ -68,7 +81,7 @@ impl<H: Host> Walk<H> {
                 }
                 Step::Alone(on_failure) => {
                     drop(turn);
-                    return self.admit_alone(request, route, on_failure);
+                    return self.admit_alone(request, route, nth, on_failure);
                 }
             }
         }
@@ -102,6 +115,7 @@ impl<H: Host> Walk<H> {
         &self,
         request: &Request,
         route: RouteId,
+        nth: usize,
         on_failure: OnFailure,
     ) -> Result<(), Refusal> {
         self.shared.telemetry.alone(&*self.shared.host, on_failure);
@@ -111,7 +125,7 @@ impl<H: Host> Walk<H> {
             OnFailure::ProcessShare => {
                 let host = &*self.shared.host;
                 let count = self.asked(request, route, |limits, asked| {
-                    limits.admit_alone(host, asked)
+                    limits.admit_alone(host, asked.with_message(nth))
                 })?;
                 self.counted(count)
             }

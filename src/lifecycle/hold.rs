@@ -4,7 +4,8 @@
 //! one of them may have held is bounded, and so is what all of them may in one worker; else whoever sends keys that nobody
 //! knows could fill the memory. Those that wait for the rest of their body have passed all stages. What they have held is
 //! bounded apart, so that nobody who sends slowly shuts out new keys. So is, for the same reason, what those have held whose agent
-//! is to be chosen by their body: of them it is known who they are, but no limit has counted them yet.
+//! is to be chosen by their body: of them it is known who they are, but no limit has counted them yet. And so is what is held of
+//! answers that are changed on their way.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,6 +19,7 @@ pub(super) struct Holds {
     undecided: Rc<Cell<u64>>,
     asked: Rc<Cell<u64>>,
     collected: Rc<Cell<u64>>,
+    answers: Rc<Cell<u64>>,
 }
 
 /// What a request waits for.
@@ -32,6 +34,8 @@ pub(super) enum Waits {
     ForLook,
     /// The rest of its body, or a place: its limits have let it pass.
     Admitted,
+    /// The rest of its answer.
+    Answer,
 }
 
 /// What is held for one request. It is given back when this is dropped.
@@ -52,6 +56,8 @@ pub(super) enum TooMuch {
     Asked(u64),
     /// All whose bodies are collected would have more held together than this.
     Collected(u64),
+    /// All whose answers are changed would have more held together than this.
+    Answers(u64),
 }
 
 impl Holds {
@@ -61,6 +67,7 @@ impl Holds {
             undecided: Rc::default(),
             asked: Rc::default(),
             collected: Rc::default(),
+            answers: Rc::default(),
         }
     }
 
@@ -76,13 +83,14 @@ impl Holds {
             worker,
             collected,
         } = self.bounds;
-        if waits != Waits::Admitted && bytes > request {
+        if matches!(waits, Waits::ForValidator | Waits::ForRules) && bytes > request {
             return Err(TooMuch::Request(request));
         }
         let (all, most, too_much): (_, _, fn(u64) -> TooMuch) = match waits {
             Waits::ForValidator => (&self.undecided, worker, TooMuch::Worker),
             Waits::ForRules | Waits::ForLook => (&self.asked, worker, TooMuch::Asked),
             Waits::Admitted => (&self.collected, collected, TooMuch::Collected),
+            Waits::Answer => (&self.answers, collected, TooMuch::Answers),
         };
         // It waited for something else before.
         if held
@@ -104,6 +112,13 @@ impl Holds {
             None => *held = Some(Held { bytes, all }),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Holds {
+    pub(super) fn of_answers(&self) -> u64 {
+        self.answers.get()
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `walk.rs` | the stages in their order, and with which refusal each may end the walk |
 //! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
 //! | `choose.rs` | how the agent is chosen where a route has rules, and as much of the body read as they ask |
+//! | `mcp.rs` | what a request of MCP calls, and whether its client may |
 //! | `places.rs` | how a request takes its place among those in flight, or waits for one |
 //! | `fleet.rs` | how limits are asked about that are counted for all gateways |
 //! | `request.rs` | what is taken out of a request; when an upgrade is refused; the address in `x-forwarded-for` |
@@ -27,6 +28,8 @@
 //! | `attempts.rs` | the same of each attempt, on the agent's side |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
+//! | `tool_list.rs` | which answers of MCP are looked through for tools that their callers may not call |
+//! | `held_answer.rs` | how an answer is changed before its caller sees it: all of it, or event by event |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
 //! | `body.rs` | how much of a request's body has come, and when it is too large |
 //! | `hold.rs` | how much callers have the gateway hold before anybody knows who they are |
@@ -48,12 +51,14 @@ mod fallback;
 mod fleet;
 mod forward;
 mod health;
+mod held_answer;
 mod hold;
 mod judge;
 mod limits_endpoint;
 mod limits_in_fleet;
 mod load;
 mod look;
+mod mcp;
 mod mirror;
 mod models_endpoint;
 mod places;
@@ -64,6 +69,7 @@ mod shared;
 mod sticky;
 mod stream;
 mod telemetry;
+mod tool_list;
 mod walk;
 
 use std::rc::Rc;
@@ -165,7 +171,7 @@ impl<H: Host> Gateway<H> {
         facts.bounds.active(self.shared.ticks.get());
         let new = facts.body.new_of(size);
         let mut arrived = facts.body.arrive(size, end_of_stream);
-        if facts.content.is_some() || facts.look.is_some() {
+        if facts.reads() {
             arrived = arrived.and(facts.read(io, new, end_of_stream));
         }
         drop(facts);
@@ -194,12 +200,48 @@ impl<H: Host> Gateway<H> {
     }
 
     /// The headers of the response have arrived, whoever gave it.
-    pub fn on_response_headers(&mut self, id: StreamId, io: &H::Stream, end_of_stream: bool) {
+    pub fn on_response_headers(
+        &mut self,
+        id: StreamId,
+        io: &H::Stream,
+        end_of_stream: bool,
+    ) -> Flow {
+        let mut flow = Flow::Continue;
         if let Some(stream) = self.streams.get_mut(&id) {
             self.shared.answered(stream, io);
+            if stream.changes_answer() {
+                flow = self.shared.hold_answer(stream, io, end_of_stream);
+            }
         }
         if end_of_stream {
             self.on_response_body(id, io, 0, true);
+        }
+        flow
+    }
+
+    /// A piece of the response's body has arrived: `size` bytes are at hand. Of an answer that is changed on its way it is taken out.
+    pub fn on_response_piece(
+        &mut self,
+        id: StreamId,
+        io: &H::Stream,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Flow {
+        self.on_response_body(id, io, size, end_of_stream);
+        match self.streams.get_mut(&id) {
+            Some(stream) if stream.changes_answer() => {
+                self.shared.change_answer(stream, io, size, end_of_stream)
+            }
+            _ => Flow::Continue,
+        }
+    }
+
+    /// The response's trailers have arrived.
+    pub fn on_end_by_trailers(&mut self, id: StreamId, io: &H::Stream) -> Flow {
+        self.on_response_trailers(id, io);
+        match self.streams.get_mut(&id) {
+            Some(stream) if stream.changes_answer() => self.shared.end_answer(stream, io),
+            _ => Flow::Continue,
         }
     }
 
@@ -619,7 +661,8 @@ impl<H: Host> Shared<H> {
     #[inline(never)]
     fn reply(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, refusal: &Refusal) {
         let facts = stream.common.facts.borrow();
-        let to = facts.reply_to(|| self.host.now());
+        let ids = facts.ids();
+        let to = facts.reply_to(ids.as_ref(), || self.host.now());
         let reply = local_reply(
             refusal,
             to,

@@ -11,6 +11,7 @@ use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
 use super::fallback::Attempts;
+use super::held_answer::HeldAnswer;
 use super::hold::{Held, Waits};
 use super::judge::Answering;
 use super::load::Timing;
@@ -21,8 +22,8 @@ use crate::host::{Host, LocalReply, Sensitive, Timestamp};
 use crate::identity::Client;
 use crate::limits::fleet::Told;
 use crate::limits::{Admission, Full, Limits, Tickets};
-use crate::reply::{Form, FullLimit, Refusal, ReplyTo};
-use crate::routing::{Content, Look};
+use crate::reply::{Form, FullLimit, Refusal, ReplyTo, RpcIds};
+use crate::routing::{Called, Content, Look, Messages};
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -110,8 +111,14 @@ pub(super) struct Facts {
     pub(super) look: Option<Box<Look>>,
     /// Its answer's name is to be remembered.
     pub(super) learns: Option<Box<Learns>>,
+    /// The messages in the body, where its route carries MCP.
+    pub(super) messages: Option<Box<Messages>>,
+    /// What these were found to call, which its client may.
+    pub(super) called: Option<Rc<Called>>,
     /// The body may have to be changed: until then all that has come of it is to be at hand.
     pub(super) may_change: bool,
+    /// What is to be made of its answer before the caller sees it; `None`: the answer passes as it comes.
+    pub(super) held_answer: Option<Box<HeldAnswer>>,
     /// For how long it may go on once it was handed over.
     pub(super) bounds: Bounds,
     admission: Admission,
@@ -204,6 +211,10 @@ impl<S> Stream<S> {
 
     pub(super) fn is_forwarded(&self) -> bool {
         matches!(self.phase, Phase::Forwarded)
+    }
+
+    pub(super) fn changes_answer(&self) -> bool {
+        self.common.facts.borrow().held_answer.is_some()
     }
 
     /// Why it may no longer go on: its caller does not say all of what it asks, or its agent does not answer.
@@ -322,8 +333,13 @@ impl Facts {
         self.admission.each_field(tell, tickets, &self.fleet, told);
     }
 
-    pub(super) fn reply_to(&self, now: impl FnOnce() -> Timestamp) -> ReplyTo<'_> {
+    pub(super) fn reply_to<'a>(
+        &'a self,
+        rpc: Option<&'a RpcIds>,
+        now: impl FnOnce() -> Timestamp,
+    ) -> ReplyTo<'a> {
         ReplyTo {
+            rpc,
             wait: self.wait(now),
             request_id: self.request_id.as_deref().map(Vec::as_slice),
             form: self.form,

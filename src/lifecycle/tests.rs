@@ -4,13 +4,14 @@ mod edits;
 mod fallback;
 mod fleet;
 mod fleet_left;
+mod held_answer;
 mod in_flight;
 mod judge;
 mod limits_endpoint;
 mod load;
 mod log;
-mod models_endpoint;
 mod look;
+mod models_endpoint;
 mod sticky;
 mod switches;
 mod time;
@@ -116,8 +117,13 @@ impl World {
 
     /// A piece of the agent's answer passes.
     fn piece_passes(&mut self, id: StreamId) {
+        self.answer_passes(id, false);
+    }
+
+    /// Another one does; `end`: the last.
+    fn answer_passes(&mut self, id: StreamId, end: bool) {
         let io = self.host.io(id);
-        self.gateway.on_response_body(id, &io, 0, false);
+        self.gateway.on_response_body(id, &io, 0, end);
     }
 
     /// The host has answered itself.

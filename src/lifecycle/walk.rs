@@ -1,7 +1,7 @@
 //! The walk of a request through the stages, in their order:
 //!
 //! ```text
-//! match ─► gate ─► identify ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► edit ─► forward
+//! match ─► gate ─► identify ─► hear ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► edit ─► forward
 //!                └─► a question about limits or models, which is answered here
 //! ```
 //!
@@ -31,7 +31,7 @@ use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
-use crate::routing::{BadPath, NoAgent, NoMatch, Path, Turn, choose_agent, hash_of_value};
+use crate::routing::{BadPath, Called, NoAgent, NoMatch, Path, Turn, choose_agent, hash_of_value};
 use crate::state::StateError;
 use crate::state::responses::Giver;
 
@@ -103,6 +103,9 @@ impl<H: Host> Walk<H> {
         if self.shared.compiled.sought(id).is_some() {
             Box::pin(self.look_at_body(&request, route)).await;
         }
+        if let Some(mcp) = &route.mcp {
+            Box::pin(self.hear(route, mcp)).await?;
+        }
         let agent = match self.shared.compiled.rules(id) {
             Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
             None => self.choose_of(&request, route),
@@ -165,6 +168,9 @@ impl<H: Host> Walk<H> {
                 }
                 if let Some(sought) = compiled.sought(id) {
                     facts.will_look(sought, request);
+                }
+                if let Some(members) = compiled.members.as_ref().filter(|_| route.mcp.is_some()) {
+                    facts.will_hear(members, request, route);
                 }
                 Ok(Matched::Route(id, route))
             }
@@ -389,6 +395,12 @@ impl<H: Host> Walk<H> {
             None
         };
         let address = address.as_deref();
+        let called = facts.called.as_deref();
+        let tools: Vec<_> = called.into_iter().flat_map(Called::tool_of_each).collect();
+        let (tool, further) = match tools.split_first() {
+            Some((tool, further)) => (*tool, further),
+            None => (None, &[][..]),
+        };
         let caller = match client {
             Some(client) => Caller::Client(&client.id),
             None => Caller::Address(address.unwrap_or_default()),
@@ -407,6 +419,8 @@ impl<H: Host> Walk<H> {
                 agent: facts.agent,
                 method: request.method(),
                 headers: Some(request.headers()),
+                tool,
+                further,
             },
         ))
     }
@@ -490,6 +504,9 @@ impl<H: Host> Walk<H> {
             if facts.learns.is_some() {
                 // What is compressed cannot be read.
                 stream.set_request_header("accept-encoding", b"identity");
+            }
+            if route.mcp.is_some() {
+                self.expect_tools(stream, &mut facts, route);
             }
             if let Some(length) = length {
                 stream.set_request_header("content-length", length.to_string().as_bytes());

@@ -375,9 +375,23 @@ impl Limits {
         let own = self.own_bounds(asked.own);
         let plan = asked.plan.filter(|_| asked.own.is_none());
         let all = own.iter().chain(self.in_flight.of(plan, asked.agent));
-        let applies = |scope: &Scope| self.places.applies(scope, &asked);
-        let all = all.filter(|bound| bound.scope().is_none_or(applies));
-        all.filter_map(|bound| self.met_by(bound, &asked)).collect()
+        let met_with = |bound, asked: &Asked<'_>| {
+            let applies = |scope: &Scope| self.places.applies(scope, asked);
+            let bound = Some(bound).filter(|bound: &&Rc<Bound>| bound.scope().is_none_or(applies));
+            self.met_by(bound?, asked)
+        };
+        let mut met: Vec<Met> = Vec::new();
+        for bound in all {
+            met.extend(met_with(bound, &asked));
+            // A request has one place under a bound, however many of its messages meet it.
+            for nth in 1..=asked.further.len() {
+                let further = met_with(bound, &asked.with_message(nth));
+                met.extend(
+                    further.filter(|it| met.iter().all(|other| other.place() != it.place())),
+                );
+            }
+        }
+        met
     }
 
     /// A client's own bounds.

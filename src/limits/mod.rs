@@ -335,12 +335,36 @@ impl Limits {
     ) -> T {
         let asking = Asking::new(asked);
         let Some(own) = asked.own else {
-            let rules = self.of_admit(asked.plan, asked.route);
-            return decide(&self.claims(&asking, rules, amounts));
+            let rules = || self.of_admit(asked.plan, asked.route);
+            let mut claims = self.claims(&asking, rules(), amounts);
+            self.add_further(&mut claims, &asked, rules, amounts);
+            return decide(&claims);
         };
         let own = self.own(own);
-        let rules = own.iter().chain(self.of_admit(None, asked.route));
-        decide(&self.claims(&asking, rules, amounts))
+        let rules = || own.iter().chain(self.of_admit(None, asked.route));
+        let mut claims = self.claims(&asking, rules(), amounts);
+        self.add_further(&mut claims, &asked, rules, amounts);
+        decide(&claims)
+    }
+
+    /// Has each further message of a request count as much as the first. What counts in one record is taken from it at once.
+    fn add_further<'a, R: Iterator<Item = &'a Rc<Rule>>>(
+        &self,
+        claims: &mut Vec<Claim<'a>>,
+        asked: &Asked<'_>,
+        rules: impl Fn() -> R,
+        amounts: Amounts,
+    ) {
+        for nth in 1..=asked.further.len() {
+            let asking = Asking::new(asked.with_message(nth));
+            for more in self.claims(&asking, rules(), amounts) {
+                let is_it = |it: &&mut Claim<'_>| (it.cell, it.tag) == (more.cell, more.tag);
+                match claims.iter_mut().find(is_it) {
+                    Some(claim) => claim.amount = claim.amount.saturating_add(more.amount),
+                    None => claims.push(more),
+                }
+            }
+        }
     }
 
     /// A client's own limits. They are few, and so are the clients that have them.

@@ -20,7 +20,7 @@ const DRAWN_BY: &[u8; 16] = b"waykeeper shares";
 #[derive(Debug)]
 pub(super) struct Places {
     counters: Grid,
-    /// For what callers choose: addresses, and values of headers. Who floods it puts out nothing of the other table.
+    /// For what callers choose: addresses, names of tools, and values of headers. Who floods it puts out nothing of the other table.
     address_counters: Grid,
     hash: SeededHash,
     routes: Vec<String>,
@@ -152,7 +152,7 @@ impl Places {
     #[inline(never)]
     fn of_subjects(&self, subjects: &[Subject], asked: &Asked<'_>) -> Option<(&Grid, Hashed)> {
         let chosen_by_callers = |subject: &Subject| match subject {
-            Subject::Address | Subject::Header(_) => true,
+            Subject::Address | Subject::Tool | Subject::Header(_) => true,
             Subject::Client => matches!(asked.caller, Caller::Address(_)),
             _ => false,
         };
@@ -247,6 +247,7 @@ impl Places {
                 Subject::Route => (b"route", named(&self.routes, asked.route.map(|it| it.0))?),
                 Subject::Agent => (b"agent", named(&self.agents, asked.agent.map(|it| it.0))?),
                 Subject::Plan => (b"plan", named(&self.plans, asked.plan.map(|it| it.0))?),
+                Subject::Tool => (b"tool", asked.tool?),
                 Subject::Header(name) => (b"header", asked.header(name).unwrap_or_default()),
             };
             parts.extend([kind, name]);

@@ -49,6 +49,10 @@ pub struct Asked<'a> {
     pub method: &'a [u8],
     /// Its headers.
     pub headers: Option<&'a HeaderBlock>,
+    /// The tool that its message calls by MCP, the first one where it has several.
+    pub tool: Option<&'a [u8]>,
+    /// The same of its further messages: each counts as much as a request of its own.
+    pub further: &'a [Option<&'a [u8]>],
 }
 
 impl<'a> Asked<'a> {
@@ -67,6 +71,19 @@ impl<'a> Asked<'a> {
             agent: None,
             method: b"",
             headers: None,
+            tool: None,
+            further: &[],
+        }
+    }
+
+    /// The same request with one of its messages alone: the first for 0.
+    #[must_use]
+    pub fn with_message(self, nth: usize) -> Self {
+        let further = nth.checked_sub(1).and_then(|nth| self.further.get(nth));
+        Self {
+            tool: further.copied().unwrap_or(self.tool),
+            further: &[],
+            ..self
         }
     }
 
@@ -83,6 +100,7 @@ impl<'a> Asked<'a> {
             methods,
             plans,
             teams,
+            tools,
             headers,
         } = scope;
         let of = |name: &[u8], values: &[String]| values.iter().any(|it| it.as_bytes() == name);
@@ -91,6 +109,8 @@ impl<'a> Asked<'a> {
             && (methods.is_empty() || of(self.method, methods))
             && (plans.is_empty() || self.plan.is_some_and(|id| plans.contains(&id)))
             && (teams.is_empty() || self.team.is_some_and(|team| of(team.as_bytes(), teams)))
+            && (tools.is_empty()
+                || (self.tool).is_some_and(|tool| tools.iter().any(|it| it.matches(tool))))
             && headers
                 .iter()
                 .all(|(name, values)| self.header(name).is_some_and(|value| of(value, values)))

@@ -3,10 +3,12 @@
 use serde::Serialize;
 
 use super::form::{Form, grpc_web_body};
-use super::{Refusal, retry_after};
+use super::{Refusal, RpcIds, retry_after, rpc};
 use crate::host::LocalReply;
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
+const JSON: &str = "application/json";
 
 /// Where Anthropic's clients read a request's id. `x-request-id` is Envoy's to set.
 const REQUEST_ID: &str = "request-id";
@@ -18,6 +20,8 @@ pub struct ReplyTo<'a> {
     pub request_id: Option<&'a [u8]>,
     /// In which form the caller reads it.
     pub form: Form,
+    /// It speaks MCP, and waits for answers to these messages.
+    pub rpc: Option<&'a RpcIds>,
     /// Whole seconds until its limits would let it through; 0 if they do.
     pub wait: u64,
 }
@@ -32,7 +36,8 @@ struct Problem<'a> {
     instance: Option<&'a str>,
     #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
     violated_policies: Option<Vec<&'a str>>,
-    error: ErrorMember<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorMember<'a>>,
 }
 
 #[derive(Serialize)]
@@ -68,15 +73,23 @@ pub fn local_reply(
         detail: &detail,
         instance: id.as_deref(),
         violated_policies,
-        error: ErrorMember {
+        error: to.rpc.is_none().then_some(ErrorMember {
             message: &detail,
             r#type: terms.error_type,
             param: matches!(refusal, Refusal::UnknownAgent).then_some("x-agent"),
             code: terms.code,
-        },
+        }),
     };
     // Envoy puts its own in place of gRPC's.
     let (status, content_type) = match to.form {
+        // Of the official clients some tell their callers nothing of an error but with 200.
+        _ if to
+            .rpc
+            .is_some_and(|ids| refusal.is_an_answer() && ids.are_known()) =>
+        {
+            (200, JSON)
+        }
+        _ if to.rpc.is_some() => (terms.status, JSON),
         Form::Problem | Form::Grpc => (terms.status, "application/problem+json"),
         Form::GrpcWeb(content_type) => (200, content_type),
     };
@@ -107,11 +120,15 @@ pub fn local_reply(
         status,
         grpc_status: (to.form == Form::Grpc).then_some(terms.grpc),
         headers: all,
-        body: match to.form {
-            Form::Problem => serde_json::to_vec(&problem).unwrap_or_default(),
+        body: match (to.form, to.rpc) {
+            (_, Some(ids)) => {
+                let data = serde_json::to_string(&problem).unwrap_or_default();
+                rpc::body(refusal, terms.status, ids, &detail, &data)
+            }
+            (Form::Problem, None) => serde_json::to_vec(&problem).unwrap_or_default(),
             // It becomes the status message, which is for people.
-            Form::Grpc => detail.as_bytes().to_vec(),
-            Form::GrpcWeb(content_type) => grpc_web_body(content_type, terms.grpc, &detail),
+            (Form::Grpc, None) => detail.as_bytes().to_vec(),
+            (Form::GrpcWeb(content_type), None) => grpc_web_body(content_type, terms.grpc, &detail),
         },
         details: format!("waykeeper_{}", terms.code),
     }

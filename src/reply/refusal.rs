@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::RpcFault;
+
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -40,6 +42,10 @@ pub enum Refusal {
     BadQuery(String),
     /// The body, by which the agent is chosen or which the route changes, cannot be read: why.
     BadBody(String),
+    /// The body is none of MCP, or its headers say something else: why.
+    BadMessage(RpcFault, String),
+    /// The client may not call that tool, or use that method: why.
+    ToolForbidden(String),
     /// No rule of the route takes the request.
     NoRule,
     /// No agent of the route serves the model that is asked for.
@@ -62,6 +68,10 @@ pub enum Refusal {
     HeldTooLarge(u64),
     /// The agent did not answer in time, or was silent for too long.
     AgentTimeout,
+    /// The agent's answer is one that its caller might not be allowed to see, and cannot be read.
+    UnreadableAnswer,
+    /// It is larger than may be held: more than so many bytes.
+    AnswerTooLarge(u64),
 }
 
 /// A limit that is full.
@@ -171,6 +181,21 @@ impl Refusal {
             Self::Forbidden => terms("forbidden", 403, "Forbidden", "permission_error", 7),
             Self::BadQuery(_) => terms("bad_query", 400, "Bad query", INVALID_REQUEST, 3),
             Self::BadBody(_) => terms("bad_body", 400, "Bad body", INVALID_REQUEST, 3),
+            Self::BadMessage(RpcFault::Header, _) => terms(
+                "header_mismatch",
+                400,
+                "Header mismatch",
+                INVALID_REQUEST,
+                3,
+            ),
+            Self::BadMessage(..) => terms("bad_message", 400, "Bad message", INVALID_REQUEST, 3),
+            Self::ToolForbidden(_) => terms(
+                "tool_forbidden",
+                403,
+                "Tool forbidden",
+                "permission_error",
+                7,
+            ),
             Self::NoRule => terms("no_rule", 404, "No such rule", "not_found_error", 12),
             Self::ModelNotFound => terms(
                 "model_not_found",
@@ -223,6 +248,16 @@ impl Refusal {
                 4,
             ),
             Self::AgentTimeout => terms("agent_timeout", 504, "Gateway Timeout", "api_error", 4),
+            Self::UnreadableAnswer => terms(
+                "unreadable_answer",
+                502,
+                "Answer unreadable",
+                "api_error",
+                13,
+            ),
+            Self::AnswerTooLarge(_) => {
+                terms("answer_too_large", 502, "Answer too large", "api_error", 13)
+            }
         }
     }
 
@@ -265,7 +300,10 @@ impl Refusal {
             Self::ValidatorUnavailable => "The API key could not be checked. Try again shortly.",
             Self::UnknownPlan => "The plan of this client is not known here.",
             Self::Forbidden => "This client has none of the roles that are needed here.",
-            Self::BadQuery(why) | Self::BadBody(why) => return why.clone().into(),
+            Self::BadQuery(why)
+            | Self::BadBody(why)
+            | Self::BadMessage(_, why)
+            | Self::ToolForbidden(why) => return why.clone().into(),
             Self::NoRule => "No rule of this route takes the request.",
             Self::ModelNotFound => "No agent of this route serves the model that is asked for.",
             Self::UnknownCapability => {
@@ -296,7 +334,22 @@ impl Refusal {
             }
             Self::RequestTimeout => "The request's body did not arrive in time.",
             Self::AgentTimeout => "The agent did not answer in time.",
+            Self::UnreadableAnswer => {
+                "The agent's answer cannot be read, so it is not known what of it may be shown."
+            }
+            Self::AnswerTooLarge(limit) => {
+                return format!(
+                    "The agent's answer is larger than the {limit} bytes that the gateway looks through."
+                )
+                .into();
+            }
         })
+    }
+
+    /// True if an agent would have answered it in the words of its own protocol: the request was understood, and one call in it is
+    /// refused.
+    pub(super) fn is_an_answer(&self) -> bool {
+        matches!(self, Self::ToolForbidden(_))
     }
 
     /// True if the same request may pass later: the caller is told when to try again.

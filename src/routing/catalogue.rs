@@ -129,6 +129,7 @@ impl Asker<'_> {
             teams,
             roles,
             models,
+            called,
             members,
             tools,
             images,
@@ -146,6 +147,7 @@ impl Asker<'_> {
             return None;
         }
         let of_requests = methods.is_empty()
+            && called.is_empty()
             && hosts.is_empty()
             && headers.is_empty()
             && query.is_empty()

@@ -146,7 +146,7 @@ impl Wanting {
 
 impl Kind {
     fn of(wanted: &Wanted, headers: &HeaderBlock) -> Result<Self, BadBody> {
-        if is_encoded(headers) {
+        if is_compressed(headers) {
             return Err(BadBody::Compressed);
         }
         let json = || Self::Json(Scan::new(Rc::clone(&wanted.search)));
@@ -406,22 +406,22 @@ impl Content {
     }
 }
 
-fn is_encoded(headers: &HeaderBlock) -> bool {
-    let mut encodings = headers.get_all("content-encoding");
-    encodings.any(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity"))
-}
-
 /// Whether a body with these headers is JSON as it stands. One without a type is taken for it.
 #[must_use]
 pub fn is_plain_json(headers: &HeaderBlock) -> bool {
     let mut types = headers.get_all("content-type");
     let is_json = types.next().is_none_or(is_json);
-    is_json && types.next().is_none() && !is_encoded(headers)
+    is_json && types.next().is_none() && !is_compressed(headers)
+}
+
+pub(super) fn is_compressed(headers: &HeaderBlock) -> bool {
+    let mut encodings = headers.get_all("content-encoding");
+    encodings.any(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// `application/json`, or a type whose name ends in `+json` (RFC 6839), in UTF-8. What is not written as one type is none: some
 /// readers go by what stands before a blank or a comma.
-fn is_json(content_type: &[u8]) -> bool {
+pub(super) fn is_json(content_type: &[u8]) -> bool {
     let mut parts = content_type.split(|byte| *byte == b';');
     let essence = parts.next().unwrap_or_default().trim_ascii();
     let essence = essence.to_ascii_lowercase();

@@ -25,6 +25,8 @@ pub struct Head<'a> {
     pub team: Option<&'a str>,
     /// Its client's roles.
     pub roles: &'a [String],
+    /// The tool that it calls, where its route carries MCP.
+    pub tool: Option<&'a str>,
     /// The model that its path names.
     pub model: Option<&'a [u8]>,
 }
@@ -43,6 +45,7 @@ impl Head<'_> {
             plans,
             teams,
             roles,
+            called,
             ..
         } = conditions;
         let method = methods.is_empty() || methods.iter().any(|it| it.as_bytes() == self.method);
@@ -75,6 +78,10 @@ impl Head<'_> {
             Some("team")
         } else if !role() {
             Some("role")
+        } else if !called.is_empty()
+            && (self.tool).is_none_or(|tool| !is_one_of(called, tool.as_bytes()))
+        {
+            Some("tool")
         } else {
             None
         }

@@ -6,6 +6,7 @@
 //! | `table.rs` | which route takes a path and a method |
 //! | `rules.rs` | which of a route's rules takes a request; which of its agents serve the model that it asks for |
 //! | `head.rs`, `content.rs`, `model.rs` | what is known of a request before its body; what its body says while it arrives; the model that its path names |
+//! | `mcp.rs` | what messages of MCP call, and whether the headers agree |
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
 //! | `prefer.rs` | which of several is drawn: of two the less loaded, or first the cheapest or the fastest |
 //! | `report.rs` | what an agent reports of its load |
@@ -18,6 +19,7 @@
 //! | `look.rs` | what requests have in common that stands in their bodies |
 //! | `response.rs` | the names of answers of the Responses API, in paths and in answers while they pass |
 //! | `session.rs` | sessions that agents name, and how they are sealed |
+//! | `tool_list.rs` | which tools a caller sees in an answer to MCP's `tools/list`
 //! | `steer.rs` | the headers by which Envoy's router retries, times out and tells kinds of streams apart |
 
 mod agent;
@@ -27,6 +29,7 @@ mod content;
 mod head;
 mod location;
 mod look;
+mod mcp;
 mod model;
 mod path;
 mod prefer;
@@ -39,6 +42,7 @@ mod spread;
 mod steer;
 mod sticky;
 mod table;
+mod tool_list;
 
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
@@ -47,6 +51,7 @@ pub use content::{BadBody, Content, Known, Wanted, is_plain_json};
 pub use head::Head;
 pub use location::{location_for_caller, location_without_host};
 pub use look::{Look, Sought};
+pub use mcp::{BadMessage, Call, Called, Disagreement, MessageMembers, Messages};
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
 pub use prefer::{by_weight, cheapest, fastest, less_loaded, weighted};
@@ -58,3 +63,4 @@ pub use spread::is_within;
 pub use steer::{CLUSTER, FURTHER, KIND, MIRROR, PROOF, steering_further, steering_headers};
 pub use sticky::{HASH, HOST, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};
+pub use tool_list::{Unreadable, visible_tools};

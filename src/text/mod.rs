@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `case.rs` | which names are the same to readers who ignore case |
 //! | `escapes.rs` | what `%41` stands for, which escapes no path may hold, and when two spellings of a path are the same |
+//! | `events.rs` | an event stream on its way, event by event
 //! | `headers.rs` | which headers belong to the gateway, when two names of headers are the same, and what a token is |
 //! | `hex.rs` | bytes as hex digits |
 //! | `json/` | how members of a JSON text are found while it arrives |
@@ -12,8 +13,9 @@
 //! | `paths.rs` | where a path's query begins, its segments, and a segment without its parameters |
 //! | `pattern.rs` | which words `gpt-4*` stands for |
 
-mod case;
+pub(crate) mod case;
 pub mod escapes;
+pub mod events;
 pub mod headers;
 pub mod hex;
 pub mod json;

@@ -54,6 +54,14 @@ impl Script {
     }
 
     async fn ask(&mut self, word: &str) -> Vec<Value> {
+        match self.tell(word).await {
+            Value::Array(seen) => seen,
+            other => panic!("{other}"),
+        }
+    }
+
+    /// What it says to a word.
+    async fn tell(&mut self, word: &str) -> Value {
         let word = format!("{word}\n");
         self.input
             .write_all(word.as_bytes())
@@ -128,5 +136,88 @@ routes: [{{prefix: /mcp, agents: [tools], streams: true}}]
     for session in client.ask("begin").await {
         assert_eq!(session["replicas"], serde_json::json!(["two"]), "{session}");
         assert_eq!(session["counts"], counts(1), "{session}");
+    }
+}
+
+/// What the official client sees of a gateway that lets not everybody call every tool: with sessions, and in the revision without.
+#[tokio::test]
+async fn mcps_own_client_hears_in_its_own_words_what_it_may_not_call() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut with_sessions = Script::start("mcp_tools_server.py", &["one", "sessions"]);
+    let mut without = Script::start("mcp_tools_server.py", &["two", "stateless"]);
+    let (a, b) = (with_sessions.address().await, without.address().await);
+    let (listen, operations) = (free_address(), free_address());
+    let text = format!(
+        "
+listen: [{{address: '{listen}'}}]
+operations: '{operations}'
+clients:
+  keys:
+    - {{sha256: 57fcf72d7b3693f562ccebb3dc0e5164ee1d84381b0842c060e6959e0f772cbf, client_id: admin, roles: [admin]}}
+    - {{sha256: 54f9df4e39e2624f3d32921a4151e7d22aa4a89f65048037bf15324e78321968, client_id: user}}
+sessions: {{keys: ['{}']}}
+limits: [{{name: per-tool, each: [client, tool, route], requests: 4/hour}}]
+agents:
+  old: {{url: 'http://{a}', sticky: {{header: mcp-session-id}}}}
+  new: {{url: 'http://{b}'}}
+routes:
+  - prefix: /old
+    agents: [old]
+    prefix_rewrite: /mcp
+    mcp: &mcp
+      tools:
+        - {{match: files.write, roles: [admin]}}
+        - {{match: '*'}}
+  - {{prefix: /new, agents: [new], prefix_rewrite: /mcp, mcp: *mcp}}
+",
+        "3".repeat(64)
+    );
+    let _gateway = Gateway::start(directory.path(), &text, "", operations).await;
+    for (path, mode, server) in [
+        ("old", "legacy", "one"),
+        ("new", "2026-07-28", "two"),
+        ("new", "auto", "two"),
+    ] {
+        let url = format!("http://{listen}/{path}");
+        let mut client = Script::start("mcp_tools_client.py", &[&url, mode]);
+        for (key, may_write) in [("key-of-user", false), ("key-of-admin", true)] {
+            let seen = client.tell(key).await;
+
+            let full = serde_json::json!({
+                "code": -32005, "status": 429, "message": seen["limited"][2]["message"],
+            });
+            assert_eq!(seen["limited"][2], full, "{mode} {key} {seen}");
+            // Of this client's calls there were some in the other mode before.
+            if mode == "auto" {
+                continue;
+            }
+            let wrote = if may_write {
+                serde_json::json!(format!("{server} wrote a"))
+            } else {
+                serde_json::json!({
+                    "code": -32003, "status": 403, "message": "This client may not call the tool files.write.",
+                })
+            };
+            assert_eq!(
+                seen["read"],
+                format!("{server} read a"),
+                "{mode} {key} {seen}"
+            );
+            assert_eq!(seen["write"], wrote, "{mode} {key}");
+            assert_eq!(
+                seen["count"],
+                format!("{server} counted to 3"),
+                "{mode} {key} {seen}"
+            );
+            let steps = serde_json::json!([[1.0, 3.0], [2.0, 3.0], [3.0, 3.0]]);
+            assert_eq!(seen["steps"], steps, "{mode} {key}");
+            assert_eq!(seen["prompt"], "Hello you", "{mode} {key}");
+            assert_eq!(seen["again"], format!("{server} read b"), "{mode} {key}");
+            assert_eq!(
+                seen["limited"][1],
+                format!("{server} read c"),
+                "{mode} {key}"
+            );
+        }
     }
 }

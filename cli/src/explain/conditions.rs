@@ -43,6 +43,7 @@ impl Words<'_, '_> {
             "plan" => format!("for the plan {}", one_of(met.plans.iter().map(plan))),
             "team" => format!("for the team {}", one_of(met.teams.iter())),
             "role" => format!("for the role {}", one_of(met.roles.iter())),
+            "tool" => format!("for the tool {}", one_of(met.called.iter())),
             "model" => format!("for the model {}", one_of(met.models.iter())),
             "body" => format!(
                 "for bodies with {}",
@@ -127,6 +128,9 @@ impl Words<'_, '_> {
             }),
             "team" => head.team.map_or("the client has none".to_owned(), |team| {
                 format!("the client's is {team}")
+            }),
+            "tool" => head.tool.map_or("it calls none".to_owned(), |tool| {
+                format!("it calls {tool}")
             }),
             "role" if head.roles.is_empty() => "the client has none".to_owned(),
             "role" => format!("the client has {}", head.roles.join(", ")),

@@ -24,6 +24,9 @@ pub(super) struct Explanation {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) other_routes: Vec<OtherRoute>,
     pub(super) caller: Option<CallerFound>,
+    /// What it calls by MCP.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) calls: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) rules: Vec<RuleFound>,
     pub(super) model: Option<ModelFound>,
@@ -131,6 +134,7 @@ impl Explanation {
             route: None,
             other_routes: Vec::new(),
             caller: None,
+            calls: Vec::new(),
             rules: Vec::new(),
             model: None,
             agents: Vec::new(),

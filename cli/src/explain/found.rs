@@ -1,8 +1,11 @@
 //! What becomes of a request, and why: found by the filter's own code.
 
+use std::rc::Rc;
+
 use waykeeper::config::Policy;
 use waykeeper::config::policy::{Choice, Edits, Route, RouteId};
-use waykeeper::routing::{ModelInPath, NoMatch, Path, RouteTable, model_in_path};
+use waykeeper::host::LocalReply;
+use waykeeper::routing::{Call, Messages, ModelInPath, NoMatch, Path, RouteTable, model_in_path};
 use waykeeper::text::headers::is_reserved;
 
 use super::agents::{self, AgentFound, Reached};
@@ -23,7 +26,7 @@ pub(super) struct Meeting<'a> {
 }
 
 /// The codes of refusals before a route's rules are asked.
-const BEFORE_RULES: [&str; 10] = [
+const BEFORE_RULES: [&str; 13] = [
     "gateway_unavailable",
     "bad_path",
     "no_route",
@@ -34,6 +37,9 @@ const BEFORE_RULES: [&str; 10] = [
     "invalid_key",
     "expired_key",
     "unknown_plan",
+    "bad_message",
+    "header_mismatch",
+    "tool_forbidden",
 ];
 
 impl Meeting<'_> {
@@ -84,6 +90,7 @@ impl Meeting<'_> {
             roles: route.roles.clone(),
         });
         found.caller = Some(self.caller());
+        found.calls = self.calls(route);
         let roles = caller
             .client
             .as_ref()
@@ -153,6 +160,8 @@ impl Meeting<'_> {
     }
 
     fn add_limits(&self, route: RouteId, may_answer: &[(Choice, f64)], found: &mut Explanation) {
+        let route_of = self.policy.routes.get(route.0);
+        let called = route_of.map(|route| self.called(route)).unwrap_or_default();
         let of = |agent| limits::Of {
             policy: self.policy,
             client: self.caller.client.as_ref(),
@@ -160,6 +169,7 @@ impl Meeting<'_> {
             agent,
             method: self.arrived.block.get(":method").unwrap_or_default(),
             headers: &self.arrived.block,
+            tool: called.first().and_then(|call| call.tool.as_deref()),
         };
         let of_agents = may_answer.iter().filter_map(|(choice, _)| {
             let agent = self.policy.agents.get(choice.agent.0)?;
@@ -174,7 +184,7 @@ impl Meeting<'_> {
             End::Waits => Outcome::Waits {
                 until: "more of its body comes, or its route's body_timeout is over: 408 request_timeout".to_owned(),
             },
-            End::Answered { reply, .. } if reply.status < 400 => {
+            End::Answered { reply, .. } if reply.status < 400 && in_rpc(reply).is_none() => {
                 let path = self.arrived.block.get(":path").unwrap_or_default();
                 let of_models = self.policy.models_endpoint.as_ref();
                 let what = match of_models.is_some_and(|it| path.starts_with(it.path.as_bytes())) {
@@ -187,7 +197,7 @@ impl Meeting<'_> {
                 }
             }
             End::Answered { reply, late } => {
-                let told: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+                let told = in_rpc(reply).unwrap_or_else(|| serde_json::from_slice(&reply.body).unwrap_or_default());
                 let message = reply.headers.iter().find(|(name, _)| *name == "grpc-message");
                 let detail = told.get("detail").and_then(serde_json::Value::as_str);
                 Outcome::Refused {
@@ -198,6 +208,31 @@ impl Meeting<'_> {
                 }
             }
         }
+    }
+
+    /// What it calls, where its route carries MCP.
+    pub(super) fn called(&self, route: &Route) -> Vec<Call> {
+        if route.mcp.is_none() {
+            return Vec::new();
+        }
+        let block = &self.arrived.block;
+        let needed = block.get(":method") == Some(b"POST");
+        let mut messages = Messages::new(&Rc::default(), block, route.max_scan, needed);
+        messages.feed(self.arrived.body.as_deref().unwrap_or_default());
+        messages.end();
+        let called = messages.called();
+        called.map_or_else(Vec::new, |called| called.messages.clone())
+    }
+
+    /// The same in words.
+    fn calls(&self, route: &Route) -> Vec<String> {
+        let called = self.called(route);
+        let words = called.iter().map(|call| match (&call.method, &call.tool) {
+            (_, Some(tool)) => format!("the tool {tool}"),
+            (Some(method), None) => format!("the method {method}"),
+            (None, None) => "nothing: it is an answer".to_owned(),
+        });
+        words.collect()
     }
 
     /// What whoever asks may want to say beside.
@@ -233,6 +268,13 @@ impl Meeting<'_> {
                 .unwrap_or_default(),
         }
     }
+}
+
+/// What a reply says in an error of JSON-RPC, if that is what it is.
+fn in_rpc(reply: &LocalReply) -> Option<serde_json::Value> {
+    let told: serde_json::Value = serde_json::from_slice(&reply.body).ok()?;
+    let error = told.get(0).unwrap_or(&told).get("error")?;
+    error.get("data").cloned()
 }
 
 /// Headers and parameters that the filter takes out.

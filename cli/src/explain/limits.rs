@@ -40,6 +40,8 @@ pub(super) struct Of<'a> {
     pub(super) agent: Option<AgentId>,
     pub(super) method: &'a [u8],
     pub(super) headers: &'a HeaderBlock,
+    /// The tool that it calls by MCP.
+    pub(super) tool: Option<&'a str>,
 }
 
 impl Of<'_> {
@@ -98,6 +100,7 @@ impl Of<'_> {
             agent: self.agent,
             method: self.method,
             headers: Some(self.headers),
+            tool: self.tool.map(str::as_bytes),
             ..Asked::by(caller)
         };
         let route = self.policy.routes.get(self.route.0);
@@ -114,6 +117,7 @@ impl Of<'_> {
                 .is_some_and(|client| client.organisation.is_some()),
             Subject::Plan => self.client.is_some_and(|client| client.plan.is_some()),
             Subject::Agent => self.agent.is_some(),
+            Subject::Tool => self.tool.is_some(),
             Subject::Client | Subject::Address | Subject::Route | Subject::Header(_) => true,
         })
     }

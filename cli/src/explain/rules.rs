@@ -110,6 +110,7 @@ pub(super) fn chosen<'a>(
         };
     };
     let client = caller.client.as_ref();
+    let called = meeting.called(route);
     let head = Head {
         method: arrived.block.get(":method").unwrap_or_default(),
         authority: arrived.block.get(":authority"),
@@ -118,6 +119,7 @@ pub(super) fn chosen<'a>(
         plan: client.and_then(|client| client.plan),
         team: client.and_then(|client| client.team.as_deref()),
         roles: client.map_or(&[], |client| &client.roles),
+        tool: called.first().and_then(|call| call.tool.as_deref()),
         model: in_path.map(|model| model.name.as_slice()),
     };
     let body = arrived.body.as_deref().filter(|body| !body.is_empty());

@@ -85,6 +85,9 @@ impl Display for Explanation {
         if let Some(caller) = &self.caller {
             lines.tell("caller", caller);
         }
+        for call in &self.calls {
+            lines.tell("calls", call);
+        }
         let width = self
             .rules
             .iter()

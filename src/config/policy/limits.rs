@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{AgentId, InFlight, PlanId};
+use crate::text::pattern::Pattern;
 
 /// A named set of limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,8 @@ pub enum Subject {
     Agent,
     /// The plan.
     Plan,
+    /// The tool that is called by MCP; who calls none is not counted.
+    Tool,
     /// The value of a header, in lower case. One that is not there counts as empty.
     Header(String),
 }
@@ -107,6 +110,7 @@ impl fmt::Display for Subject {
             Self::Route => "route",
             Self::Agent => "agent",
             Self::Plan => "plan",
+            Self::Tool => "tool",
             Self::Header(name) => name,
         })
     }
@@ -137,6 +141,8 @@ pub struct Scope {
     pub plans: Vec<PlanId>,
     /// Their client is of one of these teams.
     pub teams: Vec<String>,
+    /// They call one of these tools by MCP.
+    pub tools: Vec<Pattern>,
     /// Each of these headers, in lower case, has one of these values.
     pub headers: Vec<(String, Vec<String>)>,
 }
@@ -155,6 +161,7 @@ impl Limit {
             agents,
             plans,
             teams,
+            tools,
             ..
         } = &self.scope;
         self.span == Span::Process
@@ -163,6 +170,7 @@ impl Limit {
             && agents.is_empty()
             && plans.is_empty()
             && teams.is_empty()
+            && tools.is_empty()
     }
 }
 

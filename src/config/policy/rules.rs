@@ -39,6 +39,8 @@ pub struct Conditions {
     pub teams: Vec<String>,
     /// Its client has one of these roles.
     pub roles: Vec<String>,
+    /// It calls one of these tools by MCP.
+    pub called: Vec<Pattern>,
     /// It asks for one of these models.
     pub models: Vec<Pattern>,
     /// Each of these members of its body, by their JSON pointers, has one of these values.

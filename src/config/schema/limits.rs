@@ -54,7 +54,7 @@ pub(super) fn subject() -> Value {
     });
     json!({
         "anyOf": [
-            {"enum": ["key", "client", "team", "organisation", "address", "route", "agent", "plan"]},
+            {"enum": ["key", "client", "team", "organisation", "address", "route", "agent", "plan", "tool"]},
             object(&["header"], of_header),
         ],
     })
@@ -68,6 +68,7 @@ pub(super) fn condition() -> Value {
         "method": one_or_more(json!({"enum": routes::METHODS})),
         "plan": name(),
         "team": name(),
+        "tool": one_or_more(json!({"$ref": "#/$defs/pattern"})),
         "header": {
             "type": "object", "maxProperties": 64,
             "propertyNames": {"$ref": "#/$defs/header"},

@@ -110,6 +110,7 @@ fn conditions() -> Value {
         "plan": one_or_more("name", "The client has one of these plans."),
         "team": one_or_more("name", "The client is of one of these teams."),
         "role": one_or_more("name", "The client has one of these roles."),
+        "tool": one_or_more("pattern", "The request calls one of these tools. Where the route has mcp."),
         "model": one_or_more("model_pattern", "The request asks for one of these models, in its body or in its path."),
         "body": named(
             json!({"pattern": "^(/([^~/]|~[01])*)+$"}), values,

@@ -375,6 +375,79 @@ fn agents_that_can_never_come_next_are_told() {
 }
 
 #[test]
+fn what_mcp_cannot_mean_is_told() {
+    let tools =
+        |tools: Value| json!({"prefix": "/chat", "agents": ["chat"], "mcp": {"tools": tools}});
+    check(&[
+        (
+            "/routes/0/mcp",
+            json!({"tools": []}),
+            "routes[0].mcp.tools: the list is empty; write at least one entry",
+        ),
+        (
+            "/routes/0",
+            tools(json!([{"roles": ["admin"]}])),
+            "routes[0].mcp.tools[0].match: is missing",
+        ),
+        (
+            "/routes/0",
+            tools(json!([{"match": "a*b"}])),
+            "routes[0].mcp.tools[0].match: a * stands for any characters at one end of the word; it can stand there once, and nowhere else",
+        ),
+        (
+            "/routes/0",
+            tools(json!([{"match": "a", "plans": "gold"}])),
+            r#"routes[0].mcp.tools[0].plans: no plan named "gold""#,
+        ),
+        (
+            "/routes/0",
+            tools(json!([{"match": "*"}, {"match": "a"}])),
+            "routes[0].mcp.tools[1]: is never asked: an earlier one is for every name",
+        ),
+        (
+            "/routes/0",
+            tools(json!([{"match": ["a", "b*"]}, {"match": "b*"}])),
+            r#"routes[0].mcp.tools[1]: "b*" stands in an earlier one already"#,
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "agents": ["chat"], "auth_required": false, "mcp": {"methods": [{"match": "a", "roles": ["b"]}]}}),
+            "routes[0].mcp.methods[0].roles: nobody without a key has one: auth_required is false",
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "agents": ["chat"], "protocol": "sse", "mcp": {}}),
+            "routes[0].mcp: is for routes of http: its answers may be streams or not",
+        ),
+        (
+            "/routes/0/mcp",
+            json!({"max_list": "1MiB"}),
+            "routes[0].mcp.max_list: has no meaning without tools: lists pass as they come",
+        ),
+        (
+            "/routes/0/mcp",
+            json!({"tools": [{"match": "*"}], "max_list": "17MiB"}),
+            r#"routes[0].mcp.max_list: expected a size from 1KiB to 16MiB, found "17MiB""#,
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "rules": [{"match": {"tool": "a"}, "agents": ["chat"]}]}),
+            "routes[0].rules[0]: asks which tool is called, which is known where the route has mcp",
+        ),
+        (
+            "/limits",
+            json!([{"name": "a", "each": "tool", "requests": "1/minute"}]),
+            "limits[0].each: counts nothing: which tool is called is known where a route has mcp, and none has",
+        ),
+        (
+            "/limits",
+            json!([{"name": "a", "each": "client", "match": {"tool": "x"}, "requests": "1/minute"}]),
+            "limits[0].match.tool: counts nothing: which tool is called is known where a route has mcp, and none has",
+        ),
+    ]);
+}
+
+#[test]
 fn a_canary_that_cannot_be_tried_is_told() {
     let route = |more: Value| {
         let mut route = json!({"prefix": "/chat"});
@@ -773,7 +846,7 @@ fn a_body_that_is_collected_has_a_bound_and_an_end() {
     assert_eq!(
         route(json!({"body_timeout": "1m"})),
         [
-            "routes[0].body_timeout: has no meaning where no body is waited for: by collect_body: true, rules, an agent's models, request.body, or what is sticky by the body"
+            "routes[0].body_timeout: has no meaning where no body is waited for: by collect_body: true, rules, mcp, an agent's models, request.body, or what is sticky by the body"
         ]
     );
     assert_eq!(
@@ -909,7 +982,7 @@ fn limits_have_names_of_their_own_and_something_to_count_per() {
         (
             "/limits",
             limit("a", json!("clients")),
-            r#"limits[0].each: expected key or client or team or organisation or address or route or agent or plan, found "clients"; did you mean "client"?"#,
+            r#"limits[0].each: expected key or client or team or organisation or address or route or agent or plan or tool, found "clients"; did you mean "client"?"#,
         ),
         (
             "/limits",

@@ -360,6 +360,19 @@ impl StreamIo for EnvoyStream {
         ));
     }
 
+    fn take_response_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
+        if size == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = hostcalls::part_of_buffer(BufferType::HttpResponseBody, 0, size)?;
+        hostcalls::set_part_of_buffer(BufferType::HttpResponseBody, 0, size, &[])?;
+        Ok(bytes)
+    }
+
+    fn put_response_body(&self, bytes: &[u8]) -> Result<(), HostError> {
+        hostcalls::set_part_of_buffer(BufferType::HttpResponseBody, 0, 0, bytes)
+    }
+
     fn note(&self, name: &str, value: &[u8]) {
         self.vm
             .tell(hostcalls::set_property(name.as_bytes(), value));

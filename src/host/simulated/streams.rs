@@ -21,6 +21,8 @@ pub struct SimulatedStream {
     pub response: Vec<(Vec<u8>, Vec<u8>)>,
     /// The response's trailers as they stand.
     pub response_trailers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What is at hand of the response's body.
+    pub answer: Vec<u8>,
     /// The response, if the host gives it itself.
     pub own_answer: Option<OwnAnswer>,
     /// The agent has broken off its answer.
@@ -119,6 +121,11 @@ impl SimulatedHost {
     pub fn trail_response(&self, id: StreamId, trailers: &[(&str, &str)]) {
         self.io(id)
             .with(|stream| stream.response_trailers = owned(trailers));
+    }
+
+    /// What is at hand of the body of the stream's response from now on.
+    pub fn say(&self, id: StreamId, body: &[u8]) {
+        self.io(id).with(|stream| stream.answer = body.to_vec());
     }
 
     /// Has the agent break off the stream's response.
@@ -333,6 +340,22 @@ impl StreamIo for SimulatedIo {
             let trailers = &mut stream.response_trailers;
             trailers.retain(|(other, _)| other != name.as_bytes());
         });
+    }
+
+    fn take_response_body(&self, size: usize) -> Result<Vec<u8>, HostError> {
+        let taken = self.with(|stream| std::mem::take(&mut stream.answer));
+        if taken.len() == size {
+            return Ok(taken);
+        }
+        Err(HostError {
+            call: "a piece of the answer",
+            status: 2,
+        })
+    }
+
+    fn put_response_body(&self, bytes: &[u8]) -> Result<(), HostError> {
+        self.with(|stream| stream.answer = bytes.to_vec());
+        Ok(())
     }
 
     fn note(&self, name: &str, value: &[u8]) {

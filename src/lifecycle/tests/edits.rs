@@ -46,7 +46,7 @@ fn values(headers: &[(Vec<u8>, Vec<u8>)], name: &str) -> Vec<String> {
 
 impl World {
     /// Sends a body in pieces of one length; what goes on of it. `None`: the request was refused.
-    fn post(
+    fn post_in_pieces(
         &mut self,
         id: StreamId,
         headers: &[(&str, &str)],
@@ -111,7 +111,7 @@ fn what_is_not_known_of_an_anonymous_caller_it_cannot_say_itself() {
         ("x-path", "other"),
         JSON,
     ];
-    let body = world.post(
+    let body = world.post_in_pieces(
         STREAM,
         &spoofed,
         r#"{"client_id":"other","user":"other"}"#,
@@ -161,7 +161,7 @@ fn a_body_is_the_same_however_it_came_and_its_length_is_told() {
             let mut world = world();
             let mut headers = vec![("x-api-key", "secret"), JSON];
             headers.extend(told);
-            let sent = world.post(STREAM, &headers, body, pieces);
+            let sent = world.post_in_pieces(STREAM, &headers, body, pieces);
             assert_eq!(sent.as_deref(), Some(expected), "{pieces}");
             let request = world.stream(STREAM).request;
             assert_eq!(values(&request, "content-length"), [&*expected_length]);
@@ -193,7 +193,11 @@ fn a_body_that_cannot_be_changed_is_refused_and_counts_for_nothing() {
     ] {
         let mut world = world();
         let headers = [("x-api-key", "secret"), header];
-        assert_eq!(world.post(STREAM, &headers, body, 3), None, "{body}");
+        assert_eq!(
+            world.post_in_pieces(STREAM, &headers, body, 3),
+            None,
+            "{body}"
+        );
         assert_eq!(world.refusal(STREAM).as_deref(), Some("bad_body"), "{body}");
         let reply = world.stream(STREAM).reply.unwrap();
         let told = String::from_utf8(reply.body).unwrap();
@@ -206,7 +210,10 @@ fn a_body_that_cannot_be_changed_is_refused_and_counts_for_nothing() {
     }
     // Where there is no body, none is changed.
     let mut world = world();
-    assert_eq!(world.post(STREAM, &[], "", 1).as_deref(), Some(""));
+    assert_eq!(
+        world.post_in_pieces(STREAM, &[], "", 1).as_deref(),
+        Some("")
+    );
 }
 
 #[test]
@@ -258,7 +265,7 @@ fn a_redirect_leads_to_where_the_caller_has_asked() {
 fn agents_answers_are_changed_and_no_other() {
     let mut world = world();
     for id in [1, 2].map(StreamId) {
-        world.post(id, &[("x-api-key", "secret"), JSON], "{}", 1);
+        world.post_in_pieces(id, &[("x-api-key", "secret"), JSON], "{}", 1);
     }
     let answer = [
         (":status", "200"),

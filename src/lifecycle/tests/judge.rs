@@ -50,7 +50,7 @@ fn ask(world: &mut World, path: &str, address: &str, answer: &[(&str, &str)]) ->
     let cluster = begin(world, 1, path, address).ok();
     if cluster.is_some() {
         world.answered(StreamId(1), answer);
-        world.gateway.on_response_body(StreamId(1), true);
+        world.answer_passes(StreamId(1), true);
     }
     end(world, 1);
     cluster
@@ -220,7 +220,7 @@ fn where_shared_memory_fails_no_agent_rests() {
 fn other_workers_and_later_configurations_know_and_an_agent_elsewhere_begins_anew() {
     let mut world = world(&json!({}));
     fail(&mut world);
-    let mut again = |cluster: &str| {
+    let again = |cluster: &str| {
         let document = serde_json::json!({
             "agents": {"one": {"cluster": cluster, "rest": {}}},
             "routes": [{"prefix": "/only", "agents": ["one"], "auth_required": false}],

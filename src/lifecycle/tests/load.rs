@@ -144,6 +144,7 @@ fn what_the_host_answers_in_an_agents_place_says_nothing_of_it() {
         status: 503,
         unreached: true,
         asks_credential: false,
+        fault: None,
     };
     world.host.respond_itself(STREAM, answer);
     world.answered(STREAM, &[(":status", "503"), ("x-agent-queue-depth", "0")]);
@@ -256,8 +257,8 @@ fn timed(world: &mut World, of_a: u64, of_b: u64) -> String {
     let takes = if agent == "a" { of_a } else { of_b };
     world.answered(STREAM, &[(":status", "200")]);
     world.process.pass(Duration::from_millis(takes));
-    world.gateway.on_response_body(STREAM, false);
-    world.gateway.on_response_body(STREAM, true);
+    world.answer_passes(STREAM, false);
+    world.answer_passes(STREAM, true);
     end(world, 1);
     world.process.pass(Duration::from_millis(25));
     agent
@@ -298,7 +299,7 @@ fn of_many_at_once_one_tries_an_agent_of_which_nothing_is_known() {
     // One has answered: all go there until the other has as well.
     let id = StreamId(u32::from(first[0] != "a"));
     world.answered(id, &[(":status", "200")]);
-    world.gateway.on_response_body(id, false);
+    world.answer_passes(id, false);
     assert_eq!(to_a(&mut world, 100), 100);
 }
 
@@ -319,7 +320,7 @@ fn an_answer_that_failed_is_not_fast() {
     for id in 100..120 {
         world.request(StreamId(id), "GET", "/open", &[("x-agent", "a")]);
         world.answered(StreamId(id), &[(":status", "500")]);
-        world.gateway.on_response_body(StreamId(id), true);
+        world.answer_passes(StreamId(id), true);
         end(&mut world, id);
         world.process.pass(Duration::from_millis(25));
     }

@@ -66,6 +66,8 @@ impl Worker {
             agent: Some(AgentId(call.agent)),
             method: call.method.as_bytes(),
             headers: Some(&headers),
+            tool: None,
+            further: &[],
         };
         (self.limits)
             .admit(&self.host, asked, Amounts::ONE_REQUEST)

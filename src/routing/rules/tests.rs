@@ -23,6 +23,7 @@ fn head(headers: &HeaderBlock) -> Head<'_> {
         plan: None,
         team: None,
         roles: &[],
+        tool: None,
         model: None,
     }
 }

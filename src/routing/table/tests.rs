@@ -11,6 +11,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
         rules: Vec::new(),
         sticky: None,
         prefer: Prefer::Weighted,
+        mcp: None,
         mirror: None,
         canary: None,
         max_scan: Route::MAX_SCAN,

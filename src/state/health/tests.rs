@@ -75,6 +75,7 @@ fn state(host: &SimulatedHost) -> State {
         keys: 8,
         counters: 8,
         address_counters: 8,
+        responses: 8,
     };
     State::open(host, tables, &[]).unwrap().0
 }

@@ -16,6 +16,7 @@ fn worker(process: &Process) -> (SimulatedHost, State) {
         keys: 8,
         counters: 8,
         address_counters: 8,
+        responses: 8,
     };
     let (state, _) = State::open(&host, tables, &[]).unwrap();
     Measures::new(&state).come(&host).unwrap();

@@ -25,6 +25,8 @@ pub enum Fault {
     LoneSurrogate,
     /// More than [`DEEPEST`] arrays and objects in one another.
     TooDeep,
+    /// More objects in a list than may be.
+    TooMany,
     /// Something else where only an object can be: the text itself (an empty pointer), or an array in which a name is looked for.
     NotAnObject(Box<str>),
     /// A value that is no object where something is to be set in one.
@@ -52,6 +54,7 @@ impl fmt::Display for Broken {
                 text,
                 "the JSON has more than {DEEPEST} arrays and objects in one another at byte {at}"
             ),
+            Fault::TooMany => write!(text, "the JSON is a list of too many objects at byte {at}"),
             Fault::NotAnObject(pointer) if pointer.is_empty() => {
                 write!(text, "the JSON is not an object")
             }
@@ -83,6 +86,7 @@ pub(super) enum Stop {
     NotUtf8,
     LoneSurrogate,
     TooDeep,
+    TooMany,
     NotAnObject(usize),
     Twice(usize),
     Respelt(usize),

@@ -68,7 +68,11 @@ pub enum Anywhere {
 pub(super) struct Finds {
     search: Rc<Search>,
     /// One for each node of the search.
-    places: Vec<Place>,
+    places: Places,
+    /// The same of each object that has ended, where the text is a list of them.
+    ended: Vec<Places>,
+    /// It is one.
+    is_list: bool,
     /// One for each member that is looked for anywhere.
     anywhere: Vec<Anywhere>,
     /// The arrays and objects that are open and that a pointer passes or leads to, from the outermost: each holds the next.
@@ -82,6 +86,10 @@ pub(super) struct Finds {
     /// What is not known yet, of all that is looked for.
     unknown: usize,
 }
+
+/// What was found of one object.
+#[derive(Debug, Clone)]
+pub(super) struct Places(Vec<Place>);
 
 #[derive(Debug, Clone)]
 struct Place {
@@ -106,13 +114,11 @@ struct Open {
 
 impl Finds {
     pub(super) fn new(search: Rc<Search>) -> Self {
-        let place = Place {
-            presence: Presence::Unknown,
-            member: Member::Unknown,
-        };
         let wanted = search.nodes.iter().filter(|node| node.is_wanted).count();
         Self {
-            places: vec![place; search.nodes.len()],
+            places: Places::none_of(&search),
+            ended: Vec::new(),
+            is_list: false,
             anywhere: vec![Anywhere::Unknown; search.anywhere.len()],
             way: Vec::new(),
             depth: 0,
@@ -124,8 +130,12 @@ impl Finds {
     }
 
     pub(super) fn member(&self, id: MemberId) -> &Member {
-        let place = self.places.get(id.0);
-        place.map_or(&Member::Unknown, |place| &place.member)
+        self.places.member(id)
+    }
+
+    /// Each object that has ended, where the text is a list.
+    pub(super) fn listed(&self) -> Option<&[Places]> {
+        self.is_list.then_some(&self.ended)
     }
 
     pub(super) fn anywhere(&self, id: AnywhereId) -> Anywhere {
@@ -153,6 +163,7 @@ impl Finds {
             Stop::NotUtf8 => Fault::NotUtf8,
             Stop::LoneSurrogate => Fault::LoneSurrogate,
             Stop::TooDeep => Fault::TooDeep,
+            Stop::TooMany => Fault::TooMany,
             Stop::NotAnObject(node) => Fault::NotAnObject(pointer(node)),
             Stop::Twice(node) => Fault::Twice(pointer(node)),
             Stop::Respelt(node) => Fault::Respelt(pointer(node)),
@@ -184,7 +195,7 @@ impl Finds {
         };
         let is_named = |step: &&Step| step.name.as_bytes() == name;
         if let Some(step) = node.steps.iter().find(is_named) {
-            let place = self.places.get(step.node);
+            let place = self.places.0.get(step.node);
             return match place.map(|place| place.presence) {
                 Some(Presence::Come) => Err(Stop::Twice(step.node)),
                 _ => Ok(Some(step.node)),
@@ -200,7 +211,7 @@ impl Finds {
     /// The next value stands for this node.
     fn comes(&mut self, node: Option<usize>) {
         self.target = node;
-        if let Some(place) = node.and_then(|node| self.places.get_mut(node)) {
+        if let Some(place) = node.and_then(|node| self.places.0.get_mut(node)) {
             place.presence = Presence::Come;
         }
     }
@@ -208,7 +219,7 @@ impl Finds {
     /// What stands for a node is known, if somebody wants it.
     fn found(&mut self, node: usize, found: Found) {
         if self.is_wanted(node)
-            && let Some(place) = self.places.get_mut(node)
+            && let Some(place) = self.places.0.get_mut(node)
         {
             place.member = Member::Found(found);
             self.unknown = self.unknown.saturating_sub(1);
@@ -227,9 +238,9 @@ impl Finds {
             let Some(parent) = node.parent else {
                 continue;
             };
-            let parent_place = self.places.get(parent).map(|place| place.presence);
+            let parent_place = self.places.0.get(parent).map(|place| place.presence);
             let is_lost = parent == ended || parent_place == Some(Presence::Absent);
-            if let Some(place) = self.places.get_mut(at)
+            if let Some(place) = self.places.0.get_mut(at)
                 && is_lost
                 && place.presence == Presence::Unknown
             {
@@ -283,6 +294,9 @@ impl Finds {
         let Some(node) = self.target.take() else {
             return Ok(());
         };
+        if self.depth == 0 {
+            return Err(Stop::NotAnObject(node));
+        }
         if self.is_wanted(node) {
             let found = Found {
                 value: value(scalar)?,
@@ -296,7 +310,57 @@ impl Finds {
     }
 }
 
+impl Places {
+    /// Nothing has come yet.
+    fn none_of(search: &Search) -> Self {
+        let place = Place {
+            presence: Presence::Unknown,
+            member: Member::Unknown,
+        };
+        Self(vec![place; search.nodes.len()])
+    }
+
+    pub(super) fn member(&self, id: MemberId) -> &Member {
+        let place = self.0.get(id.0);
+        place.map_or(&Member::Unknown, |place| &place.member)
+    }
+}
+
+impl Finds {
+    /// The text begins as a list, or one of its objects is one.
+    #[cold]
+    fn open_list(&mut self) -> Result<(), Stop> {
+        if self.is_list {
+            return Err(Stop::NotAnObject(0));
+        }
+        (self.is_list, self.target) = (true, None);
+        Ok(())
+    }
+
+    /// One more object of the list comes next.
+    #[cold]
+    fn next_object(&mut self) -> Result<(), Stop> {
+        if self.ended.len() == self.search.most_listed {
+            return Err(Stop::TooMany);
+        }
+        self.target = Some(0);
+        Ok(())
+    }
+
+    /// An object of the list has ended.
+    #[cold]
+    fn object_ended(&mut self) {
+        let fresh = Places::none_of(&self.search);
+        self.ended.push(std::mem::replace(&mut self.places, fresh));
+    }
+}
+
 impl Sink for Finds {
+    #[inline]
+    fn may_be_list(&self) -> bool {
+        self.search.most_listed > 0
+    }
+
     #[inline(always)]
     fn most_of_name(&self) -> usize {
         let step = self.crossing().map_or(0, |_| self.search.longest_step);
@@ -315,18 +379,19 @@ impl Sink for Finds {
     }
 
     #[inline(always)]
-    fn item(&mut self) {
+    fn item(&mut self) -> Result<(), Stop> {
         if self.way.len() != self.depth {
-            return;
+            return Ok(());
         }
         let Some(open) = self.way.last_mut() else {
-            return;
+            return self.next_object();
         };
         let index = Some(open.items);
         open.items += 1;
         let node = self.search.nodes.get(open.node);
         let step = node.and_then(|node| node.steps.iter().find(|step| step.index == index));
         self.comes(step.map(|step| step.node));
+        Ok(())
     }
 
     #[inline(always)]
@@ -349,6 +414,9 @@ impl Sink for Finds {
 
     #[inline]
     fn open(&mut self, kind: Kind, start: u64) -> Result<(), Stop> {
+        if kind == Kind::Array && self.depth == 0 {
+            return self.open_list();
+        }
         self.depth += 1;
         self.named = None;
         let Some(target) = self.target.take() else {
@@ -378,17 +446,23 @@ impl Sink for Finds {
 
     #[inline]
     fn close(&mut self, end: u64) {
+        if self.depth == 0 {
+            return;
+        }
         if self.way.len() == self.depth
             && let Some(Open { node, .. }) = self.way.pop()
         {
-            let place = self.places.get_mut(node);
+            let place = self.places.0.get_mut(node);
             if let Some(Member::Found(found)) = place.map(|place| &mut place.member) {
                 found.end = Some(end);
             }
             self.has_ended(node);
         }
-        self.depth = self.depth.saturating_sub(1);
+        self.depth -= 1;
         if self.depth == 0 {
+            if self.is_list {
+                self.object_ended();
+            }
             for known in &mut self.anywhere {
                 if *known == Anywhere::Unknown {
                     *known = Anywhere::Absent;

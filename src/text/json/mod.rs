@@ -12,12 +12,16 @@
 //! | `strings.rs` | the inside of a string: escapes, surrogates, UTF-8; and how plain text is skipped |
 //! | `numbers.rs` | how a number goes on |
 //! | `edit.rs` | how members of a whole text are changed |
+//! | `nesting.rs` | where a text ends that is an object or an array
+//! | `parts.rs` | where members and items stand, in a text that is whole
 //! | `broken.rs` | why a text is not read on, in words |
 
 mod broken;
 mod edit;
 mod finds;
+pub mod nesting;
 mod numbers;
+pub mod parts;
 mod reader;
 mod search;
 mod strings;
@@ -29,7 +33,7 @@ pub use search::{AnywhereId, BadPointer, MemberId, Search};
 
 use std::rc::Rc;
 
-use finds::Finds;
+use finds::{Finds, Places};
 use reader::Reader;
 
 /// How many arrays and objects may lie in one another. As many as `serde_json` reads.
@@ -44,6 +48,18 @@ pub struct Scan {
     reader: Reader,
     finds: Finds,
     broken: Option<Broken>,
+}
+
+/// An object of a list, which has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Listed<'a>(&'a Places);
+
+impl<'a> Listed<'a> {
+    /// What is known of a member.
+    #[must_use]
+    pub fn member(self, id: MemberId) -> &'a Member {
+        self.0.member(id)
+    }
 }
 
 impl Scan {
@@ -100,6 +116,18 @@ impl Scan {
     pub fn text_under_way(&self, id: MemberId) -> Option<u64> {
         let start = self.reader.text_under_way()?;
         self.finds.awaits(id).then_some(start)
+    }
+
+    /// Where the text is a list: of each object that has ended, what is known of a member. `None`: it is no list.
+    #[must_use]
+    pub fn listed(&self) -> Option<impl Iterator<Item = Listed<'_>>> {
+        Some(self.finds.listed()?.iter().map(Listed))
+    }
+
+    /// True if all of the text has come, but for blanks behind it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.reader.is_whole()
     }
 
     /// What is known of a member that may stand anywhere. [`Anywhere::Unknown`] also for an id of another search.

@@ -9,12 +9,14 @@ use super::strings::{Keeper, Kept, Text, plain_text};
 
 /// Hears what is read, in its order.
 pub(super) trait Sink {
+    /// Whether the text may be an array.
+    fn may_be_list(&self) -> bool;
     /// How many bytes are wanted of the name that begins; none: it is skipped.
     fn most_of_name(&self) -> usize;
     /// The name of the value that comes next.
     fn name(&mut self, name: Kept<'_>) -> Result<(), Stop>;
     /// An item of the array that is open comes next.
-    fn item(&mut self);
+    fn item(&mut self) -> Result<(), Stop>;
     /// How many bytes are wanted of the text or number that begins; none: it is skipped.
     fn most_of_value(&self) -> usize;
     /// A value that is neither array nor object, and where it stands.
@@ -94,7 +96,7 @@ pub(super) struct Reader {
 /// What comes next.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// The object that is the text.
+    /// The object that is the text, or the list of them.
     #[default]
     Start,
     /// The first name of an object, or its end.
@@ -169,7 +171,7 @@ impl Reader {
                         self.next = Next::Name;
                     } else {
                         self.next = Next::Value;
-                        sink.item();
+                        sink.item()?;
                     }
                 }
                 Next::Name | Next::FirstName if *byte == b'"' => {
@@ -192,11 +194,12 @@ impl Reader {
                     self.close(piece, sink);
                 }
                 Next::FirstItem => {
-                    sink.item();
+                    sink.item()?;
                     self.value(*byte, piece, sink)?;
                 }
                 Next::Start => match *byte {
                     b'{' => self.open(Kind::Object, piece, sink)?,
+                    b'[' if sink.may_be_list() => self.open(Kind::Array, piece, sink)?,
                     b'[' | b'"' | b'-' | b'0'..=b'9' | b'n' | b't' | b'f' => {
                         return Err(Stop::NotAnObject(0));
                     }

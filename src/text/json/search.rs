@@ -18,10 +18,12 @@ pub struct Search {
     /// The same, for what is looked for anywhere.
     pub(super) longest_name: usize,
     pub(super) longest_value: usize,
+    /// Of how many objects the text may be a list; none: it is an object.
+    pub(super) most_listed: usize,
 }
 
 /// A member that is looked for by its pointer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct MemberId(pub(super) usize);
 
 /// A member that is looked for anywhere.
@@ -112,6 +114,7 @@ impl Search {
             longest_step: 1,
             longest_name: 1,
             longest_value: 1,
+            most_listed: 0,
         }
     }
 
@@ -147,6 +150,11 @@ impl Search {
             values: values.iter().map(|value| Box::from(*value)).collect(),
         });
         AnywhereId(self.anywhere.len() - 1)
+    }
+
+    /// The text may also be a list of so many objects, and each of them is looked through.
+    pub fn may_list(&mut self, most: usize) {
+        self.most_listed = most;
     }
 
     /// Where a step leads to from a place.

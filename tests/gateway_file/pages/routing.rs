@@ -1,4 +1,4 @@
-//! The files of docs/routing.md, and what is typed there.
+//! The files of docs/routing.md and docs/mcp.md, and what is typed there.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -32,6 +32,11 @@ async fn sample(name: &'static str) -> StandIn {
 
 fn tells(name: &str, came: &Came) -> Response<Full<Bytes>> {
     let body: Value = serde_json::from_slice(&came.body).unwrap_or_default();
+    if body.get("jsonrpc").is_some() {
+        let said = json!({"agent": name, "tool": body["params"]["name"]});
+        let told = json!({"jsonrpc": "2.0", "id": body["id"], "result": said});
+        return answer(200, &format!("{told}\n"));
+    }
     let mut said = json!({"agent": name, "model": body["model"], "path": came.path});
     if let Some(client) = body.get("client_id") {
         said["client_id"] = client.clone();
@@ -72,6 +77,9 @@ async fn each_file_about_routing_does_what_is_shown() {
     }
     let files: Vec<_> = parts("docs/routing.md");
     assert_eq!(files.len(), 7, "the parts of the page");
+    let of_mcp = parts("docs/mcp.md");
+    assert_eq!(of_mcp.len(), 3, "the parts of the page");
+    let files = files.into_iter().chain(of_mcp);
 
     let [first, operations] = [(); 2].map(|()| free_address());
     let mut gateway: Option<Running> = None;
