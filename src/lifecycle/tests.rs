@@ -5,6 +5,7 @@ mod fleet_left;
 mod in_flight;
 mod limits_endpoint;
 mod log;
+mod mcp;
 mod sticky;
 mod switches;
 mod time;
