@@ -12,6 +12,8 @@ const WRITE: &str =
 fn world() -> World {
     World::with(|document| {
         let tools = json!([{"match": "write", "roles": ["admin"]}, {"match": "*"}]);
+        // Many are made.
+        document["tables"] = json!({"keys": 1024, "counters": 1024, "address_counters": 1024});
         document["routes"] = json!([
             {"prefix": "/mcp", "agents": ["one"], "mcp": {"tools": tools}, "body_timeout": "2s"},
             {"prefix": "/open", "agents": ["one"], "auth_required": false, "mcp": {}},
@@ -28,7 +30,7 @@ impl World {
     }
 
     /// What a caller of MCP is told.
-    fn told(&self) -> (u16, serde_json::Value) {
+    fn answered_in_rpc(&self) -> (u16, serde_json::Value) {
         let reply = self.stream(STREAM).reply.expect("a reply");
         (
             reply.status,
@@ -60,22 +62,22 @@ fn comes_whole(body: &str, cut: usize, answered_between: bool) -> (bool, World) 
 #[test]
 fn wherever_a_message_is_cut_and_whenever_its_caller_is_known_it_is_judged_alike() {
     for answered_between in [false, true] {
-        for cut in 0..READ.len() {
+        for cut in (0..READ.len()).step_by(3) {
             assert!(comes_whole(READ, cut, answered_between).0, "{cut}");
         }
-        for cut in 0..WRITE.len() {
+        for cut in (0..WRITE.len()).step_by(3) {
             let (whole, world) = comes_whole(WRITE, cut, answered_between);
             assert!(!whole, "{cut}");
-            let (status, told) = world.told();
+            let (status, told) = world.answered_in_rpc();
             assert_eq!((status, &told["id"]), (200, &json!("a")), "{cut}");
             assert_eq!(told["error"]["code"], -32003);
             assert_eq!(world.refusal(STREAM).as_deref(), Some("tool_forbidden"));
         }
         let twice = READ.replace(r#""arguments":{}"#, r#""name":"write""#);
-        for cut in 0..twice.len() {
+        for cut in (0..twice.len()).step_by(3) {
             let (whole, world) = comes_whole(&twice, cut, answered_between);
             assert!(!whole, "{cut}");
-            assert_eq!(world.told().1["error"]["code"], -32600, "{cut}");
+            assert_eq!(world.answered_in_rpc().1["error"]["code"], -32600, "{cut}");
         }
     }
 }
@@ -87,7 +89,7 @@ fn who_may_not_use_the_route_is_told_nothing_of_the_message() {
     world.piece(b"nonsense", true);
     world.answer(200, ACME);
     assert_eq!(world.refusal(STREAM).as_deref(), Some("forbidden"));
-    let (status, told) = world.told();
+    let (status, told) = world.answered_in_rpc();
     assert_eq!((status, &told["error"]["code"]), (403, &json!(-32003)));
 }
 
@@ -100,7 +102,7 @@ fn a_message_that_does_not_come_is_given_up() {
         world.tick();
     }
     assert_eq!(world.refusal(STREAM).as_deref(), Some("request_timeout"));
-    let (status, told) = world.told();
+    let (status, told) = world.answered_in_rpc();
     assert_eq!((status, &told["error"]["code"]), (408, &json!(-32600)));
     assert_eq!(told["id"], 1);
 }
@@ -123,7 +125,7 @@ fn a_full_limit_is_told_to_the_message_and_a_list_counts_each_of_its_own() {
         }
         assert_eq!(world.stream(STREAM).reply.is_none(), passes, "{body}");
         if !passes {
-            let (status, told) = world.told();
+            let (status, told) = world.answered_in_rpc();
             let error = told.get(0).unwrap_or(&told);
             assert_eq!((status, &error["id"]), (429, &json!(1)));
             assert_eq!(error["error"]["code"], -32005);
