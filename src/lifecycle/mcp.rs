@@ -85,6 +85,14 @@ impl Facts {
         bad.map_or(Ok(()), |bad| Err(bad.into()))
     }
 
+    /// Of each message, the tool that it calls. None: the request is not of MCP.
+    pub(super) fn tools(&self) -> Vec<Option<&[u8]>> {
+        match &self.called {
+            Some(called) => called.tool_of_each().collect(),
+            None => Vec::new(),
+        }
+    }
+
     /// To which messages a reply answers, where the request is of MCP.
     pub(super) fn ids(&self) -> Option<RpcIds> {
         self.messages.as_ref()?.ids()

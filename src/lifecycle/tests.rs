@@ -12,6 +12,7 @@ mod load;
 mod log;
 mod look;
 mod models_endpoint;
+mod mcp;
 mod sticky;
 mod switches;
 mod time;

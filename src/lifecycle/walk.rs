@@ -31,7 +31,7 @@ use crate::host::{Host, Sensitive, StreamId, StreamIo};
 use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
 use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
-use crate::routing::{BadPath, Called, NoAgent, NoMatch, Path, Turn, choose_agent, hash_of_value};
+use crate::routing::{BadPath, NoAgent, NoMatch, Path, Turn, choose_agent, hash_of_value};
 use crate::state::StateError;
 use crate::state::responses::Giver;
 
@@ -395,8 +395,7 @@ impl<H: Host> Walk<H> {
             None
         };
         let address = address.as_deref();
-        let called = facts.called.as_deref();
-        let tools: Vec<_> = called.into_iter().flat_map(Called::tool_of_each).collect();
+        let tools = facts.tools();
         let (tool, further) = match tools.split_first() {
             Some((tool, further)) => (*tool, further),
             None => (None, &[][..]),

@@ -357,13 +357,7 @@ impl Limits {
     ) {
         for nth in 1..=asked.further.len() {
             let asking = Asking::new(asked.with_message(nth));
-            for more in self.claims(&asking, rules(), amounts) {
-                let is_it = |it: &&mut Claim<'_>| (it.cell, it.tag) == (more.cell, more.tag);
-                match claims.iter_mut().find(is_it) {
-                    Some(claim) => claim.amount = claim.amount.saturating_add(more.amount),
-                    None => claims.push(more),
-                }
-            }
+            add(claims, self.claims(&asking, rules(), amounts));
         }
     }
 
@@ -407,6 +401,18 @@ impl Limits {
             amount: amounts.of(rule),
             enforced: rule.enforce >= 100 || self.places.draws(rule, &asking.asked),
         })
+    }
+}
+
+/// Adds claims to others: those of one record are one.
+#[cold]
+fn add<'a>(claims: &mut Vec<Claim<'a>>, further: Vec<Claim<'a>>) {
+    for more in further {
+        let is_it = |it: &&mut Claim<'_>| (it.cell, it.tag) == (more.cell, more.tag);
+        match claims.iter_mut().find(is_it) {
+            Some(claim) => claim.amount = claim.amount.saturating_add(more.amount),
+            None => claims.push(more),
+        }
     }
 }
 

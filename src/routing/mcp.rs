@@ -140,8 +140,12 @@ impl<'a> Message<'a> {
             Member::Found(_) if answers => return Err(BadMessage::MethodAndAnswer),
             Member::Found(_) => self.text(members.method).ok_or(BadMessage::NoMethod)?,
         };
+        // No method has others, and somebody may cut them off.
+        if !method.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(BadMessage::Respelt);
+        }
         if method != CALL {
-            if method.trim().eq_ignore_ascii_case(CALL) {
+            if method.eq_ignore_ascii_case(CALL) {
                 return Err(BadMessage::Respelt);
             }
             return Ok(Some((Some(method), None)));

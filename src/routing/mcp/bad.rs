@@ -20,7 +20,7 @@ pub enum BadMessage {
     NoMethod,
     /// One has both.
     MethodAndAnswer,
-    /// The method is that which calls tools, in other letters.
+    /// A method has letters that no method has, or is that which calls tools, in other letters.
     Respelt,
     /// A tool is called without its name.
     NoTool,
@@ -96,7 +96,7 @@ impl fmt::Display for BadMessage {
             Self::Empty => "The body holds no message.",
             Self::NoMethod => "A message of the body has neither a method nor an answer.",
             Self::MethodAndAnswer => "A message of the body has both a method and an answer.",
-            Self::Respelt => "The method tools/call is written in other letters.",
+            Self::Respelt => "A method has letters that no method has, or is tools/call in other letters.",
             Self::NoTool => "The body calls a tool without a name, or by one that is no text of at most 1024 bytes.",
             Self::BadId => "The id of a message is neither a text nor a number.",
             Self::NoLists => "The revision that MCP-Protocol-Version names has no lists of messages; send each by itself.",

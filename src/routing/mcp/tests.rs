@@ -156,6 +156,10 @@ fn what_readers_may_read_in_another_way_is_not_passed_on() {
             "in other letters",
         ),
         (
+            r#"{"method":"tools/call\u0000","params":{"name":"a"}}"#,
+            "in other letters",
+        ),
+        (
             r#"{"method":" tools/call","params":{"name":"a"}}"#,
             "in other letters",
         ),
