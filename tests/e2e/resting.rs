@@ -169,7 +169,7 @@ async fn answer(mut stream: TcpStream, seen: Arc<Seen>, moods: watch::Receiver<M
 }
 
 fn rest() -> Value {
-    json!({"failures": 3, "first": "1s", "longest": "4s"})
+    json!({"failures": 3, "first": "500ms", "longest": "1s"})
 }
 
 /// Two agents share a route, of which the first has moods, and may rest.
@@ -313,8 +313,10 @@ async fn is_left_and_returned_to(each_attempt: bool) {
         })
         .await;
         let left = began.elapsed();
-        // Those that were there already.
-        sleep(Duration::from_millis(100)).await;
+        eventually("as those leave that were there", || async {
+            (moody.seen.now.load(Ordering::SeqCst) == 0).then_some(())
+        })
+        .await;
         let (lost_by_rest, all) = (load.lost() - lost, moody.all());
         moody.take_most();
         eventually("a probe that fails", || async {
@@ -341,8 +343,6 @@ async fn is_left_and_returned_to(each_attempt: bool) {
         );
         // Of nine callers each may have had one there when it failed, beside those by which that was seen.
         assert!(lost_by_rest <= 9 + 3, "{mood:?}: {lost_by_rest}");
-        // So that the next rest is a short one.
-        sleep(Duration::from_secs(4)).await;
     }
     let all = load.end().await;
     println!("{all} requests");
@@ -371,6 +371,7 @@ async fn what_one_client_provokes_has_no_agent_rest_for_others_and_a_second_clie
     let world = world(&moody, |draft| {
         let memory = draft.services.agent("memory").expect("an agent").address();
         draft.connect("rag", &[memory]);
+        draft.configuration()["agents"]["rag"]["rest"] = json!({"failures": 3});
     })
     .await;
     let failing = |caller| ask(&world, "/only/x", caller).header("x-demo-status", "500");
@@ -396,7 +397,7 @@ async fn what_one_client_provokes_has_no_agent_rest_for_others_and_a_second_clie
 async fn where_all_rest_callers_are_told_at_once_for_how_long() {
     let moody = Moody::listen().await;
     let mut world = world(&moody, |draft| {
-        draft.configuration()["agents"]["rag"]["rest"]["longest"] = json!("30s");
+        draft.configuration()["agents"]["rag"]["rest"] = json!({"longest": "30s"});
     })
     .await;
     moody.becomes(Mood::Busy(20));
@@ -441,6 +442,8 @@ async fn an_attempt_that_failed_within_a_request_counts_where_the_agents_side_se
         let world = world(&moody, |draft| {
             let memory = draft.services.agent("memory").expect("an agent").address();
             draft.connect("rag", &[memory]);
+            draft.configuration()["agents"]["rag"]["rest"]["first"] = json!("1m");
+            draft.configuration()["agents"]["rag"]["rest"]["longest"] = json!("1m");
             if each_attempt {
                 stand_on_agents_side(draft, "rag");
             }
@@ -457,6 +460,8 @@ async fn an_attempt_that_failed_within_a_request_counts_where_the_agents_side_se
         }
         let failures = metric(&world, "waykeeper_agent_failures_total").await;
         assert_eq!(failures, if each_attempt { 3 } else { 0 });
+        let refused = ask(&world, "/only/x", 0).send().await.status == 503;
+        assert_eq!(refused, each_attempt);
     }
 }
 
