@@ -10,6 +10,9 @@ use crate::reply::retry_after;
 use crate::state::health::{Attempt, Came, Change, Health, Key, Probe, Record, Standing};
 use crate::state::{State, StateError};
 
+/// Whom there is no room for in an agent's cluster is told sooner than this; to connect may take longer.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
 /// For so long a worker believes what it has read.
 const BELIEVED: Duration = Duration::from_millis(50);
 
@@ -277,6 +280,10 @@ impl Asked {
             (Heard::Nothing, AttemptEnd::Left) => self.late(host, rest),
             (Heard::Nothing, AttemptEnd::Broken) => Some(NO_ANSWER),
             (Heard::Nothing, AttemptEnd::Unconnected) => Some(UNCONNECTED),
+            (Heard::Nothing, AttemptEnd::Waited) => {
+                let waited = host.now().since(self.attempt.began);
+                (waited >= AT_ONCE).then_some(NO_ANSWER)
+            }
         }
     }
 

@@ -323,14 +323,20 @@ async fn is_left_and_returned_to(each_attempt: bool) {
             (metric(&world, "waykeeper_agent_rests_total").await > rests + 1).then_some(())
         })
         .await;
+        // As many probes may have failed by now as it has come to rest again, and one may be there.
         let (most, probes) = (moody.take_most(), moody.all() - all);
+        let lost_to_probes = load.lost() - lost - lost_by_rest;
+        let failed = metric(&world, "waykeeper_agent_rests_total").await - rests - 1;
+        assert!(most <= 1, "{mood:?}: {most} at once");
         assert!(
-            most <= 1 && probes <= 2,
-            "{mood:?}: {most} at once, {probes} in all"
+            probes <= failed as usize + 1,
+            "{mood:?}: {probes} of {failed}"
+        );
+        assert!(
+            lost_to_probes <= failed as usize + 1,
+            "{mood:?}: {lost_to_probes} of {failed}"
         );
         assert_eq!(metric(&world, "waykeeper_agent_resting").await, 1);
-        let lost_to_probes = load.lost() - lost - lost_by_rest;
-        assert!(lost_to_probes <= 2, "{mood:?}: {lost_to_probes}");
         let began = Instant::now();
         moody.becomes(Mood::Fit);
         eventually("its return", || async {
@@ -442,24 +448,21 @@ async fn an_attempt_that_failed_within_a_request_counts_where_the_agents_side_se
         let world = world(&moody, |draft| {
             let memory = draft.services.agent("memory").expect("an agent").address();
             draft.connect("rag", &[memory]);
-            draft.configuration()["agents"]["rag"]["rest"]["first"] = json!("1m");
-            draft.configuration()["agents"]["rag"]["rest"]["longest"] = json!("1m");
+            draft.configuration()["agents"]["rag"]["rest"] = json!({"failures": 1, "first": "1m"});
             if each_attempt {
                 stand_on_agents_side(draft, "rag");
             }
             draft.routes()[1]["retry"] = json!({"max_attempts": 2, "retry_on": [500]});
         })
         .await;
-        for caller in 0..3 {
-            let id = format!("once {caller} {each_attempt}");
-            let request = ask(&world, "/only/x", caller).header("x-demo-fail-first", "1");
-            let request = request
-                .header("x-demo-status", "500")
-                .header("x-demo-id", id);
-            assert_eq!(request.send().await.status, 200);
-        }
+        let request = ask(&world, "/only/x", 0).header("x-demo-fail-first", "1");
+        let id = format!("once {each_attempt}");
+        let request = request
+            .header("x-demo-status", "500")
+            .header("x-demo-id", id);
+        assert_eq!(request.send().await.status, 200);
         let failures = metric(&world, "waykeeper_agent_failures_total").await;
-        assert_eq!(failures, if each_attempt { 3 } else { 0 });
+        assert_eq!(failures, u64::from(each_attempt));
         let refused = ask(&world, "/only/x", 0).send().await.status == 503;
         assert_eq!(refused, each_attempt);
     }

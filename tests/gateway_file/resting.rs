@@ -35,9 +35,8 @@ operations: '{operations}'
 clients:
   keys:
     - {{sha256: 'c018c41c1afaf2c0b66c64f97d0ee135657b699ad260f299234cd40a5d625e0e', client_id: me}}
-    - {{sha256: '6c9d7b3a6b02e9998d84009e355582681510aace553c705ec68b6538d99a4194', client_id: them}}
 agents:
-  flaky: {{url: 'http://{flaky}', sees: [], rest: {{failures: 2, first: 1m, each_attempt: true}}}}
+  flaky: {{url: 'http://{flaky}', sees: [], rest: {{failures: 1, first: 1m, each_attempt: true}}}}
   other: {{url: 'http://{flaky}', weight: 0}}
 routes:
   - {{prefix: /v1, agents: [flaky, other], retry: {{max_attempts: 2, retry_on: [500]}}}}
@@ -50,12 +49,9 @@ routes:
     };
     let _gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;
     let caller = Caller::of(listen);
-    for key in ["example-key", "example-premium-key"] {
-        let headers = [("x-api-key", key), ("x-fail", "first")];
-        let answer = caller.get("/v1/chat", &headers).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, "flaky"));
-    }
     let key = ("x-api-key", "example-key");
+    let answer = caller.get("/v1/chat", &[key, ("x-fail", "first")]).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "flaky"));
     let refused = caller.get("/v1/chat", &[key]).await;
     assert_eq!(refused.status, 503);
     assert_eq!(refused.json()["error"]["code"], "agents_resting");
@@ -63,12 +59,12 @@ routes:
     let named = caller.get("/v1/chat", &[key, ("x-agent", "other")]).await;
     assert_eq!(named.status, 200);
     let came = flaky.came();
-    assert_eq!(came.len(), 5, "two attempts each, and the other's");
+    assert_eq!(came.len(), 3, "two attempts, and the other's");
     let reserved = |came: &Came| {
         let mut names = came.headers.keys().map(|name| name.as_str());
         names.any(|name| name.starts_with("x-waykeeper-"))
     };
-    assert!(!came[..4].iter().any(reserved));
+    assert!(!came[..2].iter().any(reserved));
 }
 
 #[tokio::test]
