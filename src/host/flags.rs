@@ -43,13 +43,13 @@ const NO_CLUSTER: u32 = 24;
 /// `UT`, `LR`, `UR`, `UC`, `UPE`.
 const BROKEN: [u32; 5] = [2, 3, 4, 6, 23];
 
-/// How an attempt has ended, by the request's flags and details, and by whether there was a connection. What is said on the
+/// How an attempt has ended, by the request's flags and details, by whether there was a connection, and by why there was none. What is said on the
 /// agent's side of the router is little: nothing of a reset or of a time that was over, and of what comes later all that
 /// is noted of the caller.
 pub(super) fn attempt_end(
     flags: u64,
     details: Option<&[u8]>,
-    connected: bool,
+    connected: Result<(), Option<Vec<u8>>>,
     sent: bool,
 ) -> AttemptEnd {
     let has = |bit: u32| flags >> bit & 1 == 1;
@@ -58,11 +58,13 @@ pub(super) fn attempt_end(
         Some(_) => !(has(SILENT) && sent),
     };
     if has(CALLER_LEFT) || ended_here {
-        AttemptEnd::Left
-    } else if connected {
-        AttemptEnd::Broken
-    } else {
-        AttemptEnd::Unconnected
+        return AttemptEnd::Left;
+    }
+    match connected {
+        Ok(()) => AttemptEnd::Broken,
+        // A circuit breaker has no reason that is told here, nor has a time that was over.
+        Err(why) if why.as_ref().is_none_or(Vec::is_empty) => AttemptEnd::Waited,
+        Err(_) => AttemptEnd::Unconnected,
     }
 }
 
@@ -114,8 +116,17 @@ mod tests {
     fn an_attempt_ends_by_the_caller_by_the_agent_or_for_want_of_a_connection() {
         let (left, silent) = (1 << 14, 1 << 16);
         let ends = |flags, details: Option<&[u8]>, connected, sent| {
+            let refused = b"delayed connect error: Connection refused".to_vec();
+            let connected = if connected {
+                Ok(())
+            } else {
+                Err(Some(refused))
+            };
             attempt_end(flags, details, connected, sent)
         };
+        for why in [None, Some(Vec::new())] {
+            assert_eq!(attempt_end(0, None, Err(why), true), AttemptEnd::Waited);
+        }
         assert_eq!(ends(0, None, true, true), AttemptEnd::Broken);
         assert_eq!(
             ends(0, Some(b"via_upstream"), true, true),

@@ -320,6 +320,8 @@ pub enum AttemptEnd {
     Left,
     /// There was no connection to the agent.
     Unconnected,
+    /// There was none by then: none could be made in time, or there was no room for one more request.
+    Waited,
     /// By the agent, or because that has taken too long.
     Broken,
 }

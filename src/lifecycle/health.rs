@@ -10,6 +10,9 @@ use crate::reply::retry_after;
 use crate::state::health::{Attempt, Came, Change, Health, Key, Probe, Record, Standing};
 use crate::state::{State, StateError};
 
+/// Whom there is no room for in an agent's cluster is told sooner than this; to connect may take longer.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
 /// For so long a worker believes what it has read.
 const BELIEVED: Duration = Duration::from_millis(50);
 
@@ -23,8 +26,8 @@ pub(super) struct Watched {
     pub(super) key: Key,
     health: Health,
     seen: Cell<Option<(Timestamp, Record)>>,
-    /// Answers that have come here and stand in no record yet.
-    answers: Cell<u32>,
+    /// Answers that have come here and stand in no record yet, and when the last one came.
+    answers: Cell<(u32, Timestamp)>,
 }
 
 /// A request at an agent, and how far that is judged.
@@ -62,7 +65,7 @@ impl Watched {
             key: Key::new(state, name, cluster),
             health: Health::new(state),
             seen: Cell::new(None),
-            answers: Cell::new(0),
+            answers: Cell::default(),
         }
     }
 
@@ -123,7 +126,8 @@ impl Watched {
                 if record.is_clean(now) {
                     return Ok(Change::None);
                 }
-                self.answers.set(self.answers.get().saturating_add(1));
+                let (before, _) = self.answers.get();
+                self.answers.set((before.saturating_add(1), now));
                 if !record.has_row() {
                     return Ok(Change::None);
                 }
@@ -148,7 +152,7 @@ impl Watched {
         {
             return Ok(record);
         }
-        if self.answers.get() > 0 {
+        if self.answers.get().0 > 0 {
             self.change(host, &mut |_, _| {})?;
         } else {
             self.seen
@@ -163,11 +167,11 @@ impl Watched {
         host: &H,
         change: &mut dyn FnMut(&mut Record, Timestamp),
     ) -> Result<(), StateError> {
-        let answers = self.answers.take();
+        let (answers, last) = self.answers.take();
         let mut at = Timestamp(0);
         let after = self.health.update(host, self.key, &mut |record, now| {
             at = now;
-            record.answered(answers, now);
+            record.answered(answers, last, now);
             change(record, now);
         })?;
         self.seen.set(after.map(|record| (at, record)));
@@ -276,6 +280,10 @@ impl Asked {
             (Heard::Nothing, AttemptEnd::Left) => self.late(host, rest),
             (Heard::Nothing, AttemptEnd::Broken) => Some(NO_ANSWER),
             (Heard::Nothing, AttemptEnd::Unconnected) => Some(UNCONNECTED),
+            (Heard::Nothing, AttemptEnd::Waited) => {
+                let waited = host.now().since(self.attempt.began);
+                (waited >= AT_ONCE).then_some(NO_ANSWER)
+            }
         }
     }
 

@@ -223,10 +223,12 @@ impl Record {
         }
     }
 
-    /// So many answers have come.
-    pub fn answered(&mut self, times: u32, now: Timestamp) {
+    /// So many answers have come, the last of them then. A failure that has come later is not made good by it.
+    pub fn answered(&mut self, times: u32, last: Timestamp, now: Timestamp) {
         if self.until == Timestamp(0) && times > 0 {
-            self.row = 0;
+            if last >= self.failed_at {
+                self.row = 0;
+            }
             if now.since(self.window) < WINDOW {
                 self.came = self.came.saturating_add(times);
             }
@@ -256,7 +258,7 @@ impl Record {
         }
         match came {
             Came::Answer => {
-                self.answered(1, now);
+                self.answered(1, now, now);
                 Change::None
             }
             Came::Busy(wait) => self.begin(busy(rest, wait, random), now),
@@ -341,14 +343,13 @@ impl Record {
     /// A tenth more or less, so that not all gateways probe at the same moment.
     fn jittered(&self, rest: &Rest, random: u64) -> Duration {
         let tenth = self.length(rest) / 10;
-        self.length(rest) - tenth + part(tenth * 2, random)
+        (self.length(rest) - tenth + part(tenth * 2, random)).min(rest.longest)
     }
 }
 
 /// What an agent says itself is never cut short, unless it is beyond all bounds.
 fn busy(rest: &Rest, wait: Duration, random: u64) -> Duration {
-    let wait = wait.min(rest.longest);
-    wait + part(wait / 10, random)
+    (wait.min(rest.longest) + part(wait / 10, random)).min(rest.longest)
 }
 
 /// A part of a time, by chance.

@@ -43,6 +43,7 @@ mod proxied;
 mod renamed;
 mod replica;
 mod restart;
+mod resting;
 mod running;
 mod sees;
 mod sessions;

@@ -55,6 +55,7 @@ pub(super) fn settings() -> Vec<(&'static str, Settings)> {
     };
     let forwarded = json!({"address": {"from": "x-forwarded-for"}});
     let streams = json!({"routes": [{"prefix": "/v1", "agents": ["demo"], "streams": true}]});
+    let rest = json!({"agents": {"demo": {"cluster": "upstream", "rest": {}}}});
     vec![
         ("waykeeper", Settings::default()),
         ("tell-ratelimit", with(json!({"tell": ["ratelimit"]}))),
@@ -64,6 +65,7 @@ pub(super) fn settings() -> Vec<(&'static str, Settings)> {
         ("see-nothing", with(json!({"agents_see": []}))),
         ("neither", with(json!({"tell": [], "agents_see": []}))),
         ("streams", with(streams)),
+        ("rest", with(rest)),
         ("three-of-client", with_limits(Limits::ThreeOfClient)),
         ("three", with_limits(Limits::Three)),
         (

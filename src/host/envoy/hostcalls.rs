@@ -162,6 +162,9 @@ pub(super) const ATTEMPTS: &[u8] = b"upstream\0request_attempt_count";
 /// Our end of the connection to the agent's host, once there is one.
 pub(super) const LOCAL_ADDRESS: &[u8] = b"upstream\0local_address";
 
+/// Why there is none.
+pub(super) const NO_CONNECTION: &[u8] = b"upstream\0transport_failure_reason";
+
 fn check(call: &'static str, status: u32) -> Result<()> {
     if status == Status::Ok as u32 {
         Ok(())

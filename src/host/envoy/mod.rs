@@ -314,7 +314,9 @@ impl StreamIo for EnvoyStream {
         let flags = number(hostcalls::RESPONSE_FLAGS).unwrap_or_default();
         let details = hostcalls::property(hostcalls::CODE_DETAILS).ok();
         // It has one from the moment on in which there is a connection.
-        let connected = hostcalls::property(hostcalls::LOCAL_ADDRESS).is_ok();
+        let connected = hostcalls::property(hostcalls::LOCAL_ADDRESS);
+        let connected = connected.map(drop);
+        let connected = connected.map_err(|_| hostcalls::property(hostcalls::NO_CONNECTION).ok());
         flags::attempt_end(flags, details.as_deref(), connected, sent)
     }
 

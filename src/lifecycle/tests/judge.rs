@@ -295,6 +295,7 @@ fn each_attempt_is_judged_on_the_agents_side_by_the_word_of_the_callers() {
         end(&mut world, 1);
     }
     assert_eq!(failures(&world, "status"), 0);
+    world.process.pass(Duration::from_millis(51));
     assert!(begin(&mut world, 1, "/only", HERE).is_err());
     end(&mut world, 1);
 
@@ -335,6 +336,32 @@ fn on_the_agents_side_what_no_gateway_has_sent_counts_nothing_and_neither_do_cal
         attempts.on_end(attempt, &host.io(attempt));
     }
     assert!(begin(&mut world, 1, "/only", HERE).is_ok());
+}
+
+#[test]
+fn on_the_agents_side_a_connection_that_does_not_come_at_once_counts_and_one_for_which_there_is_no_room_does_not()
+ {
+    let mut world = world(&json!({"each_attempt": true}));
+    let (host, mut attempts) = attempts(&world);
+    let attempt = StreamId(7);
+    for (waited, rests) in [(100, false), (300, true)] {
+        for address in [HERE, THERE] {
+            begin(&mut world, 1, "/only", address).unwrap();
+            host.begin(attempt, &[(":path", "/only")]);
+            for (name, value) in &world.stream(StreamId(1)).notes {
+                host.io(attempt)
+                    .note(std::str::from_utf8(name).unwrap(), value);
+            }
+            attempts.on_request_headers(attempt, true);
+            world.process.pass(Duration::from_millis(waited));
+            host.attempt_ends(attempt, AttemptEnd::Waited);
+            attempts.on_end(attempt, &host.io(attempt));
+            end(&mut world, 1);
+        }
+        world.process.pass(Duration::from_millis(51));
+        assert_eq!(begin(&mut world, 1, "/only", HERE).is_err(), rests);
+        end(&mut world, 1);
+    }
 }
 
 #[test]

@@ -101,6 +101,22 @@ fn an_agent_rests_after_so_many_failures_in_a_row_and_an_answer_ends_the_row() {
 }
 
 #[test]
+fn answers_that_are_put_down_late_make_no_failure_good_that_came_after_them() {
+    let mut one = One::new();
+    let before = one.now;
+    one.pass(SECOND);
+    one.comes(1, Came::Provoked);
+    one.comes(2, Came::Provoked);
+    one.record.answered(7, before, one.now);
+    assert!(matches!(one.comes(3, Came::Provoked), Change::Rests(_)));
+    let mut one = One::new();
+    one.comes(1, Came::Provoked);
+    one.pass(SECOND);
+    one.record.answered(1, one.now, one.now);
+    assert!(!one.record.has_row());
+}
+
+#[test]
 fn what_one_client_provokes_counts_once_while_others_are_there() {
     let mut one = One::new();
     for _ in 0..1_000 {
