@@ -1,9 +1,12 @@
 //! A route changes requests on their way to the agent, and its answers: headers, the host, members of a JSON body.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use waykeeper_demo::auth::Fault;
 
 use crate::harness::{Draft, Puppet, Request, Shape, World};
 
@@ -273,6 +276,35 @@ async fn a_model_is_renamed_and_the_rest_is_changed(world: &World) {
             );
         }
     }
+}
+
+/// All of it is here before anybody knows who calls, and it goes on from another callback than its own.
+#[tokio::test]
+async fn a_body_that_waited_for_the_validator_is_changed() {
+    let world = World::with(|draft| {
+        routes(draft);
+        draft.configuration()["clients"]["validator"]["remember"] = json!({"valid": "0s"});
+    })
+    .await;
+    world
+        .auth()
+        .set_fault(Fault::slow(Duration::from_millis(100)));
+    let (body, expected) = (
+        r#"{"user":"spoofed"}"#,
+        r#"{"user":"u/search","client_id":"globex","meta":{"store":false}}"#,
+    );
+    for shape in Shape::ALL
+        .into_iter()
+        .filter(|it| *it != Shape::HeadersOnly)
+    {
+        let request = keyed(&world, BODY).header(JSON.0, JSON.1);
+        let echo = shape.send(request, body.into()).await.echo();
+        assert_eq!(echo.body_start, expected, "{shape:?}");
+        let refused = keyed(&world, BODY).header(JSON.0, JSON.1);
+        let refused = shape.send(refused, r#"{"user":1,"user":2}"#.into()).await;
+        assert_eq!(refused.refused(), (400, "bad_body".to_owned()), "{shape:?}");
+    }
+    assert_eq!(world.auth().stats().total, 10);
 }
 
 #[tokio::test]

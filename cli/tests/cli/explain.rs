@@ -378,3 +378,58 @@ fn shares_are_those_of_a_canary_and_of_what_is_kept_together() {
     let kept = shares(sticky, &["-H", "x-session: 7"]);
     assert!(kept.ends_with(" 100.0") && !kept.contains(','), "{kept}");
 }
+
+#[test]
+fn what_a_route_changes_is_told_with_what_becomes_of_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let route = r#"- prefix: /edited
+    agents: [spare]
+    max_body: 1MiB
+    request:
+      headers: {set: {x-tenant: "{client}", x-org: "{organisation}", x-token: hidden}, add: {x-via: gw}, remove: [x-debug]}
+      host: internal.example
+      body: {set: {/client_id: "{client}"}, remove: [/internal]}
+    response: {headers: {set: {x-served-by: "by {agent}"}, remove: [server]}}"#;
+    let text = GATEWAY
+        .replace("weight: 0}", "weight: 1}")
+        .replace("- {prefix: /, agents: [cpu], methods: [GET]}", route)
+        + "models_endpoint: {}\n";
+    std::fs::write(file.path(), text).unwrap();
+    let file = file.path().display().to_string();
+    let asked = |more: &[&str]| {
+        let curl = [&["--client", "a", "--", "curl"], more].concat();
+        let run = explain(&file, &curl, b"");
+        assert_eq!((run.status, run.errors.as_str()), (0, ""));
+        run.output
+    };
+    let body = r#"{"client_id":"you","internal":1}"#;
+    let told = asked(&[
+        "h/edited",
+        "--json",
+        body,
+        "-H",
+        "x-tenant: you",
+        "-H",
+        "x-debug: 1",
+    ]);
+    for line in [
+        "  removed  x-tenant, x-debug\n",
+        "  changed  x-tenant: a\n           x-org: taken out\n           x-token: (secret)\n           x-via: gw\n           x-debug: \
+         taken out\n           host: internal.example\n           body /client_id: \"a\"\n           body /internal: taken out\n",
+        "  answer   x-served-by: by {agent}\n           server: taken out\n",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+    let twice = asked(&["h/edited", "--json", r#"{"client_id":1,"client_id":2}"#]);
+    assert!(
+        twice.contains(
+            "refused, 400 bad_body: This route changes the body, and the JSON has /client_id twice"
+        ),
+        "{twice}"
+    );
+    let models = asked(&["h/v1/models"]);
+    assert!(
+        models.contains("as the place where callers ask which models they may use"),
+        "{models}"
+    );
+}
