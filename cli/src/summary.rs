@@ -3,9 +3,9 @@
 use std::fmt;
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Choice, InFlight, Route, Scope};
+use waykeeper::config::policy::{Choice, InFlight, Route, Scope, Sticky};
 use waykeeper::limits::CountersOfOne;
-use waykeeper::state::{counters, keys, room};
+use waykeeper::state::{counters, keys, responses, room};
 
 use crate::shares::OfRoutes;
 use crate::unserved::Unserved;
@@ -184,6 +184,16 @@ impl fmt::Display for Summary<'_> {
             "    {} address counters {counters}",
             tables.address_counters
         )?;
+        if Sticky::all(policy).any(Sticky::names_responses) {
+            let cells = tables.responses.div_ceil(responses::RECORDS_PER_CELL);
+            let records = u64::from(cells * responses::RECORDS_PER_CELL);
+            write!(
+                formatter,
+                "\n    {} responses in {cells} cells, at most {}",
+                tables.responses,
+                memory(records * responses::RECORD as u64)
+            )?;
+        }
         let (waiting, shares) = (Waiting(policy), OfRoutes(policy));
         let (at_once, open) = (AtOnce(policy), Open(policy));
         write!(

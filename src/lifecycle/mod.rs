@@ -86,6 +86,7 @@ use crate::state::{Notice, OpenError};
 
 use clock::Bounds;
 use compiled::Compiled;
+use hold::TooMuch;
 use shared::Shared;
 use stream::{Answered, Arrived, Common, Facts, Phase, Stream};
 use telemetry::Telemetry;
@@ -534,7 +535,11 @@ impl<H: Host> Shared<H> {
                 Ok(flow) => return flow,
                 // Nothing is refused for what would only have kept it together with others.
                 Err(_) if stream.looks_no_more() => return self.go_on(stream, io),
-                Err(refusal) => Err(refusal),
+                Err(too_much) => Err(failure::refusal(
+                    &*self.host,
+                    &self.telemetry,
+                    too_much.into(),
+                )),
             },
         };
         stream.held = None;
@@ -571,21 +576,15 @@ impl<H: Host> Shared<H> {
     }
 
     /// Keeps what has come of a request that waits, within bounds.
-    fn hold(&self, stream: &mut Stream<H::Stream>) -> Result<Flow, Refusal> {
+    fn hold(&self, stream: &mut Stream<H::Stream>) -> Result<Flow, TooMuch> {
         let mut facts = stream.common.facts.borrow_mut();
         let collects = facts.may_change
             || facts
                 .route
                 .is_some_and(|route| self.compiled.collects(route));
-        facts.body.collect(collects);
         let (bytes, waits) = (facts.bytes(), facts.waits);
-        if let Err(too_much) = self.holds.hold(&mut stream.held, bytes, waits) {
-            return Err(failure::refusal(
-                &*self.host,
-                &self.telemetry,
-                too_much.into(),
-            ));
-        }
+        self.holds.hold(&mut stream.held, bytes, waits)?;
+        facts.body.collect(collects);
         Ok(if collects { Flow::Collect } else { Flow::Hold })
     }
 

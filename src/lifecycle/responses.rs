@@ -38,9 +38,7 @@ impl Kept {
         policy: &Policy,
         state: &State,
     ) -> Result<Option<Self>, OpenError> {
-        let agents = policy.agents.iter().map(|it| &it.sticky);
-        let mut all = policy.routes.iter().map(|it| &it.sticky).chain(agents);
-        if !all.any(|sticky| names_responses(sticky.as_ref())) {
+        if !Sticky::all(policy).any(Sticky::names_responses) {
             return Ok(None);
         }
         let Some(names) = Names::new() else {

@@ -12,12 +12,14 @@ use crate::host::{CellName, Host, HostError, Timestamp};
 /// So long it is known who has given an answer.
 const LASTS: Duration = Duration::from_secs(24 * 3600);
 
-const RECORDS_PER_CELL: u32 = 16;
+/// So many records a cell has at most.
+pub const RECORDS_PER_CELL: u32 = 16;
 
 /// The longest address of a host that is kept: that of an IPv6 host with its port, and some more.
 const ADDRESS: usize = 56;
 
-const RECORD: usize = 24 + ADDRESS;
+/// A record's size in bytes.
+pub const RECORD: usize = 24 + ADDRESS;
 
 /// Who has given which answer.
 #[derive(Debug)]

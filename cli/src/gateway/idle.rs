@@ -67,13 +67,7 @@ pub(crate) fn idle_of_undecided(policy: &Policy) -> Duration {
     };
     let collects = policy.routes.iter().any(|route| route.collect_body);
     // The filter goes on without what keeps a request together with others before that.
-    let agents = policy.agents.iter().map(|agent| &agent.sticky);
-    let mut sticky = policy
-        .routes
-        .iter()
-        .map(|route| &route.sticky)
-        .chain(agents);
-    let looks = sticky.any(|sticky| sticky.as_ref().is_some_and(Sticky::asks_body));
+    let looks = Sticky::all(policy).any(Sticky::asks_body);
     let pause = if collects || looks {
         PAUSE
     } else {

@@ -1301,6 +1301,38 @@ routes: [{prefix: /a, agents: [chat], auth_required: false, max_body: 1MiB, coll
 }
 
 #[test]
+fn what_is_sticky_by_bodies_and_answers_is_not_for_a_wasmplugin_and_takes_memory() {
+    let own = |sticky: &str| {
+        format!(
+            "clients: {{validator: {{cluster: auth, path: /a}}}}
+proof: abcdefghijklmnopqrstuvwxyz
+agents: {{chat: {{cluster: chat, sticky: {sticky}}}}}
+routes: [{{prefix: /a, agents: [chat], sticky: [{{header: x-session}}, {sticky}]}}]
+tables: {{responses: 2000}}
+"
+        )
+    };
+    for (sticky, faulty) in [
+        ("{body: /user}", true),
+        ("{prompt: 1KiB}", true),
+        ("{response: true}", true),
+        ("{client: true}", false),
+    ] {
+        let own = own(sticky);
+        let run = waykeeper(&["check", "--target", "wasmplugin", "-"], own.as_bytes());
+        for what in ["sticky of the route \"/a\"", "sticky of the agent \"chat\""] {
+            let told = run.errors.contains(what);
+            assert_eq!((told, run.status == 1), (faulty, faulty), "{}", run.errors);
+        }
+        let run = waykeeper(&["check", "-"], own.as_bytes());
+        let told = run
+            .output
+            .contains("2000 responses in 125 cells, at most 156.2 KiB");
+        assert_eq!(told, sticky == "{response: true}", "{}", run.output);
+    }
+}
+
+#[test]
 fn what_is_held_is_compared_with_envoys_buffer() {
     let envoy = repository("envoy/envoy.yaml");
     let check = |hold: &str, most: &str| {

@@ -1,5 +1,7 @@
 //! What requests have in common.
 
+use super::Policy;
+
 /// What requests have in common that one agent of their route, or one host of their agent, is to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sticky {
@@ -38,6 +40,13 @@ impl Sticky {
     pub fn asks_body(&self) -> bool {
         let mut ways = self.ways().iter();
         ways.any(|way| matches!(way, Self::Body(_) | Self::Prompt(_) | Self::Response))
+    }
+
+    /// Those of a policy's routes and agents.
+    pub fn all(policy: &Policy) -> impl Iterator<Item = &Self> {
+        let routes = policy.routes.iter().map(|route| &route.sticky);
+        let agents = policy.agents.iter().map(|agent| &agent.sticky);
+        routes.chain(agents).flatten()
     }
 
     /// True if what agents answer is to be remembered for it.
