@@ -102,14 +102,16 @@ async fn answer(
                 match number {
                     // HttpHeaders; 3 is end_of_stream.
                     2 if ends(3) => {
-                        send(&mut answers, picked(&lock(&picks).clone())).await;
+                        let pick = lock(&picks).clone();
+                        send(&mut answers, picked(&pick)).await;
                     }
                     // HttpBody: body, end_of_stream.
                     4 => {
                         body.extend_from_slice(inner.get(&1).map_or(&b""[..], |it| it));
                         if ends(2) {
                             lock(&bodies).push(String::from_utf8_lossy(&body).into_owned());
-                            send(&mut answers, picked(&lock(&picks).clone())).await;
+                            let pick = lock(&picks).clone();
+                            send(&mut answers, picked(&pick)).await;
                             // ProcessingResponse.request_body, response, body_mutation, streamed_response.
                             let streamed = [length_of(1, &body), vec![0x10, 1]].concat();
                             let mutation = length_of(3, &streamed);
