@@ -10,7 +10,6 @@ use std::cell::RefCell;
 use proxy_wasm as _;
 
 use super::Vm;
-use crate::host::StreamId;
 use crate::lifecycle::{Flow, Gateway};
 
 thread_local! {
