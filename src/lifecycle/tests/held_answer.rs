@@ -184,6 +184,7 @@ fn answers_without_a_body_and_those_of_the_host_pass() {
     };
     world.host.respond_itself(STREAM, answer);
     let io = world.host.io(STREAM);
+    io.set_response_header("content-type", b"application/json");
     assert_eq!(
         world.gateway.on_response_headers(STREAM, &io, false),
         Flow::Continue
