@@ -30,7 +30,8 @@ pub(crate) fn faults(target: Target, policy: &Policy) -> Vec<String> {
             let unproven = policy.proof.is_none().then(|| NO_PROOF.to_owned());
             let falls_back = |route: &&Route| route.all_fallbacks().next().is_some();
             let further = policy.routes.iter().filter(falls_back);
-            let further = further.map(|route| format!("fallback of the route {:?} {NO_FALLBACK}", route.name));
+            let further = further
+                .map(|route| format!("fallback of the route {:?} {NO_FALLBACK}", route.name));
             bodies.chain(further).chain(unproven).collect()
         }
     }

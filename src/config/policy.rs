@@ -332,7 +332,10 @@ impl Route {
 
     /// Which agents are asked at first and which come next: of each rule, and of the route itself.
     pub fn all_fallbacks(&self) -> impl Iterator<Item = (&[Choice], &[AgentId])> {
-        let of_rules = self.rules.iter().map(|rule| (&rule.agents, self.fallback_of(rule)));
+        let of_rules = self
+            .rules
+            .iter()
+            .map(|rule| (&rule.agents, self.fallback_of(rule)));
         let own = (&self.agents, self.fallback.as_deref());
         of_rules
             .chain([own])

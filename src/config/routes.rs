@@ -340,7 +340,9 @@ fn retry(spot: &Spot<'_>, late: bool) -> Option<Retry> {
                 if words.contains(&word) {
                     item.fault(format!("{word} is already in the list"));
                 } else if word == SLOW && !late {
-                    item.fault("needs first_byte_timeout: without it no first token comes too late");
+                    item.fault(
+                        "needs first_byte_timeout: without it no first token comes too late",
+                    );
                 }
                 words.push(word);
                 continue;

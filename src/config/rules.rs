@@ -25,14 +25,8 @@ const MOST_ALIASES: usize = 4096;
 const LONGEST_MODEL: usize = 256;
 const LARGEST_SIZE: u64 = 1 << 40;
 
-pub(super) const RULE_FIELDS: &[&str] = &[
-    "name",
-    "match",
-    "agents",
-    "fallback",
-    "roles",
-    "otherwise",
-];
+pub(super) const RULE_FIELDS: &[&str] =
+    &["name", "match", "agents", "fallback", "roles", "otherwise"];
 pub(super) const CONDITION_FIELDS: &[&str] = &[
     "method", "host", "header", "query", "plan", "team", "role", "model", "body", "tools",
     "images", "stream", "size",

@@ -84,7 +84,15 @@ impl<H: Host> Walk<H> {
         let agent = self.choose(request, &choices)?;
         if let Some(listed) = decided.fallback {
             let choices = &choices;
-            self.fall_back(request, agent, &Next { listed, choices, model });
+            self.fall_back(
+                request,
+                agent,
+                &Next {
+                    listed,
+                    choices,
+                    model,
+                },
+            );
         }
         let called = policy.agents.get(agent.0).zip(model);
         if let Some(name) = called.and_then(|(agent, model)| sent_as(policy, agent, model)) {

@@ -77,14 +77,17 @@ impl<H: Host> Walk<H> {
             agent: *id,
             weight: 1,
         });
-        let others = next.choices.iter().copied().filter(|it| asks && it.weight > 0);
+        let others = next
+            .choices
+            .iter()
+            .copied()
+            .filter(|it| asks && it.weight > 0);
         let all: Vec<Choice> = listed.chain(others).collect();
         let model = next.model.map(|model| stands_for(policy, model));
         let able = narrowed(&policy.agents, &all, capabilities, model).unwrap_or_default();
         // The request has been written for the first: it must mean the same to the next.
-        let is_same = |other: &Agent, model| {
-            sent_as(policy, other, model) == sent_as(policy, chosen, model)
-        };
+        let is_same =
+            |other: &Agent, model| sent_as(policy, other, model) == sent_as(policy, chosen, model);
         let means_same = |other: &Agent| next.model.is_none_or(|model| is_same(other, model));
         let mut agents = vec![first];
         for id in able.iter().map(|choice| choice.agent) {
@@ -119,9 +122,11 @@ impl Attempts {
         note_all(stream, compiled, facts);
         stream.set_request_header(FURTHER, first.cluster.as_bytes());
         let same = |agent: &Agent| agent.inference == first.inference;
-        if let (Some(inference), Some(client), true) =
-            (&first.inference, &facts.client, self.agents(compiled).all(same))
-        {
+        if let (Some(inference), Some(client), true) = (
+            &first.inference,
+            &facts.client,
+            self.agents(compiled).all(same),
+        ) {
             tell_inference_gateway(stream, inference, client);
         }
         for (note, agent) in CLUSTERS.iter().zip(agents) {

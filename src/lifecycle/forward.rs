@@ -62,7 +62,11 @@ pub(super) fn forward<S: StreamIo>(
 /// Says whose flow a request is of, and which objective its plan has: by the names of the Gateway API Inference Extension and by
 /// those of llm-d.
 #[inline(never)]
-pub(super) fn tell_inference_gateway<S: StreamIo>(stream: &S, inference: &Inference, client: &Client) {
+pub(super) fn tell_inference_gateway<S: StreamIo>(
+    stream: &S,
+    inference: &Inference,
+    client: &Client,
+) {
     let team = client.team.as_ref();
     let flow = team.filter(|_| inference.by == Sharer::Team);
     let flow = flow.unwrap_or(&client.id);
@@ -119,7 +123,12 @@ pub(super) fn note_all<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Fac
 
 /// Tells all names of a request, as far as they are known, where it goes on to an agent and where it is refused: in headers those
 /// that agents see. The access log has them all.
-pub(super) fn name_all<S: StreamIo>(stream: &S, compiled: &Compiled, facts: &Facts, sees: AgentsSee) {
+pub(super) fn name_all<S: StreamIo>(
+    stream: &S,
+    compiled: &Compiled,
+    facts: &Facts,
+    sees: AgentsSee,
+) {
     let (route, agent) = compiled.names(facts.route, facts.agent);
     let mut names = Names {
         stream,

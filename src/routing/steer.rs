@@ -28,7 +28,8 @@ const NEVER_ARRIVED: &str = "connect-failure,refused-stream,reset-before-request
 const LATE: &str = ",reset";
 
 /// What a route's retries have beside these where several agents are tried.
-const ANOTHER: &str = "connect-failure,refused-stream,reset-before-request,envoy-ratelimited,retriable-status-codes";
+const ANOTHER: &str =
+    "connect-failure,refused-stream,reset-before-request,envoy-ratelimited,retriable-status-codes";
 
 /// The headers that a route's kind, timeouts and retries become. Each costs a third of reading all headers, so what
 /// Envoy's routes do by themselves is not said again.
@@ -37,7 +38,10 @@ pub fn steering_headers(route: &Route) -> Vec<(&'static str, String)> {
     let mut headers = kind_and_times(route, "sse");
     if let Some(retry) = &route.retry {
         let attempts = retry.max_attempts.unwrap_or(2);
-        headers.push(("x-envoy-max-retries", attempts.saturating_sub(1).to_string()));
+        headers.push((
+            "x-envoy-max-retries",
+            attempts.saturating_sub(1).to_string(),
+        ));
         let statuses = match retry.retry_on.is_empty() {
             true => "",
             false => ",retriable-status-codes",
@@ -62,7 +66,10 @@ pub fn steering_further(
     let retry = route.retry.as_ref();
     let attempts = retry.and_then(|retry| retry.max_attempts).unwrap_or(agents);
     let attempts = attempts.min(MOST_ATTEMPTS);
-    headers.push(("x-envoy-max-retries", attempts.saturating_sub(1).to_string()));
+    headers.push((
+        "x-envoy-max-retries",
+        attempts.saturating_sub(1).to_string(),
+    ));
     let mut conditions = ANOTHER.to_owned();
     let mut codes = vec![429];
     if let Some(retry) = retry {

@@ -178,9 +178,15 @@ impl Agents {
 
     async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let metrics = self.operations.get("/stats/prometheus", &[]).await.text();
-        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}=\"{value}\""))
+            .collect();
         let has = |line: &&str| line.starts_with(name) && labels.iter().all(|it| line.contains(it));
-        let values = metrics.lines().filter(has).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        let values = metrics
+            .lines()
+            .filter(has)
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         values.sum()
     }
 }
@@ -199,30 +205,64 @@ async fn a_request_is_tried_at_one_agent_after_the_other() {
     // Its headers came in time: what comes after them is the agent's.
     let answer = agents.caller.send("POST", "/breaking/x", &[KEY]).await;
     assert!(answer.is_err(), "{answer:?}");
-    assert_eq!((broken.load(Ordering::Relaxed), agents.plain.came().len()), (1, 0));
+    assert_eq!(
+        (broken.load(Ordering::Relaxed), agents.plain.came().len()),
+        (1, 0)
+    );
 }
 
 async fn goes_on_when_busy(agents: &Agents) {
     for path in ["/busy", "/stream"] {
         let asks = [("x-status", "first=429"), ("x-envoy-attempt-count", "1")];
-        let (answer, [first, second, plain]) = agents.ask("POST", &format!("{path}/chat?a=b"), &asks, 300_000).await;
+        let (answer, [first, second, plain]) = agents
+            .ask("POST", &format!("{path}/chat?a=b"), &asks, 300_000)
+            .await;
         assert_eq!((answer.status, &*answer.text()), (200, "second"));
         assert_eq!([first.len(), second.len(), plain.len()], [1, 1, 0]);
         let (first, second) = (&first[0], &second[0]);
-        assert_eq!([&*first.path, &*second.path], ["/deep/v1/chat?a=b", "/other/v1/chat?a=b"]);
-        assert_eq!((&*second.host, first.host != second.host), (&*agents.own_host, true));
+        assert_eq!(
+            [&*first.path, &*second.path],
+            ["/deep/v1/chat?a=b", "/other/v1/chat?a=b"]
+        );
+        assert_eq!(
+            (&*second.host, first.host != second.host),
+            (&*agents.own_host, true)
+        );
         assert_eq!([first.body.len(), second.body.len()], [300_000; 2]);
-        let shown = [first, second].map(|came| [came.header("authorization"), came.header("x-second-key")]);
-        assert_eq!(shown, [[Some("Bearer secret-of-the-first"), None], [None, Some("secret-of-the-second")]]);
-        let told = |came: &Came| ["client", "agent", "route"].map(|name| came.header(&format!("x-waykeeper-{name}")).map(str::to_owned));
+        let shown =
+            [first, second].map(|came| [came.header("authorization"), came.header("x-second-key")]);
+        assert_eq!(
+            shown,
+            [
+                [Some("Bearer secret-of-the-first"), None],
+                [None, Some("secret-of-the-second")]
+            ]
+        );
+        let told = |came: &Came| {
+            ["client", "agent", "route"].map(|name| {
+                came.header(&format!("x-waykeeper-{name}"))
+                    .map(str::to_owned)
+            })
+        };
         assert_eq!(told(first), [None, None, None]);
         let route = Some(path.to_owned());
-        assert_eq!(told(second), [Some("me".to_owned()), Some("second".to_owned()), route]);
+        assert_eq!(
+            told(second),
+            [Some("me".to_owned()), Some("second".to_owned()), route]
+        );
         // Who has answered is known to the caller, to the log and in the metrics.
         assert_eq!(answer.header("x-waykeeper-agent"), Some("second"));
         let logged = agents.gateway.logged(&answer).await;
-        assert_eq!((&logged["agent"], &logged["attempts"]), (&"second".into(), &2.into()));
-        assert!(logged["noted"].as_str().is_some_and(|noted| noted.contains("\"agent\":\"second\"")), "{logged}");
+        assert_eq!(
+            (&logged["agent"], &logged["attempts"]),
+            (&"second".into(), &2.into())
+        );
+        assert!(
+            logged["noted"]
+                .as_str()
+                .is_some_and(|noted| noted.contains("\"agent\":\"second\"")),
+            "{logged}"
+        );
         let labels = [("route", path), ("agent", "second"), ("outcome", "allowed")];
         assert_eq!(agents.metric("waykeeper_requests_total", &labels).await, 1);
         let passed = [("route", path), ("agent", "first")];
@@ -243,36 +283,72 @@ async fn goes_on_when_busy(agents: &Agents) {
     assert_eq!([first.len(), second.len()], [1, 1]);
     // Who names an agent gets that one.
     let named = [("x-status", "first=429"), ("x-agent", "first")];
-    assert_eq!(agents.told("POST", "/busy/chat", &named).await, (429, "first".to_owned(), [1, 0, 0]));
+    assert_eq!(
+        agents.told("POST", "/busy/chat", &named).await,
+        (429, "first".to_owned(), [1, 0, 0])
+    );
     // Who answers at once is the only one that is asked, and nothing is said of it.
     let (answer, [first, second, _]) = agents.ask("POST", "/busy/chat", &[], 10).await;
-    assert_eq!((answer.status, answer.header("x-waykeeper-agent")), (200, None));
+    assert_eq!(
+        (answer.status, answer.header("x-waykeeper-agent")),
+        (200, None)
+    );
     assert_eq!([first.len(), second.len()], [1, 0]);
     // Of what is larger than Envoy holds nothing is left to be sent again.
-    let (answer, [first, second, _]) = agents.ask("POST", "/busy/chat", &[("x-status", "first=429")], 3 << 20).await;
+    let (answer, [first, second, _]) = agents
+        .ask("POST", "/busy/chat", &[("x-status", "first=429")], 3 << 20)
+        .await;
     assert_eq!((answer.status, first.len(), second.len()), (429, 1, 0));
 }
 
 async fn repeats_only_what_may_be(agents: &Agents) {
     let broken = [("x-status", "first=500")];
-    assert_eq!(agents.told("POST", "/busy/x", &broken).await, (500, "first".to_owned(), [1, 0, 0]));
-    assert_eq!(agents.told("DELETE", "/busy/x", &broken).await, (500, "first".to_owned(), [1, 0, 0]));
-    assert_eq!(agents.told("GET", "/busy/x", &broken).await, (200, "second".to_owned(), [1, 1, 0]));
-    assert_eq!(agents.told("POST", "/failing/x", &broken).await, (200, "plain".to_owned(), [1, 0, 1]));
+    assert_eq!(
+        agents.told("POST", "/busy/x", &broken).await,
+        (500, "first".to_owned(), [1, 0, 0])
+    );
+    assert_eq!(
+        agents.told("DELETE", "/busy/x", &broken).await,
+        (500, "first".to_owned(), [1, 0, 0])
+    );
+    assert_eq!(
+        agents.told("GET", "/busy/x", &broken).await,
+        (200, "second".to_owned(), [1, 1, 0])
+    );
+    assert_eq!(
+        agents.told("POST", "/failing/x", &broken).await,
+        (200, "plain".to_owned(), [1, 0, 1])
+    );
     let not_found = [("x-status", "first=404")];
-    assert_eq!(agents.told("GET", "/busy/x", &not_found).await, (404, "first".to_owned(), [1, 0, 0]));
+    assert_eq!(
+        agents.told("GET", "/busy/x", &not_found).await,
+        (404, "first".to_owned(), [1, 0, 0])
+    );
 }
 
 async fn goes_on_when_nobody_is_there(agents: &Agents) {
     let (answer, [first, ..]) = agents.ask("POST", "/dead/x", &[], 300_000).await;
     assert_eq!((answer.status, &*answer.text()), (200, "first"));
-    assert_eq!((first[0].body.len(), first[0].header("x-envoy-attempt-count")), (300_000, Some("3")));
+    assert_eq!(
+        (
+            first[0].body.len(),
+            first[0].header("x-envoy-attempt-count")
+        ),
+        (300_000, Some("3"))
+    );
     let begun = Instant::now();
     let answer = agents.caller.post("/nobody/x", &[], "a").await;
-    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (503, Some("agent_unreachable")));
+    assert_eq!(
+        (answer.status, answer.json()["error"]["code"].as_str()),
+        (503, Some("agent_unreachable"))
+    );
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
     assert!(begun.elapsed() < Duration::from_secs(2), "at once");
-    let labels = [("route", "/nobody"), ("agent", "gone"), ("outcome", "agent_unreachable")];
+    let labels = [
+        ("route", "/nobody"),
+        ("agent", "gone"),
+        ("outcome", "agent_unreachable"),
+    ];
     assert_eq!(agents.metric("waykeeper_requests_total", &labels).await, 1);
 }
 
@@ -337,7 +413,10 @@ impl Mortal {
 
 #[tokio::test]
 async fn no_request_that_may_be_repeated_is_lost_when_an_agent_is_killed_and_comes_again() {
-    let mut mortal = Mortal { address: free_address(), alive: None };
+    let mut mortal = Mortal {
+        address: free_address(),
+        alive: None,
+    };
     mortal.live().await;
     let safe = stand_in("safe").await;
     let directory = tempfile::tempdir().expect("a directory");
@@ -354,14 +433,21 @@ routes:
 ",
         mortal.address, safe.address,
     );
-    let around = Around { two_workers: true, ..Around::default() };
+    let around = Around {
+        two_workers: true,
+        ..Around::default()
+    };
     let _gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;
 
     let goes_on = Arc::new(AtomicBool::new(true));
     let answers = Arc::new([const { AtomicUsize::new(0) }; 2]);
     let mut callers = JoinSet::new();
     for number in 0..48 {
-        let (goes_on, answers, caller) = (Arc::clone(&goes_on), Arc::clone(&answers), Caller::of(listen));
+        let (goes_on, answers, caller) = (
+            Arc::clone(&goes_on),
+            Arc::clone(&answers),
+            Caller::of(listen),
+        );
         callers.spawn(async move {
             let mut lost = Vec::new();
             while goes_on.load(Ordering::Relaxed) {

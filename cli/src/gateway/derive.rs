@@ -54,7 +54,10 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
 /// Whether a request may be tried at several agents.
 fn falls_back(written: &Node) -> bool {
     let named = |node: &Node, wanted: &str| match node {
-        Node::Map(fields) => fields.iter().find(|(name, _)| name == wanted).map(|it| it.1.clone()),
+        Node::Map(fields) => fields
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|it| it.1.clone()),
         _ => None,
     };
     let items = |node: Option<Node>| match node {

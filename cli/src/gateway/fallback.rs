@@ -81,7 +81,11 @@ fn is_elsewhere(name: &Spot<'_>, agents: &[Agent]) -> bool {
 
 fn items<'d>(spot: &'d Spot<'d>) -> impl Iterator<Item = Spot<'d>> {
     let is_list = !spot.is_text() && !spot.is_map();
-    is_list.then(|| spot.list(usize::MAX)).flatten().into_iter().flatten()
+    is_list
+        .then(|| spot.list(usize::MAX))
+        .flatten()
+        .into_iter()
+        .flatten()
 }
 
 /// What stands in a mapping under a name.
@@ -100,7 +104,9 @@ pub(crate) fn unable(document: &Value, policy: &Policy, envoy: EnvoyVersion) -> 
         .map(|path| Fault {
             positions: document.positions_at(&path),
             path,
-            message: format!("Envoy {envoy} tries a request at one agent only; this needs 1.39 or newer"),
+            message: format!(
+                "Envoy {envoy} tries a request at one agent only; this needs 1.39 or newer"
+            ),
         })
         .collect()
 }

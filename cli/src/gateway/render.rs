@@ -9,14 +9,15 @@ use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::host::Sensitive;
 
-use super::sees::Sees;
 use super::clusters::{cluster, clusters, limiters, other_stat_name};
 use super::credentials::Credential;
 use super::idle::{idle, undecided};
 use super::listeners::{ADMIN, LOCALHOST};
 use super::patches::{self, Misfit};
+use super::sees::Sees;
 use super::{
-    Checked, EnvoyVersion, Listener, Upstream, derive, document, fallback, filters, routes, templates,
+    Checked, EnvoyVersion, Listener, Upstream, derive, document, fallback, filters, routes,
+    templates,
 };
 
 /// With what both files begin.
@@ -152,7 +153,7 @@ fn context(
     let told_name = |agent: &super::Agent| {
         let sees = agent.sees.as_ref().map(Sees::shows_agent);
         let told = sees.unwrap_or(policy.agents_see.agent);
-        (has_further && told).then_some(agent.name.as_str())
+        (has_further && told).then(|| agent.name.clone())
     };
     let agents: Vec<Json> = {
         let agents = gateway.agents.iter();

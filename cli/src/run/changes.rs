@@ -152,7 +152,11 @@ fn described(route: &Route, policy: &Policy) -> String {
         let listed = listed.as_ref()?.iter().map(name);
         Some(listed.collect::<Vec<_>>())
     };
-    let of_rules: Vec<_> = route.rules.iter().map(|rule| next(&rule.fallback)).collect();
+    let of_rules: Vec<_> = route
+        .rules
+        .iter()
+        .map(|rule| next(&rule.fallback))
+        .collect();
     let next = next(&route.fallback);
     let mut rest = route.clone();
     rest.agents.clear();

@@ -123,7 +123,8 @@ impl<'a> Setting<'a> {
         watch: &mut Watch,
     ) -> Result<Loaded, Unloaded> {
         let since = Instant::now();
-        if let Some(fault) = gateway::unable(&document, &checked.policy, self.program.known).first() {
+        if let Some(fault) = gateway::unable(&document, &checked.policy, self.program.known).first()
+        {
             return Err(Unloaded::Fault(check::told(&self.name, &document, fault)));
         }
         let unwritten = |error: io::Error| {

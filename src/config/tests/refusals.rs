@@ -133,7 +133,7 @@ fn agents_that_can_never_come_next_are_told() {
         (
             "/routes/0/retry",
             json!({"retry_on": ["4xx"]}),
-            r#"routes[0].retry.retry_on[0]: expected "5xx" or "slow_first_token", found "4xx""#,
+            r#"routes[0].retry.retry_on[0]: expected 5xx or slow_first_token, found "4xx"; did you mean "5xx"?"#,
         ),
     ]);
     let mut sessions = with(small(), "/routes/0/fallback", json!(["tools"]));
@@ -141,7 +141,9 @@ fn agents_that_can_never_come_next_are_told() {
     sessions["sessions"] = json!({"keys": ["0".repeat(64)]});
     assert_eq!(
         faults(&sessions),
-        ["routes[0].fallback[0]: names sessions, and would name one to a request that was not to have any"]
+        [
+            "routes[0].fallback[0]: names sessions, and would name one to a request that was not to have any"
+        ]
     );
 }
 

@@ -19,7 +19,9 @@ use waykeeper::config::policy::{DEFAULT_TIMEOUT, Limit, Span};
 use waykeeper::config::{Fault, Node, Segment};
 
 use super::credentials::Credential;
-use super::{Checked, EnvoyVersion, Upstream, document, fallback, filters, idle, render, routes, templates};
+use super::{
+    Checked, EnvoyVersion, Upstream, document, fallback, filters, idle, render, routes, templates,
+};
 use clusters::{changed_cluster, entries, rules};
 use destinations::Destinations;
 pub(crate) use destinations::is_label;
