@@ -9,6 +9,7 @@
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
 //! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `canary.rs` | which requests try a route's canary |
+//! | `fallback.rs` | at which agents a request is tried when the one that was chosen does not answer |
 //! | `location.rs` | where an agent's redirect leads, as the caller writes it |
 //! | `sticky.rs` | what keeps requests at one host of the agent: the hash that Envoy goes by |
 //! | `session.rs` | sessions that agents name, and how they are sealed |
@@ -17,6 +18,7 @@
 mod agent;
 mod canary;
 mod content;
+mod fallback;
 mod head;
 mod location;
 mod model;
@@ -31,6 +33,7 @@ mod table;
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
 pub use content::{BadBody, Content, Known, Wanted};
+pub use fallback::{Next, in_order};
 pub use head::Head;
 pub use location::location_for_caller;
 pub use model::{ModelInPath, model_in_path, with_model};

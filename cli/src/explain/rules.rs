@@ -159,6 +159,7 @@ pub(super) fn chosen<'a>(
     let Some((choices, next, roles)) = taken else {
         return Chosen {
             rules: found,
+            next: None,
             choices: None,
             model: None,
         };
@@ -185,6 +186,7 @@ pub(super) fn chosen<'a>(
         || client.is_some_and(|client| roles.iter().any(|role| client.roles.contains(role)));
     Chosen {
         rules: found,
+        next: next.filter(|_| meeting.arrived.block.get("x-agent").is_none()),
         choices: (allowed && !choices.is_empty()).then_some(choices),
         model,
     }

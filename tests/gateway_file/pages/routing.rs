@@ -58,7 +58,7 @@ async fn each_file_about_routing_does_what_is_shown() {
         stand_ins.push((stand_in, front));
     }
     let files: Vec<_> = parts("docs/routing.md");
-    assert_eq!(files.len(), 6, "the parts of the page");
+    assert_eq!(files.len(), 7, "the parts of the page");
 
     let [first, operations] = [(); 2].map(|()| free_address());
     let mut gateway: Option<Running> = None;
