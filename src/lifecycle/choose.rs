@@ -15,7 +15,8 @@ use crate::config::policy::{AgentId, Choice, Route};
 use crate::host::{Host, Sensitive, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    BadBody, Content, Decision, Head, Known, Next, Rules, model_in_path, narrowed, sent_as, with_model,
+    BadBody, Content, Decision, Head, Known, Next, Rules, model_in_path, narrowed, sent_as,
+    with_model,
 };
 
 /// So much of a piece is copied out of the host at a time.

@@ -43,7 +43,8 @@ pub fn in_order<'a>(
     let all: Vec<Choice> = listed.chain(others.copied()).collect();
     let model = next.model.map(|model| stands_for(policy, model));
     let able = narrowed(&policy.agents, &all, capabilities, model).unwrap_or_default();
-    let is_called = |other: &Agent, model| sent_as(policy, other, model) == sent_as(policy, chosen, model);
+    let is_called =
+        |other: &Agent, model| sent_as(policy, other, model) == sent_as(policy, chosen, model);
     let means_same = |other: &Agent| next.model.is_none_or(|model| is_called(other, model));
     for id in able.iter().map(|choice| choice.agent) {
         let fits = agent(id).is_some_and(|it| !has_sessions(it) && means_same(it));
