@@ -1,7 +1,8 @@
 //! What is legal in the filter's document, but probably not meant.
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Choice, ListedKey, PlanId, Route};
+use waykeeper::config::policy::{Agent, AgentId, Choice, ListedKey, PlanId, Route};
+use waykeeper::routing::sent_as;
 
 use crate::shares::Shares;
 use crate::yaml::Value;
@@ -32,6 +33,11 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
         for message in of_choices(policy, &route.agents, item) {
             doubt("agents", message);
         }
+        if let Some(listed) = &route.fallback {
+            for message in of_fallback(policy, &route.agents, listed) {
+                doubt("fallback", message);
+            }
+        }
         if idle_in_vain(route, item) {
             doubt(
                 "idle_timeout",
@@ -43,6 +49,11 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
             let line = item.get("agents").map_or(item.line, |value| value.line);
             let told = of_choices(policy, &rule.agents, item).into_iter();
             let at = format!("routes[{index}].rules[{place}].agents");
+            doubts.extend(told.map(|message| (line, format!("{at}: {message}"))));
+            let listed = route.fallback_of(rule).unwrap_or_default();
+            let told = of_fallback(policy, &rule.agents, listed).into_iter();
+            let line = item.get("fallback").map_or(item.line, |value| value.line);
+            let at = format!("routes[{index}].rules[{place}].fallback");
             doubts.extend(told.map(|message| (line, format!("{at}: {message}"))));
         }
     }
@@ -67,6 +78,42 @@ fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> 
         ));
     }
     doubts
+}
+
+/// What a route, or one of its rules, says of the agents that come next.
+fn of_fallback(policy: &Policy, choices: &[Choice], listed: &[AgentId]) -> Vec<String> {
+    let mut doubts = Vec::new();
+    let agents = listed.iter().filter_map(|id| policy.agents.get(id.0));
+    for next in agents {
+        let name = &next.name;
+        if next.in_flight.is_some() {
+            doubts.push(format!(
+                "{name} has max_in_flight, which does not count requests that come to it from another agent"
+            ));
+        }
+        let mut first = choices
+            .iter()
+            .filter_map(|choice| policy.agents.get(choice.agent.0));
+        if !choices.is_empty() && !first.any(|first| may_follow(policy, first, next)) {
+            doubts.push(format!(
+                "{name} never comes next: it has no model that an agent before it is asked for by the same name"
+            ));
+        }
+    }
+    doubts
+}
+
+/// Whether there may be a model for which a request that was written for the one means the same to the other.
+fn may_follow(policy: &Policy, first: &Agent, next: &Agent) -> bool {
+    let any = |agent: &Agent| {
+        let mut models = agent.models.iter();
+        agent.models.is_empty() || models.any(|model| model.name.exact().is_none())
+    };
+    let serves = |name: &str| { first.models.iter() }.any(|it| it.name.matches(name.as_bytes()));
+    let called = |agent, name: &str| sent_as(policy, agent, name.as_bytes()).map(str::to_owned);
+    let names = next.models.iter().filter_map(|model| model.name.exact());
+    let same = |name: &str| serves(name) && called(first, name) == called(next, name);
+    any(first) || any(next) || names.into_iter().any(same)
 }
 
 fn of_agents(policy: &Policy, written: &Value) -> Vec<(usize, String)> {

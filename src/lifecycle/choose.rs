@@ -7,7 +7,6 @@
 use std::ops::Range;
 
 use super::failure::Failure;
-use super::fallback::Next;
 use super::hold::Waits;
 use super::request::Request;
 use super::stream::Facts;
@@ -16,7 +15,7 @@ use crate::config::policy::{AgentId, Choice, Prefer, Route};
 use crate::host::{Host, Sensitive, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    BadBody, BadMessage, Call, Content, Decision, Head, Known, Look, Messages, Rules,
+    BadBody, BadMessage, Call, Content, Decision, Head, Known, Look, Messages, Next, Rules,
     model_in_path, narrowed, sent_as, with_model,
 };
 

@@ -9,10 +9,10 @@ use super::request::Request;
 use super::shared::Shared;
 use super::stream::{Answered, Facts};
 use super::walk::Walk;
-use crate::config::policy::{Agent, AgentId, AgentsSee, Choice, MOST_ATTEMPTS, Route, Sticky};
+use crate::config::policy::{Agent, AgentId, AgentsSee, MOST_ATTEMPTS, Route};
 use crate::host::{Host, StreamIo};
 use crate::reply::Refusal;
-use crate::routing::{FURTHER, PROOF, narrowed, sent_as, stands_for};
+use crate::routing::{FURTHER, Next, PROOF, in_order};
 
 const MOST: usize = MOST_ATTEMPTS as usize;
 
@@ -31,16 +31,6 @@ pub(super) struct Attempts {
     repeatable: bool,
 }
 
-/// Who may come next.
-pub(super) struct Next<'a> {
-    /// Those that are named, in their order.
-    pub(super) listed: &'a [AgentId],
-    /// Those of which the first one was chosen.
-    pub(super) choices: &'a [Choice],
-    /// The model that is asked for, in the caller's words.
-    pub(super) model: Option<&'a [u8]>,
-}
-
 impl<H: Host> Walk<H> {
     /// One of the route's agents, where nothing else narrows the choice.
     pub(super) fn choose_of(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
@@ -56,47 +46,16 @@ impl<H: Host> Walk<H> {
         Ok(first)
     }
 
-    /// Finds out who comes next if the agent that was chosen first does not answer. Nobody does where the caller has named it,
-    /// or where it has sessions.
+    /// Finds out who comes next if the agent that was chosen first does not answer. Nobody does where the caller has named it.
     #[inline(never)]
     pub(super) fn fall_back(&self, request: &Request, first: AgentId, next: &Next<'_>) {
-        let policy = &self.shared.compiled.policy;
-        let agent = |id: AgentId| policy.agents.get(id.0);
-        let has_sessions = |agent: &Agent| matches!(agent.sticky, Some(Sticky::Session(_)));
-        let Some(chosen) = agent(first).filter(|it| !has_sessions(it)) else {
-            return;
-        };
         if request.wanted_agents().next().is_some() {
             return;
         }
+        let policy = &self.shared.compiled.policy;
         let capabilities = request.headers().get_all("x-agent-capability");
-        let asks = capabilities
-            .clone()
-            .any(|line| line.iter().any(|byte| !matches!(byte, b' ' | b'\t' | b',')));
-        let listed = next.listed.iter().map(|id| Choice {
-            agent: *id,
-            weight: 1,
-        });
-        let others = next
-            .choices
-            .iter()
-            .copied()
-            .filter(|it| asks && it.weight > 0);
-        let all: Vec<Choice> = listed.chain(others).collect();
-        let model = next.model.map(|model| stands_for(policy, model));
-        let able = narrowed(&policy.agents, &all, capabilities, model).unwrap_or_default();
-        // The request has been written for the first: it must mean the same to the next.
-        let is_same =
-            |other: &Agent, model| sent_as(policy, other, model) == sent_as(policy, chosen, model);
-        let means_same = |other: &Agent| next.model.is_none_or(|model| is_same(other, model));
-        let mut agents = vec![first];
-        for id in able.iter().map(|choice| choice.agent) {
-            let fits = agent(id).is_some_and(|it| !has_sessions(it) && means_same(it))
-                && !self.shared.rests(id);
-            if fits && agents.len() < MOST && !agents.contains(&id) {
-                agents.push(id);
-            }
-        }
+        let rests = |agent| self.shared.rests(agent);
+        let agents = in_order(policy, first, next, capabilities, &rests);
         if agents.len() > 1 {
             let repeatable = matches!(request.method(), b"GET" | b"HEAD");
             let attempts = Attempts { agents, repeatable };

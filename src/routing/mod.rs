@@ -14,6 +14,7 @@
 //! | `spread.rs` | which agent answers requests that have something in common: by weight too, and always the same |
 //! | `canary.rs` | which requests try a route's canary |
 //! | `catalogue.rs` | the models that a caller may ask for |
+//! | `fallback.rs` | at which agents a request is tried when the one that was chosen does not answer |
 //! | `location.rs` | where an agent's redirect leads, as the caller writes it |
 //! | `sticky.rs` | what keeps requests at one host of the agent: the hash that Envoy goes by |
 //! | `look.rs` | what requests have in common that stands in their bodies |
@@ -26,6 +27,7 @@ mod agent;
 mod canary;
 mod catalogue;
 mod content;
+mod fallback;
 mod head;
 mod location;
 mod look;
@@ -48,6 +50,7 @@ pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
 pub use catalogue::{Asker, Catalogue};
 pub use content::{BadBody, Content, Known, Wanted, is_plain_json};
+pub use fallback::{Next, in_order};
 pub use head::Head;
 pub use location::{location_for_caller, location_without_host};
 pub use look::{Look, Sought};

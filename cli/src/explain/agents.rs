@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use waykeeper::config::policy::{Agent, Choice, Prefer, Route, Sticky};
 use waykeeper::routing::{
-    CLUSTER, KIND, Known, Look, PROOF, Said, Sought, cheapest, narrowed as narrowed_by, said,
-    stands_for, sticky_value,
+    CLUSTER, FURTHER, KIND, Known, Look, PROOF, Said, Sought, cheapest, narrowed as narrowed_by,
+    said, stands_for, sticky_value,
 };
 use waykeeper::text::headers::is_reserved;
 
@@ -26,6 +26,9 @@ pub(super) struct AgentFound {
     /// Where it is, as far as the file says it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) at: Vec<String>,
+    /// Who comes next if it does not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) then: Vec<String>,
     /// The path as the filter hands it on.
     pub(super) path: String,
     /// The model that it is asked for, where the filter knows of it.
@@ -296,6 +299,7 @@ impl AgentFound {
             };
             let of_router = [
                 CLUSTER,
+                FURTHER,
                 KIND,
                 PROOF,
                 "x-waykeeper-hash",
@@ -316,8 +320,10 @@ impl AgentFound {
             share_percent: share,
             cluster: walked
                 .header(CLUSTER)
+                .or(walked.header(FURTHER))
                 .map(text)
                 .unwrap_or_else(|| agent.cluster.clone()),
+            then: Vec::new(),
             at: meeting.reached.places(&agent.name),
             path: walked.header(":path").map(text).unwrap_or_default(),
             model: model.filter(|_| in_path.is_none()),

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use waykeeper::config::Policy;
 use waykeeper::config::policy::{Choice, Edits, Route, RouteId};
 use waykeeper::host::LocalReply;
-use waykeeper::routing::{Call, Messages, ModelInPath, NoMatch, Path, RouteTable, model_in_path};
+use waykeeper::routing::{
+    Call, Messages, ModelInPath, Next, NoMatch, Path, RouteTable, in_order, model_in_path,
+};
 use waykeeper::text::headers::is_reserved;
 
 use super::agents::{self, AgentFound, Reached};
@@ -146,14 +148,29 @@ impl Meeting<'_> {
             let named = (left.len() > 1).then_some(agent.name.as_str());
             let named = named.filter(|_| self.arrived.block.get("x-agent").is_none());
             let walked = walk(self.policy, self.arrived, named)?;
-            found.agents.push(AgentFound::of(
+            let mut of_agent = AgentFound::of(
                 self,
                 agent,
                 share,
                 &walked,
                 route,
                 in_path.as_ref().map(|_: &ModelInPath| ()),
-            ));
+            );
+            if let Some(listed) = chosen.next {
+                let next = Next {
+                    listed,
+                    choices: &left,
+                    model,
+                };
+                let capabilities = self.arrived.block.get_all("x-agent-capability");
+                let all = in_order(self.policy, choice.agent, &next, capabilities, &|_| false);
+                let named = all
+                    .iter()
+                    .skip(1)
+                    .filter_map(|id| self.policy.agents.get(id.0));
+                of_agent.then = named.map(|agent| agent.name.clone()).collect();
+            }
+            found.agents.push(of_agent);
         }
         self.add_limits(id, &may_answer, found);
         Ok(())

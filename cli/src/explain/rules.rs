@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Choice, Otherwise, Route, Rule};
+use waykeeper::config::policy::{AgentId, Choice, Otherwise, Route, Rule};
 use waykeeper::routing::{
     BadBody, Content, Decision, Head, Judged, Known, ModelInPath, Rules, stands_for,
 };
@@ -52,6 +52,8 @@ pub(super) struct Chosen<'a> {
     pub(super) rules: Vec<RuleFound>,
     /// Among which agents. `None`: the request is refused.
     pub(super) choices: Option<&'a [Choice]>,
+    /// Who comes next if that agent does not answer, where anybody does.
+    pub(super) next: Option<&'a [AgentId]>,
     /// The model that the request asks for, if that counts.
     pub(super) model: Option<Vec<u8>>,
 }
@@ -102,9 +104,13 @@ pub(super) fn chosen<'a>(
         caller,
         ..
     } = *meeting;
+    // Who names an agent gets that one.
+    let names = arrived.block.get("x-agent").is_some();
+    let unnamed = |next: Option<&'a [AgentId]>| next.filter(|_| !names);
     let Some(rules) = Rules::new(policy, route) else {
         return Chosen {
             rules: Vec::new(),
+            next: unnamed(route.fallback.as_deref()),
             choices: Some(&route.agents),
             model: None,
         };
@@ -161,6 +167,7 @@ pub(super) fn chosen<'a>(
     let Some((choices, next, roles)) = taken else {
         return Chosen {
             rules: found,
+            next: None,
             choices: None,
             model: None,
         };
@@ -187,6 +194,7 @@ pub(super) fn chosen<'a>(
         || client.is_some_and(|client| roles.iter().any(|role| client.roles.contains(role)));
     Chosen {
         rules: found,
+        next: unnamed(next),
         choices: (allowed && !choices.is_empty()).then_some(choices),
         model,
     }

@@ -175,6 +175,9 @@ impl Display for Explanation {
                 format!(": {}", agent.at.join(", "))
             };
             lines.tell("cluster", format_args!("{}{at}", agent.cluster));
+            if !agent.then.is_empty() {
+                lines.tell("then", agent.then.join(", "));
+            }
             lines.tell("path", &agent.path);
             if let Some(model) = &agent.model {
                 lines.tell("model", model);

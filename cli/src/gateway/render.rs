@@ -153,7 +153,7 @@ fn context(
     let told_name = |agent: &super::Agent| {
         let sees = agent.sees.as_ref().map(Sees::shows_agent);
         let told = sees.unwrap_or(policy.agents_see.agent);
-        (has_further && told).then_some(agent.name.as_str())
+        (has_further && told).then(|| agent.name.clone())
     };
     let agents: Vec<Json> = {
         let agents = gateway.agents.iter();

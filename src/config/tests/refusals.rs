@@ -360,7 +360,7 @@ fn agents_that_can_never_come_next_are_told() {
         (
             "/routes/0/retry",
             json!({"retry_on": ["4xx"]}),
-            r#"routes[0].retry.retry_on[0]: expected "5xx" or "slow_first_token", found "4xx""#,
+            r#"routes[0].retry.retry_on[0]: expected 5xx or slow_first_token, found "4xx"; did you mean "5xx"?"#,
         ),
     ]);
     let mut sessions = with(small(), "/routes/0/fallback", json!(["tools"]));

@@ -76,7 +76,7 @@ async fn each_file_about_routing_does_what_is_shown() {
         stand_ins.push((stand_in, front));
     }
     let files: Vec<_> = parts("docs/routing.md");
-    assert_eq!(files.len(), 7, "the parts of the page");
+    assert_eq!(files.len(), 8, "the parts of the page");
     let of_mcp = parts("docs/mcp.md");
     assert_eq!(of_mcp.len(), 3, "the parts of the page");
     let files = files.into_iter().chain(of_mcp);

@@ -1,0 +1,58 @@
+//! At which agents a request is tried when the one that was chosen for it does not answer.
+
+use crate::config::Policy;
+use crate::config::policy::{Agent, AgentId, Choice, MOST_ATTEMPTS, Sticky};
+
+use super::{narrowed, sent_as, stands_for};
+
+/// Who may come next.
+#[derive(Debug, Clone, Copy)]
+pub struct Next<'a> {
+    /// Those that are named, in their order.
+    pub listed: &'a [AgentId],
+    /// Those of which the first one was chosen.
+    pub choices: &'a [Choice],
+    /// The model that is asked for, in the caller's words.
+    pub model: Option<&'a [u8]>,
+}
+
+/// All agents at which a request is tried, `first` included. `capabilities` are the values of `x-agent-capability`: where it
+/// asks for some, those of the choices that have them come behind those that are named. Nobody comes next where the first one
+/// has sessions, nor does one that has, nor one that would take the request for another, since it knows the model by another name,
+/// nor one that `rests`.
+#[must_use]
+#[inline(never)]
+pub fn in_order<'a>(
+    policy: &Policy,
+    first: AgentId,
+    next: &Next<'_>,
+    capabilities: impl Iterator<Item = &'a [u8]> + Clone,
+    rests: &dyn Fn(AgentId) -> bool,
+) -> Vec<AgentId> {
+    let agent = |id: AgentId| policy.agents.get(id.0);
+    let has_sessions = |agent: &Agent| matches!(agent.sticky, Some(Sticky::Session(_)));
+    let mut agents = vec![first];
+    let Some(chosen) = agent(first).filter(|it| !has_sessions(it)) else {
+        return agents;
+    };
+    let is_word = |byte: &u8| !matches!(*byte, b' ' | b'\t' | b',');
+    let asks = capabilities.clone().any(|line| line.iter().any(is_word));
+    let listed = next.listed.iter().map(|id| Choice {
+        agent: *id,
+        weight: 1,
+    });
+    let others = next.choices.iter().filter(|it| asks && it.weight > 0);
+    let all: Vec<Choice> = listed.chain(others.copied()).collect();
+    let model = next.model.map(|model| stands_for(policy, model));
+    let able = narrowed(&policy.agents, &all, capabilities, model).unwrap_or_default();
+    let is_called =
+        |other: &Agent, model| sent_as(policy, other, model) == sent_as(policy, chosen, model);
+    let means_same = |other: &Agent| next.model.is_none_or(|model| is_called(other, model));
+    for id in able.iter().map(|choice| choice.agent) {
+        let fits = agent(id).is_some_and(|it| !has_sessions(it) && means_same(it)) && !rests(id);
+        if fits && agents.len() < MOST_ATTEMPTS as usize && !agents.contains(&id) {
+            agents.push(id);
+        }
+    }
+    agents
+}
