@@ -11,6 +11,9 @@ OTHER_ENVOY_VERSIONS := 1.36.4 1.37.0 1.38.2 1.39.3
 OPENAI_VERSION := 3.52.0
 ANTHROPIC_VERSION := 2.14.0
 MCP_VERSION := 2.3.0
+A2A_VERSION := 1.3.0
+# The last that speaks the revision before only.
+A2A_03_VERSION := 0.3.26
 PROMETHEUS_VERSION := 0.26.0
 KUBECTL_VERSION := 1.37.1
 # The gateway that the benchmark compares with.
@@ -31,6 +34,8 @@ OTHER_ENVOYS := $(OTHER_ENVOY_VERSIONS:%=$(TOOLS)/envoy-%/envoy/_bin/envoy)
 OPENAI := $(TOOLS)/openai-$(OPENAI_VERSION)
 ANTHROPIC := $(TOOLS)/anthropic-$(ANTHROPIC_VERSION)
 MCP := $(TOOLS)/mcp-$(MCP_VERSION)
+A2A := $(TOOLS)/a2a-sdk-$(A2A_VERSION)
+A2A_03 := $(TOOLS)/a2a-sdk-$(A2A_03_VERSION)
 PROMETHEUS := $(TOOLS)/prometheus-client-$(PROMETHEUS_VERSION)
 KUBECTL := $(TOOLS)/kubectl-$(KUBECTL_VERSION)
 CARGO_FUZZ := $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
@@ -228,11 +233,13 @@ probe-filter: rust-tools
 debootstrap:
 	@$(call system,debootstrap,debootstrap,it makes the stand-ins)
 
-# What only the tests need: other versions of Envoy, a browser, Redis, OpenAI's, Anthropic's and MCP's clients, Prometheus' parser, kubectl for its kustomize.
-test-tools: tools $(OTHER_ENVOYS) $(OPENAI) $(ANTHROPIC) $(MCP) $(PROMETHEUS) $(KUBECTL)
+# What only the tests need: other versions of Envoy, a browser, Redis, OpenAI's, Anthropic's, MCP's and A2A's clients, Prometheus' parser, kubectl for its kustomize.
+test-tools: tools $(OTHER_ENVOYS) $(OPENAI) $(ANTHROPIC) $(MCP) $(A2A) $(A2A_03) $(PROMETHEUS) $(KUBECTL)
 	@ln -sfn $(OPENAI:$(TOOLS)/%=%) $(TOOLS)/openai
 	@ln -sfn $(ANTHROPIC:$(TOOLS)/%=%) $(TOOLS)/anthropic
 	@ln -sfn $(MCP:$(TOOLS)/%=%) $(TOOLS)/mcp
+	@ln -sfn $(A2A:$(TOOLS)/%=%) $(TOOLS)/a2a-sdk
+	@ln -sfn $(A2A_03:$(TOOLS)/%=%) $(TOOLS)/a2a-sdk-0.3
 	@ln -sfn $(PROMETHEUS:$(TOOLS)/%=%) $(TOOLS)/prometheus-client
 	@ln -sfn $(KUBECTL:$(TOOLS)/%=%)/bin/kubectl $(TOOLS)/kubectl
 	@$(call system,chromium,chromium,the tests have a page in a browser call the gateway)
@@ -263,6 +270,12 @@ $(ANTHROPIC):
 
 $(MCP):
 	@$(call install,mcp==$(MCP_VERSION),$(MCP),)
+
+$(A2A):
+	@$(call install,a2a-sdk[http-server]==$(A2A_VERSION) uvicorn==$(UVICORN_VERSION),$(A2A),)
+
+$(A2A_03):
+	@$(call install,a2a-sdk[http-server]==$(A2A_03_VERSION) uvicorn==$(UVICORN_VERSION),$(A2A_03),)
 
 $(PROMETHEUS):
 	@$(call install,prometheus-client==$(PROMETHEUS_VERSION),$(PROMETHEUS),--no-deps)

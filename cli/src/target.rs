@@ -70,6 +70,7 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
             sticky,
             prefer: _,
             mcp,
+            a2a,
             mirror: _,
             canary: _,
             max_scan: _,
@@ -100,6 +101,9 @@ fn needs_held_body(policy: &Policy) -> Vec<String> {
         }
         if mcp.is_some() {
             needs.push(format!("mcp of the route {name:?}"));
+        }
+        if a2a.is_some() {
+            needs.push(format!("a2a of the route {name:?}"));
         }
         let served = || route.all_agents().filter_map(|id| agents.get(id.0));
         let asks = |sticky: &Option<Sticky>| sticky.as_ref().is_some_and(Sticky::asks_body);

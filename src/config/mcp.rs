@@ -47,7 +47,7 @@ pub(super) fn mcp(
     })
 }
 
-fn permissions(
+pub(super) fn permissions(
     spot: &Spot<'_>,
     plans: &HashMap<&str, PlanId>,
     key_needed: bool,

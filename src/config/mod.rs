@@ -10,6 +10,7 @@
 //! | `canary.rs` | which agent is tried with a part of a route's requests |
 //! | `attempts.rs` | the module's configuration on an agent's side, which is another document |
 //! | `rest.rs` | when an agent that fails gets no requests for a while |
+//! | `a2a.rs` | who may use which methods and versions, and what cards say, where a route carries A2A |
 //! | `mcp.rs` | who may call which tools, and use which methods, where a route carries MCP |
 //! | `mirror.rs` | which agent hears a part of a route's requests as well |
 //! | `edits.rs` | what is changed of a route's requests and of the answers to them |
@@ -22,6 +23,7 @@
 //! | `document.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |
 //! | `schema.rs`, `schema/` | the same for editors, as a JSON Schema |
 
+mod a2a;
 mod agents;
 mod attempts;
 mod canary;

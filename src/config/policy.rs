@@ -2,6 +2,7 @@
 //! Everything here is resolved (names are indices, rates are nanoseconds), complete (defaults are filled in) and
 //! known to be possible, so no stage has to check it again.
 
+mod a2a;
 mod edits;
 mod fleet;
 mod in_flight;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use crate::host::Sensitive;
 
+pub use a2a::A2a;
 pub use edits::{BodyEdit, Edits, HeaderEdits, Part, Template, Variable};
 pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
@@ -284,6 +286,8 @@ pub struct Route {
     pub prefer: Prefer,
     /// Its requests are MCP's, and this is what their callers may. `None`: they are whatever they are.
     pub mcp: Option<Mcp>,
+    /// Its requests are A2A's, and this is what their callers may. `None`: they are whatever they are. Never with `mcp`.
+    pub a2a: Option<A2a>,
     /// Who hears a part of its requests as well. `None`: nobody.
     pub mirror: Option<Mirror>,
     /// Which agent is tried with a part of its requests. It is one of those of the route.

@@ -12,7 +12,7 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route, Sticky,
 };
 use super::reader::{Fields, Spot};
-use super::{canary, edits, fallback, load, mcp, mirror, names, paths, rules, sticky};
+use super::{a2a, canary, edits, fallback, load, mcp, mirror, names, paths, rules, sticky};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -46,6 +46,7 @@ pub(super) const ROUTE_FIELDS: &[&str] = &[
     "sticky",
     "prefer",
     "mcp",
+    "a2a",
     "mirror",
     "canary",
     "max_scan",
@@ -168,7 +169,14 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     let mcp = fields
         .get("mcp")
         .and_then(|spot| mcp::mcp(&spot, around, protocol, auth_required));
-    let streams = streams.unwrap_or(mcp.is_some() && protocol == Protocol::Http);
+    let a2a = fields.get("a2a").and_then(|spot| {
+        if fields.get("mcp").is_some() {
+            spot.fault("stands beside mcp, and the messages of a route are of one protocol");
+        }
+        a2a::a2a(&spot, around, protocol, auth_required)
+    });
+    let speaks = mcp.is_some() || a2a.is_some();
+    let streams = streams.unwrap_or(speaks && protocol == Protocol::Http);
     let times = times(fields, protocol, streams);
     let prefix_rewrite = fields
         .get("prefix_rewrite")
@@ -209,6 +217,12 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         let agent = around.agents.get(choice.agent.0);
         agent.is_some_and(|agent| !agent.models.is_empty())
     });
+    // A task is known to the agent that has it, and to no other.
+    let has_several = choices.as_ref().is_some_and(|it| it.len() > 1) || canary.is_some();
+    let sticky = match fields.get("sticky") {
+        None if a2a.is_some() && (has_several || rules.is_some()) => Some(Sticky::Task),
+        _ => sticky,
+    };
     let asks_body = |sticky: &Option<Sticky>| sticky.as_ref().is_some_and(Sticky::asks_body);
     let keeps_by_body = asks_body(&sticky)
         || choices.iter().flatten().any(|choice| {
@@ -216,12 +230,11 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
             agent.is_some_and(|agent| asks_body(&agent.sticky))
         });
     let body_timeout = fields.get("body_timeout").and_then(|spot| {
-        let reads_body =
-            rules.is_some() || mcp.is_some() || serves_models || keeps_by_body || edits_body;
+        let reads_body = rules.is_some() || speaks || serves_models || keeps_by_body || edits_body;
         if collect_body != Some(true) && !reads_body {
             spot.fault(
-                "has no meaning where no body is waited for: by collect_body: true, rules, mcp, an agent's models, request.body, or \
-                 what is sticky by the body",
+                "has no meaning where no body is waited for: by collect_body: true, rules, mcp, a2a, an agent's models, request.body, \
+                 or what is sticky by the body",
             );
         }
         whole_seconds(&spot, SECOND..=DAY)
@@ -236,6 +249,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         sticky,
         prefer,
         mcp,
+        a2a,
         mirror,
         canary,
         max_scan: max_scan.unwrap_or(Route::MAX_SCAN),

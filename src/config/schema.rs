@@ -1,6 +1,7 @@
 //! The document's JSON Schema, for editors: they complete fields, explain them and mark faults while one writes.
 //! What it refuses the reader refuses too; the reader knows more (names that must exist, routes that hide others).
 
+mod a2a;
 mod clients;
 mod edits;
 mod limits;
@@ -188,6 +189,7 @@ fn definitions() -> Value {
     merge(&mut all, json!({"models_endpoint": models_endpoint()}));
     merge(&mut all, load::definitions());
     merge(&mut all, mcp::definitions());
+    merge(&mut all, a2a::definitions());
     all
 }
 
@@ -374,6 +376,7 @@ fn route() -> Value {
         "sticky": described("sticky", "What keeps requests at one of the agents. Nothing unless written: each is drawn."),
         "prefer": load::prefer("weighted"),
         "mirror": described("mirror", "Who hears a part of the requests as well. Nobody unless written."),
+        "a2a": described("a2a", "Its requests are A2A's, and are read as such. They are not unless written. Not with mcp."),
         "mcp": described("mcp", "Its requests are MCP's, and are read as such. They are not unless written."),
         "canary": described("canary", "Which agent is tried with a part of the requests. None unless written."),
         "max_scan": described("size", "How much of a body is read at most to choose the agent, or to find what MCP calls, 1KiB to 1MiB. 64KiB unless written."),
@@ -387,7 +390,7 @@ fn route() -> Value {
             "enum": ["http", "sse", "websocket"],
         },
         "streams": {
-            "description": "Whether answers may be event streams, which idle_timeout bounds in place of timeout. For http. false unless written, true with mcp.",
+            "description": "Whether answers may be event streams, which idle_timeout bounds in place of timeout. For http. false unless written, true with mcp or a2a.",
             "type": "boolean",
         },
         "timeout": described("duration", "Bounds the whole answer. Unless written 5m for http, none for sse and websocket."),
@@ -424,6 +427,11 @@ fn route() -> Value {
                 },
                 {
                     "if": {"properties": {"streams": {"const": true}}, "required": ["streams"]},
+                    "then": {"properties": {"protocol": {"const": "http"}}},
+                },
+                {"not": {"required": ["mcp", "a2a"]}},
+                {
+                    "if": {"required": ["a2a"]},
                     "then": {"properties": {"protocol": {"const": "http"}}},
                 },
                 {

@@ -23,7 +23,7 @@ const MOST_WAYS: usize = 16;
 const PROMPTS: RangeInclusive<u64> = 16..=64 << 10;
 
 pub(super) const STICKY_FIELDS: &[&str] = &[
-    "header", "named_by", "cookie", "query", "client", "body", "prompt", "response",
+    "header", "named_by", "cookie", "query", "client", "body", "prompt", "response", "task",
 ];
 pub(super) const SESSIONS_FIELDS: &[&str] = &["keys"];
 pub(super) const KEY_FIELDS: &[&str] = &["env"];
@@ -72,7 +72,7 @@ fn way(spot: &Spot<'_>) -> Option<Sticky> {
     let mut ways: Vec<_> = by.map(|(name, spot)| by_field(name, &spot)).collect();
     if ways.len() != 1 {
         fields.fault(
-            "must have exactly one of header, cookie, query, client, body, prompt and response",
+            "must have exactly one of header, cookie, query, client, body, prompt, response and task",
         );
         return None;
     }
@@ -102,6 +102,7 @@ fn by_field(name: &str, spot: &Spot<'_>) -> Option<Sticky> {
         "body" => (spot.checked(pointer)).map(|it| Sticky::Body(it.to_owned())),
         "prompt" => spot.size(PROMPTS).map(Sticky::Prompt),
         "response" => always(Sticky::Response),
+        "task" => always(Sticky::Task),
         "client" => always(Sticky::Client),
         _ => None,
     }

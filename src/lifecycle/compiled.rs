@@ -45,6 +45,8 @@ pub(super) struct Compiled {
     body_edits: Vec<Option<Edit>>,
     /// What is looked for in messages, where a route carries MCP.
     pub(super) members: Option<Rc<MessageMembers>>,
+    /// The same, where one carries A2A.
+    pub(super) members_of_a2a: Option<Rc<MessageMembers>>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
     /// The same of requests that may be tried at two agents, or more: at so many, and whether they are repeatable.
@@ -92,6 +94,9 @@ impl Compiled {
             members: (policy.routes.iter())
                 .any(|route| route.mcp.is_some())
                 .then(Rc::default),
+            members_of_a2a: (policy.routes.iter())
+                .any(|route| route.a2a.is_some())
+                .then(|| Rc::new(MessageMembers::of_a2a())),
             steering: policy.routes.iter().map(steering_headers).collect(),
             steering_further: policy.routes.iter().map(further).collect(),
             policy,
@@ -134,7 +139,9 @@ impl Compiled {
     /// True if bodies are read before some route chooses.
     pub(super) fn ask_bodies(&self) -> bool {
         let mut rules = self.rules.iter().flatten();
-        self.members.is_some() || rules.any(|rules| rules.wanted().is_some())
+        self.members.is_some()
+            || self.members_of_a2a.is_some()
+            || rules.any(|rules| rules.wanted().is_some())
     }
 
     /// What is looked for in the bodies of a route to keep its requests together, if anything.

@@ -56,10 +56,12 @@ impl<H: Host> Walk<H> {
             let said = match way {
                 Sticky::Body(pointer) => look.member(pointer),
                 Sticky::Prompt(most) => look.prompt(*most),
-                Sticky::Response => match self.giver(request, facts) {
+                Sticky::Response | Sticky::Task => match self.giver(request, facts, way) {
                     Some(_) => return true,
-                    None => match look.named() {
-                        Known::Unknown => return false,
+                    None => match (way, look.named(), look.task(), look.context()) {
+                        (Sticky::Response, Known::Unknown, ..) => return false,
+                        (Sticky::Task, _, Known::Unknown, _) => return false,
+                        (Sticky::Task, _, _, Known::Unknown) => return false,
                         _ => continue,
                     },
                 },
@@ -98,8 +100,11 @@ impl<H: Host> Walk<H> {
                 _ => None,
             };
             alike.value = match way {
-                Sticky::Response => {
-                    alike.giver = self.giver(request, &facts);
+                Sticky::Response | Sticky::Task => {
+                    alike.giver = alike
+                        .giver
+                        .take()
+                        .or_else(|| self.giver(request, &facts, way));
                     None
                 }
                 Sticky::Body(pointer) => of_body(look.map(|look| look.member(pointer))),

@@ -13,7 +13,7 @@ use crate::config::policy::{Asker, Mcp, Route};
 use crate::host::Host;
 use crate::identity::Client;
 use crate::reply::{Refusal, RpcIds};
-use crate::routing::{Called, MessageMembers, Messages};
+use crate::routing::{Asked, Called, MessageMembers, Messages};
 
 impl<H: Host> Walk<H> {
     /// Waits until it is known what the request calls. Who may not is refused.
@@ -95,6 +95,9 @@ impl Facts {
 
     /// To which messages a reply answers, where the request is of MCP.
     pub(super) fn ids(&self) -> Option<RpcIds> {
+        if self.a2a.as_ref().is_some_and(Asked::is_by_path) {
+            return Some(RpcIds::Status);
+        }
         self.messages.as_ref()?.ids()
     }
 }

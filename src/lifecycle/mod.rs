@@ -28,6 +28,7 @@
 //! | `attempts.rs` | the same of each attempt, on the agent's side |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
+//! | `a2a.rs` | what a request of A2A asks for, and cards that name the gateway |
 //! | `tool_list.rs` | which answers of MCP are looked through for tools that their callers may not call |
 //! | `held_answer.rs` | how an answer is changed before its caller sees it: all of it, or event by event |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -38,6 +39,7 @@
 //! | `failure.rs` | what becomes of a request when a stage cannot do its work |
 //! | `telemetry.rs` | every metric, and every line of the log that traffic can cause |
 
+mod a2a;
 mod answer;
 mod attempts;
 mod body;

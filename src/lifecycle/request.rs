@@ -72,6 +72,17 @@ impl Request {
         self.headers.get(":authority")
     }
 
+    /// Where the caller has found the gateway: scheme, host and port.
+    pub(super) fn origin(&self) -> Option<String> {
+        let scheme = self.headers.get("x-forwarded-proto");
+        let scheme = match scheme.or_else(|| self.headers.get(":scheme")) {
+            Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => "https://",
+            _ => "http://",
+        };
+        let authority = str::from_utf8(self.authority()?).ok()?;
+        Some([scheme, authority].concat())
+    }
+
     pub(super) fn method(&self) -> &[u8] {
         self.headers.get(":method").unwrap_or_default()
     }

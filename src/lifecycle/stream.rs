@@ -23,7 +23,7 @@ use crate::identity::Client;
 use crate::limits::fleet::Told;
 use crate::limits::{Admission, Full, Limits, Tickets};
 use crate::reply::{Form, FullLimit, Refusal, ReplyTo, RpcIds};
-use crate::routing::{Called, Content, Look, Messages};
+use crate::routing::{Asked, Called, Content, Look, Messages};
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -113,6 +113,8 @@ pub(super) struct Facts {
     pub(super) learns: Option<Box<Learns>>,
     /// The messages in the body, where its route carries MCP.
     pub(super) messages: Option<Box<Messages>>,
+    /// What it asks for, where its route carries A2A.
+    pub(super) a2a: Option<Asked>,
     /// What these were found to call, which its client may.
     pub(super) called: Option<Rc<Called>>,
     /// The body may have to be changed: until then all that has come of it is to be at hand.

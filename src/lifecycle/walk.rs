@@ -98,13 +98,16 @@ impl<H: Host> Walk<H> {
                 return Ok(Arrived::Answered(Box::new(answer)));
             }
         };
-        let client = self.identify(&request, route.auth_required).await?;
+        let client = self.identify(&request, self.needs_key(route)).await?;
         self.authorize(client, route)?;
         if self.shared.compiled.sought(id).is_some() {
             Box::pin(self.look_at_body(&request, route)).await;
         }
         if let Some(mcp) = &route.mcp {
             Box::pin(self.hear(route, mcp)).await?;
+        }
+        if let Some(a2a) = &route.a2a {
+            Box::pin(self.hear_a2a(&request, route, a2a)).await?;
         }
         let agent = match self.shared.compiled.rules(id) {
             Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
@@ -171,6 +174,9 @@ impl<H: Host> Walk<H> {
                 }
                 if let Some(members) = compiled.members.as_ref().filter(|_| route.mcp.is_some()) {
                     facts.will_hear(members, request, route);
+                }
+                if route.a2a.is_some() {
+                    self.will_ask_by_a2a(&mut facts, request, &path, route);
                 }
                 Ok(Matched::Route(id, route))
             }
@@ -496,10 +502,11 @@ impl<H: Host> Walk<H> {
             .authority()
             .filter(|_| route.prefix_rewrite.is_some());
         facts.authority = redirected.map(|authority| Sensitive(authority.to_vec()));
-        if will_learn(compiled, &facts, request.path()) {
-            facts.learns = Some(Box::default());
-        }
+        facts.learns = will_learn(compiled, &facts, request.path());
         self.with_stream(|stream| {
+            if route.a2a.is_some() {
+                self.expect_card(stream, &mut facts, request, route);
+            }
             if facts.learns.is_some() {
                 // What is compressed cannot be read.
                 stream.set_request_header("accept-encoding", b"identity");

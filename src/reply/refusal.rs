@@ -44,6 +44,8 @@ pub enum Refusal {
     BadBody(String),
     /// The body is none of MCP, or its headers say something else: why.
     BadMessage(RpcFault, String),
+    /// The route takes these versions of A2A only.
+    VersionNotSupported(String),
     /// The client may not call that tool, or use that method: why.
     ToolForbidden(String),
     /// No rule of the route takes the request.
@@ -189,6 +191,13 @@ impl Refusal {
                 3,
             ),
             Self::BadMessage(..) => terms("bad_message", 400, "Bad message", INVALID_REQUEST, 3),
+            Self::VersionNotSupported(_) => terms(
+                "version_not_supported",
+                400,
+                "Version not supported",
+                INVALID_REQUEST,
+                9,
+            ),
             Self::ToolForbidden(_) => terms(
                 "tool_forbidden",
                 403,
@@ -304,6 +313,11 @@ impl Refusal {
             | Self::BadBody(why)
             | Self::BadMessage(_, why)
             | Self::ToolForbidden(why) => return why.clone().into(),
+            Self::VersionNotSupported(versions) => {
+                return ["This route takes these versions of A2A: ", versions, "."]
+                    .concat()
+                    .into();
+            }
             Self::NoRule => "No rule of this route takes the request.",
             Self::ModelNotFound => "No agent of this route serves the model that is asked for.",
             Self::UnknownCapability => {
@@ -349,7 +363,7 @@ impl Refusal {
     /// True if an agent would have answered it in the words of its own protocol: the request was understood, and one call in it is
     /// refused.
     pub(super) fn is_an_answer(&self) -> bool {
-        matches!(self, Self::ToolForbidden(_))
+        matches!(self, Self::ToolForbidden(_) | Self::VersionNotSupported(_))
     }
 
     /// True if the same request may pass later: the caller is told when to try again.

@@ -7,6 +7,10 @@ use super::Refusal;
 pub enum RpcIds {
     /// To one. `None`: its id is not known, or it has none.
     One(Option<String>),
+    /// The same, in A2A.
+    A2a(Option<String>),
+    /// To none: it is answered as HTTP+JSON of A2A has it, by google.rpc.Status.
+    Status,
     /// To each of a list that has one.
     Each(Vec<String>),
 }
@@ -29,6 +33,7 @@ const PARSE_ERROR: &str = "-32700";
 const INVALID_REQUEST: &str = "-32600";
 const INVALID_PARAMS: &str = "-32602";
 const INTERNAL_ERROR: &str = "-32603";
+const VERSION_NOT_SUPPORTED: &str = "-32009";
 const HEADER_MISMATCH: &str = "-32020";
 const NOT_PERMITTED: &str = "-32003";
 const NOT_FOUND: &str = "-32004";
@@ -38,10 +43,55 @@ impl RpcIds {
     /// True if somebody waits for this very answer.
     pub(super) fn are_known(&self) -> bool {
         match self {
-            Self::One(id) => id.is_some(),
+            Self::One(id) | Self::A2a(id) => id.is_some(),
+            Self::Status => false,
             Self::Each(ids) => !ids.is_empty(),
         }
     }
+}
+
+/// A2A has meanings of its own for the numbers from -32001 on, and this for a version that is not spoken.
+fn code_of_a2a(refusal: &Refusal, status: u16) -> &'static str {
+    match (refusal, status) {
+        (Refusal::BadMessage(RpcFault::Parse, _), _) => PARSE_ERROR,
+        (Refusal::VersionNotSupported(_), _) => VERSION_NOT_SUPPORTED,
+        (_, 400..500) => INVALID_REQUEST,
+        _ => INTERNAL_ERROR,
+    }
+}
+
+/// The name of gRPC's status, as it stands in google.rpc.Status.
+fn name_of_status(grpc: u8) -> &'static str {
+    match grpc {
+        3 => "INVALID_ARGUMENT",
+        4 => "DEADLINE_EXCEEDED",
+        5 => "NOT_FOUND",
+        7 => "PERMISSION_DENIED",
+        8 => "RESOURCE_EXHAUSTED",
+        9 => "FAILED_PRECONDITION",
+        12 => "UNIMPLEMENTED",
+        13 => "INTERNAL",
+        14 => "UNAVAILABLE",
+        16 => "UNAUTHENTICATED",
+        _ => "UNKNOWN",
+    }
+}
+
+/// Why, as A2A 1.0 has details of errors.
+fn info(refusal: &Refusal, code: &str) -> String {
+    // What the protocol itself has a reason for is told by that.
+    let domain = match refusal {
+        Refusal::VersionNotSupported(_) => "a2a-protocol.org",
+        _ => "waykeeper",
+    };
+    [
+        r#"[{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":""#,
+        &code.to_ascii_uppercase(),
+        r#"","domain":""#,
+        domain,
+        r#""}]"#,
+    ]
+    .concat()
 }
 
 /// The code of JSON-RPC for a refusal, which has this status of HTTP.
@@ -67,7 +117,27 @@ pub(super) fn body(
     data: &str,
 ) -> Vec<u8> {
     let message = serde_json::Value::from(detail).to_string();
-    let code = code(refusal, status);
+    let terms = refusal.terms();
+    if *ids == RpcIds::Status {
+        return [
+            r#"{"error":{"code":"#,
+            &status.to_string(),
+            r#","status":""#,
+            name_of_status(terms.grpc),
+            r#"","message":"#,
+            &message,
+            r#","details":"#,
+            &info(refusal, terms.code),
+            "}}",
+        ]
+        .concat()
+        .into_bytes();
+    }
+    let of_a2a = matches!(ids, RpcIds::A2a(_)).then(|| info(refusal, terms.code));
+    let (code, data) = match &of_a2a {
+        Some(info) => (code_of_a2a(refusal, status), info.as_str()),
+        None => (code(refusal, status), data),
+    };
     let one = |id: &str| {
         [
             r#"{"jsonrpc":"2.0","id":"#,
@@ -87,8 +157,8 @@ pub(super) fn body(
             let all: Vec<String> = ids.iter().map(|id| one(id)).collect();
             ["[", &all.join(","), "]"].concat()
         }
-        RpcIds::One(Some(id)) => one(id),
-        RpcIds::One(None) | RpcIds::Each(_) => one("null"),
+        RpcIds::One(Some(id)) | RpcIds::A2a(Some(id)) => one(id),
+        _ => one("null"),
     };
     text.into_bytes()
 }

@@ -27,12 +27,29 @@ const FIRST: usize = 4;
 /// Where requests name an earlier answer, or the conversation that it is of.
 const NAMING: [&str; 3] = ["/previous_response_id", "/conversation", "/conversation/id"];
 
+/// Where requests of A2A name an earlier task: as messages of JSON-RPC do, and as bodies of HTTP+JSON.
+const TASKS: [&str; 5] = [
+    "/params/message/taskId",
+    "/params/taskId",
+    "/params/id",
+    "/message/taskId",
+    "/taskId",
+];
+/// And the context that it is of.
+const CONTEXTS: [&str; 3] = [
+    "/params/message/contextId",
+    "/params/contextId",
+    "/message/contextId",
+];
+
 /// What is looked for in the bodies of one route, so that its requests are kept together.
 #[derive(Debug)]
 pub struct Sought {
     wanted: Wanted,
     members: Vec<(Box<str>, Asked)>,
     naming: Vec<Asked>,
+    tasks: Vec<Asked>,
+    contexts: Vec<Asked>,
     before: Vec<Asked>,
     prompts: Vec<Prompt>,
     /// So much of a prompt counts at most.
@@ -73,6 +90,8 @@ impl Sought {
         let mut sought = Self {
             members: Vec::new(),
             naming: Vec::new(),
+            tasks: Vec::new(),
+            contexts: Vec::new(),
             before: Vec::new(),
             prompts: Vec::new(),
             most: 0,
@@ -91,6 +110,13 @@ impl Sought {
                 }
                 Sticky::Response if sought.naming.is_empty() => {
                     sought.naming = NAMING.iter().filter_map(|it| wanting.member(it)).collect();
+                }
+                Sticky::Task if sought.tasks.is_empty() => {
+                    sought.tasks = TASKS.iter().filter_map(|it| wanting.member(it)).collect();
+                    sought.contexts = CONTEXTS
+                        .iter()
+                        .filter_map(|it| wanting.member(it))
+                        .collect();
                 }
                 _ => {}
             }
@@ -218,8 +244,24 @@ impl Look {
     /// The name of an earlier answer, or of a conversation.
     #[must_use]
     pub fn named(&self) -> Known<Cow<'_, [u8]>> {
+        self.first_of(&self.sought.naming)
+    }
+
+    /// An earlier task.
+    #[must_use]
+    pub fn task(&self) -> Known<Cow<'_, [u8]>> {
+        self.first_of(&self.sought.tasks)
+    }
+
+    /// A context.
+    #[must_use]
+    pub fn context(&self) -> Known<Cow<'_, [u8]>> {
+        self.first_of(&self.sought.contexts)
+    }
+
+    fn first_of(&self, places: &[Asked]) -> Known<Cow<'_, [u8]>> {
         let mut known = Known::Absent;
-        for id in &self.sought.naming {
+        for id in places {
             match self.content.member(*id) {
                 Known::Found(Stated::Value(Value::Text(name))) if !name.is_empty() => {
                     return Known::Found(name.as_bytes().into());

@@ -17,6 +17,7 @@ use crate::text::json::{Listed, Member, MemberId, Scan, Search, Value};
 pub use bad::{BadMessage, Disagreement};
 use headers::Told;
 
+use super::a2a;
 use super::content::{is_compressed, is_json};
 
 /// A list of more messages is refused.
@@ -33,6 +34,7 @@ const VERSION: &str = "/params/_meta/io.modelcontextprotocol~1protocolVersion";
 #[derive(Debug)]
 pub struct MessageMembers {
     search: Rc<Search>,
+    protocol: Protocol,
     id: MemberId,
     method: MemberId,
     result: MemberId,
@@ -40,6 +42,13 @@ pub struct MessageMembers {
     name: MemberId,
     uri: MemberId,
     version: MemberId,
+}
+
+/// Whose messages they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Mcp,
+    A2a,
 }
 
 /// The messages of a request under way.
@@ -99,6 +108,28 @@ impl Default for MessageMembers {
             name: member("/params/name"),
             uri: member("/params/uri"),
             version: member(VERSION),
+            protocol: Protocol::Mcp,
+            search: Rc::new(search),
+        }
+    }
+}
+
+impl MessageMembers {
+    /// What is looked for in messages of A2A: nothing in their parameters.
+    #[must_use]
+    pub fn of_a2a() -> Self {
+        let mut search = Search::new();
+        let mut member = |pointer| search.member(pointer).unwrap_or_default();
+        let [id, method, result, error] = ["/id", "/method", "/result", "/error"].map(&mut member);
+        Self {
+            id,
+            method,
+            result,
+            error,
+            name: method,
+            uri: method,
+            version: method,
+            protocol: Protocol::A2a,
             search: Rc::new(search),
         }
     }
@@ -134,7 +165,9 @@ impl<'a> Message<'a> {
     ) -> Result<Option<(Option<&'a str>, Option<&'a str>)>, BadMessage> {
         let answers = self.has(members.result) || self.has(members.error);
         let method = match self.member(members.method) {
-            Member::Unknown | Member::Absent if answers => return Ok(Some((None, None))),
+            Member::Unknown | Member::Absent if answers && members.protocol == Protocol::Mcp => {
+                return Ok(Some((None, None)));
+            }
             Member::Unknown => return Ok(None),
             Member::Absent => return Err(BadMessage::NoMethod),
             Member::Found(_) if answers => return Err(BadMessage::MethodAndAnswer),
@@ -143,6 +176,12 @@ impl<'a> Message<'a> {
         // No method has others, and somebody may cut them off.
         if !method.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(BadMessage::Respelt);
+        }
+        if members.protocol == Protocol::A2a {
+            return match a2a::is_respelt(method) {
+                true => Err(BadMessage::Respelt),
+                false => Ok(Some((Some(method), None))),
+            };
         }
         if method != CALL {
             if method.eq_ignore_ascii_case(CALL) {
@@ -266,7 +305,9 @@ impl Messages {
             let message = Message::Only(&self.scan);
             let call = message.call(members)?;
             message.check_id(members)?;
-            self.told.agrees(message, members, self.scan.is_whole())?;
+            if members.protocol == Protocol::Mcp {
+                self.told.agrees(message, members, self.scan.is_whole())?;
+            }
             let Some(call) = call.filter(|_| self.called.is_none()) else {
                 return Ok(());
             };
@@ -310,7 +351,13 @@ impl Messages {
                 let ids = listed.filter_map(|it| Message::Listed(it).id(members));
                 RpcIds::Each(ids.collect())
             }
-            None => RpcIds::One(Message::Only(&self.scan).id(members)),
+            None => {
+                let id = Message::Only(&self.scan).id(members);
+                match members.protocol {
+                    Protocol::Mcp => RpcIds::One(id),
+                    Protocol::A2a => RpcIds::A2a(id),
+                }
+            }
         })
     }
 }

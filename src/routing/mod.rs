@@ -6,7 +6,10 @@
 //! | `table.rs` | which route takes a path and a method |
 //! | `rules.rs` | which of a route's rules takes a request; which of its agents serve the model that it asks for |
 //! | `head.rs`, `content.rs`, `model.rs` | what is known of a request before its body; what its body says while it arrives; the model that its path names |
-//! | `mcp.rs` | what messages of MCP call, and whether the headers agree |
+//! | `mcp.rs` | what messages of JSON-RPC call, and whether MCP's headers agree |
+//! | `a2a.rs` | what requests of A2A ask for, by whichever name, and in which version |
+//! | `card.rs` | where an agent's card tells callers that it is |
+//! | `task.rs` | the tasks of A2A, in paths and in answers while they pass |
 //! | `agent.rs` | which agent answers: the one named in `x-agent`, else one drawn by weight |
 //! | `prefer.rs` | which of several is drawn: of two the less loaded, or first the cheapest or the fastest |
 //! | `report.rs` | what an agent reports of its load |
@@ -23,8 +26,10 @@
 //! | `tool_list.rs` | which tools a caller sees in an answer to MCP's `tools/list`
 //! | `steer.rs` | the headers by which Envoy's router retries, times out and tells kinds of streams apart |
 
+mod a2a;
 mod agent;
 mod canary;
+mod card;
 mod catalogue;
 mod content;
 mod fallback;
@@ -44,10 +49,13 @@ mod spread;
 mod steer;
 mod sticky;
 mod table;
+mod task;
 mod tool_list;
 
+pub use a2a::{Asked, asks_card, names_of, speaks};
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
+pub use card::{CardPlace, card_for_callers};
 pub use catalogue::{Asker, Catalogue};
 pub use content::{BadBody, Content, Known, Wanted, is_plain_json};
 pub use fallback::{Next, in_order};
@@ -66,4 +74,5 @@ pub use spread::is_within;
 pub use steer::{CLUSTER, FURTHER, KIND, MIRROR, PROOF, steering_further, steering_headers};
 pub use sticky::{HASH, HOST, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};
+pub use task::{Task, key_of_task, task_in_path};
 pub use tool_list::{Unreadable, visible_tools};

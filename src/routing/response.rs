@@ -1,8 +1,9 @@
 //! The names of answers in OpenAI's Responses API: where paths name one, and how an answer is found to have one while it passes.
-//! A conversation, which many answers are of, is named in the same ways.
+//! A conversation, which many answers are of, is named in the same ways; and so are the tasks and contexts of A2A, which answers have.
 
 use std::rc::Rc;
 
+use super::task::{Task, Tasks};
 use crate::text::json::{Member, MemberId, Scan, Search, Value};
 use crate::text::paths::{split_once, split_query};
 
@@ -32,6 +33,8 @@ pub struct Names {
     object: MemberId,
     /// Of one that an event tells of.
     in_event: MemberId,
+    /// In the place of all these, those of tasks.
+    tasks: Option<Tasks>,
 }
 
 /// An answer that passes.
@@ -61,6 +64,8 @@ pub enum Seen<'a> {
     Nothing,
     /// Its name.
     Name(&'a str),
+    /// The task that it tells of.
+    Task(Task<'a>),
     /// It has none.
     NoName,
 }
@@ -78,6 +83,22 @@ impl Names {
             name,
             object,
             in_event,
+            tasks: None,
+        }))
+    }
+
+    /// The tasks that answers of A2A tell of. `None` never.
+    #[must_use]
+    pub fn of_tasks() -> Option<Rc<Self>> {
+        let mut search = Search::new();
+        let tasks = Tasks::new(&mut search)?;
+        let none = MemberId::default();
+        Some(Rc::new(Self {
+            search: Rc::new(search),
+            name: none,
+            object: none,
+            in_event: none,
+            tasks: Some(tasks),
         }))
     }
 }
@@ -88,8 +109,9 @@ impl Answer {
     pub fn new(names: &Rc<Names>, content_type: &[u8]) -> Option<Self> {
         let kind = split_once(content_type, b';').0.trim_ascii();
         let is = |wanted: &[u8]| kind.eq_ignore_ascii_case(wanted);
+        let is_task = names.tasks.is_some() && is(b"application/a2a+json");
         let events = is(b"text/event-stream");
-        (events || is(b"application/json")).then(|| Self {
+        (events || is_task || is(b"application/json")).then(|| Self {
             names: Rc::clone(names),
             scan: Scan::new(Rc::clone(&names.search)),
             events: events.then_some(Line::Begun(0)),
@@ -107,10 +129,10 @@ impl Answer {
                 true
             }
         };
-        if self.name().is_none() && (!goes_on || self.read > MOST) {
-            return Seen::NoName;
+        match self.seen() {
+            Seen::Nothing if !goes_on || self.read > MOST => Seen::NoName,
+            seen => seen,
         }
-        self.name().map_or(Seen::Nothing, Seen::Name)
     }
 
     /// Each line of data is one JSON text.
@@ -134,7 +156,7 @@ impl Answer {
                     let (data, behind) = rest.split_at_checked(length).unwrap_or_default();
                     // What is no JSON, as the last line is, names nothing.
                     let _ = self.scan.feed(data);
-                    if self.name().is_some() {
+                    if self.seen() != Seen::Nothing {
                         return line;
                     }
                     rest = behind;
@@ -145,6 +167,13 @@ impl Answer {
             rest = behind;
         }
         line
+    }
+
+    fn seen(&self) -> Seen<'_> {
+        match &self.names.tasks {
+            Some(tasks) => tasks.find(&self.scan).map_or(Seen::Nothing, Seen::Task),
+            None => self.name().map_or(Seen::Nothing, Seen::Name),
+        }
     }
 
     fn name(&self) -> Option<&str> {

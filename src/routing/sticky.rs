@@ -49,6 +49,7 @@ pub fn sticky_value<'a>(
         | Sticky::Body(_)
         | Sticky::Prompt(_)
         | Sticky::Response
+        | Sticky::Task
         | Sticky::FirstOf(_) => None,
     }
 }

@@ -21,6 +21,7 @@ of_istio! {
     resources "../istio/resources.rs"
 }
 
+mod a2a;
 mod anthropic;
 mod bodies;
 mod browser;

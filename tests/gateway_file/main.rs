@@ -3,6 +3,7 @@
 //! would want. And `waykeeper run`, which starts Envoy itself and follows the file. A start of Envoy takes a second, so tests
 //! share one.
 
+mod a2a;
 mod agents;
 mod alike;
 mod always;

@@ -270,7 +270,7 @@ fn is_kept(meeting: &Meeting<'_>, route: &Route) -> bool {
         Sticky::Body(pointer) => found(look.as_ref().map(|look| look.member(pointer))),
         Sticky::Prompt(most) => found(look.as_ref().map(|look| look.prompt(*most))),
         // Nobody has answered here.
-        Sticky::Response => false,
+        Sticky::Response | Sticky::Task => false,
         way => sticky_value(way, &arrived.block, path).is_some_and(|value| !value.is_empty()),
     })
 }

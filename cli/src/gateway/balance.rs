@@ -63,5 +63,5 @@ pub(super) fn balance(spot: Option<&Spot<'_>>, sticky: Option<&Option<Sticky>>) 
 /// Whether requests are kept together by a hash, and not by where the agent's answer came from.
 pub(super) fn is_by_hash(sticky: &Sticky) -> bool {
     let mut ways = sticky.ways().iter();
-    ways.any(|way| !matches!(way, Sticky::Session(_) | Sticky::Response))
+    ways.any(|way| !matches!(way, Sticky::Session(_) | Sticky::Response | Sticky::Task))
 }

@@ -42,13 +42,13 @@ impl Mcp {
     /// Whether a caller may call this tool, which then stands in the lists that it gets too.
     #[must_use]
     pub fn may_call(&self, asker: Asker<'_>, tool: &[u8]) -> bool {
-        may(&self.tools, asker, tool)
+        may(&self.tools, asker, |it| it.is_for_name(tool))
     }
 
     /// Whether a caller may send messages of this method.
     #[must_use]
     pub fn may_use(&self, asker: Asker<'_>, method: &[u8]) -> bool {
-        may(&self.methods, asker, method)
+        may(&self.methods, asker, |it| it.is_for_name(method))
     }
 
     /// True if there may be tools that a caller may not call.
@@ -58,15 +58,23 @@ impl Mcp {
     }
 }
 
-fn may(permissions: &[Permission], asker: Asker<'_>, name: &[u8]) -> bool {
-    let named = |it: &&Permission| it.names.iter().any(|pattern| pattern.matches(name));
-    match permissions.iter().find(named) {
+/// Whether one may who asks for what some permissions name: the first of them counts.
+pub(super) fn may(
+    permissions: &[Permission],
+    asker: Asker<'_>,
+    is_named: impl Fn(&Permission) -> bool,
+) -> bool {
+    match permissions.iter().find(|it| is_named(it)) {
         Some(permission) => permission.is_for(asker),
         None => permissions.is_empty(),
     }
 }
 
 impl Permission {
+    fn is_for_name(&self, name: &[u8]) -> bool {
+        self.names.iter().any(|pattern| pattern.matches(name))
+    }
+
     fn is_for(&self, asker: Asker<'_>) -> bool {
         let has = |role| asker.roles.contains(role);
         (self.roles.is_empty() || self.roles.iter().any(has))

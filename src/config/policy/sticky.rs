@@ -19,6 +19,8 @@ pub enum Sticky {
     Prompt(u64),
     /// An earlier answer that the request names, of OpenAI's Responses API: whoever has given it gets the request.
     Response,
+    /// An earlier task or context that the request names, of A2A: whoever has it gets the request.
+    Task,
     /// A session, which the agent names in this header of its answer, in lower case. Callers send it back.
     Session(String),
     /// The first of these that a request has. None is a session or such a list.
@@ -39,7 +41,12 @@ impl Sticky {
     #[must_use]
     pub fn asks_body(&self) -> bool {
         let mut ways = self.ways().iter();
-        ways.any(|way| matches!(way, Self::Body(_) | Self::Prompt(_) | Self::Response))
+        ways.any(|way| {
+            matches!(
+                way,
+                Self::Body(_) | Self::Prompt(_) | Self::Response | Self::Task
+            )
+        })
     }
 
     /// Those of a policy's routes and agents.
@@ -52,6 +59,7 @@ impl Sticky {
     /// True if what agents answer is to be remembered for it.
     #[must_use]
     pub fn names_responses(&self) -> bool {
-        self.ways().contains(&Self::Response)
+        let mut ways = self.ways().iter();
+        ways.any(|way| matches!(way, Self::Response | Self::Task))
     }
 }

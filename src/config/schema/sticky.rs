@@ -39,10 +39,14 @@ fn way() -> Value {
             "description": "By the earlier answer that a request of the Responses API names: whoever has given it gets the request.",
             "const": true,
         },
+        "task": {
+            "description": "By the task or context of A2A that a request names: whoever has it gets the request.",
+            "const": true,
+        },
     });
     let mut way = object(&[], properties);
     let by = [
-        "header", "cookie", "query", "client", "body", "prompt", "response",
+        "header", "cookie", "query", "client", "body", "prompt", "response", "task",
     ];
     let by = by.map(|way| json!({"required": [way]}));
     merge(

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::super::{
-    FIELDS, TABLES_FIELDS, agents, canary, clients, edits, fleet, in_flight, limits, load, mcp,
-    mirror, models, rest, routes, rules, schema, sticky, switches, validator,
+    FIELDS, TABLES_FIELDS, a2a, agents, canary, clients, edits, fleet, in_flight, limits, load,
+    mcp, mirror, models, rest, routes, rules, schema, sticky, switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 42] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 43] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -99,6 +99,7 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 42] = [
     ),
     ("/$defs/load", load::LOAD_FIELDS, "/agents/tools/load"),
     ("/$defs/price", load::PRICE_FIELDS, "/agents/tools/price"),
+    ("/$defs/a2a", a2a::A2A_FIELDS, "/routes/8/a2a"),
     ("/$defs/mcp", mcp::MCP_FIELDS, "/routes/7/mcp"),
     (
         "/$defs/permission",

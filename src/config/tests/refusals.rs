@@ -40,7 +40,7 @@ fn what_cannot_keep_requests_at_one_agent_is_told() {
         (
             "/routes/0/sticky",
             json!({"client": true, "query": "s"}),
-            "routes[0].sticky: must have exactly one of header, cookie, query, client, body, prompt and response",
+            "routes[0].sticky: must have exactly one of header, cookie, query, client, body, prompt, response and task",
         ),
         (
             "/routes/0/sticky",
@@ -846,7 +846,7 @@ fn a_body_that_is_collected_has_a_bound_and_an_end() {
     assert_eq!(
         route(json!({"body_timeout": "1m"})),
         [
-            "routes[0].body_timeout: has no meaning where no body is waited for: by collect_body: true, rules, mcp, an agent's models, request.body, or what is sticky by the body"
+            "routes[0].body_timeout: has no meaning where no body is waited for: by collect_body: true, rules, mcp, a2a, an agent's models, request.body, or what is sticky by the body"
         ]
     );
     assert_eq!(

@@ -20,7 +20,7 @@ pub enum BadMessage {
     NoMethod,
     /// One has both.
     MethodAndAnswer,
-    /// A method has letters that no method has, or is that which calls tools, in other letters.
+    /// A method has letters that no method has, or is one of the protocol's, in other letters.
     Respelt,
     /// A tool is called without its name.
     NoTool,
@@ -76,7 +76,7 @@ impl From<&BadMessage> for Refusal {
 impl fmt::Display for BadMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Json(broken) => return write!(f, "This route takes messages of MCP, and {broken}."),
+            Self::Json(broken) => return write!(f, "This route takes messages of JSON-RPC, and {broken}."),
             Self::TooLate(most) => {
                 return write!(
                     f,
@@ -91,12 +91,12 @@ impl fmt::Display for BadMessage {
                 };
                 return write!(f, "The header {name} {how}.");
             }
-            Self::Compressed => "This route takes messages of MCP, and cannot read compressed ones; send them without content-encoding.",
-            Self::OtherType => "This route takes messages of MCP; send JSON, with the content-type application/json.",
+            Self::Compressed => "This route takes messages of JSON-RPC, and cannot read compressed ones; send them without content-encoding.",
+            Self::OtherType => "This route takes messages of JSON-RPC; send JSON, with the content-type application/json.",
             Self::Empty => "The body holds no message.",
             Self::NoMethod => "A message of the body has neither a method nor an answer.",
             Self::MethodAndAnswer => "A message of the body has both a method and an answer.",
-            Self::Respelt => "A method has letters that no method has, or is tools/call in other letters.",
+            Self::Respelt => "A method has letters that no method has, or is one of its protocol's in other letters.",
             Self::NoTool => "The body calls a tool without a name, or by one that is no text of at most 1024 bytes.",
             Self::BadId => "The id of a message is neither a text nor a number.",
             Self::NoLists => "The revision that MCP-Protocol-Version names has no lists of messages; send each by itself.",

@@ -1,0 +1,167 @@
+//! A2A: whether a request's client may do what it asks of the agent, and cards that tell callers where the gateway is.
+//!
+//! What a message of JSON-RPC asks stands in its body, which is read as that of MCP's is (`mcp.rs`). What HTTP+JSON and gRPC ask the
+//! path says.
+
+use std::rc::Rc;
+
+use super::held_answer::HeldAnswer;
+use super::hold::Waits;
+use super::mcp::asker;
+use super::request::Request;
+use super::stream::Facts;
+use super::walk::Walk;
+use crate::config::policy::{A2a, Route};
+use crate::host::{Host, StreamIo};
+use crate::reply::Refusal;
+use crate::routing::{
+    Asked, Called, CardPlace, Messages, Path, asks_card, card_for_callers, names_of, speaks,
+};
+
+impl<H: Host> Walk<H> {
+    /// Finds what a request asks for, and has its body read if that says so.
+    #[inline(never)]
+    pub(super) fn will_ask_by_a2a(
+        &self,
+        facts: &mut Facts,
+        request: &Request,
+        path: &Path<'_>,
+        route: &Route,
+    ) {
+        let asked = Asked::read(request.headers(), path, &route.prefix);
+        if asked == Asked::Message
+            && let Some(members) = &self.shared.compiled.members_of_a2a
+        {
+            let headers = request.headers();
+            let mut messages = Messages::new(members, headers, route.max_scan, true);
+            if facts.body.has_ended() {
+                messages.end();
+            }
+            facts.messages = Some(Box::new(messages));
+        }
+        facts.a2a = Some(asked);
+    }
+
+    /// Whether a client must show its key.
+    pub(super) fn needs_key(&self, route: &Route) -> bool {
+        let Some(a2a) = &route.a2a else {
+            return route.auth_required;
+        };
+        let is_card = self.common.facts.borrow().a2a == Some(Asked::Card);
+        route.auth_required && !(a2a.public_card && is_card)
+    }
+
+    /// Waits until it is known what the request asks for. Who may not is refused.
+    pub(super) async fn hear_a2a(
+        &self,
+        request: &Request,
+        route: &Route,
+        a2a: &A2a,
+    ) -> Result<(), Refusal> {
+        let asked = self.common.facts.borrow().a2a.clone();
+        let asked = asked.unwrap_or(Asked::Other);
+        if asked == Asked::Card {
+            return Ok(());
+        }
+        let versions = &a2a.versions;
+        let unspoken = !versions.is_empty() && !speaks(versions, request.headers());
+        let unspoken = unspoken.then(|| Refusal::VersionNotSupported(versions.join(", ")));
+        if asked != Asked::Message {
+            if let (Some(refusal), true) = (unspoken, asked != Asked::Other) {
+                return Err(refusal);
+            }
+            let facts = self.common.facts.borrow();
+            let refused = facts.may_not(a2a, asked.method(), asked == Asked::Other);
+            return refused.map_or(Ok(()), Err);
+        }
+        self.common.facts.borrow_mut().waits = Waits::ForRules;
+        let now = || self.shared.ticks.get();
+        let due = now().after(route.body_timeout);
+        let heard = |facts: &Facts| facts.heard_of_a2a(a2a, unspoken.as_ref());
+        let heard = self.common.until(heard, now, due).await;
+        let called = heard.ok_or(Refusal::RequestTimeout)??;
+        self.common.facts.borrow_mut().called = Some(called);
+        Ok(())
+    }
+
+    /// Has the answer's card tell where the gateway is, if it is one.
+    #[inline(never)]
+    pub(super) fn expect_card(
+        &self,
+        stream: &H::Stream,
+        facts: &mut Facts,
+        request: &Request,
+        route: &Route,
+    ) {
+        let Some(a2a) = route.a2a.as_ref().filter(|a2a| a2a.rewrite_card) else {
+            return;
+        };
+        let called = facts.called.as_deref().map_or(&[][..], |it| &it.messages);
+        let calls_for_card = called
+            .iter()
+            .any(|call| call.method.as_deref().is_some_and(asks_card));
+        let is_card = match &facts.a2a {
+            Some(Asked::Card) => true,
+            Some(asked @ Asked::Operation(_)) => asks_card(asked.method()),
+            _ => calls_for_card,
+        };
+        if !is_card {
+            return;
+        }
+        let origin = a2a.public_url.clone().or_else(|| request.origin());
+        let Some(origin) = origin else {
+            return;
+        };
+        let place = CardPlace {
+            origin,
+            prefix: route.prefix.clone(),
+            rewrite: route.prefix_rewrite.clone(),
+        };
+        let look = move |text: &[u8]| card_for_callers(text, &place, calls_for_card);
+        let most = usize::try_from(a2a.max_card).unwrap_or(usize::MAX);
+        facts.held_answer = Some(Box::new(HeldAnswer::new(Box::new(look), most, true)));
+        // What cannot be read is not passed on.
+        stream.set_request_header("accept-encoding", b"identity");
+    }
+}
+
+impl Facts {
+    /// Why the client may not use a method, or what is `no_operation` of the protocol.
+    fn may_not(&self, a2a: &A2a, method: &str, no_operation: bool) -> Option<Refusal> {
+        if a2a.methods.is_empty() {
+            return None;
+        }
+        if no_operation {
+            let why = "This is no operation of A2A, and this route takes no other.";
+            return Some(Refusal::ToolForbidden(why.to_owned()));
+        }
+        let asker = asker(self.client.as_deref());
+        let may = a2a.may_use(asker, &names_of(method));
+        let why = || ["This client may not use the method ", method, "."].concat();
+        (!may).then(|| Refusal::ToolForbidden(why()))
+    }
+
+    /// What the request calls, or why it may not. `None`: that is not known yet.
+    fn heard_of_a2a(
+        &self,
+        a2a: &A2a,
+        unspoken: Option<&Refusal>,
+    ) -> Option<Result<Rc<Called>, Refusal>> {
+        let messages = self.messages.as_deref()?;
+        if let Some(bad) = messages.bad() {
+            return Some(Err(bad.into()));
+        }
+        let called = messages.called()?;
+        let methods = called.messages.iter().filter_map(|it| it.method.as_deref());
+        let refused = unspoken.cloned().or_else(|| {
+            let mut refused = methods.filter_map(|method| self.may_not(a2a, method, false));
+            refused.next()
+        });
+        match refused {
+            None => Some(Ok(Rc::clone(called))),
+            // Whoever waits for the answer knows it by its id.
+            Some(_) if !messages.ids_are_known() => None,
+            Some(refusal) => Some(Err(refusal)),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The official A2A clients and servers, of 1.0 and of the last version before it: several agents that each keep their tasks in their
+//! own memory. Cards lead to the gateway, streams stream, and a task goes back to the agent, or the endpoint, that has it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::gateway::{Gateway, free_address};
+use crate::sticky::CLIENTS;
+use crate::{PATIENCE, needed};
+
+const TASKS: usize = 12;
+
+/// A script of this directory's, with one of the official packages.
+fn script(name: &str, package: &str, arguments: &[&str]) -> Command {
+    let script: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/gateway_file")
+        .join(name);
+    let mut command = Command::new("python3");
+    command
+        .arg(script)
+        .args(arguments)
+        .env(
+            "PYTHONPATH",
+            needed(&format!(".tools/{package}"), "make test-tools"),
+        )
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+/// An agent, and where it is. It ends when dropped.
+async fn agent(name: &str, package: &str, own: &str) -> (Child, SocketAddr) {
+    let mut process = script(name, package, &[own]).spawn().expect("python3");
+    let output = process.stdout.take().expect("its output");
+    let mut lines = BufReader::new(output).lines();
+    let line = timeout(3 * PATIENCE, lines.next_line()).await;
+    let line = line.expect("the agent does not start").expect("its output");
+    let port = line.expect("the agent has ended").parse().expect("a port");
+    (process, SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+/// What a client saw.
+async fn seen(name: &str, package: &str, arguments: &[&str]) -> Value {
+    let output = timeout(6 * PATIENCE, script(name, package, arguments).output()).await;
+    let output = output.expect("the client is not done").expect("python3");
+    assert!(output.status.success(), "{arguments:?}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Each conversation is with one agent, all of it was streamed, and both agents have had some.
+fn check(seen: &Value, cancelled: &str) {
+    let conversations = seen["conversations"].as_array().expect("a list");
+    assert_eq!(conversations.len(), TASKS);
+    let mut agents = BTreeSet::new();
+    for conversation in conversations {
+        let said = conversation["said"][0].as_str().unwrap_or_default();
+        let (name, _) = said.split_once(' ').unwrap_or_default();
+        let told = json!([
+            format!("{name} 0"),
+            format!("{name} 1"),
+            format!("{name} 2")
+        ]);
+        let all = json!({"said": told, "done": [format!("done by {name}")], "again": told, "cancelled": cancelled});
+        assert_eq!(*conversation, all);
+        agents.insert(name);
+    }
+    assert_eq!(agents.len(), 2, "{agents:?}");
+}
+
+#[tokio::test]
+async fn a2as_own_clients_are_led_through_the_gateway_and_get_back_to_their_tasks() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (now, old) = ("a2a-sdk", "a2a-sdk-0.3");
+    let (_one, a) = agent("a2a_server.py", now, "one").await;
+    let (_two, b) = agent("a2a_server.py", now, "two").await;
+    let (_three, c) = agent("a2a_03_server.py", old, "three").await;
+    let (_four, d) = agent("a2a_03_server.py", old, "four").await;
+    let (listen, operations) = (free_address(), free_address());
+    let text = format!(
+        "
+listen: [{{address: '{listen}'}}]
+operations: '{operations}'
+{CLIENTS}
+agents:
+  one: {{url: 'http://{a}'}}
+  two: {{url: 'http://{b}'}}
+  three: {{url: 'http://{c}'}}
+  four: {{url: 'http://{d}'}}
+  both: {{endpoints: ['http://{a}', 'http://{b}'], sticky: {{task: true}}}}
+routes:
+  - {{prefix: /teller, agents: [one, two], prefix_rewrite: /, a2a: {{public_card: true}}}}
+  - {{prefix: /both, agents: [both], prefix_rewrite: /, a2a: {{}}}}
+  - {{prefix: /old, agents: [three, four], prefix_rewrite: /, a2a: {{versions: ['0.3']}}}}
+"
+    );
+    let _gateway = Gateway::start(directory.path(), &text, "", operations).await;
+    let tasks = TASKS.to_string();
+
+    for route in ["teller", "both"] {
+        let base = format!("http://{listen}/{route}");
+        for arguments in [
+            &[&*base, "JSONRPC", &tasks][..],
+            &[&base, "HTTP+JSON", &tasks],
+            &[&base, "JSONRPC", &tasks, "0.3"],
+        ] {
+            let seen = seen("a2a_client.py", now, arguments).await;
+            let (rpc, rest) = (format!("{base}/rpc"), format!("{base}/rest"));
+            assert_eq!(seen["urls"], json!([rpc, rpc, rest]));
+            if arguments.len() == 3 {
+                let extended = &seen["extended"];
+                assert_eq!(extended["description"], "Tells its name to those it knows.");
+                assert_eq!(
+                    extended["supportedInterfaces"][2]["url"], rest,
+                    "{extended}"
+                );
+            }
+            check(&seen, "TASK_STATE_CANCELED");
+        }
+    }
+    // Both clients of the version before, against agents of that version.
+    let base = format!("http://{listen}/old");
+    let from_old = seen("a2a_03_client.py", old, &[&base, &tasks]).await;
+    assert_eq!(
+        from_old["urls"],
+        json!([format!("{base}/"), format!("{base}/")])
+    );
+    check(&from_old, "canceled");
+    let from_new = seen("a2a_client.py", now, &[&base, "JSONRPC", &tasks, "0.3"]).await;
+    check(&from_new, "TASK_STATE_CANCELED");
+}
