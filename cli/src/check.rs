@@ -2,6 +2,7 @@
 
 mod addresses;
 mod blame;
+mod cards;
 mod clusters;
 mod gateway;
 mod hints;

@@ -193,7 +193,11 @@ impl Report<'_> {
         self.check_by_envoy(document, &checked, against)?;
         // What is reached is told below what it amounts to, so all of it waits for what may be wrong yet.
         let reached = match probe {
-            true => Some(self.reach_services(document, &checked.gateway)?),
+            true => {
+                let reached = self.reach_services(document, &checked.gateway)?;
+                self.warn_of_cards(document, &checked.policy, &checked.gateway)?;
+                Some(reached)
+            }
             false => None,
         };
         if self.faults == before && !self.around {

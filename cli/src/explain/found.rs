@@ -5,9 +5,7 @@ use std::rc::Rc;
 use waykeeper::config::Policy;
 use waykeeper::config::policy::{Choice, Edits, Route, RouteId};
 use waykeeper::host::LocalReply;
-use waykeeper::routing::{
-    Call, Messages, ModelInPath, Next, NoMatch, Path, RouteTable, in_order, model_in_path,
-};
+use waykeeper::routing::{Asked, Call, MessageMembers, Messages, ModelInPath, Next, NoMatch, Path, RouteTable, in_order, model_in_path};
 use waykeeper::text::headers::is_reserved;
 
 use super::agents::{self, AgentFound, Reached};
@@ -227,14 +225,27 @@ impl Meeting<'_> {
         }
     }
 
-    /// What it calls, where its route carries MCP.
+    /// What it calls, where its route carries MCP or A2A.
     pub(super) fn called(&self, route: &Route) -> Vec<Call> {
-        if route.mcp.is_none() {
-            return Vec::new();
-        }
         let block = &self.arrived.block;
         let needed = block.get(":method") == Some(b"POST");
-        let mut messages = Messages::new(&Rc::default(), block, route.max_scan, needed);
+        let members = if route.mcp.is_some() {
+            Rc::default()
+        } else if route.a2a.is_some() {
+            let path = block.get(":path").unwrap_or_default();
+            let asked = Path::read(path).map(|path| Asked::read(block, &path, &route.prefix));
+            match asked {
+                Ok(Asked::Message) => Rc::new(MessageMembers::of_a2a()),
+                Ok(Asked::Card | Asked::Other) | Err(_) => return Vec::new(),
+                Ok(by_path) => {
+                    let method = Some(by_path.method().into());
+                    return vec![Call { method, tool: None }];
+                }
+            }
+        } else {
+            return Vec::new();
+        };
+        let mut messages = Messages::new(&members, block, route.max_scan, needed);
         messages.feed(self.arrived.body.as_deref().unwrap_or_default());
         messages.end();
         let called = messages.called();
@@ -291,6 +302,11 @@ impl Meeting<'_> {
 fn in_rpc(reply: &LocalReply) -> Option<serde_json::Value> {
     let told: serde_json::Value = serde_json::from_slice(&reply.body).ok()?;
     let error = told.get(0).unwrap_or(&told).get("error")?;
+    // As A2A has it, over JSON-RPC and by HTTP.
+    let is_list = |name| error.get(name).is_some_and(serde_json::Value::is_array);
+    if is_list("data") || is_list("details") {
+        return Some(serde_json::json!({"detail": error.get("message")}));
+    }
     error.get("data").cloned()
 }
 

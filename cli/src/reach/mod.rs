@@ -10,8 +10,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
+use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
@@ -56,6 +57,40 @@ pub(crate) fn reach_all(upstreams: &[&Upstream]) -> io::Result<Vec<Reached>> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build()?;
     Ok(runtime.block_on(reach_each(upstreams)))
+}
+
+/// No card of an agent, or what else is asked for so, is larger.
+const MOST_FETCHED: usize = 1 << 20;
+
+/// Asks the first endpoint of each of these services for what is at a path. `None`: nothing came with 200.
+///
+/// # Errors
+/// Only if no event loop can be made.
+pub(crate) fn fetch_all(asked: &[(&Upstream, String)]) -> io::Result<Vec<Option<Bytes>>> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build()?;
+    Ok(runtime.block_on(async {
+        let mut all = Vec::new();
+        for (upstream, path) in asked {
+            let fetched = timeout(ANSWER, fetch(upstream, path)).await;
+            all.push(fetched.ok().flatten());
+        }
+        all
+    }))
+}
+
+async fn fetch(upstream: &Upstream, path: &str) -> Option<Bytes> {
+    let endpoint = upstream.endpoints.first()?;
+    let address = addresses(endpoint).await.ok()?.into_iter().next()?;
+    let (stream, second) = in_time(connect(upstream, endpoint, address)).await.ok()?;
+    let request = request(Method::GET, path, second, endpoint);
+    let request = request.body(Empty::<Bytes>::new()).ok()?;
+    let answer = http::ask(stream, request).await.ok()?;
+    if answer.status() != StatusCode::OK {
+        return None;
+    }
+    let body = Limited::new(answer.into_body(), MOST_FETCHED);
+    Some(body.collect().await.ok()?.to_bytes())
 }
 
 /// The same, in an event loop that is there.
@@ -211,18 +246,7 @@ async fn ask(
         Some(health) => (Method::GET, health.path.as_str()),
         None => (Method::HEAD, "/"),
     };
-    let authority = endpoint.url.authority();
-    let request = Request::builder()
-        .method(method)
-        .header("user-agent", "waykeeper-check");
-    let request = if second {
-        let scheme = if endpoint.url.secure { "https" } else { "http" };
-        request
-            .version(Version::HTTP_2)
-            .uri(format!("{scheme}://{authority}{path}"))
-    } else {
-        request.uri(path).header("host", authority)
-    };
+    let request = request(method, path, second, endpoint);
     let request = request.body(Empty::<Bytes>::new());
     let request = request.map_err(|error| error.to_string())?;
     let answer = http::ask(stream, request).await;
@@ -230,6 +254,21 @@ async fn ask(
         let spoken = if second { "HTTP/2" } else { "HTTP" };
         format!("{NO_HTTP} {spoken}: {}", innermost(&error))
     })
+}
+
+fn request(method: Method, path: &str, second: bool, endpoint: &Endpoint) -> Builder {
+    let authority = endpoint.url.authority();
+    let request = Request::builder()
+        .method(method)
+        .header("user-agent", "waykeeper-check");
+    if second {
+        let scheme = if endpoint.url.secure { "https" } else { "http" };
+        request
+            .version(Version::HTTP_2)
+            .uri(format!("{scheme}://{authority}{path}"))
+    } else {
+        request.uri(path).header("host", authority)
+    }
 }
 
 pub(crate) fn innermost(error: &dyn Error) -> String {

@@ -2,10 +2,7 @@ use super::*;
 use crate::routing::Path;
 
 fn block(headers: &[(&str, &str)]) -> HeaderBlock {
-    let headers = headers.iter();
-    headers
-        .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
-        .collect()
+    HeaderBlock::from_pairs(headers)
 }
 
 fn asked(method: &str, path: &str, kind: &str) -> Asked {

@@ -10,7 +10,7 @@ fn seen(content_type: &str, pieces: &[&[u8]]) -> Option<String> {
     for piece in pieces {
         match answer.feed(piece) {
             Seen::Name(name) => return Some(name.to_owned()),
-            Seen::NoName => return None,
+            Seen::NoName | Seen::Task(_) => return None,
             Seen::Nothing => {}
         }
     }

@@ -12,6 +12,7 @@ fn route(prefix: &str, methods: Option<&[&str]>) -> Route {
         sticky: None,
         prefer: Prefer::Weighted,
         mcp: None,
+        a2a: None,
         mirror: None,
         canary: None,
         max_scan: Route::MAX_SCAN,

@@ -1,4 +1,4 @@
-//! The files of docs/routing.md and docs/mcp.md, and what is typed there.
+//! The files of docs/routing.md, docs/mcp.md and docs/a2a.md, and what is typed there.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -32,6 +32,11 @@ async fn sample(name: &'static str) -> StandIn {
 
 fn tells(name: &str, came: &Came) -> Response<Full<Bytes>> {
     let body: Value = serde_json::from_slice(&came.body).unwrap_or_default();
+    if came.path.ends_with("/agent-card.json") {
+        let interface = json!({"url": "http://10.0.0.5:8000/rpc", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"});
+        let card = json!({"name": "planner", "capabilities": {"streaming": true}, "supportedInterfaces": [interface]});
+        return answer(200, &format!("{card}\n"));
+    }
     if body.get("jsonrpc").is_some() {
         let said = json!({"agent": name, "tool": body["params"]["name"]});
         let told = json!({"jsonrpc": "2.0", "id": body["id"], "result": said});
@@ -79,7 +84,9 @@ async fn each_file_about_routing_does_what_is_shown() {
     assert_eq!(files.len(), 8, "the parts of the page");
     let of_mcp = parts("docs/mcp.md");
     assert_eq!(of_mcp.len(), 3, "the parts of the page");
-    let files = files.into_iter().chain(of_mcp);
+    let of_a2a = parts("docs/a2a.md");
+    assert_eq!(of_a2a.len(), 1, "the parts of the page");
+    let files = files.into_iter().chain(of_mcp).chain(of_a2a);
 
     let [first, operations] = [(); 2].map(|()| free_address());
     let mut gateway: Option<Running> = None;
