@@ -349,6 +349,7 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::BadQuery(_)
         | Refusal::BadBody(_)
         | Refusal::BadMessage(..)
+        | Refusal::VersionNotSupported(_)
         | Refusal::ToolForbidden(_)
         | Refusal::NoRule
         | Refusal::ModelNotFound
@@ -387,6 +388,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::BadBody(String::new()),
         Refusal::BadMessage(RpcFault::Message, String::new()),
         Refusal::BadMessage(RpcFault::Header, String::new()),
+        Refusal::VersionNotSupported(String::new()),
         Refusal::ToolForbidden(String::new()),
         Refusal::NoRule,
         Refusal::ModelNotFound,

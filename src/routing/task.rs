@@ -11,8 +11,8 @@ const PLACES: [(&str, &str, bool); 6] = [
     ("/message", "/taskId", false),
     ("/statusUpdate", "/taskId", false),
     ("/artifactUpdate", "/taskId", false),
-    ("", "/taskId", false),
     ("", "/id", true),
+    ("", "/taskId", false),
 ];
 
 /// What a message of JSON-RPC has before each of them.
@@ -81,9 +81,14 @@ impl Tasks {
 /// The task that a path names: `…/tasks/NAME`, with what is to be done with it behind a colon or not.
 #[must_use]
 pub fn task_in_path(path: &[u8]) -> Option<&[u8]> {
-    let mut segments = split_query(path).0.split(|byte| *byte == b'/');
-    segments.find(|segment| *segment == b"tasks")?;
-    let name = split_once(segments.next()?, b':').0;
+    let segments = split_query(path).0.split(|byte| *byte == b'/');
+    let next = segments.clone().skip(1);
+    // A prefix may have such a segment too.
+    let (_, name) = segments
+        .zip(next)
+        .filter(|(it, _)| *it == b"tasks")
+        .last()?;
+    let name = split_once(name, b':').0;
     (!name.is_empty()).then_some(name)
 }
 
@@ -188,6 +193,7 @@ mod tests {
             ("/a2a/tasks/t-1", Some("t-1")),
             ("/v1/tasks/t-1:cancel?x", Some("t-1")),
             ("/tasks/t-1/pushNotificationConfigs/c", Some("t-1")),
+            ("/tasks/of-a-team/tasks/t-1", Some("t-1")),
             ("/tasks", None),
             ("/tasks/", None),
             ("/message:send", None),

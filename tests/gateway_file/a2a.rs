@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::gateway::{Gateway, free_address};
+use crate::stand_in::{StandIn, json as answer};
 use crate::sticky::CLIENTS;
 use crate::{PATIENCE, needed};
 
@@ -135,4 +136,65 @@ routes:
     check(&from_old, "canceled");
     let from_new = seen("a2a_client.py", now, &[&base, "JSONRPC", &tasks, "0.3"]).await;
     check(&from_new, "TASK_STATE_CANCELED");
+}
+
+/// A card that cannot be changed leads round the gateway, which whoever runs it is to know before its callers do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_card_is_warned_of() {
+    let card = |signatures: Value| {
+        let interface = json!({"url": "http://agent.internal/rpc", "protocolBinding": "JSONRPC"});
+        json!({"name": "a", "supportedInterfaces": [interface], "signatures": signatures})
+    };
+    let serve = async |card: Value| {
+        StandIn::start(move |came| match came.path.as_str() {
+            "/.well-known/agent-card.json" => answer(200, &card.to_string()),
+            _ => answer(404, "{}"),
+        })
+        .await
+    };
+    let signed = serve(card(json!([{"protected": "a", "signature": "b"}]))).await;
+    let unsigned = serve(card(json!([]))).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("gateway.yaml");
+    let text = format!(
+        "listen: [{{address: '127.0.0.1:8080'}}]
+{CLIENTS}
+agents:
+  signed: {{url: 'http://{}'}}
+  unsigned: {{url: 'http://{}'}}
+routes:
+  - {{prefix: /signed, agents: [signed], prefix_rewrite: /, a2a: {{}}}}
+  - {{prefix: /unsigned, agents: [unsigned], prefix_rewrite: /, a2a: {{}}}}
+  - {{prefix: /left, agents: [signed], prefix_rewrite: /, a2a: {{rewrite_card: false}}}}
+",
+        signed.address, unsigned.address
+    );
+    std::fs::write(&file, text).expect("write");
+    let said = |arguments: &[&str]| {
+        let mut tool = std::process::Command::new(env!("CARGO_BIN_EXE_waykeeper"));
+        let output = tool
+            .arg("check")
+            .args(arguments)
+            .arg(&file)
+            .output()
+            .expect("the tool");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+
+    let probed = said(&["--probe"]);
+
+    let warnings: Vec<&str> = probed
+        .lines()
+        .filter(|line| line.contains("card"))
+        .collect();
+    assert_eq!(warnings.len(), 1, "{probed}");
+    assert!(
+        warnings[0].contains("warning: agents.signed: its card is signed"),
+        "{probed}"
+    );
+    assert!(
+        warnings[0].contains("http://agent.internal/rpc"),
+        "{probed}"
+    );
+    assert!(!said(&[]).contains("card"));
 }

@@ -26,7 +26,7 @@ pub(super) struct Meeting<'a> {
 }
 
 /// The codes of refusals before a route's rules are asked.
-const BEFORE_RULES: [&str; 13] = [
+const BEFORE_RULES: [&str; 14] = [
     "gateway_unavailable",
     "bad_path",
     "no_route",
@@ -39,6 +39,7 @@ const BEFORE_RULES: [&str; 13] = [
     "unknown_plan",
     "bad_message",
     "header_mismatch",
+    "version_not_supported",
     "tool_forbidden",
 ];
 
