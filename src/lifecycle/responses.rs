@@ -61,10 +61,6 @@ impl Kept {
     }
 }
 
-fn names_responses(sticky: Option<&Sticky>) -> bool {
-    sticky.is_some_and(Sticky::names_responses)
-}
-
 impl<H: Host> Walk<H> {
     /// Who has given the answer that the request names, in its path or in its body, to the same client; or who has its task.
     pub(super) fn giver(&self, request: &Request, facts: &Facts, way: &Sticky) -> Option<Giver> {
