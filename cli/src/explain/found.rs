@@ -5,7 +5,10 @@ use std::rc::Rc;
 use waykeeper::config::Policy;
 use waykeeper::config::policy::{Choice, Edits, Route, RouteId};
 use waykeeper::host::LocalReply;
-use waykeeper::routing::{Asked, Call, MessageMembers, Messages, ModelInPath, Next, NoMatch, Path, RouteTable, in_order, model_in_path};
+use waykeeper::routing::{
+    Asked, Call, MessageMembers, Messages, ModelInPath, Next, NoMatch, Path, RouteTable, in_order,
+    model_in_path,
+};
 use waykeeper::text::headers::is_reserved;
 
 use super::agents::{self, AgentFound, Reached};

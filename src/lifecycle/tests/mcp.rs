@@ -24,7 +24,7 @@ fn world() -> World {
 
 impl World {
     /// One more piece of a body; true: what has come goes on.
-    fn piece(&mut self, piece: &[u8], end: bool) -> bool {
+    fn piece_of_message(&mut self, piece: &[u8], end: bool) -> bool {
         self.host.send(STREAM, piece);
         self.body(STREAM, piece.len(), end) == Flow::Continue
     }
@@ -44,12 +44,12 @@ fn comes_whole(body: &str, cut: usize, answered_between: bool) -> (bool, World) 
     let mut world = world();
     world.request(STREAM, "POST", "/mcp", &[("x-api-key", "secret")]);
     let (first, second) = body.as_bytes().split_at(cut);
-    let mut gone = world.piece(first, false);
+    let mut gone = world.piece_of_message(first, false);
     if answered_between {
         world.answer(200, ACME);
     }
     assert!(!gone, "nothing goes on before it is known who calls");
-    let whole = world.stream(STREAM).reply.is_none() && world.piece(second, true);
+    let whole = world.stream(STREAM).reply.is_none() && world.piece_of_message(second, true);
     if !answered_between {
         assert!(!whole);
         world.answer(200, ACME);
@@ -86,7 +86,7 @@ fn wherever_a_message_is_cut_and_whenever_its_caller_is_known_it_is_judged_alike
 fn who_may_not_use_the_route_is_told_nothing_of_the_message() {
     let mut world = world();
     world.request(STREAM, "POST", "/admin", &[("x-api-key", "secret")]);
-    world.piece(b"nonsense", true);
+    world.piece_of_message(b"nonsense", true);
     world.answer(200, ACME);
     assert_eq!(world.refusal(STREAM).as_deref(), Some("forbidden"));
     let (status, told) = world.answered_in_rpc();
@@ -97,7 +97,7 @@ fn who_may_not_use_the_route_is_told_nothing_of_the_message() {
 fn a_message_that_does_not_come_is_given_up() {
     let mut world = world();
     world.validated(STREAM, "POST", "/mcp", &[]);
-    assert!(!world.piece(&READ.as_bytes()[..40], false));
+    assert!(!world.piece_of_message(&READ.as_bytes()[..40], false));
     for _ in 0..3 {
         world.tick();
     }
@@ -118,7 +118,7 @@ fn a_full_limit_is_told_to_the_message_and_a_list_counts_each_of_its_own() {
         (READ, false),
     ] {
         world.request(STREAM, "POST", "/mcp", &[("x-api-key", "secret")]);
-        let gone = world.piece(body.as_bytes(), true);
+        let gone = world.piece_of_message(body.as_bytes(), true);
         assert!(!gone || passes);
         if world.stream(STREAM).reply.is_none() && !gone {
             world.answer(200, ACME);
