@@ -85,6 +85,9 @@ pub struct Call {
     pub tool: Option<Box<str>>,
 }
 
+/// The parts of a [`Call`].
+type Borrowed<'a> = (Option<&'a str>, Option<&'a str>);
+
 /// One message as far as it has come.
 #[derive(Clone, Copy)]
 enum Message<'a> {
@@ -159,10 +162,7 @@ impl<'a> Message<'a> {
     }
 
     /// Its method and the tool that it calls, once they are known.
-    fn call(
-        self,
-        members: &MessageMembers,
-    ) -> Result<Option<(Option<&'a str>, Option<&'a str>)>, BadMessage> {
+    fn call(self, members: &MessageMembers) -> Result<Option<Borrowed<'a>>, BadMessage> {
         let answers = self.has(members.result) || self.has(members.error);
         let method = match self.member(members.method) {
             Member::Unknown | Member::Absent if answers && members.protocol == Protocol::Mcp => {
@@ -372,8 +372,8 @@ fn unreadable(headers: &HeaderBlock) -> Option<BadMessage> {
     (!is_read).then_some(BadMessage::OtherType)
 }
 
-impl From<(Option<&str>, Option<&str>)> for Call {
-    fn from((method, tool): (Option<&str>, Option<&str>)) -> Self {
+impl From<Borrowed<'_>> for Call {
+    fn from((method, tool): Borrowed<'_>) -> Self {
         Self {
             method: method.map(Box::from),
             tool: tool.map(Box::from),
