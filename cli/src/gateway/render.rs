@@ -146,6 +146,11 @@ fn context(
     let may_change = matches!(around.admin, Admin::Socket(_));
     let has_further =
         around.envoy.chooses_each_attempt() && (may_change || routes::has_further(gateway));
+    // Where Envoy is only to judge what is written, nobody says where the module will be.
+    let attempts = |agent: &super::Agent| match around.module {
+        "" => Json::Null,
+        _ => attempts(agent, policy),
+    };
     let callers = filters::callers_headers(&gateway.agents);
     let agents: Vec<Json> = {
         let agents = gateway.agents.iter();
@@ -154,7 +159,7 @@ fn context(
             let mark = |mut cluster: Json| {
                 // No attempt at a WebSocket goes on.
                 cluster["further"] = (has_further && cluster["for_websockets"] == false).into();
-                cluster["attempts"] = attempts(agent, policy);
+                cluster["attempts"] = attempts(agent);
                 cluster
             };
             Ok(clusters.into_iter().map(mark).collect())
@@ -168,7 +173,7 @@ fn context(
         .filter(|agent| agent.builtin.is_some());
     let builtin: Vec<_> = around.builtin.map_or_else(Vec::new, |directory| {
         let socket = Path::new(directory).join(ECHO_SOCKET);
-        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket, "filters": null, "further": has_further, "attempts": attempts(agent, policy), "own_host": false});
+        let cluster = |agent: &super::Agent| json!({"name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket, "filters": null, "further": has_further, "attempts": attempts(agent), "own_host": false});
         builtin.map(cluster).collect()
     });
     let validator = gateway
