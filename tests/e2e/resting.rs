@@ -498,7 +498,14 @@ async fn callers_that_leave_and_requests_that_never_reach_it_are_not_held_agains
             assert_eq!(refused.status, 503, "{}", refused.text());
             others.shutdown().await;
             asked.abort();
-            eventually("as it leaves", || async {
+            eventually("as all leave", || async {
+                let admin = world.gateway().admin();
+                for stat in ["upstream_rq_active", "upstream_rq_pending_active"] {
+                    let stat = admin.stat(&format!("cluster.rag.{stat}")).await;
+                    if stat.ok()? != 0 {
+                        return None;
+                    }
+                }
                 (moody.seen.now.load(Ordering::SeqCst) == 0).then_some(())
             })
             .await;

@@ -148,6 +148,11 @@ fn context(
     let may_change = matches!(around.admin, Admin::Socket(_));
     let has_further =
         around.envoy.chooses_each_attempt() && (may_change || routes::has_further(gateway));
+    // Where Envoy is only to judge what is written, nobody says where the module will be.
+    let attempts = |agent: &super::Agent| match around.module {
+        "" => Json::Null,
+        _ => attempts(agent, policy),
+    };
     let callers = filters::callers_headers(&gateway.agents);
     let tried = fallback::tried(policy);
     let told_name = |agent: &super::Agent| {
@@ -164,7 +169,7 @@ fn context(
                 cluster["further"] = (has_further && cluster["for_websockets"] == false).into();
                 cluster["falls_back"] = tried.contains(agent.name.as_str()).into();
                 cluster["told_name"] = told_name(agent).into();
-                cluster["attempts"] = attempts(agent, policy);
+                cluster["attempts"] = attempts(agent);
                 cluster
             };
             Ok(clusters.into_iter().map(mark).collect())
@@ -181,7 +186,7 @@ fn context(
         let cluster = |agent: &super::Agent| {
             json!({
                 "name": agent.cluster, "stat_name": other_stat_name(&agent.cluster), "socket": socket, "filters": null,
-                "further": has_further, "attempts": attempts(agent, policy), "own_host": false,
+                "further": has_further, "attempts": attempts(agent), "own_host": false,
                 "falls_back": tried.contains(agent.name.as_str()), "told_name": told_name(agent),
             })
         };
