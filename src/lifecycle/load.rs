@@ -308,7 +308,8 @@ impl<H: Host> Shared<H> {
                 continue;
             }
             let never = measure.at.0 == 0;
-            if to_try.is_none() && (never || (host.random() >> 32) % TRIED_BY_ONE_OF == 0) {
+            if to_try.is_none() && (never || (host.random() >> 32).is_multiple_of(TRIED_BY_ONE_OF))
+            {
                 to_try = Some((*id, own.key));
             }
         }
