@@ -234,10 +234,10 @@ async fn crowds_see_what_each_may(world: &World) {
     let mut callers = JoinSet::new();
     for number in 0..500 {
         let (key, seen) = match number % 3 {
-            0 => ("demo-admin", 103),
-            _ => ("demo-standard", 102),
+            0 => ("demo-admin", 23),
+            _ => ("demo-standard", 22),
         };
-        let form = ["length/100", "chunks/100", "one-event/100", "events/100"][number % 4];
+        let form = ["length/20", "chunks/20", "one-event/20", "events/20"][number % 4];
         let request = asking(world, &format!("/mcp/{form}"), key);
         callers.spawn(async move {
             let answer = request.send().await;
