@@ -417,7 +417,7 @@ fn post(world: &World, path: &str) -> Request {
 /// `cards`: where the agent is whose cards are shown.
 fn routes(draft: &mut Draft, cards: Option<std::net::SocketAddr>) {
     if let Some(cards) = cards {
-        draft.lead("tool-execution", &[cards]);
+        draft.lead("tools", &[cards]);
     }
     let configuration = draft.configuration();
     for plan in ["standard", "premium"] {

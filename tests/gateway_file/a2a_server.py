@@ -5,12 +5,12 @@ import socket
 import sys
 
 import uvicorn
-from a2a.helpers import new_task_from_user_message, new_text_message, new_text_part
+from a2a.helpers import new_task_from_user_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor
 from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
 from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
-from a2a.types import AgentCapabilities, AgentCard, AgentInterface
+from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill
 from starlette.applications import Starlette
 
 name = sys.argv[1]
@@ -56,6 +56,7 @@ card = AgentCard(
     capabilities=AgentCapabilities(streaming=True, extended_agent_card=True),
     default_input_modes=["text/plain"],
     default_output_modes=["text/plain"],
+    skills=[AgentSkill(id="tell", name="Tell", description="Tells its name.", tags=["name"])],
 )
 extended = AgentCard()
 extended.CopyFrom(card)
