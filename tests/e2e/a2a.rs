@@ -417,14 +417,19 @@ fn post(world: &World, path: &str) -> Request {
 /// `cards`: where the agent is whose cards are shown.
 fn routes(draft: &mut Draft, cards: Option<std::net::SocketAddr>) {
     if let Some(cards) = cards {
-        draft.lead("tools", &[cards]);
+        // None that is asked for its health.
+        draft.add_cluster("cards", &[cards]);
     }
     let configuration = draft.configuration();
+    let agent = if cards.is_some() { "cards" } else { "tools" };
+    if cards.is_some() {
+        configuration["agents"]["cards"] = json!({"cluster": "cards"});
+    }
     for plan in ["standard", "premium"] {
         configuration["plans"][plan] = json!({});
     }
     let judged = json!([{"match": "tasks/cancel", "roles": ["admin"]}, {"match": "*"}]);
-    let route = |prefix: &str, a2a: Value| json!({"prefix": prefix, "agents": ["tools"], "prefix_rewrite": "/", "a2a": a2a});
+    let route = |prefix: &str, a2a: Value| json!({"prefix": prefix, "agents": [agent], "prefix_rewrite": "/", "a2a": a2a});
     draft.routes().extend([
         route(A2A, json!({"methods": judged})),
         route(OPEN, json!({})),

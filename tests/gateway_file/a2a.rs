@@ -52,7 +52,8 @@ async fn agent(name: &str, package: &str, own: &str) -> (Child, SocketAddr) {
 async fn seen(name: &str, package: &str, arguments: &[&str]) -> Value {
     let output = timeout(6 * PATIENCE, script(name, package, arguments).output()).await;
     let output = output.expect("the client is not done").expect("python3");
-    assert!(output.status.success(), "{arguments:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} {told}");
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 

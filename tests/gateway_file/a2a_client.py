@@ -51,7 +51,7 @@ async def main():
         card = await A2ACardResolver(http, base).get_agent_card()
         urls = [interface.url for interface in card.supported_interfaces]
         if old:
-            kept = [it for it in card.supported_interfaces if it.protocol_version == "0.3"]
+            kept = [it for it in card.supported_interfaces if it.protocol_version.startswith("0.3")]
             del card.supported_interfaces[:]
             card.supported_interfaces.extend(kept)
         config = ClientConfig(httpx_client=http, supported_protocol_bindings=[binding], streaming=True)
