@@ -83,7 +83,7 @@ async fn each_file_about_routing_does_what_is_shown() {
     let files: Vec<_> = parts("docs/routing.md");
     assert_eq!(files.len(), 8, "the parts of the page");
     let of_mcp = parts("docs/mcp.md");
-    assert_eq!(of_mcp.len(), 3, "the parts of the page");
+    assert_eq!(of_mcp.len(), 4, "the parts of the page");
     let of_a2a = parts("docs/a2a.md");
     assert_eq!(of_a2a.len(), 1, "the parts of the page");
     let files = files.into_iter().chain(of_mcp).chain(of_a2a);
