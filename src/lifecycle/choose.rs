@@ -89,19 +89,18 @@ impl<H: Host> Walk<H> {
         let stands_for = model.map(|model| crate::routing::stands_for(policy, model));
         let capabilities = request.headers().get_all("x-agent-capability");
         let choices = narrowed(&policy.agents, decided.choices, capabilities, stands_for)?;
-        let agent = self.choose(request, &choices, decided.prefer)?;
-        if let Some(listed) = decided.fallback {
-            let choices = &choices;
-            self.fall_back(
-                request,
-                agent,
-                &Next {
+        let agent = match decided.fallback {
+            None => self.choose(request, &choices, decided.prefer)?,
+            Some(listed) => {
+                let choices = &choices;
+                let next = Next {
                     listed,
                     choices,
                     model,
-                },
-            );
-        }
+                };
+                self.first_of(request, &next, decided.prefer)?
+            }
+        };
         let called = policy.agents.get(agent.0).zip(model);
         if let Some(name) = called.and_then(|(agent, model)| sent_as(policy, agent, model)) {
             match &in_path {

@@ -9,10 +9,10 @@ use super::request::Request;
 use super::shared::Shared;
 use super::stream::{Answered, Facts};
 use super::walk::Walk;
-use crate::config::policy::{Agent, AgentId, AgentsSee, MOST_ATTEMPTS, Route};
+use crate::config::policy::{Agent, AgentId, AgentsSee, MOST_ATTEMPTS, Prefer, Route};
 use crate::host::{Host, StreamIo};
 use crate::reply::Refusal;
-use crate::routing::{FURTHER, Next, PROOF, in_order};
+use crate::routing::{FURTHER, Next, PROOF, Turn, in_order, listed};
 
 const MOST: usize = MOST_ATTEMPTS as usize;
 
@@ -34,21 +34,45 @@ pub(super) struct Attempts {
 impl<H: Host> Walk<H> {
     /// One of the route's agents, where nothing else narrows the choice.
     pub(super) fn choose_of(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
-        let first = self.choose(request, &route.agents, route.prefer)?;
-        if let Some(listed) = &route.fallback {
-            let next = Next {
-                listed,
-                choices: &route.agents,
-                model: None,
-            };
-            self.fall_back(request, first, &next);
+        let Some(behind) = &route.fallback else {
+            return self.choose(request, &route.agents, route.prefer);
+        };
+        let next = Next {
+            listed: behind,
+            choices: &route.agents,
+            model: None,
+        };
+        self.first_of(request, &next, route.prefer)
+    }
+
+    /// One of the choices, or where all of these rest the first of those behind them that does not. Who comes next is found out too.
+    #[inline(never)]
+    pub(super) fn first_of(
+        &self,
+        request: &Request,
+        next: &Next<'_>,
+        prefer: Prefer,
+    ) -> Result<AgentId, Refusal> {
+        let mut first = self.choose(request, next.choices, prefer);
+        if matches!(first, Err(Refusal::AgentsResting(_)))
+            && request.wanted_agents().next().is_none()
+        {
+            let policy = &self.shared.compiled.policy;
+            let capabilities = request.headers().get_all("x-agent-capability");
+            let able = listed(policy, next, capabilities);
+            let mut able = able.iter().map(|choice| choice.agent);
+            if let Some(agent) = able.find(|id| self.turn(request, *id) == Turn::Yes) {
+                first = Ok(agent);
+            }
         }
+        let first = first?;
+        self.fall_back(request, first, next);
         Ok(first)
     }
 
     /// Finds out who comes next if the agent that was chosen first does not answer. Nobody does where the caller has named it.
     #[inline(never)]
-    pub(super) fn fall_back(&self, request: &Request, first: AgentId, next: &Next<'_>) {
+    fn fall_back(&self, request: &Request, first: AgentId, next: &Next<'_>) {
         if request.wanted_agents().next().is_some() {
             return;
         }
@@ -65,6 +89,11 @@ impl<H: Host> Walk<H> {
 }
 
 impl Attempts {
+    /// All of them.
+    pub(super) fn all(&self) -> &[AgentId] {
+        &self.agents
+    }
+
     fn agents<'a>(&self, compiled: &'a Compiled) -> impl Iterator<Item = &'a Agent> {
         let all = &compiled.policy.agents;
         self.agents.iter().filter_map(|id| all.get(id.0))

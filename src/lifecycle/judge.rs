@@ -302,24 +302,33 @@ impl<H: Host> Walk<H> {
     #[inline(never)]
     pub(super) fn asks(&self, rests: &Rests, request: &Request) -> Result<(), Refusal> {
         let host = &*self.shared.host;
-        let chosen = self.common.facts.borrow().agent;
-        let Some((agent, watched)) = chosen.and_then(|agent| Some((agent, rests.of(agent)?)))
-        else {
-            return Ok(());
+        let each_attempt = |agent: AgentId| rests.of(agent).is_some_and(|it| it.rest.each_attempt);
+        let (chosen, is_noted) = {
+            let facts = self.common.facts.borrow();
+            let next = facts.attempts.iter().flat_map(|it| it.all());
+            let mut all = facts.agent.into_iter().chain(next.copied());
+            (facts.agent, all.any(each_attempt))
         };
+        let watched = chosen.and_then(|agent| Some((agent, rests.of(agent)?)));
+        if watched.is_none() && !is_noted {
+            return Ok(());
+        }
         let client = self.client_hash(rests, request);
         let mut facts = self.common.facts.borrow_mut();
         let before = facts.answering.take();
-        let probe = before.filter(|it| it.agent == agent);
+        let probe = before.filter(|it| Some(it.agent) == chosen);
         let probe = probe.and_then(|it| it.asked.attempt.probe);
+        if is_noted {
+            let note = note(client, watched.map(|(_, it)| it), probe);
+            self.with_stream(|stream| stream.note(ASKED, &note))?;
+        }
+        let Some((agent, _)) = watched else {
+            return Ok(());
+        };
         let now = host.now();
         let mut asked = Asked::new(now, client, probe);
         if facts.body.has_ended() {
             asked.is_sent(now);
-        }
-        if watched.rest.each_attempt {
-            let note = note(client, watched, probe);
-            self.with_stream(|stream| stream.note(ASKED, &note))?;
         }
         facts.answering = Some(Box::new(Answering {
             agent,
@@ -344,9 +353,9 @@ impl<H: Host> Walk<H> {
 }
 
 /// Who asks, and of which agent the request is the probe.
-fn note(client: u64, watched: &Watched, probe: Option<Probe>) -> Vec<u8> {
-    let (tag, rest, until) = match probe {
-        Some(probe) => (watched.key.tag(), probe.rest.0, probe.until.0),
+fn note(client: u64, watched: Option<&Watched>, probe: Option<Probe>) -> Vec<u8> {
+    let (tag, rest, until) = match watched.zip(probe) {
+        Some((watched, probe)) => (watched.key.tag(), probe.rest.0, probe.until.0),
         None => (0, 0, 0),
     };
     let words = [client, tag, rest, until].map(u64::to_le_bytes);

@@ -37,14 +37,14 @@ pub fn in_order<'a>(
     };
     let is_word = |byte: &u8| !matches!(*byte, b' ' | b'\t' | b',');
     let asks = capabilities.clone().any(|line| line.iter().any(is_word));
-    let listed = next.listed.iter().map(|id| Choice {
-        agent: *id,
-        weight: 1,
-    });
-    let others = next.choices.iter().filter(|it| asks && it.weight > 0);
-    let all: Vec<Choice> = listed.chain(others.copied()).collect();
-    let model = next.model.map(|model| stands_for(policy, model));
-    let able = narrowed(&policy.agents, &all, capabilities, model).unwrap_or_default();
+    let mut able = listed(policy, next, capabilities.clone());
+    if asks {
+        let others: Vec<Choice> = (next.choices.iter().copied())
+            .filter(|it| it.weight > 0)
+            .collect();
+        let model = next.model.map(|model| stands_for(policy, model));
+        able.extend(narrowed(&policy.agents, &others, capabilities, model).unwrap_or_default());
+    }
     let is_called =
         |other: &Agent, model| sent_as(policy, other, model) == sent_as(policy, chosen, model);
     let means_same = |other: &Agent| next.model.is_none_or(|model| is_called(other, model));
@@ -55,4 +55,20 @@ pub fn in_order<'a>(
         }
     }
     agents
+}
+
+/// Those of the named that have what is asked for, in their order.
+#[must_use]
+pub fn listed<'a>(
+    policy: &Policy,
+    next: &Next<'_>,
+    capabilities: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Vec<Choice> {
+    let all = next.listed.iter().map(|id| Choice {
+        agent: *id,
+        weight: 1,
+    });
+    let model = next.model.map(|model| stands_for(policy, model));
+    let all: Vec<Choice> = all.collect();
+    narrowed(&policy.agents, &all, capabilities, model).unwrap_or_default()
 }

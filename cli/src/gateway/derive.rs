@@ -1,7 +1,7 @@
 //! The filter's document out of the one that people write, and the way back: what is wrong with the former is told of the
 //! fields that stand in the latter.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use waykeeper::config::{self, Fault, Node, Segment};
 
@@ -38,7 +38,7 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
         .filter(|(name, _)| config::FIELDS.contains(&name.as_str()));
     let derived = fields.map(|(name, value)| {
         let value = match name.as_str() {
-            "agents" => agents(value, gateway, falls_back(written)),
+            "agents" => agents(value, gateway, &in_lists(written)),
             "clients" => clients(value, gateway),
             "address" => address(value, gateway),
             "sessions" => sessions(value, gateway),
@@ -51,8 +51,8 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
     Node::Map(derived.collect())
 }
 
-/// Whether a request may be tried at several agents.
-fn falls_back(written: &Node) -> bool {
+/// The agents of routes of which requests may be tried at several.
+fn in_lists(written: &Node) -> BTreeSet<String> {
     let named = |node: &Node, wanted: &str| match node {
         Node::Map(fields) => fields
             .iter()
@@ -64,14 +64,27 @@ fn falls_back(written: &Node) -> bool {
         Some(Node::List(items)) => items,
         _ => Vec::new(),
     };
-    let says = |node: &Node| named(node, "fallback").is_some();
-    let rules = |route: &Node| items(named(route, "rules"));
-    items(named(written, "routes"))
-        .iter()
-        .any(|route| says(route) || rules(route).iter().any(says))
+    let mut found = BTreeSet::new();
+    for route in items(named(written, "routes")) {
+        let mut all = items(named(&route, "rules"));
+        all.push(route);
+        if all.iter().all(|node| named(node, "fallback").is_none()) {
+            continue;
+        }
+        let lists = all
+            .iter()
+            .flat_map(|node| ["agents", "fallback"].map(|field| items(named(node, field))));
+        for agent in lists.flatten() {
+            let name = named(&agent, "agent").unwrap_or(agent);
+            if let Node::Text(name) = name {
+                found.insert(name);
+            }
+        }
+    }
+    found
 }
 
-fn agents(written: &Node, gateway: &Gateway, falls_back: bool) -> Node {
+fn agents(written: &Node, gateway: &Gateway, in_lists: &BTreeSet<String>) -> Node {
     let Node::Map(named) = written else {
         return written.clone();
     };
@@ -90,7 +103,7 @@ fn agents(written: &Node, gateway: &Gateway, falls_back: bool) -> Node {
         let sees = agent.and_then(|agent| agent.sees.as_ref());
         derived.extend(sees.map(|sees| ("sees".to_owned(), sees.names())));
         let hides = agent.is_some_and(|agent| agent.sees.is_some() && agent.upstream.is_some());
-        if falls_back && hides {
+        if !in_lists.is_empty() && hides {
             derived.push(("cluster_hides".to_owned(), Node::Bool(true)));
         }
         let kept =
@@ -108,6 +121,14 @@ fn agents(written: &Node, gateway: &Gateway, falls_back: bool) -> Node {
         {
             // It counts by a key of the caller's own.
             rest.push(("on_429".to_owned(), Node::Text("ignore".to_owned())));
+        }
+        if in_lists.contains(name)
+            && agent.is_some_and(|agent| agent.upstream.is_some() || agent.builtin.is_some())
+            && let Some((_, Node::Map(rest))) = derived.iter_mut().find(|(name, _)| name == "rest")
+            && rest.iter().all(|(name, _)| name != "each_attempt")
+        {
+            // The caller's side sees the last attempt alone.
+            rest.push(("each_attempt".to_owned(), Node::Bool(true)));
         }
         (name.clone(), Node::Map(derived))
     });
