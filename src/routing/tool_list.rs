@@ -89,7 +89,8 @@ impl List<'_> {
             }
             for (which, value) in members {
                 match self.text.get(value.clone()) {
-                    Some("null" | PRIVATE) => {}
+                    Some("null") => {}
+                    Some(PRIVATE) if which == 1 => {}
                     Some(array) if which == 0 && array.starts_with('[') => self.read_tools(value),
                     _ if which == 0 => return Err(Unreadable),
                     _ => {
