@@ -19,6 +19,9 @@ use crate::state::survey::Survey;
 use crate::state::{Notice, OpenError, State};
 use crate::text::json::Edit;
 
+/// How a request is steered that may be tried at so many agents, and may be repeated or not.
+type Steering = (usize, bool, Vec<(&'static str, String)>);
+
 /// A configuration made ready for the stages.
 #[derive(Debug)]
 pub(super) struct Compiled {
@@ -50,11 +53,11 @@ pub(super) struct Compiled {
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
     /// The same of requests that may be tried at two agents, or more: at so many, and whether they are repeatable.
-    steering_further: Vec<Vec<(usize, bool, Vec<(&'static str, String)>)>>,
+    steering_further: Vec<Vec<Steering>>,
 }
 
 /// How a route steers Envoy's router for requests that may be tried at several agents, where it has such.
-fn further(route: &Route) -> Vec<(usize, bool, Vec<(&'static str, String)>)> {
+fn further(route: &Route) -> Vec<Steering> {
     if route.all_fallbacks().next().is_none() {
         return Vec::new();
     }

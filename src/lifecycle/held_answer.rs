@@ -73,7 +73,7 @@ impl HeldAnswer {
             .is_some_and(|status| status.starts_with(b"2"));
         let is_stream = kind == b"text/event-stream";
         let is_json = kind.windows(4).any(|it| it == b"json");
-        if !is_stream && !is_json && !(self.is_asked_for && succeeded) {
+        if !(is_stream || is_json || self.is_asked_for && succeeded) {
             return Ok(ControlFlow::Break(()));
         }
         let encodings = headers.get_all("content-encoding");
