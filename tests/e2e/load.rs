@@ -227,14 +227,13 @@ async fn agents_are_asked_for_orcas_reports_and_those_are_read() {
     ask(&world, 40).await;
     let known = ask(&world, 200).await;
     assert_eq!(of(&known, "two"), 0, "{known:?}");
-    let asked = lock(&one.asked);
+    let asked = lock(&one.asked).clone();
     let format = asked.iter().map(|it| {
         it.get("endpoint-load-metrics-format")
             .and_then(|it| it.to_str().ok())
     });
     assert!(format.into_iter().all(|it| it == Some("TEXT")));
 
-    drop(asked);
     eventually("the metric", || async {
         let metrics = world.metrics().await;
         let percent =

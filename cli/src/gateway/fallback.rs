@@ -116,7 +116,7 @@ pub(super) fn places(policy: &Policy) -> Vec<Vec<Segment>> {
     let field = |name: &str| Segment::Field(name.to_owned());
     let mut places = Vec::new();
     for (index, route) in policy.routes.iter().enumerate() {
-        let at = vec![field("routes"), Segment::Item(index)];
+        let at = [field("routes"), Segment::Item(index)];
         if route.fallback.is_some() {
             places.push([&at[..], &[field(FIELD)]].concat());
         }
