@@ -60,6 +60,8 @@ pub struct Messages {
     called: Option<Rc<Called>>,
     bad: Option<BadMessage>,
     read: u64,
+    /// How many bytes it has, where the request says so.
+    length: Option<u64>,
     /// What is called must be known by then.
     most: u64,
     ended: bool,
@@ -239,6 +241,8 @@ impl Messages {
             called: None,
             read: 0,
             most,
+            length: (headers.get("content-length"))
+                .and_then(|length| str::from_utf8(length).ok()?.parse().ok()),
             ended: false,
             needed,
         }
@@ -259,11 +263,17 @@ impl Messages {
             }
             _ => self.scan(piece),
         }
+        // An agent that has so many bytes waits for nothing else.
+        if self.length == Some(self.read) {
+            self.end();
+        }
     }
 
     /// All of it has come.
     pub fn end(&mut self) {
-        self.ended = true;
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
         if self.bad.is_some() {
             return;
         }
