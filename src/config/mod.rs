@@ -1,5 +1,5 @@
 //! The configuration: its document, the checks that tell all faults with their places, and the policies it is
-//! compiled into. [`load`] takes what the host hands over; what it returns has no faults.
+//! compiled into. [`load()`] takes what the host hands over; what it returns has no faults.
 //!
 //! | file | what it says |
 //! |---|---|
@@ -161,7 +161,7 @@ pub fn is_of_attempts(document: &Node) -> bool {
 /// Reads a configuration from a JSON value.
 ///
 /// # Errors
-/// All that is wrong. Fields written twice are already lost in such a value; [`load`] and [`read_node`] find them.
+/// All that is wrong. Fields written twice are already lost in such a value; [`load()`] and [`read_node`] find them.
 pub fn read(document: &serde_json::Value) -> Result<Policy, Faults> {
     read_node(&Node::from(document))
 }
