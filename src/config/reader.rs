@@ -345,7 +345,7 @@ impl<'a> Spot<'a> {
     }
 
     /// Whether this is a list.
-    pub(super) fn is_list(&self) -> bool {
+    pub fn is_list(&self) -> bool {
         matches!(self.node, Node::List(_))
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use waykeeper::config::{Fault, Policy, Segment, Spot};
 
+use super::spots::{inner, items};
 use super::{Agent, EnvoyVersion};
 use crate::yaml::Value;
 
@@ -77,21 +78,6 @@ fn is_elsewhere(name: &Spot<'_>, agents: &[Agent]) -> bool {
     let name = name.text();
     let mut named = agents.iter().filter(|it| Some(it.name.as_str()) == name);
     named.any(|agent| !agent.is_made())
-}
-
-fn items<'d>(spot: &'d Spot<'d>) -> impl Iterator<Item = Spot<'d>> {
-    let is_list = !spot.is_text() && !spot.is_map();
-    is_list
-        .then(|| spot.list(usize::MAX))
-        .flatten()
-        .into_iter()
-        .flatten()
-}
-
-/// What stands in a mapping under a name.
-fn inner<'d>(spot: &'d Spot<'d>, name: &str) -> Option<Spot<'d>> {
-    let fields = spot.named(usize::MAX)?;
-    fields.get(name)
 }
 
 /// What is wrong with a gateway whose Envoy cannot choose an agent anew.

@@ -46,6 +46,7 @@ mod schema;
 pub(crate) mod secrets;
 mod sees;
 mod sessions;
+mod spots;
 mod templates;
 mod tls;
 mod url;

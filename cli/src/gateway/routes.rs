@@ -11,6 +11,7 @@ use waykeeper::routing::HOST;
 use super::agents::{OWN_HOST, TLS};
 use super::balance::is_by_hash;
 use super::sees::Sees;
+use super::spots::{inner, items};
 use super::{Agent, Gateway, filters};
 
 /// First those on which Envoy looks for a session, by the headers in which agents name them; then the others. Among each of
@@ -103,9 +104,7 @@ pub(super) fn check_mirrors(routes: &Spot<'_>, agents: &[Agent]) {
         let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
         credential.is_some_and(|credential| credential.callers_header().is_some())
     };
-    // What is no list the filter's reader tells.
-    let items = routes.list(usize::MAX);
-    for route in items.into_iter().flatten().filter(Spot::is_map) {
+    for route in items(routes).filter(Spot::is_map) {
         let Some(mirror) = inner(&route, "mirror").filter(Spot::is_map) else {
             continue;
         };
@@ -122,8 +121,7 @@ pub(super) fn check_mirrors(routes: &Spot<'_>, agents: &[Agent]) {
 
 /// Tells of hosts that agents would not be asked as: they are called by their own.
 pub(super) fn check_hosts(routes: &Spot<'_>, agents: &[Agent]) {
-    let items = routes.list(usize::MAX);
-    for route in items.into_iter().flatten().filter(Spot::is_map) {
+    for route in items(routes).filter(Spot::is_map) {
         let Some(request) = inner(&route, "request").filter(Spot::is_map) else {
             continue;
         };
@@ -133,8 +131,7 @@ pub(super) fn check_hosts(routes: &Spot<'_>, agents: &[Agent]) {
         let mut named = Vec::new();
         chosen(&route, &mut named);
         if let Some(rules) = inner(&route, "rules") {
-            let rules = rules.list(usize::MAX);
-            for rule in rules.into_iter().flatten().filter(Spot::is_map) {
+            for rule in items(&rules).filter(Spot::is_map) {
                 chosen(&rule, &mut named);
             }
         }
@@ -156,8 +153,7 @@ fn chosen(spot: &Spot<'_>, names: &mut Vec<String>) {
     let Some(agents) = inner(spot, "agents") else {
         return;
     };
-    // What is no list the filter's reader tells in the same words.
-    for item in agents.list(usize::MAX).into_iter().flatten() {
+    for item in items(&agents) {
         let agent = if item.is_map() {
             inner(&item, "agent")
         } else {
@@ -166,12 +162,6 @@ fn chosen(spot: &Spot<'_>, names: &mut Vec<String>) {
         let name = agent.filter(Spot::is_text).and_then(|agent| agent.text());
         names.extend(name.map(str::to_owned));
     }
-}
-
-/// What stands in a mapping under a name.
-fn inner<'d>(spot: &'d Spot<'d>, name: &str) -> Option<Spot<'d>> {
-    let fields = spot.named(usize::MAX)?;
-    fields.get(name)
 }
 
 /// Whether there are two agents that an attempt may go to.
