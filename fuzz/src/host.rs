@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use waykeeper::host::simulated::{Process, SentCallout, SimulatedHost};
 use waykeeper::host::{
-    AttemptEnd, Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply, MetricId,
-    OwnAnswer, StreamId, StreamIo, Swap, Timestamp, Version,
+    AttemptEnd, Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
+    MetricId, OwnAnswer, StreamId, StreamIo, Swap, Timestamp, Version,
 };
 
 /// Headers as they stand, names and values.
