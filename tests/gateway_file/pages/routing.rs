@@ -81,7 +81,7 @@ async fn each_file_about_routing_does_what_is_shown() {
         stand_ins.push((stand_in, front));
     }
     let files: Vec<_> = parts("docs/routing.md");
-    assert_eq!(files.len(), 8, "the parts of the page");
+    assert_eq!(files.len(), 12, "the parts of the page");
     let of_mcp = parts("docs/mcp.md");
     assert_eq!(of_mcp.len(), 4, "the parts of the page");
     let of_a2a = parts("docs/a2a.md");
