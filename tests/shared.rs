@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 /// How long a condition that is waited for may take on a busy machine before the test fails.
@@ -46,6 +47,26 @@ pub(crate) fn free_address() -> SocketAddr {
             return address;
         }
     }
+}
+
+/// Sends a process a signal. One that is to stop has stopped then: until its threads have heard of that, some go on.
+pub(crate) fn signal_to(process: i32, signal: Signal) {
+    let id = Pid::from_raw(process).expect("a process");
+    kill_process(id, signal).expect("a signal");
+    let began = std::time::Instant::now();
+    while signal == Signal::STOP && !has_stopped(process) {
+        assert!(began.elapsed() < PATIENCE, "it does not stop");
+        std::thread::sleep(POLL);
+    }
+}
+
+fn has_stopped(process: i32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("its threads");
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().unwrap_or_default();
+        state.starts_with('T')
+    })
 }
 
 /// A path in the repository.

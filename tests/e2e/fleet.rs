@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::harness::{Draft, World, eventually, free_address, needed};
+use crate::harness::{Draft, World, eventually, free_address, needed, signal_to};
 
 mod attacked;
 mod cut_off;
@@ -448,8 +448,8 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) {
-        let id = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        kill_process(id.expect("it runs"), signal).expect("a signal");
+        let process = self.0.id().expect("it runs");
+        signal_to(process.cast_signed(), signal);
     }
 }
 

@@ -9,12 +9,13 @@ use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+pub(crate) use crate::shared::signal_to;
 use crate::{eventually, needed};
 
 /// A gateway that runs; it ends, and Envoy with it, when dropped.
@@ -254,11 +255,6 @@ impl Drop for Running {
             eprintln!("--- it said last\n{}", self.said());
         }
     }
-}
-
-pub(crate) fn signal_to(process: i32, signal: Signal) {
-    let process = Pid::from_raw(process).expect("a process");
-    kill_process(process, signal).expect("a signal");
 }
 
 /// Whether there is such a process.

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::counting::admitted;
 use crate::protocol::{RateLimitDescriptor, Unit};
-use crate::shared::{eventually, free_address};
+use crate::shared::{eventually, free_address, signal_to};
 use crate::{Refused, Service, ask, descriptor, of};
 
 const UNAVAILABLE: i32 = 14;
@@ -75,11 +75,8 @@ impl RedisServer {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()));
-        kill_process(pid.expect("it runs"), signal).expect("a signal");
+        let process = self.child.id().expect("it runs");
+        signal_to(process.cast_signed(), signal);
     }
 
     /// What a client of Redis is answered.

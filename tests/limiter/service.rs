@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::Client;
-use crate::shared::eventually;
+use crate::shared::{eventually, signal_to};
 
 /// A running limiter; it is killed when dropped.
 pub(crate) struct Service {
@@ -82,11 +82,8 @@ impl Service {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()));
-        kill_process(pid.expect("it runs"), signal).expect("a signal");
+        let process = self.child.id().expect("it runs");
+        signal_to(process.cast_signed(), signal);
     }
 
     /// Tells it to end, and waits.

@@ -30,7 +30,7 @@ pub(crate) use page::visit;
 pub(crate) use puppet::{Exchange, Puppet};
 pub(crate) use python::python;
 pub(crate) use shape::Shape;
-pub(crate) use shared::{PATIENCE, eventually, free_address, needed, repository};
+pub(crate) use shared::{PATIENCE, eventually, free_address, needed, repository, signal_to};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
