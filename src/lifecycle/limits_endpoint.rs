@@ -23,6 +23,20 @@ use crate::text::{escapes, hex};
 /// What becomes of a request that is answered here, in metrics and the access log.
 pub(super) const OUTCOME: &str = "answered";
 
+/// An answer of the gateway's own: this JSON, for nobody else.
+pub(super) fn answer(body: Vec<u8>) -> LocalReply {
+    LocalReply {
+        status: 200,
+        grpc_status: None,
+        headers: vec![
+            ("content-type", "application/json".to_owned()),
+            ("cache-control", "no-store".to_owned()),
+        ],
+        body,
+        details: ["waykeeper_", OUTCOME].concat(),
+    }
+}
+
 /// So many limits may be named in one question.
 const MOST_NAMES: usize = 32;
 
@@ -195,16 +209,7 @@ impl<H: Host> Walk<H> {
                     .await?
             }
         };
-        Ok(LocalReply {
-            status: 200,
-            grpc_status: None,
-            headers: vec![
-                ("content-type", "application/json".to_owned()),
-                ("cache-control", "no-store".to_owned()),
-            ],
-            body,
-            details: format!("waykeeper_{OUTCOME}"),
-        })
+        Ok(answer(body))
     }
 
     /// Who is asked about: the caller itself, or whom an operator names.

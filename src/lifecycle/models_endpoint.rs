@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::limits_endpoint::OUTCOME;
+use super::limits_endpoint::answer;
 use super::request::Request;
 use super::walk::Walk;
 use crate::config::Policy;
@@ -93,16 +93,7 @@ impl<H: Host> Walk<H> {
                 body.push_str("]}");
             }
         }
-        Ok(LocalReply {
-            status: 200,
-            grpc_status: None,
-            headers: vec![
-                ("content-type", "application/json".to_owned()),
-                ("cache-control", "no-store".to_owned()),
-            ],
-            body: body.into(),
-            details: ["waykeeper_", OUTCOME].concat(),
-        })
+        Ok(answer(body.into()))
     }
 
     /// The models that a client may use, in the order of their names.

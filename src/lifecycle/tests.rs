@@ -59,11 +59,15 @@ impl World {
         });
         change(&mut document);
         let policy = config::read(&document).unwrap_or_else(|faults| panic!("{faults}"));
-        let process = Process::default();
+        Self::of(&Process::default(), policy)
+    }
+
+    /// One more worker of this process.
+    fn of(process: &Process, policy: Policy) -> Self {
         let host = Rc::new(process.worker());
         let (gateway, _) = Gateway::new(Rc::clone(&host), policy).unwrap();
         Self {
-            process,
+            process: process.clone(),
             host,
             gateway,
         }

@@ -21,15 +21,9 @@ impl World {
     }
 
     /// A worker of this process.
-    fn of(process: &Process, document: &Value) -> Self {
-        let host = Rc::new(process.worker());
+    fn reading(process: &Process, document: &Value) -> Self {
         let policy = config::read(document).unwrap_or_else(|faults| panic!("{faults}"));
-        let (gateway, _) = Gateway::new(Rc::clone(&host), policy).unwrap();
-        Self {
-            process: process.clone(),
-            host,
-            gateway,
-        }
+        Self::of(process, policy)
     }
 
     fn ends(&mut self, id: StreamId) {
@@ -50,7 +44,7 @@ impl Workers {
         let (process, document) = (Process::default(), World::document(bound));
         Self(
             (0..number)
-                .map(|_| World::of(&process, &document))
+                .map(|_| World::reading(&process, &document))
                 .collect(),
         )
     }
@@ -251,7 +245,7 @@ fn a_new_configuration_counts_those_in_flight_under_the_old_one() {
     assert!(workers.come(0, 1, "one"));
     let document = World::document(&json!({"in_flight": 1}));
     let process = workers.0[0].process.clone();
-    workers.0.push(World::of(&process, &document));
+    workers.0.push(World::reading(&process, &document));
     assert!(!workers.come(1, 2, "one"));
     workers.ends(0, 1);
     assert!(workers.come(1, 3, "one"));
@@ -286,7 +280,7 @@ fn an_inference_gateway_is_told_whose_request_it_is_and_callers_cannot_say_it() 
     document["clients"]["keys"][0]["team"] = json!("blue");
     document["agents"]["agent"]["inference"] =
         json!({"by": "team", "objectives": {"bounded": "interactive"}});
-    let mut world = World::of(&Process::default(), &document);
+    let mut world = World::reading(&Process::default(), &document);
     let headers = [
         ("x-api-key", "one"),
         ("X-Gateway-Inference-Fairness-Id", "mine"),
@@ -316,7 +310,11 @@ fn an_agent_is_given_no_more_at_once_than_it_takes_whoever_asks() {
     let mut document = World::document(&json!({}));
     document["agents"]["agent"] = json!({"cluster": "cluster", "max_in_flight": 2, "wait": "5s"});
     let process = Process::default();
-    let mut workers = Workers((0..2).map(|_| World::of(&process, &document)).collect());
+    let mut workers = Workers(
+        (0..2)
+            .map(|_| World::reading(&process, &document))
+            .collect(),
+    );
     assert!(workers.come(0, 1, "one"));
     assert!(workers.come(1, 2, "two"));
     assert!(!workers.come(1, 3, "one"));

@@ -225,14 +225,8 @@ fn other_workers_and_later_configurations_know_and_an_agent_elsewhere_begins_ane
             "agents": {"one": {"cluster": cluster, "rest": {}}},
             "routes": [{"prefix": "/only", "agents": ["one"], "auth_required": false}],
         });
-        let host = Rc::new(world.process.worker());
         let policy = config::read(&document).unwrap();
-        let (gateway, _) = Gateway::new(Rc::clone(&host), policy).unwrap();
-        let mut other = World {
-            process: world.process.clone(),
-            host,
-            gateway,
-        };
+        let mut other = World::of(&world.process, policy);
         begin(&mut other, 1, "/only", HERE)
     };
     assert_eq!(again("cluster-one").unwrap_err(), "agents_resting");

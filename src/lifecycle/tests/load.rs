@@ -178,13 +178,7 @@ fn a_report_that_means_nothing_is_counted_and_changes_nothing() {
 fn workers_share_reports() {
     let mut one = world(&reporting("queue_depth"), &both());
     let policy = one.gateway.shared.compiled.policy.clone();
-    let host = Rc::new(one.process.worker());
-    let (gateway, _) = Gateway::new(Rc::clone(&host), policy).unwrap();
-    let mut two = World {
-        process: one.process.clone(),
-        host,
-        gateway,
-    };
+    let mut two = World::of(&one.process, policy);
     report(&mut one, "a", &[("x-agent-queue-depth", "9")]);
     report(&mut two, "b", &[("x-agent-queue-depth", "1")]);
     for world in [&mut one, &mut two] {
@@ -344,13 +338,7 @@ fn metrics_are_looked_at_by_one_worker_at_a_time() {
     let mut one = world(&metrics(), &both());
     assert!(one.gateway.needs_ticks());
     let policy = one.gateway.shared.compiled.policy.clone();
-    let host = Rc::new(one.process.worker());
-    let (gateway, _) = Gateway::new(Rc::clone(&host), policy).unwrap();
-    let mut two = World {
-        process: one.process.clone(),
-        host,
-        gateway,
-    };
+    let mut two = World::of(&one.process, policy);
     one.tick();
     two.tick();
     let sent = one.host.sent_callouts();
