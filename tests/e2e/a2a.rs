@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Draft, Puppet, Request, Shape, World};
+use crate::harness::{Draft, Puppet, Request, Shape, World};
 
 const A2A: &str = "/a2a";
 const OPEN: &str = "/open/a2a";
@@ -39,7 +39,7 @@ async fn a_method_is_one_by_both_of_its_names(world: &World) {
             let before = world.agent("tools").stats();
             let body = Bytes::from(call("\"a\"", method));
             let refused = shape.send(post(world, A2A), body.clone()).await;
-            let error = rpc_error(&refused, 200, &json!("a"));
+            let error = refused.rpc_error(200, &json!("a"));
             assert_eq!(error["code"], -32600, "{shape:?} {error}");
             assert_eq!(error["data"][0]["reason"], "TOOL_FORBIDDEN", "{error}");
             assert_eq!(
@@ -154,7 +154,7 @@ async fn versions_are_those_that_the_route_takes(world: &World) {
         (&["1.0"], &old_in_query),
     ] {
         let refused = send(version, path).body(body.clone()).send().await;
-        let error = rpc_error(&refused, 200, &json!(7));
+        let error = refused.rpc_error(200, &json!(7));
         assert_eq!(error["code"], -32009, "{version:?} {error}");
         assert_eq!(
             error["data"][0]["reason"], "VERSION_NOT_SUPPORTED",
@@ -203,7 +203,7 @@ async fn what_is_no_message_is_refused(world: &World) {
             }
             let before = world.agent("tools").stats().complete;
             let refused = shape.send(post(world, OPEN), body.into()).await;
-            let error = rpc_error(&refused, 400, &id);
+            let error = refused.rpc_error(400, &id);
             assert_eq!(error["code"], code, "{shape:?} {body:?} {error}");
             assert_eq!(error["data"][0]["reason"], "BAD_MESSAGE");
             assert_eq!(world.agent("tools").stats().complete, before, "{body:?}");
@@ -386,19 +386,6 @@ async fn cards_name_the_gateway_however_they_come() {
         .get("/left/.well-known/agent-card.json")
         .key("demo-standard");
     assert_eq!(answered(left, json, &text).await.text(), text);
-}
-
-fn rpc_error(answer: &Answer, status: u16, id: &Value) -> Value {
-    let told = answer.json();
-    assert_eq!(answer.status, status, "{told}");
-    assert_eq!(
-        answer.header("content-type"),
-        Some("application/json"),
-        "{told}"
-    );
-    assert_eq!(told["jsonrpc"], "2.0", "{told}");
-    assert_eq!(told.get("id"), Some(id), "{told}");
-    told["error"].clone()
 }
 
 fn call(id: &str, method: &str) -> String {

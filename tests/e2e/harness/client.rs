@@ -236,6 +236,21 @@ impl Answer {
         serde_json::from_slice(&self.body).expect("an echo")
     }
 
+    /// The error in an answer of JSON-RPC with this status, to the message with this id.
+    #[track_caller]
+    pub(crate) fn rpc_error(&self, status: u16, id: &Value) -> Value {
+        let told = self.json();
+        assert_eq!(self.status, status, "{told}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/json"),
+            "{told}"
+        );
+        assert_eq!(told["jsonrpc"], "2.0", "{told}");
+        assert_eq!(told.get("id"), Some(id), "{told}");
+        told["error"].clone()
+    }
+
     /// Which refusal it is: checks that the body is a whole problem of this status and gives its code.
     pub(crate) fn refusal(&self) -> String {
         let problem = self.json();
