@@ -206,13 +206,13 @@ impl Vm {
 
     fn on_response_body(&mut self, stream: u32, size: usize, end_of_stream: bool) -> Flow {
         let arrived = self.at_stream(stream, |gateway, id, io| {
-            gateway.on_response_piece(id, io, size, end_of_stream)
+            gateway.on_response_body(id, io, size, end_of_stream)
         });
         arrived.unwrap_or_else(|| self.pass_back(stream, end_of_stream))
     }
 
     fn on_response_trailers(&mut self, stream: u32) -> Flow {
-        let arrived = self.at_stream(stream, Gateway::on_end_by_trailers);
+        let arrived = self.at_stream(stream, Gateway::on_response_trailers);
         arrived.unwrap_or_else(|| self.pass_back(stream, true))
     }
 

@@ -215,72 +215,43 @@ impl<H: Host> Gateway<H> {
             if stream.changes_answer() {
                 flow = self.shared.hold_answer(stream, io, end_of_stream);
             }
-        }
-        if end_of_stream {
-            self.on_response_body(id, io, 0, true);
+            if end_of_stream {
+                self.shared.piece_came(stream, io, 0, true);
+            }
         }
         flow
     }
 
     /// A piece of the response's body has arrived: `size` bytes are at hand. Of an answer that is changed on its way it is taken out.
-    pub fn on_response_piece(
-        &mut self,
-        id: StreamId,
-        io: &H::Stream,
-        size: usize,
-        end_of_stream: bool,
-    ) -> Flow {
-        self.on_response_body(id, io, size, end_of_stream);
-        match self.streams.get_mut(&id) {
-            Some(stream) if stream.changes_answer() => {
-                self.shared.change_answer(stream, io, size, end_of_stream)
-            }
-            _ => Flow::Continue,
-        }
-    }
-
-    /// The response's trailers have arrived.
-    pub fn on_end_by_trailers(&mut self, id: StreamId, io: &H::Stream) -> Flow {
-        self.on_response_trailers(id, io);
-        match self.streams.get_mut(&id) {
-            Some(stream) if stream.changes_answer() => self.shared.end_answer(stream, io),
-            _ => Flow::Continue,
-        }
-    }
-
-    /// A piece of the response's body passes, of so many bytes. Behind its last one only the caller takes time: the agent has
-    /// answered.
     pub fn on_response_body(
         &mut self,
         id: StreamId,
         io: &H::Stream,
         size: usize,
         end_of_stream: bool,
-    ) {
-        if let Some(stream) = self.streams.get(&id) {
-            let mut facts = stream.common.facts.borrow_mut();
-            if facts.learns.is_some() {
-                self.shared.learn(io, &mut facts, size);
-            }
-            if facts.timing.is_some() {
-                self.shared.first_token(&mut facts);
-            }
-            self.shared.answer_passes(&mut facts, end_of_stream);
+    ) -> Flow {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Flow::Continue;
+        };
+        self.shared.piece_came(stream, io, size, end_of_stream);
+        if stream.changes_answer() {
+            self.shared.change_answer(stream, io, size, end_of_stream)
+        } else {
+            Flow::Continue
         }
     }
 
-    /// The response's trailers pass: it is whole.
-    pub fn on_response_trailers(&mut self, id: StreamId, io: &H::Stream) {
-        let Some(stream) = self.streams.get(&id) else {
-            return;
+    /// The response's trailers have arrived: it is whole.
+    pub fn on_response_trailers(&mut self, id: StreamId, io: &H::Stream) -> Flow {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Flow::Continue;
         };
-        let mut facts = stream.common.facts.borrow_mut();
-        if let Some(loads) = &self.shared.compiled.loads
-            && stream.answered == Answered::ByAgent
-        {
-            self.shared.heard_at_end(loads, io, &facts);
+        self.shared.trailers_came(stream, io);
+        if stream.changes_answer() {
+            self.shared.end_answer(stream, io)
+        } else {
+            Flow::Continue
         }
-        self.shared.answer_passes(&mut facts, true);
     }
 
     /// The most bytes that are read of the answer to this callout.
@@ -645,6 +616,28 @@ impl<H: Host> Shared<H> {
                 edits::edit_answer(io, &self.compiled, &facts, edits);
             }
         }
+    }
+
+    /// A piece of the response's body, of so many bytes. Behind its last one only the caller takes time: the agent has answered.
+    fn piece_came(&self, stream: &Stream<H::Stream>, io: &H::Stream, size: usize, end: bool) {
+        let mut facts = stream.common.facts.borrow_mut();
+        if facts.learns.is_some() {
+            self.learn(io, &mut facts, size);
+        }
+        if facts.timing.is_some() {
+            self.first_token(&mut facts);
+        }
+        self.answer_passes(&mut facts, end);
+    }
+
+    fn trailers_came(&self, stream: &Stream<H::Stream>, io: &H::Stream) {
+        let mut facts = stream.common.facts.borrow_mut();
+        if let Some(loads) = &self.compiled.loads
+            && stream.answered == Answered::ByAgent
+        {
+            self.heard_at_end(loads, io, &facts);
+        }
+        self.answer_passes(&mut facts, true);
     }
 
     /// The agent gives a sign of life, or its last.

@@ -33,7 +33,7 @@ impl World {
     fn answer_piece(&mut self, id: StreamId, piece: &str, end: bool) -> Option<String> {
         self.host.say(id, piece.as_bytes());
         let io = self.host.io(id);
-        let flow = self.gateway.on_response_piece(id, &io, piece.len(), end);
+        let flow = self.gateway.on_response_body(id, &io, piece.len(), end);
         let at_hand = String::from_utf8(self.stream(id).answer).unwrap();
         if flow != Flow::Continue {
             assert_eq!(at_hand, "", "what is held is taken out");
@@ -117,7 +117,7 @@ fn what_cannot_be_read_or_is_too_large_is_refused_before_its_headers_go() {
             assert_eq!(world.held_of_answers(), 0);
             flow = world
                 .gateway
-                .on_end_by_trailers(STREAM, &world.host.io(STREAM));
+                .on_response_trailers(STREAM, &world.host.io(STREAM));
             assert_eq!(flow == Flow::Hold, !code.is_empty());
         }
     }
@@ -271,7 +271,7 @@ fn an_event_that_cannot_be_read_or_is_too_long_ends_its_stream() {
     );
     let io = world.host.io(STREAM);
     assert_eq!(
-        world.gateway.on_end_by_trailers(STREAM, &io),
+        world.gateway.on_response_trailers(STREAM, &io),
         Flow::Continue
     );
     assert_eq!(world.answer_piece(STREAM, "", true), None);

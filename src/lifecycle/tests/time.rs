@@ -162,10 +162,10 @@ fn an_answer_that_has_passed_is_never_late() {
             let gateway = &mut world.gateway;
             gateway.on_response_headers(id, &io, matches!(end, End::Headers));
             match end {
-                End::Headers => {}
+                End::Headers => Flow::Continue,
                 End::Body => gateway.on_response_body(id, &io, 0, true),
                 End::Trailers => gateway.on_response_trailers(id, &io),
-            }
+            };
         }
     }
     (0..20).for_each(|_| world.tick());
