@@ -148,7 +148,11 @@ async fn each_file_of_the_first_page_does_what_is_shown() {
             std::fs::create_dir(&beside).expect("a directory");
             _another = Some(Running::start(&beside, &text, &[]).await);
         }
+        let before = faults.len();
         faults.extend(wrong(&part, &places, directory.path()).await);
+        if let Some(gateway) = gateway.as_ref().filter(|_| faults.len() > before) {
+            faults.push(format!("The gateway said: {}", gateway.said()));
+        }
         done.push(part.heading);
     }
     assert_eq!(done.len(), 7, "{done:?}");
