@@ -65,6 +65,7 @@ pub use fault::{Fault, Faults, Log, Segment};
 pub use fleet::{FIELDS as FLEET_FIELDS, LIMITER_FIELDS};
 pub use hosts::host as check_host;
 pub use limits::{OWN_LIMIT_FIELDS, own_limits};
+pub use load::MOST_CLUSTERS;
 pub use names::{NONE, PROOF_LENGTHS, key_header as check_key_header};
 pub use paths::callout as check_path;
 pub use policy::Policy;

@@ -23,7 +23,7 @@ pub use edits::{BodyEdit, Edits, HeaderEdits, Part, Template, Variable};
 pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
-pub use load::{Load, LoadSource, Prefer, Price};
+pub use load::{Load, LoadSource, Prefer, Price, Shower};
 pub use mcp::{Asker, Mcp, Permission};
 pub use rest::Rest;
 pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::stream::{Answered, Facts, Stream};
 use super::walk::Walk;
 use crate::config::policy::{
-    Agent, AgentId, Choice, Load, LoadSource, Policy, Prefer, Route, RouteId,
+    Agent, AgentId, Choice, Load, LoadSource, Policy, Prefer, Route, RouteId, Shower,
 };
 use crate::host::{Callout, CalloutAnswer, CalloutId, CalloutRequest, Host, StreamIo, Timestamp};
 use crate::routing::report::{ASK, FULL, ORCA, ORCA_BINARY, QUEUE_DEPTH, in_header, in_metrics};
@@ -68,6 +68,8 @@ struct Own {
 struct OfAgent {
     own: Own,
     load: Load,
+    /// Where the loads of its endpoints are kept, if their metrics are looked at one by one.
+    parts: Vec<Key>,
 }
 
 /// A question for an agent's metrics that is under way.
@@ -75,6 +77,8 @@ struct OfAgent {
 struct Poll {
     id: CalloutId,
     agent: AgentId,
+    /// Where what is asked stands among those that show the agent's metrics.
+    place: usize,
     at: Timestamp,
 }
 
@@ -117,7 +121,14 @@ impl Loads {
         let of_agent = |agent: &Agent| {
             let load = agent.load.clone()?;
             let own = Own::new(Key::of_agent(state, &agent.name, &agent.cluster));
-            Some(OfAgent { own, load })
+            let part = |it: &Shower| Key::of_part(state, &agent.name, &agent.cluster, &it.cluster);
+            let parts = match &load.from {
+                LoadSource::Metrics { shown_by, .. } if shown_by.len() > 1 => {
+                    shown_by.iter().map(part).collect()
+                }
+                _ => Vec::new(),
+            };
+            Some(OfAgent { own, load, parts })
         };
         let of_route = |route: &Route| {
             let mut all: Vec<(AgentId, Own)> = Vec::new();
@@ -378,10 +389,7 @@ impl<H: Host> Shared<H> {
             return;
         };
         if agent.own.may_write(host.now()) {
-            let average = Average {
-                half: HALF_OF_LOAD,
-                lasts: agent.load.lasts,
-            };
+            let average = average(&agent.load);
             self.noted(Measures::note(host, agent.own.key, load, average));
         }
     }
@@ -513,7 +521,7 @@ impl<H: Host> Shared<H> {
         let host = &*self.host;
         let LoadSource::Metrics {
             path,
-            host: name,
+            shown_by,
             every,
         } = &of_agent.load.from
         else {
@@ -526,39 +534,53 @@ impl<H: Host> Shared<H> {
             .measured(&of_agent.own)
             .unwrap_or_default()
             .is_claimed(now, every);
-        let Some(agent) = self.compiled.policy.agents.get(id.0).filter(|_| !claimed) else {
+        if claimed {
             return;
-        };
+        }
         match Measures::claim(host, key, every) {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => return self.telemetry.loads_unknown(host, error),
         }
-        let headers = [
-            (":method", "GET"),
-            (":path", path.as_str()),
-            (":authority", name.as_str()),
-            ("accept", "text/plain"),
-        ];
-        let sent = host.call(&Callout {
-            cluster: &agent.cluster,
-            request: CalloutRequest::Http {
-                headers: &headers,
-                body: b"",
+        let mut reached = false;
+        for (
+            place,
+            Shower {
+                cluster,
+                host: name,
             },
-            timeout: PATIENCE,
-        });
-        match sent {
-            Ok(callout) => loads.polls.borrow_mut().push(Poll {
-                id: callout,
-                agent: id,
-                at: now,
-            }),
-            // Another worker may reach it.
-            Err(_) => {
-                self.unread(id, of_agent);
-                self.noted(Measures::unclaim(host, key));
+        ) in shown_by.iter().enumerate()
+        {
+            let headers = [
+                (":method", "GET"),
+                (":path", path.as_str()),
+                (":authority", name.as_str()),
+                ("accept", "text/plain"),
+            ];
+            let sent = host.call(&Callout {
+                cluster,
+                request: CalloutRequest::Http {
+                    headers: &headers,
+                    body: b"",
+                },
+                timeout: PATIENCE,
+            });
+            match sent {
+                Ok(callout) => {
+                    reached = true;
+                    loads.polls.borrow_mut().push(Poll {
+                        id: callout,
+                        agent: id,
+                        place,
+                        at: now,
+                    });
+                }
+                Err(_) => self.unread(id, of_agent),
             }
+        }
+        if !reached {
+            // Another worker may reach them.
+            self.noted(Measures::unclaim(host, key));
         }
     }
 
@@ -577,16 +599,31 @@ impl<H: Host> Shared<H> {
         let Some(index) = polls.iter().position(|poll| poll.id == id) else {
             return false;
         };
-        let Poll { agent, .. } = polls.swap_remove(index);
+        let Poll { agent, place, .. } = polls.swap_remove(index);
         drop(polls);
         if let Some(of_agent) = loads.of_agent(agent) {
             let load = match came {
                 CalloutAnswer::Response { status: 200, body } => in_metrics(&of_agent.load, body),
                 _ => None,
             };
-            self.report(agent, of_agent, load);
+            match of_agent.parts.get(place) {
+                Some(part) => self.report_part(agent, of_agent, *part, load),
+                None => self.report(agent, of_agent, load),
+            }
         }
         true
+    }
+
+    /// One of an agent's endpoints has shown its load: Envoy balances among them, so the agent is as busy as they are on average.
+    #[inline(never)]
+    fn report_part(&self, id: AgentId, agent: &OfAgent, part: Key, load: Option<u64>) {
+        let Some(load) = load else {
+            self.unread(id, agent);
+            return;
+        };
+        let (whole, average) = (agent.own.key, average(&agent.load));
+        let noted = Measures::note_part(&*self.host, whole, &agent.parts, part, load, average);
+        self.noted(noted);
     }
 }
 
@@ -596,6 +633,14 @@ fn headers_of(load: &Load) -> &'static [&'static str] {
         LoadSource::Orca { .. } => &[ORCA, ORCA_BINARY],
         LoadSource::QueueDepth => &[QUEUE_DEPTH],
         LoadSource::Metrics { .. } | LoadSource::InFlight => &[],
+    }
+}
+
+/// How what an agent reports is averaged.
+fn average(load: &Load) -> Average {
+    Average {
+        half: HALF_OF_LOAD,
+        lasts: load.lasts,
     }
 }
 

@@ -10,6 +10,7 @@ mod always;
 mod answerer;
 mod aws;
 mod bases;
+mod busy;
 mod caller;
 mod certificates;
 mod checking;

@@ -86,9 +86,23 @@ pub(crate) struct Agent {
     /// None if the cluster is written elsewhere, or the agent is builtin.
     pub(crate) upstream: Option<Upstream>,
     pub(crate) builtin: Option<Builtin>,
+    /// Whether each of its endpoints is asked for its metrics, in a cluster of its own.
+    pub(crate) shows_each: bool,
 }
 
 impl Agent {
+    /// The clusters of its endpoints that are made to ask them for their metrics, with these.
+    pub(super) fn showers(&self) -> impl Iterator<Item = (String, &Endpoint)> {
+        let upstream = self.upstream.as_ref().filter(|_| self.shows_each);
+        let endpoints = upstream.into_iter().flat_map(|it| &it.endpoints);
+        endpoints.enumerate().map(|(index, endpoint)| {
+            (
+                format!("{OWN}metrics/{}/{}", self.name, index + 1),
+                endpoint,
+            )
+        })
+    }
+
     /// Whether its cluster is made here.
     pub(crate) fn is_made(&self) -> bool {
         self.upstream.is_some() || self.builtin.is_some()
@@ -217,6 +231,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             sees,
             upstream: None,
             builtin: Some(builtin),
+            shows_each: false,
         });
     }
     // What is wrong with it the filter's reader tells as well.
@@ -244,6 +259,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             sees,
             upstream: None,
             builtin: None,
+            shows_each: false,
         });
     }
     if let Some(spot) = fields.get("websocket_cluster") {
@@ -259,11 +275,21 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         (None, Some(provider)) => providers::place(&fields, provider, region.as_deref()),
         _ => endpoints(&fields),
     };
-    if endpoints.len() > 1
-        && let Some(load) = fields.get("load").filter(asks_for_metrics)
-    {
-        load.fault("asks one of its endpoints for its metrics, which say nothing of the others; make an agent of each, or have them report in their answers (from: orca or queue_depth)");
+    let load = fields.get("load").filter(asks_for_metrics);
+    if let Some(load) = &load {
+        if let Some(clusters) = load.named(usize::MAX).and_then(|it| it.get("clusters")) {
+            clusters.fault("stands beside cluster only; what is written here has one made for each of its endpoints");
+        }
+        if endpoints.len() > config::MOST_CLUSTERS {
+            load.fault(format!(
+                "asks each of its endpoints for its metrics, and has {} of them; at most {} are asked. Make several agents of it, \
+                 or have them report in their answers (from: orca or queue_depth)",
+                endpoints.len(),
+                config::MOST_CLUSTERS
+            ));
+        }
     }
+    let shows_each = load.is_some() && endpoints.len() > 1;
     let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
     let credential = fields
         .get("credential")
@@ -303,6 +329,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         sees: sees.or(provider.is_some().then_some(sees::NOTHING)),
         upstream: Some(upstream),
         builtin: None,
+        shows_each,
     })
 }
 

@@ -50,6 +50,31 @@ pub(super) fn clusters(
     Ok(clusters)
 }
 
+/// Those in which an agent's endpoints are asked for their metrics, one by one. No request of a caller's comes there.
+pub(super) fn showers(
+    agent: &Agent,
+    callers: &[&str],
+    directory: &str,
+    environment: &Environment<'_>,
+) -> Result<Vec<Json>, minijinja::Error> {
+    let Some(upstream) = &agent.upstream else {
+        return Ok(Vec::new());
+    };
+    let shower = |(name, endpoint): (String, &Endpoint)| {
+        let alone = Upstream {
+            endpoints: vec![endpoint.clone()],
+            balance: Balance::RoundRobin,
+            health: None,
+            ..upstream.clone()
+        };
+        let router = filters::ByHost::Router;
+        let mut made = cluster(&name, &alone);
+        made["filters"] = filters::filters(agent, &alone, callers, directory, router, environment)?;
+        Ok(made)
+    };
+    agent.showers().map(shower).collect()
+}
+
 pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
     let endpoints: Vec<Json> = upstream.endpoints.iter().map(endpoint).collect();
     let by_name = |endpoint: &Endpoint| matches!(endpoint.url.host, Host::Name(_));

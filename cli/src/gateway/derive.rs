@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use waykeeper::config::{self, Fault, Node, Segment};
 
 use super::agents::OWN;
-use super::{Agent, Gateway, OF_ENVOY, OF_VALIDATOR, limiter};
+use super::{Agent, Endpoint, Gateway, OF_ENVOY, OF_VALIDATOR, limiter};
 
 /// The name of the validator's cluster: no agent can be called so.
 pub(crate) fn validators_cluster() -> String {
@@ -135,7 +135,8 @@ fn agents(written: &Node, gateway: &Gateway, in_lists: &BTreeSet<String>) -> Nod
     Node::Map(derived.collect())
 }
 
-/// How it is learned how busy an agent is. One that is asked for its metrics is called by its own name.
+/// How it is learned how busy an agent is. One that is asked for its metrics is called by its own name, and so is each of its
+/// endpoints.
 fn load(written: &Node, agent: Option<&Agent>) -> Node {
     let upstream = agent.and_then(|agent| agent.upstream.as_ref());
     let endpoint = upstream.and_then(|upstream| upstream.endpoints.first());
@@ -145,7 +146,25 @@ fn load(written: &Node, agent: Option<&Agent>) -> Node {
     let has = |name: &str| fields.iter().any(|(written, _)| written == name);
     let mut fields = fields.clone();
     let asks = ("from".to_owned(), Node::Text("metrics".to_owned()));
-    if fields.contains(&asks) && !has("host") {
+    if !fields.contains(&asks) {
+        return written.clone();
+    }
+    let named = has("host");
+    let shower = |(cluster, endpoint): (String, &Endpoint)| {
+        let mut of_shower = vec![("cluster".to_owned(), Node::Text(cluster))];
+        if !named {
+            of_shower.push(("host".to_owned(), Node::Text(endpoint.url.authority())));
+        }
+        Node::Map(of_shower)
+    };
+    let showers: Vec<Node> = { agent.into_iter() }
+        .flat_map(Agent::showers)
+        .map(shower)
+        .collect();
+    if !showers.is_empty() {
+        fields.retain(|(name, _)| name != "clusters");
+        fields.push(("clusters".to_owned(), Node::List(showers)));
+    } else if !named {
         fields.push(("host".to_owned(), Node::Text(endpoint.url.authority())));
     }
     Node::Map(fields)

@@ -9,7 +9,7 @@ use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::host::Sensitive;
 
-use super::clusters::{attempts, cluster, clusters, limiters, other_stat_name};
+use super::clusters::{attempts, cluster, clusters, limiters, other_stat_name, showers};
 use super::credentials::Credential;
 use super::idle::{idle, undecided};
 use super::listeners::{ADMIN, LOCALHOST};
@@ -177,6 +177,11 @@ fn context(
         let clusters: Vec<Vec<Json>> = clusters.collect::<Result<_, minijinja::Error>>()?;
         clusters.concat()
     };
+    let showers: Vec<Vec<Json>> = {
+        let agents = gateway.agents.iter();
+        let showers = agents.map(|it| showers(it, &callers, around.directory, environment));
+        showers.collect::<Result<_, _>>()?
+    };
     let builtin = gateway
         .agents
         .iter()
@@ -231,6 +236,7 @@ fn context(
         "validator": validator,
         "limiter": limiter,
         "agents": agents,
+        "showers": showers.concat(),
         "builtin": builtin,
         "bases": may_change || upstreams().any(|upstream| upstream.base.is_some()),
         "credentials": may_change || upstreams().any(is_kept),

@@ -54,6 +54,7 @@ const TEMPLATES: &[(&str, &str)] = &templates![
     "operations.yaml",
     "place.yaml",
     "retry.yaml",
+    "shower.yaml",
     "tls.yaml",
     "tls_context.yaml",
     "upstream_filters.yaml",

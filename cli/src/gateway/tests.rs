@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
+use waykeeper::config::policy::LoadSource;
 use waykeeper::config::{self, Node, Segment};
 
 use super::{Admin, Around, EnvoyVersion, render};
@@ -42,6 +43,7 @@ fn full() -> Json {
                 "health": {"path": "/h", "interval": "1s", "timeout": "250ms"},
                 "tls": {"ca": "/ca"},
                 "http2": true,
+                "load": {"from": "metrics", "every": "2s"},
             },
             "elsewhere": {"cluster": "a|b", "websocket_cluster": "c", "sticky": {"header": "x-thread", "named_by": "agent"}},
             "own": {"builtin": "echo", "weight": 0},
@@ -141,6 +143,17 @@ fn holds_together(document: &Json) -> Result<(), TestCaseError> {
         prop_assert!(there(&agent.cluster), "{}", agent.cluster);
         if let Some(twin) = &agent.websocket_cluster {
             prop_assert!(there(twin), "{}", twin);
+        }
+        let of_policy = checked
+            .policy
+            .agents
+            .iter()
+            .find(|it| it.name == agent.name);
+        let load = of_policy.and_then(|it| it.load.as_ref());
+        if let Some(LoadSource::Metrics { shown_by, .. }) = load.map(|it| &it.from) {
+            for shower in shown_by {
+                prop_assert!(there(&shower.cluster), "{}", shower.cluster);
+            }
         }
     }
     prop_assert_eq!(crate::routes::doubts(&envoy), vec![]);

@@ -535,9 +535,22 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         (
             with(
                 agent,
-                "chat: {endpoints: [http://a, http://b], load: {from: metrics}}",
+                "chat: {endpoints: [http://a, http://b], load: {from: metrics, clusters: [a]}}",
             ),
-            "3: agents.chat.load: asks one of its endpoints for its metrics, which say nothing of the others; make an agent of each, or have them report in their answers (from: orca or queue_depth)",
+            "3: agents.chat.load.clusters: stands beside cluster only; what is written here has one made for each of its endpoints",
+        ),
+        (
+            with(
+                agent,
+                &format!(
+                    "chat: {{endpoints: [{}], load: {{from: metrics}}}}",
+                    (0..33)
+                        .map(|it| format!("http://a{it}"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            ),
+            "3: agents.chat.load: asks each of its endpoints for its metrics, and has 33 of them; at most 32 are asked. Make several agents of it, or have them report in their answers (from: orca or queue_depth)",
         ),
         (
             with(agent, "chat: {url: http://a, balance: maglev}"),

@@ -11,7 +11,7 @@ use super::super::{
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 43] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 44] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -98,6 +98,11 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 43] = [
         "/routes/6/request/body",
     ),
     ("/$defs/load", load::LOAD_FIELDS, "/agents/tools/load"),
+    (
+        "/$defs/shower",
+        load::SHOWER_FIELDS,
+        "/agents/tools/load/clusters/1",
+    ),
     ("/$defs/price", load::PRICE_FIELDS, "/agents/tools/price"),
     ("/$defs/a2a", a2a::A2A_FIELDS, "/routes/8/a2a"),
     ("/$defs/mcp", mcp::MCP_FIELDS, "/routes/7/mcp"),

@@ -105,6 +105,26 @@ fn what_says_nothing_of_a_load_or_a_price_is_told() {
         ),
         (
             "/agents/tools/load",
+            json!({"from": "orca", "clusters": ["a"]}),
+            "agents.tools.load.clusters: has a meaning with from: metrics only",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "metrics", "clusters": []}),
+            "agents.tools.load.clusters: the list is empty; write at least one entry",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "metrics", "clusters": ["a", {"cluster": "a", "host": "b"}]}),
+            "agents.tools.load.clusters[1]: this cluster is already in the list",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "metrics", "clusters": [{"cluster": "a", "host": "b/c"}]}),
+            "agents.tools.load.clusters[0].host: \"b/c\" is no host; write its name or address, with a port if it is not the usual one, such as \"auth.example.com\" or \"auth:8080\"",
+        ),
+        (
+            "/agents/tools/load",
             json!({"full_at": 3}),
             "agents.tools.load.from: is missing",
         ),

@@ -124,8 +124,17 @@ pub(super) fn destinations(
             sees: _,
             upstream,
             builtin,
+            shows_each,
         } = agent;
         let place = vec![field("agents"), field(name)];
+        if *shows_each {
+            let place = [&*place, &[field("load")]].concat();
+            told.fault(
+                &place,
+                "asks each endpoint for its metrics, for which istiod makes no clusters; make an agent of each, or have them report \
+                 in their answers (from: orca or queue_depth)",
+            );
+        }
         if builtin.is_some() {
             let place = [&*place, &[field("builtin")]].concat();
             told.fault(&place, "is served by `waykeeper run` alone");
