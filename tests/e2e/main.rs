@@ -52,7 +52,6 @@ mod models;
 mod openai;
 mod outcomes;
 mod paths;
-mod picker;
 mod protocols;
 mod refusals;
 mod reload;

@@ -39,6 +39,7 @@ mod nowhere;
 mod opening;
 mod pages;
 mod patches;
+mod picker;
 mod probing;
 mod providers;
 mod proxied;

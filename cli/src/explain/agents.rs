@@ -69,6 +69,13 @@ impl Reached<'_> {
             .as_ref()
     }
 
+    /// The host of the picker that says which of an agent's endpoints answers.
+    fn picker(&self, agent: &str) -> Option<String> {
+        let agents = &self.0?.gateway.agents;
+        let agent = agents.iter().find(|it| it.name == agent)?;
+        Some(agent.picker.as_ref()?.authority())
+    }
+
     fn places(&self, agent: &str) -> Vec<String> {
         let Some(checked) = self.0 else {
             return Vec::new();
@@ -340,6 +347,11 @@ impl AgentFound {
 /// What Envoy does to the request behind the filter, and what the filter does to no header of its own.
 fn notes(meeting: &Meeting<'_>, agent: &Agent, walked: &Walked) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(url) = meeting.reached.picker(&agent.name) {
+        notes.push(format!(
+            "which of its endpoints answers the picker at {url} says"
+        ));
+    }
     let upstream = meeting.reached.upstream(&agent.name);
     let base = upstream.and_then(|upstream| upstream.base.as_ref());
     if let Some(base) = base.filter(|base| base.prefix() != "/v1") {

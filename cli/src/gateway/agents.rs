@@ -13,6 +13,7 @@ use super::base::Base;
 use super::credentials::{self, Credential};
 pub(crate) use super::endpoints::Endpoint;
 use super::endpoints::{base_of, endpoints, parsed};
+use super::picker::{Picker, picker};
 use super::providers::{self, Provider};
 use super::sees::{self, Sees};
 use super::tls::{self, ClientTls};
@@ -24,7 +25,7 @@ const HEALTH_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(60);
 
 /// Those beside the filter's own.
-const OF_ENVOY: [&str; 13] = [
+const OF_ENVOY: [&str; 14] = [
     "url",
     "endpoints",
     "provider",
@@ -37,6 +38,7 @@ const OF_ENVOY: [&str; 13] = [
     "health",
     "tls",
     "http2",
+    "picker",
     "sees",
 ];
 
@@ -46,7 +48,7 @@ pub(super) fn fields() -> Vec<&'static str> {
 }
 
 /// What belongs to a cluster that is made here.
-pub(super) const NOT_BESIDE_CLUSTER: [&str; 7] = [
+pub(super) const NOT_BESIDE_CLUSTER: [&str; 8] = [
     "provider",
     "region",
     "credential",
@@ -54,6 +56,7 @@ pub(super) const NOT_BESIDE_CLUSTER: [&str; 7] = [
     "health",
     "tls",
     "http2",
+    "picker",
 ];
 pub(super) const HEALTH_FIELDS: &[&str] = &["path", "interval", "timeout"];
 
@@ -88,6 +91,8 @@ pub(crate) struct Agent {
     pub(crate) builtin: Option<Builtin>,
     /// Whether each of its endpoints is asked for its metrics, in a cluster of its own.
     pub(crate) shows_each: bool,
+    /// Who says which of its endpoints answers.
+    pub(crate) picker: Option<Picker>,
 }
 
 impl Agent {
@@ -232,6 +237,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             upstream: None,
             builtin: Some(builtin),
             shows_each: false,
+            picker: None,
         });
     }
     // What is wrong with it the filter's reader tells as well.
@@ -260,6 +266,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             upstream: None,
             builtin: None,
             shows_each: false,
+            picker: None,
         });
     }
     if let Some(spot) = fields.get("websocket_cluster") {
@@ -289,7 +296,13 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             ));
         }
     }
-    let shows_each = load.is_some() && endpoints.len() > 1;
+    let picker = fields.get("picker").and_then(|spot| {
+        if fields.get("sticky").is_some() {
+            spot.fault("says which endpoint answers, and so does sticky; write one of the two");
+        }
+        picker(&spot)
+    });
+    let shows_each = load.is_some() && (2..=config::MOST_CLUSTERS).contains(&endpoints.len());
     let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
     let credential = fields
         .get("credential")
@@ -330,6 +343,7 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         upstream: Some(upstream),
         builtin: None,
         shows_each,
+        picker,
     })
 }
 

@@ -11,7 +11,7 @@ use super::agents::{self, Balance, Endpoint, Health};
 use super::idle::seconds;
 use super::render::LIMITER_SOCKET;
 use super::url::Host;
-use super::{Agent, Http, Limiter, Upstream, derive, filters};
+use super::{Agent, Http, Limiter, Upstream, derive, filters, picker};
 
 /// The system's, where Debian, Ubuntu and Envoy's own images have them.
 pub(crate) const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -38,6 +38,7 @@ pub(super) fn clusters(
         environment,
     )?;
     let mut of_agent = cluster(&agent.cluster, upstream);
+    of_agent["picked"] = agent.picker.is_some().into();
     of_agent["filters"] = filters.clone();
     let mut clusters = vec![of_agent];
     if let Some(name) = &agent.websocket_cluster {
@@ -84,6 +85,7 @@ pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
         "filters": null,
         "further": false,
         "falls_back": false,
+        "picked": false,
         "told_name": null,
         "attempts": null,
         "stat_name": other_stat_name(name),
@@ -101,6 +103,14 @@ pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
         "own_host": upstream.has_own_host(),
         "http": http(upstream.http),
     })
+}
+
+/// That of an agent's picker.
+pub(super) fn picker(agent: &Agent) -> Option<Json> {
+    let picker = agent.picker.as_ref()?;
+    let mut made = cluster(&picker::cluster_of(&agent.name), &picker.upstream);
+    made["timeout"] = seconds(picker.timeout).into();
+    Some(made)
 }
 
 /// What the module is told that judges the attempts at this agent on its side, where it is to.

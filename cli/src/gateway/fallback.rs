@@ -65,6 +65,18 @@ fn check_first(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
             false => Some(first),
         };
         let named = named.filter(Spot::is_text);
+        let named_so =
+            |it: &&Agent| named.as_ref().and_then(|name| name.text()) == Some(it.name.as_str());
+        if let Some(agent) = agents
+            .iter()
+            .find(named_so)
+            .filter(|it| it.picker.is_some())
+        {
+            fallback.fault(format!(
+                "no request goes on from {:?}, which has a picker: that is asked for requests alone that go to one agent",
+                agent.name
+            ));
+        }
         if let Some(name) = named.filter(|name| is_elsewhere(name, agents)) {
             let name = name.text().unwrap_or_default();
             fallback.fault(format!(
@@ -81,7 +93,7 @@ fn is_elsewhere(name: &Spot<'_>, agents: &[Agent]) -> bool {
 }
 
 /// What is wrong with a gateway whose Envoy cannot choose an agent anew.
-pub(crate) fn unable(document: &Value, policy: &Policy, envoy: EnvoyVersion) -> Vec<Fault> {
+pub(super) fn unable(document: &Value, policy: &Policy, envoy: EnvoyVersion) -> Vec<Fault> {
     if envoy.chooses_each_attempt() {
         return Vec::new();
     }

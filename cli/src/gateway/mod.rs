@@ -4,6 +4,7 @@
 //! | file | what it says |
 //! |---|---|
 //! | `listeners.rs`, `agents.rs`, `limiter.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sees.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `picker.rs` | who says which endpoint of an agent answers, and what Envoy asks for that |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs` | what `${NAME}` stands for |
 //! | `secrets.rs`, `certificates.rs` | whether the secrets that are named are there, and for whom; whether certificates and keys fit |
@@ -39,6 +40,7 @@ mod names;
 mod pages;
 mod parts;
 mod patches;
+mod picker;
 mod providers;
 mod render;
 mod routes;
@@ -65,7 +67,6 @@ pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use clusters::{SYSTEM_CA, stat_name};
 pub(crate) use derive::{limiters_cluster, validators_cluster};
 pub(crate) use environment::Environment;
-pub(crate) use fallback::unable;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use idle::{PAUSE, idle_of_undecided};
 pub(crate) use limiter::{Builtin, CALLED as LIMITER, Limiter};
@@ -129,14 +130,20 @@ pub(crate) struct Wrong {
 }
 
 impl Gateway {
-    /// The validator and the limiter, where they are made here, each with its cluster's name and what people call it.
-    pub(crate) fn services(&self) -> impl Iterator<Item = (String, &'static str, &Upstream)> {
+    /// The validator, the limiter and agents' pickers, where they are made here, each with its cluster's name and what people call
+    /// it.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (String, String, &Upstream)> {
         let validator = self.validator.as_ref();
-        let validator =
-            validator.map(|(_, upstream)| (validators_cluster(), "the validator", upstream));
+        let validator = validator
+            .map(|(_, upstream)| (validators_cluster(), "the validator".to_owned(), upstream));
         let limiter = self.limiter.as_ref().and_then(Limiter::upstream);
-        let limiter = limiter.map(|upstream| (limiters_cluster(), LIMITER, upstream));
-        validator.into_iter().chain(limiter)
+        let limiter = limiter.map(|upstream| (limiters_cluster(), LIMITER.to_owned(), upstream));
+        let pickers = self.agents.iter().filter_map(|agent| {
+            let called = format!("the picker of {}", agent.name);
+            let picker = agent.picker.as_ref()?;
+            Some((picker::cluster_of(&agent.name), called, &picker.upstream))
+        });
+        validator.into_iter().chain(limiter).chain(pickers)
     }
 
     /// The mode at most of a file with the filter's document, if keys of sessions come into that from elsewhere.
@@ -264,6 +271,13 @@ pub(crate) fn unserved(document: &Value, gateway: &Gateway) -> Vec<Fault> {
                 .to_owned(),
         });
     }
+    faults
+}
+
+/// What is wrong with a gateway whose Envoy is too old for it.
+pub(crate) fn unable(document: &Value, checked: &Checked, envoy: EnvoyVersion) -> Vec<Fault> {
+    let mut faults = fallback::unable(document, &checked.policy, envoy);
+    faults.extend(picker::unable(document, &checked.gateway, envoy));
     faults
 }
 

@@ -9,15 +9,15 @@ use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::host::Sensitive;
 
-use super::clusters::{attempts, cluster, clusters, limiters, other_stat_name, showers};
+use super::clusters::{attempts, cluster, limiters, other_stat_name, showers};
 use super::credentials::Credential;
 use super::idle::{idle, undecided};
 use super::listeners::{ADMIN, LOCALHOST};
 use super::patches::{self, Misfit};
 use super::sees::Sees;
 use super::{
-    Checked, EnvoyVersion, Listener, Upstream, derive, document, fallback, filters, routes,
-    templates,
+    Checked, EnvoyVersion, Listener, Upstream, clusters, derive, document, fallback, filters,
+    picker, routes, templates,
 };
 
 /// With what both files begin.
@@ -163,7 +163,7 @@ fn context(
     let agents: Vec<Json> = {
         let agents = gateway.agents.iter();
         let clusters = agents.map(|agent| {
-            let clusters = clusters(agent, &callers, around.directory, environment)?;
+            let clusters = clusters::clusters(agent, &callers, around.directory, environment)?;
             let mark = |mut cluster: Json| {
                 // No attempt at a WebSocket goes on.
                 cluster["further"] = (has_further && cluster["for_websockets"] == false).into();
@@ -237,6 +237,9 @@ fn context(
         "limiter": limiter,
         "agents": agents,
         "showers": showers.concat(),
+        "pickers": gateway.agents.iter().filter_map(clusters::picker).collect::<Vec<_>>(),
+        "picks": picker::has_pickers(gateway),
+        "may_pick": around.envoy.closes_pickers() && (may_change || picker::has_pickers(gateway)),
         "builtin": builtin,
         "bases": may_change || upstreams().any(|upstream| upstream.base.is_some()),
         "credentials": may_change || upstreams().any(is_kept),

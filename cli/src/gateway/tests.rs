@@ -52,6 +52,10 @@ fn full() -> Json {
             "openai": {"provider": "openai", "credential": {"file": "/run/k"}},
             "local": {"provider": "ollama", "credential": {"caller": "x-provider-key", "header": "x-k", "scheme": "Token"}, "sees": ["client", "address"]},
             "signed": {"provider": "bedrock", "region": "eu-west-1", "credential": {"file": "/aws"}},
+            "picked": {
+                "endpoints": ["http://10.0.0.5:8000", "http://x"], "balance": "round_robin",
+                "picker": {"url": "https://picker:9002", "tls": tls, "timeout": "2s", "on_failure": "balance"},
+            },
             "azure": {"provider": "azure-openai", "url": "https://r.openai.azure.com", "credential": {"env": "AZURE_KEY"}, "sticky": {"client": true}},
         },
         "routes": [

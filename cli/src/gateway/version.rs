@@ -42,6 +42,11 @@ impl EnvoyVersion {
         self.minor >= 39
     }
 
+    /// Whether it ends its question to an endpoint picker once that has said all.
+    pub(super) fn closes_pickers(self) -> bool {
+        self.minor >= 37
+    }
+
     /// What templates ask for.
     pub(super) fn context(self) -> Value {
         let at_least_1_37 = self.minor >= 37;

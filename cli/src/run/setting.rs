@@ -123,8 +123,7 @@ impl<'a> Setting<'a> {
         watch: &mut Watch,
     ) -> Result<Loaded, Unloaded> {
         let since = Instant::now();
-        if let Some(fault) = gateway::unable(&document, &checked.policy, self.program.known).first()
-        {
+        if let Some(fault) = gateway::unable(&document, &checked, self.program.known).first() {
             return Err(Unloaded::Fault(check::told(&self.name, &document, fault)));
         }
         let unwritten = |error: io::Error| {

@@ -553,6 +553,28 @@ fn every_fault_is_told_of_the_field_that_is_written() {
             "3: agents.chat.load: asks each of its endpoints for its metrics, and has 33 of them; at most 32 are asked. Make several agents of it, or have them report in their answers (from: orca or queue_depth)",
         ),
         (
+            with(
+                agent,
+                "chat: {url: http://a, sticky: {client: true}, picker: {url: http://p}}",
+            ),
+            "3: agents.chat.picker: says which endpoint answers, and so does sticky; write one of the two",
+        ),
+        (
+            with(agent, "chat: {url: http://a, picker: {url: http://p/x}}"),
+            "3: agents.chat.picker.url: ends with its host and port: gRPC has paths of its own",
+        ),
+        (
+            with(
+                agent,
+                "chat: {url: http://a, picker: {url: http://p, on_failure: fail}}",
+            ),
+            "3: agents.chat.picker.on_failure: expected deny or balance, found \"fail\"",
+        ),
+        (
+            with(agent, "chat: {cluster: c, picker: {url: http://p}}"),
+            "3: agents.chat.picker: has no meaning beside cluster, which says it where it is written",
+        ),
+        (
             with(agent, "chat: {url: http://a, balance: maglev}"),
             "3: agents.chat.balance: goes by what requests have in common, and nothing says by what; write sticky, such as sticky: {client: true}",
         ),

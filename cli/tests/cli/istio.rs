@@ -449,6 +449,19 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
             &["6: routes[0].mirror: is not carried to Istio yet; in Envoy's own configuration it is"],
         ),
         (
+            agents(
+                "  chat: {endpoints: [http://a:1, http://b:1], load: {from: metrics}}\n  b: {url: http://b, load: {from: metrics}, \
+                 picker: {url: http://p:9002}}\n",
+            ),
+            &[],
+            &[
+                "4: agents.chat.load: asks each endpoint for its metrics, for which istiod makes no clusters; make an agent of each, or \
+                 have them report in their answers (from: orca or queue_depth)",
+                "5: agents.b.picker: is not carried to Istio: there an HTTPRoute to an InferencePool has one asked; in Envoy's own \
+                 configuration it is",
+            ],
+        ),
+        (
             agents("  chat: {provider: vllm, endpoints: [http://a:1, http://b:1]}\n"),
             &[],
             &[

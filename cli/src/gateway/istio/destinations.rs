@@ -125,8 +125,16 @@ pub(super) fn destinations(
             upstream,
             builtin,
             shows_each,
+            picker,
         } = agent;
         let place = vec![field("agents"), field(name)];
+        if picker.is_some() {
+            let place = [&*place, &[field("picker")]].concat();
+            told.fault(
+                &place,
+                "is not carried to Istio: there an HTTPRoute to an InferencePool has one asked; in Envoy's own configuration it is",
+            );
+        }
         if *shows_each {
             let place = [&*place, &[field("load")]].concat();
             told.fault(
