@@ -6,17 +6,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::server::conn::http1;
+use http_body_util::{BodyExt, Full};
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request as Asked, Response};
-use hyper_util::rt::TokioIo;
+use hyper::{HeaderMap, Request as Asked, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::harness::{World, eventually};
+use crate::harness::{Draft, World, eventually};
 
 /// What an agent answers from now on.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,8 @@ struct Says {
     takes: Duration,
     /// What its metrics are.
     metrics: String,
+    /// Behind the body.
+    trailers: Option<HeaderMap>,
 }
 
 /// An agent that says what a test has it say, and counts what it was asked.
@@ -50,6 +54,11 @@ fn lock<T>(what: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Agent {
     async fn start(name: &'static str) -> Self {
+        Self::start_in(name, false).await
+    }
+
+    /// `in_two`: it speaks HTTP/2, without being asked.
+    async fn start_in(name: &'static str, in_two: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("an address");
         let says: Arc<Mutex<Says>> = Arc::default();
@@ -69,10 +78,13 @@ impl Agent {
                         lock(&seen).push(request.headers().clone());
                     }
                     async move {
+                        let body = |text: Bytes, trailers: Option<HeaderMap>| {
+                            let trailers = trailers.map(Ok::<_, Infallible>);
+                            Full::new(text).with_trailers(std::future::ready(trailers))
+                        };
                         if is_poll {
-                            return Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(
-                                says.metrics,
-                            ))));
+                            let metrics = Bytes::from(says.metrics);
+                            return Ok::<_, Infallible>(Response::new(body(metrics, None)));
                         }
                         tokio::time::sleep(says.takes).await;
                         let mut response = Response::builder().header("x-demo-agent", name);
@@ -80,11 +92,22 @@ impl Agent {
                             response = response.header(name, value);
                         }
                         Ok(response
-                            .body(Full::new(Bytes::from_static(b"{}")))
+                            .body(body(Bytes::from_static(b"{}"), says.trailers))
                             .expect("a response"))
                     }
                 });
-                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+                let stream = TokioIo::new(stream);
+                tokio::spawn(async move {
+                    // It ends when the other end hangs up.
+                    let _ = if in_two {
+                        let server = http2::Builder::new(TokioExecutor::new());
+                        server.serve_connection(stream, service).await
+                    } else {
+                        http1::Builder::new()
+                            .serve_connection(stream, service)
+                            .await
+                    };
+                });
             }
         });
         Self {
@@ -108,25 +131,26 @@ impl Agent {
 /// Two agents, `one` and `two`, behind a gateway of two workers.
 async fn world(of_agents: Value, route: Value) -> (World, Agent, Agent) {
     let (one, two) = (Agent::start("one").await, Agent::start("two").await);
-    let world = World::with(|draft| {
-        draft.workers(2);
-        draft.configuration()["limits"] = json!([]);
-        draft.configuration()["plans"] = json!({"standard": {}, "premium": {}});
-        // The clusters of two that are there.
-        for (name, cluster, agent) in [("one", "rag", &one), ("two", "memory", &two)] {
-            draft.connect(cluster, &[agent.address]);
-            let cluster = draft.configuration()["agents"][cluster]["cluster"].clone();
-            let mut of_agent = of_agents[name].clone();
-            of_agent["cluster"] = cluster;
-            draft.configuration()["agents"][name] = of_agent;
-        }
-        let mut all = json!({"prefix": "/ask", "name": "ask", "agents": ["one", "two"]});
-        let more = route.as_object().expect("fields").clone();
-        all.as_object_mut().expect("fields").extend(more);
-        *draft.routes() = vec![all];
-    })
-    .await;
+    let world = World::with(|draft| of_two(draft, &of_agents, &route, [&one, &two])).await;
     (world, one, two)
+}
+
+fn of_two(draft: &mut Draft, of_agents: &Value, route: &Value, agents: [&Agent; 2]) {
+    draft.workers(2);
+    draft.configuration()["limits"] = json!([]);
+    draft.configuration()["plans"] = json!({"standard": {}, "premium": {}});
+    // The clusters of two that are there.
+    for ((name, cluster), agent) in [("one", "rag"), ("two", "memory")].into_iter().zip(agents) {
+        draft.connect(cluster, &[agent.address]);
+        let cluster = draft.configuration()["agents"][cluster]["cluster"].clone();
+        let mut of_agent = of_agents[name].clone();
+        of_agent["cluster"] = cluster;
+        draft.configuration()["agents"][name] = of_agent;
+    }
+    let mut all = json!({"prefix": "/ask", "name": "ask", "agents": ["one", "two"]});
+    let more = route.as_object().expect("fields").clone();
+    all.as_object_mut().expect("fields").extend(more);
+    *draft.routes() = vec![all];
 }
 
 /// Sends so many requests, some at a time; who has answered how many.
@@ -144,6 +168,7 @@ async fn ask(world: &World, number: usize) -> HashMap<String, usize> {
                 assert_eq!(answer.status, 200, "{}", answer.text());
                 assert_eq!(answer.header("x-agent-queue-depth"), None);
                 assert_eq!(answer.header("endpoint-load-metrics"), None);
+                assert_eq!(answer.header("endpoint-load-metrics-bin"), None);
                 agents.push(answer.header("x-demo-agent").expect("an agent").to_owned());
             }
             agents
@@ -239,6 +264,91 @@ async fn agents_are_asked_for_orcas_reports_and_those_are_read() {
         let percent =
             |agent| metrics.sum("waykeeper_agent_load_percent", &[("agent", agent)]) as u64;
         (percent("one") == 20 && percent("two") == 130).then_some(())
+    })
+    .await;
+}
+
+/// A report of ORCA as its message: `application_utilization`, and before it a map that is not looked for.
+fn message(utilization: f64) -> Vec<u8> {
+    let mut message = vec![0x22, 0x05, 0x0a, 0x01, b'x', 0x10, 0x01];
+    message.push(9 << 3 | 1);
+    message.extend(utilization.to_le_bytes());
+    message
+}
+
+#[tokio::test]
+async fn reports_that_are_messages_are_read_with_padding_and_without() {
+    let load = json!({"load": {"from": "orca"}, "weight": 1});
+    let (world, one, two) = world(json!({"one": load, "two": load}), json!({})).await;
+    one.reports("endpoint-load-metrics-bin", &STANDARD.encode(message(0.9)));
+    two.reports(
+        "endpoint-load-metrics-bin",
+        &STANDARD_NO_PAD.encode(message(0.25)),
+    );
+    ask(&world, 40).await;
+    let known = ask(&world, 200).await;
+    assert_eq!(of(&known, "one"), 0, "{known:?}");
+    shows(&world, [("one", 90), ("two", 25)]).await;
+}
+
+#[tokio::test]
+async fn reports_in_trailers_are_read_and_go_no_further() {
+    let load = json!({"load": {"from": "orca"}, "weight": 1});
+    let [one, two] = [
+        Agent::start_in("one", true).await,
+        Agent::start_in("two", true).await,
+    ];
+    let world = World::with(|draft| {
+        of_two(draft, &json!({"one": load, "two": load}), &json!({}), [&one, &two]);
+        // Over HTTP/1.1 Envoy passes none on.
+        for cluster in ["rag", "memory"] {
+            let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+            draft.cluster(cluster)["typed_extension_protocol_options"][options]["explicit_http_config"] =
+                json!({"http2_protocol_options": {}});
+        }
+    })
+    .await;
+    let trailers = |name: &'static str, value: String| {
+        let mut trailers = HeaderMap::new();
+        trailers.insert(name, value.parse().expect("a value"));
+        trailers.insert("x-checksum", "abc".parse().expect("a value"));
+        Some(trailers)
+    };
+    one.says(|says| {
+        says.trailers = trailers(
+            "endpoint-load-metrics-bin",
+            STANDARD_NO_PAD.encode(message(0.75)),
+        );
+    });
+    two.says(|says| {
+        let text = "TEXT cpu_utilization=0.9, application_utilization=0.5";
+        says.trailers = trailers("endpoint-load-metrics", text.to_owned());
+    });
+    ask(&world, 40).await;
+    let known = ask(&world, 200).await;
+    assert_eq!(of(&known, "one"), 0, "{known:?}");
+    shows(&world, [("one", 75), ("two", 50)]).await;
+    for agent in ["one", "two"] {
+        let request = world
+            .get("/ask/x")
+            .key("demo-premium")
+            .header("x-agent", agent);
+        let answer = request.http2().send().await;
+        assert_eq!(answer.header("x-demo-agent"), Some(agent));
+        let names: Vec<&str> = answer.trailers.keys().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["x-checksum"]);
+    }
+}
+
+/// Waits until these agents are known to be so busy, in per cent.
+async fn shows(world: &World, all: [(&'static str, u64); 2]) {
+    eventually("the metric", || async {
+        let metrics = world.metrics().await;
+        let percent =
+            |agent| metrics.sum("waykeeper_agent_load_percent", &[("agent", agent)]) as u64;
+        all.iter()
+            .all(|(agent, load)| percent(agent) == *load)
+            .then_some(())
     })
     .await;
 }
