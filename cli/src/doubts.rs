@@ -1,7 +1,7 @@
 //! What is legal in the filter's document, but probably not meant.
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Agent, AgentId, Choice, ListedKey, PlanId, Route};
+use waykeeper::config::policy::{Agent, AgentId, Choice, ListedKey, PlanId, Route, Sticky};
 use waykeeper::routing::sent_as;
 
 use crate::shares::Shares;
@@ -37,6 +37,9 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
             for message in of_fallback(policy, &route.agents, listed) {
                 doubt("fallback", message);
             }
+        }
+        for (field, message) in of_named_answers(policy, route, item) {
+            doubt(field, message);
         }
         if idle_in_vain(route, item) {
             doubt(
@@ -78,6 +81,58 @@ fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> 
         ));
     }
     doubts
+}
+
+/// Where what names an earlier answer does not come to who has given it, though somebody is sticky by that.
+fn of_named_answers(policy: &Policy, route: &Route, item: &Value) -> Vec<(&'static str, String)> {
+    let mut doubts = Vec::new();
+    let agent = |choice: &Choice| policy.agents.get(choice.agent.0);
+    let lists = { route.rules.iter() }.map(|rule| &rule.agents);
+    let lists = || lists.clone().chain([&route.agents]);
+    for (way, named) in [(Sticky::Response, "response"), (Sticky::Task, "task")] {
+        let follows =
+            |sticky: &Option<Sticky>| sticky.as_ref().is_some_and(|it| it.ways().contains(&way));
+        // Where something else keeps requests at their agent, what follows an answer comes there with them.
+        let drawn = lists().filter(|list| {
+            route.sticky.is_none() && list.iter().filter(|it| it.weight > 0).count() > 1
+        });
+        let of_drawn = drawn.flatten().filter_map(agent);
+        if let Some(agent) = { of_drawn }.find(|agent| follows(&agent.sticky)) {
+            doubts.push((
+                "agents",
+                format!(
+                    "{} is sticky by `{named}`, and the route is not: each request is drawn anew, so one that names an earlier answer may \
+                     come to another agent, which does not know it; write sticky: [{{{named}: true}}] here too",
+                    agent.name
+                ),
+            ));
+        }
+        let is_followed = follows(&route.sticky)
+            || lists()
+                .flatten()
+                .filter_map(agent)
+                .any(|it| follows(&it.sticky));
+        if is_followed && asks_for_compressed(item) {
+            doubts.push((
+                "request",
+                format!(
+                    "accept-encoding is changed after the gateway has asked for answers that it can read: of those that come compressed it \
+                     learns nothing, so `{named}` keeps nothing together; leave accept-encoding out"
+                ),
+            ));
+        }
+    }
+    doubts
+}
+
+/// Whether a route has its agents asked for answers that may be compressed.
+fn asks_for_compressed(item: &Value) -> bool {
+    let headers = item.get("request").and_then(|it| it.get("headers"));
+    let edits = ["set", "add"].map(|name| headers.and_then(|it| it.get(name)));
+    let mut edits = edits.into_iter().flatten().flat_map(Value::entries);
+    edits.any(|entry| {
+        entry.name.eq_ignore_ascii_case("accept-encoding") && entry.value.text() != Some("identity")
+    })
 }
 
 /// What a route, or one of its rules, says of the agents that come next.

@@ -58,6 +58,7 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
+use waykeeper::config::policy::{Route, Sticky};
 use waykeeper::config::{self, Fault, Log, Node, Policy, Segment, Spot};
 use waykeeper::host::Sensitive;
 
@@ -310,6 +311,7 @@ pub(crate) fn doubts(checked: &Checked) -> Vec<(&'static [&'static str], String)
             (&["agents"][..], format!("agents.{name}.balance: {what}"))
         })
     }));
+    doubts.extend(not_found_again(checked));
     let buffer = idle::buffer_of_undecided(&checked.policy);
     let clients = &checked.policy.clients;
     let collects = checked.policy.routes.iter().any(|route| route.collect_body);
@@ -323,6 +325,41 @@ pub(crate) fn doubts(checked: &Checked) -> Vec<(&'static [&'static str], String)
                 config::show_size(buffer),
             ),
         ));
+    }
+    doubts
+}
+
+/// Agents that are found again by what names an earlier answer, and whose endpoints are not.
+fn not_found_again(checked: &Checked) -> Vec<(&'static [&'static str], String)> {
+    let Checked {
+        gateway, policy, ..
+    } = checked;
+    let mut doubts: Vec<(&'static [&'static str], String)> = Vec::new();
+    for (way, named) in [(Sticky::Response, "response"), (Sticky::Task, "task")] {
+        for agent in &gateway.agents {
+            let endpoints = agent.upstream.as_ref().map_or(0, |it| it.endpoints.len());
+            let leads = |route: &&Route| {
+                let mut agents = route.all_agents().filter_map(|id| policy.agents.get(id.0));
+                let follows = route
+                    .sticky
+                    .as_ref()
+                    .is_some_and(|it| it.ways().contains(&way));
+                follows && agents.any(|it| it.name == agent.name)
+            };
+            if endpoints > 1
+                && agent.sticky.is_none()
+                && let Some(route) = policy.routes.iter().find(leads)
+            {
+                let (name, route) = (&agent.name, &route.name);
+                doubts.push((
+                    &["agents"],
+                    format!(
+                        "agents.{name}.sticky: is missing: the route {route:?} finds the agent again by `{named}`, and not which of its \
+                         {endpoints} endpoints has given the answer; write sticky: [{{{named}: true}}] here too"
+                    ),
+                ));
+            }
+        }
     }
     doubts
 }

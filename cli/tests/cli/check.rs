@@ -1044,6 +1044,46 @@ fn the_shares_of_several_agents_are_shown() {
 }
 
 #[test]
+fn what_follows_an_answer_and_does_not_come_to_who_has_given_it_is_warned_of() {
+    let told = |of_agents: &str, fields: &str| {
+        let agents = format!("{{a: {{cluster: a{of_agents}}}, b: {{cluster: b{of_agents}}}}}");
+        let routes = format!("  - {{prefix: /v1{fields}}}\n");
+        check(&with_routes(&agents, &routes), &[]).errors
+    };
+    let both = ", agents: [a, b]";
+    let sticky = ", sticky: [{response: true}]";
+    let drawn = "FILE:5: warning: routes[0].agents: a is sticky by `response`, and the route is not: each request is drawn anew, so one that \
+                 names an earlier answer may come to another agent, which does not know it; write sticky: [{response: true}] here too\n";
+    assert_eq!(told(sticky, both), drawn);
+    let by_client = format!("{both}, sticky: {{client: true}}");
+    for (of_agents, fields) in [
+        ("", both),
+        (sticky, ", agents: [a]"),
+        (sticky, &format!("{both}{sticky}")),
+        (sticky, &by_client),
+        (sticky, ", agents: [a, {agent: b, weight: 0}]"),
+    ] {
+        let errors = told(of_agents, fields);
+        assert!(
+            !errors.contains("earlier answer"),
+            "{of_agents} {fields}: {errors}"
+        );
+    }
+    let asks = |edits: &str| {
+        told(
+            sticky,
+            &format!("{both}{sticky}, request: {{headers: {{{edits}}}}}"),
+        )
+    };
+    let compressed = "FILE:5: warning: routes[0].request: accept-encoding is changed after the gateway has asked for answers that it can read: \
+                      of those that come compressed it learns nothing, so `response` keeps nothing together; leave accept-encoding out\n";
+    assert_eq!(asks("set: {Accept-Encoding: gzip}"), compressed);
+    assert_eq!(asks("add: {accept-encoding: gzip}"), compressed);
+    assert_eq!(asks("set: {accept-encoding: identity}"), "");
+    assert_eq!(asks("set: {x-y: gzip}"), "");
+}
+
+#[test]
 fn a_bound_of_silence_that_is_never_reached_is_warned_of() {
     let told = |fields: &str| {
         let routes = format!("  - {{prefix: /chat, agents: [a], {fields}}}\n");

@@ -963,6 +963,23 @@ fn weights_that_a_random_choice_does_not_go_by_are_doubted() {
 }
 
 #[test]
+fn endpoints_that_are_not_found_again_with_their_agent_are_doubted() {
+    let told = |sticky: &str| {
+        let agent = format!("chat: {{endpoints: [http://a, http://b]{sticky}}}");
+        let text = with("chat: {url: http://chat:8000}", &agent);
+        let text = text.replace("agents: [chat]", "agents: [chat], sticky: {response: true}");
+        Place::with(&text).run("check", &[]).errors
+    };
+    assert_eq!(
+        told(""),
+        "DIR/gateway.yaml:2: warning: agents.chat.sticky: is missing: the route \"/chat\" finds the agent again by `response`, and not which of \
+         its 2 endpoints has given the answer; write sticky: [{response: true}] here too\n"
+    );
+    assert_eq!(told(", sticky: {response: true}"), "");
+    assert_eq!(told(", sticky: {client: true}"), "");
+}
+
+#[test]
 fn an_agent_that_no_route_names_is_doubted() {
     let text = with("routes", "  idle: {url: http://idle}\nroutes");
     let run = Place::with(&text).run("check", &[]);
