@@ -27,14 +27,17 @@ use crate::stand_in::{Came, StandIn, json};
 /// What pickers name the endpoint by.
 const DESTINATION: &str = "x-gateway-destination-endpoint";
 
+/// Headers by name and value.
+type Head = Vec<(String, String)>;
+
 pub(crate) struct Picker {
     pub(crate) address: SocketAddr,
     /// Which endpoint it picks; it hears everything and says nothing where that is empty.
     picks: Arc<Mutex<String>>,
     /// The bodies that it was shown.
     bodies: Arc<Mutex<Vec<String>>>,
-    /// The headers, as name and value, of the requests that it was shown.
-    heads: Arc<Mutex<Vec<Vec<(String, String)>>>>,
+    /// The headers of the requests that it was shown.
+    heads: Arc<Mutex<Vec<Head>>>,
     accepting: JoinHandle<()>,
 }
 
@@ -58,7 +61,7 @@ impl Picker {
         let address = listener.local_addr().expect("an address");
         let picks: Arc<Mutex<String>> = Arc::default();
         let bodies: Arc<Mutex<Vec<String>>> = Arc::default();
-        let heads: Arc<Mutex<Vec<Vec<(String, String)>>>> = Arc::default();
+        let heads: Arc<Mutex<Vec<Head>>> = Arc::default();
         let (pick, seen, read) = (Arc::clone(&picks), Arc::clone(&bodies), Arc::clone(&heads));
         let accepting = tokio::spawn(async move {
             // They end with the accepting.
@@ -106,7 +109,7 @@ async fn answer(
     mut answers: http_body_util::channel::Sender<Bytes>,
     picks: Arc<Mutex<String>>,
     bodies: Arc<Mutex<Vec<String>>>,
-    heads: Arc<Mutex<Vec<Vec<(String, String)>>>>,
+    heads: Arc<Mutex<Vec<Head>>>,
 ) {
     let (mut came, mut body) = (BytesMut::new(), Vec::new());
     while let Some(Ok(frame)) = asked.frame().await {
@@ -204,7 +207,7 @@ fn length_of(number: u8, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// What a HeaderMap holds: each header has its name first, and its value third, as bytes.
-fn headers(map: &Bytes) -> Vec<(String, String)> {
+fn headers(map: &Bytes) -> Head {
     let text = |it: Option<&Bytes>| {
         it.map_or_else(String::new, |it| String::from_utf8_lossy(it).into_owned())
     };
