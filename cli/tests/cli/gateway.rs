@@ -980,6 +980,46 @@ fn endpoints_that_are_not_found_again_with_their_agent_are_doubted() {
 }
 
 #[test]
+fn a_picker_is_asked_where_envoy_can_bound_that_and_for_requests_to_one_agent() {
+    let picks = "chat: {url: http://chat:8000, picker: {url: http://p:9002}}";
+    let text = with("chat: {url: http://chat:8000}", picks);
+    let written = |version: &str| {
+        let place = Place::with(&text);
+        let out = place.path("out");
+        let arguments = [
+            "--no-validate",
+            "--module",
+            "/m",
+            "--envoy-version",
+            version,
+            "--out",
+        ];
+        let run = place.run(
+            "envoy",
+            &[&arguments[..], &[out.to_str().unwrap()]].concat(),
+        );
+        (run.status, run.errors)
+    };
+    let (status, errors) = written("1.36");
+    let told = "DIR/gateway.yaml:3: agents.chat.picker: Envoy 1.36 goes on with its question until the agent has answered, and so cannot \
+                bound it; this needs 1.37 or newer\n";
+    assert_eq!((status, errors.as_str()), (1, told));
+    assert_eq!(written("1.37").0, 0);
+    let explained = Place::with(&text);
+    let asked = ["--", "curl", "http://127.0.0.1:8080/chat"];
+    let note = "which of its endpoints answers the picker at p:9002 says";
+    assert!(explained.run("explain", &asked).output.contains(note));
+
+    let text = text.replace(picks, &format!("{picks}\n  b: {{url: http://b}}"));
+    let text = text.replace("agents: [chat]", "agents: [chat], fallback: [b]");
+    assert_eq!(
+        Place::with(&text).run("check", &[]).errors,
+        "DIR/gateway.yaml:6: routes[0].fallback: no request goes on from \"chat\", which has a picker: that is asked for requests alone that go \
+         to one agent\n"
+    );
+}
+
+#[test]
 fn an_agent_that_no_route_names_is_doubted() {
     let text = with("routes", "  idle: {url: http://idle}\nroutes");
     let run = Place::with(&text).run("check", &[]);
