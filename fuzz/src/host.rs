@@ -286,6 +286,10 @@ impl Host for FuzzHost {
         self.memory.call(callout)
     }
 
+    fn answer_header(&self, name: &str) -> Option<Vec<u8>> {
+        self.memory.answer_header(name)
+    }
+
     fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
         self.memory.counter(name, labels)
     }

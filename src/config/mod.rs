@@ -208,6 +208,7 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
         plans: &plan_ids,
         agents: &agents,
         agents_by_name: &agents_by_name,
+        seals: document.has("sessions"),
     };
     let routes = routes::routes(fields.need("routes").as_ref(), &around, keys_known);
     let around = limits::Around {

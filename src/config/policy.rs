@@ -24,7 +24,7 @@ pub use fleet::{Fleet, Manner, OnFailure};
 pub use in_flight::{InFlight, Inference, Queue, Share, Sharer};
 pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subject};
 pub use load::{Load, LoadSource, Prefer, Price};
-pub use mcp::{Asker, Mcp, Permission};
+pub use mcp::{Asker, Mcp, Permission, Server};
 pub use rest::Rest;
 pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};
 pub use sticky::Sticky;
@@ -238,6 +238,8 @@ pub struct Agent {
     pub cluster: String,
     /// The one for WebSockets, where that is another.
     pub websocket_cluster: Option<String>,
+    /// What it is called in the gateway's own questions. `None`: what callers call the gateway.
+    pub host: Option<String>,
     /// Its share where a route does not say otherwise.
     pub weight: u32,
     /// The models that it serves. None: it is asked for any.
@@ -359,6 +361,12 @@ impl Route {
     pub fn fallback_of<'a>(&'a self, rule: &'a Rule) -> Option<&'a [AgentId]> {
         let listed = rule.fallback.as_ref().or(self.fallback.as_ref());
         listed.map(Vec::as_slice)
+    }
+
+    /// What it lets callers do where it stands for several servers of MCP, which are its agents then.
+    #[must_use]
+    pub fn of_servers(&self) -> Option<&Mcp> {
+        self.mcp.as_ref().filter(|mcp| !mcp.servers.is_empty())
     }
 
     /// True if it prefers this for some of its requests.

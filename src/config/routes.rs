@@ -131,7 +131,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     });
     // Where there are rules, whatever none of them takes may be refused.
     let mut choices = match fields.get("agents") {
-        None if rules.is_some() => Some(Vec::new()),
+        None if rules.is_some() || mcp::has_servers(fields) => Some(Vec::new()),
         None => fields.need("agents").map(|_| Vec::new()),
         Some(spot) => Some(choices(&spot, around.agents, around.agents_by_name)),
     };
@@ -169,6 +169,17 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     let mcp = fields
         .get("mcp")
         .and_then(|spot| mcp::mcp(&spot, around, protocol, auth_required));
+    if mcp::has_servers(fields) {
+        mcp::check_beside_servers(fields);
+    }
+    let servers = mcp.iter().flat_map(|mcp| &mcp.servers);
+    let of_servers = servers.map(|server| Choice {
+        agent: server.agent,
+        weight: 1,
+    });
+    choices
+        .iter_mut()
+        .for_each(|it| it.extend(of_servers.clone()));
     let a2a = fields.get("a2a").and_then(|spot| {
         if fields.get("mcp").is_some() {
             spot.fault("stands beside mcp, and the messages of a route are of one protocol");

@@ -48,6 +48,8 @@ pub(super) struct Around<'a> {
     pub(super) plans: &'a HashMap<&'a str, PlanId>,
     pub(super) agents: &'a [Agent],
     pub(super) agents_by_name: &'a HashMap<&'a str, AgentId>,
+    /// Whether `sessions` are written, faulty or not.
+    pub(super) seals: bool,
 }
 
 /// A route's rules in their order. `with_body`: its requests may have bodies that can be read. `with_mcp`: these are MCP's.

@@ -236,6 +236,10 @@ fn agent() -> Value {
     let properties = json!({
         "cluster": described("cluster", "Envoy's cluster."),
         "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
+        "host": {
+            "description": "What it is called in the gateway's own questions: a host, with its port. What callers call the gateway unless written.",
+            "type": "string",
+        },
         "weight": weight(),
         "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
         "sees": {
@@ -419,7 +423,10 @@ fn route() -> Value {
         json!({
             "if": {"properties": {"auth_required": {"const": false}}, "required": ["auth_required"]},
             "then": {"not": {"required": ["roles"]}},
-            "anyOf": [{"required": ["agents"]}, {"required": ["rules"]}],
+            "anyOf": [
+                {"required": ["agents"]}, {"required": ["rules"]},
+                {"properties": {"mcp": {"required": ["servers"]}}, "required": ["mcp"]},
+            ],
             "allOf": [
                 {
                     "if": {"properties": {"collect_body": {"const": true}}, "required": ["collect_body"]},

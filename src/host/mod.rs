@@ -112,6 +112,9 @@ pub trait Host: 'static {
     /// When it cannot be sent: no such cluster, none of its hosts is there, or too many are under way.
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError>;
 
+    /// The first value of a header of the answer to a callout by HTTP. Only while that is handed over.
+    fn answer_header(&self, name: &str) -> Option<Vec<u8>>;
+
     /// Finds or defines a counter. Names and values of labels hold no `;` or `=`.
     fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId>;
 

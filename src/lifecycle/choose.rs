@@ -234,7 +234,7 @@ fn decided<'r>(
 }
 
 /// Puts other bytes in this place of the body, of which all that has come is at hand. By how many it is longer now.
-fn replace<S: StreamIo>(
+pub(super) fn replace<S: StreamIo>(
     stream: &S,
     place: &Range<u64>,
     bytes: &[u8],

@@ -48,6 +48,8 @@ pub(super) struct Compiled {
     body_edits: Vec<Option<Edit>>,
     /// What is looked for in messages, where a route carries MCP.
     pub(super) members: Option<Rc<MessageMembers>>,
+    /// The same, where one stands for several servers.
+    pub(super) members_of_servers: Option<Rc<MessageMembers>>,
     /// The same, where one carries A2A.
     pub(super) members_of_a2a: Option<Rc<MessageMembers>>,
     /// For each route, how it steers Envoy's router.
@@ -91,12 +93,18 @@ impl Compiled {
             catalogue: (policy.models_endpoint.as_ref())
                 .map(|endpoint| Catalogue::new(&policy, &endpoint.more)),
             rules: (policy.routes.iter())
-                .map(|route| Rules::new(&policy, route))
+                .map(|route| match route.of_servers() {
+                    Some(_) => None,
+                    None => Rules::new(&policy, route),
+                })
                 .collect(),
             body_edits: policy.routes.iter().map(body_edit).collect(),
             members: (policy.routes.iter())
                 .any(|route| route.mcp.is_some())
                 .then(Rc::default),
+            members_of_servers: (policy.routes.iter())
+                .any(|route| route.of_servers().is_some())
+                .then(|| Rc::new(MessageMembers::of_servers())),
             members_of_a2a: (policy.routes.iter())
                 .any(|route| route.a2a.is_some())
                 .then(|| Rc::new(MessageMembers::of_a2a())),
@@ -145,6 +153,12 @@ impl Compiled {
         self.members.is_some()
             || self.members_of_a2a.is_some()
             || rules.any(|rules| rules.wanted().is_some())
+    }
+
+    /// What is looked for in messages of a route that stands for several servers.
+    pub(super) fn members_of(&self, route: &Route) -> Option<&Rc<MessageMembers>> {
+        let of_servers = self.members_of_servers.as_ref();
+        of_servers.filter(|_| route.of_servers().is_some())
     }
 
     /// What is looked for in the bodies of a route to keep its requests together, if anything.

@@ -58,6 +58,8 @@ impl Facts {
             messages.end();
         }
         self.messages = Some(Box::new(messages));
+        // Names lose their servers on the way.
+        self.may_change |= route.of_servers().is_some();
     }
 
     /// True if the body is read.

@@ -29,6 +29,7 @@
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `a2a.rs` | what a request of A2A asks for, and cards that name the gateway |
+//! | `servers.rs`, `rounds.rs` | what becomes of a request where its route stands for several servers of MCP; what is asked of all at once |
 //! | `tool_list.rs` | which answers of MCP are looked through for tools that their callers may not call |
 //! | `held_answer.rs` | how an answer is changed before its caller sees it: all of it, or event by event |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -67,6 +68,8 @@ mod places;
 mod questions;
 mod request;
 mod responses;
+mod rounds;
+mod servers;
 mod shared;
 mod sticky;
 mod stream;
@@ -287,8 +290,8 @@ impl<H: Host> Gateway<H> {
     #[must_use]
     pub fn most_bytes(&self, id: CalloutId) -> usize {
         let loads = self.shared.compiled.loads.as_ref();
-        loads
-            .and_then(|loads| loads.most_bytes(id))
+        (loads.and_then(|loads| loads.most_bytes(id)))
+            .or_else(|| self.shared.rounds.most_bytes(id))
             .unwrap_or(MAX_ANSWER_BYTES)
     }
 
@@ -303,6 +306,9 @@ impl<H: Host> Gateway<H> {
         } = &*self.shared;
         if self.shared.metrics_came(id, came) {
             return;
+        }
+        if let Some(whole) = self.shared.server_came(id, came) {
+            return whole.into_iter().for_each(|id| self.wake(id));
         }
         let Some(question) = keys.as_ref().and_then(|keys| keys.take(id)) else {
             return self.on_answer_of_fleet(id, came);
@@ -368,6 +374,7 @@ impl<H: Host> Gateway<H> {
         let mut due = std::mem::take(&mut self.unwoken);
         self.give_up_lost_questions(&mut due);
         self.give_up_on_fleet(&mut due);
+        due.append(&mut self.shared.rounds.give_up(self.shared.ticks.get()));
         self.shared.compiled.limits.chores(&*self.shared.host);
         self.look_at_tables();
         self.keep_places(&mut due);

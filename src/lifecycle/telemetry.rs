@@ -11,7 +11,7 @@ use super::compiled::Compiled;
 use super::stream::Facts;
 use crate::VERSION;
 use crate::config::NONE;
-use crate::config::policy::{AgentId, OnFailure, RouteId};
+use crate::config::policy::{AgentId, OnFailure, RouteId, Server};
 use crate::host::{Host, HostError, MetricId, Throttle};
 use crate::identity::{Failure, Heard, Knowledge};
 use crate::limits::fleet::{Change, Verdict};
@@ -532,6 +532,44 @@ impl Telemetry {
             format_args!(
                 "agent {agent} names a session in {header} by too long a name: the caller is not told of it"
             ),
+        );
+    }
+
+    /// A server of MCP is missing from what all of a route were asked.
+    #[cold]
+    pub(super) fn server_missing<H: Host>(
+        &self,
+        host: &H,
+        compiled: &Compiled,
+        route: RouteId,
+        server: &Server,
+        why: &str,
+    ) {
+        let (route, agent) = compiled.names(Some(route), Some(server.agent));
+        let (route, agent) = (route.unwrap_or(NONE), agent.unwrap_or(NONE));
+        let labels = [("route", route), ("agent", agent)];
+        if let Some(metric) = host.counter("waykeeper_mcp_servers_missing_total", &labels) {
+            host.increment(metric);
+        }
+        self.log.log(
+            Level::Warn,
+            "mcp: server missing",
+            host.now(),
+            format_args!(
+                "the server {} (agent {agent}) of route {route} is missing from what callers are told of all: {why}",
+                server.name
+            ),
+        );
+    }
+
+    /// So many questions to servers of MCP are under way that no more may be.
+    #[cold]
+    pub(super) fn servers_crowded<H: Host>(&self, host: &H) {
+        self.log.log(
+            Level::Warn,
+            "mcp: crowded",
+            host.now(),
+            format_args!("too many questions to servers of MCP are under way: no more are asked"),
         );
     }
 

@@ -13,6 +13,7 @@ mod log;
 mod look;
 mod mcp;
 mod models_endpoint;
+mod servers;
 mod sticky;
 mod switches;
 mod time;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! match ─► gate ─► identify ─► hear ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► edit ─► forward
+//!                │                            └─► what all servers of a route are asked, which is answered here
 //!                └─► a question about limits or models, which is answered here
 //! ```
 //!
@@ -21,6 +22,7 @@ use super::look::Alike;
 use super::models_endpoint::{Question, question};
 use super::request::Request;
 use super::responses::will_learn;
+use super::servers::To;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
 use super::stream::{Arrived, Common, Facts};
@@ -109,11 +111,22 @@ impl<H: Host> Walk<H> {
         if let Some(a2a) = &route.a2a {
             Box::pin(self.hear_a2a(&request, route, a2a)).await?;
         }
-        let agent = match self.shared.compiled.rules(id) {
-            Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
-            None => self.choose_of(&request, route),
+        let mut errand = None;
+        let agent = match (self.shared.compiled.rules(id), route.of_servers()) {
+            (_, Some(mcp)) => match Box::pin(self.to_servers(&request, route, mcp)).await {
+                Ok(To::Agent(agent)) => Ok(agent),
+                Ok(To::All(all)) => {
+                    errand = Some(all);
+                    Err(Refusal::NoAgent)
+                }
+                Err(refusal) => Err(refusal),
+            },
+            (Some(rules), None) => Box::pin(self.choose_by(&request, route, rules)).await,
+            (None, None) => self.choose_of(&request, route),
         };
-        self.chosen(&request, id, agent)?;
+        if errand.is_none() {
+            self.chosen(&request, id, agent)?;
+        }
         self.keep(&request)?;
         self.admit(&request, id)?;
         self.enter(&request, id)
@@ -124,6 +137,10 @@ impl<H: Host> Walk<H> {
         self.admit_in_fleet(&request, id)
             .await
             .inspect_err(|_| self.release())?;
+        if let Some(errand) = errand {
+            let answer = Box::pin(self.ask_servers(&request, id, route, errand)).await?;
+            return Ok(Arrived::Answered(Box::new(answer)));
+        }
         self.collect(route).await?;
         self.edit_body(&request, id)
             .inspect_err(|_| self.release())?;
@@ -173,7 +190,11 @@ impl<H: Host> Walk<H> {
                     facts.will_look(sought, request);
                 }
                 if let Some(members) = compiled.members.as_ref().filter(|_| route.mcp.is_some()) {
-                    facts.will_hear(members, request, route);
+                    facts.will_hear(
+                        compiled.members_of(route).unwrap_or(members),
+                        request,
+                        route,
+                    );
                 }
                 if route.a2a.is_some() {
                     self.will_ask_by_a2a(&mut facts, request, &path, route);

@@ -26,12 +26,15 @@ pub enum RpcFault {
     Params,
     /// The request's headers say something else.
     Header,
+    /// Its method is none that is answered.
+    Method,
 }
 
 /// The codes that JSON-RPC defines, and that which MCP does for headers. Those from -32000 to -32019 are for everybody's own use.
 const PARSE_ERROR: &str = "-32700";
 const INVALID_REQUEST: &str = "-32600";
 const INVALID_PARAMS: &str = "-32602";
+const METHOD_NOT_FOUND: &str = "-32601";
 const INTERNAL_ERROR: &str = "-32603";
 const VERSION_NOT_SUPPORTED: &str = "-32009";
 const HEADER_MISMATCH: &str = "-32020";
@@ -98,7 +101,11 @@ fn info(refusal: &Refusal, code: &str) -> String {
 fn code(refusal: &Refusal, status: u16) -> &'static str {
     match (refusal, status) {
         (Refusal::BadMessage(RpcFault::Parse, _), _) => PARSE_ERROR,
-        (Refusal::BadMessage(RpcFault::Params, _), _) => INVALID_PARAMS,
+        (
+            Refusal::BadMessage(RpcFault::Params, _) | Refusal::NotOffered(RpcFault::Params, _),
+            _,
+        ) => INVALID_PARAMS,
+        (Refusal::NotOffered(..), _) => METHOD_NOT_FOUND,
         (Refusal::BadMessage(RpcFault::Header, _), _) => HEADER_MISMATCH,
         (_, 401 | 403) => NOT_PERMITTED,
         (_, 404) => NOT_FOUND,

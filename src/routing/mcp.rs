@@ -6,6 +6,7 @@
 
 mod bad;
 mod headers;
+mod named;
 
 use std::rc::Rc;
 
@@ -16,6 +17,8 @@ use crate::text::json::{Listed, Member, MemberId, Scan, Search, Value};
 
 pub use bad::{BadMessage, Disagreement};
 use headers::Told;
+pub use headers::is_without_sessions;
+pub use named::Named;
 
 use super::a2a;
 use super::content::{is_compressed, is_json};
@@ -42,6 +45,8 @@ pub struct MessageMembers {
     name: MemberId,
     uri: MemberId,
     version: MemberId,
+    /// What a completion is of, where routes stand for several servers.
+    of_completion: Option<[MemberId; 2]>,
 }
 
 /// Whose messages they are.
@@ -113,6 +118,7 @@ impl Default for MessageMembers {
             name: member("/params/name"),
             uri: member("/params/uri"),
             version: member(VERSION),
+            of_completion: None,
             protocol: Protocol::Mcp,
             search: Rc::new(search),
         }
@@ -120,6 +126,20 @@ impl Default for MessageMembers {
 }
 
 impl MessageMembers {
+    /// What is looked for where a route stands for several servers: also which of them is named.
+    #[must_use]
+    pub fn of_servers() -> Self {
+        let Self { search, .. } = Self::default();
+        let mut search = (*search).clone();
+        let of = ["/params/ref/name", "/params/ref/uri"];
+        let of_completion = of.map(|pointer| search.member(pointer).unwrap_or_default());
+        Self {
+            of_completion: Some(of_completion),
+            search: Rc::new(search),
+            ..Self::default()
+        }
+    }
+
     /// What is looked for in messages of A2A: nothing in their parameters.
     #[must_use]
     pub fn of_a2a() -> Self {
@@ -134,6 +154,7 @@ impl MessageMembers {
             name: method,
             uri: method,
             version: method,
+            of_completion: None,
             protocol: Protocol::A2a,
             search: Rc::new(search),
         }

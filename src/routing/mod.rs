@@ -23,6 +23,7 @@
 //! | `look.rs` | what requests have in common that stands in their bodies |
 //! | `response.rs` | the names of answers of the Responses API, in paths and in answers while they pass |
 //! | `session.rs` | sessions that agents name, and how they are sealed |
+//! | `servers.rs` | several servers of MCP that are one to callers: names, sessions, answers made into one |
 //! | `tool_list.rs` | which tools a caller sees in an answer to MCP's `tools/list`
 //! | `steer.rs` | the headers by which Envoy's router retries, times out and tells kinds of streams apart |
 
@@ -44,6 +45,7 @@ pub mod report;
 mod response;
 mod rest;
 mod rules;
+pub mod servers;
 mod session;
 mod spread;
 mod steer;
@@ -62,7 +64,9 @@ pub use fallback::{Next, in_order, listed};
 pub use head::Head;
 pub use location::{location_for_caller, location_without_host};
 pub use look::{Look, Sought};
-pub use mcp::{BadMessage, Call, Called, Disagreement, MessageMembers, Messages};
+pub use mcp::{
+    BadMessage, Call, Called, Disagreement, MessageMembers, Messages, Named, is_without_sessions,
+};
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
 pub use prefer::{by_weight, cheapest, fastest, less_loaded, weighted};

@@ -29,7 +29,7 @@ pub(super) struct Meeting<'a> {
 }
 
 /// The codes of refusals before a route's rules are asked.
-const BEFORE_RULES: [&str; 14] = [
+const BEFORE_RULES: [&str; 15] = [
     "gateway_unavailable",
     "bad_path",
     "no_route",
@@ -44,9 +44,25 @@ const BEFORE_RULES: [&str; 14] = [
     "header_mismatch",
     "version_not_supported",
     "tool_forbidden",
+    "not_offered",
 ];
 
+/// What becomes of a request that all servers of a route are asked because of, where none can be.
+const ASKED_OF_ALL: &str = "waykeeper_servers_unavailable";
+
 impl Meeting<'_> {
+    /// True if its route stands for several servers of MCP.
+    fn is_of_servers(&self) -> bool {
+        let block = &self.arrived.block;
+        let Ok(path) = Path::read(block.get(":path").unwrap_or_default()) else {
+            return false;
+        };
+        let method = block.get(":method").unwrap_or_default();
+        let found = RouteTable::new(&self.policy.routes).find(&path, method);
+        let route = found.ok().and_then(|id| self.policy.routes.get(id.0));
+        route.is_some_and(|route| route.of_servers().is_some())
+    }
+
     /// Explains the request.
     ///
     /// # Errors
@@ -133,6 +149,15 @@ impl Meeting<'_> {
         let Some(choices) = chosen.choices else {
             return Ok(());
         };
+        let is_drawn = |choice: &Choice| {
+            let agent = self.policy.agents.get(choice.agent.0);
+            agent.map(|agent| agent.name.as_str()) == drawn.agent.as_deref()
+        };
+        let choices = match (route.of_servers(), choices.iter().position(is_drawn)) {
+            // The name that is called says which.
+            (Some(_), Some(place)) => choices.get(place..=place).unwrap_or_default(),
+            _ => choices,
+        };
         let model = chosen.model.as_deref();
         let (left, mut left_out) = agents::narrowed(self, route, choices, model);
         let (left, note) = agents::preferred(self, route, choices, left, &mut left_out);
@@ -203,6 +228,17 @@ impl Meeting<'_> {
             End::Waits => Outcome::Waits {
                 until: "more of its body comes, or its route's body_timeout is over: 408 request_timeout".to_owned(),
             },
+            // Nobody is asked here, so nobody answers.
+            End::Answered { reply, .. } if reply.details == ASKED_OF_ALL => Outcome::Answered {
+                status: 200,
+                by: "the gateway itself, with what all servers of the route say that it asks".to_owned(),
+            },
+            End::Answered { reply, .. } if self.is_of_servers() && in_rpc(reply).is_none() => {
+                Outcome::Answered {
+                    status: reply.status,
+                    by: "the gateway itself, in place of all servers of the route".to_owned(),
+                }
+            }
             End::Answered { reply, .. } if reply.status < 400 && in_rpc(reply).is_none() => {
                 let path = self.arrived.block.get(":path").unwrap_or_default();
                 let of_models = self.policy.models_endpoint.as_ref();

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use waykeeper::config::{self, Fault, Node, Segment};
 
 use super::agents::OWN;
-use super::{Agent, Gateway, OF_ENVOY, OF_VALIDATOR, limiter};
+use super::{Agent, Gateway, OF_ENVOY, OF_VALIDATOR, limiter, servers};
 
 /// The name of the validator's cluster: no agent can be called so.
 pub(crate) fn validators_cluster() -> String {
@@ -38,7 +38,7 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
         .filter(|(name, _)| config::FIELDS.contains(&name.as_str()));
     let derived = fields.map(|(name, value)| {
         let value = match name.as_str() {
-            "agents" => agents(value, gateway, &in_lists(written)),
+            "agents" => agents(value, gateway, &in_lists(written), &servers::named(written)),
             "clients" => clients(value, gateway),
             "address" => address(value, gateway),
             "sessions" => sessions(value, gateway),
@@ -84,7 +84,12 @@ fn in_lists(written: &Node) -> BTreeSet<String> {
     found
 }
 
-fn agents(written: &Node, gateway: &Gateway, in_lists: &BTreeSet<String>) -> Node {
+fn agents(
+    written: &Node,
+    gateway: &Gateway,
+    in_lists: &BTreeSet<String>,
+    servers: &BTreeSet<&str>,
+) -> Node {
     let Node::Map(named) = written else {
         return written.clone();
     };
@@ -100,6 +105,13 @@ fn agents(written: &Node, gateway: &Gateway, in_lists: &BTreeSet<String>) -> Nod
         let mut derived = vec![("cluster".to_owned(), Node::Text(cluster.clone()))];
         let of_websockets = agent.and_then(|agent| agent.websocket_cluster.clone());
         derived.extend(of_websockets.map(|it| ("websocket_cluster".to_owned(), Node::Text(it))));
+        let upstream = agent.and_then(|agent| agent.upstream.as_ref());
+        if let Some(upstream) = upstream.filter(|upstream| upstream.has_own_host())
+            && let Some(endpoint) = upstream.endpoints.first()
+            && servers.contains(name.as_str())
+        {
+            derived.push(("host".to_owned(), Node::Text(endpoint.url.authority())));
+        }
         let sees = agent.and_then(|agent| agent.sees.as_ref());
         derived.extend(sees.map(|sees| ("sees".to_owned(), sees.names())));
         let hides = agent.is_some_and(|agent| agent.sees.is_some() && agent.upstream.is_some());
@@ -113,7 +125,6 @@ fn agents(written: &Node, gateway: &Gateway, in_lists: &BTreeSet<String>) -> Nod
             "load" => (name.clone(), load(value, agent)),
             _ => (name.clone(), value.clone()),
         }));
-        let upstream = agent.and_then(|agent| agent.upstream.as_ref());
         let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
         if credential.is_some_and(|it| it.callers_header().is_some())
             && let Some((_, Node::Map(rest))) = derived.iter_mut().find(|(name, _)| name == "rest")

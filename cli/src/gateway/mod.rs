@@ -45,6 +45,7 @@ mod routes;
 mod schema;
 pub(crate) mod secrets;
 mod sees;
+mod servers;
 mod sessions;
 mod spots;
 mod templates;
@@ -334,6 +335,7 @@ fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
     if let Some(routes) = field("routes") {
         routes::check_mirrors(&routes, &agents);
         fallback::check(&routes, &agents);
+        servers::check(&routes, &agents);
         routes::check_hosts(&routes, &agents);
     }
     let known = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();

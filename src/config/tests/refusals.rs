@@ -375,6 +375,49 @@ fn agents_that_can_never_come_next_are_told() {
 }
 
 #[test]
+fn what_cannot_be_one_of_several_servers_is_told() {
+    let mut sealed = small();
+    sealed["sessions"] = json!({"keys": ["7".repeat(64)]});
+    sealed["agents"]["kept"] = json!({"cluster": "kept", "sticky": {"client": true}});
+    let route = |servers: Value| json!({"prefix": "/chat", "mcp": {"servers": servers}});
+    let beside = |field: &str, value: Value| {
+        let mut route = route(json!({"a": "chat"}));
+        route[field] = value;
+        route
+    };
+    assert!(
+        faults(&with(
+            sealed.clone(),
+            "/routes/0",
+            route(json!({"a": "chat", "b-2": "tools"}))
+        ))
+        .is_empty()
+    );
+    let no_meaning = "has no meaning beside mcp.servers: the names that are called say which of them answers, and lists come from all";
+    for (written, told) in [
+        (route(json!({})), "routes[0].mcp.servers: there must be at least one server".to_owned()),
+        (route(json!({"a": "nobody"})), r#"routes[0].mcp.servers.a: no agent named "nobody""#.to_owned()),
+        (route(json!({"a": "chat", "b": "chat"})), "routes[0].mcp.servers.b: is another server of this route already".to_owned()),
+        (
+            route(json!({"a_b": "chat"})),
+            "routes[0].mcp.servers.a_b: a server is called by a small letter and at most 31 of a-z, 0-9 and -: its name stands before __ and + in those of its tools and resources".to_owned(),
+        ),
+        (
+            route(json!({"a": "kept"})),
+            "routes[0].mcp.servers.a: is sticky, and the gateway's own questions are not kept at one of its hosts; make an agent of each".to_owned(),
+        ),
+        (beside("agents", json!(["chat"])), format!("routes[0].agents: {no_meaning}")),
+        (beside("rules", json!([{"match": {"tool": "a"}, "agents": ["chat"]}])), format!("routes[0].rules: {no_meaning}")),
+        (beside("canary", json!({"agent": "chat", "percent": 1})), format!("routes[0].canary: {no_meaning}")),
+        (beside("mirror", json!({"agent": "chat"})), format!("routes[0].mirror: {no_meaning}")),
+        (beside("request", json!({"headers": {"remove": ["x"]}})), format!("routes[0].request: {no_meaning}")),
+    ] {
+        let found = faults(&with(sealed.clone(), "/routes/0", written.clone()));
+        assert!(found.contains(&told), "{written}: {found:#?}");
+    }
+}
+
+#[test]
 fn what_mcp_cannot_mean_is_told() {
     let tools =
         |tools: Value| json!({"prefix": "/chat", "agents": ["chat"], "mcp": {"tools": tools}});
@@ -428,6 +471,11 @@ fn what_mcp_cannot_mean_is_told() {
             "/routes/0/mcp",
             json!({"tools": [{"match": "*"}], "max_list": "17MiB"}),
             r#"routes[0].mcp.max_list: expected a size from 1KiB to 16MiB, found "17MiB""#,
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "mcp": {"servers": {"a": "chat"}}}),
+            "routes[0].mcp.servers: needs sessions: what callers are told of the servers' sessions is sealed with its keys",
         ),
         (
             "/routes/0",

@@ -214,6 +214,10 @@ impl Host for Envoy {
         callouts::send(callout)
     }
 
+    fn answer_header(&self, name: &str) -> Option<Vec<u8>> {
+        hostcalls::header(MapType::HttpCallResponseHeaders, name.as_bytes()).ok()
+    }
+
     fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
         self.metric(MetricType::Counter, &named(name, labels))
     }

@@ -32,6 +32,10 @@ pub enum BadMessage {
     NoLists,
     /// Messages of one list would go to different agents.
     Apart,
+    /// Several at once, where the route stands for several servers.
+    OneByOne,
+    /// It names nothing, where the name says which server is called.
+    Unnamed,
     /// A header says something else.
     Header(&'static str, Disagreement),
 }
@@ -60,7 +64,7 @@ impl BadMessage {
                 fault: Fault::NotJson | Fault::NotUtf8 | Fault::Truncated,
                 ..
             }) => RpcFault::Parse,
-            Self::NoTool => RpcFault::Params,
+            Self::NoTool | Self::Unnamed => RpcFault::Params,
             Self::Header(..) => RpcFault::Header,
             _ => RpcFault::Message,
         }
@@ -100,6 +104,8 @@ impl fmt::Display for BadMessage {
             Self::NoTool => "The body calls a tool without a name, or by one that is no text of at most 1024 bytes.",
             Self::BadId => "The id of a message is neither a text nor a number.",
             Self::NoLists => "The revision that MCP-Protocol-Version names has no lists of messages; send each by itself.",
+            Self::OneByOne => "This route stands for several servers and takes no lists of messages; send each by itself.",
+            Self::Unnamed => "The body names nothing, or by what is no text of at most 1024 bytes: the name says which server is asked.",
             Self::Apart => "The messages of this list would go to different agents; send each by itself.",
         })
     }

@@ -456,6 +456,7 @@ fn the_first_that_is_forbidden_is_told() {
     };
     let mcp = Mcp {
         tools: vec![permission("files.*", &["admin"]), permission("*", &[])],
+        servers: Vec::new(),
         methods: vec![permission("logging/*", &["admin"]), permission("*", &[])],
         max_list: 1,
     };

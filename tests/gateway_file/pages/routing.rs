@@ -38,7 +38,10 @@ fn tells(name: &str, came: &Came) -> Response<Full<Bytes>> {
         return answer(200, &format!("{card}\n"));
     }
     if body.get("jsonrpc").is_some() {
-        let said = json!({"agent": name, "tool": body["params"]["name"]});
+        let said = match body["method"] == "tools/list" {
+            true => json!({"tools": [{"name": "read"}]}),
+            false => json!({"agent": name, "tool": body["params"]["name"]}),
+        };
         let told = json!({"jsonrpc": "2.0", "id": body["id"], "result": said});
         return answer(200, &format!("{told}\n"));
     }
