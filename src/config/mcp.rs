@@ -60,11 +60,13 @@ pub(super) fn mcp(
 }
 
 /// Whether a route stands for several servers.
+#[inline(never)]
 pub(super) fn has_servers(fields: &Fields<'_>) -> bool {
     (fields.get("mcp")).is_some_and(|mcp| mcp.has("servers"))
 }
 
 /// What cannot stand beside them.
+#[inline(never)]
 pub(super) fn check_beside_servers(fields: &Fields<'_>) {
     for name in NOT_BESIDE_SERVERS {
         if let Some(spot) = fields.get(name) {

@@ -197,5 +197,5 @@ fn body_edit(route: &Route) -> Option<Edit> {
         .as_ref()
         .filter(|edits| !edits.body.is_empty())?;
     // Pointers have been checked.
-    Edit::new(edits.body.iter().map(|(pointer, _)| pointer.as_str())).ok()
+    Edit::new(&mut edits.body.iter().map(|(pointer, _)| pointer.as_str())).ok()
 }

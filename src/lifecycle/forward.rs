@@ -138,7 +138,7 @@ pub(super) fn name_all<S: StreamIo>(
         facts,
         facts.agent,
         sees,
-        |name, sees_it, value| {
+        &mut |name, sees_it, value| {
             names.tell(name, sees_it, value);
         },
     );
@@ -161,7 +161,7 @@ pub(super) fn names_for(
         facts,
         Some(agent),
         sees,
-        |name, sees_it, value| {
+        &mut |name, sees_it, value| {
             if let Some(value) = value.filter(|_| sees_it) {
                 names.push((name.header, value.to_owned()));
             }
@@ -171,13 +171,12 @@ pub(super) fn names_for(
 }
 
 /// Tells each name that a request has, and whether an agent sees it.
-#[inline]
 fn each_name(
     compiled: &Compiled,
     facts: &Facts,
     agent: Option<AgentId>,
     sees: AgentsSee,
-    mut tell: impl FnMut(&Name, bool, Option<&str>),
+    tell: &mut dyn FnMut(&Name, bool, Option<&str>),
 ) {
     let (route, agent) = compiled.names(facts.route, agent);
     if let Some(client) = &facts.client {

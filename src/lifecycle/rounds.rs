@@ -9,8 +9,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
-
 use super::clock::Ticks;
 use super::hold::{Held, Waits};
 use super::shared::Shared;
@@ -24,9 +22,10 @@ pub(super) const SESSION_ID: &str = "mcp-session-id";
 
 /// All questions that are under way.
 #[derive(Default)]
-pub(super) struct Rounds(RefCell<FxHashMap<CalloutId, Asked>>);
+pub(super) struct Rounds(RefCell<Vec<Asked>>);
 
 struct Asked {
+    callout: CalloutId,
     round: Rc<Round>,
     /// Which of its answers this is.
     place: usize,
@@ -84,13 +83,13 @@ impl Rounds {
         let mut all = self.0.borrow_mut();
         for (place, callout) in asked.into_iter().enumerate() {
             if let Some(callout) = callout {
-                let asked = Asked {
+                all.push(Asked {
+                    callout,
                     round: Rc::clone(&round),
                     place,
                     stream,
                     lost,
-                };
-                all.insert(callout, asked);
+                });
             }
         }
         Waiting(round)
@@ -99,14 +98,14 @@ impl Rounds {
     /// How much is read of an answer, if it is one to these.
     pub(super) fn most_bytes(&self, id: CalloutId) -> Option<usize> {
         let all = self.0.borrow();
-        let round = &all.get(&id)?.round;
+        let round = &all.iter().find(|asked| asked.callout == id)?.round;
         Some(if round.left.get() { 0 } else { round.most })
     }
 
     /// Answers that got lost are waited for no more: those that have their turn now.
     pub(super) fn give_up(&self, now: Ticks) -> Vec<StreamId> {
         let mut whole = Vec::new();
-        self.0.borrow_mut().retain(|_, asked| {
+        self.0.borrow_mut().retain(|asked| {
             let stays = now < asked.lost;
             if !stays && asked.round.is_whole_with(asked.place, None) {
                 whole.push(asked.stream);
@@ -156,7 +155,10 @@ impl<H: Host> Shared<H> {
         id: CalloutId,
         came: &CalloutAnswer,
     ) -> Option<Option<StreamId>> {
-        let asked = self.rounds.0.borrow_mut().remove(&id)?;
+        let mut all = self.rounds.0.borrow_mut();
+        let place = all.iter().position(|asked| asked.callout == id)?;
+        let asked = all.swap_remove(place);
+        drop(all);
         let round = &asked.round;
         let came = match came {
             CalloutAnswer::Response { status, body } if !round.left.get() => {

@@ -7,8 +7,9 @@ use super::forward::names_for;
 use super::hold::Waits;
 use super::limits_endpoint::{OUTCOME, answer};
 use super::request::Request;
-use super::rounds::{Came, SESSION_ID};
+use super::rounds::{Came, SESSION_ID, Waiting};
 use super::sticky::{Kept, nonce};
+use super::stream::Facts;
 use super::walk::Walk;
 use crate::config::policy::{AgentId, Choice, Mcp, Prefer, Route, RouteId, Server};
 use crate::host::{
@@ -19,7 +20,7 @@ use crate::routing::servers::{
     About, Cursors, Failed, List, OfServer, Page, apart, in_header, message_of, read_session,
     write_session,
 };
-use crate::routing::{BadMessage, Called, Messages, Named, Owner, is_without_sessions};
+use crate::routing::{BadMessage, Messages, Named, Owner, is_without_sessions};
 use crate::text::headers::{is_reserved, is_same};
 use crate::text::json::{Edit, Found, Member, Scan, Search, Value};
 
@@ -128,67 +129,46 @@ impl<H: Host> Walk<H> {
         mcp: &Mcp,
     ) -> Result<To, Refusal> {
         let session = self.session(request, route)?;
-        match request.method() {
-            b"POST" => {}
-            b"DELETE" => {
-                return Ok(To::All(Errand {
-                    what: What::End,
-                    session: session?,
-                }));
-            }
-            _ => {
-                let methods = ["POST", "DELETE"].map(str::to_owned);
-                return Err(Refusal::MethodNotAllowed(methods.into()));
-            }
+        if request.method() != b"POST" {
+            return without_message(request, session);
         }
         let now = || self.shared.ticks.get();
         let due = now().after(route.body_timeout);
-        let messages = |facts: &super::stream::Facts| facts.messages.as_deref()?.named();
-        let named = self.common.until(messages, now, due).await;
-        let named = named.ok_or(Refusal::RequestTimeout)?;
-        let named = named.map_err(|bad: BadMessage| Refusal::from(&bad))?;
-        let to = match &named {
-            Some(named) => session.and_then(|session| self.to_one(request, mcp, named, session)),
-            None => self.to_all(session),
-        };
-        let to = match to {
-            Err(refusal @ Refusal::NotOffered(..)) => {
-                // Whoever waits for the answer knows it by its id.
-                let known = |facts: &super::stream::Facts| {
-                    let messages = facts.messages.as_deref();
-                    messages.is_none_or(Messages::ids_are_known).then_some(())
-                };
-                self.common.until(known, now, due).await;
-                return Err(refusal);
-            }
-            to => to?,
-        };
-        let all = matches!(to, To::All(_));
-        let is_here = |facts: &super::stream::Facts| {
-            let body = &facts.body;
-            if all && body.arrived() > route.max_scan {
-                return Some(Err(Refusal::BodyTooLarge(route.max_scan)));
-            }
-            (if all {
-                body.has_ended()
-            } else {
-                body.may_go_on()
-            })
-            .then_some(Ok(()))
-        };
-        if !all {
-            self.common.facts.borrow_mut().may_change = false;
-        }
+        let named = |facts: &Facts| facts.messages.as_deref()?.named();
+        let named = self.common.until(named, now, due).await;
+        let to = self.to(request, mcp, named, session);
+        let is_here = |facts: &Facts| is_here(facts, &to, route.max_scan);
         let came = self.common.until(is_here, now, due).await;
         came.ok_or(Refusal::RequestTimeout)??;
-        if !all && !route.collect_body {
+        if !route.collect_body && matches!(to, Ok(To::Agent(_))) {
             self.common.facts.borrow_mut().body.collect(false);
         }
-        Ok(to)
+        to
+    }
+
+    /// Where a message goes, of which it is known what it names.
+    #[inline(never)]
+    fn to(
+        &self,
+        request: &Request,
+        mcp: &Mcp,
+        named: Option<Result<Option<Named>, BadMessage>>,
+        session: Result<Option<Session>, Refusal>,
+    ) -> Result<To, Refusal> {
+        let named = named.ok_or(Refusal::RequestTimeout)?;
+        match named.map_err(|bad| Refusal::from(&bad))? {
+            Some(named) => {
+                let to = self.to_one(request, mcp, &named, session?)?;
+                self.common.facts.borrow_mut().may_change = false;
+                Ok(to)
+            }
+            None => self.to_all(session),
+        }
     }
 
     /// The session that a request says it is of. What agents could read as another is taken out. The inner refusal: it is none of
     /// this caller's, which matters unless it begins another.
+    #[inline(never)]
     fn session(
         &self,
         request: &Request,
@@ -227,12 +207,10 @@ impl<H: Host> Walk<H> {
     }
 
     /// What a message without a name asks of all.
+    #[inline(never)]
     fn to_all(&self, session: Result<Option<Session>, Refusal>) -> Result<To, Refusal> {
         let facts = self.common.facts.borrow();
-        let messages = facts
-            .called
-            .as_deref()
-            .map(|called: &Called| &called.messages);
+        let messages = facts.called.as_deref().map(|called| &called.messages);
         let call = messages.and_then(|messages| messages.first());
         let method = call.and_then(|call| call.method.as_deref());
         let Some(what) = what(method) else {
@@ -251,6 +229,7 @@ impl<H: Host> Walk<H> {
     }
 
     /// The server that a message names, which will find its own name there.
+    #[inline(never)]
     fn to_one(
         &self,
         request: &Request,
@@ -318,70 +297,34 @@ impl<H: Host> Walk<H> {
         errand: Errand,
     ) -> Result<LocalReply, Refusal> {
         let mcp = route.of_servers().ok_or(Refusal::NoRoute)?;
-        let Errand { what, session } = errand;
-        match what {
-            What::Ping => return Ok(self.result("{}".into())),
+        let (waiting, asked) = match errand.what {
+            What::Ping => return Ok(self.result(b"{}")),
             What::Answer => return Ok(nothing(202)),
-            _ => {}
-        }
-        let body = self.whole_body()?;
-        let bad = |broken| Refusal::from(&BadMessage::from(broken));
-        let cursors = match what {
-            What::List(_) => cursors(&body).map_err(|()| {
-                let why = "The cursor is none of this list's.".to_owned();
-                Refusal::NotOffered(RpcFault::Params, why)
-            })?,
-            _ => None,
+            _ => self.ask_each(request, route, mcp, &errand)?,
         };
-        // Servers are to ask nothing of callers, since nobody could say whose question is answered.
-        let pointer = match what {
-            What::Initialize => Some("/params/capabilities"),
-            What::List(_) if cursors.is_some() => Some("/params/cursor"),
-            _ => None,
-        };
-        let edit = pointer.and_then(|pointer| Edit::new([pointer].into_iter()).ok());
-        let mut asked = Vec::new();
-        for server in &mcp.servers {
-            let own = match &session {
-                Some(session) => match session.of(server) {
-                    Some(own) => Some(own),
-                    None => continue,
-                },
-                None => None,
-            };
-            if what == What::End && own.is_none_or(|own| own.session.is_empty()) {
-                continue;
-            }
-            let value = match &cursors {
-                None => "{}".to_owned(),
-                Some(cursors) => match cursors.of(&server.name) {
-                    Some(cursor) => serde_json::Value::from(cursor).to_string(),
-                    None => continue,
-                },
-            };
-            let body = match &edit {
-                Some(edit) => edit
-                    .apply(&body, &[Some(value.into_bytes())])
-                    .map_err(bad)?,
-                None => body.clone(),
-            };
-            asked.push((server, own, body));
-        }
-        let came = self.ask_each(request, route, mcp, &asked).await?;
-        let came = asked
-            .iter()
-            .map(|(server, own, _)| (*server, *own))
-            .zip(came);
-        let is_gone = |own: Option<&OfServer>, came: &Option<Came>| {
-            let status = came.as_ref().map(|came| came.status);
-            status == Some(404) && own.is_some_and(|own| !own.session.is_empty())
-        };
-        let came: Vec<_> = came.collect();
-        if what == What::End {
+        let came = waiting.answers().await;
+        let came = asked.into_iter().zip(came).collect();
+        self.joint(request, (id, route, mcp), &errand, came)
+    }
+
+    /// What comes of their answers.
+    #[inline(never)]
+    fn joint(
+        &self,
+        request: &Request,
+        (id, route, mcp): (RouteId, &Route, &Mcp),
+        errand: &Errand,
+        came: Vec<(&Server, Option<Came>)>,
+    ) -> Result<LocalReply, Refusal> {
+        if errand.what == What::End {
             return Ok(nothing(200));
         }
-        if came.iter().any(|((_, own), came)| is_gone(*own, came)) {
-            return Err(Refusal::UnknownSession);
+        for (server, came) in &came {
+            let status = came.as_ref().map(|came| came.status);
+            let own = errand.session.as_ref().and_then(|it| it.of(server));
+            if status == Some(404) && own.is_some_and(|own| !own.session.is_empty()) {
+                return Err(Refusal::UnknownSession);
+            }
         }
         let mut joint = Joint {
             walk: self,
@@ -390,22 +333,20 @@ impl<H: Host> Walk<H> {
             unknown: 0,
             answered: 0,
         };
-        let came = came.into_iter().map(|((server, _), came)| (server, came));
-        match what {
-            What::List(list) => joint.list(request, mcp, list, came),
-            What::Initialize => joint.initialize(route, came),
-            What::Discover => joint.discover(came),
-            _ => {
-                for (server, came) in came {
-                    joint.took(server, came);
-                }
-                joint.check()?;
-                Ok(match what {
-                    What::Tell => self.result("{}".into()),
-                    _ => nothing(202),
-                })
-            }
+        match errand.what {
+            What::List(list) => return joint.list(request, mcp, list, came),
+            What::Initialize => return joint.initialize(route, came),
+            What::Discover => return joint.discover(came),
+            _ => {}
         }
+        for (server, came) in came {
+            joint.took(server, came);
+        }
+        joint.check()?;
+        Ok(match errand.what {
+            What::Tell => self.result(b"{}"),
+            _ => nothing(202),
+        })
     }
 
     /// All of the body, which is at hand.
@@ -419,38 +360,78 @@ impl<H: Host> Walk<H> {
         body.map_err(|error| self.failed(Failure::Unread(error)))
     }
 
-    /// Asks each of these, all at once.
-    async fn ask_each(
+    /// Asks each that takes part, all at once.
+    #[inline(never)]
+    fn ask_each<'r>(
         &self,
         request: &Request,
         route: &Route,
-        mcp: &Mcp,
-        asked: &[(&Server, Option<&OfServer>, Vec<u8>)],
-    ) -> Result<Vec<Option<Came>>, Refusal> {
+        mcp: &'r Mcp,
+        errand: &Errand,
+    ) -> Result<(Waiting, Vec<&'r Server>), Refusal> {
+        let Errand { what, session } = errand;
         let shared = &self.shared;
-        if !shared.rounds.have_room(asked.len()) {
+        if !shared.rounds.have_room(mcp.servers.len()) {
             shared.telemetry.servers_crowded(&*shared.host);
             return Err(Refusal::ServersUnavailable);
         }
+        let body = self.whole_body()?;
+        let cursors = match what {
+            What::List(_) => cursors(&body).map_err(|()| {
+                let why = "The cursor is none of this list's.".to_owned();
+                Refusal::NotOffered(RpcFault::Params, why)
+            })?,
+            _ => None,
+        };
+        // Servers are to ask nothing of callers, since nobody could say whose question is answered.
+        let pointer = match (what, &cursors) {
+            (What::Initialize, _) => Some("/params/capabilities"),
+            (_, Some(_)) => Some("/params/cursor"),
+            _ => None,
+        };
+        let edit = pointer.and_then(|pointer| Edit::new(&mut [pointer].into_iter()).ok());
         let headers = self.with_stream(StreamIo::request_headers)?;
         let headers = headers.map_err(|error| self.failed(Failure::Unread(error)))?;
-        let timeout = route
-            .first_byte_timeout
-            .or(route.timeout.map(|it| it.min(PATIENCE)));
-        let timeout = timeout.unwrap_or(PATIENCE);
-        let sent = asked.iter().map(|(server, own, body)| {
-            self.ask_one(request, &headers, server, *own, body, timeout)
-                .inspect_err(|error| shared.telemetry.host_failed(&*shared.host, *error))
-                .ok()
-        });
-        let sent = sent.collect();
+        let timeout = route.timeout.map_or(PATIENCE, |it| it.min(PATIENCE));
+        let timeout = route.first_byte_timeout.unwrap_or(timeout);
+        let (mut asked, mut sent) = (Vec::new(), Vec::new());
+        for server in &mcp.servers {
+            let own = session.as_ref().and_then(|it| it.of(server));
+            let takes_part = match what {
+                What::End => own.is_some_and(|own| !own.session.is_empty()),
+                _ => own.is_some() || session.is_none(),
+            };
+            let cursor = cursors.as_ref().map(|it| it.of(&server.name));
+            if !takes_part || cursor == Some(None) {
+                continue;
+            }
+            let cursor = cursor
+                .flatten()
+                .map(|it| serde_json::Value::from(it).to_string());
+            let value = cursor.unwrap_or_else(|| "{}".to_owned());
+            let edited = match &edit {
+                Some(edit) => {
+                    let edited = edit.apply(&body, &[Some(value.into_bytes())]);
+                    Some(edited.map_err(|broken| Refusal::from(&BadMessage::from(broken)))?)
+                }
+                None => None,
+            };
+            let body = edited.as_deref().unwrap_or(&body);
+            let callout = self.ask_one(request, &headers, server, own, body, timeout);
+            if let Err(error) = &callout {
+                shared.telemetry.host_failed(&*shared.host, *error);
+            }
+            asked.push(server);
+            sent.push(callout.ok());
+        }
         let most = usize::try_from(mcp.max_list).unwrap_or(usize::MAX);
         self.common.facts.borrow_mut().waits = Waits::Admitted;
         let times = (shared.ticks.get(), timeout);
         let waiting = shared.rounds.begin(self.id, sent, most, times);
-        Ok(waiting.answers().await)
+        Ok((waiting, asked))
     }
 
+    #[inline(never)]
     fn ask_one(
         &self,
         request: &Request,
@@ -511,14 +492,47 @@ impl<H: Host> Walk<H> {
     }
 
     /// The answer to the message.
-    fn result(&self, result: Vec<u8>) -> LocalReply {
+    #[inline(never)]
+    fn result(&self, result: &[u8]) -> LocalReply {
         let id = match self.common.facts.borrow().ids() {
             Some(RpcIds::One(Some(id))) => id,
             _ => "null".to_owned(),
         };
         let before = [r#"{"jsonrpc":"2.0","id":"#, &id, r#","result":"#].concat();
-        answer([before.as_bytes(), &result, b"}"].concat())
+        answer([before.as_bytes(), result, b"}"].concat())
     }
+}
+
+/// Where a request goes that has no message.
+fn without_message(
+    request: &Request,
+    session: Result<Option<Session>, Refusal>,
+) -> Result<To, Refusal> {
+    if request.method() != b"DELETE" {
+        let methods = ["POST", "DELETE"].map(str::to_owned);
+        return Err(Refusal::MethodNotAllowed(methods.into()));
+    }
+    Ok(To::All(Errand {
+        what: What::End,
+        session: session?,
+    }))
+}
+
+/// Whether as much of a body is there as where it goes needs: all of it, or the call's own beginning.
+fn is_here(facts: &Facts, to: &Result<To, Refusal>, most: u64) -> Option<Result<(), Refusal>> {
+    let body = &facts.body;
+    let enough = match to {
+        Ok(To::All(_)) if body.arrived() > most => return Some(Err(Refusal::BodyTooLarge(most))),
+        Ok(To::All(_)) => body.has_ended(),
+        Ok(To::Agent(_)) => body.may_go_on(),
+        // Whoever waits for the answer knows it by its id.
+        Err(Refusal::NotOffered(..)) => {
+            let messages = facts.messages.as_deref();
+            messages.is_none_or(Messages::ids_are_known)
+        }
+        Err(_) => true,
+    };
+    enough.then_some(Ok(()))
 }
 
 /// An answer without a body.
@@ -575,7 +589,7 @@ impl<H: Host> Joint<'_, H> {
         &mut self,
         server: &Server,
         came: Option<Came>,
-        take: impl FnOnce(&[u8], &Came) -> Result<(), Failed>,
+        take: &mut dyn FnMut(&[u8], &Came) -> Result<(), Failed>,
     ) {
         let Some(mut came) = came else {
             return self.misses(server, "no answer");
@@ -624,19 +638,20 @@ impl<H: Host> Joint<'_, H> {
         more
     }
 
-    fn list<'s>(
+    #[inline(never)]
+    fn list(
         &mut self,
         request: &Request,
         mcp: &Mcp,
         list: List,
-        all: impl Iterator<Item = (&'s Server, Option<Came>)>,
+        all: Vec<(&Server, Option<Came>)>,
     ) -> Result<LocalReply, Refusal> {
         let client = self.walk.common.facts.borrow().client.clone();
         let asker = super::mcp::asker(client.as_deref());
         let may_see = |name: &str| list != List::Tools || mcp.may_call(asker, name.as_bytes());
         let mut page = Page::new(list);
         for (server, came) in all {
-            self.take(server, came, |message, _| {
+            self.take(server, came, &mut |message, _| {
                 page.take(&server.name, message, &may_see)
             });
         }
@@ -647,17 +662,18 @@ impl<H: Host> Joint<'_, H> {
             }
         }
         let more = self.more(is_without_sessions(request.headers()));
-        Ok(self.walk.result(page.result(&more)))
+        Ok(self.walk.result(&page.result(&more)))
     }
 
-    fn initialize<'s>(
+    #[inline(never)]
+    fn initialize(
         &mut self,
         route: &Route,
-        all: impl Iterator<Item = (&'s Server, Option<Came>)>,
+        all: Vec<(&Server, Option<Came>)>,
     ) -> Result<LocalReply, Refusal> {
         let (mut about, mut sessions) = (About::default(), Vec::new());
         for (server, came) in all {
-            self.take(server, came, |message, came| {
+            self.take(server, came, &mut |message, came| {
                 let session = str::from_utf8(&came.session).map_err(|_| Failed::Unreadable)?;
                 let is_visible = session.bytes().all(|byte| byte.is_ascii_graphic());
                 if session.len() > LONGEST_SESSION || !is_visible {
@@ -673,7 +689,7 @@ impl<H: Host> Joint<'_, H> {
             });
         }
         self.check()?;
-        let mut reply = (self.walk).result(about.result(&self.more(false)).into_bytes());
+        let mut reply = (self.walk).result(about.result(&self.more(false)).as_bytes());
         if sessions.iter().any(|it| !it.session.is_empty()) {
             let shared = &self.walk.shared;
             let nonce = nonce(&*shared.host);
@@ -695,14 +711,12 @@ impl<H: Host> Joint<'_, H> {
         Ok(reply)
     }
 
-    fn discover<'s>(
-        &mut self,
-        all: impl Iterator<Item = (&'s Server, Option<Came>)>,
-    ) -> Result<LocalReply, Refusal> {
+    #[inline(never)]
+    fn discover(&mut self, all: Vec<(&Server, Option<Came>)>) -> Result<LocalReply, Refusal> {
         let mut about = About::default();
         let mut is_refused = false;
         for (server, came) in all {
-            self.take(server, came, |message, _| {
+            self.take(server, came, &mut |message, _| {
                 let taken = about.take(&server.name, message);
                 is_refused |= matches!(taken, Err(Failed::Refused | Failed::NoMethod));
                 taken.map(drop)
@@ -713,6 +727,6 @@ impl<H: Host> Joint<'_, H> {
             return Err(Refusal::NotOffered(RpcFault::Method, why.to_owned()));
         }
         self.check()?;
-        Ok((self.walk).result(about.result(&self.more(true)).into_bytes()))
+        Ok((self.walk).result(about.result(&self.more(true)).as_bytes()))
     }
 }

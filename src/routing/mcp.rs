@@ -106,6 +106,19 @@ enum Message<'a> {
 
 impl Default for MessageMembers {
     fn default() -> Self {
+        Self::of_mcp(false)
+    }
+}
+
+impl MessageMembers {
+    /// What is looked for where a route stands for several servers: also which of them is named.
+    #[must_use]
+    pub fn of_servers() -> Self {
+        Self::of_mcp(true)
+    }
+
+    #[inline(never)]
+    fn of_mcp(of_servers: bool) -> Self {
         let mut search = Search::new();
         search.may_list(MOST_MESSAGES);
         // These are pointers; were one of them none, it would stand for the whole text, and every message would be bad.
@@ -118,25 +131,9 @@ impl Default for MessageMembers {
             name: member("/params/name"),
             uri: member("/params/uri"),
             version: member(VERSION),
-            of_completion: None,
+            of_completion: of_servers.then(|| ["/params/ref/name", "/params/ref/uri"].map(member)),
             protocol: Protocol::Mcp,
             search: Rc::new(search),
-        }
-    }
-}
-
-impl MessageMembers {
-    /// What is looked for where a route stands for several servers: also which of them is named.
-    #[must_use]
-    pub fn of_servers() -> Self {
-        let Self { search, .. } = Self::default();
-        let mut search = (*search).clone();
-        let of = ["/params/ref/name", "/params/ref/uri"];
-        let of_completion = of.map(|pointer| search.member(pointer).unwrap_or_default());
-        Self {
-            of_completion: Some(of_completion),
-            search: Rc::new(search),
-            ..Self::default()
         }
     }
 

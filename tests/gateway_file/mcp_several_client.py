@@ -1,5 +1,6 @@
 """The official MCP client against several servers behind one address: prints what it saw, as a line of JSON for each word that
-comes in. `KEY` looks at everything; `count` has all sessions that were begun count, and begins them the first time."""
+comes in. `KEY` looks at everything; `count` has all sessions that were begun count, and begins them the first time; `some` looks at
+what is there of two servers; `raw` tries a session in others' hands, and ends it."""
 
 import asyncio
 import contextlib
@@ -68,6 +69,48 @@ async def seen(key):
         return found
 
 
+async def some():
+    async with connected("key-of-user") as client:
+        page = await client.list_tools()
+        return {
+            "tools": [tool.name for tool in page.tools],
+            "meta": page.meta,
+            "files": await text(client.call_tool("files__read", {"path": "a"})),
+            "web": await text(client.call_tool("web__read", {"path": "a"})),
+        }
+
+
+async def raw():
+    async with httpx2.AsyncClient(timeout=30) as http:
+
+        async def post(method, session=None, key="key-of-user", verb="POST", **params):
+            headers = {"x-api-key": key, "accept": "application/json, text/event-stream"}
+            if session:
+                headers["mcp-session-id"] = session
+            message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            return await http.request(verb, url, headers=headers, **({"json": message} if verb == "POST" else {}))
+
+        client = {"capabilities": {}, "clientInfo": {"name": "raw", "version": "1"}, "protocolVersion": "2025-11-25"}
+        session = (await post("initialize", **client)).headers["mcp-session-id"]
+        statuses = {}
+
+        async def status(what, *arguments, **named):
+            statuses[what] = (await post(*arguments, **named)).status_code
+
+        call = {"name": "files__read", "arguments": {"path": "a"}}
+        await status("initialized", "notifications/initialized", session)
+        await status("own", "tools/list", session)
+        await status("others", "tools/list", session, key="key-of-admin")
+        await status("others call", "tools/call", session, key="key-of-admin", **call)
+        await status("changed", "tools/list", session[:-2] + "AA")
+        await status("none", "tools/call", None, **call)
+        await status("stream", "", session, verb="GET")
+        await status("end", "", session, verb="DELETE")
+        await status("ended", "tools/list", session)
+        await status("ended call", "tools/call", session, **call)
+        return statuses
+
+
 async def counted(client):
     return [await text(client.call_tool(f"{server}__count", {})) for server in ("files", "web", "files")]
 
@@ -76,8 +119,11 @@ async def main():
     async with contextlib.AsyncExitStack() as stack:
         clients = []
         for word in sys.stdin:
-            if word.strip() != "count":
-                print(json.dumps(await seen(word.strip())), flush=True)
+            word = word.strip()
+            if word != "count":
+                looks = {"some": some, "raw": raw}
+                found = await (looks[word]() if word in looks else seen(word))
+                print(json.dumps(found), flush=True)
                 continue
             if not clients:
                 keys = ["key-of-user", "key-of-admin"]

@@ -41,13 +41,13 @@ impl World {
         (flow == Flow::Continue).then_some(at_hand)
     }
 
-    fn of_response(&self, id: StreamId, name: &str) -> Option<String> {
+    pub(super) fn of_response(&self, id: StreamId, name: &str) -> Option<String> {
         let response = self.stream(id).response;
         let found = response.iter().find(|(other, _)| other == name.as_bytes());
         found.map(|(_, value)| String::from_utf8(value.clone()).unwrap())
     }
 
-    fn held_of_answers(&self) -> u64 {
+    pub(super) fn held_of_answers(&self) -> u64 {
         self.gateway.shared.holds.of_answers()
     }
 }

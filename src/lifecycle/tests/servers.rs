@@ -64,7 +64,7 @@ impl World {
     }
 
     /// What a caller was told: the status, the session, and the message.
-    fn told(&self, id: StreamId) -> (u16, Option<String>, Value) {
+    fn told_of_all(&self, id: StreamId) -> (u16, Option<String>, Value) {
         let reply = self.stream(id).reply.expect("a reply");
         let session = reply
             .headers
@@ -83,7 +83,7 @@ impl World {
         self.server_says(&asked[0], 200, &begun("2025-11-25"), Some("of-one"));
         self.server_says(&asked[1], 200, &begun("2025-06-18"), Some("of-two"));
         self.turns();
-        let (status, session, told) = self.told(id);
+        let (status, session, told) = self.told_of_all(id);
         assert_eq!((status, &told["id"]), (200, &json!("a")), "{told}");
         assert_eq!(told["result"]["protocolVersion"], "2025-06-18");
         session.expect("a session")
@@ -158,7 +158,7 @@ fn a_list_is_one_in_whatever_order_it_comes_and_whoever_fails() {
                 assert!(world.stream(STREAM).reply.is_none());
                 world.turns();
             }
-            let (status, session, told) = world.told(STREAM);
+            let (status, session, told) = world.told_of_all(STREAM);
             assert_eq!(
                 (status, session, &told["id"]),
                 (200, None, &json!(7)),
@@ -205,7 +205,7 @@ fn where_nobody_answers_the_caller_is_told_so() {
             }
             _ => {}
         }
-        let (status, _, told) = world.told(STREAM);
+        let (status, _, told) = world.told_of_all(STREAM);
         assert_eq!(status, 503, "{how} {told}");
         assert_eq!(
             told["error"]["data"]["type"],
@@ -219,7 +219,7 @@ fn where_nobody_answers_the_caller_is_told_so() {
         world.server_says(&asked, 404, r#"{"error":{"code":-32601}}"#, None);
     }
     world.turns();
-    let (status, _, told) = world.told(STREAM);
+    let (status, _, told) = world.told_of_all(STREAM);
     assert_eq!(
         (status, &told["error"]["code"]),
         (200, &json!(-32601)),
@@ -245,7 +245,7 @@ fn a_caller_that_leaves_is_forgotten_and_the_next_is_answered() {
         world.server_says(asked, 200, &tools(&["read"]), None);
     }
     world.turns();
-    assert_eq!(world.told(StreamId(2)).0, 200);
+    assert_eq!(world.told_of_all(StreamId(2)).0, 200);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn a_session_is_its_callers_alone_and_leads_to_each_servers_own() {
     world.server_says(&asked[0], 200, &tools(&["read"]), None);
     world.server_says(&asked[1], 404, r#"{"error":{"code":-32600}}"#, None);
     world.turns();
-    assert_eq!(world.told(StreamId(3)).0, 404);
+    assert_eq!(world.told_of_all(StreamId(3)).0, 404);
 
     let call = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"web__read","arguments":{"name":"web__read"}}}"#;
     assert!(world.message(StreamId(4), &own, call).is_empty());
@@ -324,7 +324,7 @@ fn a_session_is_its_callers_alone_and_leads_to_each_servers_own() {
         let id = StreamId(10 + u32::try_from(number).unwrap());
         for body in [LIST, call] {
             assert!(world.message(id, &headers, body).is_empty(), "{headers:?}");
-            assert_eq!(world.told(id).0, 404, "{headers:?}");
+            assert_eq!(world.told_of_all(id).0, 404, "{headers:?}");
             world.gateway.on_end(id);
         }
     }
@@ -350,7 +350,7 @@ fn a_session_is_its_callers_alone_and_leads_to_each_servers_own() {
         world.server_says(asked, 200, "", None);
     }
     world.turns();
-    assert_eq!(world.told(id).0, 200);
+    assert_eq!(world.told_of_all(id).0, 200);
 }
 
 #[test]
@@ -429,7 +429,7 @@ fn a_name_leads_to_its_server_whatever_its_spelling_and_to_nobody_else() {
     ] {
         let mut world = world();
         assert!(world.message(STREAM, &[], body).is_empty(), "{body}");
-        let told = world.told(STREAM).2;
+        let told = world.told_of_all(STREAM).2;
         let error = told.get(0).unwrap_or(&told);
         assert_eq!(error["error"]["code"], code, "{body} {told}");
     }
@@ -470,14 +470,14 @@ fn what_is_no_question_is_told_to_all_and_what_is_none_of_theirs_to_nobody() {
         .gateway
         .on_callout(asked[1].id, &CalloutAnswer::Failed);
     world.turns();
-    assert_eq!(world.told(STREAM).0, 202);
+    assert_eq!(world.told_of_all(STREAM).0, 202);
     for (body, status) in [
         (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, 200),
         (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, 202),
     ] {
         let id = StreamId(2);
         assert!(world.message(id, &[], body).is_empty());
-        assert_eq!(world.told(id).0, status);
+        assert_eq!(world.told_of_all(id).0, status);
         world.gateway.on_end(id);
     }
     world.request(StreamId(3), "GET", "/mcp", &[("x-api-key", "acmes")]);
@@ -495,7 +495,7 @@ fn pages_are_told_together_and_each_server_goes_on_where_it_stood() {
     world.server_says(&asked[0], 200, &page, None);
     world.server_says(&asked[1], 200, &tools(&["b"]), None);
     world.turns();
-    let told = world.told(STREAM).2;
+    let told = world.told_of_all(STREAM).2;
     let cursor = told["result"]["nextCursor"].as_str().unwrap().to_owned();
     let next =
         json!({"jsonrpc": "2.0", "id": 8, "method": "tools/list", "params": {"cursor": cursor}});
@@ -505,7 +505,7 @@ fn pages_are_told_together_and_each_server_goes_on_where_it_stood() {
     assert_eq!(sent["params"]["cursor"], "p\"2");
     world.server_says(&asked[0], 200, &tools(&["c"]), None);
     world.turns();
-    let told = world.told(StreamId(2)).2;
+    let told = world.told_of_all(StreamId(2)).2;
     assert_eq!(told["result"], json!({"tools": [{"name": "files__c"}]}));
 }
 
@@ -516,7 +516,7 @@ fn no_more_is_asked_than_may_be() {
         assert_eq!(world.message(StreamId(id), &[], LIST).len(), 2, "{id}");
     }
     assert!(world.message(StreamId(1000), &[], LIST).is_empty());
-    assert_eq!(world.told(StreamId(1000)).0, 503);
+    assert_eq!(world.told_of_all(StreamId(1000)).0, 503);
     for _ in 0..4 {
         world.tick();
     }

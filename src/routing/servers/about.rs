@@ -32,8 +32,8 @@ pub struct About {
     instructions: String,
     /// The lowest that was chosen.
     version: Option<String>,
-    /// Those that all support, as they are written.
-    versions: Option<Vec<String>>,
+    /// Those that all support, as they are written, with commas between them.
+    versions: Option<String>,
 }
 
 impl About {
@@ -51,27 +51,13 @@ impl About {
             Member::Found(_) => return Err(Failed::Unreadable),
             _ => None,
         };
-        let supported = read.written(1).map(|(start, _)| {
-            let parts = Parts::of(read.text.as_bytes(), start);
-            let texts = parts.filter_map(|part| read.text.get(part.value));
-            texts.map(str::to_owned).collect::<Vec<_>>()
-        });
-        match (&chosen, supported) {
+        match (&chosen, read.written(1)) {
             (Some(version), _) => {
                 if self.version.as_ref().is_none_or(|lowest| version < lowest) {
                     self.version = Some(version.clone());
                 }
             }
-            (None, Some(supported)) => {
-                let common = self
-                    .versions
-                    .take()
-                    .map_or(supported.clone(), |mut common| {
-                        common.retain(|it| supported.contains(it));
-                        common
-                    });
-                self.versions = Some(common);
-            }
+            (None, Some((start, supported))) => self.support(read.text, start, supported),
             (None, None) => return Err(Failed::Unreadable),
         }
         for (place, has) in self.has.iter_mut().enumerate() {
@@ -92,10 +78,21 @@ impl About {
         Ok(chosen)
     }
 
-    /// The version that all speak who were asked to `initialize`.
-    #[must_use]
-    pub fn version(&self) -> Option<&str> {
-        self.version.as_deref()
+    /// A server supports those in the array that begins there.
+    fn support(&mut self, text: &str, start: usize, array: &str) {
+        let mut common = String::new();
+        for part in Parts::of(text.as_bytes(), start) {
+            let version = text.get(part.value).unwrap_or_default();
+            let earlier = self.versions.as_deref().unwrap_or(array).as_bytes();
+            let mut places = earlier.windows(version.len().max(1));
+            if version.starts_with('"') && places.any(|it| it == version.as_bytes()) {
+                if !common.is_empty() {
+                    common.push(',');
+                }
+                common.push_str(version);
+            }
+        }
+        self.versions = Some(common);
     }
 
     /// True if those who were asked by `server/discover` have a version in common.
@@ -110,17 +107,19 @@ impl About {
         let mut result = match (&self.version, &self.versions) {
             (Some(version), _) => ["{\"protocolVersion\":\"", version, "\""].concat(),
             (None, versions) => {
-                let versions = versions.as_deref().unwrap_or_default().join(",");
-                ["{\"supportedVersions\":[", &versions, "]"].concat()
+                let versions = versions.as_deref().unwrap_or_default();
+                ["{\"supportedVersions\":[", versions, "]"].concat()
             }
         };
         result.push_str(",\"capabilities\":{");
-        let has = CAPABILITIES.iter().zip(self.has).filter(|(_, has)| *has);
-        let has: Vec<String> = has
-            .map(|(name, _)| ["\"", name, "\":{}"].concat())
-            .collect();
+        let mut before = "\"";
+        for (name, has) in CAPABILITIES.iter().zip(self.has) {
+            if has {
+                result.extend([before, name, "\":{}"]);
+                before = ",\"";
+            }
+        }
         result.extend([
-            &has.join(","),
             "},\"serverInfo\":{\"name\":\"waykeeper\",\"version\":\"",
             VERSION,
             "\"}",
@@ -187,7 +186,7 @@ mod tests {
         ]);
         assert_eq!(
             both["supportedVersions"],
-            json!(["2025-11-25", "2026-07-28"])
+            json!(["2026-07-28", "2025-11-25"])
         );
         let mut about = About::default();
         assert!(!about.has_common_version());

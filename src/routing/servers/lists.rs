@@ -66,12 +66,13 @@ impl Cursors {
     /// What a caller sends back of what it was told. `None`: it was told nothing of the kind.
     #[must_use]
     pub fn read(told: &str) -> Option<Self> {
-        let one = |part: &str| {
+        let mut cursors = Vec::new();
+        for part in told.split(':') {
             let (server, cursor) = part.split_once('.')?;
-            let cursor = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-            Some((server.to_owned(), cursor))
-        };
-        told.split(':').map(one).collect::<Option<_>>().map(Self)
+            let cursor = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+            cursors.push((server.to_owned(), String::from_utf8(cursor).ok()?));
+        }
+        Some(Self(cursors))
     }
 
     /// Where a server goes on. `None`: it has told everything.

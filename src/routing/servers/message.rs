@@ -73,7 +73,10 @@ impl<'t> Read<'t> {
         let mut member = |pointer: &str| search.member(pointer).map_err(|_| Failed::Unreadable);
         let (result, error) = (member("/result")?, member("/error")?);
         let code = member("/error/code")?;
-        let members: Result<Vec<_>, _> = pointers.iter().map(|it| member(it)).collect();
+        let mut members = Vec::with_capacity(pointers.len());
+        for pointer in pointers {
+            members.push(member(pointer)?);
+        }
         let mut scan = Scan::new(Rc::new(search));
         let read = scan.feed(message).and_then(|()| scan.end());
         read.map_err(|_| Failed::Unreadable)?;
@@ -88,7 +91,7 @@ impl<'t> Read<'t> {
             (Member::Found(_), _) => Ok(Self {
                 text,
                 scan,
-                members: members?,
+                members,
             }),
             _ => Err(Failed::Unreadable),
         }

@@ -25,15 +25,16 @@ pub fn write_session(all: &[OfServer]) -> String {
 #[must_use]
 pub fn read_session(text: &[u8]) -> Option<Vec<OfServer>> {
     let text = str::from_utf8(text).ok()?;
-    let of_line = |line: &str| {
+    let mut all = Vec::new();
+    for line in text.lines() {
         let mut parts = line.split('\t').map(str::to_owned);
-        Some(OfServer {
+        all.push(OfServer {
             server: parts.next()?,
             version: parts.next()?,
             session: parts.next()?,
-        })
-    };
-    text.lines().map(of_line).collect()
+        });
+    }
+    Some(all)
 }
 
 #[cfg(test)]

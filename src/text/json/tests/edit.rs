@@ -10,7 +10,7 @@ use super::*;
 const POINTERS: [&str; 7] = ["/a/b", "/a/c/a", "/a/0x", "/b", "/c", "/k~1é/a", "/é\"new"];
 
 fn edited(pointers: &[(&str, Option<&str>)], text: &str) -> Result<String, String> {
-    let edit = Edit::new(pointers.iter().map(|(pointer, _)| *pointer)).expect("pointers");
+    let edit = Edit::new(&mut pointers.iter().map(|(pointer, _)| *pointer)).expect("pointers");
     let values: Vec<_> = pointers
         .iter()
         .map(|(_, value)| value.map(|value| value.as_bytes().to_vec()))
@@ -152,7 +152,7 @@ proptest! {
             .zip(&chosen)
             .filter_map(|(pointer, value)| Some((pointer, (*value)?.map(Read::from))))
             .collect();
-        let edit = Edit::new(edits.iter().map(|(pointer, _)| *pointer)).expect("pointers");
+        let edit = Edit::new(&mut edits.iter().map(|(pointer, _)| *pointer)).expect("pointers");
         let values: Vec<_> = edits
             .iter()
             .map(|(_, value)| value.as_ref().map(|value| value.to_string().into_bytes()))
