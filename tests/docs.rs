@@ -351,6 +351,8 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::BadMessage(..)
         | Refusal::VersionNotSupported(_)
         | Refusal::ToolForbidden(_)
+        | Refusal::NotOffered(..)
+        | Refusal::ServersUnavailable
         | Refusal::NoRule
         | Refusal::ModelNotFound
         | Refusal::UnknownCapability
@@ -390,6 +392,8 @@ fn refusals() -> Vec<Refusal> {
         Refusal::BadMessage(RpcFault::Header, String::new()),
         Refusal::VersionNotSupported(String::new()),
         Refusal::ToolForbidden(String::new()),
+        Refusal::NotOffered(RpcFault::Params, String::new()),
+        Refusal::ServersUnavailable,
         Refusal::NoRule,
         Refusal::ModelNotFound,
         Refusal::UnknownCapability,

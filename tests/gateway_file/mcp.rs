@@ -386,16 +386,17 @@ async fn each_session_of_several_servers_is_one_at_each() {
     assert_eq!(seen["files"], "files read a", "{seen}");
     // It took no part when this session began.
     assert_eq!(seen["web"]["code"], -32602, "{seen}");
-    let missing = r#"waykeeper_mcp_servers_missing_total{agent="web-server",route="/mcp"} "#;
     eventually("the metric", || async {
         let metrics = Caller::of(operations)
             .get("/stats/prometheus", &[])
             .await
             .text();
-        metrics
-            .lines()
-            .any(|line| line.starts_with(missing))
-            .then_some(())
+        let counts = |line: &str| {
+            line.starts_with("waykeeper_mcp_servers_missing_total{")
+                && line.contains("agent=\"web-server\"")
+                && line.contains("route=\"/mcp\"")
+        };
+        metrics.lines().any(counts).then_some(())
     })
     .await;
 }
