@@ -466,11 +466,11 @@ impl<H: Host> Walk<H> {
             ("accept-encoding", "identity"),
         ];
         for (name, value) in headers.iter() {
-            let is_own = |own: &&str| is_same(name, own.as_bytes());
+            let is_own = OWN.iter().any(|own| is_same(name, own.as_bytes()));
             let version = own.filter(|_| name == VERSION.as_bytes());
             if let (Ok(name), Ok(value)) = (str::from_utf8(name), str::from_utf8(value))
                 && !name.starts_with(':')
-                && !OWN.iter().any(|own| is_own(&own))
+                && !is_own
                 && !is_reserved(name.as_bytes())
             {
                 all.push((name, version.map_or(value, |own| own.version.as_str())));
@@ -566,6 +566,9 @@ fn cursors(body: &[u8]) -> Result<Option<Cursors>, ()> {
     }
 }
 
+/// Makes something of the message that a server has answered.
+type Take<'t> = dyn FnMut(&[u8], &Came) -> Result<(), Failed> + 't;
+
 /// One answer made of several.
 struct Joint<'w, H: Host> {
     walk: &'w Walk<H>,
@@ -585,12 +588,7 @@ impl<H: Host> Joint<'_, H> {
     }
 
     /// The message that a server has answered, for one who can make something of it.
-    fn take(
-        &mut self,
-        server: &Server,
-        came: Option<Came>,
-        take: &mut dyn FnMut(&[u8], &Came) -> Result<(), Failed>,
-    ) {
+    fn take(&mut self, server: &Server, came: Option<Came>, take: &mut Take<'_>) {
         let Some(mut came) = came else {
             return self.misses(server, "no answer");
         };
