@@ -343,6 +343,35 @@ impl Route {
         chosen.chain(next)
     }
 
+    /// The agents that a caller's requests may come to, whatever they ask: those of the rules that may take its requests, and the
+    /// route's own unless one takes all of these.
+    #[must_use]
+    pub fn agents_for(
+        &self,
+        plan: Option<PlanId>,
+        team: Option<&str>,
+        roles: &[String],
+    ) -> Vec<AgentId> {
+        let mut agents = Vec::new();
+        let mut add = |choices: &[Choice], next: Option<&[AgentId]>| {
+            agents.extend(choices.iter().map(|choice| choice.agent));
+            agents.extend(next.unwrap_or_default());
+        };
+        for rule in &self.rules {
+            let Some(is_asked_more) = rule.conditions.of_caller(plan, team, roles) else {
+                continue;
+            };
+            if rule.roles.is_empty() || rule.roles.iter().any(|role| roles.contains(role)) {
+                add(&rule.agents, self.fallback_of(rule));
+            }
+            if !is_asked_more {
+                return agents;
+            }
+        }
+        add(&self.agents, self.fallback.as_deref());
+        agents
+    }
+
     /// Which agents are asked at first and which come next: of each rule, and of the route itself.
     pub fn all_fallbacks(&self) -> impl Iterator<Item = (&[Choice], &[AgentId])> {
         let of_rules = self

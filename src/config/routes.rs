@@ -218,7 +218,8 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         agent.is_some_and(|agent| !agent.models.is_empty())
     });
     // A task is known to the agent that has it, and to no other.
-    let has_several = choices.as_ref().is_some_and(|it| it.len() > 1) || canary.is_some();
+    let has_several =
+        choices.as_ref().is_some_and(|it| it.len() > 1) || canary.is_some() || fallback.is_some();
     let sticky = match fields.get("sticky") {
         None if a2a.is_some() && (has_several || rules.is_some()) => Some(Sticky::Task),
         _ => sticky,

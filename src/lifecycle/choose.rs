@@ -69,11 +69,12 @@ impl<H: Host> Walk<H> {
         let now = || self.shared.ticks.get();
         let due = now().after(route.body_timeout);
         let called = self.common.facts.borrow().called.clone();
+        let returns = self.returns_to(request, route)?;
         let decide = |facts: &Facts| {
             let content = facts.content.as_deref();
             let messages = called.as_deref().map_or(&[][..], |called| &called.messages);
             decided_for_all(messages, &head, |head| {
-                decided(rules, route, policy, head, content)
+                decided(rules, route, policy, head, content, returns)
             })
             .transpose()
         };
@@ -88,9 +89,15 @@ impl<H: Host> Walk<H> {
         let model = decided.model.as_deref();
         let stands_for = model.map(|model| crate::routing::stands_for(policy, model));
         let capabilities = request.headers().get_all("x-agent-capability");
-        let choices = narrowed(&policy.agents, decided.choices, capabilities, stands_for)?;
+        let only = returns.map(|agent| Choice { agent, weight: 1 });
+        let able = |choices| narrowed(&policy.agents, choices, capabilities.clone(), stands_for);
+        let choices = match decided.choices {
+            [] => able(only.as_slice())?,
+            choices => able(choices)?,
+        };
+        let returns = returns.filter(|_| able(only.as_slice()).is_ok());
         let agent = match decided.fallback {
-            None => self.choose(request, &choices, decided.prefer)?,
+            None => self.choose(request, &choices, decided.prefer, returns)?,
             Some(listed) => {
                 let choices = &choices;
                 let next = Next {
@@ -98,7 +105,7 @@ impl<H: Host> Walk<H> {
                     choices,
                     model,
                 };
-                self.first_of(request, &next, decided.prefer)?
+                self.first_of(request, &next, decided.prefer, returns)?
             }
         };
         let called = policy.agents.get(agent.0).zip(model);
@@ -185,13 +192,14 @@ fn decided_for_all<'r>(
     Ok(decided)
 }
 
-/// What the rules come to, once they do.
+/// What the rules come to, once they do. A request that `returns` to an agent needs none that takes it.
 fn decided<'r>(
     rules: &Rules,
     route: &'r Route,
     policy: &crate::config::Policy,
     head: &Head<'_>,
     content: Option<&Content>,
+    returns: Option<AgentId>,
 ) -> Result<Option<Decided<'r>>, Refusal> {
     let (choices, fallback, roles, prefer): (&[Choice], Option<&[AgentId]>, &[String], Prefer) =
         match rules.decide(&route.rules, policy, head, content)? {
@@ -204,7 +212,8 @@ fn decided<'r>(
             ),
             Decision::NoRule => (&route.agents, route.fallback.as_deref(), &[], route.prefer),
         };
-    let needed = rules.need_model(policy, choices, fallback);
+    let needed = rules.need_model(policy, choices, fallback)
+        || rules.need_model(policy, &[], Some(returns.as_slice()));
     let wanted = choices.is_empty() || head.model.is_some() || rules.want_model(content);
     if needed {
         content.map_or(Ok(()), Content::ask)?;
@@ -220,7 +229,7 @@ fn decided<'r>(
     } else {
         None
     };
-    match (choices.is_empty(), &model) {
+    match (choices.is_empty() && returns.is_none(), &model) {
         (true, Some(_)) => Err(Refusal::ModelNotFound),
         (true, None) => Err(Refusal::NoRule),
         _ => Ok(Some(Decided {

@@ -34,15 +34,16 @@ pub(super) struct Attempts {
 impl<H: Host> Walk<H> {
     /// One of the route's agents, where nothing else narrows the choice.
     pub(super) fn choose_of(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
+        let returns = self.returns_to(request, route)?;
         let Some(behind) = &route.fallback else {
-            return self.choose(request, &route.agents, route.prefer);
+            return self.choose(request, &route.agents, route.prefer, returns);
         };
         let next = Next {
             listed: behind,
             choices: &route.agents,
             model: None,
         };
-        self.first_of(request, &next, route.prefer)
+        self.first_of(request, &next, route.prefer, returns)
     }
 
     /// One of the choices, or where all of these rest the first of those behind them that does not. Who comes next is found out too.
@@ -52,8 +53,9 @@ impl<H: Host> Walk<H> {
         request: &Request,
         next: &Next<'_>,
         prefer: Prefer,
+        returns: Option<AgentId>,
     ) -> Result<AgentId, Refusal> {
-        let mut first = self.choose(request, next.choices, prefer);
+        let mut first = self.choose(request, next.choices, prefer, returns);
         if matches!(first, Err(Refusal::AgentsResting(_)))
             && request.wanted_agents().next().is_none()
         {

@@ -276,28 +276,28 @@ impl<H: Host> Walk<H> {
         }
     }
 
-    /// One of these agents: by name, by what the request has in common with others, or as it is preferred.
+    /// One of these agents: by name, by what the request has in common with others, or as it is preferred. Of the route's others only
+    /// the one to which it `returns`.
     pub(super) fn choose(
         &self,
         request: &Request,
         choices: &[Choice],
         prefer: Prefer,
+        returns: Option<AgentId>,
     ) -> Result<AgentId, Refusal> {
         let compiled = &self.shared.compiled;
         let id = self.common.facts.borrow().route;
         let route = id.and_then(|id| Some((id, compiled.route(id)?)));
         let sticky = route.and_then(|(_, route)| route.sticky.as_ref());
-        let Alike { giver, value } = match sticky {
-            Some(sticky) => self.alike(request, sticky)?,
-            None => Alike::default(),
-        };
-        if let Some(giver) = giver
-            && request.wanted_agents().next().is_none()
-            && let Some(agent) = id.and_then(|id| self.giving_agent(id, &giver, choices))
+        if let Some(agent) = returns
             && self.turn(request, agent) == Turn::Yes
         {
             return Ok(agent);
         }
+        let value = match sticky {
+            Some(sticky) => self.alike(request, sticky)?.value,
+            None => None,
+        };
         if let Some((id, route)) = route
             && let Some(canary) = &route.canary
             && let Some(agent) = self.canary(request, id, canary, choices, value.as_deref())

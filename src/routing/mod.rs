@@ -52,7 +52,7 @@ mod table;
 mod task;
 mod tool_list;
 
-pub use a2a::{Asked, asks_card, names_of, speaks};
+pub use a2a::{Asked, asks_card, speaks};
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
 pub use card::{CardPlace, card_for_callers};
@@ -74,5 +74,5 @@ pub use spread::is_within;
 pub use steer::{CLUSTER, FURTHER, KIND, MIRROR, PROOF, steering_further, steering_headers};
 pub use sticky::{HASH, HOST, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};
-pub use task::{Task, key_of_task, task_in_path};
+pub use task::{Task, context_in_path, key_of_task, task_in_path};
 pub use tool_list::{Unreadable, visible_tools};

@@ -237,13 +237,19 @@ impl Meeting<'_> {
             Rc::default()
         } else if route.a2a.is_some() {
             let path = block.get(":path").unwrap_or_default();
-            let asked = Path::read(path).map(|path| Asked::read(block, &path, &route.prefix));
+            let asked = Path::read(path).map(|path| {
+                let rewritten = path.rewritten(&route.prefix, route.prefix_rewrite.as_deref());
+                Asked::read(block, &path, rewritten.as_deref())
+            });
             match asked {
                 Ok(Asked::Message) => Rc::new(MessageMembers::of_a2a()),
-                Ok(Asked::Card | Asked::Other) | Err(_) => return Vec::new(),
+                Ok(Asked::Card | Asked::CardToSome | Asked::Other) | Err(_) => return Vec::new(),
                 Ok(by_path) => {
-                    let method = Some(by_path.method().into());
-                    return vec![Call { method, tool: None }];
+                    let call = |method: &str| Call {
+                        method: Some(method.into()),
+                        tool: None,
+                    };
+                    return by_path.methods().map(call).collect();
                 }
             }
         } else {

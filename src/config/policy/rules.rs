@@ -96,6 +96,25 @@ pub struct Model {
 }
 
 impl Conditions {
+    /// Whether they ask more than who calls. `None`: this caller does not meet them.
+    #[must_use]
+    pub fn of_caller(
+        &self,
+        plan: Option<PlanId>,
+        team: Option<&str>,
+        roles: &[String],
+    ) -> Option<bool> {
+        let is_met = (self.plans.is_empty() || plan.is_some_and(|it| self.plans.contains(&it)))
+            && (self.teams.is_empty() || team.is_some_and(|it| self.teams.iter().any(|t| t == it)))
+            && (self.roles.is_empty() || self.roles.iter().any(|role| roles.contains(role)));
+        let of_request = !self.methods.is_empty()
+            || !self.hosts.is_empty()
+            || !self.headers.is_empty()
+            || !self.query.is_empty()
+            || !self.called.is_empty();
+        is_met.then(|| of_request || self.ask_body())
+    }
+
     /// True if a body may have to tell whether they are met.
     #[must_use]
     pub fn ask_body(&self) -> bool {
