@@ -55,10 +55,11 @@ impl Request {
         self.secure = match scheme.to_ascii_lowercase().as_str() {
             "http" | "ws" => false,
             "https" | "wss" => true,
-            other => {
-                return Err(format!(
-                    "a url of {other:?}; those of http and https are explained"
-                ));
+            _ => {
+                return Err(
+                    "the url is one of another scheme; those of http and https are explained"
+                        .to_owned(),
+                );
             }
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -110,7 +111,7 @@ impl Request {
                 _ if name.starts_with(':') || OF_CONNECTION.contains(&name.as_str()) => {}
                 "authorization" => authorizations.push(value.as_str()),
                 "upgrade" if !value.trim().eq_ignore_ascii_case("websocket") => {
-                    notes.push(format!("Envoy takes upgrade: {value} away"));
+                    notes.push("Envoy takes upgrade away: it asks for no websocket".to_owned());
                 }
                 _ => add(&name, value),
             }

@@ -270,7 +270,7 @@ fn what_cannot_be_explained_is_told_in_a_line() {
         (&[][..], "which request?"),
         (
             &["--request", "curl $URL"],
-            "the request holds $URL, which only a shell can replace",
+            "the request holds $ outside of single quotes, and what begins with it only a shell can replace",
         ),
         (&["--request", "curl 'h"], "a quote ' stays open"),
         (
@@ -295,6 +295,7 @@ fn what_cannot_be_explained_is_told_in_a_line() {
         ),
         (&["--plan", "premium", "--", "curl", "h"], "--client"),
         (&["--raw", "x", "--har", "y"], "cannot be used with"),
+        (&["--", "wget", "http://h"], "begins with curl"),
     ] {
         let run = explain(&file, arguments, b"");
         assert_eq!((run.status, run.output.as_str()), (2, ""), "{arguments:?}");
@@ -316,6 +317,65 @@ fn what_cannot_be_explained_is_told_in_a_line() {
     );
     let missing = explain("/nowhere.yaml", &["--", "curl", "h"], b"");
     assert_eq!(missing.status, 2);
+}
+
+/// The worst that a key can be mistaken for, in each way in which a request is written. What is wrong is named, and nothing is shown.
+#[test]
+fn no_fault_shows_anything_of_a_request() {
+    let (_directory, file) = gateway();
+    let secrets = [
+        ("--raw", "X-Api-Key: tOpSeCrEt7\r\nHost: h\r\n\r\n"),
+        ("--raw", "tOpSeCrEt7"),
+        ("--raw", "GET tOpSeCrEt7 HTTP/1.1\nhost: h\n\n"),
+        ("--raw", "GET tOpSeCrEt7://h/ HTTP/1.1\nhost: h\n\n"),
+        ("--raw", "GET / HTTP/1.1\nhost: h\ntOpSeCrEt7\n\n"),
+        (
+            "--raw",
+            "GET / HTTP/1.1\nhost: h\ncontent-length: tOpSeCrEt7\n\n",
+        ),
+        (
+            "--raw",
+            "{\"log\": {\"entries\": [{\"request\": {\"url\": \"tOpSeCrEt7\"}}]}}",
+        ),
+        ("--har", "tOpSeCrEt7"),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": \"tOpSeCrEt7://h\"}}",
+        ),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": \"http://h\", \"headers\": \"tOpSeCrEt7\"}}",
+        ),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": \"http://h\", \"headers\": [\"tOpSeCrEt7\"]}}",
+        ),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": \"http://h\", \"postData\": \"tOpSeCrEt7\"}}",
+        ),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": {\"tOpSeCrEt7\": 1}}}",
+        ),
+        ("--har", "{\"request\": \"tOpSeCrEt7\"}"),
+        ("--request", "curl h -d \"$tOpSeCrEt7\""),
+        ("--request", "curl h --header=tOpSeCrEt7"),
+        ("--request", "curl h --tOpSeCrEt7"),
+        ("--request", "curl h -H tOpSeCrEt7"),
+        ("--request", "curl h -d @tOpSeCrEt7"),
+        ("--request", "curl h -F tOpSeCrEt7"),
+        ("--request", "curl h 'x-api-key: tOpSeCrEt7'"),
+        ("--request", "curl tOpSeCrEt7://h"),
+        ("--request", "curl h 'tOpSeCrEt7"),
+        ("--request", "tOpSeCrEt7 http://h"),
+    ];
+    for (way, text) in secrets {
+        let run = explain(&file, &[way, "-"], text.as_bytes());
+        assert_eq!((run.status, run.output.as_str()), (2, ""), "{way} {text}");
+        assert!(run.errors.len() > 20, "{way} {text}: {}", run.errors);
+        assert!(!run.errors.contains("tOpSeCrEt7"), "{}", run.errors);
+    }
 }
 
 #[test]
