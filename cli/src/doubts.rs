@@ -1,8 +1,9 @@
 //! What is legal in the filter's document, but probably not meant.
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Agent, AgentId, Choice, ListedKey, PlanId, Route};
-use waykeeper::routing::sent_as;
+use waykeeper::config::did_you_mean;
+use waykeeper::config::policy::{Agent, AgentId, Choice, ListedKey, PlanId, Prefer, Route};
+use waykeeper::routing::{sent_as, stands_for};
 
 use crate::shares::Shares;
 use crate::yaml::Value;
@@ -11,6 +12,7 @@ use crate::yaml::Value;
 pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
     let mut doubts = of_agents(policy, written);
     doubts.extend(of_plans(policy, written));
+    doubts.extend(of_aliases(policy, written));
     let items = written.get("routes").map_or(&[][..], Value::items);
     // The policy has the routes in their order.
     for (index, (route, item)) in policy.routes.iter().zip(items).enumerate() {
@@ -30,11 +32,11 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
                 "no listed key has such a role, and there is no validator".to_owned(),
             );
         }
-        for message in of_choices(policy, &route.agents, item) {
+        for message in of_choices(policy, &route.agents, route.prefer, item) {
             doubt("agents", message);
         }
         if let Some(listed) = &route.fallback {
-            for message in of_fallback(policy, &route.agents, listed) {
+            for message in of_fallback(policy, route, &route.agents, listed) {
                 doubt("fallback", message);
             }
         }
@@ -47,11 +49,12 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
         let written = item.get("rules").map_or(&[][..], Value::items);
         for (place, (rule, item)) in route.rules.iter().zip(written).enumerate() {
             let line = item.get("agents").map_or(item.line, |value| value.line);
-            let told = of_choices(policy, &rule.agents, item).into_iter();
+            let prefer = rule.prefer.unwrap_or(route.prefer);
+            let told = of_choices(policy, &rule.agents, prefer, item).into_iter();
             let at = format!("routes[{index}].rules[{place}].agents");
             doubts.extend(told.map(|message| (line, format!("{at}: {message}"))));
             let listed = route.fallback_of(rule).unwrap_or_default();
-            let told = of_fallback(policy, &rule.agents, listed).into_iter();
+            let told = of_fallback(policy, route, &rule.agents, listed).into_iter();
             let line = item.get("fallback").map_or(item.line, |value| value.line);
             let at = format!("routes[{index}].rules[{place}].fallback");
             doubts.extend(told.map(|message| (line, format!("{at}: {message}"))));
@@ -62,7 +65,7 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
 }
 
 /// What a route, or one of its rules, says of its agents.
-fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> {
+fn of_choices(policy: &Policy, choices: &[Choice], prefer: Prefer, item: &Value) -> Vec<String> {
     let mut doubts = Vec::new();
     if !choices.is_empty() && choices.iter().all(|choice| choice.weight == 0) {
         doubts.push(
@@ -70,8 +73,12 @@ fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> 
                 .to_owned(),
         );
     }
-    if mixes_weights(policy, choices, item) {
-        let shares = Shares { policy, choices };
+    if prefer == Prefer::Weighted && mixes_weights(policy, choices, item) {
+        let shares = Shares {
+            policy,
+            choices,
+            prefer,
+        };
         doubts.push(format!(
             "some weights stand here, others at their agents, so of the requests get {shares}; write all of a route's \
              weights in one of the places"
@@ -81,19 +88,39 @@ fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> 
 }
 
 /// What a route, or one of its rules, says of the agents that come next.
-fn of_fallback(policy: &Policy, choices: &[Choice], listed: &[AgentId]) -> Vec<String> {
+fn of_fallback(
+    policy: &Policy,
+    route: &Route,
+    choices: &[Choice],
+    listed: &[AgentId],
+) -> Vec<String> {
     let mut doubts = Vec::new();
-    let agents = listed.iter().filter_map(|id| policy.agents.get(id.0));
-    for next in agents {
+    let agents = listed
+        .iter()
+        .filter_map(|id| Some((id, policy.agents.get(id.0)?)));
+    // Who is named by a caller answers, or nobody.
+    let drawn = choices.iter().filter(|choice| choice.weight > 0);
+    let drawn: Vec<AgentId> = drawn.map(|choice| choice.agent).collect();
+    for (id, next) in agents {
         let name = &next.name;
+        let canary = route.canary.as_ref().map(|canary| canary.agent);
+        let mut all_first = drawn.iter().copied().chain(canary);
+        if !drawn.is_empty() && all_first.all(|first| first == *id) {
+            doubts.push(format!(
+                "{name} never comes next: it is the one that is tried first, and no other is"
+            ));
+            continue;
+        }
         if next.in_flight.is_some() {
             doubts.push(format!(
                 "{name} has max_in_flight, which does not count requests that come to it from another agent"
             ));
         }
-        let mut first = choices
-            .iter()
-            .filter_map(|choice| policy.agents.get(choice.agent.0));
+        // It does not come behind itself.
+        let others = choices.iter().map(|choice| choice.agent).chain(canary);
+        let mut first = others
+            .filter(|first| first != id)
+            .filter_map(|first| policy.agents.get(first.0));
         if !choices.is_empty() && !first.any(|first| may_follow(policy, first, next)) {
             doubts.push(format!(
                 "{name} never comes next: it has no model that an agent before it is asked for by the same name"
@@ -128,6 +155,28 @@ fn of_agents(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
             let name = &agent.name;
             doubts.push((line, format!("agents.{name}: no route leads to this agent")));
         }
+    }
+    doubts
+}
+
+/// Names that stand for models which no agent serves.
+fn of_aliases(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
+    let models = || policy.agents.iter().flat_map(|agent| &agent.models);
+    let aliases = written.get("model_aliases").map_or(&[][..], Value::entries);
+    let takes_any = policy.agents.iter().any(|agent| agent.models.is_empty());
+    let mut doubts = Vec::new();
+    for alias in aliases {
+        let model = stands_for(policy, alias.name.as_bytes());
+        if takes_any || models().any(|it| it.name.matches(model)) {
+            continue;
+        }
+        let model = String::from_utf8_lossy(model);
+        let near = did_you_mean(&model, models().filter_map(|it| it.name.exact()));
+        let name = &alias.name;
+        doubts.push((
+            alias.value.line,
+            format!("model_aliases.{name}: no agent serves the model {model:?}{near}; who asks for it is answered 404 model_not_found"),
+        ));
     }
     doubts
 }

@@ -183,7 +183,12 @@ fn read_in(document: &Value, look_up: &dyn Fn(&str) -> Option<OsString>) -> Resu
     let gateway = gateway(document, &Spot::root(&written, &log));
     if let Some(faults) = log.into_faults() {
         wrong.untold += faults.untold();
-        wrong.told.extend(faults.iter().cloned());
+        // A mapping is opened by each who reads something of it, and tells each time of a field that stands in it twice.
+        for fault in &faults {
+            if !wrong.told.contains(fault) {
+                wrong.told.push(fault.clone());
+            }
+        }
     }
     let derived = derive::document(&written, &gateway);
     let read = config::read_node(&derived);

@@ -1698,3 +1698,94 @@ fn fields_that_are_called_otherwise_are_told_with_what_to_write() {
         assert!(run.errors.contains(told), "{}", run.errors);
     }
 }
+
+/// A gateway with two agents of models and prices, and these words more.
+fn two_agents(route: &str, beside: &str) -> String {
+    format!(
+        "listen: [{{address: '127.0.0.1:8080'}}]
+agents:
+  one: {{url: 'http://10.0.0.5:8000', models: [small], price: {{input: 1, output: 1}}, max_in_flight: 4}}
+  two: {{url: 'http://10.0.0.6:8000', models: [large], price: {{input: 2, output: 2}}}}
+routes:
+  - prefix: /v1/chat/completions
+    auth_required: false
+{route}{beside}"
+    )
+}
+
+#[test]
+fn an_endpoint_of_models_serves_those_who_ask_for_them() {
+    let told = "clients also ask for GET /v1/models";
+    for (beside, is_told) in [
+        ("", true),
+        ("models_endpoint: {}\n", false),
+        ("models_endpoint: {path: /other}\n", true),
+    ] {
+        let run = check(
+            &two_agents("    agents: [one, two]\n", beside),
+            &["--no-validate"],
+        );
+        assert_eq!((run.status, run.errors.as_str()), (0, ""), "{beside}");
+        assert_eq!(run.output.contains(told), is_told, "{}", run.output);
+    }
+}
+
+#[test]
+fn shares_go_by_what_a_route_prefers() {
+    for (prefer, told) in [
+        ("weighted", "/v1/chat/completions: one 50 %, two 50 %\n"),
+        ("cheapest", "/v1/chat/completions: one; when full, two\n"),
+        (
+            "fastest",
+            "/v1/chat/completions: the fastest of one, two, which only the running gateway knows\n",
+        ),
+    ] {
+        let route = format!("    agents: [one, two]\n    prefer: {prefer}\n");
+        let run = check(&two_agents(&route, ""), &["--no-validate"]);
+        assert_eq!((run.status, run.errors.as_str()), (0, ""), "{prefer}");
+        assert!(run.output.contains(told), "{}", run.output);
+    }
+}
+
+#[test]
+fn a_field_that_stands_twice_is_told_of_once() {
+    let route = "    agents: [one]\n    timeout: 1m\n    timeout: 2m\n";
+    let run = check(&two_agents(route, ""), &["--no-validate"]);
+    assert_eq!(
+        run.errors,
+        "FILE:10: routes[0].timeout: written twice; only one can count\n"
+    );
+}
+
+#[test]
+fn a_fallback_of_nobody_else_and_an_alias_of_nothing_are_doubtful() {
+    for (route, beside, told) in [
+        (
+            "    agents: [one, two]\n    fallback: [one]\n",
+            "",
+            "FILE:9: warning: routes[0].fallback: one never comes next: it has no model that an agent before it is asked for by the same name\n",
+        ),
+        (
+            "    agents: [one, {agent: two, weight: 0}]\n    fallback: [one]\n",
+            "",
+            "FILE:9: warning: routes[0].fallback: one never comes next: it is the one that is tried first, and no other is\n",
+        ),
+        (
+            "    agents: [one, two]\n",
+            "model_aliases: {fast: smal, best: large}\n",
+            "FILE:9: warning: model_aliases.fast: no agent serves the model \"smal\"; did you mean \"small\"?; who asks for it is answered 404 model_not_found\n",
+        ),
+    ] {
+        let run = check(&two_agents(route, beside), &["--no-validate"]);
+        let of_two = "agents.two: no route leads to this agent";
+        let beside = "has max_in_flight, which does not count";
+        let errors: String = { run.errors.split_inclusive('\n') }
+            .filter(|line| !line.contains(of_two) && !line.contains(beside))
+            .collect();
+        assert_eq!((run.status, errors.as_str()), (0, told), "{route}");
+    }
+    let both = "    agents: [one, two]\n    fallback: [one]\n";
+    let both = two_agents(both, "").replace("models: [small], ", "");
+    let run = check(&both.replace("models: [large], ", ""), &["--no-validate"]);
+    assert!(!run.errors.contains("never comes next"), "{}", run.errors);
+}

@@ -676,3 +676,22 @@ fn hosts_images_and_counts_that_are_easily_mistaken_are_told_of() {
         run.output
     );
 }
+
+#[test]
+fn a_fallback_is_told_of_and_not_what_it_sets_at_agents() {
+    let text = "listen: [{address: '0.0.0.0:8080'}]
+agents:
+  one: {url: 'http://one.agents:8000', rest: {}}
+  two: {url: 'http://two.agents:8000', rest: {REST}}
+routes:
+  - {prefix: /, agents: [one], fallback: [two], auth_required: false}
+";
+    let of_fallback =
+        "6: routes[0].fallback: is not carried to Istio yet; in Envoy's own configuration it is";
+    assert_eq!(faults(&text.replace("REST", ""), &[]), [of_fallback]);
+    let both = faults(&text.replace("REST", "each_attempt: true"), &[]);
+    assert!(
+        both.len() == 2 && both[0].starts_with("4: agents.two.rest.each_attempt: "),
+        "{both:?}"
+    );
+}

@@ -112,6 +112,18 @@ pub(crate) enum Refusal {
     Broken(minijinja::Error),
 }
 
+/// Whether a field stands in the file.
+fn stands(written: &Node, place: &[&str]) -> bool {
+    match (written, place.split_first()) {
+        (_, None) => true,
+        (Node::Map(fields), Some((name, rest))) => {
+            let mut fields = fields.iter();
+            fields.any(|(other, inner)| other == name && stands(inner, rest))
+        }
+        _ => false,
+    }
+}
+
 /// Writes all manifests.
 ///
 /// # Errors
@@ -132,8 +144,10 @@ pub(crate) fn manifests(
         destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
     }
     for agent in &checked.policy.agents {
-        if agent.rest.is_some_and(|rest| rest.each_attempt) {
-            let place = ["agents", &agent.name, "rest", "each_attempt"];
+        let place = ["agents", &agent.name, "rest", "each_attempt"];
+        // Where a fallback has it set, that one is told of.
+        let is_written = stands(written, &place);
+        if is_written && agent.rest.is_some_and(|rest| rest.each_attempt) {
             told.fault(
                 &place.map(|name| Segment::Field(name.to_owned())),
                 "is not carried to Istio yet: there an agent is judged by what its callers get; in Envoy's own configuration it is",
