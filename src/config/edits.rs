@@ -4,6 +4,7 @@ use super::document::Node;
 use super::policy::{BodyEdit, Edits, HeaderEdits, Part, Protocol, Template, Variable};
 use super::reader::{Fields, Spot, did_you_mean};
 use super::{hosts, names};
+use crate::text::headers::are_same;
 use crate::text::json::{Search, leads_to_item};
 
 const MOST_HEADERS: usize = 64;
@@ -106,7 +107,10 @@ fn valued(spot: &Spot<'_>, taken: &mut Vec<String>) -> Vec<(String, Template)> {
 /// A header's name as it is compared, unless something is done with it already.
 fn take(spot: &Spot<'_>, name: &str, taken: &mut Vec<String>) -> Option<String> {
     let name = name.to_ascii_lowercase();
-    if taken.contains(&name) {
+    if taken
+        .iter()
+        .any(|other| are_same(other.as_bytes(), name.as_bytes()))
+    {
         spot.fault("something is done with this header already");
         return None;
     }

@@ -12,6 +12,7 @@
 //! | `rest.rs` | when an agent that fails gets no requests for a while |
 //! | `a2a.rs` | who may use which methods and versions, and what cards say, where a route carries A2A |
 //! | `mcp.rs` | who may call which tools, and use which methods, where a route carries MCP |
+//! | `pointers.rs` | which members of bodies cannot be looked for together |
 //! | `mirror.rs` | which agent hears a part of a route's requests as well |
 //! | `edits.rs` | what is changed of a route's requests and of the answers to them |
 //! | `models.rs` | where callers ask which models they may use |
@@ -44,6 +45,7 @@ mod models;
 mod names;
 mod overlap;
 mod paths;
+mod pointers;
 pub mod policy;
 mod reader;
 mod rest;

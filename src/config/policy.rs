@@ -26,8 +26,10 @@ pub use limits::{Algorithm, Each, Limit, LimitSet, Plan, Rate, Scope, Span, Subj
 pub use load::{Load, LoadSource, Prefer, Price};
 pub use mcp::{Asker, Mcp, Permission};
 pub use rest::Rest;
-pub use rules::{Conditions, Expected, Model, Otherwise, Rule, Size};
-pub use sticky::Sticky;
+pub use rules::{Conditions, Expected, MODEL, Model, Otherwise, Rule, STREAM, Size, TOOLS};
+pub use sticky::{
+    BEFORE_PROMPTS, CONTEXTS, FIRST_MESSAGES, NAMING_ANSWERS, PROMPTS, Sticky, TASKS,
+};
 
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq)]

@@ -127,6 +127,28 @@ impl<'a> Spot<'a> {
         Some(fields)
     }
 
+    /// What stands in it, of a list without names. Nothing is told of it.
+    pub(super) fn inside<'s>(&'s self) -> Vec<(&'s str, Spot<'s>)> {
+        match self.node {
+            Node::Map(written) => {
+                let fields = Fields {
+                    written,
+                    place: &self.place,
+                    chosen: true,
+                    log: self.log,
+                };
+                fields.iter().collect()
+            }
+            Node::List(items) => self
+                .list(items.len())
+                .into_iter()
+                .flatten()
+                .map(|item| ("", item))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// A list of at most `most` items.
     pub fn list<'s>(&'s self, most: usize) -> Option<impl Iterator<Item = Spot<'s>> + use<'s, 'a>> {
         let Node::List(items) = self.node else {

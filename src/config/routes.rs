@@ -12,7 +12,9 @@ use super::policy::{
     Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route, Sticky,
 };
 use super::reader::{Fields, Spot};
-use super::{a2a, canary, edits, fallback, load, mcp, mirror, names, paths, rules, sticky};
+use super::{
+    a2a, canary, edits, fallback, load, mcp, mirror, names, paths, pointers, rules, sticky,
+};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -240,7 +242,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         whole_seconds(&spot, SECOND..=DAY)
     });
     let limit = fields.get("rate_limit").and_then(|spot| rate_limit(&spot));
-    Some(Route {
+    let route = Route {
         name: name?.to_owned(),
         prefix: prefix?.to_owned(),
         methods,
@@ -269,7 +271,12 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         body_timeout: body_timeout.unwrap_or(DEFAULT_BODY_TIMEOUT),
         encoded_slashes: slashes.unwrap_or(EncodedSlashes::Refuse),
         limits: limit.into_iter().collect(),
-    })
+    };
+    pointers::check(fields, &route, around);
+    if let (Some(mirror), Some(spot)) = (&route.mirror, fields.get("mirror")) {
+        mirror::check(&spot, mirror, &route, around);
+    }
+    Some(route)
 }
 
 /// A time that is kept by ticks.

@@ -216,7 +216,8 @@ fn host(spot: &Spot<'_>) -> Option<Pattern> {
 
 fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> {
     let named = spot.headers(MOST_VALUES);
-    let mut headers = Vec::new();
+    some(spot);
+    let mut headers: Vec<(String, Vec<Pattern>)> = Vec::new();
     for (name, values) in named.iter().flat_map(Fields::iter) {
         let read = one_or_more(&values).into_iter().filter_map(|spot| {
             spot.checked(names::header_value)?;
@@ -224,6 +225,9 @@ fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> 
         });
         let read = read.collect();
         if let Some(name) = super::limits::header(name, &values, around.key_sources) {
+            if headers.iter().any(|(other, _)| *other == name) {
+                values.fault("this header is already named, in other letters");
+            }
             headers.push((name, read));
         }
     }
@@ -232,6 +236,7 @@ fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> 
 
 fn query(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> {
     let named = spot.named(MOST_VALUES);
+    some(spot);
     let mut query = Vec::new();
     for (name, values) in named.iter().flat_map(Fields::iter) {
         let read = one_or_more(&values);
@@ -251,6 +256,7 @@ fn query(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> {
 /// Members of the body, by their pointers.
 fn members(spot: &Spot<'_>) -> Vec<(String, Vec<Expected>)> {
     let named = spot.named(MOST_VALUES);
+    some(spot);
     let mut members = Vec::new();
     for (pointer, values) in named.iter().flat_map(Fields::iter) {
         if let Err(bad) = Search::new().member(pointer) {
@@ -263,6 +269,13 @@ fn members(spot: &Spot<'_>) -> Vec<(String, Vec<Expected>)> {
         members.push((pointer.to_owned(), expected(&values)));
     }
     members
+}
+
+/// A mapping of conditions without one would be met by every request.
+fn some(spot: &Spot<'_>) {
+    if matches!(spot.node(), Node::Map(fields) if fields.is_empty()) {
+        spot.fault("is empty, so every request would meet it; write at least one entry");
+    }
 }
 
 fn expected(spot: &Spot<'_>) -> Vec<Expected> {

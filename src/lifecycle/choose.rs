@@ -15,8 +15,8 @@ use crate::config::policy::{AgentId, Choice, Prefer, Route};
 use crate::host::{Host, Sensitive, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    BadBody, BadMessage, Call, Content, Decision, Head, Known, Look, Messages, Next, Rules,
-    model_in_path, narrowed, sent_as, with_model,
+    BadBody, BadMessage, Call, Content, Decision, Head, Known, Look, Messages, ModelInPath, Next,
+    Rules, model_in_path, narrowed, sent_as, with_model,
 };
 
 /// So much of a piece is copied out of the host at a time.
@@ -112,7 +112,7 @@ impl<H: Host> Walk<H> {
             }
         }
         if let Some(model) = &in_path {
-            self.settle(rules, &model.name);
+            self.settle(rules, model);
         }
         self.common.facts.borrow_mut().may_change = false;
         let free = |facts: &Facts| facts.body.may_go_on().then_some(());
@@ -138,7 +138,7 @@ impl<H: Host> Walk<H> {
     }
 
     /// The path has named the model: agents that look for it in the body must find no other there.
-    fn settle(&self, rules: &Rules, model: &[u8]) {
+    fn settle(&self, rules: &Rules, model: &ModelInPath) {
         let mut facts = self.common.facts.borrow_mut();
         if let Some(content) = facts.content.as_deref_mut() {
             rules.settle(content, model);

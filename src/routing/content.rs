@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::model::ModelInPath;
 use crate::config::policy::Route;
 use crate::host::HeaderBlock;
 use crate::text::headers::token;
@@ -20,6 +21,8 @@ use crate::text::{json, multipart};
 pub struct Wanted {
     search: Rc<Search>,
     fields: Rc<Fields>,
+    /// Some member has a name that readers of forms would not agree on.
+    has_vague: bool,
     most: u64,
 }
 
@@ -28,6 +31,7 @@ pub struct Wanted {
 pub(super) struct Wanting {
     search: Search,
     fields: Fields,
+    has_vague: bool,
 }
 
 /// A member of an object, or a field of a form.
@@ -51,9 +55,9 @@ pub struct Content {
     /// Something has depended on what it says.
     asked: Cell<bool>,
     ended: bool,
-    most: u64,
+    pub(super) most: u64,
     /// What a member is, if it comes: something else has said so before.
-    settled: Option<(Asked, Box<[u8]>)>,
+    settled: Option<(Asked, Named)>,
 }
 
 #[derive(Debug, Clone)]
@@ -79,12 +83,40 @@ pub enum BadBody {
     Json(json::Broken),
     /// It is a broken form.
     Form(multipart::Broken),
-    /// Its model is something else than a text, or longer than any name.
+    /// Its model is something else than a text, longer than any name, or has control characters.
     NoModelName,
+    /// It is a form, and what is looked for has a name that readers of forms would not agree on.
+    VagueField,
+    /// What is looked for cannot be: some readers would take one such member for another.
+    Confused,
+    /// A value is so long that it is not known whether it meets a condition.
+    LongValue,
+    /// A value meets a condition for some readers only, by where it has control characters.
+    Control,
     /// It names another model than the path.
     OtherModel,
     /// It has not said enough in so many bytes.
     TooLate(u64),
+}
+
+/// A model that a path names.
+#[derive(Debug)]
+struct Named {
+    name: Box<[u8]>,
+    /// The path up to the name's end, where it is a resource's as Google has them.
+    resource: Option<Box<[u8]>>,
+}
+
+impl Named {
+    /// Whether a body's word for the model is the same: the name, or the resource's, `models/NAME` or more of the path.
+    fn is(&self, model: &str) -> bool {
+        let is_resource = || {
+            let resource = self.resource.as_deref();
+            let before = resource.and_then(|it| it.strip_suffix(model.as_bytes()));
+            before.is_some_and(|before| before.ends_with(b"/")) && model.contains('/')
+        };
+        *model.as_bytes() == *self.name || is_resource()
+    }
 }
 
 /// What is known of something in a body.
@@ -125,7 +157,9 @@ impl Wanting {
         let member = self.search.member(pointer).ok()?;
         let name = pointer.strip_prefix('/').filter(|name| !name.contains('/'));
         let name = name.map(|name| name.replace("~1", "/").replace("~0", "~"));
-        let field = name.and_then(|name| self.fields.field(&name).ok());
+        let field = name.map(|name| self.fields.field(&name));
+        self.has_vague |= matches!(field, Some(Err(_)));
+        let field = field.and_then(Result::ok);
         Some(Asked { member, field })
     }
 
@@ -139,6 +173,7 @@ impl Wanting {
         Wanted {
             search: Rc::new(self.search),
             fields: Rc::new(self.fields),
+            has_vague: self.has_vague,
             most: route.max_scan,
         }
     }
@@ -158,6 +193,7 @@ impl Kind {
             return Err(BadBody::OtherType);
         }
         match Boundary::read(written) {
+            Ok(_) if wanted.has_vague => Err(BadBody::VagueField),
             Ok(boundary) => Ok(Self::Form(Form::new(Rc::clone(&wanted.fields), &boundary))),
             Err(BadBoundary::NotAForm) if is_json(written) => Ok(json()),
             Err(BadBoundary::NotAForm) => Err(BadBody::OtherType),
@@ -254,8 +290,12 @@ impl Content {
     }
 
     /// A member is this, or does not come at all, whenever that shows.
-    pub(super) fn settle(&mut self, id: Asked, model: &[u8]) {
-        self.settled = Some((id, model.into()));
+    pub(super) fn settle(&mut self, id: Asked, model: &ModelInPath) {
+        let named = Named {
+            name: model.name.as_slice().into(),
+            resource: model.resource.as_deref().map(Into::into),
+        };
+        self.settled = Some((id, named));
         self.look_for_another();
     }
 
@@ -265,8 +305,8 @@ impl Content {
         };
         let agrees = match self.scan.member(*id) {
             Known::Unknown | Known::Absent => true,
-            Known::Found((Stated::Value(Value::Text(model)), _)) => model.as_bytes() == &**settled,
-            Known::Found((Stated::Field(model), _)) => model.as_bytes() == &**settled,
+            Known::Found((Stated::Value(Value::Text(model)), _)) => settled.is(model),
+            Known::Found((Stated::Field(model), _)) => settled.is(model),
             Known::Found((said, _)) => said == Stated::Value(&Value::Null),
         };
         if !agrees && self.bad.is_none() {
@@ -460,7 +500,21 @@ impl fmt::Display for BadBody {
                 f,
                 "This route reads the body to choose the agent, and {broken}."
             ),
-            Self::NoModelName => f.write_str("The body's model is not a text of at most 256 bytes."),
+            Self::NoModelName => f.write_str("The body's model is not a text of at most 256 bytes without control characters."),
+            Self::VagueField => f.write_str(
+                "This route reads members of the body that no form can name; send JSON, with the content-type application/json.",
+            ),
+            Self::Confused => f.write_str(
+                "This route reads members of the body that some readers take for one another.",
+            ),
+            Self::LongValue => write!(
+                f,
+                "A member of the body by which this route chooses the agent is longer than {} bytes.",
+                json::LONGEST_VALUE
+            ),
+            Self::Control => f.write_str(
+                "A member of the body by which this route chooses the agent has control characters, which some readers leave out.",
+            ),
             Self::OtherModel => {
                 f.write_str("The body names another model than the path; name it once, or the same in both.")
             }

@@ -159,7 +159,7 @@ async fn a_member_that_decides_comes_once() {
     for (again, said) in [
         (r#""model": "small"}"#, "/model twice"),
         (r#""\u006dodel": "small"}"#, "/model twice"),
-        (r#""Model": "small"}"#, "/model in the case of letters"),
+        (r#""Model": "small"}"#, "some readers take for /model"),
         (r#""messages": []"#, "ends too early"),
         (r#""messages": []} {"model": "small"}"#, "malformed"),
     ] {

@@ -3,6 +3,13 @@
 use super::{AgentId, Choice, PlanId, Prefer};
 use crate::text::pattern::Pattern;
 
+/// Where bodies name the model that they ask for.
+pub const MODEL: &str = "/model";
+/// Where they say that a stream is to be the answer.
+pub const STREAM: &str = "/stream";
+/// Where they offer tools, in the interfaces of the field.
+pub const TOOLS: [&str; 3] = ["/tools", "/functions", "/toolConfig"];
+
 /// Which agents answer those of a route's requests that meet the conditions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {

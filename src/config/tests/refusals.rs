@@ -86,6 +86,79 @@ fn what_cannot_keep_requests_at_one_agent_is_told() {
 }
 
 #[test]
+fn members_that_some_reader_takes_for_one_are_not_looked_for_together() {
+    let body = |pointer: &str| json!({"match": {"body": {pointer: "x"}}, "agents": ["chat"]});
+    let differs = |place: &str, other: &str| {
+        format!(
+            "routes[0].{place}: the JSON pointer differs from {other} in the case of letters alone, which some agents ignore"
+        )
+    };
+    let rules = |rules: Value| fault_of("/routes/0/rules", rules);
+    assert_eq!(
+        rules(json!([body("/metadata/Tier"), body("/metadata/tier")])),
+        differs("rules[1].match.body.\"/metadata/tier\"", "/metadata/Tier")
+    );
+    for (conditions, other) in [
+        (json!({"stream": true, "body": {"/Stream": "x"}}), "/stream"),
+        (json!({"tools": true, "body": {"/Tools": "x"}}), "/tools"),
+        (json!({"model": "m", "body": {"/MODEL": "x"}}), "/model"),
+    ] {
+        let pointer = conditions["body"].as_object().unwrap().keys().next();
+        let place = format!("rules[0].match.body.\"{}\"", pointer.unwrap());
+        let fault = rules(json!([{"match": conditions, "agents": ["chat"]}]));
+        assert_eq!(fault, differs(&place, other));
+    }
+    for (sticky, pointer, other) in [
+        (json!([{"body": "/A"}, {"body": "/a"}]), "/a", "/A"),
+        (
+            json!([{"body": "/Messages"}, {"prompt": "1KiB"}]),
+            "/Messages",
+            "/messages",
+        ),
+        (
+            json!([{"response": true}, {"body": "/Conversation"}]),
+            "/Conversation",
+            "/conversation",
+        ),
+    ] {
+        let fault = fault_of("/routes/0/sticky", sticky);
+        let expected = format!(
+            "routes[0].sticky: {pointer}, by which its requests are kept together, cannot be looked for: the JSON pointer differs \
+             from {other} in the case of letters alone, which some agents ignore"
+        );
+        assert_eq!(fault, expected);
+    }
+}
+
+#[test]
+fn what_every_request_would_meet_is_told() {
+    for (conditions, expected) in [
+        (
+            json!({"body": {}}),
+            "body: is empty, so every request would meet it; write at least one entry",
+        ),
+        (
+            json!({"header": {}}),
+            "header: is empty, so every request would meet it; write at least one entry",
+        ),
+        (
+            json!({"query": {}}),
+            "query: is empty, so every request would meet it; write at least one entry",
+        ),
+        (
+            json!({"header": {"X-Region": "eu", "x-region": "us"}}),
+            "header.x-region: this header is already named, in other letters",
+        ),
+    ] {
+        let fault = fault_of(
+            "/routes/0/rules",
+            json!([{"match": conditions, "agents": ["chat"]}]),
+        );
+        assert_eq!(fault, format!("routes[0].rules[0].match.{expected}"));
+    }
+}
+
+#[test]
 fn what_says_nothing_of_a_load_or_a_price_is_told() {
     check(&[
         (

@@ -183,7 +183,10 @@ fn what_readers_may_read_in_another_way_is_not_passed_on() {
             "/method twice",
         ),
         (r#"{"method":"a","id":1,"id":2}"#, "/id twice"),
-        (r#"{"method":"a","id":1,"Method":"a"}"#, "case of letters"),
+        (
+            r#"{"method":"a","id":1,"Method":"a"}"#,
+            "some readers take for /method",
+        ),
         (
             r#"{"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}"#,
             "/params twice",
@@ -194,7 +197,7 @@ fn what_readers_may_read_in_another_way_is_not_passed_on() {
         ),
         (
             r#"{"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
-            "case of letters",
+            "some readers take for /method",
         ),
         (
             r#"[{"method":"tools/call","params":{"name":"a","name":"b"}}]"#,

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::LONGEST_VALUE;
 use super::broken::{Fault, Stop};
 use super::reader::{Kind, Scalar, Sink};
-use super::search::{AnywhereId, MemberId, Node, Search, Step};
+use super::search::{AnywhereId, MemberId, Node, Search, Step, Wanted};
 use super::strings::Kept;
 use crate::text::case;
 
@@ -44,8 +44,10 @@ pub enum Value {
     Number(Box<str>),
     /// A text, without its escapes.
     Text(Box<str>),
-    /// A text or number that is longer than [`LONGEST_VALUE`].
-    TooLong,
+    /// A text that is longer than [`LONGEST_VALUE`], and begins so. The last character may be cut.
+    LongText(Box<[u8]>),
+    /// A number that is longer than [`LONGEST_VALUE`].
+    LongNumber,
     /// An array.
     Array,
     /// An object.
@@ -81,8 +83,8 @@ pub(super) struct Finds {
     depth: usize,
     /// The node that the next value stands for.
     target: Option<usize>,
-    /// The first of those looked for anywhere that have the name of the next value.
-    named: Option<usize>,
+    /// The name of the next value, where some reader may take it for one that is looked for anywhere.
+    named: Option<Box<[u8]>>,
     /// What is not known yet, of all that is looked for.
     unknown: usize,
 }
@@ -167,6 +169,10 @@ impl Finds {
             Stop::NotAnObject(node) => Fault::NotAnObject(pointer(node)),
             Stop::Twice(node) => Fault::Twice(pointer(node)),
             Stop::Respelt(node) => Fault::Respelt(pointer(node)),
+            Stop::RespeltAnywhere(wanted) => {
+                let wanted = self.search.anywhere.get(wanted);
+                Fault::Respelt(wanted.map(|it| it.name.clone()).unwrap_or_default())
+            }
         }
     }
 
@@ -189,9 +195,15 @@ impl Finds {
             return Ok(None);
         };
         let name = match name {
+            Kept::All(name) | Kept::TooLong(name) if has_nul(name) => {
+                let name = before_nul(name);
+                let mut steps = node.steps.iter();
+                let taken = steps.find(|step| case::is_same(name, &step.name, &step.folded));
+                return taken.map_or(Ok(None), |step| Err(Stop::Respelt(step.node)));
+            }
             Kept::All(name) => name,
             Kept::LoneSurrogate => return Err(Stop::LoneSurrogate),
-            Kept::Nothing | Kept::TooLong => return Ok(None),
+            Kept::Nothing | Kept::TooLong(_) => return Ok(None),
         };
         let is_named = |step: &&Step| step.name.as_bytes() == name;
         if let Some(step) = node.steps.iter().find(is_named) {
@@ -251,7 +263,38 @@ impl Finds {
         }
     }
 
-    /// A member came whose name is looked for anywhere, with this value; without one, it is still to come.
+    /// A member came whose name, or one that some readers take for it, is looked for anywhere. `value`: it is this; else it is still
+    /// to come.
+    fn seen(&mut self, name: &[u8], value: Option<Kept<'_>>) -> Result<(), Stop> {
+        let (value, is_cut) = match value {
+            None => (None, false),
+            Some(Kept::All(text) | Kept::TooLong(text)) if has_nul(text) => {
+                (Some(before_nul(text)), true)
+            }
+            Some(Kept::All(text)) => (Some(text), false),
+            Some(_) => return Ok(()),
+        };
+        if !is_cut && self.is_named(name) {
+            self.see(name, value);
+            return Ok(());
+        }
+        let name = before_nul(name);
+        let is_value = |wanted: &Wanted| match value {
+            None => wanted.values.is_empty(),
+            Some(text) => wanted.values.iter().any(|value| value.as_bytes() == text),
+        };
+        let mut wanted = self.search.anywhere.iter();
+        let respelt =
+            wanted.position(|it| case::is_same(name, &it.name, &it.folded) && is_value(it));
+        respelt.map_or(Ok(()), |wanted| Err(Stop::RespeltAnywhere(wanted)))
+    }
+
+    fn is_named(&self, name: &[u8]) -> bool {
+        let mut wanted = self.search.anywhere.iter();
+        wanted.any(|wanted| wanted.name.as_bytes() == name)
+    }
+
+    /// The same of a name that is looked for to the letter.
     fn see(&mut self, name: &[u8], value: Option<&[u8]>) {
         for (wanted, known) in self.search.anywhere.iter().zip(&mut self.anywhere) {
             let is_value = match value {
@@ -271,12 +314,17 @@ impl Finds {
     fn named(&mut self, name: Kept<'_>) -> Result<(), Stop> {
         let step = self.step(name)?;
         self.comes(step);
-        if let Kept::All(name) = name {
-            let mut wanted = self.search.anywhere.iter();
-            self.named = wanted.position(|wanted| wanted.name.as_bytes() == name);
-            if self.named.is_some() {
-                self.see(name, None);
-            }
+        self.named = None;
+        let name = match name {
+            Kept::All(name) => name,
+            Kept::TooLong(name) if has_nul(name) => name,
+            _ => return Ok(()),
+        };
+        let taken_for = before_nul(name);
+        let mut wanted = self.search.anywhere.iter();
+        if wanted.any(|it| case::is_same(taken_for, &it.name, &it.folded)) {
+            self.named = Some(name.into());
+            self.seen(name, None)?;
         }
         Ok(())
     }
@@ -284,12 +332,9 @@ impl Finds {
     /// A value came that may be wanted.
     fn valued(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Stop> {
         if let Some(named) = self.named.take()
-            && let Scalar::Text(Kept::All(text)) = scalar
+            && let Scalar::Text(text) = scalar
         {
-            let search = Rc::clone(&self.search);
-            if let Some(wanted) = search.anywhere.get(named) {
-                self.see(wanted.name.as_bytes(), Some(text));
-            }
+            self.seen(&named, Some(text))?;
         }
         let Some(node) = self.target.take() else {
             return Ok(());
@@ -400,7 +445,7 @@ impl Sink for Finds {
             Some(target) if self.is_wanted(target) => LONGEST_VALUE,
             _ => 0,
         };
-        let named = self.named.map_or(0, |_| self.search.longest_value);
+        let named = (self.named.as_ref()).map_or(0, |_| self.search.longest_value);
         target.max(named)
     }
 
@@ -478,8 +523,14 @@ fn value(scalar: Scalar<'_>) -> Result<Value, Stop> {
     Ok(match scalar {
         Scalar::Null => Value::Null,
         Scalar::Bool(value) => Value::Bool(value),
-        Scalar::Number(number) => text(number)?.map_or(Value::TooLong, Value::Number),
-        Scalar::Text(kept) => text(kept)?.map_or(Value::TooLong, Value::Text),
+        Scalar::Number(number) => text(number)?.map_or(Value::LongNumber, Value::Number),
+        Scalar::Text(kept) => match (text(kept)?, kept) {
+            (Some(text), _) => Value::Text(text),
+            (None, Kept::All(begins) | Kept::TooLong(begins)) => {
+                Value::LongText(begins.get(..LONGEST_VALUE).unwrap_or(begins).into())
+            }
+            (None, _) => Value::LongText(Box::default()),
+        },
     })
 }
 
@@ -490,7 +541,16 @@ fn text(kept: Kept<'_>) -> Result<Option<Box<str>>, Stop> {
             Ok(text) => Ok(Some(text.into())),
             Err(_) => Err(Stop::NotUtf8),
         },
-        Kept::All(_) | Kept::TooLong | Kept::Nothing => Ok(None),
+        Kept::All(_) | Kept::TooLong(_) | Kept::Nothing => Ok(None),
         Kept::LoneSurrogate => Err(Stop::LoneSurrogate),
     }
+}
+
+/// Readers that keep texts as C does take a name for what stands before its first NUL.
+fn has_nul(text: &[u8]) -> bool {
+    text.contains(&0)
+}
+
+fn before_nul(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
 }

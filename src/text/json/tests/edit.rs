@@ -82,9 +82,9 @@ fn a_text_that_readers_take_in_two_ways_is_not_changed() {
     for (text, why) in [
         (r#"{"user":1,"user":2}"#, "/user twice"),
         (r#"{"user":1,"\u0075ser":2}"#, "/user twice"),
-        (r#"{"User":1}"#, "/user in the case of letters"),
+        (r#"{"User":1}"#, "some readers take for /user"),
         (r#"{"m":{},"m":{}}"#, "/m twice"),
-        (r#"{"m":{"X":1}}"#, "/m/x in the case of letters"),
+        (r#"{"m":{"X":1}}"#, "some readers take for /m/x"),
         (r#"{"m":"x"}"#, "something else than an object at /m"),
         (r#"{"m":7}"#, "something else than an object at /m"),
         (r#"{"m":[]}"#, "an array at /m"),
