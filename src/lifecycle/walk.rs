@@ -517,6 +517,12 @@ impl<H: Host> Walk<H> {
             if let Some(length) = length {
                 stream.set_request_header("content-length", length.to_string().as_bytes());
             }
+            if route.protocol == Protocol::Websocket
+                && request.headers().get("connection").is_some()
+            {
+                // The caller would have a proxy in front of the agent take out whatever else it names.
+                stream.set_request_header("connection", b"upgrade");
+            }
             if let Some(edits) = &route.edits {
                 edit_request(stream, compiled, &facts, edits, request.headers());
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Protocol, Sticky};
+use waykeeper::config::policy::{BodyEdit, Part, Protocol, Route, Sticky, Template};
 
 /// The idle times of requests that are decided on, unless a route allows for more.
 const IDLE_OF_STREAMS: Duration = Duration::from_secs(3_600);
@@ -19,6 +19,10 @@ const IDLE_OF_UNDECIDED: Duration = Duration::from_secs(3);
 pub(crate) const PAUSE: Duration = Duration::from_secs(15);
 /// What is held of a body, unless a route collects larger ones.
 const BUFFER: u64 = 1 << 20;
+
+/// What a letter may become in JSON, and what a variable stands for at most.
+const LONGEST_ESCAPE: usize = 6;
+const LONGEST_VARIABLE: usize = 1024;
 
 /// How long requests that are decided on may be silent.
 pub(super) fn idle(policy: &Policy) -> Json {
@@ -78,12 +82,29 @@ pub(crate) fn idle_of_undecided(policy: &Policy) -> Duration {
 
 /// What a route collects has to fit; `hold` bounds what all of them hold.
 pub(super) fn buffer_of_undecided(policy: &Policy) -> u64 {
+    let held = policy.clients.hold.collected;
     let collecting = policy.routes.iter().filter(|route| route.collect_body);
-    let largest = collecting.filter_map(|route| route.max_body).max();
-    let largest = largest
-        .unwrap_or_default()
-        .min(policy.clients.hold.collected);
+    let sizes = collecting.filter_map(|route| Some(route.max_body?.min(held) + growth(route)));
+    let largest = sizes.max().unwrap_or_default();
     largest.clamp(BUFFER, u64::from(u32::MAX))
+}
+
+/// By how much a body grows at most in which the route sets members.
+fn growth(route: &Route) -> u64 {
+    let part = |part: &Part| match part {
+        Part::Text(text) => text.len() * LONGEST_ESCAPE,
+        Part::Variable(_) => LONGEST_VARIABLE,
+    };
+    let edits = route.edits.iter().flat_map(|edits| &edits.body);
+    let sizes = edits.map(|(pointer, edit)| {
+        let value: usize = match edit {
+            BodyEdit::Text(Template(parts)) => parts.iter().map(part).sum(),
+            BodyEdit::Json(value) => value.len(),
+            BodyEdit::Remove => 0,
+        };
+        (2 * pointer.len() * LONGEST_ESCAPE + value) as u64
+    });
+    sizes.sum()
 }
 
 /// As Envoy's files write durations.
