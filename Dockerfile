@@ -30,7 +30,7 @@ LABEL waykeeper.stage=build
 WORKDIR /waykeeper
 # The sample services and the tool do little work themselves: half the time to build is worth more than their speed.
 ENV CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=false CARGO_PROFILE_DEV_STRIP=symbols \
-    BUILD_FILTER="cargo build --locked --package waykeeper --lib --release --target wasm32-wasip1" \
+    BUILD_FILTER="cargo build --locked --package waykeeper-module --lib --profile module --target wasm32-wasip1" \
     BUILD_TOOLS="cargo build --locked --package waykeeper-cli --package waykeeper-demo --package waykeeper-link"
 # The dependencies alone: a layer that lasts until a manifest, build.rs or Cargo.lock changes.
 COPY --from=manifests /waykeeper .
@@ -38,7 +38,7 @@ RUN rustup target add wasm32-wasip1 && $BUILD_FILTER && $BUILD_TOOLS
 COPY . .
 # Cargo goes by the time of change, and the copies are older than the empty sources.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + && $BUILD_FILTER && $BUILD_TOOLS \
-    && target/debug/waykeeper-link target/wasm32-wasip1/release/waykeeper.wasm target/waykeeper.wasm
+    && target/debug/waykeeper-link target/wasm32-wasip1/module/waykeeper_module.wasm target/waykeeper.wasm
 
 FROM scratch AS filter
 LABEL waykeeper.stage=filter

@@ -92,8 +92,8 @@ up: $(if $(filter -h --help,$(ARGS)),rust,needs first-time build tools) ## Run t
 
 build: rust-tools ## Build the filter: target/waykeeper.wasm
 	@$(call beat,building the filter); \
-		cargo build --release -p waykeeper --lib --target $(WASM_TARGET); \
-		cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/release/waykeeper.wasm $(FILTER)
+		cargo build --profile module -p waykeeper-module --lib --target $(WASM_TARGET); \
+		cargo run --quiet -p waykeeper-link -- target/$(WASM_TARGET)/module/waykeeper_module.wasm $(FILTER)
 	@echo "$(FILTER): $$(wc -c < $(FILTER)) bytes"
 
 install: needs build tools ## Install waykeeper, the filter and Envoy into PREFIX (PREFIX=~/.local); some minutes the first time
@@ -146,8 +146,8 @@ check: rust-tools ## Check format, lints (native and Wasm) and documentation
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy $(FUZZ_CRATE) --all-targets -- -D warnings
-	cargo clippy -p waykeeper -p waykeeper-bench-floor --lib --target $(WASM_TARGET) -- -D warnings
-	cargo clippy -p waykeeper --lib --target $(WASM_TARGET) --features probe --target-dir target/probe -- -D warnings
+	cargo clippy -p waykeeper-module -p waykeeper-bench-floor --lib --target $(WASM_TARGET) -- -D warnings
+	cargo clippy -p waykeeper-module --lib --target $(WASM_TARGET) --features probe --target-dir target/probe -- -D warnings
 	cargo clippy -p waykeeper-bench-floor --features equal --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
@@ -226,8 +226,8 @@ dist-targets: rust-tools
 
 # In a target directory of its own: two sets of features in one would be built anew in turn.
 probe-filter: rust-tools
-	@cargo build --release -p waykeeper --lib --target $(WASM_TARGET) --features probe --target-dir target/probe
-	@cargo run --quiet -p waykeeper-link -- target/probe/$(WASM_TARGET)/release/waykeeper.wasm $(PROBE_FILTER)
+	@cargo build --profile module -p waykeeper-module --lib --target $(WASM_TARGET) --features probe --target-dir target/probe
+	@cargo run --quiet -p waykeeper-link -- target/probe/$(WASM_TARGET)/module/waykeeper_module.wasm $(PROBE_FILTER)
 
 # What stand-ins for the images of containers are made with, where no registry is reached.
 debootstrap:

@@ -16,12 +16,12 @@ build=target/dist
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$(rustc --print sysroot)=/rust --remap-path-prefix=$root=/waykeeper"
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld
-cargo build --locked --release --target-dir $build -p waykeeper --lib --target wasm32-wasip1
+cargo build --locked --profile module --target-dir $build -p waykeeper-module --lib --target wasm32-wasip1
 for machine in x86_64 aarch64; do
   CARGO_PROFILE_RELEASE_STRIP=symbols \
     cargo build --locked --release --target-dir $build -p waykeeper-cli --target $machine-unknown-linux-musl
 done
-RUSTFLAGS='' cargo run --locked --quiet -p waykeeper-link -- $build/wasm32-wasip1/release/waykeeper.wasm $build/waykeeper.wasm
+RUSTFLAGS='' cargo run --locked --quiet -p waykeeper-link -- $build/wasm32-wasip1/module/waykeeper_module.wasm $build/waykeeper.wasm
 
 # One file of an OCI layout, named by its digest; prints "DIGEST SIZE".
 blob() {

@@ -1,8 +1,8 @@
 //! Waykeeper: a proxy-wasm filter that makes Envoy an API gateway for AI agents.
 //!
-//! Uses run one way: `filter` → [`lifecycle`] → the stages ([`identity`], [`limits`], [`routing`]) → [`config`],
-//! [`state`], [`reply`] → [`host`], [`text`]. No stage names another. Only `filter` and `host::envoy`, which are built for
-//! Wasm alone, know that there is a Wasm host; everything else builds, tests and is measured natively.
+//! Uses run one way: the crate `waykeeper-module` → [`lifecycle`] → the stages ([`identity`], [`limits`], [`routing`]) → [`config`],
+//! [`state`], [`reply`] → [`host`], [`text`]. No stage names another. Only that crate, which is
+//! built for Wasm alone, knows that there is a Wasm host; everything here builds, tests and is measured natively.
 //!
 //! To read it, begin with `lifecycle/walk.rs`: it is the walk of one request through the stages. To find one rule, look
 //! here for its module; the head of that module names the file.
@@ -17,9 +17,7 @@
 //! | [`config`] | each field of the configuration: what it means, its default and its bounds; how long keys are remembered; how faults are told |
 //! | [`state`] | how records lie in shared memory, how it is changed by many workers, and what goes when it is full |
 //! | [`host`] | what is asked of Envoy; callouts by HTTP and gRPC; time; headers as bytes; how often one line is logged |
-//! | `filter` | what Envoy calls, and which gateway answers |
 //! | [`calendar`] | when a month begins |
-//! | `memory` | how freed memory is zeroed, and given out again |
 //! | `sort` | how short lists are sorted |
 //! | [`text`] | what names, tokens, escapes and reserved headers are, wherever they stand |
 
@@ -43,14 +41,10 @@ pub const VERSION_SECTION: &str = "waykeeper.version";
 
 pub mod calendar;
 pub mod config;
-#[cfg(target_arch = "wasm32")]
-mod filter;
 pub mod host;
 pub mod identity;
 pub mod lifecycle;
 pub mod limits;
-#[cfg(any(test, target_arch = "wasm32"))]
-mod memory;
 pub mod reply;
 pub mod routing;
 mod sort;

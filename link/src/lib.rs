@@ -1,8 +1,7 @@
 //! The last step of the filter's build.
 //!
-//! Envoy calls every callback that a module exports, each time for about as much as a header costs, and the crate
-//! `proxy-wasm` brings an export for every callback that there is. Only those stay that the filter has work in; code that
-//! none of them reaches goes too, since Envoy compiles all that is there when it starts.
+//! Envoy calls every callback that a module exports, each time for about as much as a header costs, and compiles all that is there
+//! when it starts. So only those exports stay that the filter has work in; code that none of them reaches goes too.
 
 /// What the host calls, and what it needs to load the module at all.
 pub const EXPORTS: [&str; 20] = [
@@ -74,17 +73,18 @@ pub fn finish(module: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(module.emit_wasm())
 }
 
-/// Gives the filter's own functions the names that they have in their sources, as the backtrace of a trap is to show them. What
-/// the compiler calls them is longer by a tenth of the module. Those of libraries have none, nor have instances of theirs for
+/// Gives the filter's own functions the names that they have in their sources, as the backtrace of a trap is to show them, without the
+/// filter's own name, which stands in all. What the compiler calls them is longer by a tenth of the module. Those of libraries have none, nor have instances of theirs for
 /// the filter's types: their names take more room than all others, and who has called them is named.
 fn shorten_names(module: &mut walrus::Module) {
     for function in module.funcs.iter_mut() {
         let name = function.name.take();
         let name = name.map(|name| format!("{:#}", rustc_demangle::demangle(&name)));
-        function.name = name.filter(|name| {
+        let own = name.filter(|name| {
             let owner = name.trim_start_matches(['<', '&']);
             owner.starts_with("waykeeper") || owner.starts_with("proxy_")
         });
+        function.name = own.map(|name| name.replace("waykeeper::", ""));
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
         );
         let finished = finish(&wat::parse_str(text).unwrap()).unwrap();
         let text = String::from_utf8_lossy(&finished);
-        assert!(text.contains("waykeeper::walk") && !text.contains("17h0123"));
+        assert!(text.contains("\u{4}walk") && !text.contains("17h0123"));
         assert!(!text.contains("grow") && !text.contains("drop"), "{text}");
     }
 }

@@ -1,10 +1,9 @@
 //! The document as it stands: text or wire bytes become a tree that keeps the order of fields and those written twice,
 //! so that the reader can tell every fault at its place. Nothing here knows what the fields mean.
 
-use std::fmt;
-
 use prost::Message;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::json;
 
 /// A value of the document. All numbers are doubles, since a protobuf `Struct` has no others.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +34,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node, String> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err("the configuration is empty".to_owned());
     }
-    let json_error = match serde_json::from_slice::<Node>(bytes) {
+    let json_error = match json::read(bytes, &|_| true) {
         Ok(node) => return Ok(node),
         Err(error) => error,
     };
@@ -69,6 +68,14 @@ impl Node {
             Node::Number(number) if number.fract() == 0.0 && *number >= 0.0 => Some(*number as u64),
             _ => None,
         }
+    }
+
+    /// The value that a JSON text holds, and nothing else. Of a mapping only fields are kept that are `wanted`.
+    ///
+    /// # Errors
+    /// One line that says what was expected, and where.
+    pub fn read(json: &[u8], wanted: &dyn Fn(&str) -> bool) -> Result<Self, String> {
+        json::read(json, wanted)
     }
 
     /// What a fault calls this value.
@@ -179,66 +186,6 @@ impl From<prost_types::Value> for Node {
             }
             Some(Kind::StructValue(message)) => message.into(),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Node, E> {
-        Ok(Node::Bool(flag))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
-        Ok(Node::Number(number as f64))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
-        Ok(Node::Number(number as f64))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
-        Ok(Node::Number(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Text(text.to_owned()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Node, E> {
-        Ok(Node::Text(text))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
-            items.push(item);
-        }
-        Ok(Node::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
-        let mut fields = Vec::new();
-        while let Some(field) = access.next_entry()? {
-            fields.push(field);
-        }
-        Ok(Node::Map(fields))
     }
 }
 

@@ -4,6 +4,7 @@ use super::document::Node;
 use super::policy::{BodyEdit, Edits, HeaderEdits, Part, Protocol, Template, Variable};
 use super::reader::{Fields, Spot, did_you_mean};
 use super::{hosts, names};
+use crate::text::decimal;
 use crate::text::json::{Search, leads_to_item};
 
 const MOST_HEADERS: usize = 64;
@@ -179,10 +180,13 @@ fn value(spot: &Spot<'_>) -> Option<BodyEdit> {
         Node::Bool(flag) => Some(BodyEdit::Json(flag.to_string())),
         Node::Number(number) if number.is_finite() => {
             let json = match spot.node().whole() {
-                Some(whole) => whole.to_string(),
-                None => serde_json::Value::from(*number).to_string(),
+                Some(whole) => Some(whole.to_string()),
+                None => decimal::written(*number),
             };
-            Some(BodyEdit::Json(json))
+            if json.is_none() {
+                spot.fault("this number has too many digits; 15 are written, 22 of them behind the point at most");
+            }
+            json.map(BodyEdit::Json)
         }
         Node::Text(text) if text.len() <= LONGEST_TEXT => template(spot, text).map(BodyEdit::Text),
         Node::Text(_) => {

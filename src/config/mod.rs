@@ -20,7 +20,7 @@
 //! | `switches.rs` | the same of `tell`, `limits_endpoint`, `agents_see` and `address` |
 //! | `names.rs`, `hosts.rs`, `paths.rs` | which names, headers, hosts and paths may stand there |
 //! | `units.rs`, `time.rs` | how durations, sizes, rates and points in time are written |
-//! | `document.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |
+//! | `document.rs`, `json.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |
 //! | `schema.rs`, `schema/` | the same for editors, as a JSON Schema |
 
 mod a2a;
@@ -36,6 +36,7 @@ mod fault;
 mod fleet;
 mod hosts;
 mod in_flight;
+mod json;
 mod limits;
 mod load;
 mod mcp;

@@ -17,7 +17,7 @@ const UNREACHED: [(&str, u32); 9] = [
 ];
 
 /// What an answer of Envoy's with these flags, and this status, says of the agent. `again`: it was not the first attempt.
-pub(super) fn fault(status: u16, flags: u64, again: bool) -> Option<AgentFault> {
+pub fn fault(status: u16, flags: u64, again: bool) -> Option<AgentFault> {
     let has = |wanted: &[u32]| wanted.iter().any(|bit| flags >> bit & 1 == 1);
     // A circuit breaker, no such cluster: of the gateway's own.
     if has(&[OVERFLOW, NO_CLUSTER]) {
@@ -46,7 +46,7 @@ const BROKEN: [u32; 5] = [2, 3, 4, 6, 23];
 /// How an attempt has ended, by the request's flags and details, by whether there was a connection, and by why there was none. What is said on the
 /// agent's side of the router is little: nothing of a reset or of a time that was over, and of what comes later all that
 /// is noted of the caller.
-pub(super) fn attempt_end(
+pub fn attempt_end(
     flags: u64,
     details: Option<&[u8]>,
     connected: Result<(), Option<Vec<u8>>>,
@@ -73,7 +73,7 @@ const CALLER_LEFT: u32 = 14;
 const SILENT: u32 = 16;
 
 /// True if one of these flags stands in `response.flags`.
-pub(super) fn is_unreached(flags: u64) -> bool {
+pub fn is_unreached(flags: u64) -> bool {
     UNREACHED.iter().any(|(_, bit)| flags >> bit & 1 == 1)
 }
 

@@ -13,7 +13,7 @@ const CLUSTER_NAME: u32 = 1;
 const AUTHORITY: u32 = 2;
 
 /// `GrpcService {envoy_grpc {cluster_name, authority}}`. An empty authority is left out: Envoy then sends the cluster's name.
-pub(super) fn grpc_service(cluster: &str, authority: &str) -> Vec<u8> {
+pub fn grpc_service(cluster: &str, authority: &str) -> Vec<u8> {
     let mut envoy_grpc = Vec::with_capacity(cluster.len() + authority.len() + 2 * 6);
     string::encode(CLUSTER_NAME, &cluster.to_owned(), &mut envoy_grpc);
     if !authority.is_empty() {

@@ -44,6 +44,7 @@ impl HeaderBlock {
     ///
     /// # Errors
     /// When its lengths do not add up to its size.
+    #[inline]
     pub fn from_host(bytes: Vec<u8>) -> Result<Self, HeaderBlockError> {
         if bytes.is_empty() {
             return Ok(Self::default());
@@ -83,11 +84,13 @@ impl HeaderBlock {
 
     /// The bytes of all headers, as the host gave them.
     #[must_use]
+    #[inline]
     pub fn size(&self) -> usize {
         self.bytes.len()
     }
 
     /// Every header, name and value, in order; names as the host gives them, in lower case.
+    #[inline]
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.spans
             .iter()
@@ -96,11 +99,13 @@ impl HeaderBlock {
 
     /// The first value of a header.
     #[must_use]
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.get_all(name).next()
     }
 
     /// All values of a header, in order. Names of another length are passed over unread.
+    #[inline]
     pub fn get_all<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> + Clone {
         let may_be_there = self.names & bit_of(name.len(), name.as_bytes().last()) != 0;
         let spans = if may_be_there {
@@ -114,10 +119,12 @@ impl HeaderBlock {
             .filter_map(|span| self.value(span))
     }
 
+    #[inline]
     fn name(&self, span: &Span) -> Option<&[u8]> {
         self.bytes.get(span.start..span.start + span.name)
     }
 
+    #[inline]
     fn value(&self, span: &Span) -> Option<&[u8]> {
         let start = span.start + span.name + 1;
         self.bytes.get(start..start + span.value)
@@ -161,11 +168,13 @@ struct Span {
 }
 
 /// The bit of a name among 64: by its length and its last letter, in which names differ most.
+#[inline]
 fn bit_of(length: usize, last: Option<&u8>) -> u64 {
     let last = last.map_or(0, |last| usize::from(*last));
     1 << (length.wrapping_mul(5).wrapping_add(last) % 64)
 }
 
+#[inline]
 fn number_at(bytes: &[u8], start: usize) -> Option<usize> {
     let four = bytes.get(start..)?.first_chunk::<4>()?;
     usize::try_from(u32::from_le_bytes(*four)).ok()

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 /// Names a metric so that its labels stand in the name, as `requests_total;route=chat;`. Stats tags take them apart.
-pub(super) fn named(name: &str, labels: &[(&str, &str)]) -> String {
+pub fn named(name: &str, labels: &[(&str, &str)]) -> String {
     let mut all = name.to_owned();
     if !labels.is_empty() {
         all.push(';');

@@ -1,7 +1,7 @@
 //! What the filter asks of its host: of the process a clock, chance, shared cells, callouts and counters ([`Host`]), and of
 //! each stream its headers and what is to become of it ([`StreamIo`]).
 //!
-//! Two hosts stand behind this door: `envoy`, raw hostcalls of proxy-wasm (built for wasm32 only), and
+//! Two hosts stand behind this door: the crate `waykeeper-module` has Envoy's, raw hostcalls of proxy-wasm, and here is
 //! [`simulated`], plain memory for tests, properties and benchmarks. Header values and bodies are bytes, as they
 //! come from outside; every call that can fail says so.
 //!
@@ -14,18 +14,13 @@
 //! | `flags.rs` | by which of its flags Envoy says that an agent was not reached |
 //! | `grpc_service.rs` | how Envoy is told a gRPC callout's cluster |
 //! | `metrics.rs` | labels in the names of metrics |
-//! | `envoy/` | Envoy's hostcalls, its callouts, and how streams are woken |
 //! | `simulated.rs`, `simulated/` | the host of the tests |
 
 mod callout;
-#[cfg(target_arch = "wasm32")]
-pub mod envoy;
-#[cfg(any(target_arch = "wasm32", test))]
-mod flags;
-#[cfg(any(target_arch = "wasm32", test))]
-mod grpc_service;
+pub mod flags;
+pub mod grpc_service;
 mod headers;
-mod metrics;
+pub mod metrics;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod simulated;
 mod throttle;

@@ -9,18 +9,21 @@ pub struct Timestamp(pub u64);
 impl Timestamp {
     /// The moment `later` after this one; the end of time if that lies beyond it.
     #[must_use]
+    #[inline]
     pub fn after(self, later: Duration) -> Self {
         Self(self.0.saturating_add(nanoseconds(later)))
     }
 
     /// The time from `earlier` to this moment; zero if the clock was set back meanwhile.
     #[must_use]
+    #[inline]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
     /// The moment so many whole seconds after 1970.
     #[must_use]
+    #[inline]
     pub const fn from_seconds(seconds: u64) -> Self {
         Self(seconds.saturating_mul(1_000_000_000))
     }
@@ -33,6 +36,7 @@ fn nanoseconds(duration: Duration) -> u64 {
 
 /// Whole seconds, rounded up: what a caller is told to wait.
 #[must_use]
+#[inline]
 pub fn seconds_up(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

@@ -3,9 +3,6 @@
 
 use std::fmt;
 
-use serde::Deserializer as _;
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
 use crate::config::policy::LimitSet;
 use crate::config::{Log, MOST_ROLES, Node, OWN_LIMIT_FIELDS, Segment, Spot, own_limits};
 use crate::text::names::is_name;
@@ -53,7 +50,6 @@ enum Member {
 impl Answer {
     /// Reads the body of an answer.
     pub(super) fn read(body: &[u8]) -> Result<Self, AnswerFault> {
-        // The parser does not look into members that are skipped, and JSON is UTF-8 throughout.
         std::str::from_utf8(body).map_err(|_| AnswerFault::new("it is not UTF-8"))?;
         let members = Members::read(body)?;
         Ok(Self {
@@ -172,18 +168,21 @@ impl std::error::Error for AnswerFault {}
 
 impl Members {
     fn read(body: &[u8]) -> Result<Self, AnswerFault> {
-        let mut json = serde_json::Deserializer::from_slice(body);
-        let members = json
-            .deserialize_any(MembersVisitor)
-            .and_then(|members| json.end().map(|()| members));
-        members.map_err(|error| {
-            // Members may be of any type here, so only the document itself can be of a wrong one.
-            if error.is_data() {
-                AnswerFault::new("it is no JSON object")
-            } else {
-                AnswerFault(format!("it is not JSON: {error}"))
+        let node = Node::read(body, &|name| Self::default().documented(name).is_some());
+        let node = node.map_err(|error| AnswerFault(format!("it is not JSON: {error}")))?;
+        let Node::Map(fields) = node else {
+            return Err(AnswerFault::new("it is no JSON object"));
+        };
+        let mut members = Self::default();
+        for (name, node) in fields {
+            if let Some(member) = members.documented(&name) {
+                *member = match member {
+                    Member::Absent => Member::Once(node),
+                    _ => Member::Twice,
+                };
             }
-        })
+        }
+        Ok(members)
     }
 
     fn documented(&mut self, name: &str) -> Option<&mut Member> {
@@ -197,67 +196,6 @@ impl Members {
             "ttl" => Some(&mut self.ttl),
             _ => None,
         }
-    }
-}
-
-/// Refuses each other type by itself. Serde's own refusals show what they have found, which might be a key, and bring all that
-/// prints doubles into the filter: 35 KB.
-struct MembersVisitor;
-
-fn no_object<E: Error>() -> Result<Members, E> {
-    Err(E::custom("no object"))
-}
-
-impl<'de> Visitor<'de> for MembersVisitor {
-    type Value = Members;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Members, E> {
-        no_object()
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Members, E> {
-        no_object()
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Members, E> {
-        no_object()
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Members, E> {
-        no_object()
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Members, E> {
-        no_object()
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<Members, E> {
-        no_object()
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Members, A::Error> {
-        no_object()
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members, A::Error> {
-        let mut members = Members::default();
-        while let Some(name) = access.next_key::<String>()? {
-            match members.documented(&name) {
-                Some(member @ Member::Absent) => *member = Member::Once(access.next_value()?),
-                Some(member) => {
-                    *member = Member::Twice;
-                    access.next_value::<IgnoredAny>()?;
-                }
-                None => {
-                    access.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(members)
     }
 }
 

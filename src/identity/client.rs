@@ -30,6 +30,7 @@ pub struct Client {
 impl Client {
     /// True if the client has one of `roles`, or none is asked for.
     #[must_use]
+    #[inline]
     pub fn has_one_of(&self, roles: &[String]) -> bool {
         roles.is_empty() || roles.iter().any(|role| self.roles.contains(role))
     }

@@ -34,6 +34,7 @@ pub enum Found {
 
 /// Finds the key: the first source that is present counts, even if what it holds is no key.
 #[must_use]
+#[inline]
 pub fn find_key(sources: &[KeySource], request: Presented<'_>) -> Found {
     for source in sources {
         match held(source, request) {
@@ -60,6 +61,7 @@ enum Held<'a> {
 }
 
 impl<'a> Held<'a> {
+    #[inline]
     fn add(self, value: Option<Cow<'a, [u8]>>) -> Self {
         match (self, value) {
             (Self::Nothing, Some(value)) => Self::One(value),
@@ -69,6 +71,7 @@ impl<'a> Held<'a> {
     }
 }
 
+#[inline]
 fn held<'a>(source: &'a KeySource, request: Presented<'a>) -> Held<'a> {
     let nothing = Held::default();
     match source {
@@ -103,12 +106,14 @@ fn held<'a>(source: &'a KeySource, request: Presented<'a>) -> Held<'a> {
     }
 }
 
+#[inline]
 pub(super) fn is_scheme(token: &[u8], scheme: &str) -> bool {
     token.eq_ignore_ascii_case(scheme.as_bytes())
 }
 
 /// A value that is the same between all its commas is one that was repeated, and joined on its way. Otherwise a comma
 /// belongs to the key.
+#[inline]
 fn unrepeated(value: &[u8]) -> &[u8] {
     if !value.contains(&b',') {
         return value.trim_ascii();
@@ -123,6 +128,7 @@ fn unrepeated(value: &[u8]) -> &[u8] {
 }
 
 /// The parameters of a path's query, raw: name and value.
+#[inline]
 pub(super) fn query(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     split_query(path)
         .1
@@ -133,6 +139,7 @@ pub(super) fn query(path: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 }
 
 /// `%41` as `A`; what is no escape stays as it is, and so does `+`, which may stand in a key.
+#[inline]
 pub(super) fn percent_decoded(bytes: &[u8]) -> Cow<'_, [u8]> {
     if !bytes.contains(&b'%') {
         return Cow::Borrowed(bytes);

@@ -19,6 +19,7 @@ impl Credential {
     ///
     /// # Errors
     /// When no key looks like that.
+    #[inline]
     pub fn read(bytes: &[u8]) -> Result<Self, NoKey> {
         match bytes.len() {
             0 => return Err(NoKey::Empty),
@@ -35,6 +36,7 @@ impl Credential {
 
     /// The secret itself: to be hashed, or told to the validator, and nothing else.
     #[must_use]
+    #[inline]
     pub fn secret(&self) -> &str {
         &self.0
     }

@@ -40,11 +40,13 @@ impl Recent {
     }
 
     /// What stands for the key here.
+    #[inline]
     pub(super) fn place(&self, secret: &str) -> Hashed {
         self.hash.of(&[secret.as_bytes()])
     }
 
     /// The client that the key proved a moment ago.
+    #[inline]
     pub(super) fn find(&self, key: Hashed, now: Timestamp) -> Option<Rc<Client>> {
         let slots = self.slots.borrow();
         let entry = slots.get(slot(key))?.as_ref()?;
@@ -71,6 +73,7 @@ impl Recent {
     }
 }
 
+#[inline]
 fn slot(key: Hashed) -> usize {
     usize::try_from(key.cell % SLOTS as u64).unwrap_or(0)
 }

@@ -20,6 +20,7 @@ pub enum Removal<'a> {
 /// What must change so that no key travels on: every source is cleared, whichever counted, and the query on any request.
 /// For subprotocols see [`offered_protocols`](super::offered_protocols).
 #[must_use]
+#[inline]
 pub fn without_key<'a>(sources: &'a [KeySource], request: Presented<'_>) -> Vec<Removal<'a>> {
     let mut removals = Vec::new();
     for (index, source) in sources.iter().enumerate() {
@@ -48,6 +49,7 @@ pub fn without_key<'a>(sources: &'a [KeySource], request: Presented<'_>) -> Vec<
 }
 
 /// The schemes of all sources that look at a header; `None` for one that takes whatever stands there.
+#[inline]
 fn schemes_of<'a>(
     sources: impl Iterator<Item = &'a KeySource>,
     header: &str,
@@ -59,6 +61,7 @@ fn schemes_of<'a>(
 }
 
 /// What must change in a header so that no part of a source's scheme is left. `None`: nothing.
+#[inline]
 fn without_schemes<'a>(
     sources: &[KeySource],
     headers: &HeaderBlock,

@@ -12,6 +12,7 @@ use crate::host::HeaderBlock;
 const PROTOCOLS: &str = "sec-websocket-protocol";
 
 /// The subprotocols that a handshake offers.
+#[inline]
 pub(super) fn offered(headers: &HeaderBlock) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(PROTOCOLS)
@@ -24,6 +25,7 @@ pub(super) fn offered(headers: &HeaderBlock) -> impl Iterator<Item = &[u8]> {
 /// one without a key, else the one with it. Browsers break off when they offered subprotocols and none comes back. `None`:
 /// no subprotocol carries a key.
 #[must_use]
+#[inline]
 pub fn offered_protocols(
     sources: &[KeySource],
     headers: &HeaderBlock,

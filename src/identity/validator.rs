@@ -4,13 +4,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::Client;
 use super::answer::{Answer, AnswerFault};
 use super::key::KeyId;
 use crate::config::policy::Validator;
 use crate::host::{Callout, CalloutAnswer, CalloutRequest};
+use crate::text::json::quoted;
 
 /// Larger answers count as failure.
 pub const MAX_ANSWER_BYTES: usize = 16 * 1024;
@@ -57,11 +56,6 @@ pub(super) struct Question<'a> {
     body: Vec<u8>,
 }
 
-#[derive(Serialize)]
-struct Ask<'a> {
-    api_key: &'a str,
-}
-
 impl<'a> Question<'a> {
     /// Asks about `key`, which is visible ASCII.
     pub(super) fn new(validator: &'a Validator, key: &str) -> Self {
@@ -82,7 +76,7 @@ impl<'a> Question<'a> {
         Self {
             validator,
             headers,
-            body: serde_json::to_vec(&Ask { api_key: key }).unwrap_or_default(),
+            body: format!("{{\"api_key\":{}}}", quoted(key)).into_bytes(),
         }
     }
 

@@ -32,11 +32,13 @@ enum End {
 
 impl Body {
     /// The request's headers were its end.
+    #[inline]
     pub(super) fn ends_with_headers(&mut self) {
         self.end = End::Headers;
     }
 
     /// Which of the bytes are new that the host has at hand, where it has `size`. Asked before they arrive.
+    #[inline]
     pub(super) fn new_of(&self, size: usize) -> std::ops::Range<usize> {
         let old = usize::try_from(self.arrived).unwrap_or(usize::MAX);
         let start = if self.collected { old.min(size) } else { 0 };
@@ -47,6 +49,7 @@ impl Body {
     ///
     /// # Errors
     /// When more has arrived than may.
+    #[inline]
     pub(super) fn arrive(&mut self, size: usize, end: bool) -> Result<(), Refusal> {
         self.believed = false;
         let before = if self.collected { 0 } else { self.arrived };
@@ -80,6 +83,7 @@ impl Body {
     }
 
     /// The length that the request is to tell now, where it has told this one and it is no more so.
+    #[inline]
     pub(super) fn changed_length(&self, told: u64) -> Option<u64> {
         (self.changed_by != 0).then(|| told.saturating_add_signed(self.changed_by))
     }
@@ -88,6 +92,7 @@ impl Body {
     ///
     /// # Errors
     /// When it is larger already, or says that it will be.
+    #[inline]
     pub(super) fn bound(&mut self, most: Option<u64>, length: Option<u64>) -> Result<(), Refusal> {
         self.most = most;
         let length = length.filter(|_| self.end != End::Headers);
@@ -98,26 +103,31 @@ impl Body {
     }
 
     /// All of the request has arrived.
+    #[inline]
     pub(super) fn has_ended(&self) -> bool {
         self.end != End::Open
     }
 
     /// How many bytes have arrived.
+    #[inline]
     pub(super) fn arrived(&self) -> u64 {
         self.arrived
     }
 
     /// The length, where the body is all that came behind the headers.
+    #[inline]
     pub(super) fn length(&self) -> Option<u64> {
         (self.end == End::Body).then_some(self.arrived)
     }
 
     /// How many bytes have arrived from the caller, whatever was changed.
+    #[inline]
     fn of_caller(&self) -> u64 {
         self.arrived
             .saturating_add_signed(self.changed_by.saturating_neg())
     }
 
+    #[inline]
     fn check(&self) -> Result<(), Refusal> {
         match self.most {
             Some(most) if self.of_caller() > most => Err(Refusal::BodyTooLarge(most)),

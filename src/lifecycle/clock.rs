@@ -17,6 +17,7 @@ impl Ticks {
 
     /// The first tick at which so much time has certainly passed. Between two moments that are `n` ticks apart lie at
     /// least `n - 1` seconds.
+    #[inline]
     pub(super) fn after(self, time: Duration) -> Self {
         let seconds = time
             .as_secs()
@@ -40,6 +41,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// Bounds of a request that is handed over now. The time for its `answer` begins with [`Self::request_ended`].
+    #[inline]
     pub(super) fn new(silence: Option<Duration>, answer: Option<Duration>, now: Ticks) -> Self {
         Self {
             silence,
@@ -50,11 +52,13 @@ impl Bounds {
     }
 
     /// There was a sign of life.
+    #[inline]
     pub(super) fn active(&mut self, now: Ticks) {
         self.last = now;
     }
 
     /// The request has arrived in full. It may be said again.
+    #[inline]
     pub(super) fn request_ended(&mut self, now: Ticks) {
         if let Some(time) = self.answer.take() {
             self.due = Some(now.after(time));
@@ -67,6 +71,7 @@ impl Bounds {
         self.due = None;
     }
 
+    #[inline]
     pub(super) fn are_over(&self, now: Ticks) -> bool {
         let due = self.due.or_else(|| Some(self.last.after(self.silence?)));
         due.is_some_and(|due| due <= now)

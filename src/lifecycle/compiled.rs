@@ -107,21 +107,25 @@ impl Compiled {
         Ok((compiled, notice))
     }
 
+    #[inline]
     pub(super) fn route(&self, id: RouteId) -> Option<&Route> {
         self.policy.routes.get(id.0)
     }
 
     /// The rules of a route, if it has any.
+    #[inline]
     pub(super) fn rules(&self, id: RouteId) -> Option<&Rules> {
         self.rules.get(id.0)?.as_ref()
     }
 
     /// How a route changes bodies, if it does.
+    #[inline]
     pub(super) fn body_edit(&self, id: RouteId) -> Option<&Edit> {
         self.body_edits.get(id.0)?.as_ref()
     }
 
     /// What a route changes, if anything.
+    #[inline]
     pub(super) fn edits(&self, id: Option<RouteId>) -> Option<&Edits> {
         self.route(id?)?.edits.as_deref()
     }
@@ -148,6 +152,7 @@ impl Compiled {
     }
 
     /// What is looked for in the bodies of a route to keep its requests together, if anything.
+    #[inline]
     pub(super) fn sought(&self, id: RouteId) -> Option<&Rc<Sought>> {
         self.sought.get(id.0)?.as_ref()
     }
@@ -158,11 +163,13 @@ impl Compiled {
     }
 
     /// True if the agents of this route get whole bodies only.
+    #[inline]
     pub(super) fn collects(&self, id: RouteId) -> bool {
         self.route(id).is_some_and(|route| route.collect_body)
     }
 
     /// The names of a route and an agent, as far as they are known.
+    #[inline]
     pub(super) fn names(
         &self,
         route: Option<RouteId>,
@@ -177,6 +184,7 @@ impl Compiled {
     }
 }
 
+#[inline]
 fn body_edit(route: &Route) -> Option<Edit> {
     let edits = route
         .edits

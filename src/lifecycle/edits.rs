@@ -11,6 +11,7 @@ use crate::host::{HeaderBlock, Host, HostError, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::is_plain_json;
 use crate::text::headers::are_same;
+use crate::text::json::quoted;
 
 impl<H: Host> Walk<H> {
     /// Changes the body, of which all is at hand. One without a byte is none.
@@ -73,7 +74,7 @@ fn json_of(compiled: &Compiled, facts: &Facts, edit: &BodyEdit) -> Option<Vec<u8
         BodyEdit::Text(template) => {
             let text = text_of(compiled, facts, template)?;
             let text = String::from_utf8_lossy(&text);
-            Some(serde_json::Value::from(&*text).to_string().into())
+            Some(quoted(&text).into())
         }
         BodyEdit::Json(json) => Some(json.clone().into()),
         BodyEdit::Remove => None,

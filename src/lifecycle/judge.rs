@@ -392,6 +392,7 @@ impl Facts {
     }
 
     /// True if it is to be known how the agent's answer ends.
+    #[inline]
     pub(super) fn is_judged_at_end(&self) -> bool {
         self.canary.is_some()
             || (self.answering.as_ref()).is_some_and(|answering| answering.asked.answers())

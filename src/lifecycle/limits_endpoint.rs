@@ -3,8 +3,6 @@
 
 use std::rc::Rc;
 
-use serde::Serialize;
-
 use super::failure::Failure;
 use super::request::Request;
 use super::walk::Walk;
@@ -13,9 +11,10 @@ use crate::config::policy::{ListedKey, PlanId, RouteId};
 use crate::host::{Host, LocalReply};
 use crate::identity::{Client, KeyHash, Knowledge};
 use crate::limits::fleet::{OfClient, Wanted};
-use crate::limits::{Asked, Caller, Left, Limits, Reset, Whose};
+use crate::limits::{Asked, Caller, Limits, Whose};
 use crate::reply::Refusal;
 use crate::state::StateError;
+use crate::text::json::Writer;
 use crate::text::names::{NAME, is_name};
 use crate::text::paths::{split_once, split_query};
 use crate::text::{escapes, hex};
@@ -59,6 +58,7 @@ impl Matter {
 }
 
 /// What a request for this path asks, if it is one of the endpoint's own. Routes that have the path as their prefix keep it.
+#[inline]
 pub(super) fn matter(policy: &Policy, path: &[u8]) -> Option<Matter> {
     let endpoint = policy.limits_endpoint.as_ref()?;
     let rest = path.strip_prefix(endpoint.path.as_bytes())?;
@@ -150,39 +150,22 @@ struct About {
     own: bool,
 }
 
-#[derive(Serialize)]
-struct LeftAnswer<'a> {
-    client: &'a str,
-    plan: Option<&'a str>,
-    team: Option<&'a str>,
-    organisation: Option<&'a str>,
-    #[serde(flatten)]
-    left: Left,
-    /// Which limits are counted for all gateways, and nothing is known of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    in_fleet: Vec<InFleet>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    not_known: &'a [&'static str],
-}
-
-#[derive(Serialize)]
-struct InFleet {
-    name: String,
-    why: &'static str,
-}
-
-#[derive(Serialize)]
-struct ResetAnswer<'a> {
-    client: &'a str,
-    /// Where counts began anew.
-    done_in: &'a [&'static str],
-    #[serde(flatten)]
-    reset: Reset,
-    /// Which limits are counted for all gateways, and were not reset there.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    in_fleet: Vec<InFleet>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    not_known: &'a [&'static str],
+/// Writes which limits are counted for all gateways, of which nothing is known or which were not reset there; and what else is not
+/// known. Where there is nothing to say of one of these, it is left out.
+#[inline(never)]
+fn write_unknown(json: &mut Writer, them: &[(String, &'static str)], not_known: &[&str]) {
+    if !them.is_empty() {
+        json.name("in_fleet").open('[');
+        for (name, why) in them {
+            json.open('{').name("name").text(name);
+            json.name("why").text(why).close('}');
+        }
+        json.close(']');
+    }
+    if !not_known.is_empty() {
+        json.name("not_known").texts(&mut not_known.iter().copied());
+    }
+    json.close('}');
 }
 
 impl<H: Host> Walk<H> {
@@ -324,15 +307,18 @@ impl<H: Host> Walk<H> {
         let client = &*about.client;
         let plans = &self.shared.compiled.policy.plans;
         let plan = client.plan.and_then(|id| plans.get(id.0));
-        Ok(json(&LeftAnswer {
-            client: &client.id,
-            plan: plan.map(|plan| plan.name.as_str()),
-            team: client.team.as_deref(),
-            organisation: client.organisation.as_deref(),
-            left,
-            in_fleet,
-            not_known: &about.not_known,
-        }))
+        let mut json = Writer::default();
+        json.open('{').name("client").text(&client.id);
+        for (name, value) in [
+            ("plan", plan.map(|plan| &plan.name)),
+            ("team", client.team.as_ref()),
+            ("organisation", client.organisation.as_ref()),
+        ] {
+            json.name(name).text_or_null(value.map(String::as_str));
+        }
+        left.write(&mut json);
+        write_unknown(&mut json, &in_fleet, &about.not_known);
+        Ok(json.end().into_bytes())
     }
 
     async fn reset(
@@ -366,13 +352,12 @@ impl<H: Host> Walk<H> {
             true => &["process", "fleet"],
             false => &["process"],
         };
-        Ok(json(&ResetAnswer {
-            client: id,
-            done_in,
-            reset,
-            in_fleet,
-            not_known: &about.not_known,
-        }))
+        let mut json = Writer::default();
+        json.open('{').name("client").text(id);
+        json.name("done_in").texts(&mut done_in.iter().copied());
+        reset.write(&mut json);
+        write_unknown(&mut json, &in_fleet, &about.not_known);
+        Ok(json.end().into_bytes())
     }
 
     /// Asks the limits about a client.
@@ -416,19 +401,11 @@ impl<H: Host> Walk<H> {
 }
 
 /// Of which of them nothing is known, or which were not reset.
-fn in_fleet(them: &OfClient) -> Vec<InFleet> {
+fn in_fleet(them: &OfClient) -> Vec<(String, &'static str)> {
     let unknown = them.unknown().into_iter();
-    let unknown = unknown.map(|(name, why)| InFleet {
-        name,
-        why: why.word(),
-    });
-    unknown.collect()
+    unknown.map(|(name, why)| (name, why.word())).collect()
 }
 
 fn bad(why: &str) -> Refusal {
     Refusal::BadQuery(why.to_owned())
-}
-
-fn json(answer: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(answer).unwrap_or_default()
 }

@@ -86,6 +86,7 @@ impl Facts {
     }
 
     /// Of each message, the tool that it calls. None: the request is not of MCP.
+    #[inline]
     pub(super) fn tools(&self) -> Vec<Option<&[u8]>> {
         match &self.called {
             Some(called) => called.tool_of_each().collect(),

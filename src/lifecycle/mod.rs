@@ -230,12 +230,14 @@ impl<H: Host> Gateway<H> {
         size: usize,
         end_of_stream: bool,
     ) -> Flow {
-        self.on_response_body(id, io, size, end_of_stream);
-        match self.streams.get_mut(&id) {
-            Some(stream) if stream.changes_answer() => {
-                self.shared.change_answer(stream, io, size, end_of_stream)
-            }
-            _ => Flow::Continue,
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Flow::Continue;
+        };
+        self.shared.answer_comes(stream, io, size, end_of_stream);
+        if stream.changes_answer() {
+            self.shared.change_answer(stream, io, size, end_of_stream)
+        } else {
+            Flow::Continue
         }
     }
 
@@ -258,14 +260,7 @@ impl<H: Host> Gateway<H> {
         end_of_stream: bool,
     ) {
         if let Some(stream) = self.streams.get(&id) {
-            let mut facts = stream.common.facts.borrow_mut();
-            if facts.learns.is_some() {
-                self.shared.learn(io, &mut facts, size);
-            }
-            if facts.timing.is_some() {
-                self.shared.first_token(&mut facts);
-            }
-            self.shared.answer_passes(&mut facts, end_of_stream);
+            self.shared.answer_comes(stream, io, size, end_of_stream);
         }
     }
 
@@ -472,33 +467,17 @@ impl<H: Host> Gateway<H> {
 
     /// The access log is about to be written: of a request that ends while it waits the names are noted for it. Then it is over.
     pub fn on_log(&mut self, id: StreamId, io: &H::Stream) {
-        if let Some(stream) = self.streams.get(&id)
-            && matches!(stream.phase, Phase::Walking(_))
-        {
-            let facts = stream.common.facts.borrow();
-            forward::note_all(io, &self.shared.compiled, &facts);
-        }
-        if let Some(stream) = self.streams.get(&id)
-            && stream.is_forwarded()
-            && stream.common.facts.borrow().attempts.is_some()
-        {
-            let mut facts = stream.common.facts.borrow_mut();
-            self.shared.tried(io, &mut facts, Answered::Not);
-        }
-        if let Some(stream) = self.streams.get(&id)
-            && stream.answered == Answered::ByAgent
-            && stream.common.facts.borrow().is_judged_at_end()
-            && io.has_broken_off()
-        {
-            stream.common.facts.borrow_mut().broke_off_answer();
-        }
-        self.on_end(id);
+        self.leaves(id, Some(io));
     }
 
-    /// The stream is over. Every stream leaves here and nowhere else: it is counted by what became of it, and whatever its
-    /// walk still holds or waits for is dropped with it. What the access log tells of it is settled then. The host may say
-    /// so again.
+    /// The stream is over: as by [`Self::on_log`], of what has no access log. The host may say so again.
     pub fn on_end(&mut self, id: StreamId) {
+        self.leaves(id, None);
+    }
+
+    /// Every stream leaves here and nowhere else: it is counted by what became of it, and whatever its
+    /// walk still holds or waits for is dropped with it. What the access log tells of it is settled then.
+    fn leaves(&mut self, id: StreamId, io: Option<&H::Stream>) {
         if let Some(stream) = self.streams.remove(&id) {
             let Shared {
                 host,
@@ -507,6 +486,9 @@ impl<H: Host> Gateway<H> {
                 ..
             } = &*self.shared;
             let mut facts = stream.common.facts.borrow_mut();
+            if let Some(io) = io {
+                self.shared.before_log(&stream, io, &mut facts);
+            }
             facts.leave(&**host, &compiled.limits);
             telemetry.ended(&**host, compiled, &facts, stream.outcome());
             if facts.timing.is_some() {
@@ -645,6 +627,32 @@ impl<H: Host> Shared<H> {
                 edits::edit_answer(io, &self.compiled, &facts, edits);
             }
         }
+    }
+
+    /// What is looked at of a stream that ends, while it can still be reached.
+    fn before_log(&self, stream: &Stream<H::Stream>, io: &H::Stream, facts: &mut Facts) {
+        match stream.phase {
+            Phase::Walking(_) => forward::note_all(io, &self.compiled, facts),
+            Phase::Forwarded if facts.attempts.is_some() => {
+                self.tried(io, facts, Answered::Not);
+            }
+            Phase::Forwarded | Phase::Ended(_) => {}
+        }
+        if stream.answered == Answered::ByAgent && facts.is_judged_at_end() && io.has_broken_off() {
+            facts.broke_off_answer();
+        }
+    }
+
+    /// A piece of the answer's body has come, of so many bytes.
+    fn answer_comes(&self, stream: &Stream<H::Stream>, io: &H::Stream, size: usize, end: bool) {
+        let mut facts = stream.common.facts.borrow_mut();
+        if facts.learns.is_some() {
+            self.learn(io, &mut facts, size);
+        }
+        if facts.timing.is_some() {
+            self.first_token(&mut facts);
+        }
+        self.answer_passes(&mut facts, end);
     }
 
     /// The agent gives a sign of life, or its last.

@@ -11,6 +11,7 @@ use crate::identity::Client;
 use crate::reply::Refusal;
 use crate::routing::Asker;
 use crate::text::escapes::decoded;
+use crate::text::json::quoted;
 use crate::text::paths::{split_once, split_query};
 
 /// Said of when a model was made, of which nothing is known.
@@ -30,6 +31,7 @@ pub(super) enum Question {
 }
 
 /// What a request asks about models, if that path is the gateway's own. Other methods are for routes.
+#[inline]
 pub(super) fn question(policy: &Policy, method: &[u8], path: &[u8]) -> Option<Question> {
     let endpoint = policy.models_endpoint.as_ref()?;
     if !matches!(method, b"GET" | b"HEAD") {
@@ -78,13 +80,15 @@ impl<H: Host> Walk<H> {
                 let page = Page::read(request.path().unwrap_or_default())?;
                 let (models, has_more) = page.of(&models)?;
                 list(&mut body, "{\"data\":[", models, true);
-                let quoted = |name: Option<&&str>| serde_json::Value::from(name.copied());
+                let id = |name: Option<&&str>| {
+                    name.map_or_else(|| "null".to_owned(), |name| quoted(name))
+                };
                 for (about, what) in [
-                    ("],\"has_more\":", has_more.into()),
-                    (",\"first_id\":", quoted(models.first())),
-                    (",\"last_id\":", quoted(models.last())),
+                    ("],\"has_more\":", has_more.to_string()),
+                    (",\"first_id\":", id(models.first())),
+                    (",\"last_id\":", id(models.last())),
                 ] {
-                    body.extend([about, what.to_string().as_str()]);
+                    body.extend([about, &what]);
                 }
                 body.push('}');
             }
@@ -121,7 +125,7 @@ fn list(body: &mut String, before: &str, models: &[&str], of_anthropic: bool) {
 }
 
 fn write(body: &mut String, model: &str, of_anthropic: bool) {
-    let name = serde_json::Value::from(model).to_string();
+    let name = quoted(model);
     let name = name.as_str();
     if of_anthropic {
         body.extend([

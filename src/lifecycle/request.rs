@@ -46,6 +46,7 @@ impl Request {
     }
 
     /// Where the request may carry keys.
+    #[inline]
     pub(super) fn presented(&self) -> Presented<'_> {
         Presented {
             headers: &self.headers,
@@ -55,6 +56,7 @@ impl Request {
     }
 
     /// The path without keys, if there is one.
+    #[inline]
     pub(super) fn path(&self) -> Option<&[u8]> {
         match &self.cleansed_path {
             Some(path) => Some(path),
@@ -63,11 +65,13 @@ impl Request {
     }
 
     /// The path, if it may be routed.
+    #[inline]
     pub(super) fn routable_path(&self) -> Option<Path<'_>> {
         Path::read(self.path()?).ok()
     }
 
     /// The host that the caller has asked.
+    #[inline]
     pub(super) fn authority(&self) -> Option<&[u8]> {
         self.headers.get(":authority")
     }
@@ -83,12 +87,14 @@ impl Request {
         Some([scheme, authority].concat())
     }
 
+    #[inline]
     pub(super) fn method(&self) -> &[u8] {
         self.headers.get(":method").unwrap_or_default()
     }
 
     /// Checks that the request asks for what its route carries. Envoy would pass the upgrade on otherwise, and then
     /// wait for an agent that knows nothing of it; and a plain request to a WebSocket would have no timeout.
+    #[inline]
     pub(super) fn check_upgrade(&self, protocol: Protocol) -> Result<(), Refusal> {
         let websocket = self.upgrade == Upgrade::Websocket && self.method() == b"GET";
         match protocol {
@@ -99,11 +105,13 @@ impl Request {
         }
     }
 
+    #[inline]
     pub(super) fn id(&self) -> Option<&[u8]> {
         self.headers.get("x-request-id")
     }
 
     /// In which form its caller reads a refusal.
+    #[inline]
     pub(super) fn form(&self) -> Form {
         let content_type = self.headers.get("content-type");
         content_type.map_or(Form::Problem, Form::of)
@@ -123,27 +131,32 @@ impl Request {
     }
 
     /// All headers as they came.
+    #[inline]
     pub(super) fn headers(&self) -> &HeaderBlock {
         &self.headers
     }
 
     /// The values of `x-agent`.
+    #[inline]
     pub(super) fn wanted_agents(&self) -> impl Iterator<Item = &[u8]> {
         self.headers.get_all("x-agent")
     }
 
     /// The bytes of all headers.
+    #[inline]
     pub(super) fn size(&self) -> u64 {
         self.headers.size() as u64
     }
 
     /// How long the body says it is.
+    #[inline]
     pub(super) fn content_length(&self) -> Option<u64> {
         let value = self.headers.get("content-length")?;
         std::str::from_utf8(value).ok()?.parse().ok()
     }
 
     /// The subprotocol to name in a handshake's answer if the agent names none.
+    #[inline]
     pub(super) fn protocol_for_caller(&self, compiled: &Compiled) -> Option<Sensitive<Vec<u8>>> {
         if self.upgrade != Upgrade::Websocket {
             return None;
@@ -239,6 +252,7 @@ impl<S: StreamIo> Fields for Trailers<'_, S> {
 impl Upgrade {
     /// Envoy takes the header away where `connection` does not say that it is meant, and turns the extended `CONNECT`
     /// of HTTP/2 and HTTP/3 into a `GET` with it. Any other `CONNECT` asks for a tunnel.
+    #[inline]
     fn of(headers: &HeaderBlock) -> Self {
         let offered = headers
             .get_all("upgrade")

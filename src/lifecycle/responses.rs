@@ -105,6 +105,7 @@ impl<H: Host> Walk<H> {
 }
 
 /// What is to be remembered of the answer to this request, which goes on now.
+#[inline]
 pub(super) fn will_learn(
     compiled: &Compiled,
     facts: &Facts,

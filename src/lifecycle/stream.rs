@@ -200,6 +200,7 @@ impl<S> Stream<S> {
     }
 
     /// What is counted of it, if it ends now.
+    #[inline]
     pub(super) fn outcome(&self) -> &'static str {
         if let Phase::Ended(outcome) = self.phase {
             return outcome;
@@ -211,10 +212,12 @@ impl<S> Stream<S> {
         }
     }
 
+    #[inline]
     pub(super) fn is_forwarded(&self) -> bool {
         matches!(self.phase, Phase::Forwarded)
     }
 
+    #[inline]
     pub(super) fn changes_answer(&self) -> bool {
         self.common.facts.borrow().held_answer.is_some()
     }
@@ -245,11 +248,13 @@ impl<S> Stream<S> {
 
 impl Facts {
     /// How many bytes of the request are here, while all that has come of it is.
+    #[inline]
     pub(super) fn bytes(&self) -> u64 {
         self.header_bytes.saturating_add(self.body.arrived())
     }
 
     /// Takes over what counting came to.
+    #[inline]
     pub(super) fn counted(
         &mut self,
         count: Admission,
@@ -266,6 +271,7 @@ impl Facts {
     }
 
     /// Takes over how limits stand. Those of the gate are told behind those of the client.
+    #[inline]
     pub(super) fn looked_at(&mut self, count: Admission) {
         self.admission = count.and(std::mem::take(&mut self.admission));
     }
@@ -287,6 +293,7 @@ impl Facts {
     }
 
     /// Its client's own limits.
+    #[inline]
     pub(super) fn own_limits(&self) -> Option<&LimitSet> {
         self.client.as_ref()?.limits.as_ref()
     }
@@ -297,6 +304,7 @@ impl Facts {
     }
 
     /// The same, if it has any.
+    #[inline]
     pub(super) fn tickets_if_any(&mut self) -> Option<&mut Tickets> {
         self.in_flight.as_deref_mut()
     }

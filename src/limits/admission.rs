@@ -43,6 +43,7 @@ impl<'a> Full<'a> {
 
 impl Admission {
     /// Of a request that is refused, the levels without it are told.
+    #[inline]
     pub(super) fn new(mut standings: Vec<Standing>, refused: bool) -> Self {
         if refused {
             for standing in &mut standings {
@@ -62,6 +63,7 @@ impl Admission {
 
     /// True if a limit is full; nothing was taken then.
     #[must_use]
+    #[inline]
     pub fn is_refused(&self) -> bool {
         self.refused
     }
@@ -82,6 +84,7 @@ impl Admission {
 
     /// True if there is anything in [`Self::warning`] or [`Self::would_refuse`].
     #[must_use]
+    #[inline]
     pub fn has_remarks(&self) -> bool {
         let remarkable = |standing: &Standing| {
             standing.rule.warn_at.is_some() || !standing.enforced && standing.refused.is_some()
@@ -135,6 +138,7 @@ impl Admission {
     /// The moment from which all limits let one more such request through, those included that this one has just emptied.
     /// `None`: they do already.
     #[must_use]
+    #[inline]
     pub fn opens(&self) -> Option<Timestamp> {
         self.standings.iter().filter_map(Standing::opens).max()
     }
@@ -148,6 +152,7 @@ impl Admission {
 
     /// What was taken is not given back, whatever becomes of the request.
     #[must_use]
+    #[inline]
     pub fn kept(mut self) -> Self {
         for standing in &mut self.standings {
             standing.taken = false;
@@ -157,6 +162,7 @@ impl Admission {
 
     /// This one, and behind it what another one found.
     #[must_use]
+    #[inline]
     pub fn and(mut self, other: Self) -> Self {
         self.standings.extend(other.standings);
         self.refused |= other.refused;

@@ -68,6 +68,7 @@ impl Algorithm {
     }
 
     /// The record of a subject of which nothing was counted. `returned` is what buckets begin to count from.
+    #[inline]
     pub(super) fn fresh(&self, tag: u64, returned: u64, now: Timestamp) -> Record {
         match self {
             Self::TokenBucket(gcra) => gcra.record(tag, Debt::default(), now, returned),
@@ -77,6 +78,7 @@ impl Algorithm {
 
     /// What a record is at this time and under this configuration, and whether that is to be written down though nothing is
     /// taken.
+    #[inline]
     pub(super) fn carried_over(&self, record: Record, now: Timestamp) -> (Record, bool) {
         match self {
             Self::TokenBucket(gcra) => {
@@ -112,6 +114,7 @@ impl Algorithm {
     }
 
     /// The record when `amount` was taken.
+    #[inline]
     pub(super) fn take(
         &self,
         record: Record,
@@ -162,6 +165,7 @@ impl Algorithm {
 
     /// The time until so much could be taken, if nobody takes anything meanwhile; zero if it can be now. Of more than the
     /// limit it is the time until nothing is used.
+    #[inline]
     pub(super) fn wait(&self, record: &Record, amount: u64, now: Timestamp) -> Duration {
         match self {
             Self::TokenBucket(gcra) => gcra.wait(record.debt(now), amount),
@@ -170,6 +174,7 @@ impl Algorithm {
     }
 
     /// What is left.
+    #[inline]
     pub(super) fn level(&self, record: &Record, now: Timestamp) -> Level {
         match self {
             Self::TokenBucket(gcra) => gcra.level(record.debt(now)),
@@ -203,6 +208,7 @@ fn counts(record: &Record) -> Counts {
 }
 
 impl Gcra {
+    #[inline]
     fn record(&self, tag: u64, debt: Debt, now: Timestamp, returned: u64) -> Record {
         Record::of(tag, self.unit(), debt, now, returned)
     }
@@ -227,6 +233,7 @@ impl Gcra {
 }
 
 impl Window {
+    #[inline]
     fn record(&self, tag: u64, counts: Counts) -> Record {
         Record::of_window(tag, counts, self.until(counts))
     }

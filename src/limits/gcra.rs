@@ -38,6 +38,7 @@ impl Gcra {
     ///
     /// # Errors
     /// [`Refused`] when so much is not there.
+    #[inline]
     pub fn take(&self, debt: Debt, amount: u64) -> Result<Debt, Refused> {
         let owed = debt.owed.saturating_add(self.worth(amount));
         if owed <= self.capacity {
@@ -53,6 +54,7 @@ impl Gcra {
     /// The time until so much could be taken, if nobody takes anything meanwhile; zero if it can be now. Of more than the
     /// bucket holds it is the time until the bucket is full.
     #[must_use]
+    #[inline]
     pub fn wait(&self, debt: Debt, amount: u64) -> Duration {
         let room = self.capacity.saturating_sub(self.worth(amount));
         Duration::from_nanos(debt.owed.saturating_sub(room))
@@ -60,12 +62,14 @@ impl Gcra {
 
     /// The nanoseconds that so much owes.
     #[must_use]
+    #[inline]
     pub fn worth(&self, amount: u64) -> u64 {
         self.interval.saturating_mul(amount)
     }
 
     /// The nanoseconds that one request owes: the unit in which a debt under this rate is counted.
     #[must_use]
+    #[inline]
     pub fn unit(&self) -> u64 {
         self.interval
     }
@@ -73,6 +77,7 @@ impl Gcra {
     /// The debt under this rate of one that was counted in another unit: as many requests are owed as before, to the
     /// nanosecond, rounded up. A bucket that has become smaller is at most empty, but for what was overdrawn.
     #[must_use]
+    #[inline]
     pub fn carried_over(&self, debt: Debt, unit: u64) -> Debt {
         let owed = rescaled(debt.owed, unit, self.interval);
         // What is not overdrawn, as nearly all, need not be reckoned.
@@ -111,6 +116,7 @@ impl Gcra {
 
     /// What a bucket holds that owes so much.
     #[must_use]
+    #[inline]
     pub fn level(&self, debt: Debt) -> Level {
         let owed = debt.owed;
         let remaining = self.capacity.saturating_sub(owed) / self.interval;
@@ -126,6 +132,7 @@ impl Gcra {
 }
 
 /// As much in another unit, rounded up to the nanosecond.
+#[inline]
 fn rescaled(nanoseconds: u64, from: u64, to: u64) -> u64 {
     if from == to || from == 0 {
         return nanoseconds;

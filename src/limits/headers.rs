@@ -86,6 +86,7 @@ pub(super) fn limit(rate: &Rate) -> u64 {
 }
 
 /// Writes a duration as OpenAI does: `40ms`, `1s`, `6m0s`, `1h0m12s`. Rounded up, to the second from one second on.
+#[inline]
 fn write_compact(time: Duration, text: &mut String) {
     let mut write = |number: u64, unit: &str| {
         text.push_str(itoa::Buffer::new().format(number));

@@ -134,6 +134,7 @@ impl Bounds {
         }
     }
 
+    #[inline]
     fn are_any(&self) -> bool {
         !self.everywhere.is_empty()
             || self.plans.iter().any(|it| !it.is_empty())
@@ -151,6 +152,7 @@ impl Bounds {
     }
 
     /// True if the address must be known of a request: of an anonymous one, or of all.
+    #[inline]
     pub(super) fn need_address(
         &self,
         plan: Option<PlanId>,
@@ -162,6 +164,7 @@ impl Bounds {
     }
 
     /// All that may bound a request but its own: an agent's comes last, so that whoever waits for an agent has all else.
+    #[inline]
     fn of(&self, plan: Option<PlanId>, agent: Option<AgentId>) -> impl Iterator<Item = &Rc<Bound>> {
         let plan = plan.and_then(|id| self.plans.get(id.0));
         let agent = agent.and_then(|id| self.agents.get(id.0)?.as_ref());
@@ -256,6 +259,7 @@ impl Bound {
     }
 
     /// True if the address must be known of a request: of an anonymous one, or of all.
+    #[inline]
     fn needs_address(&self, anonymous: bool) -> bool {
         let has = |subject| self.subjects.contains(&subject);
         has(Subject::Address)
@@ -359,12 +363,14 @@ impl Tickets {
 impl Limits {
     /// True if requests of a client with these own limits may be bounded.
     #[must_use]
+    #[inline]
     pub fn bound_in_flight(&self, own: Option<&policy::LimitSet>) -> bool {
         self.in_flight.are_any() || own.is_some_and(|own| !own.in_flight.is_empty())
     }
 
     /// True if something is counted here, or may be, so that [`Self::keep_in_flight`] is to be called on ticks.
     #[must_use]
+    #[inline]
     pub fn count_in_flight(&self) -> bool {
         self.in_flight.workers.borrow().is_some()
     }

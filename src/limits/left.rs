@@ -7,7 +7,6 @@
 use std::rc::Rc;
 
 use rustc_hash::FxHashSet;
-use serde::Serialize;
 
 use super::fleet::OfClient;
 use super::place::{Asking, Place};
@@ -19,6 +18,7 @@ use crate::host::{CellName, Host, seconds_up};
 use crate::sort::sort_by_key;
 use crate::state::counters::Records;
 use crate::state::{Decision, Grid, StateError};
+use crate::text::json::Writer;
 
 /// So many limits are told of at most, and as many of those in flight.
 pub(super) const MOST_TOLD: usize = 256;
@@ -37,7 +37,7 @@ pub struct Whose<'a> {
 }
 
 /// How the limits of a client stand.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Left {
     /// How much in a time.
     pub limits: Vec<LimitLeft>,
@@ -48,44 +48,35 @@ pub struct Left {
 }
 
 /// What tells a limit's records from each other, and which requests it counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counted {
     /// The limit's name.
     pub name: String,
     /// What it is counted per, in words.
     pub per: String,
     /// On which route, where it is counted per route.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<String>,
     /// At which agent, where it is counted per agent.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
 }
 
 /// Which requests a limit counts, where these are not all.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Match {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     routes: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     agents: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     methods: Vec<String>,
     /// Their names.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     headers: Vec<String>,
 }
 
 /// How one limit stands. Times are rounded up.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct LimitLeft {
     /// Which.
-    #[serde(flatten)]
     pub counted: Counted,
-    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     pub(super) condition: Option<Match>,
     /// `fleet`: it is counted for all gateways.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'static str>,
     /// As the configuration names it.
     pub algorithm: &'static str,
@@ -98,7 +89,6 @@ pub struct LimitLeft {
     /// So many of `burst` are used.
     pub used: u64,
     /// So many of these the worker that answers has fetched ahead of need, where it does that, and nobody has used yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub leased: Option<u32>,
     /// So many would be let through now.
     pub remaining: u64,
@@ -111,12 +101,10 @@ pub struct LimitLeft {
 }
 
 /// How many requests are in flight under one bound.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct InFlightLeft {
     /// Which.
-    #[serde(flatten)]
     pub counted: Counted,
-    #[serde(rename = "match", skip_serializing_if = "Option::is_none")]
     condition: Option<Match>,
     /// So many may be.
     pub most: u32,
@@ -129,27 +117,24 @@ pub struct InFlightLeft {
 }
 
 /// What a fresh start has changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitReset {
     /// Which limit.
-    #[serde(flatten)]
     pub counted: Counted,
     /// `fleet`: it is counted for all gateways.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub scope: Option<&'static str>,
     /// Something was used of it.
     pub was_used: bool,
 }
 
 /// What a fresh start came to.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Reset {
     /// What was reset.
     pub limits: Vec<LimitReset>,
     /// There are more, which were not.
     pub more: bool,
     /// A name that is that of no limit of the client's.
-    #[serde(skip)]
     pub unknown: Option<String>,
 }
 
@@ -477,6 +462,102 @@ impl Limits {
         }
         Ok(())
     }
+}
+
+impl Left {
+    /// Writes its members.
+    #[inline(never)]
+    pub fn write(&self, json: &mut Writer) {
+        json.name("limits").open('[');
+        for limit in &self.limits {
+            limit.write(json);
+        }
+        json.close(']').name("in_flight").open('[');
+        for bound in &self.in_flight {
+            json.open('{');
+            bound.counted.write(json);
+            write_match(json, bound.condition.as_ref());
+            json.name("most").number(bound.most.into());
+            json.name("taken").number(bound.taken);
+            json.name("waiting").number(bound.waiting);
+            json.name("enforced").flag(bound.enforced).close('}');
+        }
+        json.close(']').name("more").flag(self.more);
+    }
+}
+
+impl LimitLeft {
+    fn write(&self, json: &mut Writer) {
+        json.open('{');
+        self.counted.write(json);
+        write_match(json, self.condition.as_ref());
+        if let Some(scope) = self.scope {
+            json.name("scope").text(scope);
+        }
+        json.name("algorithm").text(self.algorithm);
+        for (name, number) in [
+            ("requests", Some(self.requests)),
+            ("window_seconds", Some(self.window_seconds)),
+            ("burst", Some(self.burst)),
+            ("used", Some(self.used)),
+            ("leased", self.leased.map(u64::from)),
+            ("remaining", Some(self.remaining)),
+            ("one_more_seconds", Some(self.one_more_seconds)),
+            ("reset_seconds", Some(self.reset_seconds)),
+        ] {
+            if let Some(number) = number {
+                json.name(name).number(number);
+            }
+        }
+        json.name("enforced").flag(self.enforced).close('}');
+    }
+}
+
+impl Reset {
+    /// Writes its members.
+    #[inline(never)]
+    pub fn write(&self, json: &mut Writer) {
+        json.name("limits").open('[');
+        for limit in &self.limits {
+            json.open('{');
+            limit.counted.write(json);
+            if let Some(scope) = limit.scope {
+                json.name("scope").text(scope);
+            }
+            json.name("was_used").flag(limit.was_used).close('}');
+        }
+        json.close(']').name("more").flag(self.more);
+    }
+}
+
+impl Counted {
+    fn write(&self, json: &mut Writer) {
+        json.name("name").text(&self.name);
+        json.name("per").text(&self.per);
+        for (name, id) in [("route", &self.route), ("agent", &self.agent)] {
+            if let Some(id) = id {
+                json.name(name).text(id);
+            }
+        }
+    }
+}
+
+fn write_match(json: &mut Writer, condition: Option<&Match>) {
+    let Some(condition) = condition else {
+        return;
+    };
+    json.name("match").open('{');
+    for (name, all) in [
+        ("routes", &condition.routes),
+        ("agents", &condition.agents),
+        ("methods", &condition.methods),
+        ("headers", &condition.headers),
+    ] {
+        if !all.is_empty() {
+            json.name(name).texts(&mut all.iter().map(String::as_str));
+        }
+    }
+    json.close('}');
 }
 
 impl Match {

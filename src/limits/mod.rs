@@ -123,6 +123,7 @@ impl Amounts {
     pub const NOTHING: Self = Self { requests: 0 };
 
     /// How much of what this limit counts.
+    #[inline]
     fn of(&self, _: &Rule) -> u64 {
         self.requests
     }
@@ -188,6 +189,7 @@ impl Limits {
 
     /// True if every request is counted at the gate, whatever becomes of it.
     #[must_use]
+    #[inline]
     pub fn has_gate(&self) -> bool {
         !self.gate.is_empty()
     }
@@ -195,6 +197,7 @@ impl Limits {
     /// True if the address must be known of a request on this route under this plan to this agent: of anonymous callers, or of
     /// all.
     #[must_use]
+    #[inline]
     pub fn need_address(
         &self,
         plan: Option<PlanId>,
@@ -316,6 +319,7 @@ impl Limits {
     }
 
     /// All limits of a request but the gate's and the client's own.
+    #[inline]
     fn of_admit(
         &self,
         plan: Option<PlanId>,
@@ -370,6 +374,7 @@ impl Limits {
         own.limits.iter().filter(alone).map(rule).collect()
     }
 
+    #[inline]
     fn claims<'a>(
         &self,
         asking: &Asking<'_>,
@@ -382,6 +387,7 @@ impl Limits {
     }
 
     /// The record that a rule decides on. `None`: the rule does not count the request.
+    #[inline]
     fn claim<'a>(
         &self,
         rule: &'a Rc<Rule>,
@@ -449,6 +455,7 @@ impl Rule {
 
 impl Rule {
     /// True if callers are to be warned when so much remains.
+    #[inline]
     fn warns_at(&self, remaining: u64) -> bool {
         let share = |at: u8| u128::from(self.limit) * u128::from(100_u8.saturating_sub(at));
         (self.warn_at).is_some_and(|at| u128::from(remaining) * 100 <= share(at))

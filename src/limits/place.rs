@@ -50,6 +50,7 @@ pub(super) struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
+    #[inline]
     pub(super) fn new(asked: Asked<'a>) -> Self {
         Self {
             asked,
@@ -61,6 +62,7 @@ impl<'a> Asking<'a> {
 impl Place {
     /// Where a limit is counted. `route`: it is that route's. `apart`: counters of a client on that route have a cell of
     /// their own.
+    #[inline]
     pub(super) fn new(places: &Places, limit: &Limit, route: Option<&str>, apart: bool) -> Self {
         let of_route = route.map(str::as_bytes);
         match (limit.each.subjects(), of_route) {
@@ -80,6 +82,7 @@ impl Place {
 const LONGEST_TOLD: usize = 256;
 
 impl Places {
+    #[inline]
     pub(super) fn new(policy: &Policy, state: &State) -> Self {
         Self {
             counters: state.counters,
@@ -126,6 +129,7 @@ impl Places {
     }
 
     /// The cell and the tag by which a rule counts a request. `None`: the request lacks what it is counted per.
+    #[inline]
     pub(super) fn of(&self, rule: &Rule, asking: &Asking<'_>) -> Option<(CellName, u64)> {
         let (kind, name) = asking.asked.caller.subject();
         let of_caller = match asking.asked.caller {
@@ -200,6 +204,7 @@ impl Places {
     }
 
     /// By which a message is told from others: nobody can foresee it.
+    #[inline]
     pub(super) fn hash_of_bytes(&self, bytes: &[u8]) -> Hashed {
         self.hash.of(&[b"message", bytes])
     }

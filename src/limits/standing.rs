@@ -48,11 +48,13 @@ pub(super) enum Seat {
 
 impl Standing {
     /// What is left of it.
+    #[inline]
     pub(super) fn level(&self) -> Level {
         self.rule.algorithm.level(&self.record, self.now)
     }
 
     /// The moment from which the limit lets one more such request through. `None`: it does already, or never will.
+    #[inline]
     pub(super) fn opens(&self) -> Option<Timestamp> {
         if self.refused == Some(Refused::TooLarge) || !self.enforced {
             return None;
@@ -62,6 +64,7 @@ impl Standing {
     }
 
     /// The request was let through, and so much is used by now that its caller is to be warned.
+    #[inline]
     pub(super) fn warns(&self) -> bool {
         // How much is left is not reckoned where nobody is to be warned.
         let may_warn = self.enforced && self.rule.warn_at.is_some();
@@ -69,6 +72,7 @@ impl Standing {
     }
 
     /// The request is refused, by this limit or by another one: nothing was taken.
+    #[inline]
     pub(super) fn take_nothing(&mut self) {
         self.record = self.before;
         self.taken = false;

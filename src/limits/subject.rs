@@ -16,6 +16,7 @@ pub enum Caller<'a> {
 
 impl<'a> Caller<'a> {
     /// What kind of caller it is, and its name among its kind.
+    #[inline]
     pub(super) fn subject(self) -> (&'static [u8], &'a [u8]) {
         match self {
             Self::Client(id) => (b"client", id.as_bytes()),
@@ -58,6 +59,7 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// A request of this caller, of which nothing else is known.
     #[must_use]
+    #[inline]
     pub fn by(caller: Caller<'a>) -> Self {
         Self {
             caller,

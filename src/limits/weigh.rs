@@ -33,6 +33,7 @@ pub(super) struct Weighed {
 
 impl Weighed {
     /// Weighs the claims against a cell's value. `clock` was read after the cell was.
+    #[inline]
     pub(super) fn new(value: Vec<u8>, clock: Timestamp, claims: &[Claim<'_>]) -> Self {
         let records = Records::read(value, clock);
         let mut weighed = Self {
@@ -49,6 +50,7 @@ impl Weighed {
         weighed
     }
 
+    #[inline]
     fn weigh(&mut self, claim: &Claim<'_>, claims: &[Claim<'_>], room: &mut usize) {
         let found = self.find(claim, claims, room);
         let now = self.records.now();
@@ -71,6 +73,7 @@ impl Weighed {
     }
 
     /// Where a claim's record lies, and what it is as the claim's limit counts.
+    #[inline]
     fn find(&mut self, claim: &Claim<'_>, claims: &[Claim<'_>], room: &mut usize) -> Found {
         let Some((slot, record)) = self.records.find(claim.tag) else {
             let stays = |slot: Slot, record: &Record| {
@@ -97,6 +100,7 @@ impl Weighed {
     }
 
     /// The cell's value with the request taken.
+    #[inline]
     pub(super) fn taken(&mut self) -> Vec<u8> {
         let takes_over = |standing: &Standing| matches!(standing.seat, Seat::TakenOver { .. });
         if self.standings.iter().any(takes_over) {
@@ -122,6 +126,7 @@ impl Weighed {
 
     /// The cell's value without the request, if it has to be written all the same. Whoever is refused for what it has
     /// inherited is written down too: what it is told of when to come back is then its own.
+    #[inline]
     pub(super) fn without(&mut self) -> Option<Vec<u8>> {
         for standing in &self.standings {
             if standing.refused.is_some()

@@ -36,6 +36,7 @@ impl Form {
     /// The form of a request with this content type. For gRPC this is Envoy's own rule, to the letter: to a reply that it
     /// takes for HTTP's, Envoy gives the body as it is.
     #[must_use]
+    #[inline]
     pub fn of(content_type: &[u8]) -> Self {
         let Some((prefix, rest)) = content_type.split_at_checked(GRPC.len()) else {
             return Self::Problem;

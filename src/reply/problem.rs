@@ -1,10 +1,10 @@
 //! Problem details (RFC 9457), with the `error` member that clients of OpenAI's and Anthropic's interfaces parse.
 
-use serde::Serialize;
-
 use super::form::{Form, grpc_web_body};
+use super::refusal::Terms;
 use super::{Refusal, RpcIds, retry_after, rpc};
 use crate::host::LocalReply;
+use crate::text::json::Writer;
 
 const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
@@ -26,26 +26,45 @@ pub struct ReplyTo<'a> {
     pub wait: u64,
 }
 
-#[derive(Serialize)]
+/// What is said of a refusal.
 struct Problem<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
+    terms: &'a Terms,
     detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<&'a str>,
-    #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
-    violated_policies: Option<Vec<&'a str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<ErrorMember<'a>>,
+    violated_policies: Option<&'a [&'a str]>,
+    /// To whom it is said in the shape of OpenAI's and Anthropic's interfaces too: which parameter was wrong, if one was.
+    error: Option<Option<&'static str>>,
 }
 
-#[derive(Serialize)]
-struct ErrorMember<'a> {
-    message: &'a str,
-    r#type: &'a str,
-    param: Option<&'a str>,
-    code: &'a str,
+impl Problem<'_> {
+    #[inline(never)]
+    fn written(&self) -> String {
+        let Self { terms, detail, .. } = self;
+        let mut json = Writer::default();
+        json.open('{').name("type");
+        match self.violated_policies {
+            Some(_) => json.text(QUOTA_EXCEEDED),
+            None => json.text(&["urn:waykeeper:problem:", terms.code].concat()),
+        };
+        json.name("title").text(terms.title);
+        json.name("status").number(terms.status.into());
+        json.name("detail").text(detail);
+        if let Some(instance) = self.instance {
+            json.name("instance").text(instance);
+        }
+        if let Some(names) = self.violated_policies {
+            json.name("violated-policies")
+                .texts(&mut names.iter().copied());
+        }
+        if let Some(parameter) = self.error {
+            json.name("error").open('{').name("message").text(detail);
+            json.name("type").text(terms.error_type);
+            json.name("param").text_or_null(parameter);
+            json.name("code").text(terms.code).close('}');
+        }
+        json.close('}');
+        json.end()
+    }
 }
 
 /// The reply that tells a caller of its refusal; `headers` stand in it beside the refusal's own.
@@ -57,28 +76,21 @@ pub fn local_reply(
 ) -> LocalReply {
     let terms = refusal.terms();
     let detail = refusal.detail();
-    let violated_policies = match refusal {
+    let violated_policies: Option<Vec<_>> = match refusal {
         Refusal::RateLimited(limits, _) => Some(limits.iter().map(|it| it.name.as_str()).collect()),
         Refusal::TooManyInFlight(limit) => Some(vec![limit.name.as_str()]),
         _ => None,
     };
     let id = to.request_id.map(String::from_utf8_lossy);
     let problem = Problem {
-        r#type: match violated_policies {
-            Some(_) => QUOTA_EXCEEDED.to_owned(),
-            None => format!("urn:waykeeper:problem:{}", terms.code),
-        },
-        title: terms.title,
-        status: terms.status,
+        terms: &terms,
         detail: &detail,
         instance: id.as_deref(),
-        violated_policies,
-        error: to.rpc.is_none().then_some(ErrorMember {
-            message: &detail,
-            r#type: terms.error_type,
-            param: matches!(refusal, Refusal::UnknownAgent).then_some("x-agent"),
-            code: terms.code,
-        }),
+        violated_policies: violated_policies.as_deref(),
+        error: to
+            .rpc
+            .is_none()
+            .then(|| matches!(refusal, Refusal::UnknownAgent).then_some("x-agent")),
     };
     // Envoy puts its own in place of gRPC's.
     let (status, content_type) = match to.form {
@@ -121,11 +133,8 @@ pub fn local_reply(
         grpc_status: (to.form == Form::Grpc).then_some(terms.grpc),
         headers: all,
         body: match (to.form, to.rpc) {
-            (_, Some(ids)) => {
-                let data = serde_json::to_string(&problem).unwrap_or_default();
-                rpc::body(refusal, terms.status, ids, &detail, &data)
-            }
-            (Form::Problem, None) => serde_json::to_vec(&problem).unwrap_or_default(),
+            (_, Some(ids)) => rpc::body(refusal, terms.status, ids, &detail, &problem.written()),
+            (Form::Problem, None) => problem.written().into_bytes(),
             // It becomes the status message, which is for people.
             (Form::Grpc, None) => detail.as_bytes().to_vec(),
             (Form::GrpcWeb(content_type), None) => grpc_web_body(content_type, terms.grpc, &detail),

@@ -1,6 +1,7 @@
 //! Refusals as answers of JSON-RPC (2.0), which whoever speaks MCP reads.
 
 use super::Refusal;
+use crate::text::json::quoted;
 
 /// To which messages a reply answers, by their ids as they are written in JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +117,7 @@ pub(super) fn body(
     detail: &str,
     data: &str,
 ) -> Vec<u8> {
-    let message = serde_json::Value::from(detail).to_string();
+    let message = quoted(detail);
     let terms = refusal.terms();
     if *ids == RpcIds::Status {
         return [

@@ -63,6 +63,7 @@ pub fn narrowed<'a>(
 ///
 /// # Errors
 /// [`NoAgent`] says why none can be chosen.
+#[inline]
 pub fn choose_agent<'a>(
     agents: &[Agent],
     choices: &[Choice],

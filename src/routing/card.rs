@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::location::location_for_caller;
 use super::tool_list::Unreadable;
 use crate::text::json::parts::Parts;
-use crate::text::json::{Found, Member, MemberId, Scan, Search, Value};
+use crate::text::json::{Found, Member, MemberId, Scan, Search, Value, quoted};
 
 /// Where callers find what an agent calls its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub fn card_for_callers(
                 changes.push((at, other.url));
                 changes.push((transport, other.transport));
             }
-            _ => changes.push((at, written(&place.of(url)))),
+            _ => changes.push((at, quoted(&place.of(url)))),
         }
     }
     changes.retain(|(at, new)| text.get(at.clone()) != Some(new));
@@ -139,7 +139,7 @@ fn interfaces(text: &str, at: usize, place: &CardPlace) -> Result<Vec<Interface>
         if transport.as_ref().is_some_and(|(_, value)| is_grpc(value)) || !is_http(url) {
             continue;
         }
-        let url = written(&place.of(url));
+        let url = quoted(&place.of(url));
         let transport = transport.and_then(|(at, _)| text.get(at));
         all.push(Interface {
             text: changed(text, &[(at, url.clone())]),
@@ -219,10 +219,6 @@ fn is_http(url: &str) -> bool {
         }
         None => url.starts_with('/'),
     }
-}
-
-fn written(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 #[cfg(test)]

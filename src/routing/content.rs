@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::config::policy::Route;
 use crate::host::HeaderBlock;
 use crate::text::headers::token;
-use crate::text::json::{Anywhere, AnywhereId, MemberId, Scan, Search, Value};
+use crate::text::json::{Anywhere, AnywhereId, MemberId, Scan, Search, Value, quoted};
 use crate::text::multipart::{BadBoundary, Boundary, FieldId, Fields, Form};
 use crate::text::paths::split_once;
 use crate::text::{json, multipart};
@@ -346,9 +346,7 @@ impl Content {
     pub fn written(&self, text: &str) -> Vec<u8> {
         match self.scan {
             Kind::Form(_) => text.as_bytes().to_vec(),
-            Kind::Json(_) | Kind::Unread | Kind::Empty => {
-                serde_json::Value::from(text).to_string().into()
-            }
+            Kind::Json(_) | Kind::Unread | Kind::Empty => quoted(text).into(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use crate::config::policy::{Asker, Mcp};
 use crate::host::HeaderBlock;
 use crate::reply::RpcIds;
-use crate::text::json::{Listed, Member, MemberId, Scan, Search, Value};
+use crate::text::json::{Listed, Member, MemberId, Scan, Search, Value, quoted};
 
 pub use bad::{BadMessage, Disagreement};
 use headers::Told;
@@ -205,7 +205,7 @@ impl<'a> Message<'a> {
     fn id(self, members: &MessageMembers) -> Option<String> {
         match self.member(members.id) {
             Member::Found(found) => match &found.value {
-                Value::Text(text) => Some(serde_json::Value::from(&**text).to_string()),
+                Value::Text(text) => Some(quoted(text)),
                 Value::Number(number) => Some((**number).to_owned()),
                 _ => None,
             },

@@ -81,6 +81,7 @@ impl<'a> Path<'a> {
     /// # Errors
     /// When the path does not begin with `/`, holds bytes that no path has, empty or dot segments, a `%` that
     /// begins no escape, escapes of dots, backslashes or zero bytes, or of slashes beside dots or in parameters.
+    #[inline]
     pub fn read(raw: &'a [u8]) -> Result<Self, BadPath> {
         let (path, query) = split_query(raw);
         if path.first() != Some(&b'/') || !query.unwrap_or_default().iter().all(is_legal) {
@@ -125,6 +126,7 @@ impl<'a> Path<'a> {
     ///
     /// # Errors
     /// When it holds `%2f` where the route does not allow it.
+    #[inline]
     pub fn allow(&self, slashes: Option<EncodedSlashes>) -> Result<(), BadPath> {
         match (self.encoded_slash, slashes) {
             (EncodedSlash::Nowhere, _)
@@ -135,6 +137,7 @@ impl<'a> Path<'a> {
     }
 
     /// The segments, if everyone reads the path as it stands.
+    #[inline]
     pub(super) fn plain_segments(&self) -> Option<impl Iterator<Item = &[u8]>> {
         matches!(self.reading, Reading::Plain).then(|| segments(&self.path))
     }
@@ -161,6 +164,7 @@ impl<'a> Path<'a> {
     /// The path as it goes on, with its query: `rewrite` in place of the segments that matched `prefix`, parameters
     /// included. `None`: it goes on as it came.
     #[must_use]
+    #[inline]
     pub fn rewritten(&self, prefix: &str, rewrite: Option<&str>) -> Option<Vec<u8>> {
         let path = match (rewrite, &self.path) {
             (None, Cow::Borrowed(_)) => return None,
@@ -201,11 +205,13 @@ fn behind(path: &[u8], count: usize) -> &[u8] {
     }
 }
 
+#[inline]
 fn is_legal(byte: &u8) -> bool {
     byte.is_ascii_graphic() && *byte != b'#'
 }
 
 /// Refuses segments of dots, and empty ones except behind the last slash.
+#[inline]
 fn check_names<'a>(names: impl Iterator<Item = &'a [u8]>) -> Result<(), BadPath> {
     let mut names = names.peekable();
     while let Some(name) = names.next() {

@@ -6,6 +6,7 @@ use super::head::Head;
 use crate::config::policy::{
     Agent, AgentId, Choice, Conditions, Expected, Otherwise, Policy, Protocol, Route, Rule,
 };
+use crate::text::decimal;
 use crate::text::json::{AnywhereId, Value};
 use crate::text::pattern::Pattern;
 
@@ -361,7 +362,7 @@ fn any(all: impl Iterator<Item = Option<bool>>) -> Option<bool> {
 }
 
 fn is_expected(expected: &Expected, said: Stated<'_>) -> bool {
-    let number = |text: &str, number: f64| text.parse().is_ok_and(|found: f64| found == number);
+    let number = |text: &str, number: f64| decimal::read(text).is_some_and(|found| found == number);
     match (expected, said) {
         // Of a longer one than is kept only that it is there is known.
         (Expected::Text(Pattern::Any), Stated::Value(Value::TooLong) | Stated::LongField) => true,

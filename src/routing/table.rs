@@ -59,6 +59,7 @@ impl RouteTable {
     ///
     /// # Errors
     /// [`NoMatch`] says what does not match.
+    #[inline]
     pub fn find(&self, path: &Path<'_>, method: &[u8]) -> Result<RouteId, NoMatch> {
         let longest = match path.plain_segments() {
             Some(segments) => self.longest(segments.map(Part::plain)),
@@ -83,6 +84,7 @@ impl RouteTable {
     /// first `;`). What any of them has found by then, all must find in the end. A reader who has found nothing is no
     /// harm where parameters are in doubt: the request meets the route whose prefix it spells with them, and its
     /// rules. Behind an encoded slash it is refused, so that a route is never found by segments that only some see.
+    #[inline]
     fn longest<'a>(&self, parts: impl Iterator<Item = Part<'a>>) -> Result<Option<&Node>, NoMatch> {
         let mut node = &self.root;
         let mut longest = Some(node).filter(|node| !node.routes.is_empty());

@@ -43,6 +43,7 @@ const LIMIT_BITS: u64 = 0xffff << 48;
 
 /// The tag of what is counted by `limit` for `subject`, both hashes.
 #[must_use]
+#[inline]
 pub fn tag(limit: u64, subject: u64) -> u64 {
     limit & LIMIT_BITS | (limit ^ subject) & !LIMIT_BITS
 }
@@ -126,6 +127,7 @@ impl Records {
     /// back by as much, so that debts keep their size. A clock of zero is a host that has no time to give, for which
     /// time stands still.
     #[must_use]
+    #[inline]
     pub fn read(mut bytes: Vec<u8>, clock: Timestamp) -> Self {
         if bytes.len() < HEAD {
             bytes.clear();
@@ -150,6 +152,7 @@ impl Records {
 
     /// The time to decide by.
     #[must_use]
+    #[inline]
     pub fn now(&self) -> Timestamp {
         self.now
     }
@@ -157,12 +160,14 @@ impl Records {
     /// True if the clock was set back, and moments were moved. That must be written, whatever else comes of it: else they
     /// would be moved anew each time.
     #[must_use]
+    #[inline]
     pub fn set_back(&self) -> bool {
         self.set_back
     }
 
     /// In which era the cell is. Receipts of an earlier one are not honoured.
     #[must_use]
+    #[inline]
     pub fn era(&self) -> u64 {
         word(&self.bytes, ERA)
     }
@@ -174,12 +179,14 @@ impl Records {
 
     /// What a new record begins to count from what is given back: no less than any record before it had counted.
     #[must_use]
+    #[inline]
     pub fn returned(&self) -> u64 {
         word(&self.bytes, RETURNED)
     }
 
     /// How many more records there is room for.
     #[must_use]
+    #[inline]
     pub fn room(&self) -> usize {
         MOST.saturating_sub(self.bytes.len().saturating_sub(HEAD) / RECORD)
     }
@@ -191,6 +198,7 @@ impl Records {
 
     /// The record kept under `tag`.
     #[must_use]
+    #[inline]
     pub fn find(&self, tag: u64) -> Option<(Slot, Record)> {
         let tag = tag.to_le_bytes();
         self.raw()
@@ -208,6 +216,7 @@ impl Records {
     }
 
     /// Puts a record in place of the one in `slot`.
+    #[inline]
     pub fn set(&mut self, slot: Slot, record: Record) {
         let start = HEAD + slot.0 * RECORD;
         if let Some(old) = self.bytes.get_mut(start..start + RECORD) {
@@ -216,6 +225,7 @@ impl Records {
     }
 
     /// Adds a record.
+    #[inline]
     pub fn push(&mut self, record: Record) {
         self.bytes.extend(record.encode());
     }
@@ -267,11 +277,13 @@ impl Records {
 
     /// The cell's value, as changed now. No records are left here.
     #[must_use]
+    #[inline]
     pub fn take_bytes(&mut self) -> Vec<u8> {
         self.set_word(LAST, self.now.0);
         std::mem::take(&mut self.bytes)
     }
 
+    #[inline]
     fn set_word(&mut self, index: usize, value: u64) {
         let words = self.bytes.as_chunks_mut().0;
         if let Some(word) = words.get_mut(index) {
@@ -279,14 +291,17 @@ impl Records {
         }
     }
 
+    #[inline]
     fn get(&self, slot: Slot) -> Option<Record> {
         self.raw().get(slot.0).map(Record::decode)
     }
 
+    #[inline]
     fn raw(&self) -> &[[u8; RECORD]] {
         self.bytes.get(HEAD..).unwrap_or_default().as_chunks().0
     }
 
+    #[inline]
     fn raw_mut(&mut self) -> &mut [[u8; RECORD]] {
         let bytes = self.bytes.get_mut(HEAD..).unwrap_or_default();
         bytes.as_chunks_mut().0
@@ -299,6 +314,7 @@ impl Records {
         }
     }
 
+    #[inline]
     fn drop_the_past(&mut self) {
         let now = self.now;
         let records = self.raw_mut();
@@ -322,6 +338,7 @@ impl Record {
 
     /// A record of a bucket that owes `debt` at `now`.
     #[must_use]
+    #[inline]
     pub fn of(tag: u64, unit: u64, debt: Debt, now: Timestamp, returned: u64) -> Self {
         Self {
             tag,
@@ -350,6 +367,7 @@ impl Record {
 
     /// What was counted. `None`: it is no window's.
     #[must_use]
+    #[inline]
     pub fn counts(&self) -> Option<Counts> {
         self.is_of_window().then_some(Counts {
             start: Timestamp(self.unit & !OF_WINDOW),
@@ -359,6 +377,7 @@ impl Record {
         })
     }
 
+    #[inline]
     fn is_of_window(&self) -> bool {
         self.unit & OF_WINDOW != 0
     }
@@ -393,6 +412,7 @@ impl Record {
 
     /// The record when the clock was set back by so many nanoseconds, to `now`. A debt keeps its size. A window lies in the
     /// calendar and stays, but lasts no longer from now on than it has lasted in all.
+    #[inline]
     fn set_back(self, nanoseconds: u64, now: Timestamp) -> Self {
         if !self.is_of_window() {
             let moment = Timestamp(self.moment.0.saturating_sub(nanoseconds));
@@ -409,6 +429,7 @@ impl Record {
 
     /// What a bucket owes at `now`; nothing, if it is none.
     #[must_use]
+    #[inline]
     pub fn debt(&self, now: Timestamp) -> Debt {
         if self.is_of_window() {
             return Debt::default();
@@ -420,6 +441,7 @@ impl Record {
         }
     }
 
+    #[inline]
     fn encode(self) -> [u8; RECORD] {
         let mut raw = [0; RECORD];
         if let ([tag, moment, unit, within, returned], _) = raw.as_chunks_mut() {
@@ -432,6 +454,7 @@ impl Record {
         raw
     }
 
+    #[inline]
     fn decode(raw: &[u8; RECORD]) -> Self {
         Self {
             tag: word(raw, 0),
@@ -444,6 +467,7 @@ impl Record {
 }
 
 /// A word of a cell or of a record.
+#[inline]
 fn word(bytes: &[u8], index: usize) -> u64 {
     let words: &[[u8; 8]] = bytes.as_chunks().0;
     words.get(index).copied().map_or(0, u64::from_le_bytes)

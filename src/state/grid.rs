@@ -31,6 +31,7 @@ impl Grid {
 
     /// The cell where a record with this hash lives.
     #[must_use]
+    #[inline]
     pub fn locate(&self, hash: u64) -> CellName {
         // The upper half of the product spreads the hash over the cells without a division.
         let number = ((hash >> 32) * u64::from(self.cells)) >> 32;
@@ -39,6 +40,7 @@ impl Grid {
 
     /// True if the cell is one of this table.
     #[must_use]
+    #[inline]
     pub fn holds(&self, cell: CellName) -> bool {
         self.table == cell.table
     }
@@ -49,6 +51,7 @@ impl Grid {
         self.cells
     }
 
+    #[inline]
     pub(super) fn cell(&self, number: u32) -> CellName {
         CellName {
             layout: LAYOUT,

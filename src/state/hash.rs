@@ -34,6 +34,7 @@ impl SeededHash {
 
     /// The hash of what these parts name together. Where one part ends and the next begins counts.
     #[must_use]
+    #[inline]
     pub fn of(&self, parts: &[&[u8]]) -> Hashed {
         let mut hasher = SipHasher13::new_with_key(&self.seed);
         for part in parts {

@@ -3,6 +3,7 @@
 //! | file | what it says |
 //! |---|---|
 //! | `case.rs` | which names are the same to readers who ignore case |
+//! | `decimal.rs` | how numbers are written, and the doubles that they stand for |
 //! | `escapes.rs` | what `%41` stands for, which escapes no path may hold, and when two spellings of a path are the same |
 //! | `events.rs` | an event stream on its way, event by event
 //! | `headers.rs` | which headers belong to the gateway, when two names of headers are the same, and what a token is |
@@ -14,6 +15,7 @@
 //! | `pattern.rs` | which words `gpt-4*` stands for |
 
 pub(crate) mod case;
+pub mod decimal;
 pub mod escapes;
 pub mod events;
 pub mod headers;

@@ -2,18 +2,21 @@
 
 /// A path and its query; `None` if it has no `?`.
 #[must_use]
+#[inline]
 pub fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     split_once(path, b'?')
 }
 
 /// What stands before the first `separator`, and what behind it; `None` if it does not stand there.
 #[must_use]
+#[inline]
 pub fn split_once(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     let mut parts = bytes.splitn(2, |byte| *byte == separator);
     (parts.next().unwrap_or_default(), parts.next())
 }
 
 /// The segments of a path or prefix: `/a/b` has `a` and `b`, `/` has none, `/a/` has `a` and an empty one.
+#[inline]
 pub fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let path = path.strip_prefix(b"/").unwrap_or(path);
     let empty = path.is_empty();
@@ -22,6 +25,7 @@ pub fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A segment without its parameters.
 #[must_use]
+#[inline]
 pub fn segment_name(segment: &[u8]) -> &[u8] {
     let end = segment.iter().position(|byte| *byte == b';');
     segment

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::broken::{Broken, Fault};
 use super::finds::Member;
 use super::search::{MemberId, Search, steps};
-use super::{BadPointer, Scan};
+use super::{BadPointer, Scan, quoted};
 
 /// Which members of texts are changed.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Edit {
                         at.push(Change {
                             member: search.member(&whole)?,
                             pointer: whole.clone(),
-                            name: serde_json::Value::from(name).to_string(),
+                            name: quoted(&name),
                             what: What::Within(Vec::new()),
                         });
                         at.len() - 1

@@ -14,6 +14,7 @@
 //! | `edit.rs` | how members of a whole text are changed |
 //! | `nesting.rs` | where a text ends that is an object or an array
 //! | `parts.rs` | where members and items stand, in a text that is whole
+//! | `write.rs` | how JSON is written |
 //! | `broken.rs` | why a text is not read on, in words |
 
 mod broken;
@@ -25,11 +26,13 @@ pub mod parts;
 mod reader;
 mod search;
 mod strings;
+mod write;
 
 pub use broken::{Broken, Fault};
 pub use edit::{Edit, leads_to_item};
 pub use finds::{Anywhere, Found, Member, Value};
 pub use search::{AnywhereId, BadPointer, MemberId, Search};
+pub use write::{Writer, quoted};
 
 use std::rc::Rc;
 

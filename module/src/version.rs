@@ -5,9 +5,9 @@
     reason = "a section of the module is named, and no code reads it"
 )]
 
-use crate::VERSION;
+use waykeeper::VERSION;
 
-/// In [`crate::VERSION_SECTION`].
+/// In [`waykeeper::VERSION_SECTION`].
 #[used]
 #[unsafe(link_section = "waykeeper.version")]
 static SECTION: [u8; VERSION.len()] = section();

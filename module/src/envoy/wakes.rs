@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::hostcalls;
-use crate::host::{Bell, HostError, StreamId};
+use waykeeper::host::{Bell, HostError, StreamId};
 
 /// The names of the queues of one VM.
 #[derive(Debug)]

@@ -1,46 +1,36 @@
-//! Envoy's callbacks, and nothing else: each is handed on to the gateway of its configuration.
-//!
-//! The entry points are our own; the crate's dispatcher of the same names is left out when the module is linked (see
-//! `build.rs`). So every callout belongs to the gateway and not to the stream that happened to make it, an unknown
-//! context is no panic, and a request that waits can be held with its body stopped at the sender.
-
-mod entry;
-#[cfg(feature = "probe")]
-mod probe;
-mod version;
+//! What lives in one virtual machine of Envoy, and which gateway each of its callbacks is for.
 
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use crate::VERSION;
-use crate::config::{self, Loaded};
-use crate::host::envoy::{Envoy, EnvoyStream, woken};
-use crate::host::{CalloutAnswer, CalloutId, StreamId, StreamIo};
-use crate::lifecycle::{Attempts, Flow, Gateway, MAX_ANSWER_BYTES};
+use crate::envoy::{Envoy, EnvoyStream, woken};
 use crate::memory::Memory;
-use crate::reply::{Refusal, ReplyTo, local_reply};
+use waykeeper::VERSION;
+use waykeeper::config::{self, Loaded};
+use waykeeper::host::{CalloutAnswer, CalloutId, StreamId, StreamIo};
+use waykeeper::lifecycle::{Attempts, Flow, Gateway, MAX_ANSWER_BYTES};
+use waykeeper::reply::{Refusal, ReplyTo, local_reply};
 
 #[global_allocator]
 static MEMORY: Memory = Memory::new();
 
 /// What lives in one VM: a gateway for each configuration that is in use. A new configuration comes as a new root
 /// context in the same VM, while streams of the old one still run.
-struct Vm {
+pub(crate) struct Vm {
     host: Envoy,
-    gateways: FxHashMap<u32, Gateway<Envoy>>,
+    pub(crate) gateways: FxHashMap<u32, Gateway<Envoy>>,
     /// What judges attempts, by root contexts of the agents' side.
     attempts: FxHashMap<u32, Attempts<Envoy>>,
     /// The root context of each stream.
     roots: FxHashMap<u32, u32>,
     #[cfg(feature = "probe")]
-    probe: probe::Probe,
+    probe: crate::probe::Probe,
 }
 
 impl Vm {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let host = Envoy::new();
-        proxy_wasm::set_log_level(host.log_level());
         log::info!("Waykeeper {VERSION}");
         Self {
             host,
@@ -48,17 +38,17 @@ impl Vm {
             attempts: FxHashMap::default(),
             roots: FxHashMap::default(),
             #[cfg(feature = "probe")]
-            probe: probe::Probe::default(),
+            probe: crate::probe::Probe::default(),
         }
     }
 
-    fn on_context_create(&mut self, context: u32, root: u32) {
+    pub(crate) fn on_context_create(&mut self, context: u32, root: u32) {
         if root != 0 {
             self.roots.insert(context, root);
         }
     }
 
-    fn on_configure(&mut self, root: u32, size: usize) -> bool {
+    pub(crate) fn on_configure(&mut self, root: u32, size: usize) -> bool {
         let bytes = self.host.configuration(size);
         // Of Envoy's environment that is what the plugin's configuration shows.
         let environment = |name: &str| std::env::var(name).ok();
@@ -135,7 +125,7 @@ impl Vm {
         Some(f(gateway, StreamId(stream), &io))
     }
 
-    fn on_request_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
+    pub(crate) fn on_request_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
         let io = self.host.stream_at_hand();
         #[cfg(feature = "probe")]
         if let Some(root) = self.roots.get(&stream)
@@ -158,7 +148,12 @@ impl Vm {
         Flow::Hold
     }
 
-    fn on_request_body(&mut self, stream: u32, size: usize, end_of_stream: bool) -> Flow {
+    pub(crate) fn on_request_body(
+        &mut self,
+        stream: u32,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Flow {
         #[cfg(feature = "probe")]
         if let Some(flow) = self.probe.on_request_body(
             StreamId(stream),
@@ -174,7 +169,7 @@ impl Vm {
         arrived.unwrap_or_else(|| self.pass(stream, end_of_stream))
     }
 
-    fn on_request_trailers(&mut self, stream: u32) -> Flow {
+    pub(crate) fn on_request_trailers(&mut self, stream: u32) -> Flow {
         let arrived = self.at_stream(stream, Gateway::on_request_trailers);
         arrived.unwrap_or_else(|| self.pass(stream, true))
     }
@@ -192,7 +187,7 @@ impl Vm {
         }
     }
 
-    fn on_response_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
+    pub(crate) fn on_response_headers(&mut self, stream: u32, end_of_stream: bool) -> Flow {
         let arrived = self.at_stream(stream, |gateway, id, io| {
             gateway.on_response_headers(id, io, end_of_stream)
         });
@@ -204,14 +199,19 @@ impl Vm {
         })
     }
 
-    fn on_response_body(&mut self, stream: u32, size: usize, end_of_stream: bool) -> Flow {
+    pub(crate) fn on_response_body(
+        &mut self,
+        stream: u32,
+        size: usize,
+        end_of_stream: bool,
+    ) -> Flow {
         let arrived = self.at_stream(stream, |gateway, id, io| {
             gateway.on_response_piece(id, io, size, end_of_stream)
         });
         arrived.unwrap_or_else(|| self.pass_back(stream, end_of_stream))
     }
 
-    fn on_response_trailers(&mut self, stream: u32) -> Flow {
+    pub(crate) fn on_response_trailers(&mut self, stream: u32) -> Flow {
         let arrived = self.at_stream(stream, Gateway::on_end_by_trailers);
         arrived.unwrap_or_else(|| self.pass_back(stream, true))
     }
@@ -224,7 +224,7 @@ impl Vm {
         Flow::Continue
     }
 
-    fn on_http_answer(&mut self, root: u32, token: u32, headers: usize, body: usize) {
+    pub(crate) fn on_http_answer(&mut self, root: u32, token: u32, headers: usize, body: usize) {
         let most = |id| match self.gateways.get(&root) {
             Some(gateway) => gateway.most_bytes(id),
             None => MAX_ANSWER_BYTES,
@@ -233,19 +233,19 @@ impl Vm {
         self.on_callout(root, id, &answer);
     }
 
-    fn on_grpc_message(&mut self, root: u32, token: u32, size: usize) {
+    pub(crate) fn on_grpc_message(&mut self, root: u32, token: u32, size: usize) {
         let (id, answer) = self.host.grpc_message(token, size, MAX_ANSWER_BYTES);
         self.on_callout(root, id, &answer);
     }
 
-    fn on_grpc_status(&mut self, root: u32, token: u32, status: u32) {
+    pub(crate) fn on_grpc_status(&mut self, root: u32, token: u32, status: u32) {
         let (id, answer) = self.host.grpc_status(token, status);
         self.on_callout(root, id, &answer);
     }
 
     /// Every answer comes here, whatever it was asked by.
     #[inline(never)]
-    fn on_callout(&mut self, root: u32, id: CalloutId, answer: &CalloutAnswer) {
+    pub(crate) fn on_callout(&mut self, root: u32, id: CalloutId, answer: &CalloutAnswer) {
         #[cfg(feature = "probe")]
         if self.probe.on_callout(root, id, answer) {
             return;
@@ -256,7 +256,7 @@ impl Vm {
     }
 
     /// An event has come that a stream was promised.
-    fn on_woken(&mut self, queue: u32) {
+    pub(crate) fn on_woken(&mut self, queue: u32) {
         let Some(stream) = woken(queue) else {
             return;
         };
@@ -276,11 +276,11 @@ impl Vm {
     }
 
     /// The access log is about to be written. Over HTTP/3 that may be after the stream is deleted.
-    fn on_log(&mut self, stream: u32) {
+    pub(crate) fn on_log(&mut self, stream: u32) {
         self.at_stream(stream, Gateway::on_log);
     }
 
-    fn on_delete(&mut self, context: u32) {
+    pub(crate) fn on_delete(&mut self, context: u32) {
         if !self.attempts.is_empty() {
             // The access log is not written on that side.
             self.at_attempt(context, Attempts::on_end);

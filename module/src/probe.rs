@@ -9,9 +9,9 @@ mod callouts;
 
 use rustc_hash::FxHashMap;
 
-use crate::host::envoy::{Envoy, EnvoyStream};
-use crate::host::{CalloutAnswer, CalloutId, LocalReply, StreamId, StreamIo};
-use crate::lifecycle::Flow;
+use crate::envoy::{Envoy, EnvoyStream};
+use waykeeper::host::{CalloutAnswer, CalloutId, LocalReply, StreamId, StreamIo};
+use waykeeper::lifecycle::Flow;
 
 use callouts::Callouts;
 

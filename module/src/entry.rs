@@ -7,10 +7,8 @@
 
 use std::cell::RefCell;
 
-use proxy_wasm as _;
-
-use super::Vm;
-use crate::lifecycle::Flow;
+use crate::vm::Vm;
+use waykeeper::lifecycle::Flow;
 
 thread_local! {
     static VM: RefCell<Vm> = RefCell::new(Vm::new());
@@ -89,6 +87,16 @@ unsafe extern "C" {
 extern "C" fn _initialize() {
     // SAFETY: the host calls this once, before anything else. Without it the linker would wrap every export in it.
     unsafe { __wasm_call_ctors() };
+}
+
+/// Its name says which ABI the module speaks.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_abi_version_0_2_1() {}
+
+/// Memory for what the host hands over, which becomes a boxed slice of this size.
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+    Box::into_raw(Box::<[u8]>::new_uninit_slice(size)).cast()
 }
 
 #[unsafe(no_mangle)]
@@ -192,11 +200,6 @@ extern "C" fn proxy_on_response_trailers(stream: u32, _trailers: usize) -> Trail
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_done(_context: u32) -> bool {
-    true
-}
-
-#[unsafe(no_mangle)]
 extern "C" fn proxy_on_log(stream: u32) {
     vm((), |vm| vm.on_log(stream));
 }
@@ -210,6 +213,3 @@ extern "C" fn proxy_on_delete(context: u32) {
 extern "C" fn proxy_on_queue_ready(_root: u32, queue: u32) {
     vm((), |vm| vm.on_woken(queue));
 }
-
-#[unsafe(no_mangle)]
-extern "C" fn proxy_on_foreign_function(_context: u32, _function: u32, _size: usize) {}

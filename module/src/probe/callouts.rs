@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::reply;
-use crate::host::envoy::{Envoy, EnvoyStream};
-use crate::host::{
+use crate::envoy::{Envoy, EnvoyStream};
+use waykeeper::host::{
     Callout, CalloutAnswer, CalloutId, CalloutRequest, Host, HostError, StreamId, Timestamp,
 };
 

@@ -7,11 +7,10 @@
 
 use std::time::Duration;
 
-use proxy_wasm::types::{BufferType, MapType, Status};
-
+use super::abi::{BufferType, MapType, Status};
 use super::{Envoy, hostcalls};
-use crate::host::grpc_service::grpc_service;
-use crate::host::{Callout, CalloutAnswer, CalloutId, CalloutRequest, HostError, encode};
+use waykeeper::host::grpc_service::grpc_service;
+use waykeeper::host::{Callout, CalloutAnswer, CalloutId, CalloutRequest, HostError, encode};
 
 /// A callout by HTTP.
 const fn http(token: u32) -> CalloutId {

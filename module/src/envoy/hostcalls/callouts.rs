@@ -2,10 +2,9 @@
 
 use std::ptr::null_mut;
 
-use proxy_wasm::types::Status;
-
+use super::super::abi::Status;
 use super::{Result, check, take_over};
-use crate::host::HostError;
+use waykeeper::host::HostError;
 
 mod raw {
     #[link(wasm_import_module = "env")]

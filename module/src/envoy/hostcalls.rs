@@ -12,18 +12,18 @@ mod callouts;
 
 use std::ptr::null_mut;
 
-use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
-
-use crate::host::HostError;
+use super::abi::{BufferType, MapType, MetricType, Status, StreamType};
+use waykeeper::host::HostError;
 
 pub(super) use callouts::{grpc_call, grpc_status_text, http_call};
 
 mod raw {
-    use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, StreamType};
+    use super::super::abi::{BufferType, MapType, MetricType, StreamType};
 
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
-        pub(super) fn proxy_get_log_level(level: *mut LogLevel) -> u32;
+        pub(super) fn proxy_get_log_level(level: *mut u32) -> u32;
+        pub(super) fn proxy_log(level: u32, line: *const u8, size: usize) -> u32;
         pub(super) fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
         pub(super) fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
         pub(super) fn proxy_get_buffer_bytes(
@@ -182,8 +182,14 @@ fn take_over(data: *mut u8, size: usize) -> Vec<u8> {
     unsafe { Vec::from_raw_parts(data, size, size) }
 }
 
-pub(super) fn log_level() -> Result<LogLevel> {
-    let mut level = LogLevel::Info;
+/// Writes a line of the log. There is nobody to tell if Envoy does not take it.
+pub(super) fn log(level: u32, line: &str) {
+    // SAFETY: the host reads the line during the call.
+    unsafe { raw::proxy_log(level, line.as_ptr(), line.len()) };
+}
+
+pub(super) fn log_level() -> Result<u32> {
+    let mut level = 0;
     check("the log level", unsafe {
         raw::proxy_get_log_level(&raw mut level)
     })?;

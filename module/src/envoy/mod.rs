@@ -1,7 +1,9 @@
 //! Envoy (or another proxy-wasm host) as the filter's host.
 
+mod abi;
 mod callouts;
 mod hostcalls;
+mod logger;
 mod wakes;
 
 use std::cell::{Cell, RefCell};
@@ -10,17 +12,17 @@ use std::fmt;
 use std::rc::Rc;
 
 use log::Level;
-use proxy_wasm::types::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
-use super::flags;
-use super::metrics::named;
-use super::{
+use abi::{BufferType, MapType, MetricType, Status, StreamType};
+use wakes::Wakes;
+use waykeeper::host::flags;
+use waykeeper::host::metrics::named;
+use waykeeper::host::{
     AttemptEnd, Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
     MetricId, OwnAnswer, StreamId, StreamIo, Swap, Throttle, Timestamp, Version, encode,
 };
-pub(crate) use wakes::woken;
 
-use wakes::Wakes;
+pub(crate) use wakes::woken;
 
 /// Envoy, for a root context or for what needs none.
 #[derive(Debug)]
@@ -49,6 +51,7 @@ struct Vm {
 impl Envoy {
     /// Envoy, with chance of its own for this VM.
     pub(crate) fn new() -> Self {
+        logger::begin();
         let seed = || getrandom::u64().unwrap_or_default();
         Self {
             vm: Rc::new(Vm {
@@ -91,11 +94,6 @@ impl Envoy {
     pub(crate) fn stream(&self, id: StreamId) -> Option<EnvoyStream> {
         hostcalls::set_effective_context(id.0).ok()?;
         Some(self.stream_at_hand())
-    }
-
-    /// The least severe messages that Envoy's log takes.
-    pub(crate) fn log_level(&self) -> LogLevel {
-        hostcalls::log_level().unwrap_or(LogLevel::Info)
     }
 
     /// The configuration as the plugin was given it.

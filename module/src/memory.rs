@@ -54,6 +54,7 @@ impl Memory {
 }
 
 /// Which size of pieces a layout is given, by its number. `None`: it is the system's own.
+#[inline]
 fn number_of(layout: Layout) -> Option<usize> {
     if layout.size() > LARGEST || layout.align() > SMALLEST {
         return None;
@@ -63,6 +64,7 @@ fn number_of(layout: Layout) -> Option<usize> {
 }
 
 /// What the system is asked for. Of pieces it is asked for all that they may grow to.
+#[inline]
 fn whole(size: usize) -> Option<Layout> {
     Layout::from_size_align(SMALLEST << size, SMALLEST).ok()
 }
@@ -71,6 +73,7 @@ fn whole(size: usize) -> Option<Layout> {
 ///
 /// # Safety
 /// `length` bytes at `memory` belong to the caller.
+#[inline]
 unsafe fn clear(memory: *mut u8, length: usize) {
     /// Beyond so many bytes the call is worth it.
     const LITTLE: usize = 256;
