@@ -149,7 +149,7 @@ impl Vm {
             return gateway.on_request_headers(StreamId(stream), &io, end_of_stream);
         }
         if let Some(attempts) = self.attempts_of(stream) {
-            attempts.on_request_headers(StreamId(stream), end_of_stream);
+            attempts.on_request_headers(StreamId(stream), &io, end_of_stream);
             return Flow::Continue;
         }
         // The root context was never configured: nobody gets in that way.

@@ -36,8 +36,8 @@ pub(super) fn forward<S: StreamIo>(
         stream.note(CALLER_PATH, split_query(from).0);
         stream.note(AGENT_PATH, split_query(to).0);
     }
-    if let Some(attempts) = &facts.attempts {
-        return attempts.forward(stream, compiled, facts);
+    if let Some(order) = &facts.order {
+        return order.forward(stream, compiled, facts);
     }
     let sees = agent.sees.unwrap_or(compiled.policy.agents_see);
     name_all(stream, compiled, facts, sees);

@@ -55,7 +55,7 @@ pub(super) type Judged = (Came, &'static str);
 const ANSWER: Judged = (Came::Answer, "");
 const BROKEN: Judged = (Came::Provoked, "broken");
 const LATE: Judged = (Came::Provoked, "late");
-const NO_ANSWER: Judged = (Came::Provoked, "no_answer");
+pub(super) const NO_ANSWER: Judged = (Came::Provoked, "no_answer");
 const UNCONNECTED: Judged = (Came::Unconnected, "unconnected");
 
 impl Watched {
@@ -80,6 +80,18 @@ impl Watched {
         let now = host.now();
         let record = self.record(host, now)?;
         Ok(record.standing(now, self.rest.longest))
+    }
+
+    /// True if nobody but a probe goes there.
+    pub(super) fn is_due<H: Host>(&self, host: &H, now: Timestamp) -> bool {
+        let record = self.record(host, now);
+        record.is_ok_and(|it| it.standing(now, self.rest.longest) == Standing::Due)
+    }
+
+    /// True if a probe is there.
+    pub(super) fn is_probed<H: Host>(&self, host: &H) -> bool {
+        let now = host.now();
+        self.record(host, now).is_ok_and(|it| it.is_probed(now))
     }
 
     /// True if it is not known to be fit.
@@ -182,12 +194,17 @@ impl Watched {
 impl Asked {
     /// An agent is asked.
     pub(super) fn new(began: Timestamp, client: u64, probe: Option<Probe>) -> Self {
+        Self::of(Attempt {
+            began,
+            client,
+            probe,
+        })
+    }
+
+    /// The same, by this attempt.
+    pub(super) fn of(attempt: Attempt) -> Self {
         Self {
-            attempt: Attempt {
-                began,
-                client,
-                probe,
-            },
+            attempt,
             sent: None,
             heard: Heard::Nothing,
             broken: false,

@@ -5,7 +5,7 @@
 
 use log::Level;
 
-use super::health::{ASKED, Asked, Judged, Watched};
+use super::health::{ASKED, Asked, Judged, NO_ANSWER, Watched};
 use super::request::Request;
 use super::shared::Shared;
 use super::stream::{Answered, Facts, Phase, Stream};
@@ -14,7 +14,7 @@ use crate::config::Policy;
 use crate::config::policy::{AgentId, Choice, Prefer};
 use crate::host::{AgentFault, AttemptEnd, Host, StreamIo, Throttle, Timestamp, seconds_up};
 use crate::reply::Refusal;
-use crate::routing::{Turn, choose_rested};
+use crate::routing::{Comes, Turn, choose_rested};
 use crate::state::health::{Attempt, Change, Health, Probe, Standing};
 use crate::state::{SeededHash, State, StateError};
 
@@ -88,11 +88,74 @@ impl<H: Host> Shared<H> {
         }
     }
 
-    /// Whether the agent rests, or is due: nobody but a probe goes there.
-    pub(super) fn rests(&self, agent: AgentId) -> bool {
+    /// Whether the agent comes next where another does not answer. One whose rest is over does: the first request that comes to it so
+    /// is the probe.
+    pub(super) fn comes(&self, agent: AgentId) -> Comes {
+        let host = &*self.host;
         let watched = self.compiled.rests.as_ref().and_then(|it| it.of(agent));
-        let standing = watched.map(|watched| watched.standing(&*self.host));
-        standing.is_some_and(|it| it.is_ok_and(|it| it != Standing::Fit))
+        match watched.map(|watched| (watched, watched.standing(host))) {
+            Some((_, Ok(Standing::Rests(_)))) => Comes::Not,
+            Some((watched, Ok(Standing::Due))) if watched.is_probed(host) => Comes::Last,
+            _ => Comes::InTurn,
+        }
+    }
+
+    /// The agents that the request has come to first have `passed` it on, since they have not answered; this one answers it, or was asked last.
+    #[inline(never)]
+    pub(super) fn another_answers(&self, facts: &mut Facts, passed: &[AgentId], last: AgentId) {
+        let Some(mut answering) = facts.answering.take() else {
+            return;
+        };
+        let first = answering.asked.attempt;
+        for agent in passed {
+            let Some(watched) = self.watched(*agent) else {
+                continue;
+            };
+            if !watched.rest.each_attempt {
+                let attempt = match *agent == answering.agent {
+                    true => first,
+                    false => self.attempt_behind(watched, &first),
+                };
+                self.judge(*agent, watched, &attempt, Some(NO_ANSWER));
+            }
+        }
+        self.give_back(&answering);
+        let attempt = match self.watched(last) {
+            Some(watched) if !watched.rest.each_attempt => self.attempt_behind(watched, &first),
+            _ => Attempt {
+                probe: None,
+                ..first
+            },
+        };
+        answering.agent = last;
+        answering.asked = Asked::of(attempt);
+        facts.answering = Some(answering);
+    }
+
+    /// An attempt that has come behind the request's first: it is the probe where only that may go there.
+    fn attempt_behind(&self, watched: &Watched, first: &Attempt) -> Attempt {
+        let host = &*self.host;
+        let probe = match watched.is_due(host, host.now()) {
+            true => watched.take_probe(host, first.client).ok().flatten(),
+            false => None,
+        };
+        Attempt { probe, ..*first }
+    }
+
+    /// The request is the probe no more. Where it was judged this changes nothing.
+    fn give_back(&self, answering: &Answering) {
+        let host = &*self.host;
+        if let Some(rests) = &self.compiled.rests
+            && let Some(watched) = rests.of(answering.agent)
+            && let Some(probe) = answering.asked.attempt.probe
+            && let Err(error) = watched.give_back(host, probe)
+        {
+            rests.unknown(host, error);
+        }
+    }
+
+    fn watched(&self, agent: AgentId) -> Option<&Watched> {
+        self.compiled.rests.as_ref()?.of(agent)
     }
 
     /// The headers of an answer have arrived; who has given it, and what was wrong with the agent if it was not the agent.
@@ -150,18 +213,12 @@ impl<H: Host> Shared<H> {
             let judged = how.and_then(|how| answering.asked.ends(host, how, &watched.rest));
             self.judge(answering.agent, watched, &attempt, judged);
         }
-        // Where it was judged this changes nothing any more.
-        if let Some(probe) = attempt.probe
-            && let (Some(rests), Err(error)) =
-                (&self.compiled.rests, watched.give_back(host, probe))
-        {
-            rests.unknown(host, error);
-        }
+        self.give_back(answering);
     }
 
     fn answering<'f>(&self, facts: &'f mut Facts) -> Option<(&'f mut Answering, &Watched)> {
         let answering = facts.answering.as_deref_mut()?;
-        let watched = self.compiled.rests.as_ref()?.of(answering.agent)?;
+        let watched = self.watched(answering.agent)?;
         Some((answering, watched))
     }
 
@@ -232,7 +289,7 @@ fn show<H: Host>(host: &H, agent: &str, rests: bool) {
 }
 
 #[cold]
-fn unknown<H: Host>(log: &Throttle, host: &H, error: StateError) {
+pub(super) fn unknown<H: Host>(log: &Throttle, host: &H, error: StateError) {
     log.log(
         Level::Error,
         "agents",
@@ -302,29 +359,26 @@ impl<H: Host> Walk<H> {
     #[inline(never)]
     pub(super) fn asks(&self, rests: &Rests, request: &Request) -> Result<(), Refusal> {
         let host = &*self.shared.host;
-        let each_attempt = |agent: AgentId| rests.of(agent).is_some_and(|it| it.rest.each_attempt);
-        let (chosen, is_noted) = {
+        let (chosen, is_watched, is_noted) = {
             let facts = self.common.facts.borrow();
-            let next = facts.attempts.iter().flat_map(|it| it.all());
-            let mut all = facts.agent.into_iter().chain(next.copied());
-            (facts.agent, all.any(each_attempt))
+            let next = facts.order.iter().flat_map(|it| it.all()).copied();
+            let mut all = facts.agent.into_iter().chain(next);
+            let each_attempt = |agent| rests.of(agent).is_some_and(|it| it.rest.each_attempt);
+            let is_watched = all.clone().any(|agent| rests.of(agent).is_some());
+            (facts.agent, is_watched, all.any(each_attempt))
         };
-        let watched = chosen.and_then(|agent| Some((agent, rests.of(agent)?)));
-        if watched.is_none() && !is_noted {
+        let Some(agent) = chosen.filter(|_| is_watched) else {
             return Ok(());
-        }
+        };
         let client = self.client_hash(rests, request);
         let mut facts = self.common.facts.borrow_mut();
         let before = facts.answering.take();
-        let probe = before.filter(|it| Some(it.agent) == chosen);
+        let probe = before.filter(|it| it.agent == agent);
         let probe = probe.and_then(|it| it.asked.attempt.probe);
         if is_noted {
-            let note = note(client, watched.map(|(_, it)| it), probe);
+            let note = note(client, rests.of(agent), probe);
             self.with_stream(|stream| stream.note(ASKED, &note))?;
         }
-        let Some((agent, _)) = watched else {
-            return Ok(());
-        };
         let now = host.now();
         let mut asked = Asked::new(now, client, probe);
         if facts.body.has_ended() {

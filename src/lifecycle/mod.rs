@@ -479,8 +479,7 @@ impl<H: Host> Gateway<H> {
             forward::note_all(io, &self.shared.compiled, &facts);
         }
         if let Some(stream) = self.streams.get(&id)
-            && stream.is_forwarded()
-            && stream.common.facts.borrow().attempts.is_some()
+            && stream.common.facts.borrow().order.is_some()
         {
             let mut facts = stream.common.facts.borrow_mut();
             self.shared.tried(io, &mut facts, Answered::Not);
@@ -626,7 +625,7 @@ impl<H: Host> Shared<H> {
             if facts.canary.is_some() {
                 self.canary_answered(io, &mut facts, stream.answered);
             }
-            if facts.attempts.is_some() {
+            if facts.order.is_some() {
                 self.tried(io, &mut facts, stream.answered);
             }
             if facts.learns.is_some() {

@@ -10,7 +10,7 @@ use super::body::Body;
 use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
-use super::fallback::Attempts;
+use super::fallback::Order;
 use super::held_answer::HeldAnswer;
 use super::hold::{Held, Waits};
 use super::judge::Answering;
@@ -87,7 +87,7 @@ pub(super) struct Facts {
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
     /// At which agents it is tried, where that is not the one alone.
-    pub(super) attempts: Option<Box<Attempts>>,
+    pub(super) order: Option<Box<Order>>,
     /// It tries its route's canary.
     pub(super) canary: Option<Trial>,
     /// For how long it waits for its first token, where that is measured.

@@ -58,7 +58,7 @@ pub use canary::{Said, said, tries};
 pub use card::{CardPlace, card_for_callers};
 pub use catalogue::{Asker, Catalogue};
 pub use content::{BadBody, Content, Known, Wanted, is_plain_json};
-pub use fallback::{Next, in_order, listed};
+pub use fallback::{Comes, Next, in_order, listed};
 pub use head::Head;
 pub use location::{location_for_caller, location_without_host};
 pub use look::{Look, Sought};

@@ -195,18 +195,23 @@ impl Record {
         self.row > 0
     }
 
+    /// True if a probe keeps others away.
+    #[must_use]
+    pub fn is_probed(&self, now: Timestamp) -> bool {
+        self.probe > now && !is_beyond(self.probe, now, PROBE)
+    }
+
     /// Whether a request of this client may be the probe, and is from now on. Who has provoked the last failure is not the
     /// next for as long as the agent would have rested for it: others' word counts first.
     pub fn take_probe(&mut self, rest: &Rest, client: u64, now: Timestamp) -> Option<Probe> {
         if self.standing(now, rest.longest) != Standing::Due {
             return None;
         }
-        let held = self.probe > now && !is_beyond(self.probe, now, PROBE);
         let barred = client != 0
             && client == self.client
             && now.since(self.failed_at) < self.length(rest)
             && self.failed_at >= self.until;
-        if held || barred {
+        if self.is_probed(now) || barred {
             return None;
         }
         self.probe = now.after(PROBE);
