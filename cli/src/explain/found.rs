@@ -6,8 +6,8 @@ use waykeeper::config::Policy;
 use waykeeper::config::policy::{Choice, Edits, Route, RouteId};
 use waykeeper::host::LocalReply;
 use waykeeper::routing::{
-    Asked, Call, MessageMembers, Messages, ModelInPath, Next, NoMatch, Path, RouteTable, in_order,
-    model_in_path,
+    Asked, Call, Comes, MessageMembers, Messages, ModelInPath, Next, NoMatch, Path, RouteTable,
+    in_order, listed as listed_able, model_in_path,
 };
 use waykeeper::text::headers::is_reserved;
 
@@ -165,7 +165,9 @@ impl Meeting<'_> {
                     model,
                 };
                 let capabilities = self.arrived.block.get_all("x-agent-capability");
-                let all = in_order(self.policy, choice.agent, &next, capabilities, &|_| false);
+                let listed = listed_able(self.policy, &next, capabilities.clone());
+                let fit = &|_| Comes::InTurn;
+                let all = in_order(self.policy, choice.agent, &next, listed, capabilities, fit);
                 let named = all
                     .iter()
                     .skip(1)
