@@ -35,7 +35,7 @@ struct Agents {
 }
 
 /// It answers as its caller wishes: `x-status: NAME=429,NAME=500`.
-async fn stand_in(name: &'static str) -> StandIn {
+pub(crate) async fn stand_in(name: &'static str) -> StandIn {
     StandIn::start(move |came: &Came| {
         let wishes = came.header("x-status").unwrap_or_default();
         let mut wishes = wishes.split(',').filter_map(|it| it.split_once('='));
@@ -371,13 +371,13 @@ async fn who_can_do_it_comes_next(agents: &Agents) {
 }
 
 /// An agent that is killed at once, with all that is under way, and comes again at the same address.
-struct Mortal {
-    address: SocketAddr,
-    alive: Option<JoinHandle<()>>,
+pub(crate) struct Mortal {
+    pub(crate) address: SocketAddr,
+    pub(crate) alive: Option<JoinHandle<()>>,
 }
 
 impl Mortal {
-    async fn live(&mut self) {
+    pub(crate) async fn live(&mut self) {
         let bound = || async { TcpListener::bind(self.address).await.ok() };
         let listener = eventually("the port", bound).await;
         self.address = listener.local_addr().expect("an address");
@@ -404,7 +404,7 @@ impl Mortal {
         }));
     }
 
-    async fn die(&mut self) {
+    pub(crate) async fn die(&mut self) {
         let alive = self.alive.take().expect("it lives");
         alive.abort();
         let _ = alive.await;

@@ -30,6 +30,7 @@ mod ill;
 mod istio;
 mod istio_agents;
 mod listeners;
+mod lists;
 mod load;
 mod mcp;
 mod mirror;
