@@ -388,6 +388,10 @@ impl StreamIo for FuzzIo {
         None
     }
 
+    fn attempts(&self) -> Option<u64> {
+        None
+    }
+
     fn own_answer(&self) -> Option<OwnAnswer> {
         let (status, own) = self.host.seen_mut(self.id, |seen| {
             let status = first(&seen.response, ":status");

@@ -196,6 +196,9 @@ pub trait StreamIo: Clone + 'static {
     /// The cluster at which the request was tried last, once the answer's headers have arrived or the stream is over.
     fn upstream_cluster(&self) -> Option<Vec<u8>>;
 
+    /// How often the request was tried by then.
+    fn attempts(&self) -> Option<u64>;
+
     /// The first value of the response's header.
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;
 

@@ -12,7 +12,7 @@ use super::walk::Walk;
 use crate::config::policy::{Agent, AgentId, AgentsSee, Choice, MOST_ATTEMPTS, Prefer, Route};
 use crate::host::{Host, StreamIo};
 use crate::reply::Refusal;
-use crate::routing::{FURTHER, Next, PROOF, Turn, in_order, listed};
+use crate::routing::{COMPOSITE, FURTHER, Next, PROOF, Turn, in_order, listed};
 
 const MOST: usize = MOST_ATTEMPTS as usize;
 
@@ -166,7 +166,13 @@ impl<H: Host> Shared<H> {
         let Some(route) = facts.route else { return };
         let (compiled, cluster) = (&self.compiled, io.upstream_cluster().unwrap_or_default());
         let mut agents = order.agents(compiled);
-        let Some(last) = agents.position(|agent| agent.cluster.as_bytes() == cluster) else {
+        let last = match cluster.starts_with(COMPOSITE.as_bytes()) {
+            true => io
+                .attempts()
+                .and_then(|it| usize::try_from(it).ok()?.checked_sub(1)),
+            false => agents.position(|agent| agent.cluster.as_bytes() == cluster),
+        };
+        let Some(last) = last.filter(|last| *last < order.agents.len()) else {
             return;
         };
         let (passed, rest) = order.agents.split_at(last);

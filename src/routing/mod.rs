@@ -71,7 +71,7 @@ pub use rest::{Turn, choose_rested};
 pub use rules::{Decision, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, envelope, is_envelope};
 pub use spread::is_within;
-pub use steer::{CLUSTER, FURTHER, KIND, MIRROR, PROOF, steering_further, steering_headers};
+pub use steer::{CLUSTER, COMPOSITE, FURTHER, KIND, MIRROR, PROOF, steering_further, steering_headers};
 pub use sticky::{HASH, HOST, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};
 pub use task::{Task, key_of_task, task_in_path};

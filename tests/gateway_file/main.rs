@@ -13,6 +13,7 @@ mod bases;
 mod caller;
 mod certificates;
 mod checking;
+mod composites;
 mod credentials;
 mod credentials_live;
 mod ending;

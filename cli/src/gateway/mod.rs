@@ -11,6 +11,7 @@
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `clusters.rs`, `routes.rs`, `filters.rs`, `idle.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
 //! | `parts.rs` | the same taken apart into what can change while Envoy runs |
+//! | `fallback.rs`, `composites.rs` | how requests go on to other agents: by routes of Envoy's, or by clusters where it is older |
 //! | `names.rs` | what agents' clusters are called while a gateway runs |
 //! | `templates.rs` | the templates, and how they are filled in |
 //! | `patches.rs` | what operators change in what is rendered |
@@ -24,6 +25,7 @@ mod balance;
 mod base;
 mod certificates;
 mod clusters;
+mod composites;
 mod credentials;
 mod derive;
 mod document;
@@ -65,7 +67,7 @@ pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use clusters::{SYSTEM_CA, stat_name};
 pub(crate) use derive::{limiters_cluster, validators_cluster};
 pub(crate) use environment::Environment;
-pub(crate) use fallback::unable;
+pub(crate) use fallback::{unable, unable_to_follow};
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use idle::{PAUSE, idle_of_undecided};
 pub(crate) use limiter::{Builtin, CALLED as LIMITER, Limiter};

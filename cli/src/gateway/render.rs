@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use waykeeper::host::Sensitive;
 
 use super::clusters::{attempts, cluster, clusters, limiters, other_stat_name};
+use super::composites::{composites, judged_by_callers};
 use super::credentials::Credential;
 use super::idle::{idle, undecided};
 use super::listeners::{ADMIN, LOCALHOST};
@@ -73,6 +74,8 @@ pub(crate) struct Rendered {
 /// Only if a template is broken, which the tests would have told.
 pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, minijinja::Error> {
     let environment = templates::environment()?;
+    let by_callers = (around.envoy.has_composites()).then(|| judged_by_callers(checked));
+    let checked = by_callers.as_ref().unwrap_or(checked);
     let gateway = context(checked, around, &environment)?;
     let gateway = Value::from(Serde(gateway));
     let source = Value::from_safe_string(in_comment(around.source));
@@ -206,6 +209,10 @@ fn context(
             .is_some_and(Credential::is_kept)
     };
     let further = has_further.then(|| routes::further(gateway, environment));
+    let composites = match around.envoy.has_composites() {
+        true => composites(policy, gateway),
+        false => Vec::new(),
+    };
     let listeners: Vec<Json> = gateway.listeners.iter().enumerate().map(listener).collect();
     let file = Path::new(around.directory).join(FILTER_FILE);
     Ok(json!({
@@ -221,6 +228,7 @@ fn context(
         "operations": gateway.operations.map(place),
         "ways": routes::ways(gateway),
         "further": further.transpose()?,
+        "composites": composites,
         "mirrors": routes::mirrors(gateway, policy),
         "proof": policy.proof.is_some(),
         "sessions": may_change || routes::has_sessions(gateway),

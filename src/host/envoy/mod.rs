@@ -310,6 +310,10 @@ impl StreamIo for EnvoyStream {
         hostcalls::property(hostcalls::UPSTREAM_CLUSTER).ok()
     }
 
+    fn attempts(&self) -> Option<u64> {
+        number(hostcalls::ATTEMPTS)
+    }
+
     fn attempt_end(&self, sent: bool) -> AttemptEnd {
         let flags = number(hostcalls::RESPONSE_FLAGS).unwrap_or_default();
         let details = hostcalls::property(hostcalls::CODE_DETAILS).ok();
