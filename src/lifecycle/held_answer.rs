@@ -66,7 +66,12 @@ impl HeldAnswer {
     /// The headers have come. Breaks: nothing of this answer needs to be looked at.
     fn begin(&mut self, io: &impl StreamIo) -> Result<ControlFlow<(), Flow>, Stop> {
         let headers = io.response_headers()?;
-        let kind = headers.get("content-type").unwrap_or_default();
+        let mut kinds = headers.get_all("content-type");
+        let kind = kinds.next().unwrap_or_default();
+        // Of two, one reads the one and another the other.
+        if kinds.next().is_some() {
+            return Err(unreadable());
+        }
         let kind = split_once(kind, b';').0.trim_ascii().to_ascii_lowercase();
         let succeeded = headers
             .get(":status")

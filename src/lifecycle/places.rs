@@ -6,7 +6,7 @@ use std::task::Poll;
 use super::clock::Ticks;
 use super::failure::Failure;
 use super::request::Request;
-use super::stream::{Facts, full_limit};
+use super::stream::{Facts, full_limit, too_many};
 use super::walk::Walk;
 use crate::config::policy::RouteId;
 use crate::host::Host;
@@ -23,6 +23,9 @@ impl<H: Host> Walk<H> {
             return Ok(());
         }
         let all = self.asked(request, route, Limits::met_in_flight)?;
+        if let Some(met) = Met::too_small(&all) {
+            return Err(too_many(met.full()));
+        }
         for met in &all {
             self.take_place(met).await?;
         }

@@ -23,7 +23,7 @@ use crate::identity::Client;
 use crate::limits::fleet::Told;
 use crate::limits::{Admission, Full, Limits, Tickets};
 use crate::reply::{Form, FullLimit, Refusal, ReplyTo, RpcIds};
-use crate::routing::{Asked, Called, Content, Look, Messages};
+use crate::routing::{Asked, BadMessage, Called, Content, Look, Messages};
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -255,12 +255,14 @@ impl Facts {
         count: Admission,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<(), Refusal> {
-        let refused = count
-            .is_refused()
-            .then(|| count.full().map(full_limit).collect::<Vec<_>>());
+        let refused = count.is_refused().then(|| {
+            let limits = count.full().map(full_limit).collect::<Vec<_>>();
+            (count.too_small().next().map(too_many), limits)
+        });
         self.looked_at(count);
         match refused {
-            Some(limits) => Err(Refusal::RateLimited(limits, self.wait(now).max(1))),
+            Some((Some(too_many), _)) => Err(too_many),
+            Some((None, limits)) => Err(Refusal::RateLimited(limits, self.wait(now).max(1))),
             None => Ok(()),
         }
     }
@@ -347,6 +349,12 @@ impl Facts {
             form: self.form,
         }
     }
+}
+
+/// A request with more messages than this limit ever lets through.
+#[cold]
+pub(super) fn too_many(limit: Full<'_>) -> Refusal {
+    (&BadMessage::TooMany(full_limit(limit).to_string())).into()
 }
 
 pub(super) fn full_limit(full: Full<'_>) -> FullLimit {

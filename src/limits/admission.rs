@@ -72,12 +72,11 @@ impl Admission {
         self.standings.iter().filter(refusing).map(Full::of)
     }
 
-    /// The names of the limits that never let such a request through: it asks for more than their burst. There is no wait
-    /// to be told of them.
-    pub fn too_small(&self) -> impl Iterator<Item = &str> {
-        let never = |standing: &&Standing| standing.refused == Some(Refused::TooLarge);
-        let standings = self.standings.iter().filter(never);
-        standings.map(|standing| standing.rule.name.as_str())
+    /// The limits that never let such a request through: it asks for more than their burst. There is no wait to be told of them.
+    pub fn too_small(&self) -> impl Iterator<Item = Full<'_>> {
+        let never =
+            |standing: &&Standing| standing.enforced && standing.refused == Some(Refused::TooLarge);
+        self.standings.iter().filter(never).map(Full::of)
     }
 
     /// True if there is anything in [`Self::warning`] or [`Self::would_refuse`].

@@ -255,6 +255,12 @@ impl Bound {
         self.scope.as_deref()
     }
 
+    /// True if what it counts are calls of tools.
+    fn is_by_tool(&self) -> bool {
+        let named = |scope: &Scope| !scope.tools.is_empty();
+        self.subjects.contains(&Subject::Tool) || self.scope().is_some_and(named)
+    }
+
     /// True if the address must be known of a request: of an anonymous one, or of all.
     fn needs_address(&self, anonymous: bool) -> bool {
         let has = |subject| self.subjects.contains(&subject);
@@ -312,6 +318,14 @@ impl Met {
     /// Where it is counted, and under which tag.
     pub(super) fn place(&self) -> (CellName, u64) {
         (self.cell, self.bounded.tag)
+    }
+
+    /// Of the bounds that a request meets, one under which it needs more places than there are.
+    #[must_use]
+    pub fn too_small(met: &[Self]) -> Option<&Self> {
+        let needed = |it: &Self| met.iter().filter(|met| met.place() == it.place()).count();
+        let mut enforced = met.iter().filter(|it| it.is_enforced());
+        enforced.find(|it| needed(it) as u64 > u64::from(it.most()))
     }
 
     fn claim(&self, may_wait: bool) -> Claim {
@@ -383,12 +397,12 @@ impl Limits {
         let mut met: Vec<Met> = Vec::new();
         for bound in all {
             met.extend(met_with(bound, &asked));
-            // A request has one place under a bound, however many of its messages meet it.
+            // A request has one place under a bound, however many of its messages meet it, but each of the calls of tools has its own.
+            let each_has_one = bound.is_by_tool();
             for nth in 1..=asked.further.len() {
                 let further = met_with(bound, &asked.with_message(nth));
-                met.extend(
-                    further.filter(|it| met.iter().all(|other| other.place() != it.place())),
-                );
+                let is_new = |it: &Met| met.iter().all(|other| other.place() != it.place());
+                met.extend(further.filter(|it| each_has_one || is_new(it)));
             }
         }
         met

@@ -27,6 +27,31 @@ const MOST_MESSAGES: usize = 64;
 const CALL: &str = "tools/call";
 const LIST: &str = "tools/list";
 
+/// What clients may ask for or tell of. In other letters it is none of these here, and may be for somebody else.
+const METHODS: [&str; 21] = [
+    CALL,
+    LIST,
+    "initialize",
+    "ping",
+    "server/discover",
+    "subscriptions/listen",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "completion/complete",
+    "logging/setLevel",
+    "elicitation/create",
+    "sampling/createMessage",
+    "notifications/cancelled",
+    "notifications/initialized",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+];
+
 /// The version of the protocol that a message itself is of.
 const VERSION: &str = "/params/_meta/io.modelcontextprotocol~1protocolVersion";
 
@@ -41,6 +66,8 @@ pub struct MessageMembers {
     error: MemberId,
     name: MemberId,
     uri: MemberId,
+    /// The task, of which an extension's methods are.
+    task: MemberId,
     version: MemberId,
 }
 
@@ -112,6 +139,7 @@ impl Default for MessageMembers {
             error: member("/error"),
             name: member("/params/name"),
             uri: member("/params/uri"),
+            task: member("/params/taskId"),
             version: member(VERSION),
             protocol: Protocol::Mcp,
             search: Rc::new(search),
@@ -133,6 +161,7 @@ impl MessageMembers {
             error,
             name: method,
             uri: method,
+            task: method,
             version: method,
             protocol: Protocol::A2a,
             search: Rc::new(search),
@@ -186,17 +215,19 @@ impl<'a> Message<'a> {
             };
         }
         if method != CALL {
-            if method.eq_ignore_ascii_case(CALL) {
-                return Err(BadMessage::Respelt);
-            }
-            return Ok(Some((Some(method), None)));
+            let is_it = |own: &&str| method.eq_ignore_ascii_case(own) && method != *own;
+            return match METHODS.iter().any(is_it) {
+                true => Err(BadMessage::Respelt),
+                false => Ok(Some((Some(method), None))),
+            };
         }
         match self.member(members.name) {
             Member::Unknown => Ok(None),
             Member::Absent => Err(BadMessage::NoTool),
             Member::Found(_) => match self.text(members.name) {
-                Some(tool) => Ok(Some((Some(method), Some(tool)))),
-                None => Err(BadMessage::NoTool),
+                // Some readers end a text there.
+                Some(tool) if !tool.contains('\0') => Ok(Some((Some(method), Some(tool)))),
+                _ => Err(BadMessage::NoTool),
             },
         }
     }
@@ -282,7 +313,14 @@ impl Messages {
         } else if self.needed {
             self.bad = Some(BadMessage::Empty);
         } else {
-            self.called = Some(Rc::new(Called::nothing()));
+            let silent = match self.members.protocol {
+                Protocol::Mcp => self.told.are_silent(),
+                Protocol::A2a => Ok(()),
+            };
+            match silent {
+                Ok(()) => self.called = Some(Rc::new(Called::nothing())),
+                Err(bad) => self.bad = Some(bad),
+            }
         }
     }
 
@@ -393,10 +431,7 @@ impl From<Borrowed<'_>> for Call {
 
 impl Called {
     fn by(messages: Vec<Call>) -> Self {
-        let lists = |call: &Call| {
-            let method = call.method.as_deref().unwrap_or_default();
-            method.trim().eq_ignore_ascii_case(LIST)
-        };
+        let lists = |call: &Call| call.method.as_deref() == Some(LIST);
         Self {
             lists_tools: messages.iter().any(lists),
             messages,

@@ -12,6 +12,8 @@ pub struct Events {
     line: usize,
     /// The last byte was a carriage return: a line feed behind it is of the same end of a line.
     returned: bool,
+    /// An event has gone on.
+    begun: bool,
     most: usize,
 }
 
@@ -35,6 +37,7 @@ impl Events {
             held: Vec::new(),
             line: 0,
             returned: false,
+            begun: false,
             most,
         }
     }
@@ -78,6 +81,7 @@ impl Events {
                     self.line = at;
                     if is_blank {
                         let event = self.held.get(start..at).unwrap_or_default();
+                        let event = without_mark(event, &mut self.begun);
                         pass(event, look, &mut gone).map_err(BadEvent::Refused)?;
                         start = at;
                     }
@@ -96,8 +100,21 @@ impl Events {
     /// When `look` says so.
     pub fn end<E>(&mut self, look: &mut Look<'_, E>) -> Result<Vec<u8>, E> {
         let mut gone = Vec::new();
-        pass(&std::mem::take(&mut self.held), look, &mut gone)?;
+        let held = std::mem::take(&mut self.held);
+        pass(without_mark(&held, &mut self.begun), look, &mut gone)?;
         Ok(gone)
+    }
+}
+
+/// An event without the byte order mark that readers pass over at the stream's beginning.
+fn without_mark<'e>(event: &'e [u8], begun: &mut bool) -> &'e [u8] {
+    let mark = "\u{feff}".as_bytes();
+    match event.strip_prefix(mark) {
+        Some(event) if !std::mem::replace(begun, true) => event,
+        _ => {
+            *begun = true;
+            event
+        }
     }
 }
 
@@ -227,6 +244,10 @@ mod tests {
                 "data: a\n\n",
             ),
             ("\n\n\r\n\ndata\n\n", "\n\n\r\n\ndata\n\n"),
+            // A byte order mark is no part of a name, where the stream begins.
+            ("\u{feff}data: secret\n\n", "data: ***\n\n"),
+            ("\u{feff}id: 7\n\n\u{feff}data: a\n\n", "id: 7\n\n\n"),
+            ("\u{feff}data: secret", "data: ***\n"),
             // The end comes too early.
             ("data: a\n\ndata: secret", "data: a\n\ndata: ***\n"),
             ("data: a\n\ndata: secret\n", "data: a\n\ndata: ***\n"),

@@ -346,6 +346,22 @@ async fn headers_agree_with_the_body(world: &World) {
         .header("mcp-name", "files.read")
         .header("mcp-protocol-version", "2025-11-25");
     assert_eq!(agrees.send().await.echo().agent, "tools");
+    // What names nothing, and what is no message, has no such header.
+    let nameless = post(world, MCP).body(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#);
+    assert_eq!(nameless.clone().send().await.echo().agent, "tools");
+    let named = nameless.header("mcp-name", "files.read").send().await;
+    assert_eq!(rpc_error(&named, 400, &json!(1))["code"], -32020);
+    for (name, value) in [method, name] {
+        let stream = world.request("GET", MCP).key("demo-standard");
+        let refused = stream.header(name, value).send().await;
+        let problem: Value = serde_json::from_slice(&refused.body).expect("JSON");
+        let kind = "urn:waykeeper:problem:header_mismatch";
+        assert_eq!(
+            (refused.status, problem["type"].as_str()),
+            (400, Some(kind)),
+            "{name}"
+        );
+    }
 }
 
 async fn a_tool_goes_to_the_agent_that_has_it(world: &World) {

@@ -135,6 +135,48 @@ fn a_full_limit_is_told_to_the_message_and_a_list_counts_each_of_its_own() {
 }
 
 #[test]
+fn a_list_of_more_messages_than_a_limit_lets_through_at_once_is_told_so() {
+    let mut world = world();
+    let list = format!("[{}]", [READ; 4].join(","));
+    world.request(STREAM, "POST", "/mcp", &[("x-api-key", "secret")]);
+    world.piece_of_message(list.as_bytes(), true);
+    world.answer(200, ACME);
+    assert_eq!(world.refusal(STREAM).as_deref(), Some("bad_message"));
+    let (status, told) = world.answered_in_rpc();
+    assert_eq!(status, 400);
+    let message = told[0]["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("more messages than the limit"), "{told}");
+}
+
+#[test]
+fn each_call_of_a_list_has_a_place_of_its_own_under_a_bound_on_tools() {
+    let mut world = World::with(|document| {
+        document["limits"] = json!([{"name": "slow", "each": "tool", "in_flight": 2}]);
+        document["routes"] =
+            json!([{"prefix": "/mcp", "agents": ["one"], "auth_required": false, "mcp": {}}]);
+    });
+    let list = |calls: usize| format!("[{}]", vec![READ; calls].join(","));
+    let mut come = |id: u32, body: &str| {
+        let id = StreamId(id);
+        world.request(id, "POST", "/mcp", &[]);
+        world.host.send(id, body.as_bytes());
+        world.body(id, body.len(), true);
+        let refusal = world.refusal(id);
+        if id == StreamId(4) {
+            world.gateway.on_end(StreamId(1));
+        }
+        refusal
+    };
+    assert_eq!(come(1, &list(2)), None);
+    assert_eq!(come(2, READ).as_deref(), Some("too_many_in_flight"));
+    assert_eq!(come(3, &list(3)).as_deref(), Some("bad_message"));
+    // Another tool, and then the first list is over.
+    assert_eq!(come(4, WRITE), None);
+    assert_eq!(come(5, READ), None);
+    assert_eq!(come(6, &list(2)).as_deref(), Some("too_many_in_flight"));
+}
+
+#[test]
 fn a_request_that_ends_with_its_headers_has_no_message() {
     for (method, refused) in [
         ("GET", None),

@@ -245,7 +245,8 @@ fn a_request_that_asks_for_more_than_the_burst_is_told_of_no_wait() {
     let refused = worker.try_take("acme", 0, 4).unwrap();
     assert!(refused.is_refused());
     assert_eq!(full(&refused), ["small"]);
-    assert_eq!(refused.too_small().collect::<Vec<_>>(), ["small"]);
+    let too_small: Vec<_> = refused.too_small().map(|it| it.name).collect();
+    assert_eq!(too_small, ["small"]);
     assert_eq!(refused.opens(), None);
     worker.take("acme", 3);
     let refused = worker.try_take("acme", 0, 2).unwrap();

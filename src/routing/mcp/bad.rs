@@ -32,6 +32,8 @@ pub enum BadMessage {
     NoLists,
     /// Messages of one list would go to different agents.
     Apart,
+    /// A list has more of them than this limit ever lets through at once.
+    TooMany(String),
     /// A header says something else.
     Header(&'static str, Disagreement),
 }
@@ -91,13 +93,19 @@ impl fmt::Display for BadMessage {
                 };
                 return write!(f, "The header {name} {how}.");
             }
+            Self::TooMany(limit) => {
+                return write!(
+                    f,
+                    "This list has more messages than the limit {limit} lets through at once; send them one by one."
+                );
+            }
             Self::Compressed => "This route takes messages of JSON-RPC, and cannot read compressed ones; send them without content-encoding.",
             Self::OtherType => "This route takes messages of JSON-RPC; send JSON, with the content-type application/json.",
             Self::Empty => "The body holds no message.",
             Self::NoMethod => "A message of the body has neither a method nor an answer.",
             Self::MethodAndAnswer => "A message of the body has both a method and an answer.",
             Self::Respelt => "A method has letters that no method has, or is one of its protocol's in other letters.",
-            Self::NoTool => "The body calls a tool without a name, or by one that is no text of at most 1024 bytes.",
+            Self::NoTool => "The body calls a tool without a name, or by one that is no text of at most 1024 bytes, or has a byte that is zero.",
             Self::BadId => "The id of a message is neither a text nor a number.",
             Self::NoLists => "The revision that MCP-Protocol-Version names has no lists of messages; send each by itself.",
             Self::Apart => "The messages of this list would go to different agents; send each by itself.",

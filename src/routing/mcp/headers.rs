@@ -4,9 +4,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{BadMessage, Disagreement, Message, MessageMembers};
+use super::{BadMessage, Disagreement, METHODS, Message, MessageMembers};
 use crate::host::HeaderBlock;
-use crate::text::json::{Member, Value};
+use crate::text::json::{Member, MemberId, Value};
 
 /// The revisions whose requests need not have these headers. Any other demands them: later ones do.
 const WITHOUT: [&[u8]; 4] = [b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025-11-25"];
@@ -80,6 +80,12 @@ impl Told {
         }
     }
 
+    /// Whether there may be no message at all: then the headers name none.
+    pub(super) fn are_silent(&self) -> Result<(), BadMessage> {
+        check(METHOD, &self.method, false, |_| false)?;
+        check(NAME, &self.name, false, |_| false)
+    }
+
     /// Whether several messages may come at once.
     pub(super) fn takes_lists(&self) -> Result<(), BadMessage> {
         match self.version.value() {
@@ -103,12 +109,15 @@ impl Told {
         let strict = strict && message.has(members.id);
         let method = message.text(members.method);
         let is_answer = whole && method.is_none();
-        let place = match method {
-            Some("tools/call" | "prompts/get") => Some(members.name),
+        let named: &[MemberId] = match method {
+            None => &[],
+            Some("tools/call" | "prompts/get") => &[members.name],
             Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => {
-                Some(members.uri)
+                &[members.uri]
             }
-            _ => None,
+            Some(method) if METHODS.contains(&method) => &[],
+            // Of an extension's, one of these is the name.
+            Some(_) => &[members.name, members.uri, members.task],
         };
         check(
             METHOD,
@@ -119,19 +128,18 @@ impl Told {
                 None => !is_answer,
             },
         )?;
-        if let Some(place) = place {
-            let name = message.text(place);
-            let named = strict && name.is_some() && method.is_some_and(is_named);
-            check(NAME, &self.name, named, |told| {
-                match message.member(place) {
-                    Member::Unknown => true,
-                    _ => name
-                        .is_some_and(|name| decoded(told).is_some_and(|it| it == name.as_bytes())),
-                }
-            })?;
-        } else if matches!(self.name, Line::Malformed) {
-            return Err(BadMessage::Header(NAME, Disagreement::Malformed));
-        }
+        let demanded = method.is_some_and(is_named)
+            && named.iter().any(|place| message.text(*place).is_some());
+        check(NAME, &self.name, strict && demanded, |told| {
+            let told = decoded(told);
+            let is_it = |place: &MemberId| {
+                let name = message.text(*place).map(str::as_bytes);
+                name.is_some() && name == told.as_deref()
+            };
+            let is_unknown = |place: &MemberId| *message.member(*place) == Member::Unknown;
+            let may_come = method.is_none() && !is_answer || named.iter().any(is_unknown);
+            may_come || named.iter().any(is_it)
+        })?;
         check(
             PROTOCOL_VERSION,
             &self.version,

@@ -155,6 +155,15 @@ fn what_readers_may_read_in_another_way_is_not_passed_on() {
             r#"{"method":"Tools/Call","params":{"name":"a"}}"#,
             "in other letters",
         ),
+        (r#"{"method":"TOOLS/LIST"}"#, "in other letters"),
+        (
+            r#"[{"method":"ping"},{"method":"Notifications/initialized"}]"#,
+            "in other letters",
+        ),
+        (
+            r#"{"method":"tools/call","params":{"name":"a\u0000"}}"#,
+            "a byte that is zero",
+        ),
         (
             r#"{"method":"tools/call\u0000","params":{"name":"a"}}"#,
             "in other letters",
@@ -377,6 +386,46 @@ fn headers_and_messages_agree() {
     assert_eq!(told, Err(differs("Mcp-Method")));
     let told = heard(&[method], r#"[{"id":1,"method":"tools/list"}]"#);
     assert_eq!(told, Err(differs("Mcp-Method")));
+}
+
+#[test]
+fn a_name_in_a_header_is_that_of_the_message_and_of_nothing_else() {
+    let name = ("mcp-name", "read");
+    let differs = || Err("The header Mcp-Name does not say the same as the body.".to_owned());
+    for nameless in [
+        r#"{"id":1,"method":"tools/list","params":{"name":"read"}}"#,
+        r#"{"id":1,"method":"ping"}"#,
+        r#"{"method":"notifications/initialized"}"#,
+        r#"{"id":1,"result":{"name":"read"}}"#,
+        r#"[{"id":1,"method":"ping"}]"#,
+        r#"{"id":1,"method":"tasks/get","params":{"taskId":"write"}}"#,
+        r#"{"id":1,"method":"vendor/do","params":{"id":"read"}}"#,
+        r#"{"id":1,"method":"vendor/do"}"#,
+    ] {
+        assert_eq!(heard(&[name], nameless), differs(), "{nameless}");
+    }
+    for named in [
+        r#"{"id":1,"method":"tasks/get","params":{"taskId":"read"}}"#,
+        r#"{"id":1,"method":"vendor/do","params":{"name":"write","uri":"read"}}"#,
+        r#"[{"id":1,"method":"prompts/get","params":{"name":"read"}}]"#,
+    ] {
+        heard(&[name], named).expect(named);
+    }
+}
+
+#[test]
+fn without_a_message_the_headers_name_none() {
+    let bad = |headers: &[(&str, &str)]| {
+        let (members, headers) = (Rc::default(), HeaderBlock::from_pairs(headers));
+        let mut messages = Messages::new(&members, &headers, MOST, false);
+        messages.end();
+        messages.bad().map(ToString::to_string)
+    };
+    assert_eq!(bad(&[("mcp-protocol-version", "2025-11-25")]), None);
+    for name in ["Mcp-Method", "Mcp-Name"] {
+        let why = format!("The header {name} does not say the same as the body.");
+        assert_eq!(bad(&[(name, "tools/call")]), Some(why));
+    }
 }
 
 #[test]
