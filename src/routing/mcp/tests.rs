@@ -185,7 +185,7 @@ fn what_readers_may_read_in_another_way_is_not_passed_on() {
         (r#"{"method":"a","id":1,"id":2}"#, "/id twice"),
         (
             r#"{"method":"a","id":1,"Method":"a"}"#,
-            "some readers take for /method",
+            "some readers take for /",
         ),
         (
             r#"{"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}"#,
@@ -197,7 +197,7 @@ fn what_readers_may_read_in_another_way_is_not_passed_on() {
         ),
         (
             r#"{"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
-            "some readers take for /method",
+            "some readers take for /",
         ),
         (
             r#"[{"method":"tools/call","params":{"name":"a","name":"b"}}]"#,
