@@ -109,13 +109,9 @@ impl Events {
 /// An event without the byte order mark that readers pass over at the stream's beginning.
 fn without_mark<'e>(event: &'e [u8], begun: &mut bool) -> &'e [u8] {
     let mark = "\u{feff}".as_bytes();
-    match event.strip_prefix(mark) {
-        Some(event) if !std::mem::replace(begun, true) => event,
-        _ => {
-            *begun = true;
-            event
-        }
-    }
+    let is_first = !std::mem::replace(begun, true);
+    let marked = event.strip_prefix(mark).filter(|_| is_first);
+    marked.unwrap_or(event)
 }
 
 /// Writes an event down, with other data if need be. What a reader would pass over for its unknown name is left out: it is not
