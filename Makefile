@@ -64,7 +64,7 @@ LIB     = $(shell realpath -ms -- "$(PREFIX)")/lib/waykeeper
 TOOL   ?= target/release/waykeeper
 
 # A tenth of the end-to-end tests: these run on what Istio makes of the manifests too, each time. `make test-all` runs all of them there.
-SMOKE := cors:: routing:: protocols:: spoofing::a_caller spoofing::envoys spoofing::trailers refusals::of_several \
+SMOKE := cors:: routing:: protocols:: spoofing::a_caller spoofing::envoys spoofing::trailers spoofing::an_agent refusals::of_several \
 	refusals::a_full_address limits::a_plan_admits limits::a_refused_response streaming::an_event streaming::a_first_byte \
 	streaming::nothing_is_held outcomes::each_answer holding::nothing_goes_on websocket::frames
 
@@ -175,7 +175,7 @@ bench-quick: bench-build ## The same in under two minutes, with fewer rounds
 
 bench-instructions: bench-build ## Count the instructions of each contender and of each hostcall, which no noise touches (some minutes)
 	@$(call system,valgrind,valgrind,it counts instructions)
-	@exec target/debug/waykeeper-bench run --only instructions,settings,dense,bodies,calls --report target/bench/instructions.json $(ARGS)
+	@exec target/debug/waykeeper-bench run --only instructions,settings,attempts,dense,bodies,calls --report target/bench/instructions.json $(ARGS)
 
 bench-fleet: build test-tools ## Compare what a request waits for under limits of the process and of the fleet, strict and leased
 	cargo build -p waykeeper-cli

@@ -127,7 +127,10 @@ fn every_answer_of_envoys_own_stands_in_the_table() {
 /// Where metrics are counted, and lines written to the log, that traffic can cause.
 fn telling_source() -> String {
     [
-        "src/lifecycle/telemetry.rs",
+        "src/lifecycle/telemetry/mod.rs",
+        "src/lifecycle/telemetry/agents.rs",
+        "src/lifecycle/telemetry/limits.rs",
+        "src/lifecycle/telemetry/validator.rs",
         "src/lifecycle/judge.rs",
         "src/limits/upkeep.rs",
     ]
@@ -351,6 +354,8 @@ fn refusals() -> Vec<Refusal> {
         | Refusal::BadMessage(..)
         | Refusal::VersionNotSupported(_)
         | Refusal::ToolForbidden(_)
+        | Refusal::NotOffered(..)
+        | Refusal::ServersUnavailable
         | Refusal::NoRule
         | Refusal::ModelNotFound
         | Refusal::UnknownCapability
@@ -390,6 +395,8 @@ fn refusals() -> Vec<Refusal> {
         Refusal::BadMessage(RpcFault::Header, String::new()),
         Refusal::VersionNotSupported(String::new()),
         Refusal::ToolForbidden(String::new()),
+        Refusal::NotOffered(RpcFault::Params, String::new()),
+        Refusal::ServersUnavailable,
         Refusal::NoRule,
         Refusal::ModelNotFound,
         Refusal::UnknownCapability,

@@ -4,6 +4,7 @@ mod addresses;
 mod blame;
 mod cards;
 mod clusters;
+mod elsewhere;
 mod gateway;
 mod hints;
 mod judged;

@@ -1,16 +1,29 @@
-//! What is legal in the filter's document, but probably not meant.
+//! What is legal in the filter's document, but probably not meant; `doubts/models.rs` has what is doubtful of models' names,
+//! `doubts/sticky.rs` of what keeps requests together.
+
+mod models;
+mod sticky;
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Agent, AgentId, Choice, ListedKey, PlanId, Route};
+use waykeeper::config::did_you_mean;
+use waykeeper::config::policy::{
+    A2a, Agent, AgentId, Choice, ListedClient, ListedKey, PlanId, Prefer, Route, Rule,
+};
 use waykeeper::routing::sent_as;
+use waykeeper::text::a2a::{all_names, names_of};
 
 use crate::shares::Shares;
 use crate::yaml::Value;
+
+const NO_ROLE: &str = "no listed key has such a role, and there is no validator";
 
 /// All of them, each with its line of the document that the policy was read from.
 pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
     let mut doubts = of_agents(policy, written);
     doubts.extend(of_plans(policy, written));
+    doubts.extend(models::of_aliases(policy, written));
+    doubts.extend(models::of_agents(policy, written));
+    doubts.extend(sticky::of_agents(policy, written));
     let items = written.get("routes").map_or(&[][..], Value::items);
     // The policy has the routes in their order.
     for (index, (route, item)) in policy.routes.iter().zip(items).enumerate() {
@@ -24,19 +37,31 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
                 "* has no special meaning; a prefix is matched literally".to_owned(),
             );
         }
-        if nobody_has_a_role(policy, route) {
-            doubt(
-                "roles",
-                "no listed key has such a role, and there is no validator".to_owned(),
-            );
+        if nobody_has_one_of(policy, &route.roles, roles) {
+            doubt("roles", NO_ROLE.to_owned());
         }
-        for message in of_choices(policy, &route.agents, item) {
+        for message in of_choices(policy, &route.agents, route.prefer, item) {
             doubt("agents", message);
         }
         if let Some(listed) = &route.fallback {
-            for message in of_fallback(policy, &route.agents, listed) {
+            for message in of_fallback(policy, route, &route.agents, listed) {
                 doubt("fallback", message);
             }
+        }
+        for (field, message) in sticky::of_route(policy, route, item) {
+            doubt(field, message);
+        }
+        for message in route.a2a.iter().flat_map(of_methods) {
+            doubt("a2a", message);
+        }
+        if let Some(mirror) = &route.mirror
+            && route.all_agents().all(|agent| agent == mirror.agent)
+        {
+            doubt(
+                "mirror",
+                "is the only agent of this route, and what it answers it does not hear a second time"
+                    .to_owned(),
+            );
         }
         if idle_in_vain(route, item) {
             doubt(
@@ -47,13 +72,25 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
         let written = item.get("rules").map_or(&[][..], Value::items);
         for (place, (rule, item)) in route.rules.iter().zip(written).enumerate() {
             let line = item.get("agents").map_or(item.line, |value| value.line);
-            let told = of_choices(policy, &rule.agents, item).into_iter();
+            let prefer = rule.prefer.unwrap_or(route.prefer);
+            let told = of_choices(policy, &rule.agents, prefer, item).into_iter();
             let at = format!("routes[{index}].rules[{place}].agents");
             doubts.extend(told.map(|message| (line, format!("{at}: {message}"))));
             let listed = route.fallback_of(rule).unwrap_or_default();
-            let told = of_fallback(policy, &rule.agents, listed).into_iter();
+            let told = of_fallback(policy, route, &rule.agents, listed).into_iter();
             let line = item.get("fallback").map_or(item.line, |value| value.line);
             let at = format!("routes[{index}].rules[{place}].fallback");
+            doubts.extend(told.map(|message| (line, format!("{at}: {message}"))));
+            for (field, message) in of_clients(policy, rule) {
+                doubts.push((
+                    item.line,
+                    format!("routes[{index}].rules[{place}].{field}: {message}"),
+                ));
+            }
+            let told = models::of_rule(policy, rule).into_iter();
+            let line = item.get("match").and_then(|it| it.get("model"));
+            let line = line.map_or(item.line, |value| value.line);
+            let at = format!("routes[{index}].rules[{place}].match.model");
             doubts.extend(told.map(|message| (line, format!("{at}: {message}"))));
         }
     }
@@ -62,7 +99,7 @@ pub(crate) fn doubts(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
 }
 
 /// What a route, or one of its rules, says of its agents.
-fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> {
+fn of_choices(policy: &Policy, choices: &[Choice], prefer: Prefer, item: &Value) -> Vec<String> {
     let mut doubts = Vec::new();
     if !choices.is_empty() && choices.iter().all(|choice| choice.weight == 0) {
         doubts.push(
@@ -70,8 +107,12 @@ fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> 
                 .to_owned(),
         );
     }
-    if mixes_weights(policy, choices, item) {
-        let shares = Shares { policy, choices };
+    if prefer == Prefer::Weighted && mixes_weights(policy, choices, item) {
+        let shares = Shares {
+            policy,
+            choices,
+            prefer,
+        };
         doubts.push(format!(
             "some weights stand here, others at their agents, so of the requests get {shares}; write all of a route's \
              weights in one of the places"
@@ -81,19 +122,39 @@ fn of_choices(policy: &Policy, choices: &[Choice], item: &Value) -> Vec<String> 
 }
 
 /// What a route, or one of its rules, says of the agents that come next.
-fn of_fallback(policy: &Policy, choices: &[Choice], listed: &[AgentId]) -> Vec<String> {
+fn of_fallback(
+    policy: &Policy,
+    route: &Route,
+    choices: &[Choice],
+    listed: &[AgentId],
+) -> Vec<String> {
     let mut doubts = Vec::new();
-    let agents = listed.iter().filter_map(|id| policy.agents.get(id.0));
-    for next in agents {
+    let agents = listed
+        .iter()
+        .filter_map(|id| Some((id, policy.agents.get(id.0)?)));
+    // Who is named by a caller answers, or nobody.
+    let drawn = choices.iter().filter(|choice| choice.weight > 0);
+    let drawn: Vec<AgentId> = drawn.map(|choice| choice.agent).collect();
+    for (id, next) in agents {
         let name = &next.name;
+        let canary = route.canary.as_ref().map(|canary| canary.agent);
+        let mut all_first = drawn.iter().copied().chain(canary);
+        if !drawn.is_empty() && all_first.all(|first| first == *id) {
+            doubts.push(format!(
+                "{name} never comes next: it is the one that is tried first, and no other is"
+            ));
+            continue;
+        }
         if next.in_flight.is_some() {
             doubts.push(format!(
                 "{name} has max_in_flight, which does not count requests that come to it from another agent"
             ));
         }
-        let mut first = choices
-            .iter()
-            .filter_map(|choice| policy.agents.get(choice.agent.0));
+        // It does not come behind itself.
+        let others = choices.iter().map(|choice| choice.agent).chain(canary);
+        let mut first = others
+            .filter(|first| first != id)
+            .filter_map(|first| policy.agents.get(first.0));
         if !choices.is_empty() && !first.any(|first| may_follow(policy, first, next)) {
             doubts.push(format!(
                 "{name} never comes next: it has no model that an agent before it is asked for by the same name"
@@ -164,17 +225,51 @@ fn of_plans(policy: &Policy, written: &Value) -> Vec<(usize, String)> {
     doubts
 }
 
-fn nobody_has_a_role(policy: &Policy, route: &Route) -> bool {
-    let listed = || {
-        let keys = policy.clients.keys.iter();
-        keys.flat_map(|key| key.client.roles.iter())
-    };
-    policy.clients.validator.is_none()
-        && !route.roles.is_empty()
-        && !route
-            .roles
-            .iter()
-            .any(|role| listed().any(|other| other == role))
+/// Whether only listed clients may be known, and of some names none of them has one.
+fn nobody_has_one_of<'p>(
+    policy: &'p Policy,
+    names: &[String],
+    of_client: impl Fn(&'p ListedClient) -> &'p [String],
+) -> bool {
+    let listed = || policy.clients.keys.iter().map(|key| &key.client);
+    let is_had = |name| listed().any(|client| of_client(client).contains(name));
+    policy.clients.validator.is_none() && !names.is_empty() && !names.iter().any(is_had)
+}
+
+fn roles(client: &ListedClient) -> &[String] {
+    &client.roles
+}
+
+fn team(client: &ListedClient) -> &[String] {
+    client.team.as_slice()
+}
+
+/// What a rule asks of clients that none has, by the field that asks it.
+fn of_clients(policy: &Policy, rule: &Rule) -> Vec<(&'static str, &'static str)> {
+    let met = &rule.conditions;
+    let mut doubts = Vec::new();
+    if nobody_has_one_of(policy, &met.teams, team) {
+        doubts.push((
+            "match.team",
+            "no listed key has such a team, and there is no validator",
+        ));
+    }
+    for (field, asked) in [("match.role", &met.roles), ("roles", &rule.roles)] {
+        if nobody_has_one_of(policy, asked, roles) {
+            doubts.push((field, NO_ROLE));
+        }
+    }
+    doubts
+}
+
+/// Methods that may be used under a name which is nearly one of the protocol's. Extensions have methods of their own.
+fn of_methods(a2a: &A2a) -> Vec<String> {
+    let names = a2a.methods.iter().flat_map(|entry| &entry.names);
+    let unknown = names.filter_map(|it| it.exact().filter(|name| names_of(name).is_none()));
+    let told = unknown.map(|name| (name, did_you_mean(name, all_names())));
+    let told = told.filter(|(_, near)| !near.is_empty());
+    told.map(|(name, near)| format!("no method of A2A is called {name:?}{near}"))
+        .collect()
 }
 
 /// Whether a route gives some agents weights of its own, beside others whose own weight is not the one that everything has

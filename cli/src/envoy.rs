@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<Outcome> {
         if !unserved.is_empty() {
             return Err(unserved);
         }
-        let unable = gateway::unable(document, &checked.policy, arguments.envoy_version);
+        let unable = gateway::unable(document, checked, arguments.envoy_version);
         if !unable.is_empty() {
             return Err(unable);
         }

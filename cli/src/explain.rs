@@ -8,10 +8,13 @@
 //! | `request.rs` | what Envoy makes of a request before the filter sees it |
 //! | `caller.rs` | who calls |
 //! | `walked.rs` | what the filter does |
-//! | `found.rs`, `rules.rs`, `conditions.rs`, `agents.rs`, `limits.rs` | what that comes to, and why |
+//! | `listens.rs` | whether anybody listens where it is sent |
+//! | `outcome.rs` | what that comes to |
+//! | `found.rs`, `routes.rs`, `called.rs`, `servers.rs`, `rules.rs`, `conditions.rs`, `agents.rs`, `kept.rs`, `edits.rs`, `limits.rs` | why |
 //! | `explanation.rs`, `told.rs` | all of it in fields, and in plain words |
 
 mod agents;
+mod called;
 mod caller;
 mod conditions;
 mod curl;
@@ -19,10 +22,15 @@ mod edits;
 mod explanation;
 mod found;
 mod har;
+mod kept;
 mod limits;
+mod listens;
+mod outcome;
 mod raw;
 mod request;
+mod routes;
 mod rules;
+mod servers;
 mod told;
 mod walked;
 mod words;

@@ -1,9 +1,10 @@
-//! Which part of a route's requests each of its agents gets, as weights make it.
+//! Which part of a route's requests each of its agents gets, as weights make it, or in which order they are preferred.
 
 use std::fmt;
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Choice, Route};
+use waykeeper::config::policy::{Choice, Prefer, Route};
+use waykeeper::routing::{cheapest, weighted};
 
 /// So many routes are shown; of a larger gateway nobody reads all.
 const MOST_SHOWN: usize = 20;
@@ -12,6 +13,7 @@ const MOST_SHOWN: usize = 20;
 pub(crate) struct Shares<'p> {
     pub(crate) policy: &'p Policy,
     pub(crate) choices: &'p [Choice],
+    pub(crate) prefer: Prefer,
 }
 
 /// Those of all routes with several agents, a line each.
@@ -20,6 +22,17 @@ pub(crate) struct OfRoutes<'p>(pub(crate) &'p Policy);
 impl fmt::Display for Shares<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let choices = self.choices;
+        match self.prefer {
+            Prefer::Weighted => {}
+            Prefer::Cheapest => return self.by_price(formatter),
+            Prefer::Fastest => {
+                return write!(
+                    formatter,
+                    "the fastest of {}, which only the running gateway knows",
+                    self.names(&weighted(choices))
+                );
+            }
+        }
         let all: u64 = choices.iter().map(|choice| u64::from(choice.weight)).sum();
         for (index, choice) in choices.iter().enumerate() {
             let between = if index == 0 { "" } else { ", " };
@@ -38,17 +51,55 @@ impl fmt::Display for Shares<'_> {
     }
 }
 
+impl Shares<'_> {
+    fn names(&self, choices: &[Choice]) -> String {
+        let agents = choices
+            .iter()
+            .filter_map(|choice| self.policy.agents.get(choice.agent.0));
+        let names: Vec<&str> = agents.map(|agent| agent.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// The cheapest first, and who gets what they are too full for.
+    fn by_price(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let agents = &self.policy.agents;
+        let mut left = weighted(self.choices);
+        let mut before = "";
+        loop {
+            let best = cheapest(agents, &left, &|_| false);
+            if best.is_empty() {
+                return Ok(());
+            }
+            let and_each = if best.len() > 1 { " by weight" } else { "" };
+            write!(formatter, "{before}{}{and_each}", self.names(&best))?;
+            left.retain(|choice| !best.contains(choice));
+            let bounded = |choice: &Choice| {
+                { agents.get(choice.agent.0) }.is_some_and(|it| it.in_flight.is_some())
+            };
+            before = match best.iter().all(bounded) {
+                true => "; when full, ",
+                false => "; only where no cheaper one may answer, ",
+            };
+        }
+    }
+}
+
 /// What a route and each of its rules choose among, by their names.
-fn named_choices<'p>(policy: &Policy, route: &'p Route) -> Vec<(String, &'p [Choice])> {
+fn named_choices<'p>(policy: &Policy, route: &'p Route) -> Vec<(String, &'p [Choice], Prefer)> {
     let of_rules = route.rules.iter();
-    let of_rules = of_rules.map(|rule| (format!("{}, {}", route.name, rule.name), &*rule.agents));
+    let of_rules = of_rules.map(|rule| {
+        let name = format!("{}, {}", route.name, rule.name);
+        (name, &*rule.agents, rule.prefer.unwrap_or(route.prefer))
+    });
     let canary = route.canary.as_ref().and_then(|canary| {
         let agent = policy.agents.get(canary.agent.0)?;
         Some(format!(" ({} % try {} first)", canary.percent, agent.name))
     });
     let name = format!("{}{}", route.name, canary.unwrap_or_default());
-    let own = (name, &*route.agents);
-    of_rules.chain([own]).collect()
+    let own = (name, &*route.agents, route.prefer);
+    // Of several servers the name of what is called says which.
+    let own = route.of_servers().is_none().then_some(own);
+    of_rules.chain(own).collect()
 }
 
 /// A part of a hundred, to a tenth where that tells something.
@@ -71,7 +122,7 @@ impl fmt::Display for Percent {
 impl fmt::Display for OfRoutes<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let OfRoutes(policy) = self;
-        let several = |(_, choices): &(String, &[Choice])| choices.len() > 1;
+        let several = |(_, choices, _): &(String, &[Choice], Prefer)| choices.len() > 1;
         let all = policy
             .routes
             .iter()
@@ -81,8 +132,13 @@ impl fmt::Display for OfRoutes<'_> {
             return Ok(());
         }
         write!(formatter, "\n  shares of requests that name no agent:")?;
-        for (name, choices) in routes.by_ref().take(MOST_SHOWN) {
-            write!(formatter, "\n    {name}: {}", Shares { policy, choices })?;
+        for (name, choices, prefer) in routes.by_ref().take(MOST_SHOWN) {
+            let shares = Shares {
+                policy,
+                choices,
+                prefer,
+            };
+            write!(formatter, "\n    {name}: {shares}")?;
         }
         match routes.count() {
             0 => Ok(()),

@@ -17,9 +17,11 @@ impl fmt::Display for Unserved<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Unserved(policy) = self;
         let table = RouteTable::new(&policy.routes);
+        let endpoint = policy.models_endpoint.as_ref();
         let is_served = |path: &String| {
+            let of_gateway = endpoint.is_some_and(|it| it.path == *path);
             let path = Path::read(path.as_bytes());
-            path.is_ok_and(|path| table.find(&path, b"GET").is_ok())
+            of_gateway || path.is_ok_and(|path| table.find(&path, b"GET").is_ok())
         };
         let bases = policy.routes.iter();
         let bases = bases.filter_map(|route| route.prefix.strip_suffix(CHAT));

@@ -217,10 +217,10 @@ Clients of OpenAI's and Anthropic's take both from the environment
 
 Try
   # a chat, as OpenAI's clients do it; one agent or the other answers
-  curl -s http://{at}/v1/chat/completions -H 'authorization: Bearer demo-standard' -d '{{"model":"demo","messages":[{{"role":"user","content":"Hello"}}]}}'
+  curl -s http://{at}/v1/chat/completions -H 'authorization: Bearer demo-standard' --json '{{"model":"demo","messages":[{{"role":"user","content":"Hello"}}]}}'
 
   # the same, word for word
-  curl -sN http://{at}/api/v1/chat/stream -H 'x-api-key: demo-standard' -d '{{"model":"demo","messages":[{{"role":"user","content":"Hello"}}]}}'
+  curl -sN http://{at}/api/v1/chat/stream -H 'x-api-key: demo-standard' -H 'content-type: application/json' -d '{{"model":"demo","messages":[{{"role":"user","content":"Hello"}}]}}'
 
   # no key; then one that lacks the role
   curl -i http://{at}/api/v1/tools/list

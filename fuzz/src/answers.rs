@@ -10,7 +10,7 @@ use serde_json::json;
 use waykeeper::host::{CalloutAnswer, StreamId};
 
 use crate::input::Input;
-use crate::json::{Json, read, whole};
+use crate::json::{Json, has_half_a_pair, read, whole};
 use crate::worker::{Outcome, Worker, World, header, headers, policy};
 
 const LARGEST: usize = 16 * 1024;
@@ -208,15 +208,4 @@ fn name(value: &Json) -> Option<String> {
     };
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@-".contains(&byte);
     ((1..=128).contains(&text.len()) && text.bytes().all(legal)).then(|| text.clone())
-}
-
-fn has_half_a_pair(value: &Json) -> bool {
-    match value {
-        Json::Text(text) => text.is_none(),
-        Json::List(items) => items.iter().any(has_half_a_pair),
-        Json::Object(members) => members
-            .iter()
-            .any(|(name, value)| name.is_none() || has_half_a_pair(value)),
-        _ => false,
-    }
 }

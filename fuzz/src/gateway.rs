@@ -3,26 +3,26 @@
 //!
 //! An input is a list of steps: one byte says which, the next ones what it needs.
 
+mod configurations;
+mod promises;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
-use waykeeper::config::Policy;
+use serde_json::Value;
 use waykeeper::host::simulated::SentCallout;
 use waykeeper::host::{CalloutAnswer, StreamId};
-use waykeeper::lifecycle::{Flow, Gateway};
+use waykeeper::lifecycle::Gateway;
 
 use crate::host::{FuzzHost, OWN, Plan, Trouble};
 use crate::input::Input;
-use crate::worker::{Outcome, Worker, World, gateway, header, headers, policy};
+use crate::worker::{Outcome, Worker, World, gateway, headers};
+use configurations::{COLLECTING, POLICIES};
 
 const MOST_STEPS: usize = 128;
 const STREAMS: usize = 12;
 /// The validator's timeout, a second more, and a tick that may come at once.
 const TICKS_TO_GIVE_UP: usize = 3;
-
-/// Of this route the agent gets whole bodies.
-const COLLECTING: &str = "/whole";
 
 const PATHS: [&str; 10] = [
     "/chat/x",
@@ -38,7 +38,6 @@ const PATHS: [&str; 10] = [
 ];
 /// The last is listed, the first are asked about.
 const KEYS: [&str; 4] = ["one", "two", "three", "listed"];
-const LISTED: &str = "56547a7cc8bbf46bb4aa2f18a097fee842ce6e94ca4c7f5cda6df35c4f5825c9";
 const ANSWERS: [(u16, &str); 6] = [
     (
         200,
@@ -95,11 +94,6 @@ struct Run {
     valid: BTreeSet<String>,
     began: u32,
     story: String,
-}
-
-thread_local! {
-    static POLICIES: [Policy; 2] = [json!(null), json!([{ "name": "per-address", "each": "address", "requests": "9/minute" }])]
-        .map(|limits| policy(&document(&limits)));
 }
 
 /// Runs one input.
@@ -328,66 +322,7 @@ impl Run {
         }
     }
 
-    // === what must hold ===
-
-    fn check_all(&self) {
-        for (id, stream) in &self.streams {
-            let seen = self.worker.host.seen(*id);
-            let story = &self.story;
-            assert!(seen.replies.len() <= 1, "{id:?} is answered twice\n{story}");
-            let spoofed = header(&seen.trailers, "x-waykeeper-client");
-            assert!(
-                spoofed.is_none() || seen.reset > 0,
-                "{id:?}: trailers go on as they came\n{story}"
-            );
-            assert!(seen.reset <= 1, "{id:?} is broken off twice\n{story}");
-            let forwarded = usize::from(stream.continued) + seen.resumed;
-            assert!(forwarded <= 1, "{id:?} goes on twice\n{story}");
-            let cluster = header(&seen.request, "x-waykeeper-cluster");
-            if forwarded == 0 {
-                // What was not read could not be cleansed, and must not go on.
-                assert!(
-                    cluster.is_none() || (seen.unread && cluster == Some(SPOOFED)),
-                    "{id:?} has a cluster undecided\n{story}"
-                );
-                assert!(
-                    !seen.unread || !seen.replies.is_empty(),
-                    "{id:?} waits unread\n{story}"
-                );
-                let cut = seen.reset > 0 && seen.trailers.is_empty();
-                assert!(!cut, "{id:?} is broken off undecided\n{story}");
-                continue;
-            }
-            assert!(
-                matches!(cluster, Some(b"cluster-one" | b"cluster-two")),
-                "{id:?} goes nowhere\n{story}"
-            );
-            if let Some(reply) = seen.replies.first() {
-                let late = [
-                    "waykeeper_agent_timeout",
-                    "waykeeper_body_too_large",
-                    "waykeeper_request_timeout",
-                ];
-                assert!(
-                    late.contains(&reply.details.as_str()),
-                    "{id:?}: {reply:?} after it went on\n{story}"
-                );
-            }
-            let client = header(&seen.request, "x-waykeeper-client");
-            match stream.key {
-                None => assert!(
-                    stream.path.starts_with("/open"),
-                    "{stream:?} goes on without a key\n{story}"
-                ),
-                Some(key) => assert!(
-                    key == "listed"
-                        || self.valid.contains(key)
-                        || client.is_none() && stream.path.starts_with("/open"),
-                    "{stream:?} goes on with a key that nobody spoke up for\n{story}"
-                ),
-            }
-        }
-    }
+    // === ends ===
 
     /// What was broken off is over at once.
     fn bury(&mut self) {
@@ -398,29 +333,6 @@ impl Run {
             self.worker.host.end(id);
             self.streams.remove(&id);
         }
-    }
-
-    /// A part of a request goes on if the request has, or goes on with it: what was waited for is there. Whether it may is
-    /// then checked of the request.
-    fn only_if_forwarded(&mut self, id: StreamId, flow: Flow, what: &str) {
-        let seen = self.worker.host.seen(id);
-        if let Some(stream) = self.streams.get_mut(&id)
-            && seen.resumed == 0
-        {
-            stream.continued |= flow == Flow::Continue;
-        }
-        let forwarded = self.streams[&id].continued || seen.resumed > 0;
-        let goes_on = forwarded && seen.replies.is_empty();
-        assert!(
-            flow != Flow::Continue || goes_on,
-            "{id:?}: {what} would go on\n{}",
-            self.story
-        );
-        assert!(
-            flow == Flow::Continue || !goes_on || seen.reset > 0,
-            "{id:?}: {what} is held for ever\n{}",
-            self.story
-        );
     }
 
     /// When every question has its answer or is too old to have one, nobody waits any more.
@@ -489,32 +401,4 @@ fn nth<'a, T>(items: impl ExactSizeIterator<Item = &'a T>, input: &mut Input<'_>
     (length > 0)
         .then(|| items.nth(input.below(length)))
         .flatten()
-}
-
-fn document(limits: &Value) -> Value {
-    let mut document = json!({
-        "clients": {
-            "key_sources": [
-                { "header": "x-api-key" }, { "query": "key" }, { "websocket_protocol": "waykeeper.key." },
-            ],
-            "keys": [{ "sha256": LISTED, "client_id": "listed", "plan": "standard" }],
-            "validator": { "cluster": "auth", "path": "/validate", "timeout": "1s" },
-        },
-        "plans": { "standard": { "requests": "5/hour" } },
-        "agents": { "one": { "cluster": "cluster-one" }, "two": { "cluster": "cluster-two", "weight": 0 } },
-        "routes": [
-            { "prefix": "/chat", "agents": ["one", "two"], "methods": ["POST"], "timeout": "7s", "max_body": "99B" },
-            { "prefix": "/admin", "agents": ["one"], "roles": ["admin"] },
-            { "prefix": "/events", "agents": ["one"], "protocol": "sse", "idle_timeout": "3s" },
-            { "prefix": "/ws", "agents": ["one"], "protocol": "websocket" },
-            { "prefix": COLLECTING, "agents": ["one"], "max_body": "99B", "collect_body": true },
-            { "prefix": "/open", "agents": ["one"], "auth_required": false, "rate_limit": { "requests": "4/minute" },
-              "streams": true, "timeout": "2s", "idle_timeout": "4s", "prefix_rewrite": "/handle" },
-        ],
-        "tables": { "keys": 1024, "counters": 1024 },
-    });
-    if !limits.is_null() {
-        document["limits"] = limits.clone();
-    }
-    document
 }

@@ -1,15 +1,19 @@
 //! A host that does to the filter what a test would not think of: clocks that differ between workers and are set back,
 //! calls that fail, rivals that act between a read and a swap. It counts what the filter does with each stream.
 
+mod stream;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
 use waykeeper::host::simulated::{Process, SentCallout, SimulatedHost};
 use waykeeper::host::{
-    AttemptEnd, Bell, Callout, CalloutId, CellName, HeaderBlock, Host, HostError, LocalReply,
-    MetricId, OwnAnswer, StreamId, StreamIo, Swap, Timestamp, Version,
+    Bell, Callout, CalloutId, CellName, Host, HostError, LocalReply, MetricId, StreamId, Swap,
+    Timestamp, Version,
 };
+
+pub(crate) use stream::FuzzIo;
 
 /// Headers as they stand, names and values.
 pub(crate) type Headers = Vec<(Vec<u8>, Vec<u8>)>;
@@ -74,13 +78,6 @@ pub(crate) struct FuzzHost {
     woken: RefCell<VecDeque<StreamId>>,
     troubles: RefCell<Vec<Plan>>,
     interference: RefCell<Option<Interference>>,
-}
-
-/// A stream of a worker's host.
-#[derive(Debug, Clone)]
-pub(crate) struct FuzzIo {
-    id: StreamId,
-    host: Rc<FuzzHost>,
 }
 
 impl std::fmt::Debug for FuzzHost {
@@ -197,25 +194,6 @@ impl FuzzHost {
     }
 }
 
-fn first(headers: &Headers, name: &str) -> Option<Vec<u8>> {
-    let mut found = headers.iter().filter(|(other, _)| other == name.as_bytes());
-    found.next().map(|(_, value)| value.clone())
-}
-
-fn replace(headers: &mut Headers, name: &[u8], value: &[u8]) {
-    match headers.iter().position(|(other, _)| other == name) {
-        Some(first) => {
-            headers[first].1 = value.to_vec();
-            let mut index = 0;
-            headers.retain(|(other, _)| {
-                index += 1;
-                other != name || index - 1 == first
-            });
-        }
-        None => headers.push((name.to_vec(), value.to_vec())),
-    }
-}
-
 impl Host for FuzzHost {
     type Stream = FuzzIo;
 
@@ -286,6 +264,10 @@ impl Host for FuzzHost {
         self.memory.call(callout)
     }
 
+    fn answer_header(&self, name: &str) -> Option<Vec<u8>> {
+        self.memory.answer_header(name)
+    }
+
     fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {
         self.memory.counter(name, labels)
     }
@@ -304,178 +286,5 @@ impl Host for FuzzHost {
 
     fn record(&self, metric: MetricId, value: u64) {
         self.memory.record(metric, value);
-    }
-}
-
-impl StreamIo for FuzzIo {
-    fn request_headers(&self) -> Result<HeaderBlock, HostError> {
-        if self.host.is_due(Trouble::NoHeaders) {
-            self.host.seen_mut(self.id, |seen| seen.unread = true);
-            return Err(HostError {
-                call: "the headers",
-                status: 2,
-            });
-        }
-        Ok(self
-            .host
-            .seen_mut(self.id, |seen| HeaderBlock::from_pairs(&seen.request)))
-    }
-
-    fn set_request_header(&self, name: &str, value: &[u8]) {
-        self.host.seen_mut(self.id, |seen| {
-            replace(&mut seen.request, name.as_bytes(), value)
-        });
-    }
-
-    fn add_request_header(&self, name: &str, value: &[u8]) {
-        self.host.seen_mut(self.id, |seen| {
-            seen.request.push((name.into(), value.to_vec()))
-        });
-    }
-
-    fn remove_request_header(&self, name: &[u8]) {
-        self.host.seen_mut(self.id, |seen| {
-            seen.request.retain(|(other, _)| other != name)
-        });
-    }
-
-    /// Blanks: what bodies say is searched by the target `bodies`.
-    fn request_body(&self, _: usize, most: usize) -> Result<Vec<u8>, HostError> {
-        Ok(vec![b' '; most.min(1 << 16)])
-    }
-
-    fn replace_request_body(&self, _: usize, _: &[u8]) -> Result<(), HostError> {
-        Ok(())
-    }
-
-    fn request_trailers(&self) -> Result<HeaderBlock, HostError> {
-        if self.host.is_due(Trouble::NoTrailers) {
-            return Err(HostError {
-                call: "the trailers",
-                status: 2,
-            });
-        }
-        Ok(self
-            .host
-            .seen_mut(self.id, |seen| HeaderBlock::from_pairs(&seen.trailers)))
-    }
-
-    fn set_request_trailer(&self, name: &str, value: &[u8]) {
-        self.host.seen_mut(self.id, |seen| {
-            replace(&mut seen.trailers, name.as_bytes(), value)
-        });
-    }
-
-    fn remove_request_trailer(&self, name: &[u8]) {
-        self.host.seen_mut(self.id, |seen| {
-            seen.trailers.retain(|(other, _)| other != name)
-        });
-    }
-
-    fn attempt_end(&self, _sent: bool) -> AttemptEnd {
-        AttemptEnd::Left
-    }
-
-    fn noted(&self, _name: &str) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn has_broken_off(&self) -> bool {
-        false
-    }
-
-    fn upstream_cluster(&self) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn own_answer(&self) -> Option<OwnAnswer> {
-        let (status, own) = self.host.seen_mut(self.id, |seen| {
-            let status = first(&seen.response, ":status");
-            (status, first(&seen.response, OWN).is_some())
-        });
-        let status = str::from_utf8(&status?).ok()?.parse().ok()?;
-        own.then_some(OwnAnswer {
-            fault: None,
-            status,
-            unreached: false,
-            asks_credential: false,
-        })
-    }
-
-    fn agent_address(&self) -> Option<Vec<u8>> {
-        Some(b"192.0.2.2:80".to_vec())
-    }
-
-    fn response_body(&self, _: usize, most: usize) -> Result<Vec<u8>, HostError> {
-        Ok(vec![b' '; most.min(1 << 16)])
-    }
-
-    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
-        self.host
-            .seen_mut(self.id, |seen| first(&seen.response, name))
-    }
-
-    fn response_headers(&self) -> Result<HeaderBlock, HostError> {
-        Ok(self
-            .host
-            .seen_mut(self.id, |seen| HeaderBlock::from_pairs(&seen.response)))
-    }
-
-    fn set_response_header(&self, name: &str, value: &[u8]) {
-        self.host.seen_mut(self.id, |seen| {
-            replace(&mut seen.response, name.as_bytes(), value)
-        });
-    }
-
-    fn add_response_header(&self, name: &str, value: &[u8]) {
-        self.host.seen_mut(self.id, |seen| {
-            seen.response.push((name.into(), value.to_vec()))
-        });
-    }
-
-    fn remove_response_header(&self, name: &str) {
-        self.host.seen_mut(self.id, |seen| {
-            seen.response.retain(|(other, _)| other != name.as_bytes())
-        });
-    }
-
-    fn response_trailer(&self, _name: &str) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn remove_response_trailer(&self, _name: &str) {}
-
-    fn take_response_body(&self, _: usize) -> Result<Vec<u8>, HostError> {
-        Ok(self
-            .host
-            .seen_mut(self.id, |seen| std::mem::take(&mut seen.answer)))
-    }
-
-    fn put_response_body(&self, bytes: &[u8]) -> Result<(), HostError> {
-        self.host
-            .seen_mut(self.id, |seen| seen.answer = bytes.to_vec());
-        Ok(())
-    }
-
-    fn note(&self, _name: &str, _value: &[u8]) {}
-
-    fn caller_address(&self) -> Option<Vec<u8>> {
-        if self.host.is_due(Trouble::NoAddress) {
-            return None;
-        }
-        Some(self.host.address.borrow().clone())
-    }
-
-    fn reply(&self, reply: &LocalReply) {
-        self.host
-            .seen_mut(self.id, |seen| seen.replies.push(reply.clone()));
-    }
-
-    fn resume(&self) {
-        self.host.seen_mut(self.id, |seen| seen.resumed += 1);
-    }
-
-    fn reset(&self) {
-        self.host.seen_mut(self.id, |seen| seen.reset += 1);
     }
 }

@@ -27,6 +27,18 @@ pub(crate) fn read(bytes: &[u8]) -> Option<(Json, usize)> {
     reader.rest.is_empty().then_some((value, reader.deepest))
 }
 
+/// Whether some text or name in it is half a surrogate pair, which is no text.
+pub(crate) fn has_half_a_pair(value: &Json) -> bool {
+    match value {
+        Json::Text(text) => text.is_none(),
+        Json::List(items) => items.iter().any(has_half_a_pair),
+        Json::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.is_none() || has_half_a_pair(value)),
+        _ => false,
+    }
+}
+
 struct Reader<'a> {
     rest: &'a str,
     depth: usize,

@@ -10,6 +10,7 @@ pub mod headers;
 pub mod in_flight;
 pub mod keys;
 pub mod paths;
+pub mod servers;
 
 mod host;
 mod input;

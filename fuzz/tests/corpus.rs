@@ -7,7 +7,7 @@ use std::path::Path;
 /// A target's name and its property.
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 10] = [
     ("answers", waykeeper_fuzz::answers::check),
     ("bodies", waykeeper_fuzz::bodies::check),
     ("configuration", waykeeper_fuzz::configuration::check),
@@ -17,6 +17,7 @@ const TARGETS: [Target; 9] = [
     ("in_flight", waykeeper_fuzz::in_flight::check),
     ("keys", waykeeper_fuzz::keys::check),
     ("paths", waykeeper_fuzz::paths::check),
+    ("servers", waykeeper_fuzz::servers::check),
 ];
 
 #[test]

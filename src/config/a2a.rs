@@ -4,6 +4,8 @@ use super::mcp::permissions;
 use super::policy::{A2a, Protocol};
 use super::reader::Spot;
 use super::rules::Around;
+use crate::text::a2a::names_of;
+use crate::text::pattern::Pattern;
 
 /// How large cards may be that are looked through.
 const CARDS: std::ops::RangeInclusive<u64> = 1 << 10..=16 << 20;
@@ -57,7 +59,7 @@ pub(super) fn a2a(
         Some(public)
     });
     let methods = fields.get("methods");
-    let methods = methods.map(|spot| permissions(&spot, around.plans, key_needed));
+    let methods = methods.map(|spot| permissions(&spot, around.plans, key_needed, is_same_method));
     let versions = fields.get("versions").map(|spot| versions(&spot));
     Some(A2a {
         methods: methods.unwrap_or_default(),
@@ -67,6 +69,16 @@ pub(super) fn a2a(
         public_card: public_card.unwrap_or(false),
         max_card: max_card.unwrap_or(A2a::MAX_CARD),
     })
+}
+
+/// One method has several names, and the entry that names it first counts for all of them.
+fn is_same_method(one: &Pattern, other: &Pattern) -> bool {
+    match (one, other) {
+        (Pattern::Exact(one), Pattern::Exact(other)) => {
+            one == other || names_of(one).is_some_and(|names| names.contains(&other.as_str()))
+        }
+        _ => one == other,
+    }
 }
 
 fn versions(spot: &Spot<'_>) -> Vec<String> {

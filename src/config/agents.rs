@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::limits::joined;
 use super::policy::{Agent, AgentId, PlanId, Price};
 use super::reader::{Fields, Spot};
-use super::{in_flight, load, names, rest, rules, sticky, switches};
+use super::{hosts, in_flight, load, names, rest, served, sticky, switches};
 use crate::sort::sort_by;
 
 const MOST_AGENTS: usize = 1024;
@@ -27,8 +27,14 @@ pub const AGENT_FIELDS_OF_FILTER: [&str; 12] = [
     load::OF_AGENT[1],
     "rest",
 ];
-pub(super) const AGENT_FIELDS: &[&str] = &joined::<4, 12, 16>(
-    ["cluster", "websocket_cluster", "sees", "cluster_hides"],
+pub(super) const AGENT_FIELDS: &[&str] = &joined::<5, 12, 17>(
+    [
+        "cluster",
+        "websocket_cluster",
+        "host",
+        "sees",
+        "cluster_hides",
+    ],
     AGENT_FIELDS_OF_FILTER,
 );
 
@@ -55,13 +61,16 @@ pub(super) fn agents(
             let websocket_cluster = fields
                 .as_ref()
                 .and_then(|fields| fields.get("websocket_cluster")?.checked(names::cluster));
+            let host = fields
+                .as_ref()
+                .and_then(|fields| fields.get("host")?.checked(hosts::host));
             let weight = fields.as_ref().and_then(weight).unwrap_or(1);
             let models = (fields.as_ref())
                 .and_then(|fields| fields.get("models"))
-                .map(|spot| rules::models(&spot));
+                .map(|spot| served::models(&spot));
             let capabilities = (fields.as_ref())
                 .and_then(|fields| fields.get("capabilities"))
-                .map(|spot| rules::capabilities(&spot));
+                .map(|spot| served::capabilities(&spot));
             let sticky = fields.as_ref().and_then(|fields| {
                 let spot = fields.get("sticky")?;
                 let sticky = sticky::sticky(&spot)?;
@@ -91,6 +100,7 @@ pub(super) fn agents(
                 name: name.to_owned(),
                 cluster: cluster.unwrap_or_default().to_owned(),
                 websocket_cluster: websocket_cluster.map(str::to_owned),
+                host: host.map(str::to_owned),
                 weight,
                 models: models.unwrap_or_default(),
                 capabilities: capabilities.unwrap_or_default(),

@@ -1,10 +1,12 @@
 //! What is changed of a route's requests and of the answers to them: headers, the host, members of a JSON body.
 
 use super::document::Node;
+use super::near::did_you_mean;
 use super::policy::{BodyEdit, Edits, HeaderEdits, Part, Protocol, Template, Variable};
-use super::reader::{Fields, Spot, did_you_mean};
+use super::reader::{Fields, Spot};
 use super::{hosts, names};
-use crate::text::json::{Search, leads_to_item};
+use crate::text::headers::are_same;
+use crate::text::json::{Edit, leads_to_item};
 
 const MOST_HEADERS: usize = 64;
 const MOST_MEMBERS: usize = 32;
@@ -106,7 +108,10 @@ fn valued(spot: &Spot<'_>, taken: &mut Vec<String>) -> Vec<(String, Template)> {
 /// A header's name as it is compared, unless something is done with it already.
 fn take(spot: &Spot<'_>, name: &str, taken: &mut Vec<String>) -> Option<String> {
     let name = name.to_ascii_lowercase();
-    if taken.contains(&name) {
+    if taken
+        .iter()
+        .any(|other| are_same(other.as_bytes(), name.as_bytes()))
+    {
         spot.fault("something is done with this header already");
         return None;
     }
@@ -119,12 +124,11 @@ fn members(spot: &Spot<'_>) -> Vec<(String, BodyEdit)> {
     let Some(fields) = spot.fields(BODY_FIELDS) else {
         return edits;
     };
-    let mut search = Search::new();
     if let Some(set) = fields.get("set") {
         let named = set.named(MOST_MEMBERS);
         for (pointer, spot) in named.iter().flat_map(Fields::iter) {
             if let Some(edit) = value(&spot)
-                && is_alone(&spot, pointer, &mut search, &edits)
+                && is_alone(&spot, pointer, &edits)
             {
                 edits.push((pointer.to_owned(), edit));
             }
@@ -133,7 +137,7 @@ fn members(spot: &Spot<'_>) -> Vec<(String, BodyEdit)> {
     if let Some(remove) = fields.get("remove") {
         for spot in remove.nonempty_list(MOST_MEMBERS).into_iter().flatten() {
             if let Some(pointer) = spot.text()
-                && is_alone(&spot, pointer, &mut search, &edits)
+                && is_alone(&spot, pointer, &edits)
             {
                 edits.push((pointer.to_owned(), BodyEdit::Remove));
             }
@@ -143,17 +147,14 @@ fn members(spot: &Spot<'_>) -> Vec<(String, BodyEdit)> {
 }
 
 /// Whether a pointer leads to a member that nothing else is done with.
-fn is_alone(
-    spot: &Spot<'_>,
-    pointer: &str,
-    search: &mut Search,
-    others: &[(String, BodyEdit)],
-) -> bool {
+fn is_alone(spot: &Spot<'_>, pointer: &str, others: &[(String, BodyEdit)]) -> bool {
+    let before = others.iter().map(|(other, _)| other.as_str());
     let within = |one: &str, other: &str| {
         let rest = one.strip_prefix(other);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    if let Err(fault) = search.member(pointer) {
+    // As the change of a body is made ready: what passes here is never left undone there.
+    if let Err(fault) = Edit::new(&mut before.chain([pointer])) {
         spot.fault(fault.to_string());
     } else if pointer.is_empty() {
         spot.fault("is the whole body; a JSON pointer to a member is such as /user");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::document::Node;
-use super::policy::{Agent, Choice, Load, LoadSource, Prefer, Price};
+use super::policy::{Agent, Choice, Load, LoadSource, Prefer, Price, Shower};
 use super::reader::{Fields, Spot};
 use super::{hosts, names, paths};
 
@@ -16,8 +16,10 @@ pub(super) const LOAD_FIELDS: &[&str] = &[
     "stale_after",
     "path",
     "host",
+    "clusters",
     "every",
 ];
+pub(super) const SHOWER_FIELDS: &[&str] = &["cluster", "host"];
 pub(super) const PRICE_FIELDS: &[&str] = &["input", "output"];
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,6 +29,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const FULL_AT: u32 = 10;
 const LASTS: Duration = Duration::from_secs(10);
 const PATH: &str = "/metrics";
+/// No agent is looked at in more clusters, each as often as `every` says.
+pub const MOST_CLUSTERS: usize = 32;
 /// A million dollars for a million tokens.
 const HIGHEST_PRICE: f64 = 1e6;
 
@@ -65,7 +69,7 @@ pub(super) fn load(spot: &Spot<'_>, cluster: &str, is_bounded: bool) -> Option<L
         }
     };
     only(
-        &["path", "host", "every"],
+        &["path", "host", "clusters", "every"],
         &[From::Metrics],
         "has a meaning with from: metrics only",
     );
@@ -88,6 +92,11 @@ pub(super) fn load(spot: &Spot<'_>, cluster: &str, is_bounded: bool) -> Option<L
     let path = fields.get("path");
     let path = path.map(|spot| spot.checked(paths::callout));
     let host = fields.get("host").map(|spot| spot.checked(hosts::host));
+    let named = host.flatten();
+    let shown_by = fields
+        .get("clusters")
+        .map(|spot| showers(&spot, named))
+        .unwrap_or_else(|| Some(vec![shower(cluster, named)]));
     let every = fields.get("every");
     let every = every.map(|spot| super::routes::whole_seconds(&spot, SECOND..=MINUTE));
     let every = every.map_or(Some(SECOND), |every| every);
@@ -102,9 +111,9 @@ pub(super) fn load(spot: &Spot<'_>, cluster: &str, is_bounded: bool) -> Option<L
         From::QueueDepth => LoadSource::QueueDepth,
         From::Metrics => LoadSource::Metrics {
             path: path.map_or(Some(PATH), |path| path)?.to_owned(),
-            host: match host {
-                Some(host) => host?.to_owned(),
-                None => hosts::of_cluster(cluster),
+            shown_by: match host {
+                Some(None) => return None,
+                _ => shown_by?,
             },
             every: every?,
         },
@@ -114,6 +123,48 @@ pub(super) fn load(spot: &Spot<'_>, cluster: &str, is_bounded: bool) -> Option<L
         full_at: full_at.map_or(Some(FULL_AT), |number| number)?,
         lasts: lasts.map_or(Some(LASTS), |time| time)?,
     })
+}
+
+/// One that is called so, or as its cluster's name tells.
+fn shower(cluster: &str, host: Option<&str>) -> Shower {
+    let host = host.map(str::to_owned);
+    Shower {
+        cluster: cluster.to_owned(),
+        host: host.unwrap_or_else(|| hosts::of_cluster(cluster)),
+    }
+}
+
+/// The clusters of an agent's endpoints.
+fn showers(spot: &Spot<'_>, host: Option<&str>) -> Option<Vec<Shower>> {
+    let items = spot.nonempty_list(MOST_CLUSTERS)?;
+    let mut found: Vec<Shower> = Vec::new();
+    let mut is_whole = true;
+    for item in items {
+        let Some(one) = one_shower(&item, host) else {
+            is_whole = false;
+            continue;
+        };
+        if found.iter().any(|other| other.cluster == one.cluster) {
+            item.fault("this cluster is already in the list");
+        }
+        found.push(one);
+    }
+    is_whole.then_some(found)
+}
+
+/// One of them: by its name alone, or with what it is called.
+fn one_shower(item: &Spot<'_>, host: Option<&str>) -> Option<Shower> {
+    if item.is_text() {
+        return Some(shower(item.checked(names::cluster)?, host));
+    }
+    let fields = item.fields(SHOWER_FIELDS)?;
+    let cluster = fields.need("cluster");
+    let cluster = cluster.and_then(|spot| spot.checked(names::cluster));
+    let own = match fields.get("host") {
+        Some(spot) => Some(spot.checked(hosts::host)?),
+        None => host,
+    };
+    Some(shower(cluster?, own))
 }
 
 /// What an agent costs.

@@ -5,13 +5,16 @@
 //! |---|---|
 //! | `policy.rs` | what each field means once it is checked; how long the validator's answers are remembered |
 //! | `clients.rs`, `validator.rs`, `limits.rs`, `counting.rs`, `in_flight.rs`, `agents.rs`, `routes.rs` | the fields of these parts, their defaults and their bounds; those of `tables` stand here |
-//! | `rules.rs` | rules of a route, and the models and capabilities of agents |
+//! | `rules.rs` | rules of a route |
+//! | `served.rs` | the models and capabilities of agents, and names of models that stand for others |
 //! | `load.rs` | how it is learned how busy an agent is, what it costs, and which of several a route prefers |
 //! | `canary.rs` | which agent is tried with a part of a route's requests |
 //! | `attempts.rs` | the module's configuration on an agent's side, which is another document |
 //! | `rest.rs` | when an agent that fails gets no requests for a while |
 //! | `a2a.rs` | who may use which methods and versions, and what cards say, where a route carries A2A |
 //! | `mcp.rs` | who may call which tools, and use which methods, where a route carries MCP |
+//! | `pointers.rs` | which members of bodies cannot be looked for together |
+//! | `retry.rs` | what an agent is asked again for |
 //! | `mirror.rs` | which agent hears a part of a route's requests as well |
 //! | `edits.rs` | what is changed of a route's requests and of the answers to them |
 //! | `models.rs` | where callers ask which models they may use |
@@ -21,6 +24,7 @@
 //! | `names.rs`, `hosts.rs`, `paths.rs` | which names, headers, hosts and paths may stand there |
 //! | `units.rs`, `time.rs` | how durations, sizes, rates and points in time are written |
 //! | `document.rs`, `reader.rs`, `fault.rs` | how the document is parsed, how a value is read, how faults are told |
+//! | `near.rs` | which name was meant, where one is written that nobody knows |
 //! | `schema.rs`, `schema/` | the same for editors, as a JSON Schema |
 
 mod a2a;
@@ -42,14 +46,18 @@ mod mcp;
 mod mirror;
 mod models;
 mod names;
+mod near;
 mod overlap;
 mod paths;
+mod pointers;
 pub mod policy;
 mod reader;
 mod rest;
+mod retry;
 mod routes;
 mod rules;
 pub mod schema;
+mod served;
 mod sticky;
 mod switches;
 pub(crate) mod time;
@@ -65,10 +73,12 @@ pub use fault::{Fault, Faults, Log, Segment};
 pub use fleet::{FIELDS as FLEET_FIELDS, LIMITER_FIELDS};
 pub use hosts::host as check_host;
 pub use limits::{OWN_LIMIT_FIELDS, own_limits};
+pub use load::MOST_CLUSTERS;
 pub use names::{NONE, PROOF_LENGTHS, key_header as check_key_header};
+pub use near::did_you_mean;
 pub use paths::callout as check_path;
 pub use policy::Policy;
-pub use reader::{Fields, Spot, did_you_mean};
+pub use reader::{Fields, Spot};
 pub use schema::schema;
 pub use sticky::sticky;
 pub use switches::NAMES_SEEN;
@@ -201,13 +211,14 @@ fn policy(document: &Spot<'_>) -> Option<Policy> {
     let keys_known = fields
         .get("clients")
         .is_some_and(|clients| clients.has("keys") || clients.has("validator"));
-    let model_aliases = rules::model_aliases(fields.get("model_aliases").as_ref());
+    let model_aliases = served::model_aliases(fields.get("model_aliases").as_ref());
     let agents_by_name = agents::by_name(&agents);
     let around = rules::Around {
         key_sources: &clients.key_sources,
         plans: &plan_ids,
         agents: &agents,
         agents_by_name: &agents_by_name,
+        seals: document.has("sessions"),
     };
     let routes = routes::routes(fields.need("routes").as_ref(), &around, keys_known);
     let around = limits::Around {

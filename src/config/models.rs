@@ -2,7 +2,7 @@
 
 use super::policy::{ModelsEndpoint, Route};
 use super::reader::Spot;
-use super::{paths, rules};
+use super::{paths, served};
 
 const MOST_NAMES: usize = 1024;
 
@@ -22,7 +22,7 @@ pub(super) fn models_endpoint(spot: &Spot<'_>, routes: &[Route]) -> Option<Model
     let mut more: Vec<String> = Vec::new();
     if let Some(spot) = fields.get("more") {
         for item in spot.nonempty_list(MOST_NAMES).into_iter().flatten() {
-            let Some(name) = item.checked(rules::model_name) else {
+            let Some(name) = item.checked(served::model_name) else {
                 continue;
             };
             if more.iter().any(|other| other == name) {

@@ -1,6 +1,8 @@
 //! Reading the tree: a [`Spot`] is a value with its place. Each way of reading it answers with what was meant, or
 //! records a fault and answers `None`; callers go on with a default then, so that all faults are found in one pass.
 
+mod fields;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -8,7 +10,10 @@ use std::time::Duration;
 
 use super::document::{Node, before_value, shown, shown_to_value};
 use super::fault::{Log, Place};
+use super::near::did_you_mean;
 use super::units;
+
+pub use fields::Fields;
 
 /// A value with its place in the document.
 #[derive(Clone, Copy)]
@@ -18,19 +23,8 @@ pub struct Spot<'a> {
     log: &'a Log,
 }
 
-/// The fields of a mapping.
-pub struct Fields<'a> {
-    written: &'a [(String, Node)],
-    place: &'a Place<'a>,
-    /// Whether the operator chooses their names, in which there may be colons.
-    chosen: bool,
-    log: &'a Log,
-}
-
 /// Said of a name that a value has got into.
 pub(super) const APART: &str = "write a colon and a blank behind the name";
-
-// === impl Spot ===
 
 impl<'a> Spot<'a> {
     /// A document as a whole; what is wrong in it goes into `log`.
@@ -125,6 +119,28 @@ impl<'a> Spot<'a> {
         };
         fields.tell_doubles();
         Some(fields)
+    }
+
+    /// What stands in it, of a list without names. Nothing is told of it.
+    pub(super) fn inside<'s>(&'s self) -> Vec<(&'s str, Spot<'s>)> {
+        match self.node {
+            Node::Map(written) => {
+                let fields = Fields {
+                    written,
+                    place: &self.place,
+                    chosen: true,
+                    log: self.log,
+                };
+                fields.iter().collect()
+            }
+            Node::List(items) => self
+                .list(items.len())
+                .into_iter()
+                .flatten()
+                .map(|item| ("", item))
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// A list of at most `most` items.
@@ -355,105 +371,6 @@ impl<'a> Spot<'a> {
     }
 }
 
-// === impl Fields ===
-
-impl<'a> Fields<'a> {
-    fn tell_doubles(&self) {
-        let mut seen = HashMap::with_capacity(self.written.len());
-        for (position, (name, value)) in self.written.iter().enumerate() {
-            if seen.insert(name.as_str(), position).is_some() {
-                self.log.add(
-                    &self.place_of(name, *value == Node::Null, position),
-                    "written twice; only one can count".into(),
-                );
-            }
-        }
-    }
-
-    /// A field, if it is written. Not inlined: in all its callers that took 30 KB of the filter.
-    #[inline(never)]
-    pub fn get(&self, name: &str) -> Option<Spot<'a>> {
-        let position = self
-            .written
-            .iter()
-            .position(|(written, _)| written == name)?;
-        self.at(position).map(|(_, spot)| spot)
-    }
-
-    /// A field that must be there.
-    #[inline(never)]
-    pub fn need(&self, name: &str) -> Option<Spot<'a>> {
-        let field = self.get(name);
-        if field.is_none() {
-            self.log.add(
-                &self.place.field(name, self.written.len()),
-                "is missing".into(),
-            );
-        }
-        field
-    }
-
-    /// All fields in the order of the document.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Spot<'a>)> {
-        (0..self.written.len()).filter_map(|position| self.at(position))
-    }
-
-    /// Records what is wrong with the mapping as a whole.
-    pub fn fault<'m>(&self, message: impl Into<Cow<'m, str>>) {
-        self.log.add(self.place, message.into());
-    }
-
-    /// Where nothing is written behind a name, the value may have got into it.
-    fn place_of(&self, name: &'a str, empty: bool, position: usize) -> Place<'a> {
-        if self.chosen && !empty {
-            self.place.field(name, position)
-        } else {
-            self.place.field_to_value(name, position)
-        }
-    }
-
-    #[inline(never)]
-    fn at(&self, position: usize) -> Option<(&'a str, Spot<'a>)> {
-        let (name, node) = self.written.get(position)?;
-        Some((
-            name,
-            Spot {
-                node,
-                place: self.place_of(name, *node == Node::Null, position),
-                log: self.log,
-            },
-        ))
-    }
-}
-
 fn one_of(words: &[&str]) -> String {
     words.join(" or ")
-}
-
-/// `; did you mean "chat-gpu"?`, or nothing where no known name is near.
-pub fn did_you_mean<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> String {
-    /// Longer names are not compared: the cost grows with the product of the lengths.
-    const LONGEST: usize = 128;
-    if name.is_empty() || name.len() > LONGEST {
-        return String::new();
-    }
-    let lower = name.to_ascii_lowercase();
-    let length = lower.chars().count();
-    // A third of the letters may differ, at least one.
-    let farthest = (length / 3).max(1);
-    let nearest = known
-        .filter(|known| {
-            known.len() <= LONGEST && known.chars().count().abs_diff(length) <= farthest
-        })
-        .map(|known| {
-            (
-                strsim::osa_distance(&lower, &known.to_ascii_lowercase()),
-                known,
-            )
-        })
-        .filter(|(distance, _)| *distance <= farthest)
-        .min();
-    nearest.map_or_else(String::new, |(_, known)| {
-        format!("; did you mean {known:?}?")
-    })
 }

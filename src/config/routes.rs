@@ -9,10 +9,13 @@ use super::clients::roles;
 use super::limits::rate_limit;
 use super::overlap::Earlier;
 use super::policy::{
-    Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Retry, Route, Sticky,
+    Agent, AgentId, Choice, DEFAULT_TIMEOUT, EncodedSlashes, Protocol, Route, Sticky,
 };
 use super::reader::{Fields, Spot};
-use super::{a2a, canary, edits, fallback, load, mcp, mirror, names, paths, rules, sticky};
+use super::retry::retry;
+use super::{
+    a2a, canary, edits, fallback, load, mcp, mirror, names, paths, pointers, rules, sticky,
+};
 
 const MOST_ROUTES: usize = 4096;
 const MOST_AGENTS_OF_ROUTE: usize = 64;
@@ -32,11 +35,6 @@ pub(super) const METHODS: [&str; 8] = [
 ];
 
 pub(super) const CHOICE_FIELDS: &[&str] = &["agent", "weight"];
-pub(super) const RETRY_FIELDS: &[&str] = &["max_attempts", "retry_on"];
-const ALL_5XX: &str = "5xx";
-const SLOW: &str = "slow_first_token";
-/// What is tried again beside statuses.
-pub(super) const RETRY_WORDS: [&str; 2] = [ALL_5XX, SLOW];
 pub(super) const ROUTE_FIELDS: &[&str] = &[
     "name",
     "prefix",
@@ -131,7 +129,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     });
     // Where there are rules, whatever none of them takes may be refused.
     let mut choices = match fields.get("agents") {
-        None if rules.is_some() => Some(Vec::new()),
+        None if rules.is_some() || mcp::has_servers(fields) => Some(Vec::new()),
         None => fields.need("agents").map(|_| Vec::new()),
         Some(spot) => Some(choices(&spot, around.agents, around.agents_by_name)),
     };
@@ -169,6 +167,17 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
     let mcp = fields
         .get("mcp")
         .and_then(|spot| mcp::mcp(&spot, around, protocol, auth_required));
+    if mcp::has_servers(fields) {
+        mcp::check_beside_servers(fields);
+    }
+    let servers = mcp.iter().flat_map(|mcp| &mcp.servers);
+    let of_servers = servers.map(|server| Choice {
+        agent: server.agent,
+        weight: 1,
+    });
+    choices
+        .iter_mut()
+        .for_each(|it| it.extend(of_servers.clone()));
     let a2a = fields.get("a2a").and_then(|spot| {
         if fields.get("mcp").is_some() {
             spot.fault("stands beside mcp, and the messages of a route are of one protocol");
@@ -218,7 +227,8 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         agent.is_some_and(|agent| !agent.models.is_empty())
     });
     // A task is known to the agent that has it, and to no other.
-    let has_several = choices.as_ref().is_some_and(|it| it.len() > 1) || canary.is_some();
+    let has_several =
+        choices.as_ref().is_some_and(|it| it.len() > 1) || canary.is_some() || fallback.is_some();
     let sticky = match fields.get("sticky") {
         None if a2a.is_some() && (has_several || rules.is_some()) => Some(Sticky::Task),
         _ => sticky,
@@ -240,7 +250,7 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         whole_seconds(&spot, SECOND..=DAY)
     });
     let limit = fields.get("rate_limit").and_then(|spot| rate_limit(&spot));
-    Some(Route {
+    let route = Route {
         name: name?.to_owned(),
         prefix: prefix?.to_owned(),
         methods,
@@ -269,7 +279,12 @@ fn route(fields: &Fields<'_>, around: &rules::Around<'_>) -> Option<Route> {
         body_timeout: body_timeout.unwrap_or(DEFAULT_BODY_TIMEOUT),
         encoded_slashes: slashes.unwrap_or(EncodedSlashes::Refuse),
         limits: limit.into_iter().collect(),
-    })
+    };
+    pointers::check(fields, &route, around);
+    if let (Some(mirror), Some(spot)) = (&route.mirror, fields.get("mirror")) {
+        mirror::check(&spot, mirror, &route, around);
+    }
+    Some(route)
 }
 
 /// A time that is kept by ticks.
@@ -365,47 +380,4 @@ fn choice(spot: &Spot<'_>, by_name: &HashMap<&str, AgentId>) -> Option<(AgentId,
     let fields = spot.fields_or_name(CHOICE_FIELDS, "agent")?;
     let weight = weight(&fields);
     Some((fields.need("agent")?.reference("agent", by_name)?, weight))
-}
-
-/// `late`: a try ends at a time of its own.
-fn retry(spot: &Spot<'_>, late: bool) -> Option<Retry> {
-    let fields = spot.fields(RETRY_FIELDS)?;
-    let max_attempts = fields
-        .get("max_attempts")
-        .and_then(|spot| spot.whole_u32(1..=10));
-    let mut words: Vec<&str> = Vec::new();
-    let mut retry_on: Vec<u16> = Vec::new();
-    if let Some(list) = fields.get("retry_on") {
-        for item in list.list(200).into_iter().flatten() {
-            if item.is_text() {
-                let Some(word) = item.choice(&RETRY_WORDS.map(|word| (word, word))) else {
-                    continue;
-                };
-                if words.contains(&word) {
-                    item.fault(format!("{word} is already in the list"));
-                } else if word == SLOW && !late {
-                    item.fault(
-                        "needs first_byte_timeout: without it no first token comes too late",
-                    );
-                }
-                words.push(word);
-                continue;
-            }
-            let Some(status) = item
-                .whole(400..=599)
-                .and_then(|status| u16::try_from(status).ok())
-            else {
-                continue;
-            };
-            if retry_on.contains(&status) {
-                item.fault(format!("{status} is already in the list"));
-            }
-            retry_on.push(status);
-        }
-    }
-    Some(Retry {
-        max_attempts,
-        retry_on,
-        on_5xx: words.contains(&ALL_5XX),
-    })
 }

@@ -1,7 +1,6 @@
-//! Rules of a route: which of its requests go to which of its agents. And the models and capabilities of agents, which
-//! narrow that choice.
+//! Rules of a route: which of its requests go to which of its agents.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::document::{Node, shown};
 use super::fallback::fallback;
@@ -10,20 +9,16 @@ use super::limits::one_or_more;
 use super::load;
 use super::names;
 use super::policy::{
-    Agent, AgentId, Conditions, Expected, KeySource, Model, Otherwise, PlanId, Prefer, Rule, Size,
+    Agent, AgentId, Conditions, Expected, KeySource, Otherwise, PlanId, Prefer, Rule, Size,
 };
 use super::reader::{Fields, Spot};
 use super::routes::{METHODS, choices};
+use super::served::model_pattern;
 use crate::text::json::Search;
 use crate::text::pattern::Pattern;
 
 const MOST_RULES: usize = 256;
 const MOST_VALUES: usize = 64;
-const MOST_MODELS: usize = 1024;
-const MOST_CAPABILITIES: usize = 64;
-const MOST_ALIASES: usize = 4096;
-/// As long as the longest names that providers give their models, and some more.
-const LONGEST_MODEL: usize = 256;
 const LARGEST_SIZE: u64 = 1 << 40;
 
 pub(super) const RULE_FIELDS: &[&str] = &[
@@ -40,7 +35,6 @@ pub(super) const CONDITION_FIELDS: &[&str] = &[
     "images", "stream", "size",
 ];
 pub(super) const SIZE_FIELDS: &[&str] = &["from", "below"];
-pub(super) const MODEL_FIELDS: &[&str] = &["model", "as"];
 
 /// What stands elsewhere in the document, and rules speak of.
 pub(super) struct Around<'a> {
@@ -48,6 +42,8 @@ pub(super) struct Around<'a> {
     pub(super) plans: &'a HashMap<&'a str, PlanId>,
     pub(super) agents: &'a [Agent],
     pub(super) agents_by_name: &'a HashMap<&'a str, AgentId>,
+    /// Whether `sessions` are written, faulty or not.
+    pub(super) seals: bool,
 }
 
 /// A route's rules in their order. `with_body`: its requests may have bodies that can be read. `with_mcp`: these are MCP's.
@@ -216,7 +212,8 @@ fn host(spot: &Spot<'_>) -> Option<Pattern> {
 
 fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> {
     let named = spot.headers(MOST_VALUES);
-    let mut headers = Vec::new();
+    some(spot);
+    let mut headers: Vec<(String, Vec<Pattern>)> = Vec::new();
     for (name, values) in named.iter().flat_map(Fields::iter) {
         let read = one_or_more(&values).into_iter().filter_map(|spot| {
             spot.checked(names::header_value)?;
@@ -224,6 +221,9 @@ fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> 
         });
         let read = read.collect();
         if let Some(name) = super::limits::header(name, &values, around.key_sources) {
+            if headers.iter().any(|(other, _)| *other == name) {
+                values.fault("this header is already named, in other letters");
+            }
             headers.push((name, read));
         }
     }
@@ -232,6 +232,7 @@ fn headers(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> 
 
 fn query(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> {
     let named = spot.named(MOST_VALUES);
+    some(spot);
     let mut query = Vec::new();
     for (name, values) in named.iter().flat_map(Fields::iter) {
         let read = one_or_more(&values);
@@ -251,6 +252,7 @@ fn query(spot: &Spot<'_>, around: &Around<'_>) -> Vec<(String, Vec<Pattern>)> {
 /// Members of the body, by their pointers.
 fn members(spot: &Spot<'_>) -> Vec<(String, Vec<Expected>)> {
     let named = spot.named(MOST_VALUES);
+    some(spot);
     let mut members = Vec::new();
     for (pointer, values) in named.iter().flat_map(Fields::iter) {
         if let Err(bad) = Search::new().member(pointer) {
@@ -263,6 +265,13 @@ fn members(spot: &Spot<'_>) -> Vec<(String, Vec<Expected>)> {
         members.push((pointer.to_owned(), expected(&values)));
     }
     members
+}
+
+/// A mapping of conditions without one would be met by every request.
+fn some(spot: &Spot<'_>) {
+    if matches!(spot.node(), Node::Map(fields) if fields.is_empty()) {
+        spot.fault("is empty, so every request would meet it; write at least one entry");
+    }
 }
 
 fn expected(spot: &Spot<'_>) -> Vec<Expected> {
@@ -302,105 +311,4 @@ fn size(spot: &Spot<'_>) -> Option<Size> {
         from: from.unwrap_or(0),
         below: below.unwrap_or(u64::MAX),
     })
-}
-
-pub(super) fn model_name(text: &str) -> Result<(), String> {
-    let legal = |it: char| !it.is_control() && it != '*';
-    if (1..=LONGEST_MODEL).contains(&text.len()) && text.chars().all(legal) {
-        Ok(())
-    } else {
-        Err(format!(
-            "{} is no model's name; it is 1 to {LONGEST_MODEL} bytes without control characters",
-            shown(text)
-        ))
-    }
-}
-
-fn model_pattern(spot: &Spot<'_>) -> Option<Pattern> {
-    let pattern = pattern(spot)?;
-    let text = match &pattern {
-        Pattern::Any => return Some(pattern),
-        Pattern::Exact(text) | Pattern::Prefix(text) | Pattern::Suffix(text) => text,
-    };
-    if let Err(fault) = model_name(text) {
-        spot.fault(fault);
-        return None;
-    }
-    Some(pattern)
-}
-
-/// The models that an agent serves.
-pub(super) fn models(spot: &Spot<'_>) -> Vec<Model> {
-    let mut models: Vec<Model> = Vec::new();
-    for item in spot.nonempty_list(MOST_MODELS).into_iter().flatten() {
-        let model = if item.is_map() {
-            renamed(&item)
-        } else {
-            model_pattern(&item).map(|name| Model {
-                name,
-                sent_as: None,
-            })
-        };
-        let Some(model) = model else { continue };
-        if models.iter().any(|other| other.name == model.name) {
-            item.fault("this model is already in the list");
-        }
-        models.push(model);
-    }
-    models
-}
-
-fn renamed(spot: &Spot<'_>) -> Option<Model> {
-    let fields = spot.fields(MODEL_FIELDS)?;
-    let name = fields.need("model").and_then(|spot| model_pattern(&spot));
-    let sent_as = fields
-        .need("as")
-        .and_then(|spot| spot.checked(model_name).map(str::to_owned));
-    let name = name?;
-    if name.exact().is_none() {
-        fields.fault("only one model can be sent as another; write its whole name");
-    }
-    Some(Model { name, sent_as })
-}
-
-/// What an agent can do, by words of the operator's.
-pub(super) fn capabilities(spot: &Spot<'_>) -> Vec<String> {
-    let mut capabilities: Vec<String> = Vec::new();
-    for item in spot.nonempty_list(MOST_CAPABILITIES).into_iter().flatten() {
-        let Some(name) = item.checked(names::name) else {
-            continue;
-        };
-        if capabilities.iter().any(|other| other == name) {
-            item.fault("this capability is already in the list");
-        }
-        capabilities.push(name.to_owned());
-    }
-    capabilities
-}
-
-/// Names of models that stand for others, and those.
-pub(super) fn model_aliases(spot: Option<&Spot<'_>>) -> Vec<(String, String)> {
-    let named = spot.and_then(|spot| spot.named(MOST_ALIASES));
-    let mut aliases = Vec::new();
-    for (alias, spot) in named.iter().flat_map(Fields::iter) {
-        if let Err(fault) = model_name(alias) {
-            spot.fault(fault);
-            continue;
-        }
-        let model = spot.checked(model_name);
-        aliases.extend(model.map(|model| (alias.to_owned(), model.to_owned())));
-    }
-    let all: HashSet<&str> = aliases.iter().map(|(alias, _)| alias.as_str()).collect();
-    for (_, model) in named.iter().flat_map(Fields::iter) {
-        if let Node::Text(text) = model.node()
-            && all.contains(text.as_str())
-        {
-            model.fault(format!(
-                "{} is an alias itself; write the model that it stands for",
-                shown(text)
-            ));
-        }
-    }
-    crate::sort::sort_by(&mut aliases, |left, right| left.0.cmp(&right.0));
-    aliases
 }

@@ -4,17 +4,21 @@
 mod a2a;
 mod clients;
 mod edits;
+mod endpoints;
+mod fleet;
 mod limits;
 mod load;
 mod mcp;
 mod rest;
+mod routes;
 mod rules;
 mod sticky;
 
 use serde_json::{Value, json};
 
 use super::names::{NONE, PROOF_LENGTHS};
-use super::routes::{METHODS, RETRY_WORDS};
+use super::retry::RETRY_WORDS;
+use super::routes::METHODS;
 use super::{NAMES_SEEN, Tables};
 use crate::text::headers::TOKEN_MARKS;
 use crate::text::names::{LONGEST_NAME, NAME_MARKS};
@@ -118,8 +122,8 @@ fn definitions() -> Value {
         "own_limit": limits::own_limit(),
         "agent": agent(),
         "share": limits::share(),
-        "fleet": fleet(),
-        "limiter": limiter(),
+        "fleet": fleet::fleet(),
+        "limiter": fleet::limiter(),
         "inference": limits::inference(),
         "sessions": object(&["keys"], json!({
             "keys": {
@@ -142,7 +146,7 @@ fn definitions() -> Value {
             "agent": described("name", "One of the agents."),
             "weight": weight(),
         })),
-        "route": route(),
+        "route": routes::route(),
         "retry": object(&[], json!({
             "max_attempts": {
                 "description": "Attempts in all, the first one included. Unless written 2, or one at each agent where there is a fallback.",
@@ -182,60 +186,28 @@ fn definitions() -> Value {
     merge(&mut all, sticky::definitions());
     merge(
         &mut all,
-        json!({"limits_endpoint": limits_endpoint(), "mirror": mirror(), "canary": canary(), "rest": rest::rest()}),
+        json!({"limits_endpoint": endpoints::limits_endpoint(), "mirror": routes::mirror(), "canary": routes::canary(), "rest": rest::rest()}),
     );
     merge(&mut all, rules::definitions());
     merge(&mut all, edits::definitions());
-    merge(&mut all, json!({"models_endpoint": models_endpoint()}));
+    merge(
+        &mut all,
+        json!({"models_endpoint": endpoints::models_endpoint()}),
+    );
     merge(&mut all, load::definitions());
     merge(&mut all, mcp::definitions());
     merge(&mut all, a2a::definitions());
     all
 }
 
-fn fleet() -> Value {
-    let properties = json!({
-        "limiter": described("limiter", "Who counts: a service of Envoy's rate limit protocol."),
-        "gateways": {
-            "description": "How many gateways there are. While the limiter does not answer, each has this part of a limit; so large are leases.",
-            "type": "integer", "minimum": 1, "maximum": 10_000,
-        },
-        "manner": {
-            "description": "strict: asked on each request, which is so unless written. leased: each worker has a share ahead of need.",
-            "enum": ["strict", "leased"],
-        },
-        "on_failure": {
-            "description": "What holds while the limiter does not answer: each process's share of the limit, which is so unless written; \
-                            allow all; or deny all.",
-            "enum": ["process_share", "allow", "deny"],
-        },
-    });
-    object(&["limiter", "gateways"], properties)
-}
-
-fn limiter() -> Value {
-    object(
-        &["cluster"],
-        json!({
-            "cluster": described("cluster", "Envoy's cluster, which speaks HTTP/2."),
-            "host": {
-                "description": "What it is called in questions. The cluster's own host unless written.",
-                "type": "string",
-            },
-            "domain": described("name", "Whose descriptors these are. waykeeper unless written."),
-            "timeout": described("duration", "How long it may take for an answer, 1ms to 10s. 100ms unless written."),
-            "max_pending": {
-                "description": "How many questions may be under way in a worker. 1024 unless written.",
-                "type": "integer", "minimum": 1, "maximum": 65_536,
-            },
-        }),
-    )
-}
-
 fn agent() -> Value {
     let properties = json!({
         "cluster": described("cluster", "Envoy's cluster."),
         "websocket_cluster": described("cluster", "The one for WebSockets. The same unless written."),
+        "host": {
+            "description": "What it is called in the gateway's own questions: a host, with its port. What callers call the gateway unless written.",
+            "type": "string",
+        },
         "weight": weight(),
         "sticky": described("sticky", "What keeps requests at one of its hosts. Nothing unless written."),
         "sees": {
@@ -302,148 +274,6 @@ fn address() -> Value {
     address
 }
 
-fn limits_endpoint() -> Value {
-    let mut endpoint = object(
-        &[],
-        json!({
-            "enabled": {
-                "description": "Whether callers may ask how their limits stand. true unless written.",
-                "type": "boolean",
-            },
-            "path": {
-                "description": "Where they ask. /.well-known/waykeeper/limits unless written.",
-                "allOf": [{"$ref": "#/$defs/prefix"}, {"not": {"pattern": ";|%3[Bb]|^/$"}}],
-            },
-            "operator_role": described("name", "Whoever has this role may ask about every client, and give it a fresh start. Nobody unless written."),
-        }),
-    );
-    merge(
-        &mut endpoint,
-        json!({"description": "Where callers ask how their limits stand."}),
-    );
-    endpoint
-}
-
-fn models_endpoint() -> Value {
-    let mut endpoint = object(
-        &[],
-        json!({
-            "path": {
-                "description": "Where they ask. /v1/models unless written.",
-                "allOf": [{"$ref": "#/$defs/prefix"}, {"not": {"pattern": ";|%3[Bb]|^/$"}}],
-            },
-            "more": {
-                "description": "Names of models that agents name by a pattern only, or not at all.",
-                "type": "array", "minItems": 1, "maxItems": 1024, "uniqueItems": true,
-                "items": {"$ref": "#/$defs/model_name"},
-            },
-        }),
-    );
-    merge(
-        &mut endpoint,
-        json!({"description": "Where callers ask which models they may use. Nowhere unless written."}),
-    );
-    endpoint
-}
-
-fn route() -> Value {
-    let properties = json!({
-        "name": {
-            "description": "In metrics and headers; the prefix unless written.",
-            "not": {"const": NONE},
-            "type": "string", "pattern": format!("^[!#-+\\--:<>-\\[\\]-~]{{1,{LONGEST_NAME}}}$"),
-        },
-        "prefix": {
-            "description": "What the path begins with, on whole segments. Without parameters.",
-            "allOf": [{"$ref": "#/$defs/prefix"}, {"not": {"pattern": ";|%3[Bb]"}}],
-        },
-        "methods": {
-            "description": "Unless written, every method. GET implies HEAD.",
-            "type": "array", "minItems": 1, "uniqueItems": true,
-            "items": {"enum": METHODS},
-        },
-        "agents": {
-            "description": "Who answers: the caller's choice in x-agent, else by weight.",
-            "type": "array", "minItems": 1, "maxItems": 64,
-            "items": {"oneOf": [{"$ref": "#/$defs/name"}, {"$ref": "#/$defs/choice"}]},
-        },
-        "rules": {
-            "description": "Which requests go to which agents: the first that takes a request counts. The others go to agents, or are \
-                            refused where there are none.",
-            "type": "array", "minItems": 1, "maxItems": 256,
-            "items": {"$ref": "#/$defs/rule"},
-        },
-        "sticky": described("sticky", "What keeps requests at one of the agents. Nothing unless written: each is drawn."),
-        "prefer": load::prefer("weighted"),
-        "mirror": described("mirror", "Who hears a part of the requests as well. Nobody unless written."),
-        "a2a": described("a2a", "Its requests are A2A's, and are read as such. They are not unless written. Not with mcp."),
-        "mcp": described("mcp", "Its requests are MCP's, and are read as such. They are not unless written."),
-        "canary": described("canary", "Which agent is tried with a part of the requests. None unless written."),
-        "max_scan": described("size", "How much of a body is read at most to choose the agent, or to find what MCP calls, 1KiB to 1MiB. 64KiB unless written."),
-        "roles": described("roles", "One of them is enough."),
-        "auth_required": {
-            "description": "Whether a key is needed. true unless written.",
-            "type": "boolean",
-        },
-        "protocol": {
-            "description": "Which kind of stream it carries. http unless written.",
-            "enum": ["http", "sse", "websocket"],
-        },
-        "streams": {
-            "description": "Whether answers may be event streams, which idle_timeout bounds in place of timeout. For http. false unless written, true with mcp or a2a.",
-            "type": "boolean",
-        },
-        "timeout": described("duration", "Bounds the whole answer. Unless written 5m for http, none for sse and websocket."),
-        "first_byte_timeout": described("duration", "Bounds each try up to the response headers."),
-        "idle_timeout": described("duration", "Bounds the silence on a stream, in whole seconds. 5m for sse, websocket and streams unless written."),
-        "retry": {"description": "When to try again.", "$ref": "#/$defs/retry"},
-        "fallback": fallback(),
-        "prefix_rewrite": described("prefix", "Put in place of the matched prefix."),
-        "request": described("request_edits", "What is changed of requests. Nothing unless written."),
-        "response": described("response_edits", "What is changed of agents' answers. Nothing unless written."),
-        "max_body": described("size", "Larger requests are refused."),
-        "collect_body": {
-            "description": "Agents get whole bodies only. Needs max_body. false unless written.",
-            "type": "boolean",
-        },
-        "body_timeout": described("duration", "With collect_body, or where the body is read before the agent is chosen: for how long it may take to arrive, in whole seconds. 60s unless written."),
-        "encoded_slashes": {
-            "description": "Where %2f may stand behind the prefix: nowhere, in the last part, or in any. refuse unless written.",
-            "enum": ["refuse", "keep", "keep_anywhere"],
-        },
-        "rate_limit": {"description": "Counted per client and route.", "$ref": "#/$defs/rate_limit"},
-    });
-    let mut route = object(&["prefix"], properties);
-    merge(
-        &mut route,
-        json!({
-            "if": {"properties": {"auth_required": {"const": false}}, "required": ["auth_required"]},
-            "then": {"not": {"required": ["roles"]}},
-            "anyOf": [{"required": ["agents"]}, {"required": ["rules"]}],
-            "allOf": [
-                {
-                    "if": {"properties": {"collect_body": {"const": true}}, "required": ["collect_body"]},
-                    "then": {"required": ["max_body"]},
-                },
-                {
-                    "if": {"properties": {"streams": {"const": true}}, "required": ["streams"]},
-                    "then": {"properties": {"protocol": {"const": "http"}}},
-                },
-                {"not": {"required": ["mcp", "a2a"]}},
-                {
-                    "if": {"required": ["a2a"]},
-                    "then": {"properties": {"protocol": {"const": "http"}}},
-                },
-                {
-                    "if": {"required": ["mcp"]},
-                    "then": {"properties": {"protocol": {"const": "http"}}},
-                },
-            ],
-        }),
-    );
-    route
-}
-
 /// An object that has these fields and no others.
 pub fn object(required: &[&str], properties: Value) -> Value {
     json!({
@@ -464,44 +294,6 @@ fn weight() -> Value {
         "description": "Its share of the requests that name no agent. 1 unless written; 0 is only reached by name.",
         "type": "integer", "minimum": 0, "maximum": 1_000_000,
     })
-}
-
-fn mirror() -> Value {
-    object(
-        &["agent"],
-        json!({
-            "agent": described("name", "One of the agents; its answers go nowhere."),
-            "percent": percent("How many of a hundred requests. 100 unless written."),
-        }),
-    )
-}
-
-fn canary() -> Value {
-    object(
-        &["agent", "percent"],
-        json!({
-            "agent": described("name", "One of the agents; one of the route's from then on."),
-            "percent": percent("How many of a hundred requests."),
-            "header": described("header", "By which callers say whether it is to answer: always or true, never or false. None unless written."),
-            "abort_at": {
-                "description": "It gets nothing any more once more requests than this have failed, of at least 50. Never unless written.",
-                "type": "string", "pattern": "^[0-9]{1,2}%$",
-            },
-        }),
-    )
-}
-
-/// The agents that come next.
-fn fallback() -> Value {
-    json!({
-        "description": "At which agents it is tried, in this order, when the one that was chosen does not answer. An empty list: at those that have the capabilities which a request asks for. None unless written.",
-        "type": "array", "uniqueItems": true, "maxItems": 16,
-        "items": {"$ref": "#/$defs/name"},
-    })
-}
-
-fn percent(description: &str) -> Value {
-    json!({"description": description, "type": "integer", "minimum": 0, "maximum": 100})
 }
 
 fn records(description: &str) -> Value {

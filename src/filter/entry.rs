@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use proxy_wasm as _;
 
 use super::Vm;
+use super::missed::{self, Missed};
 use crate::lifecycle::Flow;
 
 thread_local! {
@@ -71,14 +72,28 @@ impl From<Flow> for TrailersStatus {
     }
 }
 
-/// Runs `f` on the VM. No hostcall that `f` makes calls back into it, so it is never borrowed twice: what Envoy has to tell
-/// at once, as that a callout has failed, it tells after the callback. If it were, `otherwise` would be the answer,
-/// and not a trap.
-fn vm<T>(otherwise: T, f: impl FnOnce(&mut Vm) -> T) -> T {
+/// Runs `f` on the VM. Nearly no hostcall that `f` makes calls back into it: what Envoy has to tell at once, as that a callout has
+/// failed, it tells after the callback. Only a callout to an agent that has the module on its side as well begins there at once, see
+/// `missed.rs`. Then, and if there ever is another case, the VM is in use: `otherwise` is the answer, and no trap.
+fn vm<T>(otherwise: impl FnOnce() -> T, f: impl FnOnce(&mut Vm) -> T) -> T {
     VM.with(|vm| match vm.try_borrow_mut() {
-        Ok(mut vm) => f(&mut vm),
-        Err(_) => otherwise,
+        Ok(mut vm) => {
+            missed::each(|missed| match missed {
+                Missed::Created { context, root } => vm.on_context_create(context, root),
+                Missed::Deleted { context } => vm.on_missed_delete(context),
+            });
+            f(&mut vm)
+        }
+        Err(_) => otherwise(),
     })
+}
+
+/// A part of a request that comes while the VM is in use.
+fn meanwhile(stream: u32) -> Flow {
+    match missed::is_own_question(stream) {
+        true => Flow::Continue,
+        false => Flow::Hold,
+    }
 }
 
 unsafe extern "C" {
@@ -93,7 +108,8 @@ extern "C" fn _initialize() {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_context_create(context: u32, root: u32) {
-    vm((), |vm| vm.on_context_create(context, root));
+    let missed = || missed::put(Missed::Created { context, root });
+    vm(missed, |vm| vm.on_context_create(context, root));
 }
 
 #[unsafe(no_mangle)]
@@ -103,16 +119,19 @@ extern "C" fn proxy_on_vm_start(_root: u32, _size: usize) -> bool {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_configure(root: u32, size: usize) -> bool {
-    vm(false, |vm| vm.on_configure(root, size))
+    vm(|| false, |vm| vm.on_configure(root, size))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_tick(root: u32) {
-    vm((), |vm| {
-        if let Some(gateway) = vm.gateways.get_mut(&root) {
-            gateway.on_tick();
-        }
-    });
+    vm(
+        || (),
+        |vm| {
+            if let Some(gateway) = vm.gateways.get_mut(&root) {
+                gateway.on_tick();
+            }
+        },
+    );
 }
 
 #[unsafe(no_mangle)]
@@ -123,19 +142,19 @@ extern "C" fn proxy_on_http_call_response(
     body: usize,
     _trailers: usize,
 ) {
-    vm((), |vm| vm.on_http_answer(root, token, headers, body));
+    vm(|| (), |vm| vm.on_http_answer(root, token, headers, body));
 }
 
 /// A gRPC callout that ended with status OK. Envoy calls nothing else for it: neither metadata nor an end.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_grpc_receive(root: u32, token: u32, size: usize) {
-    vm((), |vm| vm.on_grpc_message(root, token, size));
+    vm(|| (), |vm| vm.on_grpc_message(root, token, size));
 }
 
 /// A gRPC callout that ended with any other status, or with OK and no message.
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_grpc_close(root: u32, token: u32, status: u32) {
-    vm((), |vm| vm.on_grpc_status(root, token, status));
+    vm(|| (), |vm| vm.on_grpc_status(root, token, status));
 }
 
 #[unsafe(no_mangle)]
@@ -144,23 +163,25 @@ extern "C" fn proxy_on_request_headers(
     _headers: usize,
     end_of_stream: bool,
 ) -> HeadersStatus {
-    vm(Flow::Hold, |vm| {
-        vm.on_request_headers(stream, end_of_stream)
-    })
+    vm(
+        || meanwhile(stream),
+        |vm| vm.on_request_headers(stream, end_of_stream),
+    )
     .into()
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_body(stream: u32, size: usize, end_of_stream: bool) -> DataStatus {
-    vm(Flow::Hold, |vm| {
-        vm.on_request_body(stream, size, end_of_stream)
-    })
+    vm(
+        || meanwhile(stream),
+        |vm| vm.on_request_body(stream, size, end_of_stream),
+    )
     .into()
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_trailers(stream: u32, _trailers: usize) -> TrailersStatus {
-    vm(Flow::Hold, |vm| vm.on_request_trailers(stream)).into()
+    vm(|| meanwhile(stream), |vm| vm.on_request_trailers(stream)).into()
 }
 
 #[unsafe(no_mangle)]
@@ -169,17 +190,19 @@ extern "C" fn proxy_on_response_headers(
     _headers: usize,
     end_of_stream: bool,
 ) -> HeadersStatus {
-    vm(Flow::Continue, |vm| {
-        vm.on_response_headers(stream, end_of_stream)
-    })
+    vm(
+        || Flow::Continue,
+        |vm| vm.on_response_headers(stream, end_of_stream),
+    )
     .into()
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_body(stream: u32, size: usize, end_of_stream: bool) -> DataStatus {
-    let flow = vm(Flow::Continue, |vm| {
-        vm.on_response_body(stream, size, end_of_stream)
-    });
+    let flow = vm(
+        || Flow::Continue,
+        |vm| vm.on_response_body(stream, size, end_of_stream),
+    );
     match flow {
         Flow::Continue => DataStatus::Continue,
         Flow::Hold | Flow::Collect => DataStatus::StopIterationNoBuffer,
@@ -188,7 +211,7 @@ extern "C" fn proxy_on_response_body(stream: u32, size: usize, end_of_stream: bo
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_trailers(stream: u32, _trailers: usize) -> TrailersStatus {
-    vm(Flow::Continue, |vm| vm.on_response_trailers(stream)).into()
+    vm(|| Flow::Continue, |vm| vm.on_response_trailers(stream)).into()
 }
 
 #[unsafe(no_mangle)]
@@ -198,17 +221,18 @@ extern "C" fn proxy_on_done(_context: u32) -> bool {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_log(stream: u32) {
-    vm((), |vm| vm.on_log(stream));
+    vm(|| (), |vm| vm.on_log(stream));
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_delete(context: u32) {
-    vm((), |vm| vm.on_delete(context));
+    let missed = || missed::put(Missed::Deleted { context });
+    vm(missed, |vm| vm.on_delete(context));
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_queue_ready(_root: u32, queue: u32) {
-    vm((), |vm| vm.on_woken(queue));
+    vm(|| (), |vm| vm.on_woken(queue));
 }
 
 #[unsafe(no_mangle)]

@@ -5,6 +5,7 @@
 //! context is no panic, and a request that waits can be held with its body stopped at the sender.
 
 mod entry;
+mod missed;
 #[cfg(feature = "probe")]
 mod probe;
 mod version;
@@ -67,6 +68,7 @@ impl Vm {
             Ok(Loaded::Attempts(policy)) => {
                 let host = Rc::new(self.host.without_wakes());
                 self.attempts.insert(root, Attempts::new(host, *policy));
+                missed::is_of_attempts(root);
                 return true;
             }
             Err(faults) => {
@@ -149,7 +151,7 @@ impl Vm {
             return gateway.on_request_headers(StreamId(stream), &io, end_of_stream);
         }
         if let Some(attempts) = self.attempts_of(stream) {
-            attempts.on_request_headers(StreamId(stream), end_of_stream);
+            attempts.on_request_headers(StreamId(stream), &io, end_of_stream);
             return Flow::Continue;
         }
         // The root context was never configured: nobody gets in that way.
@@ -284,8 +286,19 @@ impl Vm {
         if !self.attempts.is_empty() {
             // The access log is not written on that side.
             self.at_attempt(context, Attempts::on_end);
-            self.attempts.remove(&context);
         }
+        self.forget(context);
+    }
+
+    /// The same of one that was deleted while a callback was under way: what is at hand now is another's, so nobody is judged by it.
+    fn on_missed_delete(&mut self, context: u32) {
+        if let Some(attempts) = self.attempts_of(context) {
+            attempts.on_lost(StreamId(context));
+        }
+        self.forget(context);
+    }
+
+    fn forget(&mut self, context: u32) {
         match self.roots.remove(&context) {
             Some(root) => {
                 #[cfg(feature = "probe")]
@@ -298,6 +311,9 @@ impl Vm {
                 #[cfg(feature = "probe")]
                 self.probe.on_root_end(context);
                 self.gateways.remove(&context);
+                if self.attempts.remove(&context).is_some() {
+                    missed::is_no_more(context);
+                }
             }
         }
     }

@@ -14,7 +14,7 @@
 //! | `flags.rs` | by which of its flags Envoy says that an agent was not reached |
 //! | `grpc_service.rs` | how Envoy is told a gRPC callout's cluster |
 //! | `metrics.rs` | labels in the names of metrics |
-//! | `envoy/` | Envoy's hostcalls, its callouts, and how streams are woken |
+//! | `envoy/` | Envoy's hostcalls, its streams and callouts, and how streams are woken |
 //! | `simulated.rs`, `simulated/` | the host of the tests |
 
 mod callout;
@@ -112,6 +112,9 @@ pub trait Host: 'static {
     /// When it cannot be sent: no such cluster, none of its hosts is there, or too many are under way.
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError>;
 
+    /// The first value of a header of the answer to a callout by HTTP. Only while that is handed over.
+    fn answer_header(&self, name: &str) -> Option<Vec<u8>>;
+
     /// Finds or defines a counter. Names and values of labels hold no `;` or `=`.
     fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId>;
 
@@ -195,6 +198,9 @@ pub trait StreamIo: Clone + 'static {
 
     /// The cluster at which the request was tried last, once the answer's headers have arrived or the stream is over.
     fn upstream_cluster(&self) -> Option<Vec<u8>>;
+
+    /// How often the request was tried by then.
+    fn attempts(&self) -> Option<u64>;
 
     /// The first value of the response's header.
     fn response_header(&self, name: &str) -> Option<Vec<u8>>;

@@ -101,6 +101,11 @@ impl SimulatedHost {
         self.refuse_callouts_if(|_| true);
     }
 
+    /// The answers to callouts have this header from now on; `None`: they do not.
+    pub fn answer_with(&self, header: Option<(&str, &str)>) {
+        self.callouts.answer_with(header);
+    }
+
     /// From now on those callouts cannot be sent of which `refuses` says so.
     pub fn refuse_callouts_if(&self, refuses: impl FnMut(&Callout<'_>) -> bool + 'static) {
         self.callouts.refuse(refuses);
@@ -220,6 +225,10 @@ impl Host for SimulatedHost {
 
     fn call(&self, callout: &Callout<'_>) -> Result<CalloutId, HostError> {
         self.callouts.send(callout)
+    }
+
+    fn answer_header(&self, name: &str) -> Option<Vec<u8>> {
+        self.callouts.header(name)
     }
 
     fn counter(&self, name: &str, labels: &[(&str, &str)]) -> Option<MetricId> {

@@ -1,7 +1,7 @@
 //! A2A: whether a request's client may do what it asks of the agent, and cards that tell callers where the gateway is.
 //!
 //! What a message of JSON-RPC asks stands in its body, which is read as that of MCP's is (`mcp.rs`). What HTTP+JSON and gRPC ask the
-//! path says.
+//! path says; where not everybody may everything, their bodies are read as well, and must hold no message of JSON-RPC.
 
 use std::rc::Rc;
 
@@ -15,8 +15,9 @@ use crate::config::policy::{A2a, Route};
 use crate::host::{Host, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    Asked, Called, CardPlace, Messages, Path, asks_card, card_for_callers, names_of, speaks,
+    Asked, Called, CardPlace, Messages, Path, asks_card, card_for_callers, speaks,
 };
+use crate::text::a2a::names_of;
 
 impl<H: Host> Walk<H> {
     /// Finds what a request asks for, and has its body read if that says so.
@@ -28,12 +29,22 @@ impl<H: Host> Walk<H> {
         path: &Path<'_>,
         route: &Route,
     ) {
-        let asked = Asked::read(request.headers(), path, &route.prefix);
-        if asked == Asked::Message
-            && let Some(members) = &self.shared.compiled.members_of_a2a
-        {
+        let rewritten = facts.rewritten_path.as_deref().map(Vec::as_slice);
+        let asked = Asked::read(request.headers(), path, rewritten);
+        let compiled = &self.shared.compiled;
+        let has_methods = route.a2a.as_ref().is_some_and(|it| !it.methods.is_empty());
+        let members = match asked {
+            Asked::Message => compiled.members_of_a2a.as_ref(),
+            // Some agents read a message wherever it is sent to.
+            Asked::Operation(_) | Asked::Grpc(_) if has_methods => {
+                compiled.members_by_path.as_ref()
+            }
+            _ => None,
+        };
+        if let Some(members) = members {
             let headers = request.headers();
-            let mut messages = Messages::new(members, headers, route.max_scan, true);
+            let needed = asked == Asked::Message;
+            let mut messages = Messages::new(members, headers, route.max_scan, needed);
             if facts.body.has_ended() {
                 messages.end();
             }
@@ -67,18 +78,28 @@ impl<H: Host> Walk<H> {
         let unspoken = !versions.is_empty() && !speaks(versions, request.headers());
         let unspoken = unspoken.then(|| Refusal::VersionNotSupported(versions.join(", ")));
         if asked != Asked::Message {
-            if let (Some(refusal), true) = (unspoken, asked != Asked::Other) {
+            let is_none = matches!(asked, Asked::Other | Asked::CardToSome);
+            if let (Some(refusal), false) = (unspoken, is_none) {
                 return Err(refusal);
             }
             let facts = self.common.facts.borrow();
-            let refused = facts.may_not(a2a, asked.method(), asked == Asked::Other);
-            return refused.map_or(Ok(()), Err);
+            if is_none && !a2a.methods.is_empty() {
+                let why = "This is no operation of A2A, and this route takes no other.";
+                return Err(Refusal::ToolForbidden(why.to_owned()));
+            }
+            let refused = asked
+                .methods()
+                .find_map(|method| facts.may_not(a2a, method));
+            drop(facts);
+            refused.map_or(Ok(()), Err)?;
+            let mut facts = self.common.facts.borrow_mut();
+            // From now on what is wrong with the body counts.
+            facts.called = Some(Rc::default());
+            return facts.messages_are_fine();
         }
-        self.common.facts.borrow_mut().waits = Waits::ForRules;
-        let now = || self.shared.ticks.get();
-        let due = now().after(route.body_timeout);
+        let due = self.shared.ticks.get().after(route.body_timeout);
         let heard = |facts: &Facts| facts.heard_of_a2a(a2a, unspoken.as_ref());
-        let heard = self.common.until(heard, now, due).await;
+        let heard = self.until(request, Waits::ForRules, due, heard).await;
         let called = heard.ok_or(Refusal::RequestTimeout)??;
         self.common.facts.borrow_mut().called = Some(called);
         Ok(())
@@ -101,8 +122,8 @@ impl<H: Host> Walk<H> {
             .iter()
             .any(|call| call.method.as_deref().is_some_and(asks_card));
         let is_card = match &facts.a2a {
-            Some(Asked::Card) => true,
-            Some(asked @ Asked::Operation(_)) => asks_card(asked.method()),
+            Some(Asked::Card | Asked::CardToSome) => true,
+            Some(asked @ Asked::Operation(_)) => asked.methods().any(asks_card),
             _ => calls_for_card,
         };
         if !is_card {
@@ -116,6 +137,7 @@ impl<H: Host> Walk<H> {
             origin,
             prefix: route.prefix.clone(),
             rewrite: route.prefix_rewrite.clone(),
+            encoded_slashes: route.encoded_slashes,
         };
         let look = move |text: &[u8]| card_for_callers(text, &place, calls_for_card);
         let most = usize::try_from(a2a.max_card).unwrap_or(usize::MAX);
@@ -126,17 +148,13 @@ impl<H: Host> Walk<H> {
 }
 
 impl Facts {
-    /// Why the client may not use a method, or what is `no_operation` of the protocol.
-    fn may_not(&self, a2a: &A2a, method: &str, no_operation: bool) -> Option<Refusal> {
-        if a2a.methods.is_empty() {
-            return None;
-        }
-        if no_operation {
-            let why = "This is no operation of A2A, and this route takes no other.";
-            return Some(Refusal::ToolForbidden(why.to_owned()));
-        }
+    /// Why the client may not use a method.
+    fn may_not(&self, a2a: &A2a, method: &str) -> Option<Refusal> {
         let asker = asker(self.client.as_deref());
-        let may = a2a.may_use(asker, &names_of(method));
+        let may = match names_of(method) {
+            Some(names) => a2a.may_use(asker, names),
+            None => a2a.may_use(asker, &[method]),
+        };
         let why = || ["This client may not use the method ", method, "."].concat();
         (!may).then(|| Refusal::ToolForbidden(why()))
     }
@@ -154,7 +172,7 @@ impl Facts {
         let called = messages.called()?;
         let methods = called.messages.iter().filter_map(|it| it.method.as_deref());
         let refused = unspoken.cloned().or_else(|| {
-            let mut refused = methods.filter_map(|method| self.may_not(a2a, method, false));
+            let mut refused = methods.filter_map(|method| self.may_not(a2a, method));
             refused.next()
         });
         match refused {

@@ -1,8 +1,10 @@
 //! An answer on its way back: who has given it, whether it is a stream, and what the caller is told in its headers.
 
+use super::clock::Bounds;
+use super::edits;
 use super::shared::Shared;
 use super::sticky::seal_answer;
-use super::stream::{Answered, Facts};
+use super::stream::{Answered, Facts, Phase, Stream};
 use crate::host::{AgentFault, HeaderBlock, Host, StreamIo, Timestamp};
 use crate::reply::{code_of, retry_after};
 use crate::routing::{location_for_caller, location_without_host};
@@ -10,7 +12,7 @@ use crate::text::paths::split_once;
 
 /// Who has given the answer that is at hand. Where the request has not been `forwarded`, no agent has.
 /// If the host has in its place, what was wrong with the agent, as far as that is known.
-pub(super) fn by_whom(stream: &impl StreamIo, forwarded: bool) -> (Answered, Option<AgentFault>) {
+fn by_whom(stream: &impl StreamIo, forwarded: bool) -> (Answered, Option<AgentFault>) {
     match stream.own_answer() {
         Some(own) => (Answered::ByHost(code_of(&own)), own.fault),
         None if forwarded => (Answered::ByAgent, None),
@@ -18,8 +20,87 @@ pub(super) fn by_whom(stream: &impl StreamIo, forwarded: bool) -> (Answered, Opt
     }
 }
 
+impl<H: Host> Shared<H> {
+    /// The headers of an answer have arrived, whoever gave it, and go on to the caller.
+    pub(super) fn answered(&self, stream: &mut Stream<H::Stream>, io: &H::Stream) {
+        let forwarded = stream.is_forwarded();
+        if matches!(stream.phase, Phase::Ended(_)) {
+            return;
+        }
+        let (answered, fault) = by_whom(io, forwarded);
+        stream.answered = answered;
+        if forwarded {
+            let mut facts = stream.common.facts.borrow_mut();
+            facts.bounds.active(self.ticks.get());
+            if matches!(answered, Answered::ByHost(_)) {
+                facts.expect_problem();
+            }
+            if facts.canary.is_some() {
+                self.canary_answered(io, &mut facts, answered, fault);
+            }
+            if facts.order.is_some() {
+                self.tried(io, &mut facts, stream.answered);
+            }
+            if facts.learns.is_some() {
+                self.learn_from(io, &mut facts, stream.answered);
+            }
+            if let Some(loads) = &self.compiled.loads {
+                self.heard(loads, io, &mut facts, stream.answered);
+            }
+            if facts.answering.is_some() {
+                self.agent_answered(io, &mut facts, answered, fault);
+            }
+            pass_on(self, io, &mut facts);
+            if let Some(edits) = self.compiled.edits(facts.route)
+                && stream.answered == Answered::ByAgent
+            {
+                edits::edit_answer(io, &self.compiled, &facts, edits);
+            }
+        }
+    }
+
+    /// A piece of the response's body, of so many bytes. Behind its last one only the caller takes time: the agent has answered.
+    pub(super) fn piece_came(
+        &self,
+        stream: &Stream<H::Stream>,
+        io: &H::Stream,
+        size: usize,
+        end: bool,
+    ) {
+        let mut facts = stream.common.facts.borrow_mut();
+        if facts.learns.is_some() {
+            self.learn(io, &mut facts, size);
+        }
+        if facts.timing.is_some() {
+            self.first_token(&mut facts);
+        }
+        self.answer_passes(&mut facts, end);
+    }
+
+    pub(super) fn trailers_came(&self, stream: &Stream<H::Stream>, io: &H::Stream) {
+        let mut facts = stream.common.facts.borrow_mut();
+        if let Some(loads) = &self.compiled.loads
+            && stream.answered == Answered::ByAgent
+        {
+            self.heard_at_end(loads, io, &facts);
+        }
+        self.answer_passes(&mut facts, true);
+    }
+
+    /// The agent gives a sign of life, or its last.
+    fn answer_passes(&self, facts: &mut Facts, end: bool) {
+        facts.bounds.active(self.ticks.get());
+        if end {
+            facts.bounds = Bounds::default();
+            if facts.answering.is_some() {
+                self.agent_has_answered(facts);
+            }
+        }
+    }
+}
+
 /// Lets an answer go on to the caller: sets what the caller is told, and lifts the bound on its time if it is a stream.
-pub(super) fn pass_on<H: Host>(shared: &Shared<H>, stream: &H::Stream, facts: &mut Facts) {
+fn pass_on<H: Host>(shared: &Shared<H>, stream: &H::Stream, facts: &mut Facts) {
     let Shared {
         host,
         compiled,

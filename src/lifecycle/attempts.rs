@@ -11,11 +11,12 @@ use std::rc::Rc;
 use rustc_hash::FxHashMap;
 
 use super::health::{ASKED, Asked, Judged, Watched};
-use super::judge::{judge, read_note};
+use super::judge::{judge, unknown};
+use super::rest::read_note;
 use crate::config::Attempts as Policy;
 use crate::host::{Host, StreamId, StreamIo, Throttle};
 use crate::state::State;
-use crate::state::health::Came;
+use crate::state::health::{Came, Probe};
 
 /// The attempts at one agent, in one worker.
 #[derive(Debug)]
@@ -24,8 +25,16 @@ pub struct Attempts<H> {
     policy: Policy,
     /// The agent, once the gateway's configuration has come, which may be later.
     watched: OnceCell<Watched>,
-    under_way: FxHashMap<StreamId, Asked>,
+    under_way: FxHashMap<StreamId, UnderWay>,
     log: Throttle,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct UnderWay {
+    asked: Asked,
+    /// It has become the probe here, and not on the caller's side.
+    probe: Option<Probe>,
 }
 
 impl<H: Host> Attempts<H> {
@@ -40,20 +49,46 @@ impl<H: Host> Attempts<H> {
         }
     }
 
-    /// An attempt begins; `end`: all of the request is there.
-    pub fn on_request_headers(&mut self, id: StreamId, end: bool) {
+    /// An attempt begins; `end`: all of the request is there. Where only a probe may come, it is the probe: on the caller's side nobody
+    /// knows of those that come behind a request's first.
+    pub fn on_request_headers(&mut self, id: StreamId, io: &H::Stream, end: bool) {
         let now = self.host.now();
         let mut asked = Asked::new(now, 0, None);
         if end {
             asked.is_sent(now);
         }
-        self.under_way.insert(id, asked);
+        let mut probe = None;
+        if let Some(watched) = self.watched()
+            && watched.is_due(&*self.host, now)
+            && let Some(note) = io.noted(ASKED).and_then(|note| read_note(&note, watched))
+        {
+            (asked.attempt.client, asked.attempt.probe) = note;
+            if note.1.is_none() {
+                probe = watched.take_probe(&*self.host, note.0).ok().flatten();
+                asked.attempt.probe = probe;
+            }
+        }
+        self.under_way.insert(id, UnderWay { asked, probe });
+        if end {
+            self.keeps_probe(id);
+        }
     }
 
     /// All of the request was handed over.
     pub fn on_request_end(&mut self, id: StreamId) {
-        if let Some(asked) = self.under_way.get_mut(&id) {
-            asked.is_sent(self.host.now());
+        if let Some(under_way) = self.under_way.get_mut(&id) {
+            under_way.asked.is_sent(self.host.now());
+            self.keeps_probe(id);
+        }
+    }
+
+    /// All of a request is there that has become the probe here.
+    fn keeps_probe(&mut self, id: StreamId) {
+        if let Some(probe) = self.under_way.get(&id).and_then(|it| it.probe)
+            && let Some(watched) = self.watched()
+            && let Err(error) = watched.hold(&*self.host, probe, true)
+        {
+            unknown(&self.log, &*self.host, error);
         }
     }
 
@@ -63,7 +98,8 @@ impl<H: Host> Attempts<H> {
         if let Some(watched) = self.watched()
             && watched.is_held_against(&*host)
             && let Some(note) = io.noted(ASKED).and_then(|note| read_note(&note, watched))
-            && let Some(asked) = self.under_way.get_mut(&id)
+            && let Some(UnderWay { asked, .. }) = self.under_way.get_mut(&id)
+            && asked.attempt.client == 0
         {
             // It may be the probe.
             (asked.attempt.client, asked.attempt.probe) = note;
@@ -90,7 +126,18 @@ impl<H: Host> Attempts<H> {
             }
             asked.ends(&*host, io.attempt_end(asked.is_all_sent()), &policy.rest)
         });
-        self.under_way.remove(&id);
+        self.on_lost(id);
+    }
+
+    /// The attempt is over, and nothing is known of how it ended.
+    pub fn on_lost(&mut self, id: StreamId) {
+        if let Some(probe) = self.under_way.remove(&id).and_then(|it| it.probe)
+            && let Some(watched) = self.watched()
+            && let Err(error) = watched.give_back(&*self.host, probe)
+        {
+            // Where it was judged that would have changed nothing.
+            unknown(&self.log, &*self.host, error);
+        }
     }
 
     fn judge(
@@ -99,7 +146,7 @@ impl<H: Host> Attempts<H> {
         io: &H::Stream,
         hear: impl FnOnce(&mut Asked, &Policy) -> Option<Judged>,
     ) {
-        let Some(asked) = self.under_way.get_mut(&id) else {
+        let Some(UnderWay { asked, .. }) = self.under_way.get_mut(&id) else {
             return;
         };
         let Some(judged) = hear(asked, &self.policy) else {

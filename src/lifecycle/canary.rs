@@ -1,14 +1,15 @@
 //! Which requests try a route's canary, and what its answers come to.
 
 use super::compiled::Compiled;
+use super::health::is_failure;
 use super::request::Request;
 use super::shared::Shared;
 use super::stream::{Answered, Facts};
 use super::walk::Walk;
 use crate::config::policy::{AgentId, Canary, Choice, Policy, Route, RouteId};
-use crate::host::{Host, StreamIo};
+use crate::host::{AgentFault, Host, StreamIo};
 use crate::routing::{Said, Turn, said, tries};
-use crate::state::canary::{Canaries, Lines, Standing};
+use crate::state::canary::{Came, Canaries, Lines, Standing};
 use crate::state::{State, StateError};
 
 /// The canaries of a configuration.
@@ -22,10 +23,14 @@ pub(super) struct Tried {
 /// What is known of a request that tries a canary.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trial {
-    /// The draw has brought it there, and not its caller's word: only then it bears on what becomes of the canary.
-    drawn: bool,
+    /// Whose it is, where the draw has brought it there and not its caller's word: only then it bears on what becomes of the canary.
+    drawn_for: Option<u64>,
     /// The agent has answered that it failed, or has broken its answer off.
     failed: bool,
+    /// There was no connection to the agent.
+    unconnected: bool,
+    /// A WebSocket is open: however it ends, it is answered.
+    opened: bool,
 }
 
 /// What the host says in the agent's place where the agent has failed; whatever else it says the agent has no part in.
@@ -83,10 +88,21 @@ impl<H: Host> Shared<H> {
     }
 
     /// An answer has arrived to a request that tries a canary.
-    pub(super) fn canary_answered(&self, io: &H::Stream, facts: &mut Facts, answered: Answered) {
-        if let (Some(trial), Answered::ByAgent) = (&mut facts.canary, answered) {
+    pub(super) fn canary_answered(
+        &self,
+        io: &H::Stream,
+        facts: &mut Facts,
+        answered: Answered,
+        fault: Option<AgentFault>,
+    ) {
+        let Some(trial) = &mut facts.canary else {
+            return;
+        };
+        trial.unconnected = matches!(fault, Some(AgentFault::NoHost | AgentFault::Unconnected));
+        if answered == Answered::ByAgent {
             let status = io.response_header(":status");
-            trial.failed = status.is_some_and(|status| status.first() == Some(&b'5'));
+            trial.failed = status.as_deref().is_some_and(is_failure);
+            trial.opened = status.as_deref() == Some(b"101");
         }
     }
 
@@ -98,21 +114,27 @@ impl<H: Host> Shared<H> {
         };
         // What is ended here is so for reasons of the gateway's, unless the agent is late or its answer no good.
         let here = ["agent_timeout", "answer_too_large", "unreadable_answer"].contains(&outcome);
-        let failed = trial.failed || here || (forwarded && FAILURES.contains(&outcome));
+        let failed =
+            !trial.opened && (trial.failed || here || (forwarded && FAILURES.contains(&outcome)));
         let (host, compiled) = (&*self.host, &self.compiled);
-        if !failed && outcome != "allowed" {
+        if !failed && !trial.opened && outcome != "allowed" {
             // It never got that far, or its caller did not wait for it.
             return;
         }
         (self.telemetry).canary_ended(host, compiled, route, failed);
         let canary = compiled.route(route).and_then(|it| it.canary.as_ref());
         let abort_at = canary.and_then(|canary| canary.abort_at);
-        let (Some(abort_at), Some(lines), true) =
-            (abort_at, compiled.canaries.of(route), trial.drawn)
+        let (Some(abort_at), Some(lines), Some(client)) =
+            (abort_at, compiled.canaries.of(route), trial.drawn_for)
         else {
             return;
         };
-        let counted = (compiled.canaries.canaries).count(host, lines, failed, abort_at);
+        let came = match (failed, trial.unconnected && !trial.failed) {
+            (false, _) => Came::Answer,
+            (true, false) => Came::Provoked,
+            (true, true) => Came::Unconnected,
+        };
+        let counted = (compiled.canaries.canaries).count(host, lines, client, came, abort_at);
         match counted {
             Ok(None) => {}
             Ok(Some(Standing {
@@ -148,8 +170,8 @@ impl<H: Host> Walk<H> {
         if named || choices.iter().all(|choice| choice.agent != canary.agent) {
             return None;
         }
-        let drawn = match said(canary, request.headers()) {
-            Said::Always => false,
+        let drawn_for = match said(canary, request.headers()) {
+            Said::Always => None,
             Said::Never => return None,
             Said::Nothing => {
                 let agent = compiled.policy.agents.get(canary.agent.0)?;
@@ -158,15 +180,17 @@ impl<H: Host> Walk<H> {
                 {
                     return None;
                 }
-                true
+                Some(self.caller(request))
             }
         };
         if self.turn(request, canary.agent) != Turn::Yes {
             return None;
         }
         self.common.facts.borrow_mut().canary = Some(Trial {
-            drawn,
+            drawn_for,
             failed: false,
+            unconnected: false,
+            opened: false,
         });
         Some(canary.agent)
     }

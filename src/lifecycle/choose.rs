@@ -15,8 +15,8 @@ use crate::config::policy::{AgentId, Choice, Prefer, Route};
 use crate::host::{Host, Sensitive, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    BadBody, BadMessage, Call, Content, Decision, Head, Known, Look, Messages, Next, Rules,
-    model_in_path, narrowed, sent_as, with_model,
+    BadBody, BadMessage, Call, Content, Decision, Head, Known, Look, Messages, ModelInPath, Next,
+    Rules, model_in_path, narrowed, sent_as, with_model,
 };
 
 /// So much of a piece is copied out of the host at a time.
@@ -66,19 +66,18 @@ impl<H: Host> Walk<H> {
             tool: None,
             model: in_path.as_ref().map(|model| model.name.as_slice()),
         };
-        let now = || self.shared.ticks.get();
-        let due = now().after(route.body_timeout);
+        let due = self.shared.ticks.get().after(route.body_timeout);
         let called = self.common.facts.borrow().called.clone();
+        let returns = self.returns_to(request, route)?;
         let decide = |facts: &Facts| {
             let content = facts.content.as_deref();
             let messages = called.as_deref().map_or(&[][..], |called| &called.messages);
             decided_for_all(messages, &head, |head| {
-                decided(rules, route, policy, head, content)
+                decided(rules, route, policy, head, content, returns)
             })
             .transpose()
         };
-        self.common.facts.borrow_mut().waits = Waits::ForRules;
-        let decided = self.common.until(decide, now, due).await;
+        let decided = self.until(request, Waits::ForRules, due, decide).await;
         let decided = decided.ok_or(Refusal::RequestTimeout)??;
         let allowed = decided.roles.is_empty()
             || client.is_some_and(|client| client.has_one_of(decided.roles));
@@ -88,9 +87,15 @@ impl<H: Host> Walk<H> {
         let model = decided.model.as_deref();
         let stands_for = model.map(|model| crate::routing::stands_for(policy, model));
         let capabilities = request.headers().get_all("x-agent-capability");
-        let choices = narrowed(&policy.agents, decided.choices, capabilities, stands_for)?;
+        let only = returns.map(|agent| Choice { agent, weight: 1 });
+        let able = |choices| narrowed(&policy.agents, choices, capabilities.clone(), stands_for);
+        let choices = match decided.choices {
+            [] => able(only.as_slice())?,
+            choices => able(choices)?,
+        };
+        let returns = returns.filter(|_| able(only.as_slice()).is_ok());
         let agent = match decided.fallback {
-            None => self.choose(request, &choices, decided.prefer)?,
+            None => self.choose(request, &choices, decided.prefer, returns)?,
             Some(listed) => {
                 let choices = &choices;
                 let next = Next {
@@ -98,7 +103,7 @@ impl<H: Host> Walk<H> {
                     choices,
                     model,
                 };
-                self.first_of(request, &next, decided.prefer)?
+                self.first_of(request, &next, decided.prefer, returns)?
             }
         };
         let called = policy.agents.get(agent.0).zip(model);
@@ -112,11 +117,11 @@ impl<H: Host> Walk<H> {
             }
         }
         if let Some(model) = &in_path {
-            self.settle(rules, &model.name);
+            self.settle(rules, model);
         }
         self.common.facts.borrow_mut().may_change = false;
         let free = |facts: &Facts| facts.body.may_go_on().then_some(());
-        let came = self.common.until(free, now, due).await;
+        let came = self.until(request, Waits::ForRules, due, free).await;
         came.ok_or(Refusal::RequestTimeout)?;
         let mut facts = self.common.facts.borrow_mut();
         if !route.collect_body {
@@ -138,7 +143,7 @@ impl<H: Host> Walk<H> {
     }
 
     /// The path has named the model: agents that look for it in the body must find no other there.
-    fn settle(&self, rules: &Rules, model: &[u8]) {
+    fn settle(&self, rules: &Rules, model: &ModelInPath) {
         let mut facts = self.common.facts.borrow_mut();
         if let Some(content) = facts.content.as_deref_mut() {
             rules.settle(content, model);
@@ -185,13 +190,14 @@ fn decided_for_all<'r>(
     Ok(decided)
 }
 
-/// What the rules come to, once they do.
+/// What the rules come to, once they do. A request that `returns` to an agent needs none that takes it.
 fn decided<'r>(
     rules: &Rules,
     route: &'r Route,
     policy: &crate::config::Policy,
     head: &Head<'_>,
     content: Option<&Content>,
+    returns: Option<AgentId>,
 ) -> Result<Option<Decided<'r>>, Refusal> {
     let (choices, fallback, roles, prefer): (&[Choice], Option<&[AgentId]>, &[String], Prefer) =
         match rules.decide(&route.rules, policy, head, content)? {
@@ -204,7 +210,8 @@ fn decided<'r>(
             ),
             Decision::NoRule => (&route.agents, route.fallback.as_deref(), &[], route.prefer),
         };
-    let needed = rules.need_model(policy, choices, fallback);
+    let needed = rules.need_model(policy, choices, fallback)
+        || rules.need_model(policy, &[], Some(returns.as_slice()));
     let wanted = choices.is_empty() || head.model.is_some() || rules.want_model(content);
     if needed {
         content.map_or(Ok(()), Content::ask)?;
@@ -220,7 +227,7 @@ fn decided<'r>(
     } else {
         None
     };
-    match (choices.is_empty(), &model) {
+    match (choices.is_empty() && returns.is_none(), &model) {
         (true, Some(_)) => Err(Refusal::ModelNotFound),
         (true, None) => Err(Refusal::NoRule),
         _ => Ok(Some(Decided {
@@ -234,7 +241,7 @@ fn decided<'r>(
 }
 
 /// Puts other bytes in this place of the body, of which all that has come is at hand. By how many it is longer now.
-fn replace<S: StreamIo>(
+pub(super) fn replace<S: StreamIo>(
     stream: &S,
     place: &Range<u64>,
     bytes: &[u8],

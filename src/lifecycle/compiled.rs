@@ -16,7 +16,7 @@ use crate::routing::{
     steering_headers,
 };
 use crate::state::survey::Survey;
-use crate::state::{Notice, OpenError, State};
+use crate::state::{Notice, OpenError, SeededHash, State};
 use crate::text::json::Edit;
 
 /// How a request is steered that may be tried at so many agents, and may be repeated or not.
@@ -30,6 +30,7 @@ pub(super) struct Compiled {
     pub(super) identity: Identity,
     pub(super) limits: Limits,
     pub(super) survey: Survey,
+    pub(super) hash: SeededHash,
     pub(super) sessions: Sessions,
     /// What callers are told who ask for models. `None`: nobody may ask.
     pub(super) catalogue: Option<Catalogue>,
@@ -48,8 +49,12 @@ pub(super) struct Compiled {
     body_edits: Vec<Option<Edit>>,
     /// What is looked for in messages, where a route carries MCP.
     pub(super) members: Option<Rc<MessageMembers>>,
+    /// The same, where one stands for several servers.
+    pub(super) members_of_servers: Option<Rc<MessageMembers>>,
     /// The same, where one carries A2A.
     pub(super) members_of_a2a: Option<Rc<MessageMembers>>,
+    /// What must not be in its bodies, where their paths say what is asked.
+    pub(super) members_by_path: Option<Rc<MessageMembers>>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
     /// The same of requests that may be tried at two agents, or more: at so many, and whether they are repeatable.
@@ -80,6 +85,7 @@ impl Compiled {
             identity: Identity::new(&policy, &state),
             limits: Limits::new(&policy, &state),
             survey: Survey::new(&state),
+            hash: state.hash,
             canaries: Tried::new(&policy, &state),
             loads: Loads::new(&policy, &state),
             rests: Rests::new(&policy, &state),
@@ -91,15 +97,29 @@ impl Compiled {
             catalogue: (policy.models_endpoint.as_ref())
                 .map(|endpoint| Catalogue::new(&policy, &endpoint.more)),
             rules: (policy.routes.iter())
-                .map(|route| Rules::new(&policy, route))
+                .map(|route| match route.of_servers() {
+                    Some(_) => None,
+                    None => Rules::new(&policy, route),
+                })
                 .collect(),
             body_edits: policy.routes.iter().map(body_edit).collect(),
             members: (policy.routes.iter())
                 .any(|route| route.mcp.is_some())
                 .then(Rc::default),
+            members_of_servers: (policy.routes.iter())
+                .any(|route| route.of_servers().is_some())
+                .then(|| Rc::new(MessageMembers::of_servers())),
             members_of_a2a: (policy.routes.iter())
                 .any(|route| route.a2a.is_some())
                 .then(|| Rc::new(MessageMembers::of_a2a())),
+            members_by_path: (policy.routes.iter())
+                .any(|route| {
+                    route
+                        .a2a
+                        .as_ref()
+                        .is_some_and(|a2a| !a2a.methods.is_empty())
+                })
+                .then(|| Rc::new(MessageMembers::of_a2a_by_path())),
             steering: policy.routes.iter().map(steering_headers).collect(),
             steering_further: policy.routes.iter().map(further).collect(),
             policy,
@@ -147,6 +167,12 @@ impl Compiled {
             || rules.any(|rules| rules.wanted().is_some())
     }
 
+    /// What is looked for in messages of a route that stands for several servers.
+    pub(super) fn members_of(&self, route: &Route) -> Option<&Rc<MessageMembers>> {
+        let of_servers = self.members_of_servers.as_ref();
+        of_servers.filter(|_| route.of_servers().is_some())
+    }
+
     /// What is looked for in the bodies of a route to keep its requests together, if anything.
     pub(super) fn sought(&self, id: RouteId) -> Option<&Rc<Sought>> {
         self.sought.get(id.0)?.as_ref()
@@ -182,6 +208,6 @@ fn body_edit(route: &Route) -> Option<Edit> {
         .edits
         .as_ref()
         .filter(|edits| !edits.body.is_empty())?;
-    // Pointers have been checked.
-    Edit::new(edits.body.iter().map(|(pointer, _)| pointer.as_str())).ok()
+    // The configuration was read by the same.
+    Edit::new(&mut edits.body.iter().map(|(pointer, _)| pointer.as_str())).ok()
 }

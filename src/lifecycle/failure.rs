@@ -44,20 +44,8 @@ pub(super) fn refusal<H: Host>(host: &H, telemetry: &Telemetry, failure: Failure
         }
         Failure::NotLent => Refusal::GatewayUnavailable,
         Failure::NotHeld(TooMuch::Request(most)) => Refusal::HeldTooLarge(most),
-        Failure::NotHeld(TooMuch::Worker(most)) => {
-            telemetry.holds_too_much(host, most, "requests that wait for the validator", "worker");
-            Refusal::GatewayUnavailable
-        }
-        Failure::NotHeld(TooMuch::Asked(most)) => {
-            telemetry.holds_too_much(host, most, "bodies that choose their agents", "worker");
-            Refusal::GatewayUnavailable
-        }
-        Failure::NotHeld(TooMuch::Collected(most)) => {
-            telemetry.holds_too_much(host, most, "bodies that are collected", "collected");
-            Refusal::GatewayUnavailable
-        }
-        Failure::NotHeld(TooMuch::Answers(most)) => {
-            telemetry.holds_too_much(host, most, "answers that are changed", "collected");
+        Failure::NotHeld(TooMuch::Together(full)) => {
+            telemetry.holds_too_much(host, &full);
             Refusal::GatewayUnavailable
         }
         Failure::NoAddress => Refusal::LimitsUnavailable,

@@ -9,10 +9,10 @@ use super::request::Request;
 use super::shared::Shared;
 use super::stream::{Answered, Facts};
 use super::walk::Walk;
-use crate::config::policy::{Agent, AgentId, AgentsSee, MOST_ATTEMPTS, Prefer, Route};
+use crate::config::policy::{Agent, AgentId, AgentsSee, Choice, MOST_ATTEMPTS, Prefer, Route};
 use crate::host::{Host, StreamIo};
 use crate::reply::Refusal;
-use crate::routing::{FURTHER, Next, PROOF, Turn, in_order, listed};
+use crate::routing::{COMPOSITE, FURTHER, Next, PROOF, Turn, in_order, listed};
 
 const MOST: usize = MOST_ATTEMPTS as usize;
 
@@ -22,10 +22,10 @@ const CLUSTERS: [&str; MOST - 1] = ["waykeeper_cluster_2", "waykeeper_cluster_3"
 /// What an answer says of who has given it, where that is not the agent that was asked first.
 const AGENT: &str = "x-waykeeper-agent";
 
-/// The agents of a request's attempts.
+/// The agents at which a request is tried.
 #[derive(Debug)]
-pub(super) struct Attempts {
-    /// In their order; two or three.
+pub(super) struct Order {
+    /// Two or three.
     agents: Vec<AgentId>,
     /// The request does no harm when an agent has seen it already.
     repeatable: bool,
@@ -34,61 +34,67 @@ pub(super) struct Attempts {
 impl<H: Host> Walk<H> {
     /// One of the route's agents, where nothing else narrows the choice.
     pub(super) fn choose_of(&self, request: &Request, route: &Route) -> Result<AgentId, Refusal> {
+        let returns = self.returns_to(request, route)?;
         let Some(behind) = &route.fallback else {
-            return self.choose(request, &route.agents, route.prefer);
+            return self.choose(request, &route.agents, route.prefer, returns);
         };
         let next = Next {
             listed: behind,
             choices: &route.agents,
             model: None,
         };
-        self.first_of(request, &next, route.prefer)
+        self.first_of(request, &next, route.prefer, returns)
     }
 
-    /// One of the choices, or where all of these rest the first of those behind them that does not. Who comes next is found out too.
+    /// One of the choices, or where all of these rest the first of those behind them that does not. Who comes next is found out too;
+    /// nobody does where the caller has named an agent.
     #[inline(never)]
     pub(super) fn first_of(
         &self,
         request: &Request,
         next: &Next<'_>,
         prefer: Prefer,
+        returns: Option<AgentId>,
     ) -> Result<AgentId, Refusal> {
-        let mut first = self.choose(request, next.choices, prefer);
-        if matches!(first, Err(Refusal::AgentsResting(_)))
-            && request.wanted_agents().next().is_none()
-        {
-            let policy = &self.shared.compiled.policy;
-            let capabilities = request.headers().get_all("x-agent-capability");
-            let able = listed(policy, next, capabilities);
-            let mut able = able.iter().map(|choice| choice.agent);
-            if let Some(agent) = able.find(|id| self.turn(request, *id) == Turn::Yes) {
-                first = Ok(agent);
-            }
-        }
-        let first = first?;
-        self.fall_back(request, first, next);
-        Ok(first)
-    }
-
-    /// Finds out who comes next if the agent that was chosen first does not answer. Nobody does where the caller has named it.
-    #[inline(never)]
-    fn fall_back(&self, request: &Request, first: AgentId, next: &Next<'_>) {
+        let first = self.choose(request, next.choices, prefer, returns);
         if request.wanted_agents().next().is_some() {
-            return;
+            return first;
         }
         let policy = &self.shared.compiled.policy;
         let capabilities = request.headers().get_all("x-agent-capability");
-        let rests = |agent| self.shared.rests(agent);
-        let agents = in_order(policy, first, next, capabilities, &rests);
+        let listed = listed(policy, next, capabilities.clone());
+        let first = match first {
+            Err(Refusal::AgentsResting(seconds)) => self.first_fit(request, &listed, seconds),
+            first => first,
+        }?;
+        let comes = |agent| self.shared.comes(agent);
+        let agents = in_order(policy, first, next, listed, capabilities, &comes);
         if agents.len() > 1 {
             let repeatable = matches!(request.method(), b"GET" | b"HEAD");
-            let attempts = Attempts { agents, repeatable };
-            self.common.facts.borrow_mut().attempts = Some(Box::new(attempts));
+            let order = Order { agents, repeatable };
+            self.common.facts.borrow_mut().order = Some(Box::new(order));
         }
+        Ok(first)
+    }
+
+    /// The first of these that may be asked. All others rest, of which the first is to be asked again in so many seconds.
+    fn first_fit(
+        &self,
+        request: &Request,
+        listed: &[Choice],
+        mut seconds: u64,
+    ) -> Result<AgentId, Refusal> {
+        for choice in listed {
+            match self.turn(request, choice.agent) {
+                Turn::Yes => return Ok(choice.agent),
+                Turn::No(other) => seconds = seconds.min(other),
+            }
+        }
+        Err(Refusal::AgentsResting(seconds))
     }
 }
 
-impl Attempts {
+impl Order {
     /// All of them.
     pub(super) fn all(&self) -> &[AgentId] {
         &self.agents
@@ -156,22 +162,31 @@ impl<H: Host> Shared<H> {
     /// A request is answered, or over, that was tried at several agents: from now on it is the last one's.
     #[inline(never)]
     pub(super) fn tried(&self, io: &H::Stream, facts: &mut Facts, answered: Answered) {
-        let Some(attempts) = facts.attempts.take() else {
+        let Some(order) = facts.order.take() else {
             return;
         };
         let Some(route) = facts.route else { return };
         let (compiled, cluster) = (&self.compiled, io.upstream_cluster().unwrap_or_default());
-        let mut agents = attempts.agents(compiled);
-        let Some(last) = agents.position(|agent| agent.cluster.as_bytes() == cluster) else {
+        let mut agents = order.agents(compiled);
+        let last = match cluster.starts_with(COMPOSITE.as_bytes()) {
+            true => io
+                .attempts()
+                .and_then(|it| usize::try_from(it).ok()?.checked_sub(1)),
+            false => agents.position(|agent| agent.cluster.as_bytes() == cluster),
+        };
+        let Some(last) = last.filter(|last| *last < order.agents.len()) else {
             return;
         };
-        let (passed, rest) = attempts.agents.split_at(last);
-        facts.agent = rest.first().copied().or(facts.agent);
+        let (passed, rest) = order.agents.split_at(last);
+        let (false, Some(last)) = (passed.is_empty(), rest.first()) else {
+            return;
+        };
+        facts.agent = Some(*last);
         for agent in passed {
             (self.telemetry).passed_over(&*self.host, compiled, route, *agent);
         }
-        if passed.is_empty() {
-            return;
+        if facts.answering.is_some() {
+            self.another_answers(facts, passed, *last);
         }
         // Another had to answer for it.
         facts.broke_off();

@@ -4,11 +4,12 @@
 use super::hold::Waits;
 use super::questions::{Answer, NotAsked, Questions};
 use super::request::Request;
+use super::stream::too_many;
 use super::walk::Walk;
 use crate::config::policy::{OnFailure, RouteId};
 use crate::host::Host;
 use crate::limits::Limits;
-use crate::limits::fleet::{Progress, Question, Step, Topic, Verdict};
+use crate::limits::fleet::{Progress, Question, Step, Told, Topic, Verdict};
 use crate::reply::Refusal;
 
 /// How far a request has come. What it has taken of shares is put back unless it passes, also if its caller leaves.
@@ -35,7 +36,14 @@ impl<H: Host> Walk<H> {
         let Some(questions) = &self.shared.fleet else {
             return Ok(());
         };
-        for nth in 0..self.messages() {
+        let messages = self.messages();
+        if messages > 1 {
+            let too_small = self.asked(request, route, Limits::too_small_in_fleet)?;
+            if let Some(limit) = too_small.as_ref().and_then(Told::full) {
+                return Err(too_many(limit));
+            }
+        }
+        for nth in 0..messages {
             self.admit_message(request, route, questions, nth).await?;
         }
         Ok(())
@@ -60,7 +68,7 @@ impl<H: Host> Walk<H> {
             })?;
             match step {
                 Step::Ask(question) => {
-                    self.common.facts.borrow_mut().waits = Waits::Admitted;
+                    self.waits(request, Waits::Admitted);
                     let verdict = match self.ask_fleet(questions, &question) {
                         Some(answer) => answer.await,
                         None => Verdict::Failed,

@@ -2,7 +2,7 @@
 
 use super::compiled::Compiled;
 use super::stream::Facts;
-use crate::config::policy::{AgentsSee, Inference, Protocol, Sharer};
+use crate::config::policy::{AgentId, AgentsSee, Inference, Protocol, Sharer};
 use crate::host::StreamIo;
 use crate::identity::Client;
 use crate::reply::Refusal;
@@ -36,8 +36,8 @@ pub(super) fn forward<S: StreamIo>(
         stream.note(CALLER_PATH, split_query(from).0);
         stream.note(AGENT_PATH, split_query(to).0);
     }
-    if let Some(attempts) = &facts.attempts {
-        return attempts.forward(stream, compiled, facts);
+    if let Some(order) = &facts.order {
+        return order.forward(stream, compiled, facts);
     }
     let sees = agent.sees.unwrap_or(compiled.policy.agents_see);
     name_all(stream, compiled, facts, sees);
@@ -129,25 +129,69 @@ pub(super) fn name_all<S: StreamIo>(
     facts: &Facts,
     sees: AgentsSee,
 ) {
-    let (route, agent) = compiled.names(facts.route, facts.agent);
     let mut names = Names {
         stream,
         note: String::new(),
     };
+    each_name(
+        compiled,
+        facts,
+        facts.agent,
+        sees,
+        &mut |name, sees_it, value| {
+            names.tell(name, sees_it, value);
+        },
+    );
+    names.finish();
+}
+
+/// The headers with names that an agent sees in a question of the gateway's own.
+#[inline(never)]
+pub(super) fn names_for(
+    compiled: &Compiled,
+    facts: &Facts,
+    agent: AgentId,
+) -> Vec<(&'static str, String)> {
+    let of_agent = compiled.policy.agents.get(agent.0);
+    let sees = of_agent.and_then(|agent| agent.sees);
+    let sees = sees.unwrap_or(compiled.policy.agents_see);
+    let mut names = Vec::new();
+    each_name(
+        compiled,
+        facts,
+        Some(agent),
+        sees,
+        &mut |name, sees_it, value| {
+            if let Some(value) = value.filter(|_| sees_it) {
+                names.push((name.header, value.to_owned()));
+            }
+        },
+    );
+    names
+}
+
+/// Tells each name that a request has, and whether an agent sees it.
+fn each_name(
+    compiled: &Compiled,
+    facts: &Facts,
+    agent: Option<AgentId>,
+    sees: AgentsSee,
+    tell: &mut dyn FnMut(&Name, bool, Option<&str>),
+) {
+    let (route, agent) = compiled.names(facts.route, agent);
     if let Some(client) = &facts.client {
         let plan = client
             .plan
             .and_then(|plan| compiled.policy.plans.get(plan.0));
-        names.tell(&CLIENT, sees.client, Some(&client.id));
-        names.tell(&PLAN, sees.plan, plan.map(|plan| plan.name.as_str()));
-        names.tell(&TEAM, sees.team, client.team.as_deref());
+        tell(&CLIENT, sees.client, Some(&client.id));
+        tell(&PLAN, sees.plan, plan.map(|plan| plan.name.as_str()));
+        tell(&TEAM, sees.team, client.team.as_deref());
         if !client.roles.is_empty() {
-            names.tell(&ROLES, sees.roles, Some(&client.roles.join(",")));
+            tell(&ROLES, sees.roles, Some(&client.roles.join(",")));
         }
     }
-    names.tell(&AGENT, sees.agent, agent);
-    names.tell(&ROUTE, sees.route, route);
-    names.finish();
+    tell(&AGENT, sees.agent, agent);
+    tell(&ROUTE, sees.route, route);
 }
 
 impl<S: StreamIo> Names<'_, S> {

@@ -55,8 +55,14 @@ pub(super) type Judged = (Came, &'static str);
 const ANSWER: Judged = (Came::Answer, "");
 const BROKEN: Judged = (Came::Provoked, "broken");
 const LATE: Judged = (Came::Provoked, "late");
-const NO_ANSWER: Judged = (Came::Provoked, "no_answer");
+pub(super) const NO_ANSWER: Judged = (Came::Provoked, "no_answer");
 const UNCONNECTED: Judged = (Came::Unconnected, "unconnected");
+
+/// True of the status of an answer by which the agent has failed. Envoy passes on any number; what is none of HTTP is to be taken
+/// for 500 (RFC 9110, section 15).
+pub(super) fn is_failure(status: &[u8]) -> bool {
+    !matches!(status, [b'1'..=b'4', b'0'..=b'9', b'0'..=b'9'])
+}
 
 impl Watched {
     pub(super) fn new(state: &State, name: &str, cluster: &str, rest: Rest) -> Self {
@@ -82,6 +88,18 @@ impl Watched {
         Ok(record.standing(now, self.rest.longest))
     }
 
+    /// True if nobody but a probe goes there.
+    pub(super) fn is_due<H: Host>(&self, host: &H, now: Timestamp) -> bool {
+        let record = self.record(host, now);
+        record.is_ok_and(|it| it.standing(now, self.rest.longest) == Standing::Due)
+    }
+
+    /// True if a probe is there.
+    pub(super) fn is_probed<H: Host>(&self, host: &H) -> bool {
+        let now = host.now();
+        self.record(host, now).is_ok_and(|it| it.is_probed(now))
+    }
+
     /// True if it is not known to be fit.
     pub(super) fn is_held_against<H: Host>(&self, host: &H) -> bool {
         !matches!(self.standing(host), Ok(Standing::Fit))
@@ -104,7 +122,18 @@ impl Watched {
     /// The probe has not come to anything.
     #[inline(never)]
     pub(super) fn give_back<H: Host>(&self, host: &H, probe: Probe) -> Result<(), StateError> {
-        self.change(host, &mut |record, _| record.give_back(probe))
+        self.change(host, &mut |record, now| record.give_back(probe, now))
+    }
+
+    /// The request that is the probe goes on to the agent; `sent`: with all that belongs to it.
+    #[inline(never)]
+    pub(super) fn hold<H: Host>(
+        &self,
+        host: &H,
+        probe: Probe,
+        sent: bool,
+    ) -> Result<(), StateError> {
+        self.change(host, &mut |record, now| record.hold(probe, sent, now))
     }
 
     /// Something has come back.
@@ -182,12 +211,17 @@ impl Watched {
 impl Asked {
     /// An agent is asked.
     pub(super) fn new(began: Timestamp, client: u64, probe: Option<Probe>) -> Self {
+        Self::of(Attempt {
+            began,
+            client,
+            probe,
+        })
+    }
+
+    /// The same, by this attempt.
+    pub(super) fn of(attempt: Attempt) -> Self {
         Self {
-            attempt: Attempt {
-                began,
-                client,
-                probe,
-            },
+            attempt,
             sent: None,
             heard: Heard::Nothing,
             broken: false,
@@ -229,7 +263,7 @@ impl Asked {
         self.heard = Heard::All;
         let status = io.response_header(":status").unwrap_or_default();
         match status.as_slice() {
-            [b'5', ..] => return Some((Came::Provoked, "status")),
+            status if is_failure(status) => return Some((Came::Provoked, "status")),
             b"429" if rest.heeds_429 => {
                 let wait = io.response_header("retry-after");
                 let wait = wait.and_then(|wait| retry_after::seconds(&wait, host.now()));
@@ -245,9 +279,13 @@ impl Asked {
         if let Some(late) = self.late(host, rest) {
             return Some(late);
         }
-        // A WebSocket may last for hours, and a probe has found out what was to be known.
+        // A WebSocket may last for hours, and ends as its agent closes the connection, which looks like one that breaks off.
+        if status == b"101" {
+            return Some(ANSWER);
+        }
+        // A probe has found out what was to be known.
         self.heard = Heard::Headers;
-        (status == b"101" || self.attempt.probe.is_some()).then_some(ANSWER)
+        self.attempt.probe.is_some().then_some(ANSWER)
     }
 
     /// The host has answered in the agent's place.

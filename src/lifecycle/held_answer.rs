@@ -3,6 +3,8 @@
 //! A JSON text is held, headers and all, until it is whole: within a bound, beyond which the caller gets 502 in its place. Of an event
 //! stream each event is. What arrives is taken out of the host at once, so its own buffers bound nothing. What cannot be read is never
 //! passed on: it is 502, or breaks the answer off where that has begun. A stream that asks for nothing of this pays nothing.
+//!
+//! What the host answers itself to messages of JSON-RPC is held in the same way, and becomes the answer that their caller waits for.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -13,7 +15,7 @@ use super::hold::{Held, Waits};
 use super::shared::Shared;
 use super::stream::{Answered, Facts, Stream};
 use crate::host::{Host, HostError, StreamIo};
-use crate::reply::Refusal;
+use crate::reply::{Refusal, problem_as_answer};
 use crate::routing::Unreadable;
 use crate::text::events::{BadEvent, Events};
 use crate::text::json::nesting::Nesting;
@@ -171,6 +173,20 @@ impl HeldAnswer {
     }
 }
 
+/// The host's own answers are short.
+const MOST_OF_HOST: usize = 64 << 10;
+
+impl Facts {
+    /// The host has answered in the agent's place, with a problem: who speaks JSON-RPC waits for an answer to its messages.
+    #[inline(never)]
+    pub(super) fn expect_problem(&mut self) {
+        self.held_answer = self.ids().map(|ids| {
+            let look = move |problem: &[u8]| Ok(problem_as_answer(problem, &ids));
+            Box::new(HeldAnswer::new(Box::new(look), MOST_OF_HOST, false))
+        });
+    }
+}
+
 /// What says of a body what it no longer is when it was changed.
 const DIGESTS: [&str; 5] = [
     "etag",
@@ -203,16 +219,21 @@ impl<H: Host> Shared<H> {
         io: &H::Stream,
         end: bool,
     ) -> Flow {
-        let by_agent = stream.answered == Answered::ByAgent;
+        let by_host = matches!(stream.answered, Answered::ByHost(_));
         let began = {
             let mut facts = stream.common.facts.borrow_mut();
             match &mut facts.held_answer {
-                Some(answer) if by_agent && !end => answer.begin(io),
+                Some(answer) if stream.answered != Answered::Not && !end => answer.begin(io),
                 _ => Ok(ControlFlow::Break(())),
             }
         };
         match began {
-            Ok(ControlFlow::Continue(flow)) => flow,
+            Ok(ControlFlow::Continue(flow)) => {
+                if by_host {
+                    io.set_response_header("content-type", b"application/json");
+                }
+                flow
+            }
             Ok(ControlFlow::Break(())) => {
                 stream.common.facts.borrow_mut().held_answer = None;
                 Flow::Continue
@@ -256,7 +277,7 @@ impl<H: Host> Shared<H> {
         let is_text = matches!(answer.state, State::Text(..));
         let goes_on = answer.piece(piece, end)?;
         let size = answer.size() as u64;
-        let held = (self.holds).hold(&mut answer.held, size, Waits::Answer);
+        let held = (self.holds).hold(&mut answer.held, size, Waits::Answer, facts.caller.get());
         held.map_err(|too_much| self.failed(too_much.into()))?;
         let Some(goes_on) = goes_on else {
             return Ok(false);

@@ -1,22 +1,20 @@
-//! Agents are judged by what comes back from them: whose turn it is to answer, and what its answers come to.
+//! Agents are judged by what comes back from them: what their answers come to, and what comes of that.
 //!
 //! This is the caller's side, which sees what the caller gets. An agent that is judged by each attempt is so on its own side, see
 //! `attempts.rs`; here only what never comes there is seen: that it has no host.
 
 use log::Level;
 
-use super::health::{ASKED, Asked, Judged, Watched};
-use super::request::Request;
+use super::health::{Asked, Judged, NO_ANSWER, Watched};
 use super::shared::Shared;
 use super::stream::{Answered, Facts, Phase, Stream};
-use super::walk::Walk;
 use crate::config::Policy;
-use crate::config::policy::{AgentId, Choice, Prefer};
-use crate::host::{AgentFault, AttemptEnd, Host, StreamIo, Throttle, Timestamp, seconds_up};
+use crate::config::policy::AgentId;
+use crate::host::{AgentFault, AttemptEnd, Host, Throttle, seconds_up};
 use crate::reply::Refusal;
-use crate::routing::{Turn, choose_rested};
-use crate::state::health::{Attempt, Change, Health, Probe, Standing};
-use crate::state::{SeededHash, State, StateError};
+use crate::routing::Comes;
+use crate::state::health::{Attempt, Change, Health, Standing};
+use crate::state::{State, StateError};
 
 /// The agents that may rest.
 #[derive(Debug)]
@@ -24,17 +22,16 @@ pub(super) struct Rests {
     /// By their places in the policy.
     all: Vec<Option<Watched>>,
     health: Health,
-    hash: SeededHash,
     log: Throttle,
 }
 
 /// The agent that answers a request.
 #[derive(Debug)]
 pub(super) struct Answering {
-    agent: AgentId,
-    asked: Asked,
+    pub(super) agent: AgentId,
+    pub(super) asked: Asked,
     /// The request has gone on to it.
-    forwarded: bool,
+    pub(super) forwarded: bool,
 }
 
 impl Rests {
@@ -54,18 +51,17 @@ impl Rests {
         all.iter().any(Option::is_some).then(|| Self {
             all,
             health: Health::new(state),
-            hash: state.hash,
             log: Throttle::default(),
         })
     }
 
-    fn of(&self, agent: AgentId) -> Option<&Watched> {
+    pub(super) fn of(&self, agent: AgentId) -> Option<&Watched> {
         self.all.get(agent.0)?.as_ref()
     }
 
     /// Tells what the record of an agent could not be asked or told.
     #[cold]
-    fn unknown<H: Host>(&self, host: &H, error: StateError) {
+    pub(super) fn unknown<H: Host>(&self, host: &H, error: StateError) {
         unknown(&self.log, host, error);
     }
 }
@@ -88,11 +84,87 @@ impl<H: Host> Shared<H> {
         }
     }
 
-    /// Whether the agent rests, or is due: nobody but a probe goes there.
-    pub(super) fn rests(&self, agent: AgentId) -> bool {
+    /// Whether the agent comes next where another does not answer. One whose rest is over does: the first request that comes to it so
+    /// is the probe.
+    pub(super) fn comes(&self, agent: AgentId) -> Comes {
+        let host = &*self.host;
         let watched = self.compiled.rests.as_ref().and_then(|it| it.of(agent));
-        let standing = watched.map(|watched| watched.standing(&*self.host));
-        standing.is_some_and(|it| it.is_ok_and(|it| it != Standing::Fit))
+        match watched.map(|watched| (watched, watched.standing(host))) {
+            Some((_, Ok(Standing::Rests(_)))) => Comes::Not,
+            Some((watched, Ok(Standing::Due))) if watched.is_probed(host) => Comes::Last,
+            _ => Comes::InTurn,
+        }
+    }
+
+    /// The agents that the request has come to first have `passed` it on, since they have not answered; this one answers it, or was asked last.
+    #[inline(never)]
+    pub(super) fn another_answers(&self, facts: &mut Facts, passed: &[AgentId], last: AgentId) {
+        let Some(mut answering) = facts.answering.take() else {
+            return;
+        };
+        let first = answering.asked.attempt;
+        for agent in passed {
+            let Some(watched) = self.watched(*agent) else {
+                continue;
+            };
+            if !watched.rest.each_attempt {
+                let attempt = match *agent == answering.agent {
+                    true => first,
+                    false => self.attempt_behind(watched, &first),
+                };
+                self.judge(*agent, watched, &attempt, Some(NO_ANSWER));
+            }
+        }
+        self.give_back(&answering);
+        let attempt = match self.watched(last) {
+            Some(watched) if !watched.rest.each_attempt => self.attempt_behind(watched, &first),
+            _ => Attempt {
+                probe: None,
+                ..first
+            },
+        };
+        answering.agent = last;
+        answering.asked = Asked::of(attempt);
+        facts.answering = Some(answering);
+    }
+
+    /// An attempt that has come behind the request's first: it is the probe where only that may go there.
+    fn attempt_behind(&self, watched: &Watched, first: &Attempt) -> Attempt {
+        let host = &*self.host;
+        let probe = match watched.is_due(host, host.now()) {
+            true => watched.take_probe(host, first.client).ok().flatten(),
+            false => None,
+        };
+        Attempt { probe, ..*first }
+    }
+
+    /// The request is the probe no more. Where it was judged this changes nothing.
+    fn give_back(&self, answering: &Answering) {
+        let host = &*self.host;
+        if let Some(rests) = &self.compiled.rests
+            && let Some(watched) = rests.of(answering.agent)
+            && let Some(probe) = answering.asked.attempt.probe
+            && let Err(error) = watched.give_back(host, probe)
+        {
+            rests.unknown(host, error);
+        }
+    }
+
+    /// The request goes on to the agent, or all of it has.
+    pub(super) fn keeps_probe(&self, facts: &Facts) {
+        let host = &*self.host;
+        if let Some(answering) = &facts.answering
+            && let Some(probe) = answering.asked.attempt.probe
+            && let Some(rests) = &self.compiled.rests
+            && let Some(watched) = rests.of(answering.agent)
+            && let Err(error) = watched.hold(host, probe, answering.asked.is_all_sent())
+        {
+            rests.unknown(host, error);
+        }
+    }
+
+    fn watched(&self, agent: AgentId) -> Option<&Watched> {
+        self.compiled.rests.as_ref()?.of(agent)
     }
 
     /// The headers of an answer have arrived; who has given it, and what was wrong with the agent if it was not the agent.
@@ -150,18 +222,12 @@ impl<H: Host> Shared<H> {
             let judged = how.and_then(|how| answering.asked.ends(host, how, &watched.rest));
             self.judge(answering.agent, watched, &attempt, judged);
         }
-        // Where it was judged this changes nothing any more.
-        if let Some(probe) = attempt.probe
-            && let (Some(rests), Err(error)) =
-                (&self.compiled.rests, watched.give_back(host, probe))
-        {
-            rests.unknown(host, error);
-        }
+        self.give_back(answering);
     }
 
     fn answering<'f>(&self, facts: &'f mut Facts) -> Option<(&'f mut Answering, &Watched)> {
         let answering = facts.answering.as_deref_mut()?;
-        let watched = self.compiled.rests.as_ref()?.of(answering.agent)?;
+        let watched = self.watched(answering.agent)?;
         Some((answering, watched))
     }
 
@@ -232,147 +298,13 @@ fn show<H: Host>(host: &H, agent: &str, rests: bool) {
 }
 
 #[cold]
-fn unknown<H: Host>(log: &Throttle, host: &H, error: StateError) {
+pub(super) fn unknown<H: Host>(log: &Throttle, host: &H, error: StateError) {
     log.log(
         Level::Error,
         "agents",
         host.now(),
         format_args!("how agents do is not known, so none rests: {error}"),
     );
-}
-
-impl<H: Host> Walk<H> {
-    /// As `choose` does, where agents may rest.
-    #[inline(never)]
-    pub(super) fn choose_rested(
-        &self,
-        request: &Request,
-        choices: &[Choice],
-        prefer: Prefer,
-        value: Option<&[u8]>,
-    ) -> Result<AgentId, Refusal> {
-        let agents = &self.shared.compiled.policy.agents;
-        let wanted: Vec<&[u8]> = request.wanted_agents().collect();
-        let draw = &|left: &[Choice]| self.draw(left, prefer);
-        let turn = &mut |agent| self.turn(request, agent);
-        let chosen = choose_rested(agents, choices, &wanted, value, draw, turn);
-        chosen.map_err(Refusal::from)
-    }
-
-    /// Whether this request may go to this agent. If the agent has rested, and only one request may: it is the one from now on,
-    /// until it is judged or over.
-    pub(super) fn turn(&self, request: &Request, agent: AgentId) -> Turn {
-        let host = &*self.shared.host;
-        let Some(rests) = &self.shared.compiled.rests else {
-            return Turn::Yes;
-        };
-        let Some(watched) = rests.of(agent) else {
-            return Turn::Yes;
-        };
-        let standing = watched.standing(host).and_then(|standing| match standing {
-            Standing::Due => match watched.take_probe(host, self.client_hash(rests, request))? {
-                Some(probe) => {
-                    self.probes(agent, probe);
-                    Ok(Standing::Fit)
-                }
-                None => watched.standing(host),
-            },
-            standing => Ok(standing),
-        });
-        match standing {
-            Ok(Standing::Fit) => Turn::Yes,
-            Ok(Standing::Due) => Turn::No(1),
-            Ok(Standing::Rests(until)) => Turn::No(seconds_up(until.since(host.now())).max(1)),
-            Err(error) => {
-                rests.unknown(host, error);
-                Turn::Yes
-            }
-        }
-    }
-
-    fn probes(&self, agent: AgentId, probe: Probe) {
-        self.common.facts.borrow_mut().answering = Some(Box::new(Answering {
-            agent,
-            asked: Asked::new(Timestamp(0), 0, Some(probe)),
-            forwarded: false,
-        }));
-    }
-
-    /// The request goes on to its agent.
-    #[inline(never)]
-    pub(super) fn asks(&self, rests: &Rests, request: &Request) -> Result<(), Refusal> {
-        let host = &*self.shared.host;
-        let each_attempt = |agent: AgentId| rests.of(agent).is_some_and(|it| it.rest.each_attempt);
-        let (chosen, is_noted) = {
-            let facts = self.common.facts.borrow();
-            let next = facts.attempts.iter().flat_map(|it| it.all());
-            let mut all = facts.agent.into_iter().chain(next.copied());
-            (facts.agent, all.any(each_attempt))
-        };
-        let watched = chosen.and_then(|agent| Some((agent, rests.of(agent)?)));
-        if watched.is_none() && !is_noted {
-            return Ok(());
-        }
-        let client = self.client_hash(rests, request);
-        let mut facts = self.common.facts.borrow_mut();
-        let before = facts.answering.take();
-        let probe = before.filter(|it| Some(it.agent) == chosen);
-        let probe = probe.and_then(|it| it.asked.attempt.probe);
-        if is_noted {
-            let note = note(client, watched.map(|(_, it)| it), probe);
-            self.with_stream(|stream| stream.note(ASKED, &note))?;
-        }
-        let Some((agent, _)) = watched else {
-            return Ok(());
-        };
-        let now = host.now();
-        let mut asked = Asked::new(now, client, probe);
-        if facts.body.has_ended() {
-            asked.is_sent(now);
-        }
-        facts.answering = Some(Box::new(Answering {
-            agent,
-            asked,
-            forwarded: true,
-        }));
-        Ok(())
-    }
-
-    /// Who asks: the client, without one the address. Never 0.
-    fn client_hash(&self, rests: &Rests, request: &Request) -> u64 {
-        let client = self.common.facts.borrow().client.clone();
-        let hashed = match client {
-            Some(client) => rests.hash.of(&[b"client", client.id.as_bytes()]),
-            None => {
-                let address = self.address(request).unwrap_or_default();
-                rests.hash.of(&[b"address", &address])
-            }
-        };
-        hashed.tag | 1
-    }
-}
-
-/// Who asks, and of which agent the request is the probe.
-fn note(client: u64, watched: Option<&Watched>, probe: Option<Probe>) -> Vec<u8> {
-    let (tag, rest, until) = match watched.zip(probe) {
-        Some((watched, probe)) => (watched.key.tag(), probe.rest.0, probe.until.0),
-        None => (0, 0, 0),
-    };
-    let words = [client, tag, rest, until].map(u64::to_le_bytes);
-    words.concat()
-}
-
-/// Who asks, and the probe that the request is of this agent, out of such a note.
-pub(super) fn read_note(note: &[u8], watched: &Watched) -> Option<(u64, Option<Probe>)> {
-    let (words, _) = note.as_chunks::<8>();
-    let [client, tag, rest, until] = <[[u8; 8]; 4]>::try_from(words)
-        .ok()?
-        .map(u64::from_le_bytes);
-    let probe = Probe {
-        rest: Timestamp(rest),
-        until: Timestamp(until),
-    };
-    Some((client, (tag == watched.key.tag()).then_some(probe)))
 }
 
 impl Facts {

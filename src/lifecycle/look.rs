@@ -8,7 +8,7 @@ use super::hold::Waits;
 use super::request::Request;
 use super::stream::{Facts, Stream};
 use super::walk::Walk;
-use crate::config::policy::{AgentId, Choice, Route, RouteId, Sticky};
+use crate::config::policy::{AgentId, Route, Sticky};
 use crate::host::Host;
 use crate::reply::Refusal;
 use crate::routing::{Known, Look, Sought, sticky_value};
@@ -34,8 +34,8 @@ impl<H: Host> Walk<H> {
         let agents = route.all_agents();
         let agents = agents.filter_map(|id| compiled.policy.agents.get(id.0)?.sticky.as_ref());
         let all: Vec<&Sticky> = route.sticky.iter().chain(agents).collect();
-        let now = || self.shared.ticks.get();
-        let due = now().after(route.body_timeout.min(LONGEST));
+        let now = self.shared.ticks.get();
+        let due = now.after(route.body_timeout.min(LONGEST));
         let known = |facts: &Facts| {
             let look = facts.look.as_deref();
             let mut all = all.iter();
@@ -43,8 +43,7 @@ impl<H: Host> Walk<H> {
                 .is_none_or(|look| all.all(|sticky| self.is_known(request, facts, sticky, look)));
             known.then_some(())
         };
-        self.common.facts.borrow_mut().waits = Waits::ForLook;
-        let came = self.common.until(known, now, due).await;
+        let came = self.until(request, Waits::ForLook, due, known).await;
         if came.is_none() {
             self.common.facts.borrow_mut().look = None;
         }
@@ -122,23 +121,42 @@ impl<H: Host> Walk<H> {
         Ok(alike)
     }
 
-    /// The agent that has given the answer which the request names, if it may answer this one as well.
-    pub(super) fn giving_agent(
-        &self,
-        route: RouteId,
-        giver: &Giver,
-        choices: &[Choice],
-    ) -> Option<AgentId> {
+    /// The agent that has given the answer which the request names, if its caller may use it. Any of the route's counts: a rule that
+    /// does not take this request has sent the earlier one there, or an attempt at another agent.
+    #[inline(never)]
+    pub(super) fn giving_agent(&self, giver: &Giver) -> Option<AgentId> {
         let compiled = &self.shared.compiled;
-        let agents = choices.iter().map(|choice| choice.agent);
-        let mut agents = agents.filter(|id| {
+        let facts = self.common.facts.borrow();
+        let (id, client) = (facts.route?, facts.client.as_deref());
+        let route = compiled.route(id)?;
+        let plan = client.and_then(|client| client.plan);
+        let team = client.and_then(|client| client.team.as_deref());
+        let roles = client.map_or(&[][..], |client| &client.roles);
+        let agents = route.agents_for(plan, team, roles);
+        let agent = agents.into_iter().find(|id| {
             let agent = compiled.policy.agents.get(id.0);
             agent.is_some_and(|agent| self.is_by(giver, agent))
-        });
-        let agent = agents.next()?;
-        let canary = compiled.route(route)?.canary.as_ref();
-        let is_canary = canary.is_some_and(|canary| canary.agent == agent);
-        (!is_canary || !self.is_aborted(route)).then_some(agent)
+        })?;
+        let is_canary = (route.canary.as_ref()).is_some_and(|canary| canary.agent == agent);
+        (!is_canary || !self.is_aborted(id)).then_some(agent)
+    }
+
+    /// The same of a request whose choice is open yet. `None`: it goes where it is sent.
+    #[inline(never)]
+    pub(super) fn returns_to(
+        &self,
+        request: &Request,
+        route: &Route,
+    ) -> Result<Option<AgentId>, Refusal> {
+        match &route.sticky {
+            Some(sticky)
+                if sticky.names_responses() && request.wanted_agents().next().is_none() =>
+            {
+                let giver = self.alike(request, sticky)?.giver;
+                Ok(giver.and_then(|giver| self.giving_agent(&giver)))
+            }
+            _ => Ok(None),
+        }
     }
 }
 

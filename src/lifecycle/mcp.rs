@@ -17,12 +17,15 @@ use crate::routing::{Asked, Called, MessageMembers, Messages};
 
 impl<H: Host> Walk<H> {
     /// Waits until it is known what the request calls. Who may not is refused.
-    pub(super) async fn hear(&self, route: &Route, mcp: &Mcp) -> Result<(), Refusal> {
-        self.common.facts.borrow_mut().waits = Waits::ForRules;
-        let now = || self.shared.ticks.get();
-        let due = now().after(route.body_timeout);
+    pub(super) async fn hear(
+        &self,
+        request: &Request,
+        route: &Route,
+        mcp: &Mcp,
+    ) -> Result<(), Refusal> {
+        let due = self.shared.ticks.get().after(route.body_timeout);
         let heard = |facts: &Facts| facts.heard(mcp);
-        let heard = self.common.until(heard, now, due).await;
+        let heard = self.until(request, Waits::ForRules, due, heard).await;
         let called = heard.ok_or(Refusal::RequestTimeout)??;
         self.common.facts.borrow_mut().called = Some(called);
         Ok(())
@@ -58,6 +61,8 @@ impl Facts {
             messages.end();
         }
         self.messages = Some(Box::new(messages));
+        // Names lose their servers on the way.
+        self.may_change |= route.of_servers().is_some();
     }
 
     /// True if the body is read.

@@ -7,7 +7,11 @@
 //! | file | what it says |
 //! |---|---|
 //! | `walk.rs` | the stages in their order, and with which refusal each may end the walk |
-//! | this one | what is done in each callback: bodies, trailers, answers, ticks, the end of a stream |
+//! | this one | what is done in each callback, and the end of a stream |
+//! | `turns.rs` | how far a walk gets in each of its turns, and how it ends where the gateway answers by itself |
+//! | `chores.rs` | what is due once a second |
+//! | `identify.rs` | who calls |
+//! | `admit.rs` | how a request is counted against limits |
 //! | `choose.rs` | how the agent is chosen where a route has rules, and as much of the body read as they ask |
 //! | `mcp.rs` | what a request of MCP calls, and whether its client may |
 //! | `places.rs` | how a request takes its place among those in flight, or waits for one |
@@ -24,11 +28,13 @@
 //! | `canary.rs` | which requests try a route's canary, and what its answers come to |
 //! | `edits.rs` | what is changed of a request, and of the answer, as the route says |
 //! | `load.rs` | which agent is drawn by how busy it is, what it costs or how soon it answers, and how that is learned |
-//! | `judge.rs`, `health.rs` | whose turn it is to answer where agents may rest, and what comes back from them |
+//! | `rest.rs` | whose turn it is to answer where agents may rest |
+//! | `judge.rs`, `health.rs` | what comes back from them, and what comes of that |
 //! | `attempts.rs` | the same of each attempt, on the agent's side |
 //! | `mirror.rs` | which requests another agent hears as well |
 //! | `answer.rs` | who has answered, and whether by a stream; what is added to an answer: limits, a longer `Retry-After`, a subprotocol |
 //! | `a2a.rs` | what a request of A2A asks for, and cards that name the gateway |
+//! | `servers.rs`, `rounds.rs` | what becomes of a request where its route stands for several servers of MCP; what is asked of all at once |
 //! | `tool_list.rs` | which answers of MCP are looked through for tools that their callers may not call |
 //! | `held_answer.rs` | how an answer is changed before its caller sees it: all of it, or event by event |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
@@ -40,11 +46,13 @@
 //! | `telemetry.rs` | every metric, and every line of the log that traffic can cause |
 
 mod a2a;
+mod admit;
 mod answer;
 mod attempts;
 mod body;
 mod canary;
 mod choose;
+mod chores;
 mod clock;
 mod compiled;
 mod edits;
@@ -55,6 +63,7 @@ mod forward;
 mod health;
 mod held_answer;
 mod hold;
+mod identify;
 mod judge;
 mod limits_endpoint;
 mod limits_in_fleet;
@@ -67,30 +76,30 @@ mod places;
 mod questions;
 mod request;
 mod responses;
+mod rest;
+mod rounds;
+mod servers;
 mod shared;
 mod sticky;
 mod stream;
 mod telemetry;
 mod tool_list;
+mod turns;
+mod waiting;
 mod walk;
 
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
 use rustc_hash::FxHashMap;
 
 use crate::config::Policy;
-use crate::host::{CalloutAnswer, CalloutId, Host, LocalReply, StreamId, StreamIo};
-use crate::identity::Knowledge;
-use crate::limits::fleet::Verdict;
-use crate::reply::{Refusal, local_reply};
+use crate::host::{CalloutAnswer, CalloutId, Host, StreamId, StreamIo};
+use crate::reply::Refusal;
 use crate::state::{Notice, OpenError};
 
-use clock::Bounds;
 use compiled::Compiled;
-use hold::TooMuch;
 use shared::Shared;
-use stream::{Answered, Arrived, Common, Facts, Phase, Stream};
+use stream::{Answered, Common, Phase, Stream};
 use telemetry::Telemetry;
 use walk::Walk;
 
@@ -258,8 +267,8 @@ impl<H: Host> Gateway<H> {
     #[must_use]
     pub fn most_bytes(&self, id: CalloutId) -> usize {
         let loads = self.shared.compiled.loads.as_ref();
-        loads
-            .and_then(|loads| loads.most_bytes(id))
+        (loads.and_then(|loads| loads.most_bytes(id)))
+            .or_else(|| self.shared.rounds.most_bytes(id))
             .unwrap_or(MAX_ANSWER_BYTES)
     }
 
@@ -274,6 +283,9 @@ impl<H: Host> Gateway<H> {
         } = &*self.shared;
         if self.shared.metrics_came(id, came) {
             return;
+        }
+        if let Some(whole) = self.shared.server_came(id, came) {
+            return whole.into_iter().for_each(|id| self.wake(id));
         }
         let Some(question) = keys.as_ref().and_then(|keys| keys.take(id)) else {
             return self.on_answer_of_fleet(id, came);
@@ -310,121 +322,6 @@ impl<H: Host> Gateway<H> {
         }
     }
 
-    /// True if [`Self::on_tick`] is to be called once a second.
-    #[must_use]
-    pub fn needs_ticks(&self) -> bool {
-        let Shared { compiled, keys, .. } = &*self.shared;
-        let mut routes = compiled.policy.routes.iter();
-        keys.is_some()
-            || compiled.limits.have_chores()
-            || compiled.limits.has_gate()
-            || compiled.limits.bound_in_flight(None)
-            || compiled.limits.fleet().is_some()
-            || compiled.ask_bodies()
-            || compiled.look_at_bodies()
-            || compiled.learn_loads()
-            || routes.any(|route| route.idle_timeout.is_some() || route.collect_body)
-    }
-
-    /// A second has passed.
-    pub fn on_tick(&mut self) {
-        let mut ticks = self.shared.ticks.get();
-        ticks.advance();
-        self.shared.ticks.set(ticks);
-        self.chores();
-    }
-
-    /// What each stage has due on a tick. No stream is touched here: whose time has come is woken.
-    fn chores(&mut self) {
-        let mut due = std::mem::take(&mut self.unwoken);
-        self.give_up_lost_questions(&mut due);
-        self.give_up_on_fleet(&mut due);
-        self.shared.compiled.limits.chores(&*self.shared.host);
-        self.look_at_tables();
-        self.keep_places(&mut due);
-        if let Some(loads) = &self.shared.compiled.loads {
-            self.shared.keep_loads(loads, self.streams.values());
-        }
-        self.find_due_streams(&mut due);
-        for id in due {
-            self.wake(id);
-        }
-    }
-
-    /// Whoever waits for an answer that got lost is told what stands for it: that nothing is known.
-    fn give_up_lost_questions(&self, due: &mut Vec<StreamId>) {
-        let shared = &*self.shared;
-        let Some(keys) = &shared.keys else {
-            return;
-        };
-        for question in keys.take_lost(shared.ticks.get()) {
-            shared.telemetry.validator_lost(&*shared.host);
-            due.append(&mut question.answer(Knowledge::Unknown));
-        }
-    }
-
-    /// Has an operator see how full the tables are. What cannot be seen now is on a later tick, and decides nothing.
-    fn look_at_tables(&self) {
-        let shared = &*self.shared;
-        let seen = shared.compiled.survey.tick(&*shared.host);
-        for fullness in seen.unwrap_or_default() {
-            shared.telemetry.fullness(&*shared.host, &fullness);
-        }
-    }
-
-    /// The same of the service that counts for all gateways.
-    fn give_up_on_fleet(&self, due: &mut Vec<StreamId>) {
-        let shared = &*self.shared;
-        let (Some(questions), Some(fleet)) = (&shared.fleet, shared.compiled.limits.fleet()) else {
-            return;
-        };
-        for question in questions.take_lost(shared.ticks.get()) {
-            let (host, now) = (&*shared.host, shared.host.now());
-            let change = fleet.failed(question.at, now, host.random());
-            shared
-                .telemetry
-                .fleet_answered(host, &Verdict::Failed, change);
-            due.append(&mut question.answer(Verdict::Failed));
-        }
-    }
-
-    /// Says that the requests in flight here are still there, and finds those that wait for a place and have one.
-    fn keep_places(&self, due: &mut Vec<StreamId>) {
-        let shared = &*self.shared;
-        let limits = &shared.compiled.limits;
-        if !limits.count_in_flight() {
-            return;
-        }
-        let mut all: Vec<_> = (self.streams.iter())
-            .map(|(id, stream)| (*id, stream.common.facts.borrow_mut()))
-            .collect();
-        let tickets = all
-            .iter_mut()
-            .filter_map(|(id, facts)| Some((*id, facts.tickets_if_any()?)));
-        match limits.keep_in_flight(&*shared.host, tickets) {
-            Ok(mut turns) => due.append(&mut turns),
-            Err(error) => shared.telemetry.limits_unavailable(&*shared.host, error),
-        }
-    }
-
-    /// Those that have waited, gone on or been silent for as long as they may.
-    fn find_due_streams(&self, due: &mut Vec<StreamId>) {
-        let now = self.shared.ticks.get();
-        let late = self.streams.iter().filter(|(_, stream)| stream.is_due(now));
-        due.extend(late.map(|(id, _)| *id));
-    }
-
-    /// Has a stream's turn come by an event of its own, see [`Host::wake`]; if there is none to be had, after the next tick.
-    #[inline(never)]
-    fn wake(&mut self, id: StreamId) {
-        if let Err(error) = self.shared.host.wake(id) {
-            self.shared.telemetry.host_failed(&*self.shared.host, error);
-            if !self.unwoken.contains(&id) {
-                self.unwoken.push(id);
-            }
-        }
-    }
-
     /// A stream's turn has come: it is answered, let go on or ended, and no other is.
     pub fn on_wake(&mut self, id: StreamId, io: &H::Stream) {
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -450,8 +347,7 @@ impl<H: Host> Gateway<H> {
             forward::note_all(io, &self.shared.compiled, &facts);
         }
         if let Some(stream) = self.streams.get(&id)
-            && stream.is_forwarded()
-            && stream.common.facts.borrow().attempts.is_some()
+            && stream.common.facts.borrow().order.is_some()
         {
             let mut facts = stream.common.facts.borrow_mut();
             self.shared.tried(io, &mut facts, Answered::Not);
@@ -491,180 +387,6 @@ impl<H: Host> Gateway<H> {
                 self.shared.agent_ended(&stream, &mut facts);
             }
         }
-    }
-}
-
-impl<H: Host> Shared<H> {
-    /// Lets a stream's walk go on as far as it comes. A walk that waits is held, if there is room.
-    fn go_on(&self, stream: &mut Stream<H::Stream>, io: &H::Stream) -> Flow {
-        let Phase::Walking(walk) = &mut stream.phase else {
-            return Flow::Hold;
-        };
-        // Nobody is told by the waker: whoever has what is waited for has the stream woken.
-        let poll = || walk.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        let came = match stream.common.lend(io, poll) {
-            Poll::Ready(came) => came,
-            Poll::Pending => match self.hold(stream) {
-                Ok(flow) => return flow,
-                // Nothing is refused for what would only have kept it together with others.
-                Err(_) if stream.looks_no_more() => return self.go_on(stream, io),
-                Err(too_much) => Err(failure::refusal(
-                    &*self.host,
-                    &self.telemetry,
-                    too_much.into(),
-                )),
-            },
-        };
-        stream.held = None;
-        match came {
-            Ok(Arrived::AtAgent) => {
-                stream.phase = Phase::Forwarded;
-                Flow::Continue
-            }
-            Ok(Arrived::Answered(reply)) => self.answer(stream, io, *reply),
-            Err(refusal) => self.refuse(stream, io, &refusal),
-        }
-    }
-
-    /// Another part of the request has arrived: it goes the way of those before it, unless it is too much.
-    fn part_arrived(
-        &self,
-        stream: &mut Stream<H::Stream>,
-        io: &H::Stream,
-        arrived: Result<(), Refusal>,
-    ) -> Flow {
-        match (&stream.phase, arrived) {
-            (Phase::Ended(_), _) => Flow::Hold,
-            (_, Err(refusal)) => self.refuse(stream, io, &refusal),
-            (Phase::Forwarded, Ok(())) => {
-                let mut facts = stream.common.facts.borrow_mut();
-                if facts.body.has_ended() {
-                    facts.bounds.request_ended(self.ticks.get());
-                    facts.is_sent(&*self.host);
-                }
-                Flow::Continue
-            }
-            (Phase::Walking(_), Ok(())) => self.go_on(stream, io),
-        }
-    }
-
-    /// Keeps what has come of a request that waits, within bounds.
-    fn hold(&self, stream: &mut Stream<H::Stream>) -> Result<Flow, TooMuch> {
-        let mut facts = stream.common.facts.borrow_mut();
-        let collects = facts.may_change
-            || facts
-                .route
-                .is_some_and(|route| self.compiled.collects(route));
-        let (bytes, waits) = (facts.bytes(), facts.waits);
-        self.holds.hold(&mut stream.held, bytes, waits)?;
-        facts.body.collect(collects);
-        Ok(if collects { Flow::Collect } else { Flow::Hold })
-    }
-
-    /// Refuses a request. One that is still here is told of in the access log by what stands in its headers.
-    fn refuse(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, refusal: &Refusal) -> Flow {
-        if matches!(stream.phase, Phase::Walking(_)) {
-            forward::refuse(io, &self.compiled, &stream.common.facts.borrow(), refusal);
-        }
-        self.reply(stream, io, refusal);
-        Flow::Hold
-    }
-
-    /// Gives a request the gateway's own answer.
-    #[cold]
-    fn answer(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, reply: LocalReply) -> Flow {
-        let (facts, mut reply) = (stream.common.facts.borrow(), reply);
-        forward::name_for_log(io, &self.compiled, &facts);
-        let told = facts.rate_limit_headers(self.compiled.policy.tell);
-        reply.headers.extend(told);
-        drop(facts);
-        stream.phase = Phase::Ended(limits_endpoint::OUTCOME);
-        io.reply(&reply);
-        Flow::Hold
-    }
-
-    /// The headers of an answer have arrived, whoever gave it, and go on to the caller.
-    fn answered(&self, stream: &mut Stream<H::Stream>, io: &H::Stream) {
-        let forwarded = stream.is_forwarded();
-        if matches!(stream.phase, Phase::Ended(_)) {
-            return;
-        }
-        let (answered, fault) = answer::by_whom(io, forwarded);
-        stream.answered = answered;
-        if forwarded {
-            let mut facts = stream.common.facts.borrow_mut();
-            facts.bounds.active(self.ticks.get());
-            if facts.canary.is_some() {
-                self.canary_answered(io, &mut facts, stream.answered);
-            }
-            if facts.attempts.is_some() {
-                self.tried(io, &mut facts, stream.answered);
-            }
-            if facts.learns.is_some() {
-                self.learn_from(io, &mut facts, stream.answered);
-            }
-            if let Some(loads) = &self.compiled.loads {
-                self.heard(loads, io, &mut facts, stream.answered);
-            }
-            if facts.answering.is_some() {
-                self.agent_answered(io, &mut facts, answered, fault);
-            }
-            answer::pass_on(self, io, &mut facts);
-            if let Some(edits) = self.compiled.edits(facts.route)
-                && stream.answered == Answered::ByAgent
-            {
-                edits::edit_answer(io, &self.compiled, &facts, edits);
-            }
-        }
-    }
-
-    /// A piece of the response's body, of so many bytes. Behind its last one only the caller takes time: the agent has answered.
-    fn piece_came(&self, stream: &Stream<H::Stream>, io: &H::Stream, size: usize, end: bool) {
-        let mut facts = stream.common.facts.borrow_mut();
-        if facts.learns.is_some() {
-            self.learn(io, &mut facts, size);
-        }
-        if facts.timing.is_some() {
-            self.first_token(&mut facts);
-        }
-        self.answer_passes(&mut facts, end);
-    }
-
-    fn trailers_came(&self, stream: &Stream<H::Stream>, io: &H::Stream) {
-        let mut facts = stream.common.facts.borrow_mut();
-        if let Some(loads) = &self.compiled.loads
-            && stream.answered == Answered::ByAgent
-        {
-            self.heard_at_end(loads, io, &facts);
-        }
-        self.answer_passes(&mut facts, true);
-    }
-
-    /// The agent gives a sign of life, or its last.
-    fn answer_passes(&self, facts: &mut Facts, end: bool) {
-        facts.bounds.active(self.ticks.get());
-        if end {
-            facts.bounds = Bounds::default();
-            if facts.answering.is_some() {
-                self.agent_has_answered(facts);
-            }
-        }
-    }
-
-    /// Answers a request here.
-    #[inline(never)]
-    fn reply(&self, stream: &mut Stream<H::Stream>, io: &H::Stream, refusal: &Refusal) {
-        let facts = stream.common.facts.borrow();
-        let ids = facts.ids();
-        let to = facts.reply_to(ids.as_ref(), || self.host.now());
-        let reply = local_reply(
-            refusal,
-            to,
-            facts.rate_limit_headers(self.compiled.policy.tell),
-        );
-        drop(facts);
-        stream.phase = Phase::Ended(refusal.code());
-        io.reply(&reply);
     }
 }
 

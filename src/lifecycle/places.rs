@@ -5,6 +5,7 @@ use std::task::Poll;
 
 use super::clock::Ticks;
 use super::failure::Failure;
+use super::hold::Waits;
 use super::request::Request;
 use super::stream::{Facts, full_limit, too_many};
 use super::walk::Walk;
@@ -26,20 +27,25 @@ impl<H: Host> Walk<H> {
         if let Some(met) = Met::too_small(&all) {
             return Err(too_many(met.full()));
         }
-        for met in &all {
-            self.take_place(met).await?;
+        let mut due = Ticks::default();
+        for (nth, met) in all.iter().enumerate() {
+            // However many places it needs under a bound, it waits for them no longer than for one.
+            let before = nth.checked_sub(1).and_then(|nth| all.get(nth));
+            if before.is_none_or(|before| !before.is_under_that_of(met)) {
+                due = (self.shared.ticks.get()).after(met.wait().unwrap_or_default());
+            }
+            self.take_place(request, met, due).await?;
         }
         Ok(())
     }
 
-    async fn take_place(&self, met: &Met) -> Result<(), Refusal> {
+    async fn take_place(&self, request: &Request, met: &Met, due: Ticks) -> Result<(), Refusal> {
         let shared = &self.shared;
         let (host, limits) = (&*shared.host, &shared.compiled.limits);
-        let due = shared.ticks.get().after(met.wait().unwrap_or_default());
         loop {
             let entered = self.with_tickets(|it| limits.enter(host, it, met, self.id));
             let came = match entered? {
-                Came::Waits => self.wait_for_place(met, due).await?,
+                Came::Waits => self.wait_for_place(request, met, due).await?,
                 came => Some(came),
             };
             match came {
@@ -54,11 +60,17 @@ impl<H: Host> Walk<H> {
     }
 
     /// Waits for a place. `None`: it is to be asked for anew.
-    async fn wait_for_place(&self, met: &Met, due: Ticks) -> Result<Option<Came>, Refusal> {
+    async fn wait_for_place(
+        &self,
+        request: &Request,
+        met: &Met,
+        due: Ticks,
+    ) -> Result<Option<Came>, Refusal> {
         let shared = &self.shared;
         let (host, limits) = (&*shared.host, &shared.compiled.limits);
         shared.telemetry.waits(host, met);
-        self.common.facts.borrow_mut().waits_until(due);
+        self.waits(request, Waits::Admitted);
+        self.common.facts.borrow_mut().due = Some(due);
         let came = poll_fn(
             |_| match self.with_tickets(|it| limits.take_up(host, it, met)) {
                 Ok(Some(Came::Waits)) if shared.ticks.get() < due => Poll::Pending,
@@ -66,7 +78,7 @@ impl<H: Host> Walk<H> {
             },
         )
         .await;
-        self.common.facts.borrow_mut().waits_no_more();
+        self.common.facts.borrow_mut().due = None;
         came
     }
 

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use super::compiled::Compiled;
-use crate::config::policy::{KeySource, Protocol};
+use crate::config::policy::{KeySource, Protocol, Sticky};
 use crate::host::{HeaderBlock, HostError, Sensitive, StreamIo};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
 use crate::limits::ip_of;
 use crate::reply::{Form, Refusal};
 use crate::routing::Path;
-use crate::text::headers::is_reserved;
+use crate::text::headers::{begins_with, is_reserved, is_same};
 
 /// A request as it arrived.
 #[derive(Debug)]
@@ -153,6 +153,14 @@ impl Request {
     }
 }
 
+/// Headers by which a request is routed, or which Envoy adds to it.
+const STEER: [&[u8]; 4] = [
+    b"x-agent",
+    b"x-agent-capability",
+    b"x-request-id",
+    b"forwarded",
+];
+
 /// Takes out of a request's trailers what must not travel on. They end up among the headers of agents that merge both.
 pub(super) fn cleanse_trailers(
     stream: &impl StreamIo,
@@ -169,7 +177,20 @@ pub(super) fn cleanse_trailers(
         &compiled.policy.clients.key_sources,
         presented,
     );
+    for (name, _) in trailers.iter().filter(|(name, _)| steers(name, compiled)) {
+        stream.remove_request_trailer(name);
+    }
     Ok(())
+}
+
+/// True if a header of this name says where a request goes, or where it comes from. None comes too late to be believed.
+fn steers(name: &[u8], compiled: &Compiled) -> bool {
+    let mut all = Sticky::all(&compiled.policy);
+    begins_with(name, b"x-forwarded-")
+        || STEER.iter().any(|wanted| is_same(name, wanted))
+        || all.any(
+            |sticky| matches!(sticky, Sticky::Session(header) if is_same(name, header.as_bytes())),
+        )
 }
 
 /// Takes out what must not travel on: keys, and headers that belong to the gateway. Returns the path if it had keys.

@@ -13,7 +13,9 @@ use super::walk::Walk;
 use crate::config::Policy;
 use crate::config::policy::{Agent, Sticky};
 use crate::host::{Host, StreamIo};
-use crate::routing::{Answer, Known, Look, Names, Seen, Task, in_path, key_of_task, task_in_path};
+use crate::routing::{
+    Answer, Known, Look, Names, Seen, Task, context_in_path, in_path, key_of_task, task_in_path,
+};
 use crate::state::responses::{Giver, Responses};
 use crate::state::{OpenError, State};
 
@@ -78,11 +80,12 @@ impl<H: Host> Walk<H> {
         ];
         let paths = paths.into_iter().flatten();
         let names: Vec<Vec<u8>> = if *way == Sticky::Task {
-            let in_paths = paths.filter_map(task_in_path).map(<[u8]>::to_vec);
-            let tasks = in_paths.chain(in_body(Look::task));
+            let tasks = paths.filter_map(task_in_path).chain(in_body(Look::task));
             let tasks = tasks.map(|name| key_of_task(TASK, &name));
-            let context = in_body(Look::context).map(|name| key_of_task(CONTEXT, &name));
-            tasks.chain(context).collect()
+            let context = request.path().and_then(context_in_path);
+            let contexts = context.into_iter().chain(in_body(Look::context));
+            let contexts = contexts.map(|name| key_of_task(CONTEXT, &name));
+            tasks.chain(contexts).collect()
         } else {
             let in_paths = paths.filter_map(|path| in_path(path)?).map(<[u8]>::to_vec);
             in_paths.chain(in_body(Look::named)).collect()
@@ -192,7 +195,9 @@ impl<H: Host> Shared<H> {
                             self.remember(facts, &name, &learns.address);
                         }
                     }
-                    return;
+                    if task.is_some() {
+                        return;
+                    }
                 }
             }
         }

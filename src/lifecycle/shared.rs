@@ -7,6 +7,7 @@ use super::clock::Ticks;
 use super::compiled::Compiled;
 use super::hold::Holds;
 use super::questions::Questions;
+use super::rounds::Rounds;
 use super::telemetry::Telemetry;
 use crate::identity::{KeyHash, Knowledge};
 use crate::limits::fleet::{Topic, Verdict};
@@ -21,6 +22,8 @@ pub(super) struct Shared<H> {
     pub(super) keys: Option<Questions<KeyHash, Knowledge>>,
     /// What the service is asked that counts for all gateways; `None` if no limit is counted so.
     pub(super) fleet: Option<Questions<Topic, Verdict>>,
+    /// What servers of MCP are asked.
+    pub(super) rounds: Rounds,
     pub(super) holds: Holds,
 }
 
@@ -33,6 +36,7 @@ impl<H> Shared<H> {
                 let (most, patience) = fleet.bounds();
                 Questions::new(most, patience)
             }),
+            rounds: Rounds::default(),
             holds: Holds::new(compiled.policy.clients.hold),
             telemetry: Telemetry::default(),
             ticks: Cell::default(),

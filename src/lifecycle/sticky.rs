@@ -1,6 +1,7 @@
 //! What keeps a request at one host of its agent, from the request to the answer.
 
 use super::request::Request;
+use super::rounds::SESSION_ID;
 use super::shared::Shared;
 use super::stream::Facts;
 use crate::config::policy::Agent;
@@ -18,6 +19,13 @@ pub(super) enum Kept {
     AtHost {
         address: Vec<u8>,
         hash: Option<String>,
+    },
+    /// At a server that is one of several: in its own session, by its own revision of the protocol.
+    OfServer {
+        version: Option<String>,
+        own: Option<Sensitive<Vec<u8>>>,
+        /// The session that the caller knows.
+        sealed: Option<Sensitive<Vec<u8>>>,
     },
     /// At the host that has named its session, or will.
     InSession {
@@ -80,6 +88,22 @@ impl Kept {
                 stream.set_request_header(SESSION, HOST.as_bytes());
                 stream.set_request_header(HOST, &envelope(address));
             }
+            Self::OfServer {
+                version,
+                own,
+                sealed,
+            } => {
+                match own {
+                    Some(own) => stream.set_request_header(SESSION_ID, own),
+                    None if sealed.is_some() => {
+                        stream.remove_request_header(SESSION_ID.as_bytes());
+                    }
+                    None => {}
+                }
+                if let Some(version) = version {
+                    stream.set_request_header("mcp-protocol-version", version.as_bytes());
+                }
+            }
             Self::InSession { header, opened } => {
                 stream.set_request_header(SESSION, header.as_bytes());
                 if let Some(opened) = opened {
@@ -113,6 +137,15 @@ pub(super) fn seal_answer<H: Host>(shared: &Shared<H>, stream: &H::Stream, facts
     if let Some(Kept::AtHost { .. }) = facts.kept {
         // An agent that says so would have Envoy put its address beside it.
         return stream.remove_response_header(HOST);
+    }
+    if let Some(Kept::OfServer { sealed, .. }) = &facts.kept {
+        // The server's own is nothing that callers could send.
+        return match sealed {
+            Some(sealed) if stream.response_header(SESSION_ID).is_some() => {
+                stream.set_response_header(SESSION_ID, sealed);
+            }
+            _ => stream.remove_response_header(SESSION_ID),
+        };
     }
     let agents = &shared.compiled.policy.agents;
     let agent = facts.agent.and_then(|id| agents.get(id.0));
@@ -158,7 +191,7 @@ fn sealed<H: Host>(
     Ok(Some(sealed.into_bytes()))
 }
 
-fn nonce(host: &impl Host) -> Result<[u8; NONCE_BYTES], HostError> {
+pub(super) fn nonce(host: &impl Host) -> Result<[u8; NONCE_BYTES], HostError> {
     let mut nonce = [0; NONCE_BYTES];
     let (first, second) = (host.seed()?, host.seed()?);
     for (byte, drawn) in nonce.iter_mut().zip(first.into_iter().chain(second)) {

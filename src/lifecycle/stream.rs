@@ -1,16 +1,14 @@
 //! What is known of one request while it lasts.
 
-use std::cell::RefCell;
-use std::future::poll_fn;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 
 use super::body::Body;
 use super::canary::Trial;
 use super::clock::{Bounds, Ticks};
 use super::compiled::Compiled;
-use super::fallback::Attempts;
+use super::fallback::Order;
 use super::held_answer::HeldAnswer;
 use super::hold::{Held, Waits};
 use super::judge::Answering;
@@ -87,7 +85,7 @@ pub(super) struct Facts {
     pub(super) client: Option<Rc<Client>>,
     pub(super) agent: Option<AgentId>,
     /// At which agents it is tried, where that is not the one alone.
-    pub(super) attempts: Option<Box<Attempts>>,
+    pub(super) order: Option<Box<Order>>,
     /// It tries its route's canary.
     pub(super) canary: Option<Trial>,
     /// For how long it waits for its first token, where that is measured.
@@ -102,6 +100,8 @@ pub(super) struct Facts {
     pub(super) header_bytes: u64,
     /// What it waits for, if it has to.
     pub(super) waits: Waits,
+    /// A number for who asks, once that was needed; until then 0.
+    pub(super) caller: Cell<u64>,
     /// The walk is to have its turn by then, whatever it waits for.
     pub(super) due: Option<Ticks>,
     pub(super) body: Body,
@@ -160,31 +160,6 @@ impl<S: Clone> Common<S> {
     /// Does something with the stream. `None`: this is not its turn.
     pub(super) fn with_stream<T>(&self, f: impl FnOnce(&S) -> T) -> Option<T> {
         self.lent.borrow().as_ref().map(f)
-    }
-}
-
-impl<S> Common<S> {
-    /// Waits until enough of the request's body has arrived for an answer. `None`: the time `due` has come before; `now` is
-    /// read whenever the walk has its turn.
-    pub(super) async fn until<T>(
-        &self,
-        enough: impl Fn(&Facts) -> Option<T>,
-        now: impl Fn() -> Ticks,
-        due: Ticks,
-    ) -> Option<T> {
-        self.facts.borrow_mut().due = Some(due);
-        let arrived = poll_fn(|_| {
-            if let Some(answer) = enough(&self.facts.borrow()) {
-                Poll::Ready(Some(answer))
-            } else if now() >= due {
-                Poll::Ready(None)
-            } else {
-                Poll::Pending
-            }
-        })
-        .await;
-        self.facts.borrow_mut().due = None;
-        arrived
     }
 }
 
@@ -301,15 +276,6 @@ impl Facts {
     /// The same, if it has any.
     pub(super) fn tickets_if_any(&mut self) -> Option<&mut Tickets> {
         self.in_flight.as_deref_mut()
-    }
-
-    /// It waits for a place, until then at most.
-    pub(super) fn waits_until(&mut self, due: Ticks) {
-        (self.waits, self.due) = (Waits::Admitted, Some(due));
-    }
-
-    pub(super) fn waits_no_more(&mut self) {
-        self.due = None;
     }
 
     /// Gives all places free that it has or waits for.

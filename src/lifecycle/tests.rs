@@ -13,6 +13,8 @@ mod log;
 mod look;
 mod mcp;
 mod models_endpoint;
+mod servers;
+mod spread;
 mod sticky;
 mod switches;
 mod time;
@@ -1103,7 +1105,7 @@ fn callers_whom_nobody_knows_have_only_so_much_held() {
     for id in [StreamId(20), StreamId(21)] {
         assert_eq!(world.request(id, "POST", "/anyone", &[]), Flow::Collect);
         assert_eq!(
-            world.body(id, 600_000, false),
+            world.body(id, 400_000, false),
             if id.0 == 20 {
                 Flow::Collect
             } else {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! match ─► gate ─► identify ─► hear ─► choose ─► keep ─► admit ─► enter ─► in fleet ─► collect ─► edit ─► forward
+//!                │                            └─► what all servers of a route are asked, which is answered here
 //!                └─► a question about limits or models, which is answered here
 //! ```
 //!
@@ -21,18 +22,14 @@ use super::look::Alike;
 use super::models_endpoint::{Question, question};
 use super::request::Request;
 use super::responses::will_learn;
+use super::servers::To;
 use super::shared::Shared;
 use super::sticky::{Kept, owner};
 use super::stream::{Arrived, Common, Facts};
-use crate::config::policy::{
-    AddressSource, Agent, AgentId, Choice, Prefer, Protocol, Route, RouteId, Sticky,
-};
+use crate::config::policy::{Agent, AgentId, Choice, Prefer, Protocol, Route, RouteId, Sticky};
 use crate::host::{Host, Sensitive, StreamId, StreamIo};
-use crate::identity::{Client, Credential, Found, KeyHash, Knowledge, find_key};
-use crate::limits::{Admission, Amounts, Asked, Caller, Limits, host_of, network_of};
 use crate::reply::Refusal;
 use crate::routing::{BadPath, NoAgent, NoMatch, Path, Turn, choose_agent, hash_of_value};
-use crate::state::StateError;
 use crate::state::responses::Giver;
 
 /// What a walk has at hand: it outlives the callback that began it.
@@ -104,16 +101,27 @@ impl<H: Host> Walk<H> {
             Box::pin(self.look_at_body(&request, route)).await;
         }
         if let Some(mcp) = &route.mcp {
-            Box::pin(self.hear(route, mcp)).await?;
+            Box::pin(self.hear(&request, route, mcp)).await?;
         }
         if let Some(a2a) = &route.a2a {
             Box::pin(self.hear_a2a(&request, route, a2a)).await?;
         }
-        let agent = match self.shared.compiled.rules(id) {
-            Some(rules) => Box::pin(self.choose_by(&request, route, rules)).await,
-            None => self.choose_of(&request, route),
+        let mut errand = None;
+        let agent = match (self.shared.compiled.rules(id), route.of_servers()) {
+            (_, Some(mcp)) => match Box::pin(self.to_servers(&request, route, mcp)).await {
+                Ok(To::Agent(agent)) => Ok(agent),
+                Ok(To::All(all)) => {
+                    errand = Some(all);
+                    Err(Refusal::NoAgent)
+                }
+                Err(refusal) => Err(refusal),
+            },
+            (Some(rules), None) => Box::pin(self.choose_by(&request, route, rules)).await,
+            (None, None) => self.choose_of(&request, route),
         };
-        self.chosen(&request, id, agent)?;
+        if errand.is_none() {
+            self.chosen(&request, id, agent)?;
+        }
         self.keep(&request)?;
         self.admit(&request, id)?;
         self.enter(&request, id)
@@ -124,7 +132,11 @@ impl<H: Host> Walk<H> {
         self.admit_in_fleet(&request, id)
             .await
             .inspect_err(|_| self.release())?;
-        self.collect(route).await?;
+        if let Some(errand) = errand {
+            let answer = Box::pin(self.ask_servers(&request, id, route, errand)).await?;
+            return Ok(Arrived::Answered(Box::new(answer)));
+        }
+        self.collect(&request, route).await?;
         self.edit_body(&request, id)
             .inspect_err(|_| self.release())?;
         self.forward(&request, route)
@@ -173,7 +185,11 @@ impl<H: Host> Walk<H> {
                     facts.will_look(sought, request);
                 }
                 if let Some(members) = compiled.members.as_ref().filter(|_| route.mcp.is_some()) {
-                    facts.will_hear(members, request, route);
+                    facts.will_hear(
+                        compiled.members_of(route).unwrap_or(members),
+                        request,
+                        route,
+                    );
                 }
                 if route.a2a.is_some() {
                     self.will_ask_by_a2a(&mut facts, request, &path, route);
@@ -203,101 +219,28 @@ impl<H: Host> Walk<H> {
         Refusal::MethodNotAllowed(methods.cloned().collect())
     }
 
-    /// Counts the request for its address.
-    fn gate(&self, request: &Request, route: Option<RouteId>) -> Result<(), Refusal> {
-        let limits = &self.shared.compiled.limits;
-        if !limits.has_gate() {
-            return Ok(());
-        }
-        let address = self.address(request)?;
-        let asked = Asked {
-            address: Some(&address),
-            route,
-            method: request.method(),
-            headers: Some(request.headers()),
-            ..Asked::by(Caller::Address(&address))
-        };
-        self.counted(limits.gate(&*self.shared.host, asked))
-    }
-
-    /// Who calls. `None`: no key came, and none is needed.
-    pub(super) async fn identify(
-        &self,
-        request: &Request,
-        key_needed: bool,
-    ) -> Result<Option<Rc<Client>>, Refusal> {
-        let shared = &self.shared;
-        let sources = &shared.compiled.policy.clients.key_sources;
-        let credential = match find_key(sources, request.presented()) {
-            Found::Key(credential) => credential,
-            Found::Malformed => return Err(Refusal::InvalidKey),
-            Found::Missing if key_needed => return Err(Refusal::MissingKey),
-            Found::Missing => return Ok(None),
-        };
-        let (host, identity) = (&*shared.host, &shared.compiled.identity);
-        let mut knowledge = identity.look_up(host, &credential, host.now());
-        let known = knowledge != Knowledge::Unknown;
-        shared.telemetry.remembered(host, known);
-        if !known {
-            knowledge = self.ask(credential).await?;
-        }
-        match knowledge {
-            Knowledge::Client(client) => Ok(Some(client)),
-            Knowledge::Invalid => Err(Refusal::InvalidKey),
-            Knowledge::Expired => Err(Refusal::ExpiredKey),
-            Knowledge::UnknownPlan(name) => Err(self.failed(Failure::UnknownPlan(name))),
-            Knowledge::Unknown => Err(self.failed(Failure::Unanswered)),
-        }
-    }
-
-    /// What the validator says of a key. Where none can be asked, a key that nobody knows proves nobody.
-    async fn ask(&self, credential: Credential) -> Result<Knowledge, Refusal> {
-        let Some(questions) = &self.shared.keys else {
-            return Ok(Knowledge::Invalid);
-        };
-        let (host, identity) = (&*self.shared.host, &self.shared.compiled.identity);
-        let key = KeyHash::of(credential.secret().as_bytes());
-        let now = (host.now(), self.shared.ticks.get());
-        let asked = questions.ask(&key, self.id, now, || identity.ask(host, &credential));
-        drop(credential);
-        let answer = asked.map_err(|error| self.failed(Failure::Unasked(error)))?;
-        Ok(answer.await)
-    }
-
-    fn authorize(&self, client: Option<Rc<Client>>, route: &Route) -> Result<(), Refusal> {
-        let allowed = client
-            .as_ref()
-            .is_none_or(|client| client.has_one_of(&route.roles));
-        self.common.facts.borrow_mut().client = client;
-        if allowed {
-            Ok(())
-        } else {
-            Err(Refusal::Forbidden)
-        }
-    }
-
-    /// One of these agents: by name, by what the request has in common with others, or as it is preferred.
+    /// One of these agents: by name, by what the request has in common with others, or as it is preferred. Of the route's others only
+    /// the one to which it `returns`.
     pub(super) fn choose(
         &self,
         request: &Request,
         choices: &[Choice],
         prefer: Prefer,
+        returns: Option<AgentId>,
     ) -> Result<AgentId, Refusal> {
         let compiled = &self.shared.compiled;
         let id = self.common.facts.borrow().route;
         let route = id.and_then(|id| Some((id, compiled.route(id)?)));
         let sticky = route.and_then(|(_, route)| route.sticky.as_ref());
-        let Alike { giver, value } = match sticky {
-            Some(sticky) => self.alike(request, sticky)?,
-            None => Alike::default(),
-        };
-        if let Some(giver) = giver
-            && request.wanted_agents().next().is_none()
-            && let Some(agent) = id.and_then(|id| self.giving_agent(id, &giver, choices))
+        if let Some(agent) = returns
             && self.turn(request, agent) == Turn::Yes
         {
             return Ok(agent);
         }
+        let value = match sticky {
+            Some(sticky) => self.alike(request, sticky)?.value,
+            None => None,
+        };
         if let Some((id, route)) = route
             && let Some(canary) = &route.canary
             && let Some(agent) = self.canary(request, id, canary, choices, value.as_deref())
@@ -365,100 +308,6 @@ impl<H: Host> Walk<H> {
         })
     }
 
-    /// Counts the request against all limits but the gate's.
-    fn admit(&self, request: &Request, route: RouteId) -> Result<(), Refusal> {
-        let (host, amounts) = (&*self.shared.host, Amounts::ONE_REQUEST);
-        let count = self.asked(request, route, |limits, asked| {
-            limits.admit(host, asked, amounts)
-        })?;
-        self.counted(count)
-    }
-
-    /// Looks at the limits of a request that is refused before it is counted, so that the caller is told of a wait that
-    /// is long enough for them too.
-    fn look(&self, request: &Request, route: RouteId) {
-        let host = &*self.shared.host;
-        let count = self.asked(request, route, |limits, asked| limits.look(host, asked));
-        if let Ok(Ok(count)) = count {
-            self.common.facts.borrow_mut().looked_at(count);
-        }
-    }
-
-    /// Asks the limits about a request whose caller is known, as far as it has come.
-    pub(super) fn asked<T>(
-        &self,
-        request: &Request,
-        route: RouteId,
-        ask: impl FnOnce(&Limits, Asked<'_>) -> T,
-    ) -> Result<T, Refusal> {
-        let limits = &self.shared.compiled.limits;
-        let facts = self.common.facts.borrow();
-        let client = facts.client.as_deref();
-        let plan = client.and_then(|client| client.plan);
-        let address = if limits.need_address(plan, route, facts.agent, client.is_none()) {
-            Some(self.address(request)?)
-        } else {
-            None
-        };
-        let address = address.as_deref();
-        let tools = facts.tools();
-        let (tool, further) = match tools.split_first() {
-            Some((tool, further)) => (*tool, further),
-            None => (None, &[][..]),
-        };
-        let caller = match client {
-            Some(client) => Caller::Client(&client.id),
-            None => Caller::Address(address.unwrap_or_default()),
-        };
-        Ok(ask(
-            limits,
-            Asked {
-                caller,
-                key: client.map(|client| client.key.as_bytes()),
-                plan,
-                own: facts.own_limits(),
-                team: client.and_then(|client| client.team.as_deref()),
-                organisation: client.and_then(|client| client.organisation.as_deref()),
-                address,
-                route: Some(route),
-                agent: facts.agent,
-                method: request.method(),
-                headers: Some(request.headers()),
-                tool,
-                further,
-            },
-        ))
-    }
-
-    /// Gives back what admit took: the request is refused, and nothing of it has gone to an agent.
-    fn release(&self) {
-        let (host, limits) = (&*self.shared.host, &self.shared.compiled.limits);
-        let mut facts = self.common.facts.borrow_mut();
-        facts.released(host, limits);
-        facts.leave(host, limits);
-    }
-
-    pub(super) fn counted(&self, count: Result<Admission, StateError>) -> Result<(), Refusal> {
-        let count = count.map_err(|error| self.failed(Failure::Limits(error)))?;
-        if count.has_remarks() {
-            self.shared.telemetry.limits(&*self.shared.host, &count);
-        }
-        let mut facts = self.common.facts.borrow_mut();
-        facts.counted(count, || self.shared.host.now())
-    }
-
-    /// The caller's address, as limits count by it: that of the header which the operator trusts, else Envoy's word.
-    pub(super) fn address(&self, request: &Request) -> Result<Vec<u8>, Refusal> {
-        if let AddressSource::ForwardedFor { trusted_hops } = self.shared.compiled.policy.address
-            && let Some(address) = request.forwarded_address(trusted_hops)
-        {
-            return Ok(network_of(address));
-        }
-        let peer = self.with_stream(StreamIo::caller_address)?;
-        let peer = peer.ok_or_else(|| self.failed(Failure::NoAddress))?;
-        Ok(host_of(&peer))
-    }
-
     /// Bounds the body, by what the request says of its length at once.
     fn bound(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
         let mut facts = self.common.facts.borrow_mut();
@@ -466,15 +315,13 @@ impl<H: Host> Walk<H> {
     }
 
     /// Has all of the request arrive before an agent hears of it, where the route says so.
-    async fn collect(&self, route: &Route) -> Result<(), Refusal> {
+    async fn collect(&self, request: &Request, route: &Route) -> Result<(), Refusal> {
         if !route.collect_body {
             return Ok(());
         }
-        self.common.facts.borrow_mut().waits = Waits::Admitted;
-        let now = || self.shared.ticks.get();
-        let due = now().after(route.body_timeout);
+        let due = self.shared.ticks.get().after(route.body_timeout);
         let ended = |facts: &Facts| facts.body.has_ended().then_some(());
-        let came = self.common.until(ended, now, due).await;
+        let came = self.until(request, Waits::Admitted, due, ended).await;
         came.ok_or(Refusal::RequestTimeout)
     }
 
@@ -484,6 +331,10 @@ impl<H: Host> Walk<H> {
         let compiled = &self.shared.compiled;
         if let Some(rests) = &compiled.rests {
             self.asks(rests, request)?;
+        }
+        if route.mcp.is_some() || route.a2a.is_some() {
+            // What is held of its answer is held for its caller.
+            self.caller(request);
         }
         let mut facts = self.common.facts.borrow_mut();
         // Of a body that was changed, or that came without its length and is here now.
@@ -516,6 +367,12 @@ impl<H: Host> Walk<H> {
             }
             if let Some(length) = length {
                 stream.set_request_header("content-length", length.to_string().as_bytes());
+            }
+            if route.protocol == Protocol::Websocket
+                && request.headers().get("connection").is_some()
+            {
+                // The caller would have a proxy in front of the agent take out whatever else it names.
+                stream.set_request_header("connection", b"upgrade");
             }
             if let Some(edits) = &route.edits {
                 edit_request(stream, compiled, &facts, edits, request.headers());

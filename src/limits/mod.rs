@@ -8,6 +8,7 @@
 //! | file | what it says |
 //! |---|---|
 //! | this one | which limits a request counts against; what `release` and `settle` promise |
+//! | `rule.rs` | one limit, made ready |
 //! | `place.rs` | in which cell each limit is counted, and for whom it is in force |
 //! | `together.rs` | which counters of a client lie in one cell |
 //! | `algorithm.rs` | the algorithms by which limits count |
@@ -19,8 +20,8 @@
 //! | `receipt.rs` | what is given back of what was taken, and what is taken beyond it |
 //! | `headers.rs` | the fields by which the caller is told, as far as the configuration wants them |
 //! | `subject.rs` | whom a limit is counted for, and which addresses are one |
-//! | `left.rs` | how all limits of a client stand, and what a fresh start is |
-//! | `in_flight.rs` | how many requests may be under way at once, and who has the next place |
+//! | `left` | how all limits of a client stand, and what a fresh start is |
+//! | `in_flight` | how many requests may be under way at once, and who has the next place |
 //! | `upkeep.rs` | what is given back later, and what is said of forgotten counters |
 
 mod admission;
@@ -33,6 +34,7 @@ mod in_flight;
 mod left;
 mod place;
 mod receipt;
+mod rule;
 mod standing;
 mod subject;
 mod together;
@@ -44,15 +46,12 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
-use crate::config::policy::{
-    AgentId, Limit, LimitSet, PlanId, Policy, Rate, RouteId, Scope, Span, Subject,
-};
+use crate::config::policy::{AgentId, Limit, LimitSet, PlanId, Policy, RouteId, Span, Subject};
 use crate::host::Host;
 use crate::sort::sort_by;
 use crate::state::{State, StateError};
 
 pub use admission::{Admission, Full};
-use algorithm::Algorithm;
 pub use algorithm::{Level, Refused};
 use count::{count, look};
 use fleet::Fleet;
@@ -61,35 +60,11 @@ pub use in_flight::{Came, Met, Tickets};
 pub use left::{Left, Reset, Whose};
 use place::{Asking, Place, Places};
 use receipt::Corrections;
+use rule::Rule;
 pub use subject::{Asked, Caller, host_of, ip_of, network_of};
 pub use together::{CountersOfOne, routes_together};
 use upkeep::Upkeep;
 use weigh::Claim;
-
-/// One limit, ready to decide by.
-#[derive(Debug)]
-struct Rule {
-    name: String,
-    /// What it is counted per, in words.
-    per: String,
-    algorithm: Algorithm,
-    rate: Rate,
-    /// No less than can ever remain.
-    limit: u64,
-    /// The same as the caller reads it in `x-ratelimit-limit-requests`.
-    told_limit: String,
-    /// As the caller reads it in `RateLimit-Policy`.
-    policy: String,
-    /// Which requests it counts. `None`: all.
-    scope: Option<Box<Scope>>,
-    /// From how many per cent on callers are warned.
-    warn_at: Option<u8>,
-    /// For how many per cent of its subjects it is in force.
-    enforce: u8,
-    place: Place,
-    /// Tells the limit's records from those of other limits of the same subject.
-    salt: u64,
-}
 
 /// Whose limits a client's own are. No plan and no route is called so.
 const OWN: &[&str] = &["client", "own"];
@@ -413,45 +388,6 @@ fn add<'a>(claims: &mut Vec<Claim<'a>>, further: Vec<Claim<'a>>) {
             Some(claim) => claim.amount = claim.amount.saturating_add(more.amount),
             None => claims.push(more),
         }
-    }
-}
-
-impl Rule {
-    /// `of` is whose limit it is: a plan's, a client's, or first of all that of `route`. `apart`: counters of a client on the
-    /// route have a cell of their own.
-    fn new(places: &Places, limit: &Limit, route: Option<&str>, of: &[&str], apart: bool) -> Self {
-        let Limit {
-            name,
-            each,
-            scope,
-            rate,
-            algorithm: _,
-            span: _,
-            warn_at,
-            enforce,
-        } = limit;
-        Self {
-            name: name.clone(),
-            per: each.to_string(),
-            algorithm: Algorithm::new(limit),
-            rate: *rate,
-            limit: headers::limit(rate),
-            told_limit: headers::limit(rate).to_string(),
-            policy: headers::policy(name, rate),
-            scope: (*scope != Scope::default()).then(|| Box::new(scope.clone())),
-            warn_at: *warn_at,
-            enforce: *enforce,
-            place: Place::new(places, limit, route, apart),
-            salt: places.salt(limit, of),
-        }
-    }
-}
-
-impl Rule {
-    /// True if callers are to be warned when so much remains.
-    fn warns_at(&self, remaining: u64) -> bool {
-        let share = |at: u8| u128::from(self.limit) * u128::from(100_u8.saturating_sub(at));
-        (self.warn_at).is_some_and(|at| u128::from(remaining) * 100 <= share(at))
     }
 }
 

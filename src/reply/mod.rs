@@ -20,4 +20,4 @@ pub use form::Form;
 pub use hosts::code_of;
 pub use problem::{ReplyTo, local_reply};
 pub use refusal::{FullLimit, Refusal};
-pub use rpc::{RpcFault, RpcIds};
+pub use rpc::{RpcFault, RpcIds, problem_as_answer};

@@ -48,6 +48,10 @@ pub enum Refusal {
     VersionNotSupported(String),
     /// The client may not call that tool, or use that method: why.
     ToolForbidden(String),
+    /// None of the route's servers has what is called, or the method is not passed on to several: why.
+    NotOffered(RpcFault, String),
+    /// None of the route's servers has answered.
+    ServersUnavailable,
     /// No rule of the route takes the request.
     NoRule,
     /// No agent of the route serves the model that is asked for.
@@ -205,6 +209,14 @@ impl Refusal {
                 "permission_error",
                 7,
             ),
+            Self::NotOffered(..) => terms("not_offered", 404, "Not offered", "not_found_error", 12),
+            Self::ServersUnavailable => terms(
+                "servers_unavailable",
+                503,
+                "No server available",
+                "overloaded_error",
+                14,
+            ),
             Self::NoRule => terms("no_rule", 404, "No such rule", "not_found_error", 12),
             Self::ModelNotFound => terms(
                 "model_not_found",
@@ -274,7 +286,7 @@ impl Refusal {
         Cow::Borrowed(match self {
             Self::GatewayUnavailable => "The gateway cannot take this request at the moment.",
             Self::BadPath => {
-                "The path is malformed or has two meanings: empty or dot segments, backslashes, broken escapes, escapes of slashes, dots or backslashes, or parameters where routes part."
+                "The path is malformed or has two meanings: empty or dot segments, backslashes, broken escapes, escapes of slashes, dots or backslashes, parameters where routes part, or a model that stands in it twice or with control characters."
             }
             Self::NoRoute => "No route takes this path.",
             Self::MethodNotAllowed(methods) => {
@@ -312,11 +324,15 @@ impl Refusal {
             Self::BadQuery(why)
             | Self::BadBody(why)
             | Self::BadMessage(_, why)
+            | Self::NotOffered(_, why)
             | Self::ToolForbidden(why) => return why.clone().into(),
             Self::VersionNotSupported(versions) => {
                 return ["This route takes these versions of A2A: ", versions, "."]
                     .concat()
                     .into();
+            }
+            Self::ServersUnavailable => {
+                "None of the servers of this route has answered. Try again shortly."
             }
             Self::NoRule => "No rule of this route takes the request.",
             Self::ModelNotFound => "No agent of this route serves the model that is asked for.",
@@ -363,7 +379,10 @@ impl Refusal {
     /// True if an agent would have answered it in the words of its own protocol: the request was understood, and one call in it is
     /// refused.
     pub(super) fn is_an_answer(&self) -> bool {
-        matches!(self, Self::ToolForbidden(_) | Self::VersionNotSupported(_))
+        matches!(
+            self,
+            Self::ToolForbidden(_) | Self::VersionNotSupported(_) | Self::NotOffered(..)
+        )
     }
 
     /// True if the same request may pass later: the caller is told when to try again.

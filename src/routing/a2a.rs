@@ -5,44 +5,12 @@
 
 use super::path::Path;
 use crate::host::HeaderBlock;
-use crate::text::paths::{segments, split_once, split_query};
-
-/// Each operation by its name in 1.0, and as 0.3 has it over JSON-RPC.
-const OPERATIONS: [[&str; 2]; 11] = [
-    [SEND, "message/send"],
-    [STREAM, "message/stream"],
-    [GET, "tasks/get"],
-    [LIST, "tasks/list"],
-    [CANCEL, "tasks/cancel"],
-    [SUBSCRIBE, "tasks/resubscribe"],
-    [CREATE_CONFIG, "tasks/pushNotificationConfig/set"],
-    [GET_CONFIG, "tasks/pushNotificationConfig/get"],
-    [LIST_CONFIGS, "tasks/pushNotificationConfig/list"],
-    [DELETE_CONFIG, "tasks/pushNotificationConfig/delete"],
-    [EXTENDED_CARD, "agent/getAuthenticatedExtendedCard"],
-];
-
-const SEND: &str = "SendMessage";
-const STREAM: &str = "SendStreamingMessage";
-const GET: &str = "GetTask";
-const LIST: &str = "ListTasks";
-const CANCEL: &str = "CancelTask";
-const SUBSCRIBE: &str = "SubscribeToTask";
-const CREATE_CONFIG: &str = "CreateTaskPushNotificationConfig";
-const GET_CONFIG: &str = "GetTaskPushNotificationConfig";
-const LIST_CONFIGS: &str = "ListTaskPushNotificationConfigs";
-const DELETE_CONFIG: &str = "DeleteTaskPushNotificationConfig";
-const EXTENDED_CARD: &str = "GetExtendedAgentCard";
-
-/// What 0.3 calls some of them over gRPC.
-const OVER_GRPC: [[&str; 2]; 6] = [
-    [SUBSCRIBE, "TaskSubscription"],
-    [CREATE_CONFIG, "CreateTaskPushNotification"],
-    [GET_CONFIG, "GetTaskPushNotification"],
-    [LIST_CONFIGS, "ListTaskPushNotification"],
-    [LIST_CONFIGS, "ListTaskPushNotificationConfig"],
-    [EXTENDED_CARD, "GetAgentCard"],
-];
+use crate::text::a2a::{
+    CANCEL, CREATE_CONFIG, DELETE_CONFIG, EXTENDED_CARD, GET, GET_CONFIG, LIST, LIST_CONFIGS, SEND,
+    STREAM, SUBSCRIBE, names_of, respelt,
+};
+use crate::text::escapes::form_decoded;
+use crate::text::paths::{split_once, split_query};
 
 /// The version of a request that names none.
 const UNNAMED: &[u8] = b"0.3";
@@ -52,40 +20,50 @@ const UNNAMED: &[u8] = b"0.3";
 pub enum Asked {
     /// The agent's card.
     Card,
+    /// The same to some agents, while others could read the path as another.
+    CardToSome,
     /// What a message of JSON-RPC in its body says.
     Message,
-    /// An operation that the path names, by HTTP+JSON: its name in 1.0.
-    Operation(&'static str),
-    /// A method of gRPC.
+    /// Operations that the path names, by HTTP+JSON: their names in 1.0. Mostly it is one; of a path that agents could read in several
+    /// ways, each that one of them may do.
+    Operation(Vec<&'static str>),
+    /// A method of gRPC, whatever the body is written in.
     Grpc(Box<str>),
     /// Nothing of A2A.
     Other,
 }
 
 impl Asked {
-    /// What a request asks for that came on this path to a route with this prefix.
+    /// What a request asks for that came on this path, or goes on on the `rewritten` one. An agent may stand anywhere on it, so what
+    /// counts is how it ends; the route's prefix may hold a part of that.
     #[must_use]
-    pub fn read(headers: &HeaderBlock, path: &Path<'_>, prefix: &str) -> Self {
+    pub fn read(headers: &HeaderBlock, path: &Path<'_>, rewritten: Option<&[u8]>) -> Self {
         let method = headers.get(":method").unwrap_or_default();
-        let behind = path.parts().skip(segments(prefix.as_bytes()).count());
-        let mut parts: Vec<&[u8]> = behind.map(|part| part.name).collect();
-        parts.pop_if(|last| last.is_empty());
-        let reads = matches!(method, b"GET" | b"HEAD");
-        if reads && is_card(&parts) {
-            return Self::Card;
+        let for_agent = rewritten.and_then(|path| Path::read(path).ok());
+        let mut readings = for_agent.as_ref().unwrap_or(path).readings();
+        for parts in &mut readings {
+            parts.pop_if(|last| last.is_empty());
         }
-        let kind = headers.get("content-type").unwrap_or_default();
-        let is_grpc = kind
-            .get(..16)
-            .is_some_and(|it| it.eq_ignore_ascii_case(b"application/grpc"));
-        // Only there: some agents read JSON whatever the type says.
-        if is_grpc && let Some(name) = method_of_grpc(path) {
-            return Self::Grpc(name.into());
+        let mut operations = Vec::new();
+        for parts in &readings {
+            operation(method, parts, &mut operations);
         }
-        match operation(method, &parts) {
-            Some(operation) => Self::Operation(operation),
-            None if method == b"POST" => Self::Message,
-            None => Self::Other,
+        if !operations.is_empty() {
+            return Self::Operation(operations);
+        }
+        if let Some(name) = readings.iter().find_map(|parts| method_of_grpc(parts)) {
+            return Self::Grpc(respelt(name).unwrap_or(name).into());
+        }
+        let is_read = matches!(method, b"GET" | b"HEAD");
+        let mut cards = readings.iter().map(|parts| is_read && is_card(parts));
+        if cards.clone().all(|is_it| is_it) {
+            Self::Card
+        } else if cards.any(|is_it| is_it) {
+            Self::CardToSome
+        } else if method == b"POST" {
+            Self::Message
+        } else {
+            Self::Other
         }
     }
 
@@ -95,37 +73,26 @@ impl Asked {
         matches!(self, Self::Operation(_))
     }
 
-    /// What stands in the place of a method, where no message does.
-    #[must_use]
-    pub fn method(&self) -> &str {
-        match self {
-            Self::Operation(name) => name,
-            Self::Grpc(name) => name,
-            Self::Card | Self::Message | Self::Other => "",
-        }
+    /// The methods that the path names.
+    pub fn methods(&self) -> impl Iterator<Item = &str> {
+        let (operations, of_grpc) = match self {
+            Self::Operation(operations) => (operations.as_slice(), None),
+            Self::Grpc(name) => (&[][..], Some(&**name)),
+            _ => (&[][..], None),
+        };
+        operations.iter().copied().chain(of_grpc)
     }
-}
-
-/// Both names of a method, that of 1.0 first. One that the protocol does not have has its own twice.
-#[must_use]
-pub fn names_of(method: &str) -> [&str; 2] {
-    let canonical = OVER_GRPC.iter().find(|[_, it]| *it == method);
-    let method = canonical.map_or(method, |[canonical, _]| canonical);
-    let known = OPERATIONS.iter().find(|names| names.contains(&method));
-    known.copied().unwrap_or([method; 2])
 }
 
 /// Whether this method asks for the extended card.
 #[must_use]
 pub fn asks_card(method: &str) -> bool {
-    names_of(method).contains(&EXTENDED_CARD)
+    names_of(method).is_some_and(|names| names.contains(&EXTENDED_CARD))
 }
 
 /// Whether some agent may take this for one of the protocol's, which it is not.
 pub(super) fn is_respelt(method: &str) -> bool {
-    let mut all = OPERATIONS.iter().flatten();
-    let trimmed = method.trim();
-    all.any(|name| *name != method && name.eq_ignore_ascii_case(trimmed))
+    respelt(method).is_some()
 }
 
 /// Whether a request speaks one of these versions only, as the specification compares them: by the first two numbers.
@@ -136,13 +103,14 @@ pub fn speaks(versions: &[String], headers: &HeaderBlock) -> bool {
     let parameters = parameters.split(|byte| *byte == b'&');
     let in_query = parameters.filter_map(|parameter| {
         let (name, value) = split_once(parameter, b'=');
-        name.eq_ignore_ascii_case(b"a2a-version")
-            .then_some(value.unwrap_or_default())
+        form_decoded(name)
+            .eq_ignore_ascii_case(b"a2a-version")
+            .then(|| form_decoded(value.unwrap_or_default()))
     });
     let in_headers = headers.get_all("a2a-version");
     let in_headers = in_headers.flat_map(|line| line.split(|byte| *byte == b','));
-    let mut said = in_headers.chain(in_query).peekable();
-    let unnamed = said.peek().is_none().then_some(UNNAMED);
+    let mut said = in_headers.map(<[u8]>::to_vec).chain(in_query).peekable();
+    let unnamed = said.peek().is_none().then(|| UNNAMED.to_vec());
     said.chain(unnamed).all(|version| {
         let version = match version.trim_ascii() {
             b"" => UNNAMED,
@@ -155,43 +123,65 @@ pub fn speaks(versions: &[String], headers: &HeaderBlock) -> bool {
     })
 }
 
+/// Some agents do not regard the case of letters in paths.
+fn is(part: &[u8], name: &str) -> bool {
+    part.eq_ignore_ascii_case(name.as_bytes())
+}
+
+fn ends(part: &[u8], end: &str) -> bool {
+    let length = part.len().saturating_sub(end.len());
+    is(part.get(length..).unwrap_or_default(), end)
+}
+
 fn is_card(parts: &[&[u8]]) -> bool {
-    matches!(
-        parts,
-        [.., b".well-known", b"agent-card.json" | b"agent.json"]
-    )
-}
-
-fn method_of_grpc<'p>(path: &'p Path<'_>) -> Option<&'p str> {
-    let mut parts = path.parts().map(|part| part.name);
-    let service = parts.next()?;
-    let method = parts.next().filter(|_| service.ends_with(b".A2AService"))?;
-    str::from_utf8(method)
-        .ok()
-        .filter(|_| parts.next().is_none())
-}
-
-/// Which operation a method and a path of HTTP are. Some agents do not regard the case of letters in paths.
-fn operation(method: &[u8], parts: &[&[u8]]) -> Option<&'static str> {
-    let lower: Vec<Vec<u8>> = parts.iter().map(|part| part.to_ascii_lowercase()).collect();
-    let parts: Vec<&[u8]> = lower.iter().map(Vec::as_slice).collect();
-    let reads = matches!(method, b"GET" | b"HEAD");
-    let posts = method == b"POST";
-    match parts.as_slice() {
-        [.., b"message:send"] if posts => Some(SEND),
-        [.., b"message:stream"] if posts => Some(STREAM),
-        [.., b"tasks", _, b"pushnotificationconfigs", _] if reads => Some(GET_CONFIG),
-        [.., b"tasks", _, b"pushnotificationconfigs", _] if method == b"DELETE" => {
-            Some(DELETE_CONFIG)
+    match parts {
+        [.., place, name] => {
+            is(place, ".well-known") && (is(name, "agent-card.json") || is(name, "agent.json"))
         }
-        [.., b"tasks", _, b"pushnotificationconfigs"] if reads => Some(LIST_CONFIGS),
-        [.., b"tasks", _, b"pushnotificationconfigs"] if posts => Some(CREATE_CONFIG),
-        [.., b"tasks", id] if id.ends_with(b":cancel") && posts => Some(CANCEL),
-        [.., b"tasks", id] if id.ends_with(b":subscribe") && (posts || reads) => Some(SUBSCRIBE),
-        [.., b"tasks", _] if reads => Some(GET),
-        [.., b"tasks"] if reads => Some(LIST),
-        [.., b"extendedagentcard" | b"card"] if reads => Some(EXTENDED_CARD),
+        _ => false,
+    }
+}
+
+fn method_of_grpc<'p>(parts: &[&'p [u8]]) -> Option<&'p str> {
+    match parts {
+        [.., service, method] if ends(service, "A2AService") => str::from_utf8(method).ok(),
         _ => None,
+    }
+}
+
+/// Which operations a method and a path of HTTP may be. Names of tasks may hold what others take for borders.
+fn operation(method: &[u8], parts: &[&[u8]], found: &mut Vec<&'static str>) {
+    let Some((last, before)) = parts.split_last() else {
+        return;
+    };
+    let (reads, posts) = (matches!(method, b"GET" | b"HEAD"), method == b"POST");
+    let has_tasks = |parts: &[&[u8]]| parts.iter().any(|part| is(part, "tasks"));
+    // With the name of one behind it.
+    let is_of_task = |parts: &[&[u8]]| parts.split_last().is_some_and(|(_, it)| has_tasks(it));
+    let in_tasks = before.last().is_some_and(|part| is(part, "tasks"));
+    let configs = "pushNotificationConfigs";
+    let of_config = before.split_last();
+    let is_config = of_config.is_some_and(|(it, of)| is(it, configs) && is_of_task(of));
+    let is_configs = is(last, configs) && is_of_task(before);
+    let cancels = ends(last, ":cancel") && has_tasks(before);
+    let subscribes = ends(last, ":subscribe") && has_tasks(before);
+    let is_card = is(last, "extendedAgentCard") || is(last, "card");
+    for (operation, is_it) in [
+        (SEND, posts && is(last, "message:send")),
+        (STREAM, posts && is(last, "message:stream")),
+        (CREATE_CONFIG, posts && (is_configs || is_config)),
+        (GET_CONFIG, reads && is_config),
+        (LIST_CONFIGS, reads && is_configs),
+        (DELETE_CONFIG, method == b"DELETE" && is_config),
+        (CANCEL, posts && cancels),
+        (SUBSCRIBE, (posts || reads) && subscribes),
+        (GET, reads && in_tasks && !subscribes),
+        (LIST, reads && is(last, "tasks")),
+        (EXTENDED_CARD, reads && is_card),
+    ] {
+        if is_it && !found.contains(&operation) {
+            found.push(operation);
+        }
     }
 }
 

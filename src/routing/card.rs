@@ -2,12 +2,18 @@
 //! 1.0 as `supportedInterfaces`, in 0.3 as `url` and `additionalInterfaces`; these are changed, and every other byte stays.
 //!
 //! A signed card stays as it is: changed, it would be taken for a forgery.
+//!
+//! Members are looked for by their names in JSON and by those of the protocol's own definition (`supported_interfaces`), which readers
+//! of protobuf's JSON take as well.
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 use std::rc::Rc;
 
 use super::location::location_for_caller;
+use super::path::Path;
 use super::tool_list::Unreadable;
+use crate::config::policy::EncodedSlashes;
 use crate::text::json::parts::Parts;
 use crate::text::json::{Found, Member, MemberId, Scan, Search, Value};
 
@@ -20,16 +26,18 @@ pub struct CardPlace {
     pub prefix: String,
     /// What the agent sees in place of the prefix; `None`: the prefix.
     pub rewrite: Option<String>,
+    /// Where the route takes `%2f`.
+    pub encoded_slashes: EncodedSlashes,
 }
 
 /// What the members of a card are looked for by.
 struct Members {
     search: Rc<Search>,
     url: MemberId,
-    transport: MemberId,
-    binding: MemberId,
+    /// What is spoken at `url`.
+    transports: [MemberId; 2],
     signatures: MemberId,
-    lists: [MemberId; 2],
+    lists: [MemberId; 4],
 }
 
 /// A place of the text, and what stands there instead.
@@ -47,7 +55,7 @@ pub fn card_for_callers(
 ) -> Result<Option<Vec<u8>>, Unreadable> {
     let text = str::from_utf8(text).map_err(|_| Unreadable)?;
     let members = Members::new(if in_result { "/result" } else { "" }).ok_or(Unreadable)?;
-    let scan = members.scan(text)?;
+    let scan = scan_for(&members.search, text)?;
     if let Some((found, _)) = place_of(&scan, members.signatures)
         && Parts::of(text.as_bytes(), found.start).next().is_some()
     {
@@ -66,7 +74,8 @@ pub fn card_for_callers(
     }
     if let Some((at, value)) = place_of(&scan, members.url) {
         let url = text_of(value).ok_or(Unreadable)?;
-        let transport = place_of(&scan, members.transport);
+        let mut transports = members.transports.into_iter();
+        let transport = transports.find_map(|id| place_of(&scan, id));
         let is_grpc = transport.as_ref().is_some_and(|(_, value)| is_grpc(value));
         match (transport, carried) {
             (Some((transport, _)), Some(other)) if is_grpc => {
@@ -87,33 +96,48 @@ impl Members {
         let mut member = |name| search.member(&[base, name].concat()).ok();
         Some(Self {
             url: member("/url")?,
-            transport: member("/preferredTransport")?,
-            binding: member("/protocolBinding")?,
+            transports: [
+                member("/preferredTransport")?,
+                member("/preferred_transport")?,
+            ],
             signatures: member("/signatures")?,
             lists: [
                 member("/supportedInterfaces")?,
+                member("/supported_interfaces")?,
                 member("/additionalInterfaces")?,
+                member("/additional_interfaces")?,
             ],
             search: Rc::new(search),
         })
     }
+}
 
-    /// For one interface.
-    fn of_interface() -> Option<Self> {
-        let mut members = Self::new("")?;
+fn scan_for(search: &Rc<Search>, text: &str) -> Result<Scan, Unreadable> {
+    let mut scan = Scan::new(Rc::clone(search));
+    let read = scan.feed(text.as_bytes()).and_then(|()| scan.end());
+    read.map(|()| scan).map_err(|_| Unreadable)
+}
+
+/// What the members of an interface are looked for by.
+struct InterfaceMembers {
+    search: Rc<Search>,
+    url: MemberId,
+    transports: [MemberId; 3],
+}
+
+impl InterfaceMembers {
+    fn new() -> Option<Self> {
         let mut search = Search::new();
         let mut member = |name| search.member(name).ok();
-        members.url = member("/url")?;
-        members.transport = member("/transport")?;
-        members.binding = member("/protocolBinding")?;
-        members.search = Rc::new(search);
-        Some(members)
-    }
-
-    fn scan(&self, text: &str) -> Result<Scan, Unreadable> {
-        let mut scan = Scan::new(Rc::clone(&self.search));
-        let read = scan.feed(text.as_bytes()).and_then(|()| scan.end());
-        read.map(|()| scan).map_err(|_| Unreadable)
+        Some(Self {
+            url: member("/url")?,
+            transports: [
+                member("/protocolBinding")?,
+                member("/protocol_binding")?,
+                member("/transport")?,
+            ],
+            search: Rc::new(search),
+        })
     }
 }
 
@@ -127,15 +151,15 @@ struct Interface {
 
 /// Those of a list. What the route does not carry is left out: gRPC, and what is not over HTTP.
 fn interfaces(text: &str, at: usize, place: &CardPlace) -> Result<Vec<Interface>, Unreadable> {
-    let members = Members::of_interface().ok_or(Unreadable)?;
+    let members = InterfaceMembers::new().ok_or(Unreadable)?;
     let mut all = Vec::new();
     for part in Parts::of(text.as_bytes(), at) {
         let text = text.get(part.value).ok_or(Unreadable)?;
-        let scan = members.scan(text)?;
+        let scan = scan_for(&members.search, text)?;
         let (at, url) = place_of(&scan, members.url).ok_or(Unreadable)?;
         let url = text_of(url).ok_or(Unreadable)?;
-        let transports = [members.binding, members.transport].map(|id| place_of(&scan, id));
-        let transport = transports.into_iter().flatten().next();
+        let mut transports = members.transports.into_iter();
+        let transport = transports.find_map(|id| place_of(&scan, id));
         if transport.as_ref().is_some_and(|(_, value)| is_grpc(value)) || !is_http(url) {
             continue;
         }
@@ -152,18 +176,13 @@ fn interfaces(text: &str, at: usize, place: &CardPlace) -> Result<Vec<Interface>
 
 impl CardPlace {
     /// Where callers find what the agent says to be at this URL: beneath the route's prefix, and where the agent names another
-    /// place, at the prefix itself.
+    /// place, or one that no request would be let through to, at the prefix itself.
     fn of(&self, url: &str) -> String {
-        let (authority, path) = match url.split_once("://") {
-            Some((_, rest)) => {
-                let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-                rest.split_at_checked(end).unwrap_or((rest, ""))
-            }
-            None => ("", url),
-        };
-        let here = self.origin.split_once("://").map_or("", |(_, host)| host);
+        let (scheme, authority, path) = parted(url);
+        let path = if self.takes(path) { path } else { "" };
+        let (here, own, _) = parted(&self.origin);
         // As an agent says that knows where it is shown.
-        let is_shown = authority.eq_ignore_ascii_case(here)
+        let is_shown = plain_authority(scheme, authority) == plain_authority(here, own)
             && self.mapped(path, &self.prefix).is_some_and(|it| it == path);
         let rewrite = self.rewrite.as_deref().filter(|_| !is_shown);
         let mapped = self.mapped(path, rewrite.unwrap_or(&self.prefix));
@@ -171,9 +190,49 @@ impl CardPlace {
         [&*self.origin, &mapped.unwrap_or_else(prefix)].concat()
     }
 
+    /// Whether callers can ask for this path, as it stands: none that leads out of the prefix, or that is read in two ways.
+    fn takes(&self, path: &str) -> bool {
+        let end = path.find('#').unwrap_or(path.len());
+        let asked = path.get(..end).unwrap_or_default();
+        // What is not ASCII callers write in escapes.
+        let plain = |byte: u8| if byte.is_ascii() { byte } else { b'x' };
+        let asked: Vec<u8> = asked.bytes().map(plain).collect();
+        let slashes = Some(self.encoded_slashes);
+        !asked.starts_with(b"/") || Path::read(&asked).is_ok_and(|it| it.allow(slashes).is_ok())
+    }
+
     fn mapped(&self, path: &str, rewrite: &str) -> Option<String> {
         let mapped = location_for_caller(path.as_bytes(), b"", &self.prefix, rewrite)?;
         String::from_utf8(mapped).ok()
+    }
+}
+
+/// The scheme, the authority and all that follows.
+fn parted(url: &str) -> (&str, &str, &str) {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return ("", "", url);
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    (scheme, authority, path)
+}
+
+/// An authority as it is compared, whatever its spelling: letters small, without the port that its scheme implies, and an address of
+/// IPv6 apart from what follows it.
+fn plain_authority(scheme: &str, authority: &str) -> (Option<Ipv6Addr>, String) {
+    let port = match scheme.to_ascii_lowercase().as_str() {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "\0",
+    };
+    let authority = authority.strip_suffix(port).unwrap_or(authority);
+    let authority = authority.strip_suffix(':').unwrap_or(authority);
+    let bracketed = authority
+        .strip_prefix('[')
+        .and_then(|it| it.split_once(']'));
+    match bracketed.and_then(|(address, port)| Some((address.parse::<Ipv6Addr>().ok()?, port))) {
+        Some((address, port)) => (Some(address), port.to_owned()),
+        None => (None, authority.to_ascii_lowercase()),
     }
 }
 
@@ -234,6 +293,7 @@ mod tests {
             origin: "https://gateway.example".to_owned(),
             prefix: prefix.to_owned(),
             rewrite: rewrite.map(str::to_owned),
+            encoded_slashes: EncodedSlashes::Refuse,
         }
     }
 
@@ -295,9 +355,97 @@ mod tests {
                 Some("/"),
                 "/planner",
             ),
+            // Where no request would be let through, or would leave the prefix.
+            (
+                "http://agent/any/../../etc",
+                "/planner",
+                Some("/"),
+                "/planner",
+            ),
+            ("http://agent/..", "/planner", Some("/"), "/planner"),
+            ("http://agent/..?x#y", "/planner", Some("/"), "/planner"),
+            ("/%2E%2e/etc", "/planner", Some("/"), "/planner"),
+            ("http://agent/a%2fb", "/planner", Some("/"), "/planner"),
+            ("http://agent/a\\b", "/planner", Some("/"), "/planner"),
+            ("http://agent/a//b", "/planner", Some("/"), "/planner"),
+            ("http://agent/é", "/planner", Some("/"), "/planner/é"),
+            (
+                "http://agent/a?b/../c#d/..",
+                "/p",
+                Some("/"),
+                "/p/a?b/../c#d/..",
+            ),
         ] {
             let expected = format!("https://gateway.example{expected}");
             assert_eq!(place(prefix, rewrite).of(url), expected, "{url} {prefix}");
+        }
+    }
+
+    #[test]
+    fn an_agent_that_knows_where_it_is_shown_may_spell_that_in_any_way() {
+        let of = |origin: &str, url: &str| {
+            let mut place = place("/planner", Some("/"));
+            place.origin = origin.to_owned();
+            place.of(url)
+        };
+        for (origin, url) in [
+            (
+                "https://gateway.example",
+                "https://gateway.example:443/planner/rpc",
+            ),
+            (
+                "https://gateway.example",
+                "http://GATEWAY.example:80/planner/rpc",
+            ),
+            (
+                "https://gateway.example:443",
+                "https://gateway.example/planner/rpc",
+            ),
+            (
+                "http://Gateway.example:80",
+                "HTTP://gateway.EXAMPLE/planner/rpc",
+            ),
+            (
+                "http://gateway.example:8080",
+                "http://Gateway.example:8080/planner/rpc",
+            ),
+            ("http://192.0.2.1", "http://192.0.2.1:80/planner/rpc"),
+            (
+                "http://[2001:db8::1]:8080",
+                "http://[2001:DB8:0:0:0:0:0:1]:8080/planner/rpc",
+            ),
+            ("https://[::1]", "https://[0:0::1]:443/planner/rpc"),
+        ] {
+            assert_eq!(of(origin, url), format!("{origin}/planner/rpc"), "{url}");
+        }
+        for url in [
+            "https://gateway.example:80/planner/rpc",
+            "http://gateway.example:443/planner/rpc",
+            "https://gateway.example:8443/planner/rpc",
+            "https://gateway.example.evil/planner/rpc",
+        ] {
+            let origin = "https://gateway.example";
+            assert_eq!(
+                of(origin, url),
+                format!("{origin}/planner/planner/rpc"),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn members_by_the_names_of_the_definition_are_told_alike() {
+        for (card, expected) in [
+            (
+                r#"{"supported_interfaces":[{"url":"http://agent/rpc","protocol_binding":"JSONRPC"},{"url":"agent:1","protocol_binding":"GRPC"}]}"#,
+                r#"{"supported_interfaces":[{"url":"https://gateway.example/planner/rpc","protocol_binding":"JSONRPC"}]}"#,
+            ),
+            (
+                r#"{"url":"agent:1","preferred_transport":"GRPC","additional_interfaces":[{"url":"http://agent/r","transport":"HTTP+JSON"}]}"#,
+                r#"{"url":"https://gateway.example/planner/r","preferred_transport":"HTTP+JSON","additional_interfaces":[{"url":"https://gateway.example/planner/r","transport":"HTTP+JSON"}]}"#,
+            ),
+        ] {
+            assert_eq!(seen(card), Ok(Some(expected.to_owned())));
         }
     }
 

@@ -2,41 +2,26 @@
 //!
 //! It is JSON, or a form (`multipart/form-data`), in which fields stand for the members of an object.
 
+mod bad;
+mod kind;
+mod media;
+mod wanted;
+
 use std::cell::Cell;
-use std::fmt;
 use std::ops::Range;
-use std::rc::Rc;
 
-use crate::config::policy::Route;
+use super::model::ModelInPath;
 use crate::host::HeaderBlock;
-use crate::text::headers::token;
-use crate::text::json::{Anywhere, AnywhereId, MemberId, Scan, Search, Value};
-use crate::text::multipart::{BadBoundary, Boundary, FieldId, Fields, Form};
-use crate::text::paths::split_once;
-use crate::text::{json, multipart};
+use crate::text::json::{self, Anywhere, AnywhereId, Value};
 
-/// What the rules of a route, and the models of its agents, look for in bodies.
-#[derive(Debug)]
-pub struct Wanted {
-    search: Rc<Search>,
-    fields: Rc<Fields>,
-    most: u64,
-}
-
-/// The same while it is put together.
-#[derive(Debug, Default)]
-pub(super) struct Wanting {
-    search: Search,
-    fields: Fields,
-}
-
-/// A member of an object, or a field of a form.
-#[derive(Debug, Clone, Copy)]
-pub struct Asked {
-    member: MemberId,
-    /// `None`: no form has such a field.
-    field: Option<FieldId>,
-}
+pub use bad::BadBody;
+use kind::Kind;
+pub use kind::Known;
+pub(super) use kind::Stated;
+pub use media::is_plain_json;
+pub(super) use media::{is_compressed, is_json};
+pub use wanted::Wanted;
+pub(super) use wanted::{Asked, Wanting};
 
 /// A body under way.
 #[derive(Debug)]
@@ -51,62 +36,29 @@ pub struct Content {
     /// Something has depended on what it says.
     asked: Cell<bool>,
     ended: bool,
-    most: u64,
+    pub(super) most: u64,
     /// What a member is, if it comes: something else has said so before.
-    settled: Option<(Asked, Box<[u8]>)>,
+    settled: Option<(Asked, Named)>,
 }
 
-#[derive(Debug, Clone)]
-enum Kind {
-    Json(Scan),
-    Form(Form),
-    /// It is neither, or cannot be read.
-    Unread,
-    /// There was none after all.
-    Empty,
+/// A model that a path names.
+#[derive(Debug)]
+struct Named {
+    name: Box<[u8]>,
+    /// The path up to the name's end, where it is a resource's as Google has them.
+    resource: Option<Box<[u8]>>,
 }
 
-/// Why a body cannot decide.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BadBody {
-    /// It is compressed.
-    Compressed,
-    /// It is of a type that is not read.
-    OtherType,
-    /// It is a form whose parts cannot be told apart.
-    Boundary(BadBoundary),
-    /// It is broken JSON.
-    Json(json::Broken),
-    /// It is a broken form.
-    Form(multipart::Broken),
-    /// Its model is something else than a text, or longer than any name.
-    NoModelName,
-    /// It names another model than the path.
-    OtherModel,
-    /// It has not said enough in so many bytes.
-    TooLate(u64),
-}
-
-/// What is known of something in a body.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Known<T> {
-    /// Not yet.
-    Unknown,
-    /// It is not there.
-    Absent,
-    /// It is.
-    Found(T),
-}
-
-/// A value that a body has somewhere.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Stated<'a> {
-    /// A value of JSON.
-    Value(&'a Value),
-    /// A field's text: whether that is a number only its reader knows.
-    Field(&'a str),
-    /// A field whose text is longer than what is kept.
-    LongField,
+impl Named {
+    /// Whether a body's word for the model is the same: the name, or the resource's, `models/NAME` or more of the path.
+    fn is(&self, model: &str) -> bool {
+        let is_resource = || {
+            let resource = self.resource.as_deref();
+            let before = resource.and_then(|it| it.strip_suffix(model.as_bytes()));
+            before.is_some_and(|before| before.ends_with(b"/")) && model.contains('/')
+        };
+        *model.as_bytes() == *self.name || is_resource()
+    }
 }
 
 /// Where a member stands.
@@ -117,96 +69,6 @@ pub(super) struct Stretch {
     pub(super) end: Option<u64>,
     pub(super) is_object: bool,
     pub(super) is_null: bool,
-}
-
-impl Wanting {
-    /// A member by its pointer. `None`: nothing can be looked for so.
-    pub(super) fn member(&mut self, pointer: &str) -> Option<Asked> {
-        let member = self.search.member(pointer).ok()?;
-        let name = pointer.strip_prefix('/').filter(|name| !name.contains('/'));
-        let name = name.map(|name| name.replace("~1", "/").replace("~0", "~"));
-        let field = name.and_then(|name| self.fields.field(&name).ok());
-        Some(Asked { member, field })
-    }
-
-    /// A member of this name anywhere, with one of these values.
-    pub(super) fn anywhere(&mut self, name: &str, values: &[&str]) -> AnywhereId {
-        self.search.anywhere(name, values)
-    }
-
-    /// All that is looked for in bodies of this route.
-    pub(super) fn of(self, route: &Route) -> Wanted {
-        Wanted {
-            search: Rc::new(self.search),
-            fields: Rc::new(self.fields),
-            most: route.max_scan,
-        }
-    }
-}
-
-impl Kind {
-    fn of(wanted: &Wanted, headers: &HeaderBlock) -> Result<Self, BadBody> {
-        if is_compressed(headers) {
-            return Err(BadBody::Compressed);
-        }
-        let json = || Self::Json(Scan::new(Rc::clone(&wanted.search)));
-        let mut types = headers.get_all("content-type");
-        let Some(written) = types.next() else {
-            return Ok(json());
-        };
-        if types.next().is_some() {
-            return Err(BadBody::OtherType);
-        }
-        match Boundary::read(written) {
-            Ok(boundary) => Ok(Self::Form(Form::new(Rc::clone(&wanted.fields), &boundary))),
-            Err(BadBoundary::NotAForm) if is_json(written) => Ok(json()),
-            Err(BadBoundary::NotAForm) => Err(BadBody::OtherType),
-            Err(bad) => Err(BadBody::Boundary(bad)),
-        }
-    }
-
-    fn feed(&mut self, piece: &[u8]) -> Result<(), BadBody> {
-        match self {
-            Self::Json(scan) => scan.feed(piece).map_err(BadBody::Json),
-            Self::Form(form) => form.feed(piece).map_err(BadBody::Form),
-            Self::Unread | Self::Empty => Ok(()),
-        }
-    }
-
-    fn end(&mut self) -> Result<(), BadBody> {
-        match self {
-            Self::Json(scan) => scan.end().map_err(BadBody::Json),
-            Self::Form(form) => form.end().map_err(BadBody::Form),
-            Self::Unread | Self::Empty => Ok(()),
-        }
-    }
-
-    /// What is known of a member or a field, and where it stands.
-    fn member(&self, id: Asked) -> Known<(Stated<'_>, Option<Range<u64>>)> {
-        match (self, id.field) {
-            (Self::Json(scan), _) => match scan.member(id.member) {
-                json::Member::Unknown => Known::Unknown,
-                json::Member::Absent => Known::Absent,
-                json::Member::Found(found) => {
-                    let place = found.end.map(|end| found.start..end);
-                    Known::Found((Stated::Value(&found.value), place))
-                }
-            },
-            (Self::Form(form), Some(field)) => match form.field(field) {
-                multipart::Field::Unknown => Known::Unknown,
-                multipart::Field::Absent => Known::Absent,
-                multipart::Field::Found(found) => {
-                    let said = found
-                        .value
-                        .as_deref()
-                        .map_or(Stated::LongField, Stated::Field);
-                    Known::Found((said, Some(found.start..found.end)))
-                }
-            },
-            (Self::Form(_), None) | (Self::Empty, _) => Known::Absent,
-            (Self::Unread, _) => Known::Unknown,
-        }
-    }
 }
 
 impl Content {
@@ -254,8 +116,12 @@ impl Content {
     }
 
     /// A member is this, or does not come at all, whenever that shows.
-    pub(super) fn settle(&mut self, id: Asked, model: &[u8]) {
-        self.settled = Some((id, model.into()));
+    pub(super) fn settle(&mut self, id: Asked, model: &ModelInPath) {
+        let named = Named {
+            name: model.name.as_slice().into(),
+            resource: model.resource.as_deref().map(Into::into),
+        };
+        self.settled = Some((id, named));
         self.look_for_another();
     }
 
@@ -265,8 +131,8 @@ impl Content {
         };
         let agrees = match self.scan.member(*id) {
             Known::Unknown | Known::Absent => true,
-            Known::Found((Stated::Value(Value::Text(model)), _)) => model.as_bytes() == &**settled,
-            Known::Found((Stated::Field(model), _)) => model.as_bytes() == &**settled,
+            Known::Found((Stated::Value(Value::Text(model)), _)) => settled.is(model),
+            Known::Found((Stated::Field(model), _)) => settled.is(model),
             Known::Found((said, _)) => said == Stated::Value(&Value::Null),
         };
         if !agrees && self.bad.is_none() {
@@ -406,152 +272,5 @@ impl Content {
     }
 }
 
-/// Whether a body with these headers is JSON as it stands. One without a type is taken for it.
-#[must_use]
-pub fn is_plain_json(headers: &HeaderBlock) -> bool {
-    let mut types = headers.get_all("content-type");
-    let is_json = types.next().is_none_or(is_json);
-    is_json && types.next().is_none() && !is_compressed(headers)
-}
-
-pub(super) fn is_compressed(headers: &HeaderBlock) -> bool {
-    let mut encodings = headers.get_all("content-encoding");
-    encodings.any(|it| !it.trim_ascii().eq_ignore_ascii_case(b"identity"))
-}
-
-/// `application/json`, or a type whose name ends in `+json` (RFC 6839), in UTF-8. What is not written as one type is none: some
-/// readers go by what stands before a blank or a comma.
-pub(super) fn is_json(content_type: &[u8]) -> bool {
-    let mut parts = content_type.split(|byte| *byte == b';');
-    let essence = parts.next().unwrap_or_default().trim_ascii();
-    let essence = essence.to_ascii_lowercase();
-    let (kind, name) = split_once(&essence, b'/');
-    let name = name.unwrap_or_default();
-    let is_token = |word: &[u8]| !word.is_empty() && token(word).len() == word.len();
-    let is_one = is_token(kind) && is_token(name);
-    // Also `charset*`, and whatever some readers take for blanks.
-    let is_utf8 = |part: &[u8]| {
-        let is_meant = |byte: &&u8| **byte != b'"' && !byte.is_ascii_whitespace();
-        let part: Vec<u8> = part.iter().filter(is_meant).copied().collect();
-        let part = part.to_ascii_lowercase();
-        !part.starts_with(b"charset") || part == b"charset=utf-8"
-    };
-    is_one && (essence == b"application/json" || name.ends_with(b"+json")) && parts.all(is_utf8)
-}
-
-impl fmt::Display for BadBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Compressed => f.write_str(
-                "This route reads the body to choose the agent, and cannot read a compressed one; send it without content-encoding.",
-            ),
-            Self::OtherType => f.write_str(
-                "This route reads the body to choose the agent; send JSON, with the content-type application/json, or a form, with multipart/form-data.",
-            ),
-            Self::Boundary(bad) => write!(
-                f,
-                "This route reads the body to choose the agent, and {bad}."
-            ),
-            Self::Form(broken) => write!(
-                f,
-                "This route reads the body to choose the agent, and {broken}."
-            ),
-            Self::Json(broken) => write!(
-                f,
-                "This route reads the body to choose the agent, and {broken}."
-            ),
-            Self::NoModelName => f.write_str("The body's model is not a text of at most 256 bytes."),
-            Self::OtherModel => {
-                f.write_str("The body names another model than the path; name it once, or the same in both.")
-            }
-            Self::TooLate(most) => write!(
-                f,
-                "This route chooses the agent by what the first {most} bytes of the body say, and they do not say it. Put short members, such as model, before long ones."
-            ),
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-
-    fn route() -> Route {
-        let document = serde_json::json!({
-            "agents": {"a": {"cluster": "a"}},
-            "routes": [{"prefix": "/", "agents": ["a"], "auth_required": false}],
-        });
-        config::read(&document).expect("a policy").routes.remove(0)
-    }
-
-    #[test]
-    fn json_is_told_by_its_type_and_by_nothing_else() {
-        for (headers, unread_as) in [
-            (&[][..], None),
-            (&[("content-type", "application/json")], None),
-            (
-                &[("content-type", "Application/JSON ; Charset=\"UTF-8\"")],
-                None,
-            ),
-            (&[("content-type", "application/vnd.api+json")], None),
-            (&[("content-encoding", "identity")], None),
-            (&[("content-type", "multipart/form-data; boundary=x")], None),
-            (
-                &[("content-type", "multipart/form-data")],
-                Some(BadBody::Boundary(BadBoundary::NotOne)),
-            ),
-            (
-                &[("content-type", "application/json; charset=utf-16")],
-                Some(BadBody::OtherType),
-            ),
-            (
-                &[("content-type", "application/json; charset = utf-7")],
-                Some(BadBody::OtherType),
-            ),
-            (
-                &[("content-type", "application/json; charset\t=utf-7")],
-                Some(BadBody::OtherType),
-            ),
-            (
-                &[("content-type", "application/json; charset*=utf-8''utf-7")],
-                Some(BadBody::OtherType),
-            ),
-            (
-                &[("content-type", "application/x-www-form-urlencoded a/b+json")],
-                Some(BadBody::OtherType),
-            ),
-            (
-                &[("content-type", "application/x-www-form-urlencoded,a+json")],
-                Some(BadBody::OtherType),
-            ),
-            (&[("content-type", "text/plain")], Some(BadBody::OtherType)),
-            (&[("content-type", "")], Some(BadBody::OtherType)),
-            (
-                &[("content-type", "application/json,text/plain")],
-                Some(BadBody::OtherType),
-            ),
-            (
-                &[
-                    ("content-type", "application/json"),
-                    ("content-type", "application/json"),
-                ],
-                Some(BadBody::OtherType),
-            ),
-            (&[("content-encoding", "gzip")], Some(BadBody::Compressed)),
-            (
-                &[("content-encoding", "identity, br")],
-                Some(BadBody::Compressed),
-            ),
-            (
-                &[("content-encoding", "identity"), ("content-encoding", "br")],
-                Some(BadBody::Compressed),
-            ),
-        ] {
-            let headers = HeaderBlock::from_pairs(headers);
-            let wanted = Wanting::default();
-            let wanted = wanted.of(&route());
-            assert_eq!(Kind::of(&wanted, &headers).err(), unread_as, "{headers:?}");
-        }
-    }
-}
+mod tests;

@@ -16,18 +16,30 @@ pub struct Next<'a> {
     pub model: Option<&'a [u8]>,
 }
 
+/// Whether an agent comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comes {
+    /// In its turn.
+    InTurn,
+    /// Behind all others: it has rested, and another request finds out already how it does.
+    Last,
+    /// It rests.
+    Not,
+}
+
 /// All agents at which a request is tried, `first` included. `capabilities` are the values of `x-agent-capability`: where it
-/// asks for some, those of the choices that have them come behind those that are named. Nobody comes next where the first one
+/// asks for some, those of the choices that have them come behind those that are `listed`. Nobody comes next where the first one
 /// has sessions, nor does one that has, nor one that would take the request for another, since it knows the model by another name,
-/// nor one that `rests`.
+/// nor one of which `comes` says so.
 #[must_use]
 #[inline(never)]
 pub fn in_order<'a>(
     policy: &Policy,
     first: AgentId,
     next: &Next<'_>,
+    listed: Vec<Choice>,
     capabilities: impl Iterator<Item = &'a [u8]> + Clone,
-    rests: &dyn Fn(AgentId) -> bool,
+    comes: &dyn Fn(AgentId) -> Comes,
 ) -> Vec<AgentId> {
     let agent = |id: AgentId| policy.agents.get(id.0);
     let has_sessions = |agent: &Agent| matches!(agent.sticky, Some(Sticky::Session(_)));
@@ -37,7 +49,7 @@ pub fn in_order<'a>(
     };
     let is_word = |byte: &u8| !matches!(*byte, b' ' | b'\t' | b',');
     let asks = capabilities.clone().any(|line| line.iter().any(is_word));
-    let mut able = listed(policy, next, capabilities.clone());
+    let mut able = listed;
     if asks {
         let others: Vec<Choice> = (next.choices.iter().copied())
             .filter(|it| it.weight > 0)
@@ -48,10 +60,13 @@ pub fn in_order<'a>(
     let is_called =
         |other: &Agent, model| sent_as(policy, other, model) == sent_as(policy, chosen, model);
     let means_same = |other: &Agent| next.model.is_none_or(|model| is_called(other, model));
-    for id in able.iter().map(|choice| choice.agent) {
-        let fits = agent(id).is_some_and(|it| !has_sessions(it) && means_same(it)) && !rests(id);
-        if fits && agents.len() < MOST_ATTEMPTS as usize && !agents.contains(&id) {
-            agents.push(id);
+    able.retain(|it| agent(it.agent).is_some_and(|it| !has_sessions(it) && means_same(it)));
+    for place in [Comes::InTurn, Comes::Last] {
+        for id in able.iter().map(|choice| choice.agent) {
+            let fits = agents.len() < MOST_ATTEMPTS as usize && !agents.contains(&id);
+            if fits && comes(id) == place {
+                agents.push(id);
+            }
         }
     }
     agents

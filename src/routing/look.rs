@@ -5,42 +5,13 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use super::content::{Asked, Content, Known, Stated, Wanted, Wanting};
-use crate::config::policy::{Policy, Protocol, Route, Sticky};
+use crate::config::policy::{
+    BEFORE_PROMPTS, CONTEXTS, FIRST_MESSAGES, NAMING_ANSWERS, PROMPTS, Policy, Protocol, Route,
+    Sticky, TASKS,
+};
 use crate::host::HeaderBlock;
 use crate::sort::sort_by_key;
 use crate::text::json::Value;
-
-/// Where prompts begin, in the interfaces of the field: what the operator of a chat says, if that stands apart.
-const BEFORE: [&str; 4] = [
-    "/instructions",
-    "/system",
-    "/systemInstruction",
-    "/system_instruction",
-];
-
-/// And where the rest of them stands: a text, or the messages of a chat.
-const PROMPTS: [&str; 4] = ["/messages", "/input", "/contents", "/prompt"];
-
-/// So many messages are looked at for the first that is not the operator's.
-const FIRST: usize = 4;
-
-/// Where requests name an earlier answer, or the conversation that it is of.
-const NAMING: [&str; 3] = ["/previous_response_id", "/conversation", "/conversation/id"];
-
-/// Where requests of A2A name an earlier task: as messages of JSON-RPC do, and as bodies of HTTP+JSON.
-const TASKS: [&str; 5] = [
-    "/params/message/taskId",
-    "/params/taskId",
-    "/params/id",
-    "/message/taskId",
-    "/taskId",
-];
-/// And the context that it is of.
-const CONTEXTS: [&str; 3] = [
-    "/params/message/contextId",
-    "/params/contextId",
-    "/message/contextId",
-];
 
 /// What is looked for in the bodies of one route, so that its requests are kept together.
 #[derive(Debug)]
@@ -109,7 +80,10 @@ impl Sought {
                         .max(usize::try_from(*most).unwrap_or(usize::MAX));
                 }
                 Sticky::Response if sought.naming.is_empty() => {
-                    sought.naming = NAMING.iter().filter_map(|it| wanting.member(it)).collect();
+                    sought.naming = NAMING_ANSWERS
+                        .iter()
+                        .filter_map(|it| wanting.member(it))
+                        .collect();
                 }
                 Sticky::Task if sought.tasks.is_empty() => {
                     sought.tasks = TASKS.iter().filter_map(|it| wanting.member(it)).collect();
@@ -122,7 +96,10 @@ impl Sought {
             }
         }
         if sought.most > 0 {
-            sought.before = BEFORE.iter().filter_map(|it| wanting.member(it)).collect();
+            sought.before = BEFORE_PROMPTS
+                .iter()
+                .filter_map(|it| wanting.member(it))
+                .collect();
             let prompt = |place: &&str| prompt(&mut wanting, place);
             sought.prompts = PROMPTS.iter().filter_map(prompt).collect();
         }
@@ -133,7 +110,7 @@ impl Sought {
 
 fn prompt(wanting: &mut Wanting, place: &str) -> Option<Prompt> {
     let mut messages = Vec::new();
-    for message in 0..FIRST {
+    for message in 0..FIRST_MESSAGES {
         let message = [place, "/", &message.to_string()].concat();
         let role = wanting.member(&[&message, "/role"].concat())?;
         messages.push((wanting.member(&message)?, role));

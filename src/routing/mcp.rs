@@ -5,19 +5,27 @@
 //! whatever some of them may read in another way is refused, also where it shows with the last byte only.
 
 mod bad;
+mod called;
 mod headers;
+mod members;
+mod message;
+mod named;
 
 use std::rc::Rc;
 
-use crate::config::policy::{Asker, Mcp};
 use crate::host::HeaderBlock;
-use crate::reply::RpcIds;
-use crate::text::json::{Listed, Member, MemberId, Scan, Search, Value};
+use crate::reply::{Form, RpcIds};
+use crate::text::json::{Member, Scan};
 
 pub use bad::{BadMessage, Disagreement};
+pub use called::{Call, Called};
 use headers::Told;
+pub use headers::is_without_sessions;
+pub use members::MessageMembers;
+use members::Protocol;
+use message::Message;
+pub use named::Named;
 
-use super::a2a;
 use super::content::{is_compressed, is_json};
 
 /// A list of more messages is refused.
@@ -52,32 +60,6 @@ const METHODS: [&str; 21] = [
     "notifications/roots/list_changed",
 ];
 
-/// The version of the protocol that a message itself is of.
-const VERSION: &str = "/params/_meta/io.modelcontextprotocol~1protocolVersion";
-
-/// What is looked for in messages, made once.
-#[derive(Debug)]
-pub struct MessageMembers {
-    search: Rc<Search>,
-    protocol: Protocol,
-    id: MemberId,
-    method: MemberId,
-    result: MemberId,
-    error: MemberId,
-    name: MemberId,
-    uri: MemberId,
-    /// The task, of which an extension's methods are.
-    task: MemberId,
-    version: MemberId,
-}
-
-/// Whose messages they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Mcp,
-    A2a,
-}
-
 /// The messages of a request under way.
 #[derive(Debug)]
 pub struct Messages {
@@ -86,6 +68,8 @@ pub struct Messages {
     scan: Scan,
     called: Option<Rc<Called>>,
     bad: Option<BadMessage>,
+    /// Why nothing of it can be read, if there is anything.
+    unreadable: Option<BadMessage>,
     read: u64,
     /// How many bytes it has, where the request says so.
     length: Option<u64>,
@@ -94,163 +78,8 @@ pub struct Messages {
     ended: bool,
     /// There must be one.
     needed: bool,
-}
-
-/// What a request was found to call.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Called {
-    /// Each of its messages, in their order. None: there is no body, and the answer, if any, is a stream that was begun before.
-    pub messages: Vec<Call>,
-    /// The answer may hold lists of tools.
-    pub lists_tools: bool,
-}
-
-/// One message.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Call {
-    /// `None`: it is an answer to a question of the agent's.
-    pub method: Option<Box<str>>,
-    /// The tool that it calls.
-    pub tool: Option<Box<str>>,
-}
-
-/// The parts of a [`Call`].
-type Borrowed<'a> = (Option<&'a str>, Option<&'a str>);
-
-/// One message as far as it has come.
-#[derive(Clone, Copy)]
-enum Message<'a> {
-    /// It is the whole body.
-    Only(&'a Scan),
-    /// It is one of a list, and whole.
-    Listed(Listed<'a>),
-}
-
-impl Default for MessageMembers {
-    fn default() -> Self {
-        let mut search = Search::new();
-        search.may_list(MOST_MESSAGES);
-        // These are pointers; were one of them none, it would stand for the whole text, and every message would be bad.
-        let mut member = |pointer| search.member(pointer).unwrap_or_default();
-        Self {
-            id: member("/id"),
-            method: member("/method"),
-            result: member("/result"),
-            error: member("/error"),
-            name: member("/params/name"),
-            uri: member("/params/uri"),
-            task: member("/params/taskId"),
-            version: member(VERSION),
-            protocol: Protocol::Mcp,
-            search: Rc::new(search),
-        }
-    }
-}
-
-impl MessageMembers {
-    /// What is looked for in messages of A2A: nothing in their parameters.
-    #[must_use]
-    pub fn of_a2a() -> Self {
-        let mut search = Search::new();
-        let mut member = |pointer| search.member(pointer).unwrap_or_default();
-        let [id, method, result, error] = ["/id", "/method", "/result", "/error"].map(&mut member);
-        Self {
-            id,
-            method,
-            result,
-            error,
-            name: method,
-            uri: method,
-            task: method,
-            version: method,
-            protocol: Protocol::A2a,
-            search: Rc::new(search),
-        }
-    }
-}
-
-impl<'a> Message<'a> {
-    fn member(self, id: MemberId) -> &'a Member {
-        match self {
-            Self::Only(scan) => scan.member(id),
-            Self::Listed(message) => message.member(id),
-        }
-    }
-
-    /// A member that is a text. `None`: it is none, or has not come.
-    fn text(self, id: MemberId) -> Option<&'a str> {
-        match self.member(id) {
-            Member::Found(found) => match &found.value {
-                Value::Text(text) => Some(text),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    fn has(self, id: MemberId) -> bool {
-        matches!(self.member(id), Member::Found(_))
-    }
-
-    /// Its method and the tool that it calls, once they are known.
-    fn call(self, members: &MessageMembers) -> Result<Option<Borrowed<'a>>, BadMessage> {
-        let answers = self.has(members.result) || self.has(members.error);
-        let method = match self.member(members.method) {
-            Member::Unknown | Member::Absent if answers && members.protocol == Protocol::Mcp => {
-                return Ok(Some((None, None)));
-            }
-            Member::Unknown => return Ok(None),
-            Member::Absent => return Err(BadMessage::NoMethod),
-            Member::Found(_) if answers => return Err(BadMessage::MethodAndAnswer),
-            Member::Found(_) => self.text(members.method).ok_or(BadMessage::NoMethod)?,
-        };
-        // No method has others, and somebody may cut them off.
-        if !method.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(BadMessage::Respelt);
-        }
-        if members.protocol == Protocol::A2a {
-            return match a2a::is_respelt(method) {
-                true => Err(BadMessage::Respelt),
-                false => Ok(Some((Some(method), None))),
-            };
-        }
-        if method != CALL {
-            let is_it = |own: &&str| method.eq_ignore_ascii_case(own) && method != *own;
-            return match METHODS.iter().any(is_it) {
-                true => Err(BadMessage::Respelt),
-                false => Ok(Some((Some(method), None))),
-            };
-        }
-        match self.member(members.name) {
-            Member::Unknown => Ok(None),
-            Member::Absent => Err(BadMessage::NoTool),
-            Member::Found(_) => match self.text(members.name) {
-                // Some readers end a text there.
-                Some(tool) if !tool.contains('\0') => Ok(Some((Some(method), Some(tool)))),
-                _ => Err(BadMessage::NoTool),
-            },
-        }
-    }
-
-    /// Its id, as it is written in JSON. `None`: it has none, or none yet.
-    fn id(self, members: &MessageMembers) -> Option<String> {
-        match self.member(members.id) {
-            Member::Found(found) => match &found.value {
-                Value::Text(text) => Some(serde_json::Value::from(&**text).to_string()),
-                Value::Number(number) => Some((**number).to_owned()),
-                _ => None,
-            },
-            _ => None,
-        }
-    }
-
-    fn check_id(self, members: &MessageMembers) -> Result<(), BadMessage> {
-        let bad = |value: &Value| !matches!(value, Value::Text(_) | Value::Number(_));
-        match self.member(members.id) {
-            Member::Found(found) if bad(&found.value) => Err(BadMessage::BadId),
-            _ => Ok(()),
-        }
-    }
+    /// What frames it is gRPC's, which nobody reads as JSON.
+    framed: bool,
 }
 
 impl Messages {
@@ -264,12 +93,16 @@ impl Messages {
         needed: bool,
     ) -> Self {
         let told = Told::read(headers);
+        let by_path = members.protocol == Protocol::A2aByPath;
+        let framed = by_path && is_of_grpc(headers);
         Self {
             scan: Scan::new(Rc::clone(&members.search)),
             members: Rc::clone(members),
-            bad: unreadable(headers),
+            bad: unreadable(headers).filter(|_| !by_path),
+            unreadable: unreadable(headers).filter(|_| by_path && !framed),
             told,
-            called: None,
+            called: by_path.then(Rc::default),
+            framed,
             read: 0,
             most,
             length: (headers.get("content-length"))
@@ -282,6 +115,12 @@ impl Messages {
     /// More of it has come.
     pub fn feed(&mut self, piece: &[u8]) {
         let left = usize::try_from(self.most.saturating_sub(self.read)).unwrap_or(usize::MAX);
+        if self.read == 0
+            && let Some(first) = piece.first()
+        {
+            self.framed &= !may_begin_json(first);
+            self.bad = self.bad.take().or_else(|| self.unreadable.take());
+        }
         self.read = self.read.saturating_add(piece.len() as u64);
         match piece.split_at_checked(left) {
             // Where pieces end must not decide.
@@ -302,7 +141,10 @@ impl Messages {
 
     /// All of it has come.
     pub fn end(&mut self) {
-        if std::mem::replace(&mut self.ended, true) {
+        if std::mem::replace(&mut self.ended, true) || self.framed {
+            return;
+        }
+        if self.members.protocol == Protocol::A2aByPath && self.read == 0 {
             return;
         }
         if self.bad.is_some() {
@@ -315,7 +157,7 @@ impl Messages {
         } else {
             let silent = match self.members.protocol {
                 Protocol::Mcp => self.told.are_silent(),
-                Protocol::A2a => Ok(()),
+                Protocol::A2a | Protocol::A2aByPath => Ok(()),
             };
             match silent {
                 Ok(()) => self.called = Some(Rc::new(Called::nothing())),
@@ -325,7 +167,7 @@ impl Messages {
     }
 
     fn scan(&mut self, piece: &[u8]) {
-        if self.bad.is_none() {
+        if self.bad.is_none() && !self.framed {
             let read = self.scan.feed(piece).map_err(BadMessage::from);
             self.bad = read.and_then(|()| self.look()).err();
         }
@@ -334,6 +176,13 @@ impl Messages {
     /// Looks at what is known now.
     fn look(&mut self) -> Result<(), BadMessage> {
         let members = &*self.members;
+        if members.protocol == Protocol::A2aByPath {
+            let has_method = Message::Only(&self.scan).has(members.method);
+            return match has_method {
+                true => Err(BadMessage::BesidePath),
+                false => Ok(()),
+            };
+        }
         let mut messages = Vec::new();
         if let Some(listed) = self.scan.listed() {
             if !self.scan.is_whole() || self.called.is_some() {
@@ -391,7 +240,7 @@ impl Messages {
     #[must_use]
     pub fn ids(&self) -> Option<RpcIds> {
         let members = &*self.members;
-        if !self.needed && self.read == 0 {
+        if members.protocol == Protocol::A2aByPath || !self.needed && self.read == 0 {
             return None;
         }
         Some(match self.scan.listed() {
@@ -403,11 +252,22 @@ impl Messages {
                 let id = Message::Only(&self.scan).id(members);
                 match members.protocol {
                     Protocol::Mcp => RpcIds::One(id),
-                    Protocol::A2a => RpcIds::A2a(id),
+                    Protocol::A2a | Protocol::A2aByPath => RpcIds::A2a(id),
                 }
             }
         })
     }
+}
+
+/// Whether it says that it is of gRPC, or of gRPC-Web.
+fn is_of_grpc(headers: &HeaderBlock) -> bool {
+    let mut types = headers.get_all("content-type");
+    types.next().is_some_and(|it| Form::of(it) != Form::Problem) && types.next().is_none()
+}
+
+/// Whether a text of JSON that is an object or a list, with whatever some readers let stand before it, may begin with this byte.
+fn may_begin_json(byte: &u8) -> bool {
+    matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef)
 }
 
 /// Why bodies of requests with these headers cannot be read.
@@ -418,55 +278,6 @@ fn unreadable(headers: &HeaderBlock) -> Option<BadMessage> {
     let mut types = headers.get_all("content-type");
     let is_read = types.next().is_none_or(is_json) && types.next().is_none();
     (!is_read).then_some(BadMessage::OtherType)
-}
-
-impl From<Borrowed<'_>> for Call {
-    fn from((method, tool): Borrowed<'_>) -> Self {
-        Self {
-            method: method.map(Box::from),
-            tool: tool.map(Box::from),
-        }
-    }
-}
-
-impl Called {
-    fn by(messages: Vec<Call>) -> Self {
-        let lists = |call: &Call| call.method.as_deref() == Some(LIST);
-        Self {
-            lists_tools: messages.iter().any(lists),
-            messages,
-        }
-    }
-
-    /// Of a request without a body. Who takes up a stream again may be sent what was asked for on it.
-    #[must_use]
-    pub fn nothing() -> Self {
-        Self {
-            messages: Vec::new(),
-            lists_tools: true,
-        }
-    }
-
-    /// Of each message, the tool that it calls.
-    pub fn tool_of_each(&self) -> impl Iterator<Item = Option<&[u8]>> {
-        let tools = self.messages.iter().map(|call| call.tool.as_deref());
-        tools.map(|tool| tool.map(str::as_bytes))
-    }
-
-    /// Why one who asks may not have that. `None`: it may.
-    #[must_use]
-    pub fn forbidden(&self, mcp: &Mcp, asker: Asker<'_>) -> Option<String> {
-        let mut all = self.messages.iter();
-        all.find_map(|Call { method, tool }| {
-            let may_call = |tool: &&str| !mcp.may_call(asker, tool.as_bytes());
-            let may_use = |method: &&str| !mcp.may_use(asker, method.as_bytes());
-            if let Some(tool) = tool.as_deref().filter(may_call) {
-                return Some(["This client may not call the tool ", tool, "."].concat());
-            }
-            let method = method.as_deref().filter(may_use)?;
-            Some(["This client may not use the method ", method, "."].concat())
-        })
-    }
 }
 
 #[cfg(test)]

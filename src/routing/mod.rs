@@ -23,6 +23,7 @@
 //! | `look.rs` | what requests have in common that stands in their bodies |
 //! | `response.rs` | the names of answers of the Responses API, in paths and in answers while they pass |
 //! | `session.rs` | sessions that agents name, and how they are sealed |
+//! | `servers.rs` | several servers of MCP that are one to callers: names, sessions, answers made into one |
 //! | `tool_list.rs` | which tools a caller sees in an answer to MCP's `tools/list`
 //! | `steer.rs` | the headers by which Envoy's router retries, times out and tells kinds of streams apart |
 
@@ -44,6 +45,7 @@ pub mod report;
 mod response;
 mod rest;
 mod rules;
+pub mod servers;
 mod session;
 mod spread;
 mod steer;
@@ -52,17 +54,19 @@ mod table;
 mod task;
 mod tool_list;
 
-pub use a2a::{Asked, asks_card, names_of, speaks};
+pub use a2a::{Asked, asks_card, speaks};
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
 pub use card::{CardPlace, card_for_callers};
 pub use catalogue::{Asker, Catalogue};
 pub use content::{BadBody, Content, Known, Wanted, is_plain_json};
-pub use fallback::{Next, in_order, listed};
+pub use fallback::{Comes, Next, in_order, listed};
 pub use head::Head;
 pub use location::{location_for_caller, location_without_host};
 pub use look::{Look, Sought};
-pub use mcp::{BadMessage, Call, Called, Disagreement, MessageMembers, Messages};
+pub use mcp::{
+    BadMessage, Call, Called, Disagreement, MessageMembers, Messages, Named, is_without_sessions,
+};
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};
 pub use prefer::{by_weight, cheapest, fastest, less_loaded, weighted};
@@ -71,8 +75,10 @@ pub use rest::{Turn, choose_rested};
 pub use rules::{Decision, Judged, Rules, sent_as, stands_for};
 pub use session::{NONCE_BYTES, Owner, Sessions, envelope, is_envelope};
 pub use spread::is_within;
-pub use steer::{CLUSTER, FURTHER, KIND, MIRROR, PROOF, steering_further, steering_headers};
+pub use steer::{
+    CLUSTER, COMPOSITE, FURTHER, KIND, MIRROR, PROOF, steering_further, steering_headers,
+};
 pub use sticky::{HASH, HOST, SESSION, hash_of_value, sticky_value};
 pub use table::{NoMatch, RouteTable};
-pub use task::{Task, key_of_task, task_in_path};
+pub use task::{Task, context_in_path, key_of_task, task_in_path};
 pub use tool_list::{Unreadable, visible_tools};

@@ -15,14 +15,17 @@ pub struct ModelInPath {
     pub name: Vec<u8>,
     /// The bytes of the path that stand for it.
     pub place: Range<usize>,
+    /// The path up to the name's end, without escapes, where it is a resource's as Google has them: `…/models/NAME`.
+    pub resource: Option<Vec<u8>>,
 }
 
 /// What Bedrock's paths end with, behind `/model/NAME/`.
-const BEDROCK: [&[u8]; 5] = [
+const BEDROCK: [&[u8]; 6] = [
     b"converse",
     b"converse-stream",
     b"invoke",
     b"invoke-with-response-stream",
+    b"invoke-with-bidirectional-stream",
     b"count-tokens",
 ];
 
@@ -39,7 +42,8 @@ const PARAMETERS: [&[u8]; 2] = [b"model", b"deployment"];
 ///
 /// # Errors
 /// When the segment that names it has parameters (`;…`), which some agents strip; when one of these words stands in a segment
-/// with encoded slashes, which some agents take apart; or the path names two.
+/// with encoded slashes, which some agents take apart; when the path names two; or the name has control characters, at which some
+/// readers stop.
 pub fn model_in_path(path: &[u8]) -> Result<Option<ModelInPath>, BadPath> {
     let (before_query, query) = split_query(path);
     let mut found = in_segments(before_query)?;
@@ -52,7 +56,10 @@ pub fn model_in_path(path: &[u8]) -> Result<Option<ModelInPath>, BadPath> {
             found = Some(named);
         }
     }
-    Ok(found.filter(|found| !found.name.is_empty()))
+    match found {
+        Some(found) if found.name.iter().any(u8::is_ascii_control) => Err(BadPath),
+        found => Ok(found),
+    }
 }
 
 /// The parameters that name a model. Some readers part them by `;` as well.
@@ -71,6 +78,7 @@ fn in_query(query: &[u8], start: usize) -> impl Iterator<Item = ModelInPath> {
         Some(ModelInPath {
             name: form_decoded(value),
             place: place.end - value.len()..place.end,
+            resource: None,
         })
     })
 }
@@ -92,7 +100,14 @@ fn in_segments(path: &[u8]) -> Result<Option<ModelInPath>, BadPath> {
             }
             let place = place.start..place.start + named.len();
             let name = decoded(named, |_| true);
-            found = Some(ModelInPath { name, place });
+            let is_resource = before.eq_ignore_ascii_case(b"models");
+            let whole = path.get(..place.end).filter(|_| is_resource);
+            let resource = whole.map(|whole| decoded(whole, |_| true));
+            found = Some(ModelInPath {
+                name,
+                place,
+                resource,
+            });
         }
         before = plain(segment);
         let mut parts = before.split(|byte| *byte == b'/');
@@ -202,6 +217,11 @@ mod tests {
                 "anthropic.claude-3-haiku-20240307-v1:0",
                 "/model/m%2F1/converse-stream",
             ),
+            (
+                "/model/amazon.nova-sonic-v1:0/invoke-with-bidirectional-stream",
+                "amazon.nova-sonic-v1:0",
+                "/model/m%2F1/invoke-with-bidirectional-stream",
+            ),
             ("/model/us.x%3A0/invoke", "us.x:0", "/model/m%2F1/invoke"),
             (
                 "/v1/engines/davinci/completions",
@@ -238,7 +258,7 @@ mod tests {
             "/v1/models/gpt-4o",
             "/v1/models",
             "/v1/chat/completions?x=/deployments/y",
-            "/v1/realtime?model=&models=x&x=model",
+            "/v1/realtime?models=x&x=model",
             "/files/a%2Fb",
             "/model/x/other",
             "/model/converse",
@@ -246,6 +266,14 @@ mod tests {
             "/",
         ] {
             assert_eq!(model_in_path(path.as_bytes()), Ok(None), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_empty_name_is_one() {
+        for path in ["/v1/realtime?model=", "/v1/models/:generateContent"] {
+            let found = model_in_path(path.as_bytes()).unwrap();
+            assert_eq!(found.map(|found| found.name), Some(Vec::new()), "{path}");
         }
     }
 
@@ -262,6 +290,9 @@ mod tests {
             "/openai%2Fdeployments%2Fb/chat",
             "/openai/deployments%2fb/chat",
             "/v1%2Fmodels/b:generateContent",
+            "/openai/deployments/gpt-4o%0a-mini/chat",
+            "/v1/models/g%00-flash:generateContent",
+            "/v1/realtime?model=gpt-4o%0A-mini",
         ] {
             assert_eq!(model_in_path(path.as_bytes()), Err(BadPath), "{path}");
         }

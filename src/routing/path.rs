@@ -158,6 +158,19 @@ impl<'a> Path<'a> {
         })
     }
 
+    /// The names of its segments, for each kind of reader: the one who strips parameters and splits at `%2f`, and where they differ those
+    /// who do one of both, or neither, or cut the path off at its first `;`.
+    pub(super) fn readings(&self) -> Vec<Vec<&[u8]>> {
+        let mut readings = vec![self.parts().map(|part| part.name).collect()];
+        if let Reading::Canonical(path) = &self.reading {
+            readings.push(segments(path).collect());
+            readings.push(segments(path).map(segment_name).collect());
+            readings.push(segments(path).flat_map(pieces).collect());
+            readings.push(segments(segment_name(path)).collect());
+        }
+        readings
+    }
+
     /// The path as it goes on, with its query: `rewrite` in place of the segments that matched `prefix`, parameters
     /// included. `None`: it goes on as it came.
     #[must_use]

@@ -1,6 +1,7 @@
 //! What an agent reports of its load: in a header or trailer of its answers, or in the metrics that it shows.
 //!
-//! A report is foreign: names that are not looked for are passed over, and so is what is no number, below zero or endless.
+//! A report is foreign: names that are not looked for are passed over, and so is what is no number, below zero or endless. A number
+//! that is larger than any that is believed counts as the largest, however it is written.
 //! What is left comes to one number in millionths, of which [`FULL`] is as much as the agent is meant to do.
 
 use base64::Engine as _;
@@ -254,9 +255,6 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
 /// A number from 0 as programs print it (`3`, `0.25`, `4e-05`), in millionths; at most [`MOST`]. The standard library's reader of
 /// doubles would be larger than all else here.
 fn number(text: &[u8]) -> Option<u64> {
-    if text.len() > 64 {
-        return None;
-    }
     let text = text.strip_prefix(b"+").unwrap_or(text);
     let end = text.iter().position(|byte| matches!(byte, b'e' | b'E'));
     let (digits, exponent) = text.split_at(end.unwrap_or(text.len()));
@@ -270,10 +268,10 @@ fn number(text: &[u8]) -> Option<u64> {
             b'0'..=b'9' if mantissa < 1 << 59 => {
                 mantissa = mantissa * 10 + u64::from(byte - b'0');
                 any = true;
-                scale -= i32::from(point);
+                scale -= i64::from(point);
             }
             // More digits than matter.
-            b'0'..=b'9' => scale += i32::from(!point),
+            b'0'..=b'9' => scale += i64::from(!point),
             b'.' if !point => point = true,
             _ => return None,
         }
@@ -281,7 +279,8 @@ fn number(text: &[u8]) -> Option<u64> {
     if !any {
         return None;
     }
-    let power = 10_u64.checked_pow(scale.unsigned_abs());
+    let power = u32::try_from(scale.unsigned_abs()).ok();
+    let power = power.and_then(|power| 10_u64.checked_pow(power));
     let value = match power {
         _ if mantissa == 0 => 0,
         Some(power) if scale < 0 => mantissa / power,
@@ -292,20 +291,22 @@ fn number(text: &[u8]) -> Option<u64> {
     Some(value.min(MOST))
 }
 
-/// A whole number with a sign, of three digits at most.
-fn whole(text: &[u8]) -> Option<i32> {
+/// A whole number with a sign; beyond a thousand million, about so much.
+fn whole(text: &[u8]) -> Option<i64> {
     let (sign, digits) = match text.split_first()? {
         (b'-', digits) => (-1, digits),
         (b'+', digits) => (1, digits),
         _ => (1, text),
     };
-    if digits.is_empty() || digits.len() > 3 {
+    if digits.is_empty() {
         return None;
     }
     let mut value = 0;
     for byte in digits {
         let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
-        value = value * 10 + i32::from(digit);
+        if value < 1_000_000_000 {
+            value = value * 10 + i64::from(digit);
+        }
     }
     Some(sign * value)
 }

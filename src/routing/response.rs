@@ -43,6 +43,14 @@ pub struct Answer {
     names: Rc<Names>,
     scan: Scan,
     events: Option<Line>,
+    /// The event that is under way has had data.
+    has_data: bool,
+    /// So much of the mark with which a text may begin has come. `None`: no more of it comes.
+    mark: Option<usize>,
+    /// The context of a task that has not been told of yet.
+    context: Option<String>,
+    /// It has been handed on.
+    is_told: bool,
     read: usize,
 }
 
@@ -51,9 +59,14 @@ pub struct Answer {
 enum Line {
     /// So much of it is as lines of data begin.
     Begun(usize),
+    /// Nothing of it, and the one before ended with a carriage return: a line feed is of the same end.
+    Returned,
     Data,
     Other,
 }
+
+/// What some put before a text to say that it is UTF-8.
+const MARK: &[u8] = b"\xef\xbb\xbf";
 
 const DATA: &[u8] = b"data:";
 
@@ -109,70 +122,132 @@ impl Answer {
     pub fn new(names: &Rc<Names>, content_type: &[u8]) -> Option<Self> {
         let kind = split_once(content_type, b';').0.trim_ascii();
         let is = |wanted: &[u8]| kind.eq_ignore_ascii_case(wanted);
-        let is_task = names.tasks.is_some() && is(b"application/a2a+json");
+        let is_task = names.tasks.is_some() && kind.to_ascii_lowercase().ends_with(b"+json");
         let events = is(b"text/event-stream");
         (events || is_task || is(b"application/json")).then(|| Self {
             names: Rc::clone(names),
             scan: Scan::new(Rc::clone(&names.search)),
             events: events.then_some(Line::Begun(0)),
+            has_data: false,
+            mark: Some(0),
+            context: None,
+            is_told: false,
             read: 0,
         })
     }
 
-    /// More of it has passed, in pieces that end anywhere.
+    /// More of it has passed, in pieces that end anywhere. Of a stream that has told of a context alone, more is to come.
     pub fn feed(&mut self, piece: &[u8]) -> Seen<'_> {
         self.read = self.read.saturating_add(piece.len());
+        let piece = self.behind_mark(piece);
         let goes_on = match self.events {
-            None => self.scan.feed(piece).is_ok(),
+            None => self.scan.feed(piece).is_ok() && !self.is_told,
             Some(line) => {
                 self.events = Some(self.feed_lines(line, piece));
                 true
             }
         };
+        self.is_seen();
+        let is_new = self.context.is_some() && !std::mem::replace(&mut self.is_told, true);
+        self.is_told = self.context.is_some();
         match self.seen() {
+            Seen::Nothing if is_new => Seen::Task(Task {
+                task: None,
+                context: self.context.as_deref(),
+            }),
             Seen::Nothing if !goes_on || self.read > MOST => Seen::NoName,
             seen => seen,
         }
     }
 
-    /// Each line of data is one JSON text.
+    fn behind_mark<'p>(&mut self, mut piece: &'p [u8]) -> &'p [u8] {
+        while let (Some(at), [byte, behind @ ..]) = (self.mark, piece) {
+            if MARK.get(at) == Some(byte) {
+                self.mark = Some(at + 1);
+                piece = behind;
+            } else {
+                self.mark = None;
+            }
+        }
+        piece
+    }
+
+    /// The lines of data of each event are one JSON text.
     fn feed_lines(&mut self, mut line: Line, piece: &[u8]) -> Line {
         let mut rest = piece;
         while let [byte, behind @ ..] = rest {
-            let ends = matches!(byte, b'\n' | b'\r');
-            match line {
-                _ if ends => line = Line::Begun(0),
-                Line::Begun(matched) if DATA.get(matched) == Some(byte) => {
-                    line = Line::Begun(matched + 1);
-                    if matched + 1 == DATA.len() {
-                        line = Line::Data;
-                        self.scan = Scan::new(Rc::clone(&self.names.search));
-                    }
+            match (line, byte) {
+                (Line::Returned, b'\n') => line = Line::Begun(0),
+                (_, b'\n' | b'\r') => {
+                    // A blank line ends the event.
+                    self.has_data &= !matches!(line, Line::Begun(0) | Line::Returned);
+                    line = match byte {
+                        b'\r' => Line::Returned,
+                        _ => Line::Begun(0),
+                    };
                 }
-                Line::Begun(_) => line = Line::Other,
-                Line::Data => {
+                (Line::Begun(_) | Line::Returned, _) => line = self.begin_line(line, *byte),
+                (Line::Data, _) => {
                     let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
                     let length = rest.iter().position(is_end).unwrap_or(rest.len());
                     let (data, behind) = rest.split_at_checked(length).unwrap_or_default();
                     // What is no JSON, as the last line is, names nothing.
                     let _ = self.scan.feed(data);
-                    if self.seen() != Seen::Nothing {
+                    if self.is_seen() {
                         return line;
                     }
                     rest = behind;
                     continue;
                 }
-                Line::Other => {}
+                (Line::Other, _) => {}
             }
             rest = behind;
         }
         line
     }
 
+    /// One more byte of a line that may be one of data.
+    fn begin_line(&mut self, line: Line, byte: u8) -> Line {
+        let matched = match line {
+            Line::Begun(matched) => matched,
+            _ => 0,
+        };
+        if DATA.get(matched) != Some(&byte) {
+            return Line::Other;
+        }
+        if matched + 1 < DATA.len() {
+            return Line::Begun(matched + 1);
+        }
+        if std::mem::replace(&mut self.has_data, true) {
+            let _ = self.scan.feed(b"\n");
+        } else {
+            self.scan = Scan::new(Rc::clone(&self.names.search));
+        }
+        Line::Data
+    }
+
+    /// Whether no more need be read. A context is kept meanwhile, of which the task may be told yet.
+    fn is_seen(&mut self) -> bool {
+        let Some(tasks) = &self.names.tasks else {
+            return self.name().is_some();
+        };
+        let found = tasks.find(&self.scan);
+        if let (Some(Task { context, .. }), None) = (found, &self.context) {
+            self.context = context.map(str::to_owned);
+        }
+        found.is_some_and(|it| it.task.is_some())
+    }
+
     fn seen(&self) -> Seen<'_> {
-        match &self.names.tasks {
-            Some(tasks) => tasks.find(&self.scan).map_or(Seen::Nothing, Seen::Task),
-            None => self.name().map_or(Seen::Nothing, Seen::Name),
+        let Some(tasks) = &self.names.tasks else {
+            return self.name().map_or(Seen::Nothing, Seen::Name);
+        };
+        match tasks.find(&self.scan) {
+            Some(Task { task, context }) if task.is_some() => Seen::Task(Task {
+                task,
+                context: context.or(self.context.as_deref()),
+            }),
+            _ => Seen::Nothing,
         }
     }
 

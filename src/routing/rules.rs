@@ -1,16 +1,19 @@
 //! Which of a route's agents a request may go to: by the route's rules, which go in order, and by what the agents say of
 //! themselves, their models and capabilities.
 
+mod meets;
+
 use super::content::{Asked, BadBody, Content, Known, Stated, Wanted, Wanting};
 use super::head::Head;
+use super::model::ModelInPath;
 use crate::config::policy::{
-    Agent, AgentId, Choice, Conditions, Expected, Otherwise, Policy, Protocol, Route, Rule,
+    Agent, AgentId, Choice, Conditions, MODEL, Otherwise, Policy, Protocol, Route, Rule, STREAM,
+    TOOLS,
 };
 use crate::text::json::{AnywhereId, Value};
-use crate::text::pattern::Pattern;
 
-/// Where bodies name what is asked for, in the interfaces of the field.
-const TOOLS: [&str; 3] = ["/tools", "/functions", "/toolConfig"];
+use meets::{Meets, any, one_of};
+
 /// Kinds of parts of a prompt that are images, and members that hold one.
 const IMAGE_TYPES: [&str; 3] = ["image_url", "input_image", "image"];
 const IMAGES: [&str; 4] = ["image_url", "inlineData", "inline_data", "images"];
@@ -28,6 +31,8 @@ pub struct Rules {
     tools: Vec<Asked>,
     images: Vec<AnywhereId>,
     stream: Option<Asked>,
+    /// Some of these cannot be looked for beside the others. Then no body decides.
+    is_confused: bool,
     /// Names of models may stand for others.
     has_aliases: bool,
     /// Some agent may be asked for a model by another name than the caller's.
@@ -71,9 +76,14 @@ impl Rules {
         let has_aliases = asks_model && !policy.model_aliases.is_empty();
         let renamed = |agent: &Agent| agent.models.iter().any(|model| model.sent_as.is_some());
         let mut wanting = Wanting::default();
-        // Pointers have been checked; one that is none finds nothing.
-        let mut member = |pointer: &str| wanting.member(pointer);
-        let model = asks_model.then(|| member("/model")).flatten();
+        // Pointers have been checked, all of a route together. Were one of them lost all the same, its condition would be too.
+        let mut is_confused = false;
+        let mut member = |pointer: &str| {
+            let asked = wanting.member(pointer);
+            is_confused |= asked.is_none();
+            asked
+        };
+        let model = asks_model.then(|| member(MODEL)).flatten();
         let members = conditions()
             .map(|it| {
                 it.members
@@ -89,7 +99,7 @@ impl Rules {
             .filter_map(|it| member(it))
             .collect();
         let asks_stream = conditions().any(|it| it.stream.is_some());
-        let stream = asks_stream.then(|| member("/stream")).flatten();
+        let stream = asks_stream.then(|| member(STREAM)).flatten();
         let asks_images = conditions().any(|it| it.images.is_some());
         let mut images = Vec::new();
         if asks_images {
@@ -106,6 +116,7 @@ impl Rules {
             tools,
             images,
             stream,
+            is_confused,
             has_aliases,
             renames: has_aliases || agents().any(renamed),
         })
@@ -177,16 +188,30 @@ impl Rules {
         }
         let mut unknown = (sized == Some(None)).then_some("size");
         if conditions.ask_members() || !conditions.models.is_empty() {
-            content.map_or(Ok(()), Content::ask)?;
+            self.ask(content)?;
         }
+        let mut doubtful = None;
         for (name, met) in self.of_body(index, conditions, policy, head, content)? {
             match met {
-                Some(true) => {}
-                Some(false) => return Ok(Judged::Unmet(name)),
-                None => unknown = unknown.or(Some(name)),
+                Meets::Yes => {}
+                Meets::No => return Ok(Judged::Unmet(name)),
+                Meets::Unknown => unknown = unknown.or(Some(name)),
+                Meets::Doubtful(bad) => doubtful = doubtful.or(Some(bad)),
             }
         }
-        Ok(unknown.map_or(Judged::Met, Judged::Unknown))
+        match (unknown, doubtful) {
+            (Some(unknown), _) => Ok(Judged::Unknown(unknown)),
+            (None, Some(bad)) => Err(bad),
+            (None, None) => Ok(Judged::Met),
+        }
+    }
+
+    /// Notes that something depends on the body.
+    fn ask(&self, content: Option<&Content>) -> Result<(), BadBody> {
+        if self.is_confused {
+            return Err(BadBody::Confused);
+        }
+        content.map_or(Ok(()), Content::ask)
     }
 
     /// The conditions that ask the body, and whether each is met, as far as that is known.
@@ -197,8 +222,8 @@ impl Rules {
         policy: &Policy,
         head: &Head<'_>,
         content: Option<&Content>,
-    ) -> Result<Vec<(&'static str, Option<bool>)>, BadBody> {
-        let mut met = Vec::new();
+    ) -> Result<Vec<(&'static str, Meets)>, BadBody> {
+        let mut met: Vec<(&'static str, Meets)> = Vec::new();
         if !conditions.models.is_empty() {
             let of_these = |model: &[u8]| {
                 let model = stands_for(policy, model);
@@ -207,41 +232,44 @@ impl Rules {
                     .iter()
                     .any(|pattern| pattern.matches(model))
             };
-            met.push((
-                "model",
-                match self.model(head, content)? {
-                    Known::Unknown => None,
-                    Known::Absent => Some(false),
-                    Known::Found(model) => Some(of_these(model)),
-                },
-            ));
+            met.push(("model", self.model(head, content)?.map(of_these).into()));
         }
         let ids = self.members.get(index).into_iter().flatten();
         for ((_, expected), id) in conditions.members.iter().zip(ids) {
             let is = content.map_or(Known::Absent, |content| content.member(*id));
-            met.push((
-                "body",
-                is.map(|said| expected.iter().any(|it| is_expected(it, said))),
-            ));
+            let meets = match is {
+                Known::Unknown => Meets::Unknown,
+                Known::Absent => Meets::No,
+                Known::Found(said) => one_of(expected, said),
+            };
+            met.push(("body", meets));
         }
         if let Some(wanted) = conditions.tools {
             let offered = self.tools.iter().map(|id| {
                 let is = content.map_or(Known::Absent, |content| content.member(*id));
                 is.map(|said| said != Stated::Value(&Value::Null))
             });
-            met.push(("tools", any(offered).map(|offered| offered == wanted)));
+            met.push((
+                "tools",
+                any(offered).map(|offered| offered == wanted).into(),
+            ));
         }
         if let Some(wanted) = conditions.images {
             let seen = self.images.iter().map(|id| {
                 let is = content.map_or(Known::Absent, |content| content.has(*id));
                 is.map(|()| true)
             });
-            met.push(("images", any(seen).map(|seen| seen == wanted)));
+            met.push(("images", any(seen).map(|seen| seen == wanted).into()));
         }
         if let (Some(wanted), Some(id)) = (conditions.stream, self.stream) {
             let is = content.map_or(Known::Absent, |content| content.member(id));
-            let streams = is.map(|said| is_expected(&Expected::Bool(true), said));
-            met.push(("stream", streams.map(|streams| streams == wanted)));
+            let streams = is.map(|said| {
+                matches!(
+                    said,
+                    Stated::Value(Value::Bool(true)) | Stated::Field("true")
+                )
+            });
+            met.push(("stream", streams.map(|streams| streams == wanted).into()));
         }
         Ok(met)
     }
@@ -258,17 +286,17 @@ impl Rules {
         if let Some(model) = head.model {
             return Ok(Known::Found(model));
         }
-        content.map_or(Ok(()), Content::ask)?;
+        self.ask(content)?;
         let (Some(id), Some(content)) = (self.model, content) else {
             return Ok(Known::Absent);
         };
         match content.member(id) {
             Known::Unknown => Ok(Known::Unknown),
             Known::Absent | Known::Found(Stated::Value(Value::Null)) => Ok(Known::Absent),
-            Known::Found(Stated::Value(Value::Text(model))) if model.len() <= LONGEST_MODEL => {
+            Known::Found(Stated::Value(Value::Text(model))) if is_name(model) => {
                 Ok(Known::Found(model.as_bytes()))
             }
-            Known::Found(Stated::Field(model)) if model.len() <= LONGEST_MODEL => {
+            Known::Found(Stated::Field(model)) if is_name(model) => {
                 Ok(Known::Found(model.as_bytes()))
             }
             Known::Found(_) => Err(BadBody::NoModelName),
@@ -296,7 +324,7 @@ impl Rules {
     }
 
     /// The path names the model: the body names no other.
-    pub fn settle(&self, content: &mut Content, model: &[u8]) {
+    pub fn settle(&self, content: &mut Content, model: &ModelInPath) {
         if let Some(id) = self.model {
             content.settle(id, model);
         }
@@ -336,45 +364,9 @@ pub fn sent_as<'a>(policy: &'a Policy, agent: &'a Agent, name: &'a [u8]) -> Opti
         .flatten()
 }
 
-impl<T> Known<T> {
-    /// What holds of it, as far as it is known. Of what is absent, nothing does.
-    fn map(self, holds: impl FnOnce(T) -> bool) -> Option<bool> {
-        match self {
-            Self::Unknown => None,
-            Self::Absent => Some(false),
-            Self::Found(it) => Some(holds(it)),
-        }
-    }
-}
-
-/// Whether any of these is so, as far as it is known.
-fn any(all: impl Iterator<Item = Option<bool>>) -> Option<bool> {
-    let mut known = Some(false);
-    for one in all {
-        match one {
-            Some(true) => return Some(true),
-            Some(false) => {}
-            None => known = None,
-        }
-    }
-    known
-}
-
-fn is_expected(expected: &Expected, said: Stated<'_>) -> bool {
-    let number = |text: &str, number: f64| text.parse().is_ok_and(|found: f64| found == number);
-    match (expected, said) {
-        // Of a longer one than is kept only that it is there is known.
-        (Expected::Text(Pattern::Any), Stated::Value(Value::TooLong) | Stated::LongField) => true,
-        (Expected::Text(pattern), Stated::Value(Value::Text(text))) => {
-            pattern.matches(text.as_bytes())
-        }
-        (Expected::Text(pattern), Stated::Field(text)) => pattern.matches(text.as_bytes()),
-        (Expected::Number(expected), Stated::Value(Value::Number(text))) => number(text, *expected),
-        (Expected::Number(expected), Stated::Field(text)) => number(text, *expected),
-        (Expected::Bool(flag), Stated::Value(Value::Bool(found))) => *flag == *found,
-        (Expected::Bool(flag), Stated::Field(text)) => text == flag.to_string(),
-        _ => false,
-    }
+/// Readers differ in what they make of control characters: for some a name ends there, some leave them out.
+fn is_name(model: &str) -> bool {
+    model.len() <= LONGEST_MODEL && !model.chars().any(char::is_control)
 }
 
 #[cfg(test)]

@@ -11,6 +11,10 @@ pub const CLUSTER: &str = "x-waykeeper-cluster";
 /// The same of a request that may go on to other agents, in place of that header: other routes are for those.
 pub const FURTHER: &str = "x-waykeeper-further";
 
+/// With what the names of clusters begin that are several agents', and send each attempt to the next of them: so older Envoys try
+/// requests.
+pub const COMPOSITE: &str = "waykeeper/further/";
+
 /// The kind of a stream, as Envoy's routes match it. Requests without it take the route for request and answer.
 pub const KIND: &str = "x-waykeeper-kind";
 

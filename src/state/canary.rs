@@ -5,9 +5,11 @@
 //! counts for one that is gone, as a request does that began before, counts nothing. Of a canary without a record nothing
 //! is known, and it gets nothing.
 
+use std::time::Duration;
+
 use super::grid::{Decision, Grid, StateError, read};
-use super::{Hashed, State};
-use crate::host::{CellName, Host};
+use super::{Hashed, SET_BACK, State};
+use crate::host::{CellName, Host, Timestamp};
 
 /// So many requests are waited for before anything is concluded.
 const LEAST: u64 = 50;
@@ -18,7 +20,10 @@ const FORGETS_AT: u64 = 1_000;
 /// So many records are kept. The oldest that the configuration at hand does not know goes.
 const MOST: usize = 128;
 
-const RECORD: usize = 40;
+/// Where nobody but one client has come for so long, what that provokes counts as what all do.
+pub const ALONE: Duration = Duration::from_secs(60);
+
+const RECORD: usize = 64;
 
 /// How canaries do.
 #[derive(Debug)]
@@ -44,10 +49,26 @@ pub struct Standing {
     pub aborted: bool,
 }
 
+/// How a request to a canary has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// With an answer.
+    Answer,
+    /// With a failure that the client may have provoked.
+    Provoked,
+    /// With a failure that no client can provoke: no connection.
+    Unconnected,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Record {
     key: Lines,
     standing: Standing,
+    /// Whose request was the last to provoke a failure that counts; 0: nobody's.
+    failing: u64,
+    /// Who has come last, and since when nobody else has.
+    last: u64,
+    alone_since: Timestamp,
 }
 
 impl Lines {
@@ -97,10 +118,7 @@ impl Canaries {
             records.retain(|it| !replaced(it));
             for key in all {
                 if !records.iter().any(|it| it.key == *key) {
-                    records.push(Record {
-                        key: *key,
-                        standing: Standing::default(),
-                    });
+                    records.push(Record::new(*key));
                 }
             }
             while records.len() > MOST
@@ -130,8 +148,8 @@ impl Canaries {
         Ok(standing.is_none_or(|it| it.aborted))
     }
 
-    /// Counts a request. What comes back is how it stands if this request was the one by which it came to be aborted: if more than
-    /// `abort_at` per cent have failed, out of at least `LEAST`.
+    /// Counts a request of this client. What comes back is how it stands if this request was the one by which it came to be aborted:
+    /// if more than `abort_at` per cent have failed, out of at least `LEAST`.
     ///
     /// # Errors
     /// When the cell cannot be changed.
@@ -139,7 +157,8 @@ impl Canaries {
         &self,
         host: &H,
         key: Lines,
-        failed: bool,
+        client: u64,
+        came: Came,
         abort_at: u8,
     ) -> Result<Option<Standing>, StateError> {
         Grid::update(host, self.cell, |value| {
@@ -147,22 +166,58 @@ impl Canaries {
             let Some(record) = records.iter_mut().find(|it| it.key == key) else {
                 return Decision::Keep(None);
             };
-            let standing = &mut record.standing;
-            if standing.aborted {
+            if record.standing.aborted {
                 return Decision::Keep(None);
             }
-            if standing.requests >= FORGETS_AT {
-                standing.requests /= 2;
-                standing.failed /= 2;
+            record.count(client, came, abort_at, host.now());
+            let standing = record.standing;
+            let changed = encode(&records);
+            let aborted = standing.aborted.then_some(standing);
+            if changed == value {
+                Decision::Keep(aborted)
+            } else {
+                Decision::Replace(changed, aborted)
             }
-            standing.requests += 1;
-            standing.failed += u64::from(failed);
-            let above = standing.failed.saturating_mul(100)
-                > standing.requests.saturating_mul(u64::from(abort_at));
-            standing.aborted = standing.requests >= LEAST && above;
-            let aborted = standing.aborted.then_some(*standing);
-            Decision::Replace(encode(&records), aborted)
         })
+    }
+}
+
+impl Record {
+    fn new(key: Lines) -> Self {
+        Self {
+            key,
+            standing: Standing::default(),
+            failing: 0,
+            last: 0,
+            alone_since: Timestamp(0),
+        }
+    }
+
+    /// While others are there, nothing counts of the client whose request has provoked the last failure, until another's does. So one
+    /// client's failures weigh no more than all others' do, and what is left out on either side bears on no part.
+    fn count(&mut self, client: u64, came: Came, abort_at: u8, now: Timestamp) {
+        let set_back = self.alone_since.since(now) >= SET_BACK;
+        if client != self.last || set_back {
+            (self.last, self.alone_since) = (client, now);
+        }
+        let is_alone = now.since(self.alone_since) >= ALONE;
+        if came != Came::Unconnected && client == self.failing && !is_alone {
+            return;
+        }
+        if came == Came::Provoked {
+            self.failing = client;
+        }
+        let standing = &mut self.standing;
+        if standing.requests >= FORGETS_AT {
+            standing.requests /= 2;
+            standing.failed /= 2;
+        }
+        standing.requests += 1;
+        standing.failed += u64::from(came != Came::Answer);
+        let above = standing.failed.saturating_mul(100)
+            > standing.requests.saturating_mul(u64::from(abort_at));
+        // The first failure may be one client's alone.
+        standing.aborted = standing.requests >= LEAST && standing.failed > 1 && above;
     }
 }
 
@@ -180,15 +235,23 @@ fn standing(records: &[Record], key: Lines) -> Option<Standing> {
 
 fn encode(records: &[Record]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(RECORD * records.len());
-    for Record { key, standing } in records {
+    for record in records {
         let Standing {
             requests,
             failed,
             aborted,
-        } = *standing;
-        for word in [key.route, key.lines, requests, failed, u64::from(aborted)] {
-            bytes.extend(word.to_le_bytes());
-        }
+        } = record.standing;
+        let words = [
+            record.key.route,
+            record.key.lines,
+            requests,
+            failed,
+            u64::from(aborted),
+            record.failing,
+            record.last,
+            record.alone_since.0,
+        ];
+        bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
     }
     bytes
 }
@@ -212,6 +275,9 @@ fn record(bytes: &[u8; RECORD]) -> Record {
             failed: next(),
             aborted: next() != 0,
         },
+        failing: next(),
+        last: next(),
+        alone_since: Timestamp(next()),
     }
 }
 

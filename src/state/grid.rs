@@ -29,6 +29,20 @@ impl Grid {
         (0..self.cells).try_for_each(|number| host.create_cell(self.cell(number), &[]))
     }
 
+    /// Makes those cells that are not there. A process whose tables an older module has made has none of a younger table. A
+    /// configuration is read on the main thread before any worker has it, so nobody else makes them at the same time.
+    pub(super) fn complete<H: Host>(&self, host: &H) -> Result<(), StateError> {
+        for number in 0..self.cells {
+            let cell = self.cell(number);
+            let value = host.read_cell(cell).map_err(|_| StateError::Refused)?;
+            if value.is_none() {
+                host.create_cell(cell, &[])
+                    .map_err(|_| StateError::Refused)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The cell where a record with this hash lives.
     #[must_use]
     pub fn locate(&self, hash: u64) -> CellName {

@@ -12,7 +12,7 @@ pub struct SeededHash {
 }
 
 /// A hash in two independent halves: one leads to a cell, the other tells a record from its neighbours there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hashed {
     /// Leads to the cell, see [`Grid::locate`](super::Grid::locate).
     pub cell: u64,

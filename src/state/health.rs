@@ -8,14 +8,24 @@
 
 use std::time::Duration;
 
-use super::grid::{Decision, Grid, StateError, read};
 use super::{Hashed, SET_BACK, State};
 use crate::config::policy::Rest;
-use crate::host::{CellName, Host, Timestamp};
+use crate::host::{CellName, Timestamp};
 
-/// For so long one probe keeps others away. One of which nothing was heard by then, as its worker is gone or its agent takes
-/// its time, keeps nobody away any more.
-pub const PROBE: Duration = Duration::from_secs(30);
+mod cells;
+
+pub(super) use cells::CELLS;
+pub use cells::Health;
+
+/// For so long one probe keeps others away, once the agent has all of it. One of which nothing was heard by then, as its worker is
+/// gone or its agent takes its time, keeps nobody away any more.
+pub const PROBE: Duration = Duration::from_secs(10);
+
+/// For so long it does before: whoever never says all of what it asks would have no agent find out anything.
+pub const UNSENT: Duration = Duration::from_secs(1);
+
+/// For so long whose probe has come to nothing is not the next, so that others' word counts first.
+pub const OTHERS_FIRST: Duration = Duration::from_secs(2);
 
 /// Over so long a time the part of requests is counted that fail. It begins with a failure.
 pub const WINDOW: Duration = Duration::from_secs(10);
@@ -26,23 +36,8 @@ pub const LEAST: u32 = 20;
 /// When nothing has come back from an agent for so long but failures of one client, another one counts: nobody else is there.
 pub const ALONE: Duration = Duration::from_secs(30);
 
-/// Over so many cells the records are spread. Nearly always there is one in a cell.
-pub(super) const CELLS: u32 = 64;
-
-/// So many records are kept in a cell: some more than there may be agents for each. The oldest goes.
-const MOST: usize = 64;
-
-const WORDS: usize = 9;
-const RECORD: usize = 8 * WORDS;
-
 /// Rests grow no further by then: twice as long this often is longer than any.
 const MOST_GROWN: u32 = 20;
-
-/// How agents do.
-#[derive(Debug, Clone, Copy)]
-pub struct Health {
-    cells: Grid,
-}
 
 /// An agent, as its record is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +63,14 @@ pub struct Record {
     since: Timestamp,
     /// Until when it rests. The beginning of time: it does not.
     until: Timestamp,
-    /// Until when a probe keeps others away.
+    /// Until when a probe keeps others away. The beginning of time: none does.
     probe: Timestamp,
+    /// By which the last probe is told from those before it: when it was taken, but later than they were.
+    taken: Timestamp,
+    /// Whose it was,
+    prober: u64,
+    /// and until when that client is not the next.
+    barred: Timestamp,
     /// How many failures have come one after the other.
     row: u32,
     /// How often the rest has grown.
@@ -92,8 +93,8 @@ pub enum Standing {
 pub struct Probe {
     /// Since when the agent rests.
     pub rest: Timestamp,
-    /// Until when it keeps others away.
-    pub until: Timestamp,
+    /// By which it is told from others of this rest.
+    pub taken: Timestamp,
 }
 
 /// A request as an agent is asked it.
@@ -166,6 +167,9 @@ impl Record {
             since: never,
             until: never,
             probe: never,
+            taken: never,
+            prober: 0,
+            barred: never,
             row: 0,
             grown: 0,
         }
@@ -195,32 +199,54 @@ impl Record {
         self.row > 0
     }
 
-    /// Whether a request of this client may be the probe, and is from now on. Who has provoked the last failure is not the
-    /// next for as long as the agent would have rested for it: others' word counts first.
+    /// True if a probe keeps others away.
+    #[must_use]
+    pub fn is_probed(&self, now: Timestamp) -> bool {
+        self.probe > now && !is_beyond(self.probe, now, PROBE)
+    }
+
+    /// Whether a request of this client may be the probe, and is from now on. Whose probe has come to nothing, or has failed as
+    /// the same client's request had before, is not the next for a while: others' word counts first.
     pub fn take_probe(&mut self, rest: &Rest, client: u64, now: Timestamp) -> Option<Probe> {
-        if self.standing(now, rest.longest) != Standing::Due {
+        let most = rest.longest.max(PROBE + OTHERS_FIRST);
+        let barred =
+            client == self.prober && self.barred > now && !is_beyond(self.barred, now, most);
+        if self.standing(now, rest.longest) != Standing::Due || self.is_probed(now) || barred {
             return None;
         }
-        let held = self.probe > now && !is_beyond(self.probe, now, PROBE);
-        let barred = client != 0
-            && client == self.client
-            && now.since(self.failed_at) < self.length(rest)
-            && self.failed_at >= self.until;
-        if held || barred {
-            return None;
-        }
-        self.probe = now.after(PROBE);
+        self.taken = now.max(Timestamp(self.taken.0.saturating_add(1)));
+        self.prober = client;
+        self.keep_away(UNSENT, now);
         Some(Probe {
             rest: self.since,
-            until: self.probe,
+            taken: self.taken,
         })
     }
 
-    /// The probe has not come to anything: another may be.
-    pub fn give_back(&mut self, probe: Probe) {
-        if self.since == probe.rest && self.probe == probe.until {
+    /// The request that is the probe goes on to the agent; `sent`: with all that belongs to it. If another has become the probe
+    /// since, as this one took too long, that is left to it.
+    pub fn hold(&mut self, probe: Probe, sent: bool, now: Timestamp) {
+        if self.is_last(probe) {
+            self.keep_away(if sent { PROBE } else { UNSENT }, now);
+        }
+    }
+
+    /// The probe has not come to anything: another client's may be.
+    pub fn give_back(&mut self, probe: Probe, now: Timestamp) {
+        if self.is_last(probe) {
+            self.keep_away(Duration::ZERO, now);
             self.probe = Timestamp(0);
         }
+    }
+
+    /// True if there was no other after this one, and it was not given back.
+    fn is_last(&self, probe: Probe) -> bool {
+        (self.since, self.taken) == (probe.rest, probe.taken) && self.probe != Timestamp(0)
+    }
+
+    fn keep_away(&mut self, time: Duration, now: Timestamp) {
+        self.probe = now.after(time);
+        self.barred = self.probe.after(OTHERS_FIRST);
     }
 
     /// So many answers have come, the last of them then. A failure that has come later is not made good by it.
@@ -303,17 +329,19 @@ impl Record {
         let Some(probe) = attempt.probe.filter(|probe| probe.rest == self.since) else {
             return Change::None;
         };
-        self.give_back(probe);
         match came {
             Came::Answer => {
                 let rested = now.since(self.since);
-                self.until = Timestamp(0);
-                (self.since, self.row, self.window) = (now, 0, Timestamp(0));
+                self.reset(now, Timestamp(0));
                 Change::Returns(rested)
             }
             Came::Busy(wait) => self.begin(busy(rest, wait, random), now),
             Came::Provoked if attempt.client == self.client && attempt.client != 0 => {
                 self.failed_at = now;
+                if self.is_last(probe) {
+                    self.probe = Timestamp(0);
+                    self.barred = now.after(self.length(rest));
+                }
                 Change::None
             }
             Came::Provoked | Came::Unconnected => {
@@ -329,9 +357,16 @@ impl Record {
 
     fn begin(&mut self, rests: Duration, now: Timestamp) -> Change {
         self.grown = self.grown.min(MOST_GROWN);
-        (self.since, self.until) = (now, now.after(rests));
-        (self.row, self.window, self.probe) = (0, Timestamp(0), Timestamp(0));
+        self.reset(now, now.after(rests));
         Change::Rests(rests)
+    }
+
+    /// It rests from now on until then, or does not.
+    fn reset(&mut self, now: Timestamp, until: Timestamp) {
+        let never = Timestamp(0);
+        (self.since, self.until) = (now, until);
+        (self.row, self.window, self.probe) = (0, never, never);
+        (self.prober, self.barred) = (0, never);
     }
 
     /// For how long it rests, before chance.
@@ -361,140 +396,6 @@ fn part(whole: Duration, random: u64) -> Duration {
 /// True if a moment lies further ahead than it can have been put: the clock was set back since.
 fn is_beyond(moment: Timestamp, now: Timestamp, most: Duration) -> bool {
     moment.since(now) > most + most / 4 + SET_BACK
-}
-
-impl Health {
-    /// In this state, where there may be no cells for it yet.
-    #[must_use]
-    pub fn new(state: &State) -> Self {
-        Self {
-            cells: state.health,
-        }
-    }
-
-    /// A configuration has come in which agents may rest: there is a cell for each of them from now on.
-    ///
-    /// # Errors
-    /// When a cell cannot be made.
-    pub fn open<H: Host>(&self, host: &H) -> Result<(), StateError> {
-        // A process whose tables an older module has made has no such cells. A configuration is read on the main thread before
-        // any worker has it, so nobody else makes them at the same time.
-        for number in 0..self.cells.cells() {
-            let cell = self.cells.cell(number);
-            let value = host.read_cell(cell).map_err(|_| StateError::Refused)?;
-            if value.is_none() {
-                host.create_cell(cell, &[])
-                    .map_err(|_| StateError::Refused)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// This agent may rest: it has a record from now on. It, as it is.
-    ///
-    /// # Errors
-    /// When its cell is not there or cannot be changed.
-    pub fn come<H: Host>(&self, host: &H, key: Key) -> Result<Record, StateError> {
-        Grid::update(host, key.cell, |value| {
-            let (chunks, _) = value.as_chunks::<RECORD>();
-            if let Some(bytes) = chunks.iter().find(|bytes| is_of(bytes, key)) {
-                return Decision::Keep(record(bytes));
-            }
-            let new = Record::new(key);
-            let from = (value.len() + RECORD).saturating_sub(MOST * RECORD);
-            let kept = value.get(from..).unwrap_or_default();
-            Decision::Replace([kept, &bytes_of(&new)].concat(), new)
-        })
-    }
-
-    /// An agent's record; one of which nothing is known if it has none.
-    ///
-    /// # Errors
-    /// When its cell cannot be read.
-    pub fn look<H: Host>(&self, host: &H, key: Key) -> Result<Record, StateError> {
-        let (value, _) = read(host, key.cell)?;
-        let (chunks, _) = value.as_chunks::<RECORD>();
-        let found = chunks.iter().find(|bytes| is_of(bytes, key));
-        Ok(found.map_or(Record::new(key), record))
-    }
-
-    /// Changes an agent's record by a pure function of it and of the time. The record as it is then. `None`: it has none.
-    ///
-    /// # Errors
-    /// When its cell cannot be changed.
-    pub fn update<H: Host>(
-        &self,
-        host: &H,
-        key: Key,
-        change: &mut dyn FnMut(&mut Record, Timestamp),
-    ) -> Result<Option<Record>, StateError> {
-        Grid::update(host, key.cell, |mut value| {
-            let (chunks, _) = value.as_chunks_mut::<RECORD>();
-            let Some(bytes) = chunks.iter_mut().find(|bytes| is_of(bytes, key)) else {
-                return Decision::Keep(None);
-            };
-            let before = record(bytes);
-            let mut after = before;
-            change(&mut after, host.now());
-            if after == before {
-                return Decision::Keep(Some(after));
-            }
-            *bytes = bytes_of(&after);
-            Decision::Replace(value, Some(after))
-        })
-    }
-}
-
-fn is_of(bytes: &[u8; RECORD], key: Key) -> bool {
-    bytes.starts_with(&key.tag.to_le_bytes())
-}
-
-fn bytes_of(record: &Record) -> [u8; RECORD] {
-    let two = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
-    let words: [u64; WORDS] = [
-        record.tag,
-        record.client,
-        record.failed_at.0,
-        record.window.0,
-        two(record.came, record.failed),
-        record.since.0,
-        record.until.0,
-        record.probe.0,
-        two(record.row, record.grown),
-    ];
-    let mut bytes = [0; RECORD];
-    for (to, from) in bytes
-        .iter_mut()
-        .zip(words.map(u64::to_le_bytes).iter().flatten())
-    {
-        *to = *from;
-    }
-    bytes
-}
-
-fn record(bytes: &[u8; RECORD]) -> Record {
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut words = words.iter().map(|word| u64::from_le_bytes(*word));
-    let mut next = || words.next().unwrap_or_default();
-    #[expect(clippy::cast_possible_truncation, reason = "these are the halves")]
-    let halves = |word: u64| ((word >> 32) as u32, word as u32);
-    let (tag, client, failed_at, window) = (next(), next(), next(), next());
-    let (came, failed) = halves(next());
-    let (since, until, probe) = (next(), next(), next());
-    let (row, grown) = halves(next());
-    Record {
-        tag,
-        client,
-        failed_at: Timestamp(failed_at),
-        window: Timestamp(window),
-        came,
-        failed,
-        since: Timestamp(since),
-        until: Timestamp(until),
-        probe: Timestamp(probe),
-        row,
-        grown,
-    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,9 @@ pub struct Waiting {
 /// How much right one has to a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// It may be in flight with so many others, less one.
+    /// So many places at once, or none.
+    pub places: u32,
+    /// So many may be taken, these included.
     pub most: u32,
     /// So many may wait, itself included. 0: it does not wait.
     pub most_waiting: u32,
@@ -86,6 +88,7 @@ struct Holder {
 struct Waiter {
     bounded: Bounded,
     who: Waiting,
+    places: u32,
     most: u32,
     /// Those of the same turn go before all of the next.
     turn: u32,
@@ -139,7 +142,8 @@ impl InFlight {
             .iter()
             .filter(|it| it.bounded.tag == tag && it.granted);
         let held: u64 = held.map(|it| u64::from(it.number)).sum();
-        held.saturating_add(u64::try_from(granted.count()).unwrap_or(u64::MAX))
+        let granted: u64 = granted.map(|it| u64::from(it.places)).sum();
+        held.saturating_add(granted)
     }
 
     /// How many wait for a place of a limit.
@@ -164,6 +168,7 @@ impl InFlight {
         self.waiters.push(Waiter {
             bounded,
             who,
+            places: claim.places,
             most: claim.most,
             turn,
             turns_by: claim.turns_by,
@@ -187,8 +192,8 @@ impl InFlight {
     }
 
     /// Has one who is in be counted, whatever the limit says: its worker was taken for gone.
-    pub fn count_again(&mut self, bounded: Bounded, worker: u32) {
-        self.hold(bounded, worker);
+    pub fn count_again(&mut self, bounded: Bounded, worker: u32, places: u32) {
+        self.hold(bounded, worker, places);
     }
 
     /// Has one who was granted a place take it up. `None`: it waits no more, and has no place. [`Entered::Waits`]: it still
@@ -200,7 +205,7 @@ impl InFlight {
             return Some(Entered::Waits);
         }
         let waiter = self.waiters.remove(index);
-        self.hold(waiter.bounded, who.worker);
+        self.hold(waiter.bounded, who.worker, waiter.places);
         Some(Entered::In)
     }
 
@@ -220,13 +225,13 @@ impl InFlight {
         self.grant(tag)
     }
 
-    /// Has one leave who is in. Those who are granted a place by this are to be told.
-    pub fn leave(&mut self, bounded: Bounded, worker: u32) -> Vec<Waiting> {
+    /// Has one leave who is in, with so many places. Those who are granted a place by this are to be told.
+    pub fn leave(&mut self, bounded: Bounded, worker: u32, places: u32) -> Vec<Waiting> {
         let its = |it: &Holder| it.bounded == bounded && it.worker == worker;
         if let Some(index) = self.holders.iter().position(its)
             && let Some(holder) = self.holders.get_mut(index)
         {
-            holder.number = holder.number.saturating_sub(1);
+            holder.number = holder.number.saturating_sub(places);
             if holder.number == 0 {
                 self.holders.swap_remove(index);
             }
@@ -247,25 +252,39 @@ impl InFlight {
     }
 
     /// Where the one waits who has the next place. Who may not have it keeps it from nobody who may: their numbers differ where a
-    /// limit is in force for a part of them, has changed, or is another for each of a client's keys.
+    /// limit is in force for a part of them, has changed, or is another for each of a client's keys. But who needs more places than are
+    /// free has those behind it wait until there are enough, or it would wait for ever.
     fn next(&self, tag: u64) -> Option<usize> {
         let taken = self.taken(tag);
-        let may = |it: &Waiter| it.bounded.tag == tag && !it.granted && taken < u64::from(it.most);
+        let mut above = 0;
+        loop {
+            let (index, waiter) = self.first(tag, taken, above)?;
+            if taken.saturating_add(waiter.places.into()) <= u64::from(waiter.most) {
+                return Some(index);
+            }
+            above = waiter.most;
+        }
+    }
+
+    /// The first of those who might have a place and may be in with more than `above`.
+    fn first(&self, tag: u64, taken: u64, above: u32) -> Option<(usize, &Waiter)> {
+        let may = |it: &Waiter| {
+            it.bounded.tag == tag && !it.granted && taken < u64::from(it.most) && it.most > above
+        };
         let waiting = || {
             let all = self.waiters.iter().enumerate();
             all.filter(|(_, it)| may(it))
         };
         let shared = waiting().any(|(_, it)| it.weight > 0);
         let parts = if shared { self.parts(tag) } else { Vec::new() };
-        let first = waiting().min_by(|(_, one), (_, other)| order(one, other, &parts));
-        first.map(|(index, _)| index)
+        waiting().min_by(|(_, one), (_, other)| order(one, other, &parts))
     }
 
     /// How many places each sharer has, in the order of the sharers.
     fn parts(&self, tag: u64) -> Vec<(u64, u64)> {
         let held = self.holders.iter().map(|it| (it.bounded, it.number.into()));
         let granted = self.waiters.iter().filter(|it| it.granted);
-        let granted = granted.map(|it| (it.bounded, 1));
+        let granted = granted.map(|it| (it.bounded, u64::from(it.places)));
         let mut parts: Vec<(u64, u64)> = Vec::new();
         for (Bounded { sharer, .. }, number) in held.chain(granted).filter(|(it, _)| it.tag == tag)
         {
@@ -290,14 +309,14 @@ impl InFlight {
         present.max(after)
     }
 
-    fn hold(&mut self, bounded: Bounded, worker: u32) {
+    fn hold(&mut self, bounded: Bounded, worker: u32, places: u32) {
         let its = |it: &&mut Holder| it.bounded == bounded && it.worker == worker;
         match self.holders.iter_mut().find(its) {
-            Some(holder) => holder.number = holder.number.saturating_add(1),
+            Some(holder) => holder.number = holder.number.saturating_add(places),
             None => self.holders.push(Holder {
                 bounded,
                 worker,
-                number: 1,
+                number: places,
             }),
         }
     }
@@ -359,7 +378,8 @@ impl Waiter {
         }
         bytes.extend(self.weight.to_le_bytes());
         bytes.extend(self.priority.to_le_bytes());
-        bytes.extend(u64::from(self.granted).to_le_bytes());
+        bytes.extend(self.places.to_le_bytes());
+        bytes.extend(u32::from(self.granted).to_le_bytes());
     }
 
     fn decode(bytes: &[u8; WAITER]) -> Self {
@@ -376,7 +396,8 @@ impl Waiter {
             turn: words.u32(),
             weight: words.u16(),
             priority: words.u16(),
-            granted: words.u64() != 0,
+            places: words.u32(),
+            granted: words.u32() != 0,
         }
     }
 }

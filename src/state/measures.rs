@@ -64,6 +64,18 @@ impl Key {
         }
     }
 
+    /// What is known of one of those that make up what is known of an agent. All lie in its cell.
+    #[must_use]
+    pub fn of_part(state: &State, agent: &str, cluster: &str, part: &str) -> Self {
+        let [by_agent, by_cluster, by_part] = [agent, cluster, part].map(str::as_bytes);
+        Self {
+            tag: (state.hash)
+                .of(&[b"part", by_agent, by_cluster, by_part])
+                .tag,
+            ..Self::of_agent(state, agent, cluster)
+        }
+    }
+
     /// What is known of this agent on this route. All of a route lie in one cell.
     #[must_use]
     pub fn of_route(state: &State, route: &str, agent: &str) -> Self {
@@ -77,6 +89,26 @@ impl Key {
 }
 
 impl Measure {
+    /// Takes in one more number.
+    fn take(&mut self, number: u64, average: Average, now: Timestamp) {
+        let number = number.min(LARGEST);
+        let before = self.fresh(now, average.lasts);
+        self.value = match before {
+            None => number,
+            Some(before) => {
+                let gone = now.since(self.at).as_nanos() as f64;
+                let part = gone / (gone + average.half.as_nanos() as f64);
+                let (old, new) = (before as f64, number as f64);
+                (old + (new - old) * part.max(0.125)) as u64
+            }
+        };
+        // Another worker's clock may be ahead of this one's.
+        self.at = match before {
+            Some(_) => self.at.max(now),
+            None => now,
+        };
+    }
+
     /// The number, if it is not older than that.
     #[must_use]
     pub fn fresh(&self, now: Timestamp, lasts: Duration) -> Option<u64> {
@@ -109,17 +141,7 @@ impl Measures {
     /// # Errors
     /// When the host does not give the cells.
     pub fn come<H: Host>(&self, host: &H) -> Result<(), StateError> {
-        // A process whose tables an older module has made has no such cells. A configuration is read on the main thread before
-        // any worker has it, so nobody else makes them at the same time.
-        for number in 0..self.grid.cells() {
-            let cell = self.grid.cell(number);
-            let value = host.read_cell(cell).map_err(|_| StateError::Refused)?;
-            if value.is_none() {
-                host.create_cell(cell, &[])
-                    .map_err(|_| StateError::Refused)?;
-            }
-        }
-        Ok(())
+        self.grid.complete(host)
     }
 
     /// What is known now, of all in the cell of this one.
@@ -141,26 +163,45 @@ impl Measures {
         number: u64,
         average: Average,
     ) -> Result<(), StateError> {
-        let number = number.min(LARGEST);
         Self::change(host, key, &mut |measure, now| {
-            let before = measure.fresh(now, average.lasts);
-            measure.value = match before {
-                None => number,
-                Some(before) => {
-                    let gone = now.since(measure.at).as_nanos() as f64;
-                    let part = gone / (gone + average.half.as_nanos() as f64);
-                    let (old, new) = (before as f64, number as f64);
-                    (old + (new - old) * part.max(0.125)) as u64
-                }
-            };
-            // Another worker's clock may be ahead of this one's.
-            measure.at = match before {
-                Some(_) => measure.at.max(now),
-                None => now,
-            };
+            measure.take(number, average, now);
             true
         })
         .map(|_| ())
+    }
+
+    /// A number of one of several was measured or reported, of which the mean is known as `whole`: of those among them that are
+    /// not too old. All lie in one cell.
+    ///
+    /// # Errors
+    /// When the cell cannot be changed.
+    pub fn note_part<H: Host>(
+        host: &H,
+        whole: Key,
+        parts: &[Key],
+        part: Key,
+        number: u64,
+        average: Average,
+    ) -> Result<(), StateError> {
+        Grid::update(host, whole.cell, |value| {
+            // As below.
+            let now = host.now();
+            let mut seen = Seen(value);
+            let mut measure = seen.of(part).unwrap_or_default();
+            measure.take(number, average, now);
+            seen.put(part, measure);
+            let known = parts
+                .iter()
+                .filter_map(|part| seen.of(*part)?.fresh(now, average.lasts));
+            let (sum, number) = known.fold((0_u64, 0), |(sum, number), it| {
+                (sum.saturating_add(it), number + 1)
+            });
+            let mut mean = seen.of(whole).unwrap_or_default();
+            mean.value = sum.checked_div(number).unwrap_or_default();
+            mean.at = measure.at;
+            seen.put(whole, mean);
+            Decision::Replace(seen.0, ())
+        })
     }
 
     /// A number is at least so large, by what is known already.

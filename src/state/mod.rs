@@ -11,7 +11,7 @@
 //! | `grid.rs` | how a cell is changed by many workers |
 //! | `hash.rs` | how records find their cells, which no caller can foresee |
 //! | `keys.rs` | how a remembered key is laid out, and which goes when a cell is full |
-//! | `counters.rs` | the same for counters; which time counts where workers' clocks differ or are set back |
+//! | `counters.rs`, `counters/record.rs` | the same for counters; which time counts where workers' clocks differ or are set back |
 //! | `room.rs` | for how many keys and clients a table has room |
 //! | `survey.rs` | how full the tables are, and how large they should be |
 //! | `in_flight.rs` | how requests under way are counted, and who waits for a place among them |

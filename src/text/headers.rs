@@ -2,13 +2,16 @@
 
 /// What the names of headers begin with that only the gateway or Envoy may set, or that tell an inference gateway (Gateway API
 /// Inference Extension, llm-d) who goes first, and where.
-const RESERVED: [&[u8]; 6] = [
+const RESERVED: [&[u8]; 9] = [
     b"x-waykeeper-",
     b"x-envoy-",
     b"x-gateway-inference-",
     b"x-gateway-model-name-rewrite",
     b"x-gateway-destination-endpoint",
     b"x-llm-d-",
+    b"x-prefiller-",
+    b"x-encoder-hosts-ports",
+    b"x-data-parallel-host-port",
 ];
 
 /// What a token may hold beside letters and digits. The hyphen stands last: so it may stand in a class of a pattern.
@@ -24,7 +27,7 @@ pub fn is_reserved(name: &[u8]) -> bool {
         [
             b'x' | b'X',
             b'-' | b'_',
-            b'w' | b'W' | b'e' | b'E' | b'g' | b'G' | b'l' | b'L',
+            b'w' | b'W' | b'e' | b'E' | b'g' | b'G' | b'l' | b'L' | b'p' | b'P' | b'd' | b'D',
             ..
         ]
     );

@@ -2,6 +2,7 @@
 //!
 //! | file | what it says |
 //! |---|---|
+//! | `a2a.rs` | what the methods of A2A are called |
 //! | `case.rs` | which names are the same to readers who ignore case |
 //! | `escapes.rs` | what `%41` stands for, which escapes no path may hold, and when two spellings of a path are the same |
 //! | `events.rs` | an event stream on its way, event by event
@@ -13,6 +14,7 @@
 //! | `paths.rs` | where a path's query begins, its segments, and a segment without its parameters |
 //! | `pattern.rs` | which words `gpt-4*` stands for |
 
+pub mod a2a;
 pub(crate) mod case;
 pub mod escapes;
 pub mod events;

@@ -46,6 +46,22 @@ impl Pattern {
         }
     }
 
+    /// The same of a longer word that begins so. `None`: it cannot be told.
+    #[must_use]
+    pub fn matches_beginning(&self, begins: &[u8]) -> Option<bool> {
+        match self {
+            Self::Any => Some(true),
+            Self::Prefix(text) if text.len() <= begins.len() => {
+                Some(begins.starts_with(text.as_bytes()))
+            }
+            Self::Exact(text) if text.len() <= begins.len() => Some(false),
+            Self::Prefix(text) | Self::Exact(text) if !text.as_bytes().starts_with(begins) => {
+                Some(false)
+            }
+            Self::Prefix(_) | Self::Exact(_) | Self::Suffix(_) => None,
+        }
+    }
+
     /// The one word that is meant, if it is one.
     #[must_use]
     pub fn exact(&self) -> Option<&str> {

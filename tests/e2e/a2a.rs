@@ -11,6 +11,12 @@ const OPEN: &str = "/open/a2a";
 const NEW: &str = "/new/a2a";
 const CARDS: &str = "/planner";
 const PUBLIC: &str = "/shown";
+/// Its methods are named as in 1.0.
+const BY_NEW: &str = "/by-new";
+/// As in 0.3.
+const BY_OLD: &str = "/by-old";
+/// By patterns, as in 0.3.
+const BY_PATTERN: &str = "/by-pattern";
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
@@ -18,7 +24,9 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 async fn a2a_is_judged() {
     let world = World::with(|draft| routes(draft, None)).await;
     a_method_is_one_by_both_of_its_names(&world).await;
+    an_entry_that_names_a_method_holds_for_its_other_name(&world).await;
     paths_of_http_and_json_are_operations_too(&world).await;
+    what_counts_is_the_path_that_the_agent_gets(&world).await;
     what_is_no_operation_passes_only_where_nothing_is_judged(&world).await;
     versions_are_those_that_the_route_takes(&world).await;
     what_is_no_message_is_refused(&world).await;
@@ -68,6 +76,65 @@ async fn a_method_is_one_by_both_of_its_names(world: &World) {
     }
 }
 
+/// The names of each method: in 1.0, and in 0.3.
+const METHODS: [[&str; 2]; 11] = [
+    ["SendMessage", "message/send"],
+    ["SendStreamingMessage", "message/stream"],
+    ["GetTask", "tasks/get"],
+    ["ListTasks", "tasks/list"],
+    ["CancelTask", "tasks/cancel"],
+    ["SubscribeToTask", "tasks/resubscribe"],
+    [
+        "CreateTaskPushNotificationConfig",
+        "tasks/pushNotificationConfig/set",
+    ],
+    [
+        "GetTaskPushNotificationConfig",
+        "tasks/pushNotificationConfig/get",
+    ],
+    [
+        "ListTaskPushNotificationConfigs",
+        "tasks/pushNotificationConfig/list",
+    ],
+    [
+        "DeleteTaskPushNotificationConfig",
+        "tasks/pushNotificationConfig/delete",
+    ],
+    ["GetExtendedAgentCard", "agent/getAuthenticatedExtendedCard"],
+];
+
+/// Whoever is kept from a method by one of its names is kept from it by the other, and so is whom no entry lets.
+async fn an_entry_that_names_a_method_holds_for_its_other_name(world: &World) {
+    let ask = async |path: &str, key: &str, method: &str| {
+        let request = world.request("POST", path).key(key);
+        let body = call("1", method);
+        request.header(JSON.0, JSON.1).body(body).send().await
+    };
+    for [new, old] in METHODS {
+        for (path, named) in [(BY_NEW, new), (BY_OLD, old), (BY_PATTERN, old)] {
+            for method in [new, old] {
+                let what = format!("{method} where {named} is named, {path}");
+                let before = world.agent("tools").stats().total;
+                let refused = ask(path, "demo-standard", method).await;
+                assert_eq!(
+                    refused.rpc_error(200, &json!(1))["code"],
+                    -32600,
+                    "{what}: {}",
+                    refused.text()
+                );
+                assert_eq!(world.agent("tools").stats().total, before, "{what}");
+                // Who has the role, or the plan.
+                let key = match path {
+                    BY_PATTERN => "demo-premium",
+                    _ => "demo-admin",
+                };
+                let echo = ask(path, key, method).await.echo();
+                assert_eq!(echo.agent, "tools", "{what}");
+            }
+        }
+    }
+}
+
 async fn paths_of_http_and_json_are_operations_too(world: &World) {
     for (method, path) in [
         ("POST", "/tasks/1:cancel"),
@@ -105,6 +172,57 @@ async fn paths_of_http_and_json_are_operations_too(world: &World) {
     let lies = lies.body(call("1", "CancelTask")).send().await;
     assert_eq!(lies.status, 200);
     assert_ne!(lies.header("grpc-status"), None, "{}", lies.text());
+    // Some agents take a message wherever it is sent to.
+    for path in ["/message:send", "/v1/tasks/1:subscribe"] {
+        let path = format!("{A2A}{path}");
+        for shape in Shape::ALL
+            .into_iter()
+            .filter(|it| *it != Shape::HeadersOnly)
+        {
+            let before = world.agent("tools").stats().complete;
+            let body = call("1", "CancelTask");
+            let refused = shape.send(post(world, &path), body.into()).await;
+            assert_eq!(refused.status, 400, "{shape:?} {path} {}", refused.text());
+            assert_eq!(world.agent("tools").stats().complete, before);
+            let own = r#"{"message":{"parts":[]}}"#;
+            let echo = shape.send(post(world, &path), own.into()).await.echo();
+            assert_eq!(echo.agent, "tools", "{shape:?} {path}");
+        }
+    }
+}
+
+/// The route's prefix may hold a part of what an operation is known by, or what it is rewritten to may.
+async fn what_counts_is_the_path_that_the_agent_gets(world: &World) {
+    let service = "lf.a2a.v1.A2AService";
+    for path in [
+        "/v1/tasks/1:cancel",
+        "/v1/tasks/a:b:cancel",
+        "/v1/tasks/a%2Fb:cancel",
+        "/v1/tasks/1/pushNotificationConfigs",
+        "/short/1:cancel",
+        "/short/1%3acancel",
+        &format!("{A2A}/{service}/CancelTask"),
+        &format!("{A2A}/{service}/canceltask"),
+        &format!("{A2A}/a2a.v1.A2AService/CreateTaskPushNotification"),
+    ] {
+        let before = world.agent("tools").stats().total;
+        // Some agents read it whatever it is said to be.
+        for kind in [JSON.1, "application/a2a+json", "text/plain"] {
+            let ask = |key| {
+                let request = world.request("POST", path).key(key);
+                request.header(JSON.0, kind).body("{}")
+            };
+            let refused = ask("demo-standard").send().await;
+            assert_eq!(refused.status, 403, "{path} {kind} {}", refused.text());
+            assert_eq!(world.agent("tools").stats().total, before, "{path} {kind}");
+        }
+        let admin = world.request("POST", path).key("demo-admin");
+        let echo = admin.header(JSON.0, JSON.1).body("{}").send().await.echo();
+        assert_eq!(echo.agent, "tools", "{path}");
+    }
+    // A message that is sent there is none of these.
+    let get = world.get("/v1/tasks/1").key("demo-standard");
+    assert_eq!(get.send().await.echo().path, "/v1/tasks/1");
 }
 
 async fn what_is_no_operation_passes_only_where_nothing_is_judged(world: &World) {
@@ -415,10 +533,23 @@ fn routes(draft: &mut Draft, cards: Option<std::net::SocketAddr>) {
     for plan in ["standard", "premium"] {
         configuration["plans"][plan] = json!({});
     }
-    let judged = json!([{"match": "tasks/cancel", "roles": ["admin"]}, {"match": "*"}]);
+    let judged = json!([
+        {"match": ["tasks/cancel", "CreateTaskPushNotificationConfig"], "roles": ["admin"]},
+        {"match": "*"},
+    ]);
+    let by_names = |which: usize| {
+        let names = METHODS.map(|names| names[which]);
+        json!({"methods": [{"match": names, "roles": ["admin"]}], "rewrite_card": false})
+    };
+    let by_pattern = json!({"methods": [{"match": ["message/*", "tasks/*", "agent/*"], "plans": ["premium"]}], "rewrite_card": false});
     let route = |prefix: &str, a2a: Value| json!({"prefix": prefix, "agents": [agent], "prefix_rewrite": "/", "a2a": a2a});
     draft.routes().extend([
         route(A2A, json!({"methods": judged})),
+        json!({"prefix": "/v1/tasks", "agents": [agent], "encoded_slashes": "keep_anywhere", "a2a": {"methods": judged}}),
+        json!({"prefix": "/short", "agents": [agent], "prefix_rewrite": "/v1/tasks", "a2a": {"methods": judged}}),
+        route(BY_NEW, by_names(0)),
+        route(BY_OLD, by_names(1)),
+        route(BY_PATTERN, by_pattern),
         route(OPEN, json!({})),
         route(NEW, json!({"versions": ["1.0"]})),
         route(CARDS, json!({"max_card": "4KiB"})),

@@ -122,7 +122,13 @@ async fn the_agent_gets_every_byte_of_an_upload() {
 
 #[tokio::test]
 async fn an_upload_waits_at_the_sender_while_the_validator_thinks() {
-    let world = World::with(files).await;
+    let world = World::with(|draft| {
+        files(draft);
+        draft.configuration()["clients"]["validator"]["timeout"] = json!("10s");
+        let undecided = draft.setup.bootstrap.route_mut("not-decided");
+        undecided.expect("the route")["route"]["idle_timeout"] = json!("30s");
+    })
+    .await;
     world
         .auth()
         .set_fault(Fault::slow(Duration::from_millis(500)));

@@ -15,8 +15,9 @@ use crate::harness::{Arrived, Crowd, Exchange, Puppet, World, allow_connections,
 /// So many wait.
 const MANY: usize = 5_000;
 
-/// How long the validator may take, and how long those wait that it never answers. Long enough for a crowd to gather.
-const VALIDATOR_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the validator may take, and how long those wait that it never answers. Long enough for a crowd to gather on a busy
+/// machine.
+const VALIDATOR_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long after what they waited for the last of them may be answered.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -72,7 +73,7 @@ impl Place {
             }
             let route = draft.setup.bootstrap.route_mut("not-decided");
             let route = route.expect("the route");
-            route["route"]["idle_timeout"] = json!("30s");
+            route["route"]["idle_timeout"] = json!("60s");
             let configuration = draft.configuration();
             configuration["clients"]["validator"]["timeout"] =
                 json!(format!("{}s", VALIDATOR_TIMEOUT.as_secs()));

@@ -94,6 +94,43 @@ async fn an_address_has_one_count_whoever_calls_from_there() {
 }
 
 #[tokio::test]
+async fn a_list_of_more_calls_than_a_limit_ever_lets_through_is_not_told_to_wait() {
+    let at = free_address();
+    let _limiter = limiter(at, &[]).await;
+    let world = World::with(|draft| {
+        with_limiter(draft, at);
+        of_fleet(draft, &json!({}), &json!({}));
+        let tools =
+            json!([{"name": "tools", "each": "tool", "requests": "3/month", "scope": "fleet"}]);
+        draft.configuration()["limits"] = tools;
+        draft.route("/api/v1/memory")["mcp"] = json!({});
+    })
+    .await;
+    let list = async |tools: &[&str]| {
+        let call = |tool| json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}});
+        let calls: Vec<Value> = tools.iter().map(call).collect();
+        let request = world.request("POST", NOTES).key("demo-standard");
+        let request = request.header("content-type", "application/json");
+        request.body(Value::from(calls).to_string()).send().await
+    };
+
+    let refused = list(&["a", "a", "b", "a", "a"]).await;
+
+    assert_eq!((refused.status, refused.header("retry-after")), (400, None));
+    let error = &refused.json()[0]["error"];
+    let message = error["message"].as_str().expect("a message");
+    assert!(
+        message.contains(r#"more messages than the limit "tools" (per tool)"#),
+        "{error}"
+    );
+    // It has taken nothing; and of more than are left the rest is to be waited for.
+    assert_eq!(list(&["a", "a", "b", "b", "b"]).await.status, 200);
+    let full = list(&["a", "a"]).await;
+    assert_eq!(full.status, 429);
+    assert!(full.header("retry-after").is_some());
+}
+
+#[tokio::test]
 async fn leases_admit_no_more_and_leave_no_more_unused_than_is_documented() {
     let at = free_address();
     let _limiter = limiter(at, &[]).await;

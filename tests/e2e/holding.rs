@@ -301,35 +301,46 @@ async fn one_client_has_only_so_much_collected() {
 }
 
 #[tokio::test]
-async fn all_that_is_collected_is_bounded_and_what_ends_makes_room() {
+async fn all_that_is_collected_is_bounded_and_leaves_room_for_others_and_what_ends_makes_room() {
     let world = World::with(|draft| {
         routes(draft);
         let configuration = draft.configuration();
         configuration["clients"]["hold"] = json!({"collected": "1MiB"});
-        configuration["plans"]["premium"] = json!({});
+        configuration["plans"] = json!({"standard": {}, "premium": {}});
         let undecided = draft.setup.bootstrap.route_mut("not-decided");
         undecided.expect("the route")["route"]["idle_timeout"] = json!("60s");
     })
     .await;
-    // Once, so that the key is known.
-    assert_eq!(post(&world, FILES).send().await.status, 200);
-
-    // Ten of 100,000 bytes and their headers fit into a mebibyte, and no more.
-    let mut uploads = Vec::new();
-    for _ in 0..10 {
-        let before = received(&world).await;
-        let mut upload = post(&world, WHOLE).upload();
-        assert!(upload.write(body(100_000)).await);
-        eventually("the body", || async {
-            (received(&world).await >= before + 100_000).then_some(())
-        })
-        .await;
-        uploads.push(upload);
+    let (premium, standard) = ("demo-premium", "demo-standard");
+    // Once, so that the keys are known.
+    for key in [premium, standard] {
+        let known = world.request("POST", FILES).key(key).send().await;
+        assert_eq!(known.status, 200);
     }
-    let mut eleventh = post(&world, WHOLE).upload();
-    eleventh.write(body(100_000)).await;
-    let refused = eleventh.answer().await;
-    assert_eq!(refused.refused(), (503, "gateway_unavailable".to_owned()));
+
+    // Of a mebibyte one client may have half, in pieces of 100,000 bytes and some headers; another half of the rest.
+    let mut uploads = Vec::new();
+    for (key, fit) in [(premium, 5), (standard, 2)] {
+        for nth in 0..=fit {
+            let before = received(&world).await;
+            let mut upload = world.request("POST", WHOLE).key(key).upload();
+            assert!(upload.write(body(100_000)).await);
+            eventually("the body", || async {
+                (received(&world).await >= before + 100_000).then_some(())
+            })
+            .await;
+            if nth < fit {
+                uploads.push(upload);
+                continue;
+            }
+            let refused = upload.answer().await;
+            assert_eq!(
+                refused.refused(),
+                (503, "gateway_unavailable".to_owned()),
+                "{key}"
+            );
+        }
+    }
 
     for mut upload in uploads {
         upload.end();

@@ -204,11 +204,11 @@ async fn the_validators_ttl_shortens_what_is_remembered() {
 #[tokio::test]
 async fn nobody_gets_in_because_the_validator_fails_and_nothing_is_remembered_of_it() {
     let world = World::with(|draft| {
-        draft.configuration()["clients"]["validator"]["timeout"] = json!("300ms");
+        draft.configuration()["clients"]["validator"]["timeout"] = json!("2s");
     })
     .await;
     let faults = [
-        ("slow", Fault::slow(Duration::from_secs(5))),
+        ("slow", Fault::slow(Duration::from_secs(60))),
         ("500", Fault::status(500)),
         ("301", Fault::status(301)),
         ("429", Fault::status(429)),

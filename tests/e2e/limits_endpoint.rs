@@ -30,7 +30,7 @@ async fn world(change: impl FnOnce(&mut Draft)) -> World {
         ]);
         configuration["plans"] = json!({"standard": {"requests": "20/hour"}, "premium": {}});
         configuration["limits"] =
-            json!([{"name": "gate", "each": "address", "requests": "1000/hour"}]);
+            json!([{"name": "gate", "each": "address", "requests": "1000/day"}]);
         configuration["limits_endpoint"] = json!({"operator_role": "operator"});
         change(draft);
     })

@@ -51,11 +51,12 @@ async fn a_stream_outlives_the_timeout_of_its_route_and_anything_else_does_not()
         assert!(begun.elapsed() > Duration::from_secs(2));
     };
     let silent = async {
+        // The gateway has passed the event on before it is seen here.
+        let begun = Instant::now();
         let mut stream = chat(&world, "1h").http2().begin().await;
         stream.chunk().await.expect("an event");
-        let silent = Instant::now();
         stream.cut_off().await;
-        assert!(silent.elapsed() > Duration::from_secs(2));
+        assert!(begun.elapsed() > Duration::from_secs(2));
     };
     // No stream: it is cut off in the middle, however much it says.
     let long = async {
@@ -86,7 +87,7 @@ async fn a_stream_outlives_the_timeout_of_its_route_and_anything_else_does_not()
         let begun = Instant::now();
         let refused = notes()
             .header("x-demo-status", "503")
-            .header("x-demo-delay", "450ms")
+            .header("x-demo-delay", "150ms")
             .send()
             .await;
         assert_eq!(refused.refused(), (504, "agent_timeout".to_owned()));
@@ -176,6 +177,6 @@ async fn a_caller_may_take_longer_for_its_question_than_the_agent_may_for_its_an
 /// machine add.
 fn in_time(earlier: Instant) {
     let passed = earlier.elapsed();
-    let expected = Duration::from_millis(950)..Duration::from_secs(6);
+    let expected = Duration::from_millis(950)..Duration::from_secs(15);
     assert!(expected.contains(&passed), "{passed:?}");
 }

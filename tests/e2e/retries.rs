@@ -99,7 +99,7 @@ async fn a_route_that_says_nothing_repeats_nothing_that_reached_its_agent() {
 async fn an_attempt_that_is_silent_for_too_long_is_followed_by_another() {
     let world = World::with(|draft| {
         let route = draft.route("/api/v1/memory");
-        route["first_byte_timeout"] = json!("200ms");
+        route["first_byte_timeout"] = json!("1500ms");
         route["retry"] = json!({"max_attempts": 2, "retry_on": [503]});
     })
     .await;
@@ -109,7 +109,7 @@ async fn an_attempt_that_is_silent_for_too_long_is_followed_by_another() {
         .key("demo-premium")
         .header("x-demo-id", "slow")
         .header("x-demo-fail-first", "1")
-        .header("x-demo-delay", "10s")
+        .header("x-demo-delay", "1h")
         .send()
         .await;
 

@@ -2,6 +2,7 @@
 
 mod attacked;
 mod interrupted;
+mod pointers;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 /// One world is enough for all that leaves nothing behind.
 #[tokio::test]
 async fn rules_choose() {
-    let world = World::with(routes).await;
+    let mut world = World::with(routes).await;
     the_first_rule_that_a_request_meets_chooses_the_agent(&world).await;
     the_body_chooses_the_agent_however_it_comes(&world).await;
     beyond_max_scan_the_rule_says_what_becomes_of_a_request(&world).await;
@@ -33,6 +34,8 @@ async fn rules_choose() {
     a_path_can_name_the_model(&world).await;
     capabilities_narrow_the_choice(&world).await;
     who_meets_no_rule_or_lacks_its_role_is_refused(&world).await;
+    pointers::each_rule_takes_what_it_names(&world).await;
+    pointers::no_route_tells_them_apart(&mut world).await;
 }
 
 async fn the_first_rule_that_a_request_meets_chooses_the_agent(world: &World) {
@@ -159,7 +162,7 @@ async fn a_member_that_decides_comes_once() {
     for (again, said) in [
         (r#""model": "small"}"#, "/model twice"),
         (r#""\u006dodel": "small"}"#, "/model twice"),
-        (r#""Model": "small"}"#, "/model in the case of letters"),
+        (r#""Model": "small"}"#, "some readers take for /model"),
         (r#""messages": []"#, "ends too early"),
         (r#""messages": []} {"model": "small"}"#, "malformed"),
     ] {
@@ -615,6 +618,7 @@ fn routes(draft: &mut Draft) {
             {"match": {"model": "gpt-4*"}, "agents": ["chat-gpu"], "roles": ["admin"]},
         ]}),
     ]);
+    draft.routes().extend(pointers::routes());
 }
 
 fn post(world: &World, path: &str) -> Request {

@@ -4,7 +4,7 @@
 use hyper::header::{HeaderMap, HeaderName};
 use serde_json::json;
 
-use crate::harness::{World, eventually};
+use crate::harness::{Puppet, World, eventually};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
@@ -93,6 +93,12 @@ async fn trailers_carry_neither_the_gateways_names_nor_keys() {
         let manager = draft.connection_manager();
         manager["common_http_protocol_options"]["headers_with_underscores_action"] = json!("ALLOW");
         manager["http_protocol_options"] = json!({"enable_trailers": true});
+        // Two agents have sessions, of which one is asked below.
+        let configuration = draft.configuration();
+        configuration["sessions"] = json!({"keys": ["7".repeat(64)]});
+        configuration["agents"]["tools"]["sticky"] =
+            json!({"header": "x-thread", "named_by": "agent"});
+        configuration["agents"]["memory"]["sticky"] = json!({"header": "mcp-session-id"});
         let files = json!({"prefix": "/api/v1/files", "agents": ["memory"], "methods": ["POST"]});
         draft.routes().push(files);
         let sources = &mut draft.configuration()["clients"]["key_sources"];
@@ -114,6 +120,20 @@ async fn trailers_carry_neither_the_gateways_names_nor_keys() {
     add("x-auth", "Bearer secret");
     add("x-auth", "Basic Zm9v");
     add("sec-websocket-protocol", "chat, waykeeper.key.secret");
+    // What says where a request goes or comes from is not believed so late, and names no session.
+    for name in [
+        "mcp-session-id",
+        "Mcp_Session_Id",
+        "x-thread",
+        "x-agent",
+        "X-Agent-Capability",
+        "x-request-id",
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-client-cert",
+    ] {
+        add(name, "root");
+    }
     add("x-checksum", "kept");
     let names: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
     let announced = names.join(", ");
@@ -306,4 +326,35 @@ async fn what_envoy_refuses_before_the_filter_writes_nothing_of_the_callers_into
     assert_eq!(gate.sum("waykeeper_requests_total", &[]), 1.0);
     let log = world.gateway().envoy_log();
     assert!(!log.contains("secret"), "{log}");
+}
+
+/// Callers take them for the gateway's, and an Envoy in front of it heeds those of Envoy's.
+#[tokio::test]
+async fn an_agent_cannot_speak_for_the_gateway() {
+    let agent = Puppet::listen().await;
+    let world = World::with(|draft| {
+        draft.connect("memory", &[agent.address()]);
+    })
+    .await;
+    let names = [
+        "x-waykeeper-agent",
+        "X-Waykeeper-Limit-Warning",
+        "x-envoy-degraded",
+        "x-envoy-immediate-health-check-fail",
+        "x-envoy-ratelimited",
+    ];
+    let said: String = names.map(|name| format!("{name}: root\r\n")).concat();
+    let asked = tokio::spawn(world.get(NOTES).key("demo-premium").send());
+    let mut exchange = agent.accept().await;
+    exchange.read_until("\r\n\r\n").await;
+    exchange
+        .write(&format!(
+            "HTTP/1.1 200 OK\r\n{said}x-own: kept\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        ))
+        .await;
+    let answer = asked.await.expect("an answer");
+    assert_eq!((answer.status, answer.header("x-own")), (200, Some("kept")));
+    for name in names {
+        assert_eq!(answer.header(&name.to_lowercase()), None, "{name}");
+    }
 }

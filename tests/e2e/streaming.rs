@@ -13,7 +13,7 @@ const NOTES: &str = "/api/v1/memory/notes";
 #[tokio::test]
 async fn an_event_has_arrived_before_the_next_one_is_sent() {
     let world = World::start().await;
-    let mut stream = ask(&world, "250ms", 6).begin().await;
+    let mut stream = ask(&world, "1s", 6).begin().await;
 
     let mut sent = Vec::new();
     let mut arrived = Vec::new();
@@ -127,12 +127,13 @@ async fn a_stream_that_falls_silent_is_cut_off_after_its_idle_timeout() {
     });
     let silent = streams.map(|request| {
         tokio::spawn(async move {
+            // The gateway has passed the event on before it is seen here.
+            let begun = Instant::now();
             let mut stream = request.begin().await;
             assert_eq!(stream.status, 200);
             next_event(&mut stream).await.expect("an event");
-            let silent = Instant::now();
             stream.cut_off().await;
-            after_a_second(silent);
+            after_a_second(begun);
         })
     });
     for stream in silent.collect::<Vec<_>>() {
@@ -159,7 +160,7 @@ async fn an_idle_timeout_is_kept_for_streams_of_the_configuration_before() {
 
     let silent = Instant::now();
     stream.cut_off().await;
-    assert!(silent.elapsed() < Duration::from_secs(5), "{silent:?}");
+    assert!(silent.elapsed() < Duration::from_secs(15), "{silent:?}");
 }
 
 #[tokio::test]
@@ -239,11 +240,11 @@ async fn a_first_byte_that_comes_too_late_is_504() {
 #[tokio::test]
 async fn a_stream_may_last_longer_than_its_first_byte_may_take() {
     let world = World::with(|draft| {
-        draft.route(STREAM)["first_byte_timeout"] = json!("500ms");
+        draft.route(STREAM)["first_byte_timeout"] = json!("2s");
     })
     .await;
 
-    let answer = ask(&world, "150ms", 8).send().await;
+    let answer = ask(&world, "500ms", 8).send().await;
 
     assert!(answer.text().ends_with("data: [DONE]\n\n"), "{answer:?}");
 }
@@ -254,7 +255,7 @@ async fn a_host_whose_first_byte_is_late_is_passed_over() {
     let world = World::with(|draft| {
         let agent = draft.services.agent("memory").expect("the agent").address();
         draft.connect("memory", &[silent.address(), agent]);
-        draft.route("/api/v1/memory")["first_byte_timeout"] = json!("200ms");
+        draft.route("/api/v1/memory")["first_byte_timeout"] = json!("1500ms");
         draft.route("/api/v1/memory")["retry"] = json!({"max_attempts": 2});
     })
     .await;
@@ -286,7 +287,7 @@ async fn idle_after_a_second() -> World {
 /// That it is a second later, give or take the tick and what a busy machine adds; never less.
 fn after_a_second(earlier: Instant) {
     let passed = earlier.elapsed();
-    let expected = Duration::from_secs(1)..Duration::from_secs(5);
+    let expected = Duration::from_secs(1)..Duration::from_secs(15);
     assert!(expected.contains(&passed), "{passed:?}");
 }
 

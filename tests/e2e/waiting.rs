@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::json;
 use waykeeper_demo::auth::{Client, Fault};
 
-use crate::harness::{Answer, World, eventually};
+use crate::harness::{Answer, Draft, World, eventually};
 
 const NOTES: &str = "/api/v1/memory/notes";
 
-/// Long enough for many requests to arrive while the validator thinks.
-const THOUGHT: Duration = Duration::from_millis(500);
+/// Long enough for many requests to arrive, and for a test to see that they have, while the validator thinks.
+const THOUGHT: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn requests_that_wait_for_one_key_share_one_question() {
@@ -43,7 +43,7 @@ async fn requests_that_wait_for_one_key_share_one_question() {
 async fn each_worker_asks_for_itself_at_most() {
     let world = World::with(|draft| {
         draft.workers(2);
-        draft.configuration()["clients"]["validator"]["timeout"] = json!("10s");
+        patience(draft);
     })
     .await;
     world.auth().set_fault(Fault::slow(THOUGHT));
@@ -94,12 +94,11 @@ async fn a_question_without_an_answer_ends_for_all_who_wait_and_is_asked_again()
 #[tokio::test]
 async fn only_so_many_keys_are_asked_about_at_a_time_and_any_number_waits_for_one() {
     let world = World::with(|draft| {
-        let validator = &mut draft.configuration()["clients"]["validator"];
-        validator["timeout"] = json!("10s");
-        validator["max_pending"] = json!(2);
+        patience(draft);
+        draft.configuration()["clients"]["validator"]["max_pending"] = json!(2);
     })
     .await;
-    world.auth().set_fault(Fault::slow(3 * THOUGHT));
+    world.auth().set_fault(Fault::slow(2 * THOUGHT));
 
     let other = tokio::spawn(world.get(NOTES).key("demo-standard").send());
     let waiting = tokio::spawn(world.get(NOTES).key("demo-premium").send());
@@ -131,9 +130,8 @@ async fn only_so_many_keys_are_asked_about_at_a_time_and_any_number_waits_for_on
 #[tokio::test]
 async fn callers_who_leave_while_they_wait_are_counted_as_that_and_leave_the_question() {
     let world = World::with(|draft| {
-        let validator = &mut draft.configuration()["clients"]["validator"];
-        validator["timeout"] = json!("10s");
-        validator["max_pending"] = json!(1);
+        patience(draft);
+        draft.configuration()["clients"]["validator"]["max_pending"] = json!(1);
     })
     .await;
     world.auth().set_fault(Fault::slow(THOUGHT));
@@ -294,10 +292,13 @@ async fn no_key_is_in_the_logs_of_a_talkative_envoy() {
 
 /// A world that gives the validator time on a busy machine.
 async fn patient() -> World {
-    World::with(|draft| {
-        draft.configuration()["clients"]["validator"]["timeout"] = json!("10s");
-    })
-    .await
+    World::with(patience).await
+}
+
+fn patience(draft: &mut Draft) {
+    draft.configuration()["clients"]["validator"]["timeout"] = json!("10s");
+    let undecided = draft.setup.bootstrap.route_mut("not-decided");
+    undecided.expect("the route")["route"]["idle_timeout"] = json!("30s");
 }
 
 /// The answers to many requests that are sent at once.

@@ -11,8 +11,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::caller::{Answer, Caller};
 use crate::gateway::{Gateway, free_address};
-use crate::stand_in::{StandIn, json as answer};
+use crate::stand_in::{Came, StandIn, json as answer};
 use crate::sticky::CLIENTS;
 use crate::{PATIENCE, needed};
 
@@ -137,6 +138,143 @@ routes:
     check(&from_old, "canceled");
     let from_new = seen("a2a_client.py", now, &[&base, "JSONRPC", &tasks, "0.3"]).await;
     check(&from_new, "TASK_STATE_CANCELED");
+}
+
+/// An agent that says who it is. What a message begins there, a task or a context alone, is named after it.
+async fn namer(name: &'static str, address: Option<SocketAddr>) -> StandIn {
+    let says = move |came: &Came| {
+        let asked: Value = serde_json::from_slice(&came.body).unwrap_or_default();
+        let (task, context) = (format!("task-of-{name}"), format!("context-of-{name}"));
+        let said = match asked["method"].as_str() {
+            Some("SendMessage") => json!({"task": {"id": task, "contextId": context}}),
+            Some("message/send") => {
+                json!({"kind": "message", "messageId": "m", "contextId": format!("lone-{context}")})
+            }
+            _ => json!({}),
+        };
+        let said = json!({"jsonrpc": "2.0", "id": 1, "agent": name, "result": said});
+        answer(200, &said.to_string())
+    };
+    match address {
+        Some(address) => StandIn::start_at(address, says).await,
+        None => StandIn::start(says).await,
+    }
+}
+
+const ACME: (&str, &str) = ("x-api-key", "key-of-acme");
+const OTHER: (&str, &str) = ("x-api-key", "key-of-other");
+const JSON: (&str, &str) = ("content-type", "application/json");
+const GOLD: (&str, &str) = ("x-tier", "gold");
+
+async fn call(
+    caller: &Caller,
+    path: &str,
+    headers: &[(&str, &str)],
+    method: &str,
+    params: &Value,
+) -> Answer {
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let headers = [headers, &[JSON]].concat();
+    caller.post(path, &headers, &body.to_string()).await
+}
+
+/// Who answers whatever asks for this agent's task, or for its context.
+async fn followers(
+    caller: &Caller,
+    prefix: &str,
+    key: (&str, &str),
+    of: &str,
+) -> Vec<(String, String)> {
+    let (task, context) = (format!("task-of-{of}"), format!("context-of-{of}"));
+    let mut all = Vec::new();
+    for (method, params) in [
+        ("GetTask", json!({"id": task})),
+        ("tasks/get", json!({"id": task})),
+        ("CancelTask", json!({"id": task})),
+        ("SubscribeToTask", json!({"id": task})),
+        ("SendStreamingMessage", json!({"message": {"taskId": task}})),
+        (
+            "SendStreamingMessage",
+            json!({"message": {"contextId": context}}),
+        ),
+        ("ListTasks", json!({"contextId": context})),
+        ("ListTasks", json!({"contextId": format!("lone-{context}")})),
+    ] {
+        let answer = call(caller, prefix, &[key], method, &params).await;
+        all.push((format!("{method} {params}"), answer.agent()));
+    }
+    for path in [
+        format!("/tasks/{task}"),
+        format!("/v1/tasks/{task}?historyLength=1"),
+        format!("/tasks?contextId={context}"),
+        format!("/v1/tasks?pageSize=1&contextId={context}"),
+        format!("/tasks?context%49d=lone%2D{context}"),
+    ] {
+        let answer = caller.get(&format!("{prefix}{path}"), &[key]).await;
+        all.push((path, answer.agent()));
+    }
+    for verb in ["cancel", "subscribe"] {
+        let path = format!("{prefix}/v1/tasks/{task}:{verb}");
+        let answer = caller.post(&path, &[key, JSON], "{}").await;
+        all.push((path, answer.agent()));
+    }
+    all
+}
+
+/// Requests that name a task say nothing of what has led the first one to its agent.
+#[tokio::test]
+async fn a_task_goes_back_to_an_agent_that_a_rule_or_a_fallback_has_found() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (usual, special) = (namer("usual", None).await, namer("special", None).await);
+    let spare = namer("spare", None).await;
+    let [listen, operations, first] = [(); 3].map(|()| free_address());
+    let text = format!(
+        "
+listen: [{{address: '{listen}'}}]
+operations: '{operations}'
+{CLIENTS}
+agents:
+  usual: {{url: 'http://{}'}}
+  special: {{url: 'http://{}'}}
+  spare: {{url: 'http://{}'}}
+  first: {{url: 'http://{first}'}}
+routes:
+  - prefix: /ruled
+    prefix_rewrite: /
+    agents: [usual]
+    a2a: {{}}
+    rules: [{{match: {{header: {{x-tier: gold}}}}, agents: [special]}}]
+  - {{prefix: /tried, prefix_rewrite: /, agents: [first], fallback: [spare], a2a: {{}}}}
+",
+        usual.address, special.address, spare.address,
+    );
+    let _gateway = Gateway::start(directory.path(), &text, "", operations).await;
+    let caller = Caller::of(listen);
+    let message = json!({"message": {"messageId": "m", "parts": []}});
+
+    for method in ["SendMessage", "message/send"] {
+        let begun = call(&caller, "/ruled", &[ACME, GOLD], method, &message).await;
+        assert_eq!(begun.agent(), "special", "{method}");
+        let begun = call(&caller, "/tried", &[ACME], method, &message).await;
+        assert_eq!(begun.agent(), "spare", "{method}");
+    }
+    // From now on nothing but the task leads there.
+    let _first = namer("first", Some(first)).await;
+    let asked = call(&caller, "/tried", &[ACME], "unheard/of", &json!({})).await;
+    assert_eq!(asked.agent(), "first");
+
+    for (prefix, has, others) in [("/ruled", "special", "usual"), ("/tried", "spare", "first")] {
+        for (what, agent) in followers(&caller, prefix, ACME, has).await {
+            assert_eq!(agent, has, "{prefix} {what}");
+        }
+        // It is nobody else's, and no other has one of that name.
+        for (what, agent) in followers(&caller, prefix, OTHER, has).await {
+            assert_eq!(agent, others, "{prefix} {what}");
+        }
+        for (what, agent) in followers(&caller, prefix, ACME, "nobody").await {
+            assert_eq!(agent, others, "{prefix} {what}");
+        }
+    }
 }
 
 /// A card that cannot be changed leads round the gateway, which whoever runs it is to know before its callers do.

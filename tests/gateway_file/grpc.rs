@@ -32,8 +32,10 @@ pub(crate) async fn serving() -> SocketAddr {
 
 async fn check(
     request: Request<Incoming>,
-) -> Result<Response<impl hyper::body::Body<Data = Bytes, Error = Infallible>>, Infallible> {
+) -> Result<Response<impl hyper::body::Body<Data = Bytes, Error = Infallible>>, hyper::Error> {
     let known = request.uri().path() == "/grpc.health.v1.Health/Check";
+    // As a service does that is asked one message: what is answered before the request's end may be given up by its caller.
+    request.into_body().collect().await?;
     let (message, status) = if known {
         (SERVING, "0")
     } else {

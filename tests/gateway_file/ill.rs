@@ -38,7 +38,7 @@ async fn the_file_is_followed_while_silent_agents_are_asked() {
     let begun = Instant::now();
     running.change(&text.replace("/well", "/good")).await;
     assert!(
-        begun.elapsed() < Duration::from_secs(8),
+        begun.elapsed() < Duration::from_secs(20),
         "{:?}",
         begun.elapsed()
     );

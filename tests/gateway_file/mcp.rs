@@ -9,9 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::gateway::{Gateway, free_address};
+use crate::caller::Caller;
+use crate::gateway::{Around, Gateway, free_address};
 use crate::sticky::CLIENTS;
-use crate::{PATIENCE, needed};
+use crate::{PATIENCE, eventually, needed};
 
 const SESSIONS: usize = 50;
 const CALLS: usize = 4;
@@ -220,4 +221,182 @@ routes:
             );
         }
     }
+}
+
+/// Some servers behind one address, as the official client sees them.
+fn several(listen: SocketAddr, operations: SocketAddr, servers: &[(&str, SocketAddr)]) -> String {
+    let agents = servers
+        .iter()
+        .map(|(name, at)| format!("  {name}-server: {{url: 'http://{at}'}}\n"));
+    let named = servers
+        .iter()
+        .map(|(name, _)| format!("{name}: {name}-server"));
+    format!(
+        "
+listen: [{{address: '{listen}'}}]
+operations: '{operations}'
+clients:
+  keys:
+    - {{sha256: 57fcf72d7b3693f562ccebb3dc0e5164ee1d84381b0842c060e6959e0f772cbf, client_id: admin, roles: [admin]}}
+    - {{sha256: 54f9df4e39e2624f3d32921a4151e7d22aa4a89f65048037bf15324e78321968, client_id: user}}
+sessions: {{keys: ['{}']}}
+agents:
+{}
+routes:
+  - prefix: /mcp
+    first_byte_timeout: 30s
+    mcp:
+      servers: {{{}}}
+      tools:
+        - {{match: '*__secret', roles: [admin]}}
+        - {{match: '*'}}
+",
+        "3".repeat(64),
+        agents.collect::<String>(),
+        named.collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// What the official client is told by two official servers that are one to it: with sessions, and in the revision without.
+#[tokio::test]
+async fn mcps_own_client_finds_several_servers_behind_one_address() {
+    for (mode, of_servers, version) in [
+        ("legacy", "sessions", "2025-11-25"),
+        ("legacy", "stateless", "2025-11-25"),
+        ("2026-07-28", "sessions", "2026-07-28"),
+        ("auto", "stateless", "2026-07-28"),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut files = Script::start("mcp_several_server.py", &["files", of_servers]);
+        let mut web = Script::start("mcp_several_server.py", &["web", of_servers]);
+        let servers = [
+            ("files", files.address().await),
+            ("web", web.address().await),
+        ];
+        let (listen, operations) = (free_address(), free_address());
+        let text = several(listen, operations, &servers);
+        let _gateway = Gateway::start(directory.path(), &text, "", operations).await;
+        let url = format!("http://{listen}/mcp");
+        let mut client = Script::start("mcp_several_client.py", &[&url, mode, "0"]);
+        for (key, is_admin) in [("key-of-user", false), ("key-of-admin", true)] {
+            let seen = client.tell(key).await;
+
+            let all = |names: &[&str]| {
+                let of = |server: &'static str| {
+                    names.iter().map(move |name| format!("{server}__{name}"))
+                };
+                of("files").chain(of("web")).collect::<Vec<_>>()
+            };
+            let first: &[&str] = if is_admin {
+                &["read", "secret"]
+            } else {
+                &["read"]
+            };
+            let pages = serde_json::json!([all(first), all(&["steps", "count"]), all(&["can"])]);
+            assert_eq!(seen["tools"], pages, "{mode} {key} {seen}");
+            assert_eq!(seen["version"], version, "{mode} {key} {seen}");
+            assert_eq!(seen["read"], "web read a__b", "{mode} {key} {seen}");
+            match is_admin {
+                true => assert_eq!(seen["secret"], "files told"),
+                false => assert_eq!(seen["secret"]["code"], -32003, "{mode} {seen}"),
+            }
+            assert_eq!(seen["steps_of"], "files made 3", "{mode} {key} {seen}");
+            let steps = serde_json::json!([[1.0, 3.0], [2.0, 3.0], [3.0, 3.0]]);
+            assert_eq!(seen["steps"], steps, "{mode} {key} {seen}");
+            for unknown in ["nobody", "elsewhere"] {
+                assert_eq!(seen[unknown]["code"], -32602, "{mode} {key} {seen}");
+            }
+            for (what, wanted) in [
+                (
+                    "prompts",
+                    serde_json::json!(["files__greeting", "web__greeting"]),
+                ),
+                ("prompt", "files greets you".into()),
+                (
+                    "resources",
+                    serde_json::json!(["files+memo://list", "web+memo://list"]),
+                ),
+                ("resource", "memo of web".into()),
+                (
+                    "templates",
+                    serde_json::json!(["files+memo://of/{person}", "web+memo://of/{person}"]),
+                ),
+                ("of", "files has a memo of me".into()),
+            ] {
+                assert_eq!(seen[what], wanted, "{mode} {key} {what} {seen}");
+            }
+            if mode == "legacy" && of_servers == "sessions" {
+                // Nobody could say whose question is answered.
+                assert_eq!(seen["can"], "files {}", "{seen}");
+            }
+            if mode != "2026-07-28" {
+                assert_eq!(
+                    seen["instructions"],
+                    "files (names begin with files__): Ask \"files\".\n\nweb (names begin with web__): Ask \"web\".",
+                    "{mode} {seen}"
+                );
+            }
+        }
+    }
+}
+
+/// Each caller has a session of its own at each server, whichever worker it comes to.
+#[tokio::test]
+async fn each_session_of_several_servers_is_one_at_each() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut files = Script::start("mcp_several_server.py", &["files", "sessions"]);
+    let mut web = Script::start("mcp_several_server.py", &["web", "sessions"]);
+    let servers = [
+        ("files", files.address().await),
+        ("web", web.address().await),
+    ];
+    let (listen, operations) = (free_address(), free_address());
+    let text = several(listen, operations, &servers);
+    let around = Around {
+        more_workers: 1,
+        ..Around::default()
+    };
+    let _gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;
+    let url = format!("http://{listen}/mcp");
+    let sessions = SESSIONS.to_string();
+    let mut client = Script::start("mcp_several_client.py", &[&url, "legacy", &sessions]);
+    for (files, web) in [([1, 2], 1), ([3, 4], 2)] {
+        let seen = client.ask("count").await;
+        assert_eq!(seen.len(), SESSIONS);
+        for session in seen {
+            let counted = serde_json::json!([
+                format!("files {}", files[0]),
+                format!("web {web}"),
+                format!("files {}", files[1]),
+            ]);
+            assert_eq!(session, counted);
+        }
+    }
+    let statuses = client.tell("raw").await;
+    let wanted = serde_json::json!({
+        "initialized": 202, "own": 200, "others": 404, "others call": 404, "changed": 404, "none": 400,
+        "stream": 405, "end": 200, "ended": 404, "ended call": 404,
+    });
+    assert_eq!(statuses, wanted);
+
+    // A server that is gone is missing, and no other is.
+    web.process.kill().await.expect("kill");
+    let seen = client.tell("some").await;
+    assert_eq!(seen["tools"], serde_json::json!(["files__read"]), "{seen}");
+    assert_eq!(seen["files"], "files read a", "{seen}");
+    // It took no part when this session began.
+    assert_eq!(seen["web"]["code"], -32602, "{seen}");
+    eventually("the metric", || async {
+        let metrics = Caller::of(operations)
+            .get("/stats/prometheus", &[])
+            .await
+            .text();
+        let counts = |line: &str| {
+            line.starts_with("waykeeper_mcp_servers_missing_total{")
+                && line.contains("agent=\"web-server\"")
+                && line.contains("route=\"/mcp\"")
+        };
+        metrics.lines().any(counts).then_some(())
+    })
+    .await;
 }

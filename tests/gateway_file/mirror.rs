@@ -165,6 +165,66 @@ async fn an_agent_hears_requests_of_another_by_envoy_1_39() {
 }
 
 #[tokio::test]
+async fn what_a_route_changes_of_a_request_is_heard_as_changed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (main, shadow) = (named("main").await, named("shadow").await);
+    let [listen, operations] = [(); 2].map(|()| free_address());
+    let text = format!(
+        "
+listen: [{{address: '{listen}'}}]
+operations: '{operations}'
+agents:
+  main: {{url: 'http://{}', models: [{{model: chat, as: qwen}}]}}
+  shadow: {{url: 'http://{}'}}
+routes:
+  - prefix: /
+    agents: [main]
+    auth_required: false
+    max_body: 1MiB
+    mirror: {{agent: shadow}}
+    request:
+      host: internal.example
+      headers: {{set: {{x-at: '{{agent}} by {{route}}'}}, add: {{x-via: waykeeper}}, remove: [x-debug]}}
+      body: {{set: {{/user: gateway, /meta/store: false}}, remove: [/secret]}}
+    response: {{headers: {{set: {{x-served-by: '{{agent}}'}}}}}}
+",
+        main.address, shadow.address
+    );
+    let _gateway = Gateway::start(directory.path(), &text, "", operations).await;
+    let caller = Caller::of(listen);
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-debug", "1"),
+        ("x-at", "spoofed"),
+        ("x-via", "caller"),
+    ];
+    let long = "x".repeat(100_000);
+    for input in ["a", &long] {
+        let body = format!(r#"{{"model":"chat","user":"spoofed","secret":1,"input":"{input}"}}"#);
+        let answer = caller.post("/x", &headers, &body).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "main"));
+        assert_eq!(answer.header("x-served-by"), Some("main"));
+        let (answered, heard) = (heard(&main).await, heard(&shadow).await);
+        let changed = format!(
+            r#"{{"model":"qwen","user":"gateway","input":"{input}","meta":{{"store":false}}}}"#
+        );
+        for came in [&answered, &heard] {
+            assert_eq!(came.body, changed.as_bytes());
+            assert_eq!(came.host, "internal.example");
+            assert_eq!(
+                came.header("content-length"),
+                Some(&*changed.len().to_string())
+            );
+            assert_eq!(came.header("x-at"), Some("main by /"));
+            assert_eq!(came.header("x-debug"), None);
+            let via: Vec<_> = came.headers.get_all("x-via").iter().collect();
+            let via: Vec<_> = via.iter().filter_map(|it| it.to_str().ok()).collect();
+            assert_eq!(via.join(","), "caller,waykeeper");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_share_of_the_requests_is_heard_and_those_to_an_agent_over_tls_by_its_own_name() {
     const REQUESTS: usize = 1000;
     let directory = tempfile::tempdir().expect("a directory");

@@ -25,7 +25,7 @@ async fn an_agent_whose_name_leads_nowhere_is_told_of_whenever_that_begins_and_e
     let mut running = Running::start(directory.path(), &text(&good, &validator), &[]).await;
     let said = running.hears("agent lost: no address is known").await;
     assert!(
-        said.contains("for http://lost.invalid:1; requests for it are answered 503. The name lost.invalid is not known"),
+        said.contains("for http://lost.invalid:1; requests for it are answered 503 agent_unreachable. The name lost.invalid is not known"),
         "{said}"
     );
     assert_eq!(caller.get("/mo:ving/x", &[]).await.agent(), "moving");

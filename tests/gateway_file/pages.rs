@@ -151,7 +151,10 @@ async fn each_file_of_the_first_page_does_what_is_shown() {
         let before = faults.len();
         faults.extend(wrong(&part, &places, directory.path()).await);
         if let Some(gateway) = gateway.as_ref().filter(|_| faults.len() > before) {
-            faults.push(format!("The gateway said: {}", gateway.said()));
+            let (said, printed) = (gateway.said(), gateway.printed());
+            faults.push(format!(
+                "The gateway said: {said}\nIts access log: {printed}"
+            ));
         }
         done.push(part.heading);
     }

@@ -24,6 +24,8 @@ pub(crate) struct Running {
     pub(crate) file: PathBuf,
     directory: PathBuf,
     said: Arc<Mutex<String>>,
+    /// Where its standard output goes: the access log.
+    printed: PathBuf,
     listens: JoinHandle<()>,
     /// What was said before that, and waited for.
     heard: String,
@@ -68,9 +70,11 @@ impl Running {
 
     /// Runs a command that runs the file, with Envoy's files in that directory.
     pub(crate) fn spawn(mut command: Command, file: &Path, run: PathBuf) -> Self {
+        let printed = run.with_extension("printed");
+        let output = std::fs::File::create(&printed).expect("a file for its output");
         let mut process = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(output)
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -91,6 +95,7 @@ impl Running {
             file: file.to_owned(),
             directory: run,
             said,
+            printed,
             listens,
             heard: String::new(),
         }
@@ -102,6 +107,11 @@ impl Running {
         let inside = self.directory.strip_prefix("/").expect("a whole path");
         self.directory = Path::new(&root).join(inside);
         self
+    }
+
+    /// All that it has printed so far, which is what the access log has of each request.
+    pub(crate) fn printed(&self) -> String {
+        std::fs::read_to_string(&self.printed).unwrap_or_default()
     }
 
     /// All that it has said so far.

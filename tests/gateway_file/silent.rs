@@ -73,7 +73,7 @@ async fn an_envoy_that_is_stopped_is_told_of_and_goes_on_where_it_was() {
     signal_to(envoy, Signal::STOP);
     let stopped = Instant::now();
     let said = running.hears("Envoy has not answered for 5 s").await;
-    assert!(stopped.elapsed() < Duration::from_secs(9), "{said}");
+    assert!(stopped.elapsed() < Duration::from_secs(20), "{said}");
     assert!(
         said.contains("neither at its admin interface")
             && said.contains(&format!("nor to callers (http://{listen}/healthz: "))

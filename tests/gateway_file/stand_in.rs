@@ -41,7 +41,15 @@ impl StandIn {
     where
         A: Fn(&Came) -> Response<Full<Bytes>> + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), answer).await
+    }
+
+    /// One that others knew of before it was there.
+    pub(crate) async fn start_at<A>(address: SocketAddr, answer: A) -> Self
+    where
+        A: Fn(&Came) -> Response<Full<Bytes>> + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind(address).await.expect("bind");
         let address = listener.local_addr().expect("an address");
         let came = Arc::new(Mutex::new(Vec::new()));
         let (list, answer) = (Arc::clone(&came), Arc::new(answer));

@@ -180,7 +180,7 @@ async fn where_requests_go_is_told_of_agents_that_were_changed_and_never_warm() 
 
     let said = running.hears("; live in").await;
     for (agent, meanwhile) in [
-        ("one", "requests for it are answered 503"),
+        ("one", "requests for it are answered 503 agent_unreachable"),
         ("own", "its requests go where they went before the change"),
     ] {
         let line = said

@@ -123,7 +123,7 @@ async fn an_event_stream_arrives_piece_by_piece() {
     let began = Instant::now();
     let mut stream = world
         .post("/api/v1/chat/stream")
-        .header("x-demo-interval", "300ms")
+        .header("x-demo-interval", "1s")
         .header("x-demo-events", "4")
         .key("demo-standard")
         .begin()

@@ -48,10 +48,17 @@ pub struct Starting {
     patience: Duration,
 }
 
+/// The contender's part of Envoy's configuration.
+pub(super) struct Filters {
+    pub(super) filters: Vec<Value>,
+    /// On the agent's side.
+    pub(super) attempts: Option<Value>,
+}
+
 /// Starts Envoy with `filters`.
 pub(super) fn start(
     site: &Site<'_>,
-    filters: Vec<Value>,
+    filters: Filters,
     routing: Routing,
     port: u16,
     directory: TempDir,
@@ -157,7 +164,11 @@ pub(super) fn admin(directory: &Path) -> Result<SocketAddr, Error> {
     address.parse().map_err(|error| Error::at(&path, error))
 }
 
-fn bootstrap(site: &Site<'_>, mut filters: Vec<Value>, routing: Routing, port: u16) -> Value {
+fn bootstrap(site: &Site<'_>, filters: Filters, routing: Routing, port: u16) -> Value {
+    let Filters {
+        mut filters,
+        attempts,
+    } = filters;
     filters.push(json!({
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
@@ -167,6 +178,18 @@ fn bootstrap(site: &Site<'_>, mut filters: Vec<Value>, routing: Routing, port: u
         Target::Direct => site.authority,
         Target::Agent(address) => address,
     };
+    let mut of_agent = cluster(AGENT, agent);
+    if let Some(attempts) = attempts {
+        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        of_agent["typed_extension_protocol_options"][options] = json!({
+            "@type": format!("type.googleapis.com/{options}"),
+            "explicit_http_config": {"http_protocol_options": {}},
+            "http_filters": [attempts, {
+                "name": "envoy.filters.http.upstream_codec",
+                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"},
+            }],
+        });
+    }
     json!({
         "node": {"id": "bench", "cluster": "bench"},
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
@@ -194,7 +217,7 @@ fn bootstrap(site: &Site<'_>, mut filters: Vec<Value>, routing: Routing, port: u
                     },
                 }]}],
             }],
-            "clusters": [cluster(AGENT, agent), cluster(AUTHORITY, site.authority)],
+            "clusters": [of_agent, cluster(AUTHORITY, site.authority)],
         },
     })
 }

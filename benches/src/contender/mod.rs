@@ -19,7 +19,7 @@ use crate::cores::Cores;
 use crate::exchange::get;
 use crate::process::Process;
 
-use envoy::Routing;
+use envoy::{Filters, Routing};
 
 pub use envoy::Starting;
 pub use probe::{Probe, TIMES};
@@ -188,7 +188,19 @@ impl Site<'_> {
             Contender::Metadata => Routing::ByModel,
             _ => Routing::Plain,
         };
-        envoy::start(self, filters, routing, port, directory)
+        let attempts = match contender {
+            Contender::Waykeeper(settings) if settings.judges_attempts => {
+                filters.first().map(waykeeper::attempts)
+            }
+            _ => None,
+        };
+        envoy::start(
+            self,
+            Filters { filters, attempts },
+            routing,
+            port,
+            directory,
+        )
     }
 
     fn filters(

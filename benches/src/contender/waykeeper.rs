@@ -24,6 +24,8 @@ pub struct Settings {
     pub tables: Option<Value>,
     /// Further fields at the top level.
     pub more: Option<Value>,
+    /// The module stands on the agent's side as well, where it judges each attempt.
+    pub judges_attempts: bool,
     /// Another build of the filter than the one under test.
     pub module: Option<std::path::PathBuf>,
 }
@@ -69,9 +71,22 @@ impl Default for Settings {
             plan: None,
             tables: None,
             more: None,
+            judges_attempts: false,
             module: None,
         }
     }
+}
+
+/// The same module on the agent's side, if it is to stand there.
+pub(super) fn attempts(filter: &Value) -> Value {
+    let agent = json!({"agent": "demo", "cluster": AGENT, "rest": {"each_attempt": true}});
+    let mut attempts = filter.clone();
+    let plugin = &mut attempts["typed_config"]["config"];
+    plugin["name"] = json!("waykeeper.demo");
+    plugin["root_id"] = plugin["name"].clone();
+    plugin["configuration"]["value"] = json!({"attempts": agent});
+    attempts["name"] = json!("waykeeper.attempts");
+    attempts
 }
 
 /// The filter in Envoy's configuration.

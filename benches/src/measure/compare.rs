@@ -1,6 +1,6 @@
 //! All contenders side by side.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Bench, Lane};
 use crate::Error;
@@ -43,6 +43,27 @@ pub(super) fn retain_wanted<T>(bench: &Bench, all: &mut Vec<(&str, T)>) {
     all.retain(|(name, _)| wanted.is_empty() || wanted.iter().any(|other| other == name));
 }
 
+fn resting(rest: Value) -> Value {
+    json!({"agents": {"demo": {"cluster": "upstream", "rest": rest}}})
+}
+
+/// The ways to judge an agent, with it behind.
+pub(super) fn judges() -> Vec<(&'static str, Settings)> {
+    let with = |rest| Settings {
+        more: Some(resting(rest)),
+        ..Settings::default()
+    };
+    let each = Settings {
+        judges_attempts: true,
+        ..with(json!({"each_attempt": true}))
+    };
+    vec![
+        ("waykeeper", Settings::default()),
+        ("rest", with(json!({}))),
+        ("each-attempt", each),
+    ]
+}
+
 /// Waykeeper in one configuration after the other, each with one thing changed, by name.
 pub(super) fn settings() -> Vec<(&'static str, Settings)> {
     let with_limits = |limits| Settings {
@@ -55,7 +76,7 @@ pub(super) fn settings() -> Vec<(&'static str, Settings)> {
     };
     let forwarded = json!({"address": {"from": "x-forwarded-for"}});
     let streams = json!({"routes": [{"prefix": "/v1", "agents": ["demo"], "streams": true}]});
-    let rest = json!({"agents": {"demo": {"cluster": "upstream", "rest": {}}}});
+    let rest = resting(json!({}));
     vec![
         ("waykeeper", Settings::default()),
         ("tell-ratelimit", with(json!({"tell": ["ratelimit"]}))),

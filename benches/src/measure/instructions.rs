@@ -26,7 +26,7 @@ const CLIENTS: [(&str, u64); 2] = [("10", 10), ("1000", MOST_CLIENTS)];
 pub(super) fn of_contenders(bench: &Bench) -> Result<Measurement, Error> {
     let mut contenders = compare::contenders(bench);
     contenders.retain(|(_, contender)| *contender != Contender::Tutorial);
-    count(bench, &contenders)
+    count(bench, &contenders, Target::Direct)
 }
 
 /// What settings of Waykeeper cost or save.
@@ -38,7 +38,16 @@ pub(super) fn of_settings(bench: &Bench) -> Result<Measurement, Error> {
             .map(|(name, settings)| (name, Contender::Waykeeper(settings))),
     );
     compare::retain_wanted(bench, &mut contenders);
-    count(bench, &contenders)
+    count(bench, &contenders, Target::Direct)
+}
+
+/// What it costs to judge an agent, by what callers get or by each attempt on its side.
+pub(super) fn of_judges(bench: &Bench) -> Result<Measurement, Error> {
+    let mut contenders = vec![("bare", Contender::Bare)];
+    let judges = compare::judges().into_iter();
+    contenders.extend(judges.map(|(name, settings)| (name, Contender::Waykeeper(settings))));
+    compare::retain_wanted(bench, &mut contenders);
+    count(bench, &contenders, bench.behind())
 }
 
 /// What each call between Envoy and a module costs.
@@ -46,7 +55,7 @@ pub(super) fn of_calls(bench: &Bench) -> Result<Measurement, Error> {
     let mut contenders = vec![("bare", Contender::Bare), ("empty", Contender::Empty)];
     contenders.extend(Probe::ALL.map(|probe| (probe.name(), Contender::Probe(probe))));
     compare::retain_wanted(bench, &mut contenders);
-    count(bench, &contenders)
+    count(bench, &contenders, Target::Direct)
 }
 
 /// Another client in each request, of few and of many, in tables of one size. What the many cost beyond the few is what any
@@ -114,8 +123,12 @@ fn introduce(gateway: &Gateway) -> Result<(), Error> {
     Err(Error::new(format!("no good answer\n{}", gateway.log())))
 }
 
-fn count(bench: &Bench, contenders: &[(&str, Contender)]) -> Result<Measurement, Error> {
-    let site = bench.counting_site(Target::Direct);
+fn count(
+    bench: &Bench,
+    contenders: &[(&str, Contender)],
+    target: Target,
+) -> Result<Measurement, Error> {
+    let site = bench.counting_site(target);
     let load = |requests| Load {
         connections: 1,
         requests,

@@ -78,9 +78,10 @@ pub const ALL: [Named; 11] = [
 ];
 
 /// Measurements that are only made when they are asked for.
-pub const MORE: [Named; 5] = [
+pub const MORE: [Named; 6] = [
     ("instructions", instructions::of_contenders),
     ("settings", instructions::of_settings),
+    ("attempts", instructions::of_judges),
     ("dense", instructions::of_clients),
     ("bodies", bodies::instructions),
     ("calls", instructions::of_calls),

@@ -17,11 +17,19 @@ fn clusters_of(document: &Value) -> Vec<(Vec<&str>, &str)> {
     let of_validator = validator.map(|cluster| (vec!["clients", "validator", "cluster"], cluster));
     let agents = document.get("agents").map(Value::entries);
     let of_agents = agents.into_iter().flatten().flat_map(|agent| {
+        let name = agent.name.as_str();
         let fields = ["cluster", "websocket_cluster"].into_iter();
-        fields.filter_map(|field| {
+        let own = fields.filter_map(move |field| {
             let cluster = agent.value.get(field)?.text()?;
-            Some((vec!["agents", agent.name.as_str(), field], cluster))
-        })
+            Some((vec!["agents", name, field], cluster))
+        });
+        let load = agent.value.get("load");
+        let shown_by = load.and_then(|load| load.get("clusters"));
+        let shown_by = shown_by.map_or(&[][..], Value::items).iter();
+        own.chain(shown_by.filter_map(move |item| {
+            let cluster = item.text().or_else(|| item.get("cluster")?.text())?;
+            Some((vec!["agents", name, "load", "clusters"], cluster))
+        }))
     });
     of_validator.into_iter().chain(of_agents).collect()
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use waykeeper::config::{Fault, Policy};
 
+use super::elsewhere::Kind;
 use super::hints::hint;
 use super::{Against, Line, Report, name_of};
 use crate::Outcome;
@@ -303,7 +304,7 @@ impl Report<'_> {
             Err(Wrong { told, untold }) => {
                 for fault in &told {
                     let line = document.line_at(&fault.positions);
-                    self.fault(line, format_args!("{fault}{}", hint(fault)))?;
+                    self.fault(line, format_args!("{fault}{}", hint(fault, Kind::Gateway)))?;
                 }
                 if untold > 0 {
                     let line = document.line;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use waykeeper::config::{Fault, Faults, Segment};
 
+use super::elsewhere::Kind;
 use super::hints::hint;
 use crate::find::Configuration;
 use crate::yaml::Value;
@@ -31,7 +32,7 @@ pub(crate) fn told(file: &str, document: &Value, fault: &Fault) -> String {
     format!(
         "{}: {fault}{}",
         Line(file, document.line_at(&fault.positions)),
-        hint(fault)
+        hint(fault, Kind::Gateway)
     )
 }
 
@@ -95,7 +96,7 @@ impl<'f> Report<'f> {
                 }
                 Configuration::Json(_, line) => *line,
             };
-            self.fault(line, format_args!("{fault}{}", hint(fault)))?;
+            self.fault(line, format_args!("{fault}{}", hint(fault, Kind::Document)))?;
         }
         if faults.untold() > 0 {
             self.fault(

@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use waykeeper::config::policy::{Agent, Choice, Prefer, Route, Sticky};
 use waykeeper::routing::{
-    CLUSTER, FURTHER, KIND, Known, Look, PROOF, Said, Sought, cheapest, narrowed as narrowed_by,
-    said, stands_for, sticky_value,
+    CLUSTER, FURTHER, KIND, MIRROR, PROOF, Said, cheapest, narrowed as narrowed_by, said,
+    stands_for,
 };
 use waykeeper::text::headers::is_reserved;
 
 use super::caller::{How, UNNAMED};
-use super::edits::{of_answer, of_request};
+use super::edits::{of_answer, of_called, of_request};
 use super::found::Meeting;
+use super::kept::InCommon;
+use super::listens;
+use super::request::Request;
 use super::walked::Walked;
 use crate::gateway::{Checked, Upstream};
 
@@ -34,6 +37,9 @@ pub(super) struct AgentFound {
     /// The model that it is asked for, where the filter knows of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) model: Option<String>,
+    /// What keeps it at one of its hosts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sticky: Option<String>,
     /// What it is told.
     pub(super) is_told: BTreeMap<String, String>,
     /// What its route changes of the request, and what becomes of that.
@@ -59,6 +65,11 @@ pub(super) struct LeftOut {
 pub(super) struct Reached<'a>(pub(super) Option<&'a Checked>);
 
 impl Reached<'_> {
+    /// What is to be known of where a request is sent.
+    pub(super) fn listens(&self, request: &Request) -> Option<String> {
+        listens::note(request, &self.0?.gateway)
+    }
+
     fn upstream(&self, agent: &str) -> Option<&Upstream> {
         let gateway = &self.0?.gateway;
         gateway
@@ -67,6 +78,13 @@ impl Reached<'_> {
             .find(|it| it.name == agent)?
             .upstream
             .as_ref()
+    }
+
+    /// The host of the picker that says which of an agent's endpoints answers.
+    fn picker(&self, agent: &str) -> Option<String> {
+        let agents = &self.0?.gateway.agents;
+        let agent = agents.iter().find(|it| it.name == agent)?;
+        Some(agent.picker.as_ref()?.authority())
     }
 
     fn places(&self, agent: &str) -> Vec<String> {
@@ -161,6 +179,7 @@ pub(super) fn preferred(
     choices: &[Choice],
     left: Vec<Choice>,
     out: &mut Vec<LeftOut>,
+    in_common: &InCommon<'_>,
 ) -> (Vec<Choice>, Option<String>) {
     let Meeting {
         policy, arrived, ..
@@ -169,7 +188,7 @@ pub(super) fn preferred(
     let prefer = rule.and_then(|rule| rule.prefer).unwrap_or(route.prefer);
     let drawn = left.iter().filter(|choice| choice.weight > 0);
     let named = arrived.block.get("x-agent").is_some();
-    if drawn.count() < 2 || named || is_kept(meeting, route) {
+    if drawn.count() < 2 || named || is_kept(in_common, route) {
         return (left, None);
     }
     let agent = |choice: &Choice| policy.agents.get(choice.agent.0);
@@ -209,6 +228,7 @@ pub(super) fn with_shares(
     route: &Route,
     left: &[Choice],
     drawn: Option<&str>,
+    in_common: &InCommon<'_>,
 ) -> Vec<(Choice, f64)> {
     let Meeting {
         policy, arrived, ..
@@ -217,7 +237,7 @@ pub(super) fn with_shares(
         return left.iter().map(|choice| (*choice, 100.0)).collect();
     }
     // What is kept together goes to the same agent each time, and so is not drawn anew.
-    if is_kept(meeting, route) && drawn.is_some() {
+    if is_kept(in_common, route) && drawn.is_some() {
         let is_drawn = |choice: &&Choice| {
             let agent = policy.agents.get(choice.agent.0);
             agent.map(|agent| agent.name.as_str()) == drawn
@@ -247,32 +267,9 @@ pub(super) fn with_shares(
 }
 
 /// Whether the route keeps this request together with others at one agent, by what is known of it here.
-fn is_kept(meeting: &Meeting<'_>, route: &Route) -> bool {
-    let Meeting {
-        policy,
-        arrived,
-        caller,
-        ..
-    } = *meeting;
-    let Some(sticky) = &route.sticky else {
-        return false;
-    };
-    let look = Sought::new(policy, route).map(|sought| {
-        let mut look = Look::new(&sought, &arrived.block);
-        look.feed(arrived.body.as_deref().unwrap_or_default());
-        look.end();
-        look
-    });
-    let found = |said: Option<Known<_>>| matches!(said, Some(Known::Found(_)));
-    let path = arrived.block.get(":path").unwrap_or_default();
-    sticky.ways().iter().any(|way| match way {
-        Sticky::Client => caller.client.is_some() && caller.how != How::Validator,
-        Sticky::Body(pointer) => found(look.as_ref().map(|look| look.member(pointer))),
-        Sticky::Prompt(most) => found(look.as_ref().map(|look| look.prompt(*most))),
-        // Nobody has answered here.
-        Sticky::Response | Sticky::Task => false,
-        way => sticky_value(way, &arrived.block, path).is_some_and(|value| !value.is_empty()),
-    })
+fn is_kept(in_common: &InCommon<'_>, route: &Route) -> bool {
+    let sticky = route.sticky.as_ref();
+    sticky.is_some_and(|sticky| in_common.kept(sticky).is_at_one())
 }
 
 impl AgentFound {
@@ -283,6 +280,7 @@ impl AgentFound {
         walked: &Walked,
         route: &Route,
         in_path: Option<()>,
+        in_common: &InCommon<'_>,
     ) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (mut is_told, mut steers) = (BTreeMap::new(), BTreeMap::new());
@@ -301,6 +299,7 @@ impl AgentFound {
                 CLUSTER,
                 FURTHER,
                 KIND,
+                MIRROR,
                 PROOF,
                 "x-waykeeper-hash",
                 "x-waykeeper-session",
@@ -315,6 +314,13 @@ impl AgentFound {
             .and_then(|body| body.get("model")?.as_str())
             .map(str::to_owned);
         let edits = route.edits.as_deref();
+        let is_changed = match (edits, route.of_servers()) {
+            (Some(edits), _) => of_request(edits, walked, meeting.caller.how),
+            (None, Some(_)) => {
+                of_called(meeting.arrived.body.as_deref().unwrap_or_default(), walked)
+            }
+            (None, None) => Vec::new(),
+        };
         Self {
             name: agent.name.clone(),
             share_percent: share,
@@ -327,9 +333,9 @@ impl AgentFound {
             at: meeting.reached.places(&agent.name),
             path: walked.header(":path").map(text).unwrap_or_default(),
             model: model.filter(|_| in_path.is_none()),
+            sticky: (agent.sticky.as_ref()).and_then(|sticky| in_common.kept(sticky).told("host")),
             is_told,
-            is_changed: (edits.map(|it| of_request(it, walked, meeting.caller.how)))
-                .unwrap_or_default(),
+            is_changed,
             answer_is_changed: edits.map(of_answer).unwrap_or_default(),
             steers_envoy: steers,
             notes: notes(meeting, agent, walked),
@@ -340,6 +346,11 @@ impl AgentFound {
 /// What Envoy does to the request behind the filter, and what the filter does to no header of its own.
 fn notes(meeting: &Meeting<'_>, agent: &Agent, walked: &Walked) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(url) = meeting.reached.picker(&agent.name) {
+        notes.push(format!(
+            "which of its endpoints answers the picker at {url} says"
+        ));
+    }
     let upstream = meeting.reached.upstream(&agent.name);
     let base = upstream.and_then(|upstream| upstream.base.as_ref());
     if let Some(base) = base.filter(|base| base.prefix() != "/v1") {

@@ -14,10 +14,11 @@ use super::request::Arrived;
 /// Who calls, where no listed key says it.
 #[derive(Debug, Default, Args)]
 pub(super) struct Named {
-    /// Who calls, where the key is none of clients.keys or is not in the request: a name, as a validator would give it
+    /// Who calls, where the key is none of clients.keys or is not in the request: a name, as clients.keys has it (with its plan,
+    /// team, organisation and roles) or a validator would give it
     #[arg(long, value_name = "NAME")]
     client: Option<String>,
-    /// The client's plan [default: clients.default_plan]
+    /// The client's plan [default: as clients.keys has it, else clients.default_plan]
     #[arg(long, value_name = "NAME", requires = "client")]
     plan: Option<String>,
     /// Its team
@@ -180,6 +181,24 @@ fn place(source: &KeySource) -> String {
     }
 }
 
+/// Where keys are looked for, in words.
+pub(super) fn looked_for(sources: &[KeySource]) -> String {
+    let words = sources.iter().map(|source| match source {
+        KeySource::Header {
+            name,
+            scheme: Some(scheme),
+        } => format!("{name} (as {scheme} KEY)"),
+        KeySource::Query {
+            any_request: false, ..
+        }
+        | KeySource::WebsocketProtocol { .. } => {
+            format!("{} (of a WebSocket's handshake)", place(source))
+        }
+        source => place(source),
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
 // === impl Caller ===
 
 impl Caller {
@@ -208,17 +227,28 @@ impl Named {
                 ));
             }
         }
-        let mut named = client(id, policy);
+        let mut listed = policy.clients.keys.iter().map(|listed| &listed.client);
+        let listed = listed.find(|client| client.id == *id).cloned();
+        let mut named = listed.unwrap_or_else(|| client(id, policy));
         if let Some(plan) = &self.plan {
             let plans = policy.plans.iter().map(|plan| plan.name.as_str());
             let place = plans.clone().position(|name| name == plan);
             let place = place
                 .ok_or_else(|| format!("no plan named {plan:?}{}", did_you_mean(plan, plans)))?;
             named.plan = Some(waykeeper::config::policy::PlanId(place));
+            named.limits = None;
         }
-        named.team.clone_from(&self.team);
-        named.organisation.clone_from(&self.organisation);
-        named.roles.clone_from(&self.role);
+        for (said, own) in [
+            (&self.team, &mut named.team),
+            (&self.organisation, &mut named.organisation),
+        ] {
+            if said.is_some() {
+                own.clone_from(said);
+            }
+        }
+        if !self.role.is_empty() {
+            named.roles.clone_from(&self.role);
+        }
         Ok(Some(named))
     }
 }

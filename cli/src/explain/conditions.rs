@@ -108,14 +108,10 @@ impl Words<'_, '_> {
                         .get_all(name)
                         .map(|value| text(Some(value)))
                         .collect();
-                    format!(
-                        "{name}: {}",
-                        if lines.is_empty() {
-                            "none".to_owned()
-                        } else {
-                            lines.join(" and ")
-                        }
-                    )
+                    match lines.as_slice() {
+                        [] => format!("no {name}"),
+                        lines => format!("{name}: {}", lines.join(" and ")),
+                    }
                 });
                 format!("it has {}", values.collect::<Vec<_>>().join(", "))
             }
@@ -155,13 +151,12 @@ impl Words<'_, '_> {
             "body" => {
                 let values = rule.conditions.members.iter().map(|(pointer, _)| {
                     let value = self.json.as_ref().and_then(|json| json.pointer(pointer));
-                    let shown = match value {
-                        None => "none".to_owned(),
-                        Some(Value::Array(_)) => "a list".to_owned(),
-                        Some(Value::Object(_)) => "an object".to_owned(),
-                        Some(value) => value.to_string(),
-                    };
-                    format!("{pointer}: {shown}")
+                    match value {
+                        None => format!("no {pointer}"),
+                        Some(Value::Array(_)) => format!("{pointer}: a list"),
+                        Some(Value::Object(_)) => format!("{pointer}: an object"),
+                        Some(value) => format!("{pointer}: {value}"),
+                    }
                 });
                 format!("it has {}", values.collect::<Vec<_>>().join(" and "))
             }

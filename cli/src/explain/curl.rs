@@ -1,4 +1,5 @@
-//! A request in the words of curl's command line.
+//! A request in the words of curl's command line. What is wrong is told without a word of what was read but options' names: any may
+//! be a key.
 
 use std::fs;
 use std::io::{self, Read};
@@ -39,6 +40,20 @@ struct Line {
 /// # Errors
 /// One line that says which of them is not understood.
 pub(super) fn request(words: &[String]) -> Result<Request, String> {
+    let is_of_url = |word: &String| word.contains([':', '/', '.']);
+    if let [first, others @ ..] = words
+        && !first.starts_with('-')
+        && first != "curl"
+        && !is_of_url(first)
+        && others
+            .iter()
+            .any(|word| !word.starts_with('-') && is_of_url(word))
+    {
+        return Err(
+            "the command begins with a word that is neither curl nor a url; it is written as for curl, and begins with curl"
+                .to_owned(),
+        );
+    }
     let mut words = words.iter().map(String::as_str).peekable();
     words.next_if(|word| *word == "curl" || word.ends_with("/curl"));
     let mut read = Line::default();
@@ -110,9 +125,11 @@ impl Line {
             "request" => self.method = Some(value.to_owned()),
             "url" => self.asks(value)?,
             "header" => match value.strip_prefix('@') {
-                Some(file) => self
-                    .headers
-                    .extend(text_of(file)?.lines().map(str::to_owned)),
+                Some(file) => {
+                    let text = String::from_utf8(bytes_of(file)?)
+                        .map_err(|_| format!("the file behind the @ of {shown} is not UTF-8"))?;
+                    self.headers.extend(text.lines().map(str::to_owned));
+                }
                 None => self.headers.push(value.to_owned()),
             },
             "data" | "data-ascii" => {
@@ -151,9 +168,7 @@ impl Line {
             "disable" => {}
             _ if is_passed(name) => {}
             _ => {
-                return Err(format!(
-                    "the option {shown} of curl is not understood here; leave it out, or write what it does as -H and -d"
-                ));
+                return Err(not_understood(shown));
             }
         }
         Ok(())
@@ -310,12 +325,33 @@ pub(super) fn bytes_of(file: &str) -> Result<Vec<u8>, String> {
     } else {
         fs::read(file).map(|read| bytes = read)
     };
-    read.map_err(|error| format!("{file}: {error}"))?;
+    read.map_err(|error| {
+        format!("a file that the command names, behind an @ or <, is not read: {error}")
+    })?;
     Ok(bytes)
 }
 
-fn text_of(file: &str) -> Result<String, String> {
-    String::from_utf8(bytes_of(file)?).map_err(|_| format!("{file}: is not UTF-8"))
+/// Said of an option. What stands behind `=`, or looks like no option of curl's, may be a key that has got there.
+fn not_understood(shown: &str) -> String {
+    let (name, value) = shown
+        .split_once('=')
+        .map_or((shown, None), |(name, value)| (name, Some(value)));
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+    let known = match name.strip_prefix("--") {
+        Some(long) => takes_word(long),
+        None => true,
+    };
+    if known && value.is_some() {
+        return format!(
+            "behind {name} stands =; curl has the word of an option apart: {name} WORD"
+        );
+    }
+    let name = if name.len() <= 24 && (known || name.bytes().all(is_plain)) {
+        format!("the option {name} of curl")
+    } else {
+        "an option".to_owned()
+    };
+    format!("{name} is not understood here; leave it out, or write what it does as -H and -d")
 }
 
 /// A value of `--data-urlencode`: `content`, `=content`, `name=content`, `@file` or `name@file`.

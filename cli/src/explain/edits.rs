@@ -41,6 +41,26 @@ pub(super) fn of_request(edits: &Edits, walked: &Walked, how: How) -> Vec<(Strin
     told
 }
 
+/// Where a message of MCP names what it calls.
+const CALLED: [&str; 4] = [
+    "/params/name",
+    "/params/uri",
+    "/params/ref/name",
+    "/params/ref/uri",
+];
+
+/// What one of several servers of MCP reads in place of the name by which it was called.
+pub(super) fn of_called(sent: &[u8], walked: &Walked) -> Vec<(String, String)> {
+    let read = |body: &[u8]| serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
+    let (sent, became) = (read(sent), read(&walked.body));
+    let changed = CALLED.iter().filter_map(|pointer| {
+        let name = became.pointer(pointer)?;
+        let is_other = sent.pointer(pointer) != Some(name);
+        is_other.then(|| (format!("body {pointer}"), name.to_string()))
+    });
+    changed.collect()
+}
+
 /// What is changed of the agent's answer, with variables as they are written.
 pub(super) fn of_answer(edits: &Edits) -> Vec<(String, String)> {
     let HeaderEdits { set, add, .. } = &edits.response;

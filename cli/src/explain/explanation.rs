@@ -10,6 +10,7 @@ use super::caller::How;
 use super::limits::Counted;
 use super::request::{Arrived, Request};
 use super::rules::{ModelFound, RuleFound};
+use super::servers::ServerFound;
 
 /// Why a request goes where it goes.
 #[derive(Debug, Serialize)]
@@ -27,9 +28,15 @@ pub(super) struct Explanation {
     /// What it calls by MCP.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) calls: Vec<String>,
+    /// Of several servers of MCP those that get it, or are asked because of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) servers: Vec<ServerFound>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) rules: Vec<RuleFound>,
     pub(super) model: Option<ModelFound>,
+    /// What keeps it at one of the agents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sticky: Option<String>,
     /// Those that may answer it.
     pub(super) agents: Vec<AgentFound>,
     /// Those that might be thought to, and may not.
@@ -135,8 +142,10 @@ impl Explanation {
             other_routes: Vec::new(),
             caller: None,
             calls: Vec::new(),
+            servers: Vec::new(),
             rules: Vec::new(),
             model: None,
+            sticky: None,
             agents: Vec::new(),
             left_out: Vec::new(),
             limits: Vec::new(),

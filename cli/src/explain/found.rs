@@ -1,23 +1,23 @@
 //! What becomes of a request, and why: found by the filter's own code.
 
-use std::rc::Rc;
-
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{Choice, Edits, Route, RouteId};
-use waykeeper::host::LocalReply;
+use waykeeper::config::policy::{AgentId, Choice, Edits, Route, RouteId};
 use waykeeper::routing::{
-    Asked, Call, MessageMembers, Messages, ModelInPath, Next, NoMatch, Path, RouteTable, in_order,
+    Comes, ModelInPath, Next, NoMatch, Path, RouteTable, in_order, listed as listed_able,
     model_in_path,
 };
 use waykeeper::text::headers::is_reserved;
 
 use super::agents::{self, AgentFound, Reached};
-use super::caller::{Caller, How};
-use super::explanation::{CallerFound, Explanation, OtherRoute, Outcome, RouteFound};
+use super::caller::{Caller, How, looked_for};
+use super::explanation::{CallerFound, Explanation, Outcome, RouteFound};
+use super::kept::InCommon;
 use super::limits;
 use super::request::{Arrived, Request};
+use super::routes;
 use super::rules::{self, ModelFound};
-use super::walked::{End, Walked, walk};
+use super::servers;
+use super::walked::{Walked, walk};
 
 /// What a request meets under a policy.
 pub(super) struct Meeting<'a> {
@@ -29,7 +29,7 @@ pub(super) struct Meeting<'a> {
 }
 
 /// The codes of refusals before a route's rules are asked.
-const BEFORE_RULES: [&str; 14] = [
+const BEFORE_RULES: [&str; 15] = [
     "gateway_unavailable",
     "bad_path",
     "no_route",
@@ -44,9 +44,20 @@ const BEFORE_RULES: [&str; 14] = [
     "header_mismatch",
     "version_not_supported",
     "tool_forbidden",
+    "not_offered",
 ];
 
 impl Meeting<'_> {
+    /// The route that stands for several servers of MCP, if the request's does.
+    pub(super) fn of_servers(&self) -> Option<&Route> {
+        let block = &self.arrived.block;
+        let path = Path::read(block.get(":path").unwrap_or_default()).ok()?;
+        let method = block.get(":method").unwrap_or_default();
+        let found = RouteTable::new(&self.policy.routes).find(&path, method);
+        let route = self.policy.routes.get(found.ok()?.0)?;
+        route.of_servers().is_some().then_some(route)
+    }
+
     /// Explains the request.
     ///
     /// # Errors
@@ -67,18 +78,22 @@ impl Meeting<'_> {
         let answered_here = matches!(outcome, Outcome::Answered { .. });
         let mut found = Explanation::new(request, arrived, policy, outcome);
         found.notes.extend(self.advice(&code));
+        found.notes.extend(self.reached.listens(request));
         found.taken_out = taken_out(arrived, &walked, None);
         let raw = arrived.block.get(":path").unwrap_or_default();
         let method = arrived.block.get(":method").unwrap_or_default();
         let Ok(path) = Path::read(raw) else {
             return Ok(found);
         };
-        if answered_here {
+        if answered_here && self.of_servers().is_none() {
             found.caller = Some(self.caller());
             return Ok(found);
         }
         let matched = RouteTable::new(&policy.routes).find(&path, method);
-        found.other_routes = others(policy, &path, method, &matched);
+        found.other_routes = routes::others(policy, &path, method, &matched);
+        if matched == Err(NoMatch::Path) {
+            found.notes.push(routes::prefixes(policy));
+        }
         let Some((id, route)) = matched
             .ok()
             .and_then(|id| Some((id, policy.routes.get(id.0)?)))
@@ -95,6 +110,11 @@ impl Meeting<'_> {
         });
         found.caller = Some(self.caller());
         found.calls = self.calls(route);
+        found.servers = servers::of(policy, route, &walked.end, walked.agent.as_deref());
+        if answered_here {
+            found.limits = self.limits_of(id, None, None).counted();
+            return Ok(found);
+        }
         let roles = caller
             .client
             .as_ref()
@@ -133,16 +153,30 @@ impl Meeting<'_> {
         let Some(choices) = chosen.choices else {
             return Ok(());
         };
+        let is_drawn = |choice: &Choice| {
+            let agent = self.policy.agents.get(choice.agent.0);
+            agent.map(|agent| agent.name.as_str()) == drawn.agent.as_deref()
+        };
+        let choices = match (route.of_servers(), choices.iter().position(is_drawn)) {
+            // The name that is called says which.
+            (Some(_), Some(place)) => choices.get(place..=place).unwrap_or_default(),
+            _ => choices,
+        };
         let model = chosen.model.as_deref();
         let (left, mut left_out) = agents::narrowed(self, route, choices, model);
-        let (left, note) = agents::preferred(self, route, choices, left, &mut left_out);
+        let in_common = InCommon::new(self, route);
+        let (left, note) = agents::preferred(self, route, choices, left, &mut left_out, &in_common);
         found.notes.extend(note);
         found.left_out = left_out;
-        let may_answer = agents::with_shares(self, route, &left, drawn.agent.as_deref());
+        let drawn = drawn.agent.as_deref();
+        let may_answer = agents::with_shares(self, route, &left, drawn, &in_common);
         if !matches!(found.outcome, Outcome::Forwarded) {
             self.add_limits(id, &may_answer, found);
             return Ok(());
         }
+        let names_agent = self.arrived.block.get("x-agent").is_some();
+        found.sticky = (route.sticky.as_ref().filter(|_| !names_agent))
+            .and_then(|sticky| in_common.kept(sticky).told("agent"));
         for (choice, share) in may_answer.clone() {
             let Some(agent) = self.policy.agents.get(choice.agent.0) else {
                 continue;
@@ -157,6 +191,7 @@ impl Meeting<'_> {
                 &walked,
                 route,
                 in_path.as_ref().map(|_: &ModelInPath| ()),
+                &in_common,
             );
             if let Some(listed) = chosen.next {
                 let next = Next {
@@ -165,7 +200,9 @@ impl Meeting<'_> {
                     model,
                 };
                 let capabilities = self.arrived.block.get_all("x-agent-capability");
-                let all = in_order(self.policy, choice.agent, &next, capabilities, &|_| false);
+                let listed = listed_able(self.policy, &next, capabilities.clone());
+                let fit = &|_| Comes::InTurn;
+                let all = in_order(self.policy, choice.agent, &next, listed, capabilities, fit);
                 let named = all
                     .iter()
                     .skip(1)
@@ -179,17 +216,12 @@ impl Meeting<'_> {
     }
 
     fn add_limits(&self, route: RouteId, may_answer: &[(Choice, f64)], found: &mut Explanation) {
-        let route_of = self.policy.routes.get(route.0);
-        let called = route_of.map(|route| self.called(route)).unwrap_or_default();
-        let of = |agent| limits::Of {
-            policy: self.policy,
-            client: self.caller.client.as_ref(),
-            route,
-            agent,
-            method: self.arrived.block.get(":method").unwrap_or_default(),
-            headers: &self.arrived.block,
-            tool: called.first().and_then(|call| call.tool.as_deref()),
+        let Some(of_route) = self.policy.routes.get(route.0) else {
+            return;
         };
+        let called = self.called(of_route);
+        let tool = called.first().and_then(|call| call.tool.as_deref());
+        let of = |agent| self.limits_of(route, agent, tool);
         let of_agents = may_answer.iter().filter_map(|(choice, _)| {
             let agent = self.policy.agents.get(choice.agent.0)?;
             Some((agent.name.clone(), of(Some(choice.agent)).counted()))
@@ -197,74 +229,21 @@ impl Meeting<'_> {
         found.limits = limits::merged(of_agents.collect());
     }
 
-    fn outcome(&self, walked: &Walked) -> Outcome {
-        match &walked.end {
-            End::Forwarded => Outcome::Forwarded,
-            End::Waits => Outcome::Waits {
-                until: "more of its body comes, or its route's body_timeout is over: 408 request_timeout".to_owned(),
-            },
-            End::Answered { reply, .. } if reply.status < 400 && in_rpc(reply).is_none() => {
-                let path = self.arrived.block.get(":path").unwrap_or_default();
-                let of_models = self.policy.models_endpoint.as_ref();
-                let what = match of_models.is_some_and(|it| path.starts_with(it.path.as_bytes())) {
-                    true => "which models they may use",
-                    false => "how their limits stand",
-                };
-                Outcome::Answered {
-                    status: reply.status,
-                    by: format!("the gateway itself, as the place where callers ask {what}"),
-                }
-            }
-            End::Answered { reply, late } => {
-                let told = in_rpc(reply).unwrap_or_else(|| serde_json::from_slice(&reply.body).unwrap_or_default());
-                let message = reply.headers.iter().find(|(name, _)| *name == "grpc-message");
-                let detail = told.get("detail").and_then(serde_json::Value::as_str);
-                Outcome::Refused {
-                    status: reply.status,
-                    code: reply.details.strip_prefix("waykeeper_").unwrap_or(&reply.details).to_owned(),
-                    detail: detail.map(str::to_owned).or(message.map(|(_, text)| text.clone())),
-                    late: *late,
-                }
-            }
+    fn limits_of<'t>(
+        &'t self,
+        route: RouteId,
+        agent: Option<AgentId>,
+        tool: Option<&'t str>,
+    ) -> limits::Of<'t> {
+        limits::Of {
+            policy: self.policy,
+            client: self.caller.client.as_ref(),
+            route,
+            agent,
+            method: self.arrived.block.get(":method").unwrap_or_default(),
+            headers: &self.arrived.block,
+            tool,
         }
-    }
-
-    /// What it calls, where its route carries MCP or A2A.
-    pub(super) fn called(&self, route: &Route) -> Vec<Call> {
-        let block = &self.arrived.block;
-        let needed = block.get(":method") == Some(b"POST");
-        let members = if route.mcp.is_some() {
-            Rc::default()
-        } else if route.a2a.is_some() {
-            let path = block.get(":path").unwrap_or_default();
-            let asked = Path::read(path).map(|path| Asked::read(block, &path, &route.prefix));
-            match asked {
-                Ok(Asked::Message) => Rc::new(MessageMembers::of_a2a()),
-                Ok(Asked::Card | Asked::Other) | Err(_) => return Vec::new(),
-                Ok(by_path) => {
-                    let method = Some(by_path.method().into());
-                    return vec![Call { method, tool: None }];
-                }
-            }
-        } else {
-            return Vec::new();
-        };
-        let mut messages = Messages::new(&members, block, route.max_scan, needed);
-        messages.feed(self.arrived.body.as_deref().unwrap_or_default());
-        messages.end();
-        let called = messages.called();
-        called.map_or_else(Vec::new, |called| called.messages.clone())
-    }
-
-    /// The same in words.
-    fn calls(&self, route: &Route) -> Vec<String> {
-        let called = self.called(route);
-        let words = called.iter().map(|call| match (&call.method, &call.tool) {
-            (_, Some(tool)) => format!("the tool {tool}"),
-            (Some(method), None) => format!("the method {method}"),
-            (None, None) => "nothing: it is an answer".to_owned(),
-        });
-        words.collect()
     }
 
     /// What whoever asks may want to say beside.
@@ -274,7 +253,11 @@ impl Meeting<'_> {
                 "the validator is not asked, and the key is taken for good; say whom it would name with --client, --plan, --team and --role"
                     .to_owned(),
             ),
-            (How::NoKey | How::UnknownKey, "missing_key" | "invalid_key") => {
+            (How::NoKey, "missing_key") => Some(format!(
+                "keys are looked for in {}; what a client would meet is told with --client NAME",
+                looked_for(&self.policy.clients.key_sources)
+            )),
+            (How::UnknownKey, "invalid_key") => {
                 Some("what a client would meet is told with --client NAME".to_owned())
             }
             _ => None,
@@ -300,18 +283,6 @@ impl Meeting<'_> {
                 .unwrap_or_default(),
         }
     }
-}
-
-/// What a reply says in an error of JSON-RPC, if that is what it is.
-fn in_rpc(reply: &LocalReply) -> Option<serde_json::Value> {
-    let told: serde_json::Value = serde_json::from_slice(&reply.body).ok()?;
-    let error = told.get(0).unwrap_or(&told).get("error")?;
-    // As A2A has it, over JSON-RPC and by HTTP.
-    let is_list = |name| error.get(name).is_some_and(serde_json::Value::is_array);
-    if is_list("data") || is_list("details") {
-        return Some(serde_json::json!({"detail": error.get("message")}));
-    }
-    error.get("data").cloned()
 }
 
 /// Headers and parameters that the filter takes out.
@@ -349,46 +320,4 @@ fn taken_out(arrived: &Arrived, walked: &Walked, edits: Option<&Edits>) -> Vec<S
         out.push("the key in the query".to_owned());
     }
     out
-}
-
-/// Routes that take the same path but for their method, or a part of it.
-fn others(
-    policy: &Policy,
-    path: &Path<'_>,
-    method: &[u8],
-    matched: &Result<RouteId, NoMatch>,
-) -> Vec<OtherRoute> {
-    let mut others = Vec::new();
-    for (place, route) in policy.routes.iter().enumerate() {
-        if *matched == Ok(RouteId(place)) {
-            continue;
-        }
-        let of_methods = || {
-            format!(
-                "for {} only",
-                route
-                    .methods
-                    .as_ref()
-                    .map(|all| all.join(", "))
-                    .unwrap_or_default()
-            )
-        };
-        let alone = RouteTable::new(std::slice::from_ref(route)).find(path, method);
-        let why = match (alone, matched) {
-            (Ok(_), Ok(_)) => "its prefix is shorter".to_owned(),
-            (Ok(_), Err(NoMatch::Method(_))) => {
-                "its prefix is shorter than that of the routes for other methods".to_owned()
-            }
-            (Ok(_), Err(NoMatch::Ambiguous)) => {
-                "the path can be read as another route's too".to_owned()
-            }
-            (Err(NoMatch::Method(_)), _) => of_methods(),
-            _ => continue,
-        };
-        others.push(OtherRoute {
-            name: route.name.clone(),
-            why,
-        });
-    }
-    others
 }

@@ -1,35 +1,9 @@
-//! Requests out of a HAR file, as browsers and proxies write them: the whole file, one of its entries, or its request alone.
+//! Requests out of a HAR file, as browsers and proxies write them: the whole file, one of its entries, or its request alone. What
+//! is wrong is told without a word of what was read: any of it may be a key.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::request::Request;
-
-#[derive(Deserialize)]
-struct Asked {
-    method: String,
-    url: String,
-    #[serde(default)]
-    headers: Vec<Named>,
-    #[serde(rename = "postData")]
-    body: Option<Body>,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    name: String,
-    #[serde(default)]
-    value: String,
-}
-
-#[derive(Deserialize)]
-struct Body {
-    #[serde(rename = "mimeType", default)]
-    content_type: String,
-    text: Option<String>,
-    #[serde(default)]
-    params: Vec<Named>,
-}
 
 /// All requests of a file, in their order.
 ///
@@ -38,8 +12,7 @@ struct Body {
 pub(super) fn requests(text: &[u8]) -> Result<Vec<Request>, String> {
     // Some programs write a byte order mark.
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
-    let whole: Value =
-        serde_json::from_slice(text).map_err(|error| format!("is no JSON: {error}"))?;
+    let whole: Value = serde_json::from_slice(text).map_err(|error| no_json(&error))?;
     let entries = whole.get("log").map(|log| log.get("entries"));
     let asked: Vec<&Value> = match (entries, whole.get("request"), whole.get("url")) {
         (Some(Some(Value::Array(entries))), ..) => {
@@ -63,33 +36,66 @@ pub(super) fn requests(text: &[u8]) -> Result<Vec<Request>, String> {
         .collect()
 }
 
+/// Where it is none: what the error itself says may show what stands there.
+fn no_json(error: &serde_json::Error) -> String {
+    format!(
+        "is no JSON, at line {} column {}",
+        error.line(),
+        error.column()
+    )
+}
+
 fn request(asked: &Value) -> Result<Request, String> {
-    let asked = Asked::deserialize(asked).map_err(|error| error.to_string())?;
+    let needed = |name: &str| text(asked, name)?.ok_or_else(|| format!("has no {name}"));
     let mut request = Request {
-        method: asked.method,
+        method: needed("method")?,
         ..Request::default()
     };
-    request.asks(&asked.url)?;
-    let headers = asked.headers.into_iter();
+    request.asks(&needed("url")?)?;
+    let headers = pairs(asked, "headers")?.into_iter();
     // What browsers show of HTTP/2 is the method, the host and the path once more.
-    let headers = headers.filter(|header| !header.name.starts_with(':'));
-    request.headers = headers.map(|header| (header.name, header.value)).collect();
-    if let Some(body) = asked.body {
-        let of_form = || {
-            let fields = body
-                .params
-                .iter()
-                .map(|it| format!("{}={}", it.name, it.value));
-            (!body.params.is_empty()).then(|| fields.collect::<Vec<_>>().join("&"))
-        };
-        request.body = body.text.clone().or_else(of_form).map(String::into_bytes);
-        if request.header("content-type").is_none() && !body.content_type.is_empty() {
-            request
-                .headers
-                .push(("content-type".to_owned(), body.content_type));
-        }
+    request.headers = headers.filter(|(name, _)| !name.starts_with(':')).collect();
+    let Some(body) = asked.get("postData").filter(|body| !body.is_null()) else {
+        return Ok(request);
+    };
+    if !body.is_object() {
+        return Err("postData is no object".to_owned());
+    }
+    let fields = pairs(body, "params")?.into_iter();
+    let fields: Vec<String> = fields
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let of_form = (!fields.is_empty()).then(|| fields.join("&"));
+    request.body = text(body, "text")?.or(of_form).map(String::into_bytes);
+    let content_type = text(body, "mimeType")?.filter(|it| !it.is_empty());
+    if let (None, Some(content_type)) = (request.header("content-type"), content_type) {
+        (request.headers).push(("content-type".to_owned(), content_type));
     }
     Ok(request)
+}
+
+/// A text, if it stands there.
+fn text(around: &Value, name: &str) -> Result<Option<String>, String> {
+    match around.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("{name} is no text")),
+    }
+}
+
+/// A list of names with their values, if it stands there.
+fn pairs(around: &Value, name: &str) -> Result<Vec<(String, String)>, String> {
+    let bad = || format!("{name} is no list of objects, each with a name and a value");
+    let list = match around.get(name) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(list) => list.as_array().ok_or_else(bad)?,
+    };
+    let pair = |item: &Value| {
+        let name = text(item, "name").ok()??;
+        Some((name, text(item, "value").ok()?.unwrap_or_default()))
+    };
+    let pairs = list.iter().map(|item| pair(item).ok_or_else(bad));
+    pairs.collect()
 }
 
 #[cfg(test)]
@@ -127,13 +133,10 @@ mod tests {
             ("[]", "neither"),
             ("{\"log\": {}}", "neither"),
             ("{\"log\": {\"entries\": []}}", "no requests"),
-            (
-                "{\"log\": {\"entries\": [{}]}}",
-                "request 1: missing field `method`",
-            ),
+            ("{\"log\": {\"entries\": [{}]}}", "request 1: has no method"),
             (
                 "{\"request\": {\"method\": \"GET\", \"url\": \"ftp://x\"}}",
-                "ftp",
+                "another scheme",
             ),
         ] {
             let fault = requests(text.as_bytes()).err().unwrap();

@@ -1,7 +1,11 @@
-//! A request as it goes over the wire, in HTTP/1.1; lines may end without a carriage return, as editors write them.
+//! A request as it goes over the wire, in HTTP/1.1; lines may end without a carriage return, as editors write them. What is wrong
+//! is told without a word of what was read: any of it may be a key.
 
 use super::request::Request;
 use waykeeper::text::headers::is_token;
+
+const BEGINS: &str = "does not begin with a method, a path and a version, as in POST /v1/chat/completions HTTP/1.1 (a HAR file is read \
+                      with --har, a command of curl's with --request @FILE)";
 
 /// Reads one request, with the body behind it.
 ///
@@ -14,14 +18,10 @@ pub(super) fn request(text: &[u8]) -> Result<Request, String> {
     let first = lines.next().ok_or("is empty")?;
     let parts: Vec<&str> = first.split_ascii_whitespace().collect();
     let [method, target, version] = parts.as_slice() else {
-        return Err(format!(
-            "begins with {first:?}, and not as in POST /v1/chat/completions HTTP/1.1"
-        ));
+        return Err(BEGINS.to_owned());
     };
     if !version.starts_with("HTTP/") || !is_token(method.as_bytes()) {
-        return Err(format!(
-            "begins with {first:?}, and not as in POST /v1/chat/completions HTTP/1.1"
-        ));
+        return Err(BEGINS.to_owned());
     }
     let mut request = Request {
         method: (*method).to_owned(),
@@ -46,7 +46,7 @@ pub(super) fn request(text: &[u8]) -> Result<Request, String> {
             .ok_or("has no header host")?
             .to_owned();
     } else {
-        return Err(format!("asks for {target:?}, which is no path"));
+        return Err("asks in its first line for what is no path, which begins with /".to_owned());
     }
     let coding = request.header("transfer-encoding");
     request.chunked = coding.is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
@@ -170,8 +170,8 @@ mod tests {
     fn what_is_no_request_is_told() {
         for (text, told) in [
             ("", "is empty"),
-            ("{}", "begins with"),
-            ("GET / FTP/1", "begins with"),
+            ("{}", "does not begin"),
+            ("GET / FTP/1", "does not begin"),
             ("GET / HTTP/1.1\n\n", "no header host"),
             ("GET x HTTP/1.1\nhost: h\n\n", "no path"),
             ("GET / HTTP/1.1\nhost h\n\n", "no header in line 2"),

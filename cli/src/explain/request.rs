@@ -13,6 +13,8 @@ pub(super) struct Request {
     /// With the query, and without a fragment.
     pub(super) path: String,
     pub(super) secure: bool,
+    /// A url says where it is sent.
+    pub(super) has_url: bool,
     /// In their order, names as they are written.
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Option<Vec<u8>>,
@@ -55,10 +57,11 @@ impl Request {
         self.secure = match scheme.to_ascii_lowercase().as_str() {
             "http" | "ws" => false,
             "https" | "wss" => true,
-            other => {
-                return Err(format!(
-                    "a url of {other:?}; those of http and https are explained"
-                ));
+            _ => {
+                return Err(
+                    "the url is one of another scheme; those of http and https are explained"
+                        .to_owned(),
+                );
             }
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -72,6 +75,7 @@ impl Request {
         }
         let target = target.split('#').next().unwrap_or_default();
         self.authority = host.to_owned();
+        self.has_url = true;
         self.path = match target.as_bytes().first() {
             Some(b'/') => target.to_owned(),
             _ => format!("/{target}"),
@@ -110,7 +114,7 @@ impl Request {
                 _ if name.starts_with(':') || OF_CONNECTION.contains(&name.as_str()) => {}
                 "authorization" => authorizations.push(value.as_str()),
                 "upgrade" if !value.trim().eq_ignore_ascii_case("websocket") => {
-                    notes.push(format!("Envoy takes upgrade: {value} away"));
+                    notes.push("Envoy takes upgrade away: it asks for no websocket".to_owned());
                 }
                 _ => add(&name, value),
             }

@@ -107,7 +107,11 @@ pub(super) fn chosen<'a>(
     // Who names an agent gets that one.
     let names = arrived.block.get("x-agent").is_some();
     let unnamed = |next: Option<&'a [AgentId]>| next.filter(|_| !names);
-    let Some(rules) = Rules::new(policy, route) else {
+    let rules = match route.of_servers() {
+        Some(_) => None,
+        None => Rules::new(policy, route),
+    };
+    let Some(rules) = rules else {
         return Chosen {
             rules: Vec::new(),
             next: unnamed(route.fallback.as_deref()),

@@ -88,6 +88,12 @@ impl Display for Explanation {
         for call in &self.calls {
             lines.tell("calls", call);
         }
+        for server in &self.servers {
+            lines.tell(
+                "servers",
+                format_args!("{} (agent {})", server.name, server.agent),
+            );
+        }
         let width = self
             .rules
             .iter()
@@ -119,6 +125,9 @@ impl Display for Explanation {
                 "model",
                 format_args!("{}{other}; named in the {}", model.asked, model.named_in),
             );
+        }
+        if let Some(sticky) = &self.sticky {
+            lines.tell("sticky", sticky);
         }
         if let [agents @ .., last] = self.agents.as_slice() {
             let share =
@@ -181,6 +190,9 @@ impl Display for Explanation {
             lines.tell("path", &agent.path);
             if let Some(model) = &agent.model {
                 lines.tell("model", model);
+            }
+            if let Some(sticky) = &agent.sticky {
+                lines.tell("sticky", sticky);
             }
             for (about, headers) in [("told", &agent.is_told), ("Envoy", &agent.steers_envoy)] {
                 for (name, value) in headers {

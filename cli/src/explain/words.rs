@@ -1,6 +1,6 @@
 //! A command line taken apart as a shell does it, as far as that needs no shell: quotes, `$'…'`, backslashes, line ends.
 
-/// The words of a command.
+/// The words of a command. What is wrong is told without a word of it: any may be a key.
 ///
 /// # Errors
 /// One line, where a quote stays open, or something stands there that only a shell can replace.
@@ -36,7 +36,7 @@ pub(super) fn words(text: &str) -> Result<Vec<String>, String> {
                 dollar_quoted(&mut rest, word.get_or_insert_default())?;
             }
             '$' | '`' if is_replaced(next, rest.peek().copied()) => {
-                return Err(of_shell(next, &mut rest));
+                return Err(of_shell(next));
             }
             '|' | ';' | '&' | '<' | '>' | '(' | ')' => {
                 return Err(format!(
@@ -64,7 +64,7 @@ fn double_quoted(
                 None => return Err(open('"')),
             },
             Some(next @ ('$' | '`')) if is_replaced(next, rest.peek().copied()) => {
-                return Err(of_shell(next, rest));
+                return Err(of_shell(next));
             }
             Some(other) => word.push(other),
             None => return Err(open('"')),
@@ -107,7 +107,7 @@ fn code(rest: &mut std::iter::Peekable<std::str::Chars<'_>>, most: usize) -> Res
     let code = u32::from_str_radix(&digits, 16)
         .ok()
         .and_then(char::from_u32);
-    code.ok_or_else(|| format!("holds an escape of no character: {digits:?}"))
+    code.ok_or_else(|| "holds an escape of no character".to_owned())
 }
 
 /// Whether a shell would put something else in the place of what begins so.
@@ -115,12 +115,10 @@ fn is_replaced(first: char, next: Option<char>) -> bool {
     first == '`' || next.is_some_and(|it| it.is_ascii_alphabetic() || "_{(".contains(it))
 }
 
-fn of_shell(first: char, rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
-    let shown: String = rest
-        .take_while(|it| it.is_ascii_alphanumeric() || "_{(".contains(*it))
-        .collect();
+fn of_shell(first: char) -> String {
     format!(
-        "holds {first}{shown}, which only a shell can replace; let yours do it: waykeeper explain FILE -- curl …"
+        "holds {first} outside of single quotes, and what begins with it only a shell can replace; let yours do it: waykeeper \
+         explain FILE -- curl …"
     )
 }
 
@@ -158,8 +156,8 @@ mod tests {
             ("'a", "stays open"),
             ("\"a", "stays open"),
             ("a\\", "backslash"),
-            ("-H \"x-api-key: $KEY\"", "$KEY"),
-            ("$(cat key)", "$(cat"),
+            ("-H \"x-api-key: $KEY\"", "holds $ outside"),
+            ("$(cat key)", "holds $ outside"),
             ("`cat`", "shell"),
             ("curl a | jq", "holds |"),
             ("curl http://a/?b&c", "quote it"),

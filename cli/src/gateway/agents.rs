@@ -13,6 +13,7 @@ use super::base::Base;
 use super::credentials::{self, Credential};
 pub(crate) use super::endpoints::Endpoint;
 use super::endpoints::{base_of, endpoints, parsed};
+use super::picker::{Picker, picker};
 use super::providers::{self, Provider};
 use super::sees::{self, Sees};
 use super::tls::{self, ClientTls};
@@ -24,7 +25,7 @@ const HEALTH_TIMEOUT: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(60);
 
 /// Those beside the filter's own.
-const OF_ENVOY: [&str; 13] = [
+const OF_ENVOY: [&str; 14] = [
     "url",
     "endpoints",
     "provider",
@@ -37,6 +38,7 @@ const OF_ENVOY: [&str; 13] = [
     "health",
     "tls",
     "http2",
+    "picker",
     "sees",
 ];
 
@@ -46,7 +48,7 @@ pub(super) fn fields() -> Vec<&'static str> {
 }
 
 /// What belongs to a cluster that is made here.
-pub(super) const NOT_BESIDE_CLUSTER: [&str; 7] = [
+pub(super) const NOT_BESIDE_CLUSTER: [&str; 8] = [
     "provider",
     "region",
     "credential",
@@ -54,6 +56,7 @@ pub(super) const NOT_BESIDE_CLUSTER: [&str; 7] = [
     "health",
     "tls",
     "http2",
+    "picker",
 ];
 pub(super) const HEALTH_FIELDS: &[&str] = &["path", "interval", "timeout"];
 
@@ -86,9 +89,25 @@ pub(crate) struct Agent {
     /// None if the cluster is written elsewhere, or the agent is builtin.
     pub(crate) upstream: Option<Upstream>,
     pub(crate) builtin: Option<Builtin>,
+    /// Whether each of its endpoints is asked for its metrics, in a cluster of its own.
+    pub(crate) shows_each: bool,
+    /// Who says which of its endpoints answers.
+    pub(crate) picker: Option<Picker>,
 }
 
 impl Agent {
+    /// The clusters of its endpoints that are made to ask them for their metrics, with these.
+    pub(super) fn showers(&self) -> impl Iterator<Item = (String, &Endpoint)> {
+        let upstream = self.upstream.as_ref().filter(|_| self.shows_each);
+        let endpoints = upstream.into_iter().flat_map(|it| &it.endpoints);
+        endpoints.enumerate().map(|(index, endpoint)| {
+            (
+                format!("{OWN}metrics/{}/{}", self.name, index + 1),
+                endpoint,
+            )
+        })
+    }
+
     /// Whether its cluster is made here.
     pub(crate) fn is_made(&self) -> bool {
         self.upstream.is_some() || self.builtin.is_some()
@@ -217,6 +236,8 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             sees,
             upstream: None,
             builtin: Some(builtin),
+            shows_each: false,
+            picker: None,
         });
     }
     // What is wrong with it the filter's reader tells as well.
@@ -244,6 +265,8 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
             sees,
             upstream: None,
             builtin: None,
+            shows_each: false,
+            picker: None,
         });
     }
     if let Some(spot) = fields.get("websocket_cluster") {
@@ -259,11 +282,27 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         (None, Some(provider)) => providers::place(&fields, provider, region.as_deref()),
         _ => endpoints(&fields),
     };
-    if endpoints.len() > 1
-        && let Some(load) = fields.get("load").filter(asks_for_metrics)
-    {
-        load.fault("asks one of its endpoints for its metrics, which say nothing of the others; make an agent of each, or have them report in their answers (from: orca or queue_depth)");
+    let load = fields.get("load").filter(asks_for_metrics);
+    if let Some(load) = &load {
+        if let Some(clusters) = load.named(usize::MAX).and_then(|it| it.get("clusters")) {
+            clusters.fault("stands beside cluster only; what is written here has one made for each of its endpoints");
+        }
+        if endpoints.len() > config::MOST_CLUSTERS {
+            load.fault(format!(
+                "asks each of its endpoints for its metrics, and has {} of them; at most {} are asked. Make several agents of it, \
+                 or have them report in their answers (from: orca or queue_depth)",
+                endpoints.len(),
+                config::MOST_CLUSTERS
+            ));
+        }
     }
+    let picker = fields.get("picker").and_then(|spot| {
+        if fields.get("sticky").is_some() {
+            spot.fault("says which endpoint answers, and so does sticky; write one of the two");
+        }
+        picker(name, &spot)
+    });
+    let shows_each = load.is_some() && (2..=config::MOST_CLUSTERS).contains(&endpoints.len());
     let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
     let credential = fields
         .get("credential")
@@ -303,6 +342,8 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         sees: sees.or(provider.is_some().then_some(sees::NOTHING)),
         upstream: Some(upstream),
         builtin: None,
+        shows_each,
+        picker,
     })
 }
 

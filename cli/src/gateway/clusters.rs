@@ -19,25 +19,37 @@ pub(crate) const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The filter bounds the questions of each worker; with more workers than this the cluster does too.
 const WORKERS: usize = 64;
 
+/// What the filters of every agent's clusters are made with.
+#[derive(Clone, Copy)]
+pub(super) struct Making<'m> {
+    /// The headers that bring callers' own credentials.
+    pub(super) callers: &'m [&'m str],
+    /// Where Envoy finds what it is told of credentials.
+    pub(super) directory: &'m str,
+    pub(super) environment: &'m Environment<'m>,
+}
+
+impl Making<'_> {
+    fn filters(self, agent: &Agent, upstream: &Upstream) -> Result<Json, minijinja::Error> {
+        filters::filters(
+            agent,
+            upstream,
+            self.callers,
+            self.directory,
+            filters::ByHost::Router,
+            self.environment,
+        )
+    }
+}
+
 /// Those that are made for an agent.
-pub(super) fn clusters(
-    agent: &Agent,
-    callers: &[&str],
-    directory: &str,
-    environment: &Environment<'_>,
-) -> Result<Vec<Json>, minijinja::Error> {
+pub(super) fn clusters(agent: &Agent, making: Making<'_>) -> Result<Vec<Json>, minijinja::Error> {
     let Some(upstream) = &agent.upstream else {
         return Ok(Vec::new());
     };
-    let filters = filters::filters(
-        agent,
-        upstream,
-        callers,
-        directory,
-        filters::ByHost::Router,
-        environment,
-    )?;
+    let filters = making.filters(agent, upstream)?;
     let mut of_agent = cluster(&agent.cluster, upstream);
+    of_agent["picked"] = agent.picker.is_some().into();
     of_agent["filters"] = filters.clone();
     let mut clusters = vec![of_agent];
     if let Some(name) = &agent.websocket_cluster {
@@ -50,6 +62,25 @@ pub(super) fn clusters(
     Ok(clusters)
 }
 
+/// Those in which an agent's endpoints are asked for their metrics, one by one. No request of a caller's comes there.
+pub(super) fn showers(agent: &Agent, making: Making<'_>) -> Result<Vec<Json>, minijinja::Error> {
+    let Some(upstream) = &agent.upstream else {
+        return Ok(Vec::new());
+    };
+    let shower = |(name, endpoint): (String, &Endpoint)| {
+        let alone = Upstream {
+            endpoints: vec![endpoint.clone()],
+            balance: Balance::RoundRobin,
+            health: None,
+            ..upstream.clone()
+        };
+        let mut made = cluster(&name, &alone);
+        made["filters"] = making.filters(agent, &alone)?;
+        Ok(made)
+    };
+    agent.showers().map(shower).collect()
+}
+
 pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
     let endpoints: Vec<Json> = upstream.endpoints.iter().map(endpoint).collect();
     let by_name = |endpoint: &Endpoint| matches!(endpoint.url.host, Host::Name(_));
@@ -59,6 +90,7 @@ pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
         "filters": null,
         "further": false,
         "falls_back": false,
+        "picked": false,
         "told_name": null,
         "attempts": null,
         "stat_name": other_stat_name(name),
@@ -76,6 +108,14 @@ pub(super) fn cluster(name: &str, upstream: &Upstream) -> Json {
         "own_host": upstream.has_own_host(),
         "http": http(upstream.http),
     })
+}
+
+/// That of an agent's picker.
+pub(super) fn picker(agent: &Agent) -> Option<Json> {
+    let picker = agent.picker.as_ref()?;
+    let mut made = cluster(&picker.cluster, &picker.upstream);
+    made["timeout"] = seconds(picker.timeout).into();
+    Some(made)
 }
 
 /// What the module is told that judges the attempts at this agent on its side, where it is to.

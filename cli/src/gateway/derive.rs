@@ -6,7 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use waykeeper::config::{self, Fault, Node, Segment};
 
 use super::agents::OWN;
-use super::{Agent, Gateway, OF_ENVOY, OF_VALIDATOR, limiter};
+use super::reader::{OF_ENVOY, OF_VALIDATOR};
+use super::{Agent, Endpoint, Gateway, limiter, servers};
 
 /// The name of the validator's cluster: no agent can be called so.
 pub(crate) fn validators_cluster() -> String {
@@ -38,7 +39,7 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
         .filter(|(name, _)| config::FIELDS.contains(&name.as_str()));
     let derived = fields.map(|(name, value)| {
         let value = match name.as_str() {
-            "agents" => agents(value, gateway, &in_lists(written)),
+            "agents" => agents(value, gateway, &in_lists(written), &servers::named(written)),
             "clients" => clients(value, gateway),
             "address" => address(value, gateway),
             "sessions" => sessions(value, gateway),
@@ -84,7 +85,12 @@ fn in_lists(written: &Node) -> BTreeSet<String> {
     found
 }
 
-fn agents(written: &Node, gateway: &Gateway, in_lists: &BTreeSet<String>) -> Node {
+fn agents(
+    written: &Node,
+    gateway: &Gateway,
+    in_lists: &BTreeSet<String>,
+    servers: &BTreeSet<&str>,
+) -> Node {
     let Node::Map(named) = written else {
         return written.clone();
     };
@@ -100,6 +106,13 @@ fn agents(written: &Node, gateway: &Gateway, in_lists: &BTreeSet<String>) -> Nod
         let mut derived = vec![("cluster".to_owned(), Node::Text(cluster.clone()))];
         let of_websockets = agent.and_then(|agent| agent.websocket_cluster.clone());
         derived.extend(of_websockets.map(|it| ("websocket_cluster".to_owned(), Node::Text(it))));
+        let upstream = agent.and_then(|agent| agent.upstream.as_ref());
+        if let Some(upstream) = upstream.filter(|upstream| upstream.has_own_host())
+            && let Some(endpoint) = upstream.endpoints.first()
+            && servers.contains(name.as_str())
+        {
+            derived.push(("host".to_owned(), Node::Text(endpoint.url.authority())));
+        }
         let sees = agent.and_then(|agent| agent.sees.as_ref());
         derived.extend(sees.map(|sees| ("sees".to_owned(), sees.names())));
         let hides = agent.is_some_and(|agent| agent.sees.is_some() && agent.upstream.is_some());
@@ -113,7 +126,6 @@ fn agents(written: &Node, gateway: &Gateway, in_lists: &BTreeSet<String>) -> Nod
             "load" => (name.clone(), load(value, agent)),
             _ => (name.clone(), value.clone()),
         }));
-        let upstream = agent.and_then(|agent| agent.upstream.as_ref());
         let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
         if credential.is_some_and(|it| it.callers_header().is_some())
             && let Some((_, Node::Map(rest))) = derived.iter_mut().find(|(name, _)| name == "rest")
@@ -135,7 +147,8 @@ fn agents(written: &Node, gateway: &Gateway, in_lists: &BTreeSet<String>) -> Nod
     Node::Map(derived.collect())
 }
 
-/// How it is learned how busy an agent is. One that is asked for its metrics is called by its own name.
+/// How it is learned how busy an agent is. One that is asked for its metrics is called by its own name, and so is each of its
+/// endpoints.
 fn load(written: &Node, agent: Option<&Agent>) -> Node {
     let upstream = agent.and_then(|agent| agent.upstream.as_ref());
     let endpoint = upstream.and_then(|upstream| upstream.endpoints.first());
@@ -145,7 +158,25 @@ fn load(written: &Node, agent: Option<&Agent>) -> Node {
     let has = |name: &str| fields.iter().any(|(written, _)| written == name);
     let mut fields = fields.clone();
     let asks = ("from".to_owned(), Node::Text("metrics".to_owned()));
-    if fields.contains(&asks) && !has("host") {
+    if !fields.contains(&asks) {
+        return written.clone();
+    }
+    let named = has("host");
+    let shower = |(cluster, endpoint): (String, &Endpoint)| {
+        let mut of_shower = vec![("cluster".to_owned(), Node::Text(cluster))];
+        if !named {
+            of_shower.push(("host".to_owned(), Node::Text(endpoint.url.authority())));
+        }
+        Node::Map(of_shower)
+    };
+    let showers: Vec<Node> = { agent.into_iter() }
+        .flat_map(Agent::showers)
+        .map(shower)
+        .collect();
+    if !showers.is_empty() {
+        fields.retain(|(name, _)| name != "clusters");
+        fields.push(("clusters".to_owned(), Node::List(showers)));
+    } else if !named {
         fields.push(("host".to_owned(), Node::Text(endpoint.url.authority())));
     }
     Node::Map(fields)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use waykeeper::config::{Fault, Policy, Segment, Spot};
 
 use super::spots::{inner, items};
-use super::{Agent, EnvoyVersion};
+use super::{Agent, Checked, EnvoyVersion, composites};
 use crate::yaml::Value;
 
 /// What a route, or one of its rules, says of it.
@@ -65,6 +65,18 @@ fn check_first(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
             false => Some(first),
         };
         let named = named.filter(Spot::is_text);
+        let named_so =
+            |it: &&Agent| named.as_ref().and_then(|name| name.text()) == Some(it.name.as_str());
+        if let Some(agent) = agents
+            .iter()
+            .find(named_so)
+            .filter(|it| it.picker.is_some())
+        {
+            fallback.fault(format!(
+                "no request goes on from {:?}, which has a picker: that is asked for requests alone that go to one agent",
+                agent.name
+            ));
+        }
         if let Some(name) = named.filter(|name| is_elsewhere(name, agents)) {
             let name = name.text().unwrap_or_default();
             fallback.fault(format!(
@@ -80,21 +92,47 @@ fn is_elsewhere(name: &Spot<'_>, agents: &[Agent]) -> bool {
     named.any(|agent| !agent.is_made())
 }
 
-/// What is wrong with a gateway whose Envoy cannot choose an agent anew.
-pub(crate) fn unable(document: &Value, policy: &Policy, envoy: EnvoyVersion) -> Vec<Fault> {
-    if envoy.chooses_each_attempt() {
-        return Vec::new();
+/// What is wrong with a gateway whose Envoy cannot try a request at several agents, or not at these.
+pub(super) fn unable(document: &Value, checked: &Checked, envoy: EnvoyVersion) -> Vec<Fault> {
+    let Checked {
+        gateway, policy, ..
+    } = checked;
+    if envoy.has_composites() {
+        return composites::faults(document, policy, gateway, envoy);
     }
-    places(policy)
-        .into_iter()
-        .map(|path| Fault {
-            positions: document.positions_at(&path),
-            path,
-            message: format!(
-                "Envoy {envoy} tries a request at one agent only; this needs 1.39 or newer"
-            ),
-        })
-        .collect()
+    let why =
+        || format!("Envoy {envoy} tries a request at one agent only; this needs 1.37 or newer");
+    unless(envoy.chooses_each_attempt(), document, policy, why)
+}
+
+/// The same where agents and routes change while Envoy runs.
+pub(super) fn unable_to_follow(
+    document: &Value,
+    policy: &Policy,
+    envoy: EnvoyVersion,
+) -> Vec<Fault> {
+    let why = || {
+        format!(
+            "`waykeeper run` cannot give it to Envoy {envoy} while that runs, and needs 1.39 or newer; `waykeeper envoy` writes such lists for 1.37 and 1.38"
+        )
+    };
+    unless(envoy.chooses_each_attempt(), document, policy, why)
+}
+
+fn unless(able: bool, document: &Value, policy: &Policy, why: impl Fn() -> String) -> Vec<Fault> {
+    let places = if able { Vec::new() } else { places(policy) };
+    let fault = |path: Vec<Segment>| Fault {
+        positions: document.positions_at(&path),
+        path,
+        message: why(),
+    };
+    places.into_iter().map(fault).collect()
+}
+
+/// Whether an agent is judged by each attempt at it.
+pub(super) fn judges_each(policy: &Policy, agent: &str) -> bool {
+    let mut named = policy.agents.iter().filter(|it| it.name == agent);
+    named.any(|it| it.rest.is_some_and(|rest| rest.each_attempt))
 }
 
 /// Where in the file it is said.

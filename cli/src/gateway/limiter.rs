@@ -1,6 +1,6 @@
 //! Who counts limits for the whole fleet: where that is, or that the tool itself does while it runs the gateway.
 
-use waykeeper::config::{Fields, Spot};
+use waykeeper::config::Spot;
 
 use super::agents::{Http, Upstream, elsewhere};
 use super::derive::limiters_cluster;
@@ -70,7 +70,7 @@ pub(super) fn limiter(spot: &Spot<'_>, known: &[&str]) -> Option<Limiter> {
             health_check: true,
         });
     }
-    let url = url(&fields)?;
+    let url = grpc_url(&fields.get("url")?)?;
     let upstream = Upstream::at(&url, &fields, Http::Two);
     let health_check = fields.get("health_check").and_then(|spot| spot.flag());
     Some(Limiter {
@@ -79,9 +79,9 @@ pub(super) fn limiter(spot: &Spot<'_>, known: &[&str]) -> Option<Limiter> {
     })
 }
 
-fn url(fields: &Fields<'_>) -> Option<Url> {
-    let spot = fields.get("url")?;
-    let url = parsed(&spot)?;
+/// Where a service of gRPC is.
+pub(super) fn grpc_url(spot: &Spot<'_>) -> Option<Url> {
+    let url = parsed(spot)?;
     if !matches!(url.path.as_str(), "" | "/") {
         spot.fault("ends with its host and port: gRPC has paths of its own");
     }

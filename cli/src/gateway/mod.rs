@@ -3,14 +3,18 @@
 //!
 //! | file | what it says |
 //! |---|---|
+//! | `reader.rs` | the fields of the whole document, each handed to the reader of its place |
 //! | `listeners.rs`, `agents.rs`, `limiter.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sees.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `picker.rs` | who says which endpoint of an agent answers, and what Envoy asks for that |
 //! | `providers.rs` | what is publicly known of those who host models |
-//! | `environment.rs` | what `${NAME}` stands for |
+//! | `environment.rs`, `environment/hiding.rs` | what `${NAME}` stands for, and that no fault shows it |
 //! | `secrets.rs`, `certificates.rs` | whether the secrets that are named are there, and for whom; whether certificates and keys fit |
+//! | `doubts.rs` | what is legal but probably not meant |
 //! | `derive.rs` | the filter's document, and how its faults are told of this one |
 //! | `schema.rs` | the same fields for editors, as a JSON Schema |
 //! | `render.rs`, `clusters.rs`, `routes.rs`, `filters.rs`, `idle.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
 //! | `parts.rs` | the same taken apart into what can change while Envoy runs |
+//! | `fallback.rs`, `composites.rs` | how requests go on to other agents: by routes of Envoy's, or by clusters where it is older |
 //! | `names.rs` | what agents' clusters are called while a gateway runs |
 //! | `templates.rs` | the templates, and how they are filled in |
 //! | `patches.rs` | what operators change in what is rendered |
@@ -24,9 +28,11 @@ mod balance;
 mod base;
 mod certificates;
 mod clusters;
+mod composites;
 mod credentials;
 mod derive;
 mod document;
+mod doubts;
 mod endpoints;
 mod environment;
 mod fallback;
@@ -39,12 +45,15 @@ mod names;
 mod pages;
 mod parts;
 mod patches;
+mod picker;
 mod providers;
+mod reader;
 mod render;
 mod routes;
 mod schema;
 pub(crate) mod secrets;
 mod sees;
+mod servers;
 mod sessions;
 mod spots;
 mod templates;
@@ -52,7 +61,6 @@ mod tls;
 mod url;
 mod version;
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
@@ -60,12 +68,11 @@ use waykeeper::config::{self, Fault, Log, Node, Policy, Segment, Spot};
 use waykeeper::host::Sensitive;
 
 pub(crate) use absent::without_absent;
-use agents::Known;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use clusters::{SYSTEM_CA, stat_name};
 pub(crate) use derive::{limiters_cluster, validators_cluster};
+pub(crate) use doubts::doubts;
 pub(crate) use environment::Environment;
-pub(crate) use fallback::unable;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use idle::{PAUSE, idle_of_undecided};
 pub(crate) use limiter::{Builtin, CALLED as LIMITER, Limiter};
@@ -83,11 +90,6 @@ pub(crate) use url::{Host, Url};
 pub(crate) use version::EnvoyVersion;
 
 use crate::yaml::Value;
-
-/// The fields of the document beside the filter's.
-const OF_ENVOY: [&str; 3] = ["listen", "operations", "envoy"];
-/// The fields of `clients.validator` beside the filter's.
-const OF_VALIDATOR: [&str; 2] = ["url", "tls"];
 
 /// A gateway, as its file describes it.
 #[derive(Debug, Clone)]
@@ -129,14 +131,20 @@ pub(crate) struct Wrong {
 }
 
 impl Gateway {
-    /// The validator and the limiter, where they are made here, each with its cluster's name and what people call it.
-    pub(crate) fn services(&self) -> impl Iterator<Item = (String, &'static str, &Upstream)> {
+    /// The validator, the limiter and agents' pickers, where they are made here, each with its cluster's name and what people call
+    /// it.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (String, String, &Upstream)> {
         let validator = self.validator.as_ref();
-        let validator =
-            validator.map(|(_, upstream)| (validators_cluster(), "the validator", upstream));
+        let validator = validator
+            .map(|(_, upstream)| (validators_cluster(), "the validator".to_owned(), upstream));
         let limiter = self.limiter.as_ref().and_then(Limiter::upstream);
-        let limiter = limiter.map(|upstream| (limiters_cluster(), LIMITER, upstream));
-        validator.into_iter().chain(limiter)
+        let limiter = limiter.map(|upstream| (limiters_cluster(), LIMITER.to_owned(), upstream));
+        let pickers = self.agents.iter().filter_map(|agent| {
+            let called = format!("the picker of {}", agent.name);
+            let picker = agent.picker.as_ref()?;
+            Some((picker.cluster.clone(), called, &picker.upstream))
+        });
+        validator.into_iter().chain(limiter).chain(pickers)
     }
 
     /// The mode at most of a file with the filter's document, if keys of sessions come into that from elsewhere.
@@ -180,10 +188,15 @@ fn read_in(document: &Value, look_up: &dyn Fn(&str) -> Option<OsString>) -> Resu
     let mut wrong = Wrong::default();
     let written = document.node();
     let log = Log::default();
-    let gateway = gateway(document, &Spot::root(&written, &log));
+    let gateway = reader::gateway(document, &Spot::root(&written, &log));
     if let Some(faults) = log.into_faults() {
         wrong.untold += faults.untold();
-        wrong.told.extend(faults.iter().cloned());
+        // A mapping is opened by each who reads something of it, and tells each time of a field that stands in it twice.
+        for fault in &faults {
+            if !wrong.told.contains(fault) {
+                wrong.told.push(fault.clone());
+            }
+        }
     }
     let derived = derive::document(&written, &gateway);
     let read = config::read_node(&derived);
@@ -267,103 +280,22 @@ pub(crate) fn unserved(document: &Value, gateway: &Gateway) -> Vec<Fault> {
     faults
 }
 
-/// What is legal but probably not meant, with the path of the field that it is about.
-pub(crate) fn doubts(checked: &Checked) -> Vec<(&'static [&'static str], String)> {
-    let mut doubts: Vec<(&'static [&'static str], String)> = Vec::new();
-    for agent in &checked.gateway.agents {
-        let Some(upstream) = &agent.upstream else {
-            continue;
-        };
-        let asks = |provider: &&providers::Provider| provider.needs_credential;
-        if let Some(provider) = upstream.provider.filter(asks)
-            && upstream.credential.is_none()
-        {
-            doubts.push((
-                &["agents"],
-                format!(
-                    "agents.{}: {} answers nobody without a credential, and none is written",
-                    agent.name, provider.name
-                ),
-            ));
-        }
-    }
-    doubts.extend(checked.gateway.agents.iter().filter_map(|agent| {
-        let upstream = agent.upstream.as_ref()?;
-        let weighted = upstream.endpoints.iter().any(|endpoint| endpoint.weight != 1);
-        (upstream.balance == agents::Balance::Random && weighted).then(|| {
-            let name = &agent.name;
-            let what = "Envoy's random choice does not go by the endpoints' weights; all other ways of balancing do";
-            (&["agents"][..], format!("agents.{name}.balance: {what}"))
-        })
-    }));
-    let buffer = idle::buffer_of_undecided(&checked.policy);
-    let clients = &checked.policy.clients;
-    let collects = checked.policy.routes.iter().any(|route| route.collect_body);
-    if clients.validator.is_some() && collects && clients.hold.request < buffer.saturating_mul(2) {
-        let shown = config::show_size(clients.hold.request);
-        doubts.push((
-            &["clients", "hold", "request"],
-            format!(
-                "clients.hold.request: {shown} is less than twice the {} that Envoy holds of a body, since a route collects \
-                 such: larger ones are refused with 413 while the validator is asked, in place of waiting",
-                config::show_size(buffer),
-            ),
-        ));
-    }
-    doubts
+/// What is wrong with a gateway whose Envoy is too old for it.
+pub(crate) fn unable(document: &Value, checked: &Checked, envoy: EnvoyVersion) -> Vec<Fault> {
+    let mut faults = fallback::unable(document, checked, envoy);
+    faults.extend(picker::unable(document, &checked.gateway, envoy));
+    faults
 }
 
-fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
-    let known = [config::FIELDS, &OF_ENVOY].concat();
-    let fields = spot.fields(&known);
-    let field = |name: &str| fields.as_ref().and_then(|fields| fields.get(name));
-    let listeners = match &fields {
-        Some(fields) => fields.need("listen"),
-        None => None,
-    };
-    let listeners = listeners.map_or_else(Vec::new, |spot| listeners::listeners(&spot));
-    let operations = field("operations").and_then(|spot| listeners::operations(&spot, &listeners));
-    if let Some(address) = field("address") {
-        tell_of_hops(document, &address, &listeners);
-    }
-    let known = Known {
-        by_websocket: by_websocket(document),
-        key_headers: key_headers(document),
-    };
-    let agents = field("agents").map_or_else(Vec::new, |spot| agents::agents(&spot, &known));
-    if let Some(routes) = field("routes") {
-        routes::check_mirrors(&routes, &agents);
-        fallback::check(&routes, &agents);
-        routes::check_hosts(&routes, &agents);
-    }
-    let known = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
-    // What is no mapping the filter's reader tells.
-    let clients = field("clients").filter(Spot::is_map);
-    let clients = clients.as_ref().and_then(|spot| spot.named(usize::MAX));
-    let validator = clients
-        .as_ref()
-        .and_then(|fields| fields.get("validator"))
-        .and_then(|spot| agents::validator(&spot, &known));
-    let known = [config::LIMITER_FIELDS, &limiter::FIELDS].concat();
-    let fleet = field("fleet").filter(Spot::is_map);
-    let fleet = fleet.as_ref().and_then(|spot| spot.named(usize::MAX));
-    let limiter = { fleet.as_ref() }
-        .and_then(|fields| fields.get("limiter"))
-        .and_then(|spot| limiter::limiter(&spot, &known));
-    let envoy = field("envoy");
-    let patches = envoy.map_or_else(Vec::new, |spot| {
-        let only = (listeners.len() == 1).then_some(render::FIRST);
-        patches::patches(&spot, document.get("envoy"), only)
-    });
-    Gateway {
-        listeners,
-        operations,
-        validator,
-        limiter,
-        agents,
-        session_keys: field("sessions").map_or_else(Vec::new, |spot| sessions::keys(&spot)),
-        patches,
-    }
+/// The same where agents and routes change while Envoy runs.
+pub(crate) fn unable_to_follow(
+    document: &Value,
+    checked: &Checked,
+    envoy: EnvoyVersion,
+) -> Vec<Fault> {
+    let mut faults = fallback::unable_to_follow(document, &checked.policy, envoy);
+    faults.extend(picker::unable(document, &checked.gateway, envoy));
+    faults
 }
 
 /// What is wrong with a patch, told of its field.
@@ -387,55 +319,6 @@ fn misfit_as_written(misfit: Misfit, document: &Value) -> Fault {
         positions,
         message,
     }
-}
-
-/// One number of proxies holds for the filter, wherever a request came in.
-fn tell_of_hops(document: &Value, spot: &Spot<'_>, listeners: &[Listener]) {
-    let address = document.get("address");
-    let field = |name| address.and_then(|address| address.get(name));
-    if field("from").and_then(Value::text) != Some("x-forwarded-for") {
-        return;
-    }
-    let written = field("trusted_hops").and_then(|value| value.node().whole());
-    let first = listeners
-        .first()
-        .map(|listener| u64::from(listener.trusted_hops));
-    let Some(hops) = written.or(first) else {
-        return;
-    };
-    let other = |listener: &&Listener| u64::from(listener.trusted_hops) != hops;
-    if let Some(listener) = listeners.iter().find(other) {
-        spot.fault(format!(
-            "with from: x-forwarded-for every listener has the same trusted_hops, and {} has {} in place of {hops}",
-            listener.address, listener.trusted_hops
-        ));
-    }
-}
-
-/// The headers in which the gateway looks for its own key: they are taken out before anybody else can read them.
-fn key_headers(document: &Value) -> Vec<&str> {
-    let clients = document.get("clients");
-    let written = clients.and_then(|clients| clients.get("key_sources"));
-    match written {
-        Some(sources) => {
-            let headers = sources.items().iter().map(|it| it.get("header"));
-            headers.flatten().filter_map(Value::text).collect()
-        }
-        None => config::USUAL_KEY_HEADERS.to_vec(),
-    }
-}
-
-/// The agents that routes for WebSockets name, whatever else is wrong with these.
-fn by_websocket(document: &Value) -> HashSet<&str> {
-    let routes = document.get("routes").map_or(&[][..], Value::items);
-    let of_websockets = routes.iter().filter(|route| {
-        let protocol = route.get("protocol").and_then(Value::text);
-        protocol == Some("websocket")
-    });
-    let named = of_websockets.flat_map(|route| route.get("agents").map_or(&[][..], Value::items));
-    named
-        .filter_map(|choice| choice.text().or_else(|| choice.get("agent")?.text()))
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,18 +1,18 @@
 //! What agents' clusters are called while a gateway runs. Clusters change before the filter's configuration does, and a request
 //! that the former configuration has decided on names one: so a name never comes to stand for another place, or for another way to
 //! it. An agent that is changed gets a cluster of a new name, `chat~2`, and what it was stays under the former one until nobody
-//! asks for it.
+//! asks for it. So does its picker: where Envoy is given another cluster of the same name, it ends all that is asked there.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::agents::NUMBER;
-use super::{Agent, Checked, Parts, derive};
+use super::{Checked, Parts, derive};
 
 /// So many of an agent's clusters are remembered: one that is the same again has its name again.
 const REMEMBERED: usize = 8;
 
-/// The names that were given, by the agents that they were given to.
+/// The names that were given, by the agents that they were given to, and by the clusters of their pickers.
 #[derive(Debug, Default)]
 pub(crate) struct Names(BTreeMap<String, Given>);
 
@@ -42,12 +42,21 @@ impl Names {
         for agent in &mut named.gateway.agents {
             if agent.is_made() {
                 let given = self.0.entry(agent.name.clone()).or_default();
-                let number = given.number(agent, made_of(agent, parts));
+                let names = [Some(&agent.cluster), agent.websocket_cluster.as_ref()];
+                let made_of = made_of(names.into_iter().flatten(), parts);
+                let number = given.number(&agent.cluster, &agent.name, made_of);
                 let clusters = [Some(&mut agent.cluster), agent.websocket_cluster.as_mut()];
                 for cluster in clusters.into_iter().flatten() {
                     let name = numbered(cluster, &agent.name, number);
                     renamed.insert(std::mem::replace(cluster, name.clone()), name);
                 }
+            }
+            if let Some(picker) = &mut agent.picker {
+                let plain = picker.cluster.clone();
+                let given = self.0.entry(plain.clone()).or_default();
+                let made_of = made_of(std::iter::once(&plain), parts);
+                picker.cluster = numbered(&plain, &plain, given.number(&plain, &plain, made_of));
+                renamed.insert(plain, picker.cluster.clone());
             }
             let given = self
                 .0
@@ -72,8 +81,8 @@ impl Names {
 // === impl Given ===
 
 impl Given {
-    /// The number of an agent's clusters that are made of that.
-    fn number(&mut self, agent: &Agent, made_of: u64) -> u64 {
+    /// The number of clusters that are made of that: `plain` is called after `agent`.
+    fn number(&mut self, plain: &str, agent: &str, made_of: u64) -> u64 {
         let known = self.known.iter().position(|it| it.made_of == made_of);
         let known = match known {
             Some(place) => self.known.remove(place),
@@ -82,7 +91,7 @@ impl Given {
                 Known {
                     number: self.last,
                     made_of,
-                    cluster: numbered(&agent.cluster, &agent.name, self.last),
+                    cluster: numbered(plain, agent, self.last),
                 }
             }
         };
@@ -94,7 +103,7 @@ impl Given {
     }
 }
 
-/// The name of an agent's cluster under a number; the first has none.
+/// The name of a cluster that is called after an agent, or after itself, under a number; the first has none.
 fn numbered(plain: &str, agent: &str, number: u64) -> String {
     match plain.strip_prefix(agent) {
         Some(end) if number > 1 => format!("{agent}{NUMBER}{number}{end}"),
@@ -103,10 +112,9 @@ fn numbered(plain: &str, agent: &str, number: u64) -> String {
 }
 
 /// Another number for clusters that are another.
-fn made_of(agent: &Agent, parts: &Parts) -> u64 {
-    let names = [Some(&agent.cluster), agent.websocket_cluster.as_ref()];
+fn made_of<'n>(names: impl Iterator<Item = &'n String>, parts: &Parts) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for name in names.into_iter().flatten() {
+    for name in names {
         let cluster = parts.clusters.get(name).map(ToString::to_string);
         (name, cluster).hash(&mut hasher);
     }

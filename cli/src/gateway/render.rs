@@ -9,15 +9,16 @@ use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
 use waykeeper::host::Sensitive;
 
-use super::clusters::{attempts, cluster, clusters, limiters, other_stat_name};
+use super::clusters::{Making, attempts, cluster, limiters, other_stat_name, showers};
+use super::composites::{composites, judged_by_callers};
 use super::credentials::Credential;
 use super::idle::{idle, undecided};
 use super::listeners::{ADMIN, LOCALHOST};
 use super::patches::{self, Misfit};
 use super::sees::Sees;
 use super::{
-    Checked, EnvoyVersion, Listener, Upstream, derive, document, fallback, filters, routes,
-    templates,
+    Checked, EnvoyVersion, Listener, Upstream, clusters, derive, document, fallback, filters,
+    picker, routes, templates,
 };
 
 /// With what both files begin.
@@ -73,6 +74,8 @@ pub(crate) struct Rendered {
 /// Only if a template is broken, which the tests would have told.
 pub(crate) fn render(checked: &Checked, around: Around<'_>) -> Result<Rendered, minijinja::Error> {
     let environment = templates::environment()?;
+    let by_callers = (around.envoy.has_composites()).then(|| judged_by_callers(checked));
+    let checked = by_callers.as_ref().unwrap_or(checked);
     let gateway = context(checked, around, &environment)?;
     let gateway = Value::from(Serde(gateway));
     let source = Value::from_safe_string(in_comment(around.source));
@@ -154,6 +157,11 @@ fn context(
         _ => attempts(agent, policy),
     };
     let callers = filters::callers_headers(&gateway.agents);
+    let making = Making {
+        callers: &callers,
+        directory: around.directory,
+        environment,
+    };
     let tried = fallback::tried(policy);
     let told_name = |agent: &super::Agent| {
         let sees = agent.sees.as_ref().map(Sees::shows_agent);
@@ -163,7 +171,7 @@ fn context(
     let agents: Vec<Json> = {
         let agents = gateway.agents.iter();
         let clusters = agents.map(|agent| {
-            let clusters = clusters(agent, &callers, around.directory, environment)?;
+            let clusters = clusters::clusters(agent, making)?;
             let mark = |mut cluster: Json| {
                 // No attempt at a WebSocket goes on.
                 cluster["further"] = (has_further && cluster["for_websockets"] == false).into();
@@ -176,6 +184,11 @@ fn context(
         });
         let clusters: Vec<Vec<Json>> = clusters.collect::<Result<_, minijinja::Error>>()?;
         clusters.concat()
+    };
+    let showers: Vec<Vec<Json>> = {
+        let agents = gateway.agents.iter();
+        let showers = agents.map(|it| showers(it, making));
+        showers.collect::<Result<_, _>>()?
     };
     let builtin = gateway
         .agents
@@ -206,6 +219,10 @@ fn context(
             .is_some_and(Credential::is_kept)
     };
     let further = has_further.then(|| routes::further(gateway, environment));
+    let composites = match around.envoy.has_composites() {
+        true => composites(policy, gateway),
+        false => Vec::new(),
+    };
     let listeners: Vec<Json> = gateway.listeners.iter().enumerate().map(listener).collect();
     let file = Path::new(around.directory).join(FILTER_FILE);
     Ok(json!({
@@ -221,6 +238,7 @@ fn context(
         "operations": gateway.operations.map(place),
         "ways": routes::ways(gateway),
         "further": further.transpose()?,
+        "composites": composites,
         "mirrors": routes::mirrors(gateway, policy),
         "proof": policy.proof.is_some(),
         "sessions": may_change || routes::has_sessions(gateway),
@@ -231,6 +249,10 @@ fn context(
         "validator": validator,
         "limiter": limiter,
         "agents": agents,
+        "showers": showers.concat(),
+        "pickers": gateway.agents.iter().filter_map(clusters::picker).collect::<Vec<_>>(),
+        "picks": picker::has_pickers(gateway),
+        "may_pick": around.envoy.closes_pickers() && (may_change || picker::has_pickers(gateway)),
         "builtin": builtin,
         "bases": may_change || upstreams().any(|upstream| upstream.base.is_some()),
         "credentials": may_change || upstreams().any(is_kept),

@@ -12,10 +12,10 @@ use super::agents::{OWN_HOST, TLS};
 use super::balance::is_by_hash;
 use super::sees::Sees;
 use super::spots::{inner, items};
-use super::{Agent, Gateway, filters};
+use super::{Agent, Gateway, filters, picker};
 
 /// First those on which Envoy looks for a session, by the headers in which agents name them; then the others. Among each of
-/// these first those of agents that are called by their own names.
+/// these first those of agents that are called by their own names. Between them stand those of agents with a picker, one for each.
 pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
     let is_there = |header: Option<&str>, end: &str| {
         let mut agents = gateway.agents.iter();
@@ -35,6 +35,20 @@ pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
             ways.push(way(&mark, end, session));
         }
     }
+    for (index, agent) in gateway
+        .agents
+        .iter()
+        .filter(|it| it.picker.is_some())
+        .enumerate()
+    {
+        let mark = match index {
+            0 => "-picker".to_owned(),
+            index => format!("-picker-{}", index + 1),
+        };
+        let mut of_agent = way(&mark, end_of(agent), Json::Null);
+        of_agent["picker"] = picker::way(agent).into();
+        ways.push(of_agent);
+    }
     let ends = [TLS, OWN_HOST].into_iter();
     let own_hosts = ends.filter(|end| is_there(None, end));
     ways.extend(own_hosts.chain([""]).map(|end| way("", end, Json::Null)));
@@ -43,7 +57,7 @@ pub(super) fn ways(gateway: &Gateway) -> Vec<Json> {
 
 fn way(mark: &str, end: &str, session: Json) -> Json {
     let suffix = format!("{mark}{}", end.replace('/', "-"));
-    json!({"suffix": suffix, "own": end, "session": session})
+    json!({"suffix": suffix, "own": end, "session": session, "picker": null})
 }
 
 /// What the routes are given for requests that may go on to another agent: the clusters that an attempt may go to, those that
@@ -256,6 +270,17 @@ mod tests {
                 "a: {url: 'http://a', sticky: {client: true}}, b: {url: 'https://b', sticky: {query: q}}"
             ),
             [json!(["-tls", "/tls", null]), plain.clone()]
+        );
+        assert_eq!(
+            ways_of(
+                "a: {url: 'https://a', picker: {url: 'http://p'}}, b: {url: 'http://b', picker: {url: 'http://p'}}"
+            ),
+            [
+                json!(["-picker-tls", "/tls", null]),
+                json!(["-picker-2", "", null]),
+                json!(["-tls", "/tls", null]),
+                plain.clone()
+            ]
         );
         // Requests to an agent that names sessions are on no other way.
         assert_eq!(

@@ -172,6 +172,18 @@ fn definitions() -> Map<String, Value> {
             "interval": described("duration", "How often. 5s unless written."),
             "timeout": described("duration", "How long the answer may take. 2s unless written."),
         })),
+        "picker": object(&["url"], json!({
+            "url": {
+                "description": "Where an endpoint picker of the Gateway API Inference Extension is, without a path.",
+                "type": "string", "pattern": or_reference("^[Hh][Tt]{2}[Pp][Ss]?://[^@/?#]+/?$"),
+            },
+            "tls": described("client_tls", "How it is known, if its url is one of https."),
+            "timeout": described("duration", "How long it may take, from the request's headers on and with the body, which it reads: 100ms to 10m. 10s unless written."),
+            "on_failure": {
+                "description": "What becomes of a request for which it picks none: deny, it is refused with 503; balance, it goes where balance says. deny unless written.",
+                "enum": ["deny", "balance"],
+            },
+        })),
         "key_place": {
             "description": "Where the key stands.",
             "type": "object", "additionalProperties": false, "minProperties": 1, "maxProperties": 1,
@@ -235,6 +247,7 @@ fn agent() -> Value {
             "description": "true: HTTP/2 and nothing else. false: HTTP/1.1. Unless written what is offered over TLS, else HTTP/1.1.",
             "type": "boolean",
         },
+        "picker": described("picker", "Who says which of its endpoints answers. What balance says unless written."),
         "sees": {
             "description": "What it is told of who calls: address is where from, the others are x-waykeeper-* headers. Of a provider \
                             nothing, of others the address and agents_see, unless written.",
@@ -357,9 +370,9 @@ mod tests {
 
     use waykeeper::config;
 
+    use super::super::reader::{OF_ENVOY, OF_VALIDATOR};
     use super::super::{
-        OF_ENVOY, OF_VALIDATOR, agents, credentials, endpoints, limiter, listeners, patches,
-        sessions, tls,
+        agents, credentials, endpoints, limiter, listeners, patches, picker, sessions, tls,
     };
     use super::schema;
 
@@ -382,6 +395,7 @@ mod tests {
             ("/$defs/endpoint", endpoints::FIELDS),
             ("/$defs/credential", credentials::FIELDS),
             ("/$defs/health", agents::HEALTH_FIELDS),
+            ("/$defs/picker", picker::FIELDS),
             ("/$defs/key_place", sessions::KEY_FIELDS),
             ("/$defs/envoy", patches::ENVOY_FIELDS),
             ("/$defs/patch", patches::FIELDS),

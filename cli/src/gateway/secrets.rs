@@ -323,6 +323,10 @@ impl<'a> Doubts<'a> {
         if let Some(tls) = &upstream.tls {
             self.client(&[&place[..], &[field("tls")]].concat(), tls);
         }
+        let picker = agent.picker.as_ref();
+        if let Some(tls) = picker.and_then(|picker| picker.upstream.tls.as_ref()) {
+            self.client(&[&place[..], &["picker", "tls"].map(field)].concat(), tls);
+        }
     }
 
     /// One that is not there may come later. What it holds is never shown.

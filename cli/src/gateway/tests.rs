@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
+use waykeeper::config::policy::LoadSource;
 use waykeeper::config::{self, Node, Segment};
 
 use super::{Admin, Around, EnvoyVersion, render};
@@ -14,6 +15,18 @@ use crate::yaml::{self, Value};
 
 static SCHEMA: LazyLock<Validator> =
     LazyLock::new(|| jsonschema::validator_for(&super::schema()).unwrap());
+
+/// What a gateway's file does not say, in tests.
+pub(super) fn around(admin: Admin<'_>) -> Around<'_> {
+    Around {
+        source: "gateway.yaml",
+        module: "/m",
+        directory: "/d",
+        admin,
+        builtin: None,
+        envoy: EnvoyVersion::default(),
+    }
+}
 
 /// A gateway in which every field of this file is written.
 fn full() -> Json {
@@ -42,6 +55,7 @@ fn full() -> Json {
                 "health": {"path": "/h", "interval": "1s", "timeout": "250ms"},
                 "tls": {"ca": "/ca"},
                 "http2": true,
+                "load": {"from": "metrics", "every": "2s"},
             },
             "elsewhere": {"cluster": "a|b", "websocket_cluster": "c", "sticky": {"header": "x-thread", "named_by": "agent"}},
             "own": {"builtin": "echo", "weight": 0},
@@ -50,6 +64,10 @@ fn full() -> Json {
             "openai": {"provider": "openai", "credential": {"file": "/run/k"}},
             "local": {"provider": "ollama", "credential": {"caller": "x-provider-key", "header": "x-k", "scheme": "Token"}, "sees": ["client", "address"]},
             "signed": {"provider": "bedrock", "region": "eu-west-1", "credential": {"file": "/aws"}},
+            "picked": {
+                "endpoints": ["http://10.0.0.5:8000", "http://x"], "balance": "round_robin",
+                "picker": {"url": "https://picker:9002", "tls": tls, "timeout": "2s", "on_failure": "balance"},
+            },
             "azure": {"provider": "azure-openai", "url": "https://r.openai.azure.com", "credential": {"env": "AZURE_KEY"}, "sticky": {"client": true}},
         },
         "routes": [
@@ -113,12 +131,8 @@ fn holds_together(document: &Json) -> Result<(), TestCaseError> {
         .collect();
     prop_assert!(errors.is_empty(), "{:?}", errors);
     let around = Around {
-        source: "gateway.yaml",
-        module: "/m",
-        directory: "/d",
-        admin: Admin::Loopback,
         builtin: Some("/s"),
-        envoy: EnvoyVersion::default(),
+        ..around(Admin::Loopback)
     };
     let rendered = render(&checked, around).unwrap();
     let (envoy, filter) = (yaml::parse(&rendered.envoy), yaml::parse(&rendered.filter));
@@ -141,6 +155,17 @@ fn holds_together(document: &Json) -> Result<(), TestCaseError> {
         prop_assert!(there(&agent.cluster), "{}", agent.cluster);
         if let Some(twin) = &agent.websocket_cluster {
             prop_assert!(there(twin), "{}", twin);
+        }
+        let of_policy = checked
+            .policy
+            .agents
+            .iter()
+            .find(|it| it.name == agent.name);
+        let load = of_policy.and_then(|it| it.load.as_ref());
+        if let Some(LoadSource::Metrics { shown_by, .. }) = load.map(|it| &it.from) {
+            for shower in shown_by {
+                prop_assert!(there(&shower.cluster), "{}", shower.cluster);
+            }
         }
     }
     prop_assert_eq!(crate::routes::doubts(&envoy), vec![]);

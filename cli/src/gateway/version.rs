@@ -42,6 +42,16 @@ impl EnvoyVersion {
         self.minor >= 39
     }
 
+    /// Whether a cluster may send each attempt to another one, where [`Self::chooses_each_attempt`] does not hold.
+    pub(super) fn has_composites(self) -> bool {
+        (37..39).contains(&self.minor)
+    }
+
+    /// Whether it ends its question to an endpoint picker once that has said all.
+    pub(super) fn closes_pickers(self) -> bool {
+        self.minor >= 37
+    }
+
     /// What templates ask for.
     pub(super) fn context(self) -> Value {
         let at_least_1_37 = self.minor >= 37;
@@ -160,12 +170,12 @@ mod tests {
 
     #[test]
     fn what_the_older_lack_is_known() {
-        for (written, at_least_1_37, chooses_each_attempt) in [
-            ("1.36.4", false, false),
-            ("1.37", true, false),
-            ("1.38.2", true, false),
-            ("1.39", true, true),
-            ("1.40.0", true, true),
+        for (written, at_least_1_37, has_composites, chooses_each_attempt) in [
+            ("1.36.4", false, false, false),
+            ("1.37", true, true, false),
+            ("1.38.2", true, true, false),
+            ("1.39", true, false, true),
+            ("1.40.0", true, false, true),
         ] {
             let version: EnvoyVersion = written.parse().unwrap();
             let lacks = json!({
@@ -173,6 +183,7 @@ mod tests {
                 "header_value_prefix": at_least_1_37,
             });
             assert_eq!(version.context(), lacks);
+            assert_eq!(version.has_composites(), has_composites);
             assert_eq!(version.chooses_each_attempt(), chooses_each_attempt);
         }
     }

@@ -272,8 +272,7 @@ fn watched(gateway: &Gateway) -> BTreeMap<String, (String, &Upstream)> {
         Some((agent.cluster.clone(), (called, upstream)))
     });
     let services = gateway.services();
-    let services =
-        services.map(|(cluster, called, upstream)| (cluster, (called.to_owned(), upstream)));
+    let services = services.map(|(cluster, called, upstream)| (cluster, (called, upstream)));
     agents.chain(services).collect()
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use waykeeper::config::policy::{Policy, Protocol, Tables};
+use waykeeper::config::policy::{Protocol, Tables};
 
 use super::apply::{self, Applied, Cold, Refused, Step, Waits};
 use super::bound::{Bound, cannot_listen};
@@ -62,7 +62,7 @@ impl Setting<'_> {
                 }
                 return Ok(Some(Owed { loaded: new, said }));
             }
-            let waits = waits(&current.as_ref().unwrap_or(&new).checked.policy);
+            let waits = waits(&current.as_ref().unwrap_or(&new).checked);
             let meanwhile = async || {
                 loop {
                     watch.changed().await;
@@ -234,7 +234,8 @@ impl Setting<'_> {
 }
 
 /// For how long requests may go by a policy that is no longer in force.
-fn waits(policy: &Policy) -> Waits {
+fn waits(checked: &Checked) -> Waits {
+    let policy = &checked.policy;
     let asked = policy.clients.validator.as_ref();
     let asked = asked.map_or(Duration::ZERO, |validator| validator.timeout + MARGIN);
     let collects = policy.routes.iter().filter(|route| route.collect_body);
@@ -251,8 +252,11 @@ fn waits(policy: &Policy) -> Waits {
             Protocol::Http => route.timeout,
             _ => route.first_byte_timeout,
         });
+    // Who is decided on and still asked about at a picker is nowhere under way to the agent.
+    let pickers = (checked.gateway.agents.iter()).filter_map(|agent| agent.picker.as_ref());
+    let picked = pickers.map(|picker| picker.timeout).max();
     Waits {
-        undecided: idle.max(asked + collected),
+        undecided: idle.max(asked + collected) + picked.unwrap_or_default(),
         tried: tried.max().unwrap_or_default(),
     }
 }
@@ -260,7 +264,7 @@ fn waits(policy: &Policy) -> Waits {
 fn tell_of_cold(checked: &Checked, cold: &Cold) {
     let meanwhile = match cold.former {
         true => "its requests go where they went before the change",
-        false => "requests for it are answered 503",
+        false => "requests for it are answered 503 agent_unreachable",
     };
     say(&format!(
         "{}: is not ready after {} s: its name has not been looked up, or a host has not said whether it is well. Until then \

@@ -123,8 +123,8 @@ impl<'a> Setting<'a> {
         watch: &mut Watch,
     ) -> Result<Loaded, Unloaded> {
         let since = Instant::now();
-        if let Some(fault) = gateway::unable(&document, &checked.policy, self.program.known).first()
-        {
+        let unable = gateway::unable_to_follow(&document, &checked, self.program.known);
+        if let Some(fault) = unable.first() {
             return Err(Unloaded::Fault(check::told(&self.name, &document, fault)));
         }
         let unwritten = |error: io::Error| {

@@ -79,7 +79,7 @@ impl News {
         let urls = urls.join(", ");
         let lost = match called == LIMITER {
             true => "what fleet.on_failure says holds",
-            false => "requests for it are answered 503",
+            false => "requests for it are answered 503 agent_unreachable",
         };
         if self.trouble == Trouble::NoHost {
             return Some(format!(

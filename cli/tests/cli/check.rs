@@ -1044,6 +1044,67 @@ fn the_shares_of_several_agents_are_shown() {
 }
 
 #[test]
+fn what_follows_an_answer_and_does_not_come_to_who_has_given_it_is_warned_of() {
+    let told = |of_agents: &str, fields: &str| {
+        let agents = format!("{{a: {{cluster: a{of_agents}}}, b: {{cluster: b{of_agents}}}}}");
+        let routes = format!("  - {{prefix: /v1{fields}}}\n");
+        check(&with_routes(&agents, &routes), &[]).errors
+    };
+    let both = ", agents: [a, b]";
+    let sticky = ", sticky: [{response: true}]";
+    let drawn = "FILE:5: warning: routes[0].agents: a is sticky by `response`, and the route is not: each request is drawn anew, so one that \
+                 names an earlier answer may come to another agent, which does not know it; write sticky: [{response: true}] here too\n";
+    assert_eq!(told(sticky, both), drawn);
+    let by_client = format!("{both}, sticky: {{client: true}}");
+    for (of_agents, fields) in [
+        ("", both),
+        (sticky, ", agents: [a]"),
+        (sticky, &format!("{both}{sticky}")),
+        (sticky, &by_client),
+        (sticky, ", agents: [a, {agent: b, weight: 0}]"),
+    ] {
+        let errors = told(of_agents, fields);
+        assert!(
+            !errors.contains("earlier answer"),
+            "{of_agents} {fields}: {errors}"
+        );
+    }
+    let asks = |edits: &str| {
+        told(
+            sticky,
+            &format!("{both}{sticky}, request: {{headers: {{{edits}}}}}"),
+        )
+    };
+    let compressed = "FILE:5: warning: routes[0].request: accept-encoding is changed after the gateway has asked for answers that it can read: \
+                      of those that come compressed it learns nothing, so `response` keeps nothing together; leave accept-encoding out\n";
+    assert_eq!(asks("set: {Accept-Encoding: gzip}"), compressed);
+    assert_eq!(asks("add: {accept-encoding: gzip}"), compressed);
+    assert_eq!(asks("set: {accept-encoding: identity}"), "");
+    assert_eq!(asks("set: {x-y: gzip}"), "");
+}
+
+#[test]
+fn a_mirror_that_hears_nothing_is_warned_of() {
+    let told = |fields: &str| {
+        let agents = "{a: {cluster: a}, b: {cluster: b}}";
+        let routes = format!("  - {{prefix: /chat, {fields}, mirror: {{agent: a}}}}\n");
+        let run = check(&with_routes(agents, &routes), &[]);
+        let lines = run.errors.lines();
+        let told: Vec<_> = lines.filter(|it| it.contains("mirror")).collect();
+        told.join("")
+    };
+    let warning = "FILE:5: warning: routes[0].mirror: is the only agent of this route, and what it answers it does not hear a second time";
+    assert_eq!(told("agents: [a]"), warning);
+    assert_eq!(told("agents: [b]"), "");
+    assert_eq!(told("agents: [a, b]"), "");
+    let rule = |agent: &str| {
+        format!("agents: [a], rules: [{{match: {{method: GET}}, agents: [{agent}]}}]")
+    };
+    assert_eq!(told(&rule("a")), warning);
+    assert_eq!(told(&rule("b")), "");
+}
+
+#[test]
 fn a_bound_of_silence_that_is_never_reached_is_warned_of() {
     let told = |fields: &str| {
         let routes = format!("  - {{prefix: /chat, agents: [a], {fields}}}\n");
@@ -1697,4 +1758,281 @@ fn fields_that_are_called_otherwise_are_told_with_what_to_write() {
     ] {
         assert!(run.errors.contains(told), "{}", run.errors);
     }
+}
+
+/// Fields that are there, and stand elsewhere: people look for them where they know them from.
+#[test]
+fn a_field_of_another_mapping_is_told_with_where_it_stands() {
+    let gateway = |listen: &str, more: &str, agent: &str, route: &str| {
+        format!(
+            "listen: [{{address: '127.0.0.1:8080'{listen}}}]\nclients: {{}}\nagents: {{chat: {{url: 'http://10.0.0.5:8000'{agent}}}}}\n\
+             routes: [{{prefix: /, agents: [chat]{route}}}]\n{more}"
+        )
+    };
+    let of_agent = |agent: &str| gateway("", "", agent, "");
+    let of_route = |route: &str| gateway("", "", "", route);
+    for (text, told) in [
+        (
+            of_agent(", retry: {max_attempts: 2}"),
+            "agents.chat.retry: unknown field; retry is a field of a route, not of an agent\n",
+        ),
+        (
+            of_agent(", retrys: {max_attempts: 2}"),
+            "agents.chat.retrys: unknown field; did you mean \"retry\"? It is a field of a route, not of an agent\n",
+        ),
+        (
+            of_agent(", timeout: 5s"),
+            "agents.chat.timeout: unknown field; timeout is a field of a route, of an agent's health and of an agent's picker, not of an agent\n",
+        ),
+        (
+            of_route(", rest: {}"),
+            "routes[0].rest: unknown field; rest is a field of an agent, not of a route\n",
+        ),
+        (
+            of_route(", max_attempts: 2"),
+            "routes[0].max_attempts: unknown field; max_attempts is a field of a route's retry, not of a route\n",
+        ),
+        (
+            of_route(", rules: [{model: x, agents: [chat]}]"),
+            "routes[0].rules[0].model: unknown field; model is a field of a rule's match, not of a rule\n",
+        ),
+        (
+            of_route(", retry: {timeout: 1s}"),
+            "routes[0].retry.timeout: unknown field; timeout is a field of a route, not of a route's retry\n",
+        ),
+        (
+            of_route(", request: {set: {a: b}}"),
+            "routes[0].request.set: unknown field; set is a field of a route's request.body and of a route's request.headers, not of a route's request\n",
+        ),
+        (
+            gateway("", "validator: {url: 'http://v/x'}\n", "", ""),
+            "validator: unknown field; validator is a field of clients, not of the file itself\n",
+        ),
+        (
+            gateway(", operations: 1", "", "", ""),
+            "listen[0].operations: unknown field; operations is a field of the file itself, not of a listener\n",
+        ),
+        // Nothing is called so.
+        (
+            of_agent(", models: [{name: big, as: b}]"),
+            "agents.chat.models[0].name: unknown field; write model\n",
+        ),
+        (
+            of_agent(", rest: true"),
+            "agents.chat.rest: expected a mapping, found true; {} takes what is usual\n",
+        ),
+        (of_agent(", frobnicate: 1"), "agents.chat.frobnicate: unknown field\n"),
+        // What is near counts before.
+        (
+            of_route(", rate_limits: 1"),
+            "routes[0].rate_limits: unknown field; did you mean \"rate_limit\"?\n",
+        ),
+        // The filter's own document has no listeners.
+        (
+            "operations: 1\nagents: {chat: {cluster: chat}}\nroutes: [{prefix: /, agents: [chat], address: x}]\n".to_owned(),
+            "routes[0].address: unknown field; address is a field of the file itself, not of a route\n",
+        ),
+        (
+            gateway(", port: 1", "", "", ""),
+            "listen[0].port: unknown field; write it behind the address, as in address: 0.0.0.0:8080\n",
+        ),
+        (
+            of_route(", request: {headers: {x-y: z}}"),
+            "routes[0].request.headers.x-y: unknown field; write it within set, add or remove\n",
+        ),
+        (
+            of_route(", fallback: chat"),
+            "routes[0].fallback: expected a list, found \"chat\"; write [\"chat\"]\n",
+        ),
+        (of_route(", fallback: 7"), "routes[0].fallback: expected a list, found the number 7\n"),
+        (of_route(", rules: x"), "routes[0].rules: expected a list, found \"x\"\n"),
+    ] {
+        let run = check(&text, &["--no-validate"]);
+        assert!(run.errors.contains(told), "{told}{}", run.errors);
+    }
+}
+
+#[test]
+fn what_no_client_has_and_no_method_is_called_is_told_of() {
+    let told = |keys: &str, route: &str| {
+        let text = format!(
+            "clients: {{keys: [{keys}]}}\nagents: {{chat: {{cluster: chat}}}}\nroutes: [{{prefix: /, agents: [chat], {route}}}]\n"
+        );
+        let run = check(&text, &[]);
+        assert_eq!(run.status, 0, "{}", run.errors);
+        run.errors
+    };
+    let hash = "5d19f84807c15ad345e1f0b12b73b7ad4da77ed6040c14be987a45eca4c8b0c2";
+    let red = format!("{{sha256: {hash}, client_id: a, team: red, roles: [reader]}}");
+    let rules = "rules: [{match: {team: [blue, green]}, agents: [chat]}, {match: {role: writer}, roles: [admin], agents: [chat]}]";
+    assert_eq!(
+        told(&red, rules),
+        "FILE:3: warning: routes[0].rules[0].match.team: no listed key has such a team, and there is no validator\n\
+         FILE:3: warning: routes[0].rules[1].match.role: no listed key has such a role, and there is no validator\n\
+         FILE:3: warning: routes[0].rules[1].roles: no listed key has such a role, and there is no validator\n"
+    );
+    let had = "rules: [{match: {team: [blue, red], role: reader}, roles: [admin, reader], agents: [chat]}]";
+    assert_eq!(told(&red, had), "");
+    let methods =
+        "a2a: {methods: [{match: [CancelTaks, tasks/get, SendMessage, our/own, \"tasks/*\"]}]}";
+    assert_eq!(
+        told(&red, methods),
+        "FILE:3: warning: routes[0].a2a: no method of A2A is called \"CancelTaks\"; did you mean \"CancelTask\"?\n"
+    );
+}
+
+/// Rules and agents go by models, never by the names that stand for them.
+#[test]
+fn a_model_that_no_request_or_no_agent_has_is_told_of() {
+    let check_rule = |agents: &str, rule: &str| {
+        let text = format!(
+            "model_aliases: {{fast: small-1}}\nagents: {{chat: {{cluster: chat{agents}}}, any: {{cluster: any}}}}\n\
+             routes:\n- {{prefix: /, auth_required: false, agents: [any], rules: [{{match: {{model: {rule}}}, agents: [chat]}}]}}\n"
+        );
+        let run = check(&text, &[]);
+        assert_eq!(run.status, 0, "{}", run.errors);
+        run.errors
+    };
+    let alias = "is one of model_aliases, so a request for it is one for \"small-1\", and none is for \"fast\"; write \"small-1\"\n";
+    assert_eq!(
+        check_rule("", "[small-1, fast]"),
+        format!("FILE:4: warning: routes[0].rules[0].match.model: \"fast\" {alias}")
+    );
+    assert_eq!(
+        check_rule(", models: [small-1, fast]", "small-1"),
+        format!("FILE:2: warning: agents.chat.models: \"fast\" {alias}")
+    );
+    assert_eq!(
+        check_rule(", models: [small-1]", "[small-2, large-*]"),
+        "FILE:4: warning: routes[0].rules[0].match.model: none of the rule's agents serves \"small-2\"; did you mean \"small-1\"?; who asks for it is answered 404 model_not_found\n"
+    );
+    assert_eq!(
+        check_rule(", models: [\"small-*\"]", "[small-1, small-2, \"f*\"]"),
+        ""
+    );
+    assert_eq!(check_rule("", "anything"), "");
+}
+
+/// A gateway with two agents of models and prices, and these words more.
+fn two_agents(route: &str, beside: &str) -> String {
+    format!(
+        "listen: [{{address: '127.0.0.1:8080'}}]
+agents:
+  one: {{url: 'http://10.0.0.5:8000', models: [small], price: {{input: 1, output: 1}}, max_in_flight: 4}}
+  two: {{url: 'http://10.0.0.6:8000', models: [large], price: {{input: 2, output: 2}}}}
+routes:
+  - prefix: /v1/chat/completions
+    auth_required: false
+{route}{beside}"
+    )
+}
+
+#[test]
+fn an_endpoint_of_models_serves_those_who_ask_for_them() {
+    let told = "clients also ask for GET /v1/models";
+    for (beside, is_told) in [
+        ("", true),
+        ("models_endpoint: {}\n", false),
+        ("models_endpoint: {path: /other}\n", true),
+    ] {
+        let run = check(
+            &two_agents("    agents: [one, two]\n", beside),
+            &["--no-validate"],
+        );
+        assert_eq!((run.status, run.errors.as_str()), (0, ""), "{beside}");
+        assert_eq!(run.output.contains(told), is_told, "{}", run.output);
+    }
+}
+
+#[test]
+fn shares_go_by_what_a_route_prefers() {
+    for (prefer, told) in [
+        ("weighted", "/v1/chat/completions: one 50 %, two 50 %\n"),
+        ("cheapest", "/v1/chat/completions: one; when full, two\n"),
+        (
+            "fastest",
+            "/v1/chat/completions: the fastest of one, two, which only the running gateway knows\n",
+        ),
+    ] {
+        let route = format!("    agents: [one, two]\n    prefer: {prefer}\n");
+        let run = check(&two_agents(&route, ""), &["--no-validate"]);
+        assert_eq!((run.status, run.errors.as_str()), (0, ""), "{prefer}");
+        assert!(run.output.contains(told), "{}", run.output);
+    }
+}
+
+#[test]
+fn a_field_that_stands_twice_is_told_of_once() {
+    let route = "    agents: [one]\n    timeout: 1m\n    timeout: 2m\n";
+    let run = check(&two_agents(route, ""), &["--no-validate"]);
+    assert_eq!(
+        run.errors,
+        "FILE:10: routes[0].timeout: written twice; only one can count\n"
+    );
+}
+
+#[test]
+fn a_prompt_that_is_cut_off_before_its_words_is_doubtful() {
+    let told = |at: &str, few: &str| {
+        format!(
+            "FILE:{at}: the first {few} bytes of nearly all prompts are the same, [{{\"role\":\"user\",\"content\":\" has 27: nearly all requests are \
+             kept together; write as much as the operator's words have, such as 1KiB\n"
+        )
+    };
+    for (sticky, few) in [
+        ("{prompt: 16B}", Some("16")),
+        ("[{body: /user}, {prompt: 27B}]", Some("27")),
+        ("{prompt: 28B}", None),
+        ("{prompt: 1KiB}", None),
+    ] {
+        let of_route = format!("    agents: [one]\n    sticky: {sticky}\n");
+        let of_agent = two_agents("    agents: [two, one]\n", "").replace("models: [small], ", "");
+        let of_agent = of_agent.replace(
+            "price: {input: 1",
+            &format!("sticky: {sticky}, price: {{input: 1"),
+        );
+        for (document, at) in [
+            (two_agents(&of_route, ""), "9: warning: routes[0].sticky"),
+            (of_agent, "3: warning: agents.one.sticky"),
+        ] {
+            let run = check(&document, &["--no-validate"]);
+            let about = |line: &&str| line.contains("sticky");
+            let errors: String = run.errors.split_inclusive('\n').filter(about).collect();
+            let told = few.map(|few| told(at, few)).unwrap_or_default();
+            assert_eq!((run.status, errors), (0, told), "{sticky}");
+        }
+    }
+}
+
+#[test]
+fn a_fallback_of_nobody_else_and_an_alias_of_nothing_are_doubtful() {
+    for (route, beside, told) in [
+        (
+            "    agents: [one, two]\n    fallback: [one]\n",
+            "",
+            "FILE:9: warning: routes[0].fallback: one never comes next: it has no model that an agent before it is asked for by the same name\n",
+        ),
+        (
+            "    agents: [one, {agent: two, weight: 0}]\n    fallback: [one]\n",
+            "",
+            "FILE:9: warning: routes[0].fallback: one never comes next: it is the one that is tried first, and no other is\n",
+        ),
+        (
+            "    agents: [one, two]\n",
+            "model_aliases: {fast: smal, best: large}\n",
+            "FILE:9: warning: model_aliases.fast: no agent serves the model \"smal\"; did you mean \"small\"?; who asks for it is answered 404 model_not_found\n",
+        ),
+    ] {
+        let run = check(&two_agents(route, beside), &["--no-validate"]);
+        let of_two = "agents.two: no route leads to this agent";
+        let beside = "has max_in_flight, which does not count";
+        let errors: String = { run.errors.split_inclusive('\n') }
+            .filter(|line| !line.contains(of_two) && !line.contains(beside))
+            .collect();
+        assert_eq!((run.status, errors.as_str()), (0, told), "{route}");
+    }
+    let both = "    agents: [one, two]\n    fallback: [one]\n";
+    let both = two_agents(both, "").replace("models: [small], ", "");
+    let run = check(&both.replace("models: [large], ", ""), &["--no-validate"]);
+    assert!(!run.errors.contains("never comes next"), "{}", run.errors);
 }

@@ -75,7 +75,7 @@ POST /v1/chat/completions?api_key=… at 127.0.0.1:8080, with a body of 18 bytes
   caller   me, whose key in the query's api_key is listed; plan standard
   rules    paying  passes it on: for the plan premium; the client's is standard
            posted  passes it on: for the method PUT; it is POST
-           tiered  passes it on: for bodies with /metadata/tier: gold* or 7; it has /metadata/tier: none
+           tiered  passes it on: for bodies with /metadata/tier: gold* or 7; it has no /metadata/tier
            none takes it: what chat says itself counts
   model    big-1; named in the body
   agents   gpu 75 %, cpu 25 %
@@ -270,7 +270,7 @@ fn what_cannot_be_explained_is_told_in_a_line() {
         (&[][..], "which request?"),
         (
             &["--request", "curl $URL"],
-            "the request holds $URL, which only a shell can replace",
+            "the request holds $ outside of single quotes, and what begins with it only a shell can replace",
         ),
         (&["--request", "curl 'h"], "a quote ' stays open"),
         (
@@ -295,6 +295,7 @@ fn what_cannot_be_explained_is_told_in_a_line() {
         ),
         (&["--plan", "premium", "--", "curl", "h"], "--client"),
         (&["--raw", "x", "--har", "y"], "cannot be used with"),
+        (&["--", "wget", "http://h"], "begins with curl"),
     ] {
         let run = explain(&file, arguments, b"");
         assert_eq!((run.status, run.output.as_str()), (2, ""), "{arguments:?}");
@@ -316,6 +317,65 @@ fn what_cannot_be_explained_is_told_in_a_line() {
     );
     let missing = explain("/nowhere.yaml", &["--", "curl", "h"], b"");
     assert_eq!(missing.status, 2);
+}
+
+/// The worst that a key can be mistaken for, in each way in which a request is written. What is wrong is named, and nothing is shown.
+#[test]
+fn no_fault_shows_anything_of_a_request() {
+    let (_directory, file) = gateway();
+    let secrets = [
+        ("--raw", "X-Api-Key: tOpSeCrEt7\r\nHost: h\r\n\r\n"),
+        ("--raw", "tOpSeCrEt7"),
+        ("--raw", "GET tOpSeCrEt7 HTTP/1.1\nhost: h\n\n"),
+        ("--raw", "GET tOpSeCrEt7://h/ HTTP/1.1\nhost: h\n\n"),
+        ("--raw", "GET / HTTP/1.1\nhost: h\ntOpSeCrEt7\n\n"),
+        (
+            "--raw",
+            "GET / HTTP/1.1\nhost: h\ncontent-length: tOpSeCrEt7\n\n",
+        ),
+        (
+            "--raw",
+            "{\"log\": {\"entries\": [{\"request\": {\"url\": \"tOpSeCrEt7\"}}]}}",
+        ),
+        ("--har", "tOpSeCrEt7"),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": \"tOpSeCrEt7://h\"}}",
+        ),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": \"http://h\", \"headers\": \"tOpSeCrEt7\"}}",
+        ),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": \"http://h\", \"headers\": [\"tOpSeCrEt7\"]}}",
+        ),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": \"http://h\", \"postData\": \"tOpSeCrEt7\"}}",
+        ),
+        (
+            "--har",
+            "{\"request\": {\"method\": \"GET\", \"url\": {\"tOpSeCrEt7\": 1}}}",
+        ),
+        ("--har", "{\"request\": \"tOpSeCrEt7\"}"),
+        ("--request", "curl h -d \"$tOpSeCrEt7\""),
+        ("--request", "curl h --header=tOpSeCrEt7"),
+        ("--request", "curl h --tOpSeCrEt7"),
+        ("--request", "curl h -H tOpSeCrEt7"),
+        ("--request", "curl h -d @tOpSeCrEt7"),
+        ("--request", "curl h -F tOpSeCrEt7"),
+        ("--request", "curl h 'x-api-key: tOpSeCrEt7'"),
+        ("--request", "curl tOpSeCrEt7://h"),
+        ("--request", "curl h 'tOpSeCrEt7"),
+        ("--request", "tOpSeCrEt7 http://h"),
+    ];
+    for (way, text) in secrets {
+        let run = explain(&file, &[way, "-"], text.as_bytes());
+        assert_eq!((run.status, run.output.as_str()), (2, ""), "{way} {text}");
+        assert!(run.errors.len() > 20, "{way} {text}: {}", run.errors);
+        assert!(!run.errors.contains("tOpSeCrEt7"), "{}", run.errors);
+    }
 }
 
 #[test]
@@ -379,6 +439,237 @@ fn shares_are_those_of_a_canary_and_of_what_is_kept_together() {
     assert!(kept.ends_with(" 100.0") && !kept.contains(','), "{kept}");
 }
 
+/// With `sticky` the agent is the same each time: it is said by which entry, and where only the running gateway knows to whom it goes.
+#[test]
+fn what_keeps_a_request_at_one_agent_and_at_one_host_is_told() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let routes = "[{header: x-session}, {cookie: chat}, {response: true}, {body: /user}, {prompt: 16B}, {client: true}]";
+    let text = GATEWAY
+        .replace(
+            "gpu: {url: \"http://10.0.0.5:8000\"",
+            "gpu: {endpoints: [\"http://10.0.0.5:8000\", \"http://10.0.0.8:8000\"], sticky: {query: user}",
+        )
+        .replace(
+            "  - {prefix: /, agents: [cpu], methods: [GET]}",
+            &format!(
+                "  - {{prefix: /one, agents: [gpu, cpu], sticky: {{cookie: chat}}}}
+  - {{prefix: /v1/responses, agents: [gpu, cpu], sticky: {routes}}}
+  - {{prefix: /a2a, agents: [gpu, cpu], a2a: {{}}}}"
+            ),
+        );
+    std::fs::write(file.path(), text).unwrap();
+    let name = file.path().display().to_string();
+    let told = |asked: &[&str]| {
+        let asked = [&["--client", "a", "--json", "--", "curl"], asked].concat();
+        json(&explain(&name, &asked, b""))
+    };
+    let back = |what: &str, way: &str, otherwise: &str| {
+        format!(
+            "back to the agent that {what} which it names, by {way}: who that is only the running gateway knows; where it knows nobody, {otherwise}"
+        )
+    };
+    let answer = |otherwise| {
+        let what = "has given the answer, or has the conversation,";
+        Some(back(what, "response (sticky[2])", otherwise))
+    };
+    let task = Some(back("has the task or the context", "task", "drawn"));
+    let kept = |way: &str| Some(format!("kept at one agent by {way}"));
+    let rpc = r#"{"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "t"}}"#;
+    let list = r#"{"jsonrpc": "2.0", "id": 1, "method": "ListTasks", "params": {}}"#;
+    let named = r#"{"user": "u", "previous_response_id": "resp_1"}"#;
+    for (asked, sticky, agents) in [
+        (&["h/one", "-b", "chat=7"][..], kept("cookie chat"), 1),
+        (
+            &["h/one"],
+            Some("drawn: of what keeps requests at one agent it has none (cookie chat)".to_owned()),
+            2,
+        ),
+        // The caller's word counts before.
+        (&["h/one", "-b", "chat=7", "-H", "x-agent: cpu"], None, 1),
+        (
+            &["h/v1/responses", "-H", "x-session: 1", "--json", named],
+            kept("header x-session (sticky[0])"),
+            1,
+        ),
+        (
+            &["h/v1/responses", "--json", named],
+            answer("kept at one agent by body /user (sticky[3])"),
+            1,
+        ),
+        (
+            &["h/v1/responses/resp_1"],
+            answer("kept at one agent by client (sticky[5])"),
+            1,
+        ),
+        (
+            &["h/v1/responses", "--json", r#"{"input": "Hi"}"#],
+            kept("prompt 16B (sticky[4])"),
+            1,
+        ),
+        (
+            &["h/a2a", "-H", "a2a-version: 1.0", "--json", rpc],
+            task.clone(),
+            2,
+        ),
+        (&["h/a2a/tasks/t", "-H", "a2a-version: 1.0"], task, 2),
+        (
+            &["h/a2a", "-H", "a2a-version: 1.0", "--json", list],
+            Some("drawn: of what keeps requests at one agent it has none (task)".to_owned()),
+            2,
+        ),
+        // No route of theirs is sticky.
+        (&["h/v1/chat"], None, 2),
+    ] {
+        let told = told(asked);
+        assert_eq!(told["sticky"].as_str(), sticky.as_deref(), "{asked:?}");
+        let count = told["agents"].as_array().map(Vec::len);
+        assert_eq!(count, Some(agents), "{asked:?}: {told}");
+    }
+    let host = |url| told(&[url, "-H", "x-agent: gpu"])["agents"][0]["sticky"].clone();
+    assert_eq!(host("h/one?user=1"), "kept at one host by query user");
+    assert_eq!(
+        host("h/one"),
+        "drawn: of what keeps requests at one host it has none (query user)"
+    );
+    let plain = explain(
+        &name,
+        &[
+            "--client",
+            "a",
+            "--",
+            "curl",
+            "h/one?user=1",
+            "-b",
+            "chat=7",
+            "-H",
+            "x-agent: gpu",
+        ],
+        b"",
+    );
+    let line = "\n  path     /one?user=1\n  sticky   kept at one host by query user\n";
+    assert!(plain.output.contains(line), "{}", plain.output);
+}
+
+#[test]
+fn who_listens_where_a_request_is_sent_is_told_if_nobody_does() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let listen = r#"listen: [{address: "127.0.0.1:8080"}, {address: "0.0.0.0:8443", tls: {certificate: /a.pem, key: /a.key}}, {address: "[::1]:80"}]
+operations: 127.0.0.1:9902"#;
+    let text = GATEWAY.replace(r#"listen: [{address: "127.0.0.1:8080"}]"#, listen);
+    std::fs::write(file.path(), text).unwrap();
+    let name = file.path().display().to_string();
+    let notes = |how: &[&str], input: &[u8]| {
+        let told = json(&explain(
+            &name,
+            &[&["--client", "a", "--json"], how].concat(),
+            input,
+        ));
+        told["notes"].as_array().cloned().unwrap_or_default()
+    };
+    let nobody = "no listener is there, but at 127.0.0.1:8080, 0.0.0.0:8443, [::1]:80; this holds if something in front leads from there to one";
+    let operations = "no listener is there, but operations, where GET /stats/prometheus and GET /ready are answered, and nothing else; this is what a listener would do";
+    for (url, note) in [
+        ("http://127.0.0.1:8080/x", None),
+        ("http://localhost:8080/x", None),
+        ("http://[::1]/x", None),
+        ("https://10.1.2.3:8443/x", None),
+        // Something in front may have a name, and the usual port.
+        ("http://gateway/x", None),
+        ("https://gateway/x", None),
+        ("http://gateway:8080/x", None),
+        ("http://gateway:9999/x", Some(nobody)),
+        ("http://127.0.0.1:9999/x", Some(nobody)),
+        ("http://127.0.0.1/x", Some(nobody)),
+        ("http://localhost:9999/x", Some(nobody)),
+        ("http://10.1.2.3:8080/x", Some(nobody)),
+        ("https://[::1]:8443/x", Some(nobody)),
+        ("http://127.0.0.1:9902/ready", Some(operations)),
+        (
+            "https://127.0.0.1:8080/x",
+            Some("this listener speaks no TLS; write http:// to reach it"),
+        ),
+        (
+            "http://127.0.0.1:8443/x",
+            Some("this listener speaks TLS; write https:// to reach it"),
+        ),
+    ] {
+        let told = notes(&["--", "curl", url], b"");
+        let told: Vec<&str> = told.iter().filter_map(Value::as_str).collect();
+        assert_eq!(told, note.into_iter().collect::<Vec<_>>(), "{url}");
+    }
+    // What goes over the wire says of itself only whom it means.
+    let raw = b"GET /x HTTP/1.1\r\nhost: 127.0.0.1:9999\r\n\r\n";
+    assert_eq!(notes(&["--raw", "-"], raw), Vec::<Value>::new());
+}
+
+/// Who forgets `Bearer`, or the route's prefix, sees what is looked for.
+#[test]
+fn where_keys_and_routes_are_looked_for_is_told_where_there_is_none() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let write = |more: &str| {
+        let text = GATEWAY
+            .replace(
+                "  key_sources: [{header: x-api-key}, {query: api_key, any_request: true}]\n",
+                more,
+            )
+            .replace(
+                "  - {prefix: /, agents: [cpu], methods: [GET]}",
+                "  - {prefix: /other, agents: [cpu]}",
+            );
+        std::fs::write(file.path(), text).unwrap();
+    };
+    let name = file.path().display().to_string();
+    let notes = |asked: &[&str]| {
+        let told = json(&explain(
+            &name,
+            &[&["--json", "--", "curl"], asked].concat(),
+            b"",
+        ));
+        (told["outcome"]["code"].clone(), told["notes"].clone())
+    };
+    write("");
+    let beside = "what a client would meet is told with --client NAME";
+    let (code, told) = notes(&["h/other", "-H", "authorization: example-key"]);
+    let wanted =
+        format!("keys are looked for in x-api-key, authorization (as Bearer KEY); {beside}");
+    assert_eq!(
+        (code, told),
+        ("missing_key".into(), serde_json::json!([wanted]))
+    );
+    write(
+        "  key_sources: [{query: my_key, any_request: true}, {header: x-key}, {query: ws_key}, {websocket_protocol: my.key.}]\n",
+    );
+    let (_, told) = notes(&["h/other"]);
+    let wanted = format!(
+        "keys are looked for in the query's my_key, x-key, the query's ws_key (of a WebSocket's handshake), the subprotocol my.key.… (of a WebSocket's handshake); {beside}"
+    );
+    assert_eq!(told, serde_json::json!([wanted]));
+    let (code, told) = notes(&["h/v1/models"]);
+    assert_eq!(code, "no_route");
+    assert_eq!(
+        told,
+        serde_json::json!(["the routes' prefixes are /v1/chat, /other"])
+    );
+}
+
+/// An agent is not told who hears its requests too: Envoy is.
+#[test]
+fn a_mirror_is_told_of_as_what_envoy_goes_by() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let route = "{prefix: /, agents: [cpu], mirror: {agent: spare}}";
+    let text = GATEWAY.replace("{prefix: /, agents: [cpu], methods: [GET]}", route);
+    std::fs::write(file.path(), text).unwrap();
+    let name = file.path().display().to_string();
+    let told = json(&explain(
+        &name,
+        &["--client", "a", "--json", "--", "curl", "h/x"],
+        b"",
+    ));
+    let agent = &told["agents"][0];
+    assert_eq!(agent["steers_envoy"]["x-waykeeper-mirror"], "spare");
+    assert_eq!(agent["is_told"]["x-waykeeper-mirror"], Value::Null);
+}
+
 #[test]
 fn what_a_route_changes_is_told_with_what_becomes_of_it() {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -432,4 +723,125 @@ fn what_a_route_changes_is_told_with_what_becomes_of_it() {
         models.contains("as the place where callers ask which models they may use"),
         "{models}"
     );
+}
+
+/// A gateway of several servers of MCP.
+const SERVERS: &str = r#"
+listen: [{address: "127.0.0.1:8080"}]
+clients:
+  keys: [{sha256: "c018c41c1afaf2c0b66c64f97d0ee135657b699ad260f299234cd40a5d625e0e", client_id: me}]
+sessions: {keys: ["8d3f0c5e6a7b92104f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a6978"]}
+limits:
+  - {name: all, each: client, requests: 100/minute}
+  - {name: finds, each: [client, tool], match: {tool: web__find}, requests: 1/hour}
+  - {name: of-files, each: agent, match: {agent: files-agent}, requests: 9/hour}
+agents:
+  files-agent: {url: "http://10.0.0.5:8000"}
+  web-agent: {url: "http://10.0.0.6:8000"}
+routes:
+  - prefix: /mcp
+    mcp: {servers: {files: files-agent, web: web-agent}, tools: [{match: "*__secret", roles: [admin]}, {match: "*"}]}
+"#;
+
+#[test]
+fn of_several_servers_those_are_told_that_get_to_know_of_a_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.yaml");
+    std::fs::write(&file, SERVERS).unwrap();
+    let file = file.display().to_string();
+    let ask = |message: &str| {
+        let words = [
+            "--json",
+            "--",
+            "curl",
+            "http://127.0.0.1:8080/mcp",
+            "-H",
+            "x-api-key: example-key",
+            "--json",
+            message,
+        ];
+        json(&explain(&file, &words, b""))
+    };
+    let names = |told: &Value, list: &str| -> Vec<String> {
+        let all = told[list].as_array().map(Vec::as_slice);
+        let all = all.unwrap_or_default().iter();
+        all.map(|it| it["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let call = |tool: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}"}}}}"#)
+    };
+    let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+    for (message, servers, limits) in [
+        (call("web__find"), vec!["web"], vec!["all", "finds"]),
+        (call("files__find"), vec!["files"], vec!["all", "of-files"]),
+        (list.to_owned(), vec!["files", "web"], vec!["all"]),
+        (call("web__secret"), vec![], vec![]),
+        (call("nobody__find"), vec![], vec![]),
+        (list.replace("tools/list", "ping"), vec![], vec!["all"]),
+    ] {
+        let told = ask(&message);
+        assert_eq!(names(&told, "servers"), servers, "{message} {told}");
+        assert_eq!(names(&told, "limits"), limits, "{message} {told}");
+        assert_eq!(told["route"]["prefix"], "/mcp", "{message} {told}");
+    }
+    // It is asked by its own name.
+    let changed = |message: &str| ask(message)["agents"][0]["is_changed"].clone();
+    assert_eq!(
+        changed(&call("web__find")),
+        serde_json::json!([["body /params/name", "\"find\""]])
+    );
+    let read = call("x").replace("tools/call", "resources/read");
+    let read = read.replace(r#""name":"x""#, r#""uri":"web+file:///a""#);
+    assert_eq!(
+        changed(&read),
+        serde_json::json!([["body /params/uri", "\"file:///a\""]])
+    );
+    let words = [
+        "--",
+        "curl",
+        "http://127.0.0.1:8080/mcp",
+        "--json",
+        list,
+        "-H",
+        "x-api-key: example-key",
+    ];
+    let run = explain(&file, &words, b"");
+    let told = "  calls    the method tools/list\n  servers  files (agent files-agent)\n           web (agent web-agent)\n";
+    assert!(run.output.contains(told), "{}", run.output);
+    let stream = explain(&file, &["--client", "a", "--", "curl", "h/mcp"], b"");
+    let told = "  result   the gateway itself, with 405, in place of all servers of the route\n";
+    assert!(stream.output.contains(told), "{}", stream.output);
+    // No weight decides among them.
+    let checked = waykeeper(&["check", &file], b"");
+    assert!(!checked.output.contains("shares"), "{}", checked.output);
+}
+
+#[test]
+fn a_client_who_is_named_is_as_its_key_has_it_unless_that_is_said_too() {
+    let (_directory, file) = gateway();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let more = "client_id: me, plan: premium, team: red, roles: [admin]}";
+    let text = text.replace("client_id: me, plan: standard}", more);
+    std::fs::write(&file, text).unwrap();
+    let who = |words: &[&str]| {
+        let curl = ["--json", "--", "curl", "h/v1/chat", "--json", "{}"];
+        json(&explain(&file, &[words, &curl].concat(), b""))["caller"].clone()
+    };
+    for (words, plan, team, roles) in [
+        (&["--client", "me"][..], "premium", "red", vec!["admin"]),
+        (
+            &["--client", "me", "--plan", "standard", "--role", "ops"],
+            "standard",
+            "red",
+            vec!["ops"],
+        ),
+    ] {
+        let told = who(words);
+        assert_eq!(told["plan"], plan, "{told}");
+        assert_eq!(told["team"], team, "{told}");
+        assert_eq!(told["roles"], serde_json::json!(roles), "{told}");
+    }
+    let told = who(&["--client", "other"]);
+    assert_eq!((&told["plan"], &told["team"]), (&Value::Null, &Value::Null));
 }

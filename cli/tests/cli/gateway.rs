@@ -535,9 +535,44 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         (
             with(
                 agent,
-                "chat: {endpoints: [http://a, http://b], load: {from: metrics}}",
+                "chat: {endpoints: [http://a, http://b], load: {from: metrics, clusters: [a]}}",
             ),
-            "3: agents.chat.load: asks one of its endpoints for its metrics, which say nothing of the others; make an agent of each, or have them report in their answers (from: orca or queue_depth)",
+            "3: agents.chat.load.clusters: stands beside cluster only; what is written here has one made for each of its endpoints",
+        ),
+        (
+            with(
+                agent,
+                &format!(
+                    "chat: {{endpoints: [{}], load: {{from: metrics}}}}",
+                    (0..33)
+                        .map(|it| format!("http://a{it}"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            ),
+            "3: agents.chat.load: asks each of its endpoints for its metrics, and has 33 of them; at most 32 are asked. Make several agents of it, or have them report in their answers (from: orca or queue_depth)",
+        ),
+        (
+            with(
+                agent,
+                "chat: {url: http://a, sticky: {client: true}, picker: {url: http://p}}",
+            ),
+            "3: agents.chat.picker: says which endpoint answers, and so does sticky; write one of the two",
+        ),
+        (
+            with(agent, "chat: {url: http://a, picker: {url: http://p/x}}"),
+            "3: agents.chat.picker.url: ends with its host and port: gRPC has paths of its own",
+        ),
+        (
+            with(
+                agent,
+                "chat: {url: http://a, picker: {url: http://p, on_failure: fail}}",
+            ),
+            "3: agents.chat.picker.on_failure: expected deny or balance, found \"fail\"",
+        ),
+        (
+            with(agent, "chat: {cluster: c, picker: {url: http://p}}"),
+            "3: agents.chat.picker: has no meaning beside cluster, which says it where it is written",
         ),
         (
             with(agent, "chat: {url: http://a, balance: maglev}"),
@@ -925,6 +960,63 @@ fn weights_that_a_random_choice_does_not_go_by_are_doubted() {
          ways of balancing do\n"
     );
     assert_eq!(told(""), "");
+}
+
+#[test]
+fn endpoints_that_are_not_found_again_with_their_agent_are_doubted() {
+    let told = |sticky: &str| {
+        let agent = format!("chat: {{endpoints: [http://a, http://b]{sticky}}}");
+        let text = with("chat: {url: http://chat:8000}", &agent);
+        let text = text.replace("agents: [chat]", "agents: [chat], sticky: {response: true}");
+        Place::with(&text).run("check", &[]).errors
+    };
+    assert_eq!(
+        told(""),
+        "DIR/gateway.yaml:2: warning: agents.chat.sticky: is missing: the route \"/chat\" finds the agent again by `response`, and not which of \
+         its 2 endpoints has given the answer; write sticky: [{response: true}] here too\n"
+    );
+    assert_eq!(told(", sticky: {response: true}"), "");
+    assert_eq!(told(", sticky: {client: true}"), "");
+}
+
+#[test]
+fn a_picker_is_asked_where_envoy_can_bound_that_and_for_requests_to_one_agent() {
+    let picks = "chat: {url: http://chat:8000, picker: {url: http://p:9002}}";
+    let text = with("chat: {url: http://chat:8000}", picks);
+    let written = |version: &str| {
+        let place = Place::with(&text);
+        let out = place.path("out");
+        let arguments = [
+            "--no-validate",
+            "--module",
+            "/m",
+            "--envoy-version",
+            version,
+            "--out",
+        ];
+        let run = place.run(
+            "envoy",
+            &[&arguments[..], &[out.to_str().unwrap()]].concat(),
+        );
+        (run.status, run.errors)
+    };
+    let (status, errors) = written("1.36");
+    let told = "DIR/gateway.yaml:3: agents.chat.picker: Envoy 1.36 goes on with its question until the agent has answered, and so cannot \
+                bound it; this needs 1.37 or newer\n";
+    assert_eq!((status, errors.as_str()), (1, told));
+    assert_eq!(written("1.37").0, 0);
+    let explained = Place::with(&text);
+    let asked = ["--", "curl", "http://127.0.0.1:8080/chat"];
+    let note = "which of its endpoints answers the picker at p:9002 says";
+    assert!(explained.run("explain", &asked).output.contains(note));
+
+    let text = text.replace(picks, &format!("{picks}\n  b: {{url: http://b}}"));
+    let text = text.replace("agents: [chat]", "agents: [chat], fallback: [b]");
+    assert_eq!(
+        Place::with(&text).run("check", &[]).errors,
+        "DIR/gateway.yaml:6: routes[0].fallback: no request goes on from \"chat\", which has a picker: that is asked for requests alone that go \
+         to one agent\n"
+    );
 }
 
 #[test]

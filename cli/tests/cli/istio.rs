@@ -449,6 +449,19 @@ fn what_istio_cannot_carry_is_told_with_its_place() {
             &["6: routes[0].mirror: is not carried to Istio yet; in Envoy's own configuration it is"],
         ),
         (
+            agents(
+                "  chat: {endpoints: [http://a:1, http://b:1], load: {from: metrics}}\n  b: {url: http://b, load: {from: metrics}, \
+                 picker: {url: http://p:9002}}\n",
+            ),
+            &[],
+            &[
+                "4: agents.chat.load: asks each endpoint for its metrics, for which istiod makes no clusters; make an agent of each, or \
+                 have them report in their answers (from: orca or queue_depth)",
+                "5: agents.b.picker: is not carried to Istio: there an HTTPRoute to an InferencePool has one asked; in Envoy's own \
+                 configuration it is",
+            ],
+        ),
+        (
             agents("  chat: {provider: vllm, endpoints: [http://a:1, http://b:1]}\n"),
             &[],
             &[
@@ -674,5 +687,24 @@ fn hosts_images_and_counts_that_are_easily_mistaken_are_told_of() {
         !run.output.contains("nowhere yet") && !run.output.contains("each pod"),
         "{}",
         run.output
+    );
+}
+
+#[test]
+fn a_fallback_is_told_of_and_not_what_it_sets_at_agents() {
+    let text = "listen: [{address: '0.0.0.0:8080'}]
+agents:
+  one: {url: 'http://one.agents:8000', rest: {}}
+  two: {url: 'http://two.agents:8000', rest: {REST}}
+routes:
+  - {prefix: /, agents: [one], fallback: [two], auth_required: false}
+";
+    let of_fallback =
+        "6: routes[0].fallback: is not carried to Istio yet; in Envoy's own configuration it is";
+    assert_eq!(faults(&text.replace("REST", ""), &[]), [of_fallback]);
+    let both = faults(&text.replace("REST", "each_attempt: true"), &[]);
+    assert!(
+        both.len() == 2 && both[0].starts_with("4: agents.two.rest.each_attempt: "),
+        "{both:?}"
     );
 }

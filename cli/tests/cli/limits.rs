@@ -1,9 +1,9 @@
 //! `waykeeper limits` against a gateway that answers as the filter does.
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
-use std::thread::{self, JoinHandle};
+use std::io::Write;
+use std::thread::JoinHandle;
 
+use crate::server::server;
 use crate::{Run, waykeeper, waykeeper_in};
 
 const LEFT: &str = r#"{"client":"acme","plan":"standard","team":"blue","organisation":null,
@@ -19,24 +19,13 @@ const RESET: &str = r#"{"client":"acme","done_in":["process"],
 
 /// A gateway that answers one request, and the request.
 fn gateway(status: &str, body: &'static str) -> (String, JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let length = body.len();
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n");
-    let thread = thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut request = Vec::new();
-        let mut buffer = [0; 1024];
-        while !request.ends_with(b"\r\n\r\n") {
-            let count = stream.read(&mut buffer).unwrap();
-            assert_ne!(count, 0, "the request ended early");
-            request.extend_from_slice(&buffer[..count]);
-        }
+    let (port, thread) = server(move |mut stream| {
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(body.as_bytes()).unwrap();
-        String::from_utf8(request).unwrap()
     });
-    (url, thread)
+    (format!("http://127.0.0.1:{port}"), thread)
 }
 
 fn ask(url: &str, more: &[&str]) -> Run {

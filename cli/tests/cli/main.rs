@@ -12,6 +12,7 @@ mod probe;
 mod proof;
 mod schema;
 mod secrets;
+mod server;
 mod version;
 
 use std::io::Write;

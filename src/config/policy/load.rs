@@ -29,11 +29,20 @@ pub enum LoadSource {
     Metrics {
         /// Where it shows them. Begins with `/`.
         path: String,
-        /// What it is called in the request for them.
-        host: String,
+        /// Who shows them: at least one.
+        shown_by: Vec<Shower>,
         /// How often they are looked at, in whole seconds.
         every: Duration,
     },
+}
+
+/// One that shows an agent's metrics, or those of one of its endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shower {
+    /// Its cluster.
+    pub cluster: String,
+    /// What it is called in the request for them.
+    pub host: String,
 }
 
 impl LoadSource {

@@ -1,6 +1,6 @@
 //! MCP (Model Context Protocol): which tools callers may call, and which methods they may use.
 
-use super::PlanId;
+use super::{AgentId, PlanId};
 use crate::text::pattern::Pattern;
 
 /// What a route that carries MCP lets its callers do. Every message of theirs is read, and must agree with its headers.
@@ -13,6 +13,17 @@ pub struct Mcp {
     pub methods: Vec<Permission>,
     /// How many bytes an answer may have in which there may be a list of tools that not everybody may see.
     pub max_list: u64,
+    /// The servers that are one to its callers; none: its agents answer as any route's do.
+    pub servers: Vec<Server>,
+}
+
+/// A server of MCP that is one of several behind one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// What callers put before the names of its tools. Letters, digits and hyphens.
+    pub name: String,
+    /// Who that is. No two of a route are the same.
+    pub agent: AgentId,
 }
 
 /// Who may call, or use, what is named so.
@@ -49,6 +60,12 @@ impl Mcp {
     #[must_use]
     pub fn may_use(&self, asker: Asker<'_>, method: &[u8]) -> bool {
         may(&self.methods, asker, |it| it.is_for_name(method))
+    }
+
+    /// The server that callers call so.
+    #[must_use]
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.name == name)
     }
 
     /// True if there may be tools that a caller may not call.
@@ -105,6 +122,7 @@ mod tests {
             ],
             methods: Vec::new(),
             max_list: 1,
+            servers: Vec::new(),
         };
         let roles = |roles: &[&str]| roles.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
         for (has, plan, tool, may) in [

@@ -3,6 +3,13 @@
 use super::{AgentId, Choice, PlanId, Prefer};
 use crate::text::pattern::Pattern;
 
+/// Where bodies name the model that they ask for.
+pub const MODEL: &str = "/model";
+/// Where they say that a stream is to be the answer.
+pub const STREAM: &str = "/stream";
+/// Where they offer tools, in the interfaces of the field.
+pub const TOOLS: [&str; 3] = ["/tools", "/functions", "/toolConfig"];
+
 /// Which agents answer those of a route's requests that meet the conditions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
@@ -96,6 +103,25 @@ pub struct Model {
 }
 
 impl Conditions {
+    /// Whether they ask more than who calls. `None`: this caller does not meet them.
+    #[must_use]
+    pub fn of_caller(
+        &self,
+        plan: Option<PlanId>,
+        team: Option<&str>,
+        roles: &[String],
+    ) -> Option<bool> {
+        let is_met = (self.plans.is_empty() || plan.is_some_and(|it| self.plans.contains(&it)))
+            && (self.teams.is_empty() || team.is_some_and(|it| self.teams.iter().any(|t| t == it)))
+            && (self.roles.is_empty() || self.roles.iter().any(|role| roles.contains(role)));
+        let of_request = !self.methods.is_empty()
+            || !self.hosts.is_empty()
+            || !self.headers.is_empty()
+            || !self.query.is_empty()
+            || !self.called.is_empty();
+        is_met.then(|| of_request || self.ask_body())
+    }
+
     /// True if a body may have to tell whether they are met.
     #[must_use]
     pub fn ask_body(&self) -> bool {

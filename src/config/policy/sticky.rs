@@ -2,6 +2,39 @@
 
 use super::Policy;
 
+/// Where prompts begin, in the interfaces of the field: what the operator of a chat says, if that stands apart.
+pub const BEFORE_PROMPTS: [&str; 4] = [
+    "/instructions",
+    "/system",
+    "/systemInstruction",
+    "/system_instruction",
+];
+
+/// And where the rest of them stands: a text, or the messages of a chat.
+pub const PROMPTS: [&str; 4] = ["/messages", "/input", "/contents", "/prompt"];
+
+/// So many messages are looked at for the first that is not the operator's.
+pub const FIRST_MESSAGES: usize = 4;
+
+/// Where requests name an earlier answer, or the conversation that it is of.
+pub const NAMING_ANSWERS: [&str; 3] =
+    ["/previous_response_id", "/conversation", "/conversation/id"];
+
+/// Where requests of A2A name an earlier task: as messages of JSON-RPC do, and as bodies of HTTP+JSON.
+pub const TASKS: [&str; 5] = [
+    "/params/message/taskId",
+    "/params/taskId",
+    "/params/id",
+    "/message/taskId",
+    "/taskId",
+];
+/// And the context that it is of.
+pub const CONTEXTS: [&str; 3] = [
+    "/params/message/contextId",
+    "/params/contextId",
+    "/message/contextId",
+];
+
 /// What requests have in common that one agent of their route, or one host of their agent, is to answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sticky {
@@ -47,6 +80,27 @@ impl Sticky {
                 Self::Body(_) | Self::Prompt(_) | Self::Response | Self::Task
             )
         })
+    }
+
+    /// What one of them looks for in bodies.
+    pub fn pointers(&self) -> Vec<String> {
+        let all = |pointers: &[&str]| pointers.iter().map(|it| (*it).to_owned()).collect();
+        match self {
+            Self::Body(pointer) => all(&[pointer]),
+            Self::Response => all(&NAMING_ANSWERS),
+            Self::Task => [&TASKS[..], &CONTEXTS]
+                .concat()
+                .iter()
+                .map(|it| (*it).to_owned())
+                .collect(),
+            Self::Prompt(_) => {
+                let messages = PROMPTS.iter().flat_map(|place| {
+                    (0..FIRST_MESSAGES).map(move |message| format!("{place}/{message}/role"))
+                });
+                messages.chain(all(&BEFORE_PROMPTS)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Those of a policy's routes and agents.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::load::MOST_CLUSTERS;
 use super::{described, object};
 
 /// The properties of an agent that say so.
@@ -33,6 +34,13 @@ pub(super) fn definitions() -> Value {
     };
     json!({
         "load": load(),
+        "shower": object(&["cluster"], json!({
+            "cluster": described("cluster", "Its cluster."),
+            "host": {
+                "description": "What it is called in the request for its metrics. As the agent unless written, else the cluster's own host.",
+                "type": "string",
+            },
+        })),
         "price": object(&["input", "output"], json!({
             "input": dollars("reads"),
             "output": dollars("writes"),
@@ -63,6 +71,11 @@ fn load() -> Value {
                 "description": "What it is called in the request for its metrics. The cluster's own host unless written.",
                 "type": "string",
             },
+            "clusters": {
+                "description": "The clusters of its endpoints, whose metrics are looked at in place of its own cluster's; it is as busy as they are on average.",
+                "type": "array", "minItems": 1, "maxItems": MOST_CLUSTERS,
+                "items": {"oneOf": [{"$ref": "#/$defs/cluster"}, {"$ref": "#/$defs/shower"}]},
+            },
             "every": described("duration", "How often its metrics are looked at, in whole seconds, 1s to 60s. 1s unless written."),
         }),
     );
@@ -73,7 +86,7 @@ fn load() -> Value {
     super::merge(
         &mut load,
         json!({"allOf": [
-            only(json!({"enum": ["orca", "queue_depth", "in_flight"]}), &["path", "host", "every"]),
+            only(json!({"enum": ["orca", "queue_depth", "in_flight"]}), &["path", "host", "clusters", "every"]),
             only(json!({"enum": ["queue_depth", "metrics", "in_flight"]}), &["metric"]),
             only(json!({"const": "in_flight"}), &["full_at", "stale_after"]),
         ]}),

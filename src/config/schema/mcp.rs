@@ -19,7 +19,13 @@ pub(super) fn definitions() -> Value {
                                   names nobody may call. All may call all unless written."),
             "methods": permissions("The same of the methods of messages, such as tools/call or resources/read."),
             "max_list": described("size", "How large an answer, or an event of one, may be that may hold a list of tools, 1KiB to 16MiB. \
-                                           1MiB unless written. With tools."),
+                                           1MiB unless written. With tools or servers."),
+            "servers": {
+                "description": "The servers that are one to callers: before the names of its tools each has its own and __. In place of agents. Needs sessions.",
+                "type": "object", "minProperties": 1, "maxProperties": 16,
+                "propertyNames": {"pattern": "^[a-z][a-z0-9-]{0,31}$"},
+                "additionalProperties": {"$ref": "#/$defs/name"},
+            },
         })),
         "permission": object(&["match"], json!({
             "match": {

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{described, fallback, merge, object};
+use super::routes::fallback;
+use super::{described, merge, object};
 
 /// The properties of an agent that narrow which requests it gets.
 pub(super) fn of_agent() -> Value {

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::super::{
     FIELDS, TABLES_FIELDS, a2a, agents, canary, clients, edits, fleet, in_flight, limits, load,
-    mcp, mirror, models, rest, routes, rules, schema, sticky, switches, validator,
+    mcp, mirror, models, rest, retry, routes, rules, schema, served, sticky, switches, validator,
 };
 use super::{faults, reference, with};
 
 /// Each object of the schema, the reader's fields of it, and where one stands in the full document.
-pub(super) const OBJECTS: [(&str, &[&str], &str); 43] = [
+pub(super) const OBJECTS: [(&str, &[&str], &str); 44] = [
     ("", FIELDS, ""),
     ("/$defs/clients", clients::FIELDS, "/clients"),
     (
@@ -76,7 +76,7 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 43] = [
         rules::SIZE_FIELDS,
         "/routes/0/rules/0/match/size",
     ),
-    ("/$defs/model", rules::MODEL_FIELDS, "/agents/rag/models/1"),
+    ("/$defs/model", served::MODEL_FIELDS, "/agents/rag/models/1"),
     (
         "/$defs/request_edits",
         edits::REQUEST_FIELDS,
@@ -98,6 +98,11 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 43] = [
         "/routes/6/request/body",
     ),
     ("/$defs/load", load::LOAD_FIELDS, "/agents/tools/load"),
+    (
+        "/$defs/shower",
+        load::SHOWER_FIELDS,
+        "/agents/tools/load/clusters/1",
+    ),
     ("/$defs/price", load::PRICE_FIELDS, "/agents/tools/price"),
     ("/$defs/a2a", a2a::A2A_FIELDS, "/routes/8/a2a"),
     ("/$defs/mcp", mcp::MCP_FIELDS, "/routes/7/mcp"),
@@ -109,7 +114,7 @@ pub(super) const OBJECTS: [(&str, &[&str], &str); 43] = [
     ("/$defs/mirror", mirror::MIRROR_FIELDS, "/routes/5/mirror"),
     ("/$defs/canary", canary::CANARY_FIELDS, "/routes/5/canary"),
     ("/$defs/rest", rest::REST_FIELDS, "/agents/rag/rest"),
-    ("/$defs/retry", routes::RETRY_FIELDS, "/routes/3/retry"),
+    ("/$defs/retry", retry::RETRY_FIELDS, "/routes/3/retry"),
     (
         "/$defs/rate_limit",
         limits::RATE_LIMIT_FIELDS,

@@ -73,13 +73,26 @@ fn of_two_faults_none_hides_the_other() {
     assert!(hidden.is_empty(), "{hidden:#?}");
 }
 
+/// Whether two places are both in one agent, route, plan or the like.
+fn are_near(one: &str, other: &str) -> bool {
+    let object = |place: &str| place.split('/').take(3).collect::<Vec<_>>().join("/");
+    object(one) == object(other)
+}
+
+/// Of places that are far from each other so many pairs are left out for each that is tried: all take minutes, and one reader
+/// reads them one after the other.
+const LEFT_OUT: usize = 16;
+
 /// What is not told of two faults, of which one stands at every `step`th of these places from `first` on.
 fn hidden(all: &[String], first: usize, step: usize) -> Vec<String> {
     let whole = with(reference(), "/address", json!({"from": "x-forwarded-for"}));
     let mut hidden = Vec::new();
     for (index, one) in all.iter().enumerate().skip(first).step_by(step) {
         let once = with(whole.clone(), one, wrong());
-        for other in all.iter().skip(index + 1) {
+        for (other_index, other) in all.iter().enumerate().skip(index + 1) {
+            if !are_near(one, other) && !(index + other_index).is_multiple_of(LEFT_OUT + 1) {
+                continue;
+            }
             if other.starts_with(&format!("{one}/")) || one.starts_with(&format!("{other}/")) {
                 continue;
             }

@@ -86,6 +86,79 @@ fn what_cannot_keep_requests_at_one_agent_is_told() {
 }
 
 #[test]
+fn members_that_some_reader_takes_for_one_are_not_looked_for_together() {
+    let body = |pointer: &str| json!({"match": {"body": {pointer: "x"}}, "agents": ["chat"]});
+    let differs = |place: &str, other: &str| {
+        format!(
+            "routes[0].{place}: the JSON pointer differs from {other} in the case of letters alone, which some agents ignore"
+        )
+    };
+    let rules = |rules: Value| fault_of("/routes/0/rules", rules);
+    assert_eq!(
+        rules(json!([body("/metadata/Tier"), body("/metadata/tier")])),
+        differs("rules[1].match.body.\"/metadata/tier\"", "/metadata/Tier")
+    );
+    for (conditions, other) in [
+        (json!({"stream": true, "body": {"/Stream": "x"}}), "/stream"),
+        (json!({"tools": true, "body": {"/Tools": "x"}}), "/tools"),
+        (json!({"model": "m", "body": {"/MODEL": "x"}}), "/model"),
+    ] {
+        let pointer = conditions["body"].as_object().unwrap().keys().next();
+        let place = format!("rules[0].match.body.\"{}\"", pointer.unwrap());
+        let fault = rules(json!([{"match": conditions, "agents": ["chat"]}]));
+        assert_eq!(fault, differs(&place, other));
+    }
+    for (sticky, pointer, other) in [
+        (json!([{"body": "/A"}, {"body": "/a"}]), "/a", "/A"),
+        (
+            json!([{"body": "/Messages"}, {"prompt": "1KiB"}]),
+            "/Messages",
+            "/messages",
+        ),
+        (
+            json!([{"response": true}, {"body": "/Conversation"}]),
+            "/Conversation",
+            "/conversation",
+        ),
+    ] {
+        let fault = fault_of("/routes/0/sticky", sticky);
+        let expected = format!(
+            "routes[0].sticky: {pointer}, by which its requests are kept together, cannot be looked for: the JSON pointer differs \
+             from {other} in the case of letters alone, which some agents ignore"
+        );
+        assert_eq!(fault, expected);
+    }
+}
+
+#[test]
+fn what_every_request_would_meet_is_told() {
+    for (conditions, expected) in [
+        (
+            json!({"body": {}}),
+            "body: is empty, so every request would meet it; write at least one entry",
+        ),
+        (
+            json!({"header": {}}),
+            "header: is empty, so every request would meet it; write at least one entry",
+        ),
+        (
+            json!({"query": {}}),
+            "query: is empty, so every request would meet it; write at least one entry",
+        ),
+        (
+            json!({"header": {"X-Region": "eu", "x-region": "us"}}),
+            "header.x-region: this header is already named, in other letters",
+        ),
+    ] {
+        let fault = fault_of(
+            "/routes/0/rules",
+            json!([{"match": conditions, "agents": ["chat"]}]),
+        );
+        assert_eq!(fault, format!("routes[0].rules[0].match.{expected}"));
+    }
+}
+
+#[test]
 fn what_says_nothing_of_a_load_or_a_price_is_told() {
     check(&[
         (
@@ -102,6 +175,26 @@ fn what_says_nothing_of_a_load_or_a_price_is_told() {
             "/agents/tools/load",
             json!({"from": "queue_depth", "metric": "x"}),
             "agents.tools.load.metric: has a meaning with from: orca only",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "orca", "clusters": ["a"]}),
+            "agents.tools.load.clusters: has a meaning with from: metrics only",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "metrics", "clusters": []}),
+            "agents.tools.load.clusters: the list is empty; write at least one entry",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "metrics", "clusters": ["a", {"cluster": "a", "host": "b"}]}),
+            "agents.tools.load.clusters[1]: this cluster is already in the list",
+        ),
+        (
+            "/agents/tools/load",
+            json!({"from": "metrics", "clusters": [{"cluster": "a", "host": "b/c"}]}),
+            "agents.tools.load.clusters[0].host: \"b/c\" is no host; write its name or address, with a port if it is not the usual one, such as \"auth.example.com\" or \"auth:8080\"",
         ),
         (
             "/agents/tools/load",
@@ -245,6 +338,11 @@ fn what_cannot_be_changed_of_requests_and_answers_is_told() {
         ),
         (
             "/routes/0",
+            body(json!({"set": {"/a/x": 1, "/A/y": 2}})),
+            "routes[0].request.body.set.\"/a/x\": the JSON pointer differs from /A in the case of letters alone, which some agents ignore",
+        ),
+        (
+            "/routes/0",
             body(json!({"set": {"/a": 1}, "remove": ["/A"]})),
             "routes[0].request.body.remove[0]: the JSON pointer differs from /a in the case of letters alone, which some agents ignore",
         ),
@@ -375,6 +473,49 @@ fn agents_that_can_never_come_next_are_told() {
 }
 
 #[test]
+fn what_cannot_be_one_of_several_servers_is_told() {
+    let mut sealed = small();
+    sealed["sessions"] = json!({"keys": ["7".repeat(64)]});
+    sealed["agents"]["kept"] = json!({"cluster": "kept", "sticky": {"client": true}});
+    let route = |servers: Value| json!({"prefix": "/chat", "mcp": {"servers": servers}});
+    let beside = |field: &str, value: Value| {
+        let mut route = route(json!({"a": "chat"}));
+        route[field] = value;
+        route
+    };
+    assert!(
+        faults(&with(
+            sealed.clone(),
+            "/routes/0",
+            route(json!({"a": "chat", "b-2": "tools"}))
+        ))
+        .is_empty()
+    );
+    let no_meaning = "has no meaning beside mcp.servers: the names that are called say which of them answers, and lists come from all";
+    for (written, told) in [
+        (route(json!({})), "routes[0].mcp.servers: there must be at least one server".to_owned()),
+        (route(json!({"a": "nobody"})), r#"routes[0].mcp.servers.a: no agent named "nobody""#.to_owned()),
+        (route(json!({"a": "chat", "b": "chat"})), "routes[0].mcp.servers.b: is another server of this route already".to_owned()),
+        (
+            route(json!({"a_b": "chat"})),
+            "routes[0].mcp.servers.a_b: a server is called by a small letter and at most 31 of a-z, 0-9 and -: its name stands before __ and + in those of its tools and resources".to_owned(),
+        ),
+        (
+            route(json!({"a": "kept"})),
+            "routes[0].mcp.servers.a: is sticky, and the gateway's own questions are not kept at one of its hosts; make an agent of each".to_owned(),
+        ),
+        (beside("agents", json!(["chat"])), format!("routes[0].agents: {no_meaning}")),
+        (beside("rules", json!([{"match": {"tool": "a"}, "agents": ["chat"]}])), format!("routes[0].rules: {no_meaning}")),
+        (beside("canary", json!({"agent": "chat", "percent": 1})), format!("routes[0].canary: {no_meaning}")),
+        (beside("mirror", json!({"agent": "chat"})), format!("routes[0].mirror: {no_meaning}")),
+        (beside("request", json!({"headers": {"remove": ["x"]}})), format!("routes[0].request: {no_meaning}")),
+    ] {
+        let found = faults(&with(sealed.clone(), "/routes/0", written.clone()));
+        assert!(found.contains(&told), "{written}: {found:#?}");
+    }
+}
+
+#[test]
 fn what_mcp_cannot_mean_is_told() {
     let tools =
         |tools: Value| json!({"prefix": "/chat", "agents": ["chat"], "mcp": {"tools": tools}});
@@ -411,6 +552,11 @@ fn what_mcp_cannot_mean_is_told() {
         ),
         (
             "/routes/0",
+            json!({"prefix": "/chat", "agents": ["chat"], "a2a": {"methods": [{"match": ["GetTask", "SendMessage"]}, {"match": "message/send", "roles": ["b"]}]}}),
+            r#"routes[0].a2a.methods[1]: "message/send" stands in an earlier one already, as "SendMessage""#,
+        ),
+        (
+            "/routes/0",
             json!({"prefix": "/chat", "agents": ["chat"], "auth_required": false, "mcp": {"methods": [{"match": "a", "roles": ["b"]}]}}),
             "routes[0].mcp.methods[0].roles: nobody without a key has one: auth_required is false",
         ),
@@ -428,6 +574,11 @@ fn what_mcp_cannot_mean_is_told() {
             "/routes/0/mcp",
             json!({"tools": [{"match": "*"}], "max_list": "17MiB"}),
             r#"routes[0].mcp.max_list: expected a size from 1KiB to 16MiB, found "17MiB""#,
+        ),
+        (
+            "/routes/0",
+            json!({"prefix": "/chat", "mcp": {"servers": {"a": "chat"}}}),
+            "routes[0].mcp.servers: needs sessions: what callers are told of the servers' sessions is sealed with its keys",
         ),
         (
             "/routes/0",

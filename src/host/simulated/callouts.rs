@@ -50,6 +50,8 @@ pub(super) struct Callouts {
     sent: RefCell<Vec<SentCallout>>,
     last: Cell<u64>,
     refused: RefCell<Option<Refusals>>,
+    /// Of all answers.
+    header: RefCell<Option<(String, String)>>,
 }
 
 type Refusals = Box<dyn FnMut(&Callout<'_>) -> bool>;
@@ -96,6 +98,17 @@ impl Callouts {
 
     pub(super) fn take(&self) -> Vec<SentCallout> {
         self.sent.take()
+    }
+
+    pub(super) fn answer_with(&self, header: Option<(&str, &str)>) {
+        let header = header.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        self.header.replace(header);
+    }
+
+    pub(super) fn header(&self, wanted: &str) -> Option<Vec<u8>> {
+        let header = self.header.borrow();
+        let (name, value) = header.as_ref()?;
+        (name == wanted).then(|| value.as_bytes().to_vec())
     }
 
     pub(super) fn refuse(&self, refuses: impl FnMut(&Callout<'_>) -> bool + 'static) {

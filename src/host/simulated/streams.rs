@@ -33,6 +33,8 @@ pub struct SimulatedStream {
     pub agent_address: Option<Vec<u8>>,
     /// The cluster at which it was tried last.
     pub cluster: Option<Vec<u8>>,
+    /// How often it was tried.
+    pub attempts: Option<u64>,
     /// How the attempt at the agent has ended.
     pub attempt_end: Option<AttemptEnd>,
     /// What was noted for the access log.
@@ -149,6 +151,11 @@ impl SimulatedHost {
     pub fn try_at(&self, id: StreamId, cluster: &str) {
         self.io(id)
             .with(|stream| stream.cluster = Some(cluster.into()));
+    }
+
+    /// Has the stream be tried so often.
+    pub fn try_often(&self, id: StreamId, attempts: u64) {
+        self.io(id).with(|stream| stream.attempts = Some(attempts));
     }
 
     /// Has the attempt at the agent end in this way.
@@ -303,6 +310,10 @@ impl StreamIo for SimulatedIo {
 
     fn upstream_cluster(&self) -> Option<Vec<u8>> {
         self.with(|stream| stream.cluster.clone())
+    }
+
+    fn attempts(&self) -> Option<u64> {
+        self.with(|stream| stream.attempts)
     }
 
     fn response_header(&self, name: &str) -> Option<Vec<u8>> {

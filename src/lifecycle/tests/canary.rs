@@ -67,12 +67,13 @@ fn a_canary_that_fails_gets_nothing_any_more_but_by_its_callers_word() {
     let mut world = world(&json!({"abort_at": "10%"}));
     for number in 0..50 {
         assert_eq!(aborted(&world), 0);
-        let status = if number % 5 == 0 { "500" } else { "404" };
+        world.host.call_from(&format!("192.0.2.{number}:1"));
+        let status = ["500", "404", "404", "999", "404"][number % 5];
         assert_eq!(ask(&mut world, 1, status, &[]), "cluster-new", "{number}");
     }
     assert_eq!(
         (counted(&world, "answered"), counted(&world, "failed")),
-        (40, 10)
+        (30, 20)
     );
     assert_eq!(aborted(&world), 1);
     assert_eq!(ask(&mut world, 1, "200", &[]), "cluster-one");
@@ -80,6 +81,23 @@ fn a_canary_that_fails_gets_nothing_any_more_but_by_its_callers_word() {
         ask(&mut world, 1, "200", &[("x-canary", "always")]),
         "cluster-new"
     );
+}
+
+#[test]
+fn what_one_client_provokes_aborts_no_canary_for_others_and_that_it_is_gone_does() {
+    let mut world = world(&json!({"abort_at": "0%"}));
+    for _ in 0..60 {
+        for (address, status) in [("192.0.2.1:1", "500"), ("192.0.2.2:1", "200")] {
+            world.host.call_from(address);
+            assert_eq!(ask(&mut world, 1, status, &[]), "cluster-new");
+        }
+    }
+    assert_eq!((counted(&world, "failed"), aborted(&world)), (60, 0));
+    // Two of them have failed, and one of these for want of a connection.
+    world.request(StreamId(1), "GET", "/open", &[]);
+    world.answered_by_host(StreamId(1), 503, true);
+    (world.gateway).on_log(StreamId(1), &world.host.io(StreamId(1)));
+    assert_eq!(aborted(&world), 1);
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn a_body_that_cannot_be_changed_is_refused_and_counts_for_nothing() {
     for (header, body, why) in [
         (JSON, r#"{"user":1,"user":2}"#, "/user twice"),
         (JSON, r#"{"user":1,"\u0075ser":2}"#, "/user twice"),
-        (JSON, r#"{"User":1}"#, "/user in the case of letters"),
+        (JSON, r#"{"User":1}"#, "some readers take for /user"),
         (
             JSON,
             r#"{"meta":"x"}"#,

@@ -322,6 +322,22 @@ fn a_request_is_counted_for_the_agent_that_has_answered_and_told_of_it() {
 }
 
 #[test]
+fn of_a_cluster_that_is_several_agents_the_attempt_says_which_of_them_it_was() {
+    for (attempts, answered) in [(1, "one"), (2, "two"), (3, "three"), (4, "one"), (0, "one")] {
+        let mut world = world(json!({"fallback": ["two", "three"]}), &[]);
+        ask(&mut world, "POST", &[]);
+        let composite = "waykeeper/further/cluster-one+cluster-two+cluster-three";
+        world.host.try_at(STREAM, composite);
+        world.host.try_often(STREAM, attempts);
+        world.answered(STREAM, &[(":status", "200")]);
+        world.gateway.on_log(STREAM, &world.host.io(STREAM));
+        let name =
+            format!("waykeeper_requests_total;route=/open;agent={answered};outcome=allowed;");
+        assert_eq!(world.host.metric(&name), 1, "{attempts}");
+    }
+}
+
+#[test]
 fn of_a_caller_that_leaves_it_is_known_how_far_it_came() {
     let mut world = world(json!({"fallback": ["two"]}), &[]);
     ask(&mut world, "POST", &[]);
@@ -331,6 +347,23 @@ fn of_a_caller_that_leaves_it_is_known_how_far_it_came() {
     assert_eq!(world.host.metric(left), 1);
     let passed = "waykeeper_fallbacks_total;route=/open;agent=one;";
     assert_eq!(world.host.metric(passed), 1);
+}
+
+#[test]
+fn what_the_gateway_ends_as_too_late_is_the_agents_that_was_asked_last() {
+    let route = json!({"fallback": ["two"], "timeout": "7s", "streams": true});
+    let mut world = world(route, &[]);
+    ask(&mut world, "POST", &[]);
+    let io = world.host.io(STREAM);
+    world.gateway.on_request_body(STREAM, &io, 0, true);
+    world.host.try_at(STREAM, "cluster-two");
+    for _ in 0..9 {
+        world.tick();
+    }
+    assert_eq!(world.refusal(STREAM).unwrap(), "agent_timeout");
+    world.gateway.on_log(STREAM, &world.host.io(STREAM));
+    let late = "waykeeper_requests_total;route=/open;agent=two;outcome=agent_timeout;";
+    assert_eq!(world.host.metric(late), 1);
 }
 
 #[test]

@@ -41,13 +41,13 @@ impl World {
         (flow == Flow::Continue).then_some(at_hand)
     }
 
-    fn of_response(&self, id: StreamId, name: &str) -> Option<String> {
+    pub(super) fn of_response(&self, id: StreamId, name: &str) -> Option<String> {
         let response = self.stream(id).response;
         let found = response.iter().find(|(other, _)| other == name.as_bytes());
         found.map(|(_, value)| String::from_utf8(value.clone()).unwrap())
     }
 
-    fn held_of_answers(&self) -> u64 {
+    pub(super) fn held_of_answers(&self) -> u64 {
         self.gateway.shared.holds.of_answers()
     }
 }
@@ -306,4 +306,31 @@ fn answers_of_all_callers_are_held_within_a_bound_and_no_request_is_shut_out_by_
     world.answer_headers(another, &JSON);
     world.answer_piece(another, &part, false);
     assert_eq!(world.refusal(another), None);
+}
+
+#[test]
+fn streams_of_one_caller_leave_room_for_those_of_others() {
+    let mut world = World::with(|document| {
+        document["clients"]["hold"] = serde_json::json!({"collected": "1MiB"});
+        let tools = serde_json::json!([{"match": "secret", "roles": ["admin"]}, {"match": "*"}]);
+        let route =
+            serde_json::json!({"prefix": "/mcp", "agents": ["one"], "mcp": {"tools": tools}});
+        document["routes"].as_array_mut().unwrap().push(route);
+    });
+    // Its key is known from now on.
+    world.validated(StreamId(9), "POST", "/chat", &[]);
+    let part = format!("data: [\"{}", "x".repeat(400_000));
+    for (id, refusal) in [(STREAM, None), (StreamId(2), Some("gateway_unavailable"))] {
+        let headers = [
+            (":method", "GET"),
+            (":path", "/mcp"),
+            ("x-api-key", "secret"),
+        ];
+        world.host.begin(id, &headers);
+        let flow = (world.gateway).on_request_headers(id, &world.host.io(id), true);
+        assert_eq!(flow, Flow::Continue);
+        world.answer_headers(id, &EVENTS);
+        assert_eq!(world.answer_piece(id, &part, false), None);
+        assert_eq!(world.refusal(id).as_deref(), refusal);
+    }
 }

@@ -146,6 +146,41 @@ fn who_has_waited_for_as_long_as_it_may_is_refused_and_takes_no_place() {
 }
 
 #[test]
+fn a_list_of_calls_waits_for_all_its_places_under_a_bound_no_longer_than_for_one() {
+    let mut document = World::document(&json!({}));
+    document["limits"] = json!([{"name": "tools", "each": "tool", "in_flight": 1, "wait": "4s"}]);
+    document["routes"][0] = json!({"prefix": "/", "agents": ["agent"], "mcp": {}});
+    let calls = |world: &mut World, id: u32, tools: &[&str]| {
+        let call = |tool: &&str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}"}}}}"#
+            )
+        };
+        let calls: Vec<String> = tools.iter().map(call).collect();
+        let id = StreamId(id);
+        let headers = [("x-api-key", "one"), ("content-type", "application/json")];
+        world.request(id, "POST", "/", &headers);
+        let list = format!("[{}]", calls.join(","));
+        world.host.send(id, list.as_bytes());
+        world.body(id, list.len(), true) == Flow::Continue
+    };
+    // One of its places comes free, and the other does not, whichever it has waited for first.
+    for (leaves, stays) in [(1, 2), (2, 1)] {
+        let mut world = World::reading(&Process::default(), &document);
+        assert!(calls(&mut world, 1, &["a"]) && calls(&mut world, 2, &["b"]));
+        assert!(!calls(&mut world, 3, &["a", "b"]));
+        (0..3).for_each(|_| world.tick());
+        world.ends(StreamId(leaves));
+        world.turns();
+        assert_eq!(world.state(StreamId(3)), "waits");
+        (0..2).for_each(|_| world.tick());
+        world.ends(StreamId(stays));
+        world.turns();
+        assert!(!world.stream(StreamId(3)).resumed, "it was refused before");
+    }
+}
+
+#[test]
 fn who_leaves_while_it_waits_leaves_the_queue() {
     let mut workers = Workers::new(2, &json!({"in_flight": 1, "wait": "2s"}));
     assert!(workers.come(0, 1, "one"));
@@ -320,4 +355,55 @@ fn an_agent_is_given_no_more_at_once_than_it_takes_whoever_asks() {
     assert!(!workers.come(1, 3, "one"));
     workers.ends(0, 1);
     assert_eq!(workers.state(1, 3), "resumed");
+}
+
+/// A list of calls of these tools.
+fn calls(tools: &[&str]) -> String {
+    let call =
+        |tool| json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}});
+    Value::from(tools.iter().map(call).collect::<Vec<_>>()).to_string()
+}
+
+#[test]
+fn no_two_lists_of_calls_wait_for_each_other() {
+    for (places, holders, lists) in [
+        (1, &["a", "b"][..], [["a", "b"], ["b", "a"]]),
+        (2, &["a", "a"], [["a", "a"], ["a", "a"]]),
+    ] {
+        let process = Process::default();
+        let mut world = World::reading(
+            &process,
+            &json!({
+                "agents": {"agent": {"cluster": "cluster"}},
+                "routes": [{"prefix": "/", "agents": ["agent"], "auth_required": false, "mcp": {}}],
+                "limits": [{"name": "tools", "each": "tool", "in_flight": places, "wait": "60s"}],
+            }),
+        );
+        let come = |world: &mut World, id: u32, tools: &[&str]| {
+            let (id, body) = (StreamId(id), calls(tools));
+            world.request(id, "POST", "/", &[]);
+            world.host.send(id, body.as_bytes());
+            world.body(id, body.len(), true)
+        };
+        for (id, tool) in (1..).zip(holders) {
+            assert_eq!(come(&mut world, id, &[tool]), Flow::Continue);
+        }
+        for (id, tools) in [(10, lists[0]), (11, lists[1])] {
+            come(&mut world, id, &tools);
+        }
+        for id in [1, 2] {
+            world.ends(StreamId(id));
+            world.turns();
+        }
+        // Of those that have not been told that there is no room, one goes on after the other.
+        let mut left = vec![StreamId(10), StreamId(11)];
+        left.retain(|id| world.refusal(*id).is_none());
+        while !left.is_empty() {
+            let on = left.iter().position(|id| world.stream(*id).resumed);
+            let id = left.remove(on.unwrap_or_else(|| panic!("all wait: {lists:?}")));
+            world.ends(id);
+            world.turns();
+            left.retain(|id| world.refusal(*id).is_none());
+        }
+    }
 }

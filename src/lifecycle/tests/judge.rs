@@ -116,10 +116,50 @@ fn a_probe_that_never_reaches_the_agent_or_whose_caller_leaves_is_given_back() {
     assert_eq!(refused.unwrap_err(), "limits_unavailable");
     world.host.refuse(|_, _| false);
     end(&mut world, 1);
-    assert_eq!(begin(&mut world, 2, "/only", HERE).unwrap(), "cluster-one");
-    assert!(begin(&mut world, 3, "/only", HERE).is_err());
-    end(&mut world, 2);
-    assert_eq!(begin(&mut world, 4, "/only", HERE).unwrap(), "cluster-one");
+    // Others' come first.
+    assert!(begin(&mut world, 2, "/only", HERE).is_err());
+    assert_eq!(begin(&mut world, 3, "/only", THERE).unwrap(), "cluster-one");
+    assert!(begin(&mut world, 4, "/only", HERE).is_err());
+    end(&mut world, 3);
+    assert_eq!(begin(&mut world, 5, "/only", HERE).unwrap(), "cluster-one");
+    end(&mut world, 5);
+    assert!(begin(&mut world, 6, "/only", HERE).is_err());
+    world.process.pass(Duration::from_secs(10));
+    assert_eq!(begin(&mut world, 7, "/only", HERE).unwrap(), "cluster-one");
+}
+
+/// A request whose body is to come; where it goes, or the code that it is refused with.
+fn begin_unsaid(world: &mut World, id: u32, address: &str) -> Result<String, String> {
+    let id = StreamId(id);
+    world.host.call_from(address);
+    match world.request(id, "POST", "/only", &[("content-length", "9")]) {
+        Flow::Continue => Ok(world.upstream(id, "x-waykeeper-cluster").unwrap()),
+        _ => Err(world.refusal(id).unwrap()),
+    }
+}
+
+#[test]
+fn a_probe_keeps_others_away_for_a_second_until_all_of_it_is_said_and_then_for_ten() {
+    let mut world = world(&json!({}));
+    fail(&mut world);
+    world.process.pass(Duration::from_secs(11));
+    assert!(begin_unsaid(&mut world, 1, HERE).is_ok());
+    world.process.pass(Duration::from_millis(999));
+    assert!(begin(&mut world, 2, "/only", THERE).is_err());
+    world.process.pass(Duration::from_millis(51));
+    assert!(begin(&mut world, 3, "/only", THERE).is_ok());
+    end(&mut world, 3);
+    end(&mut world, 1);
+    // One that is said a little later.
+    assert!(begin_unsaid(&mut world, 4, "192.0.2.3:1").is_ok());
+    world.process.pass(Duration::from_millis(900));
+    let io = world.host.io(StreamId(4));
+    let flow = (world.gateway).on_request_body(StreamId(4), &io, 9, true);
+    assert!(matches!(flow, Flow::Continue));
+    world.process.pass(Duration::from_millis(9_900));
+    assert!(begin(&mut world, 5, "/only", THERE).is_err());
+    world.process.pass(Duration::from_millis(151));
+    assert!(begin(&mut world, 6, "/only", THERE).is_ok());
 }
 
 #[test]
@@ -275,7 +315,7 @@ fn each_attempt_is_judged_on_the_agents_side_by_the_word_of_the_callers() {
                 host.io(attempt)
                     .note(std::str::from_utf8(name).unwrap(), value);
             }
-            attempts.on_request_headers(attempt, true);
+            attempts.on_request_headers(attempt, &host.io(attempt), true);
             if answered {
                 host.respond(attempt, &[(":status", "503")]);
                 attempts.on_response_headers(attempt, &host.io(attempt), true);
@@ -301,7 +341,7 @@ fn each_attempt_is_judged_on_the_agents_side_by_the_word_of_the_callers() {
         host.io(attempt)
             .note(std::str::from_utf8(name).unwrap(), value);
     }
-    attempts.on_request_headers(attempt, true);
+    attempts.on_request_headers(attempt, &host.io(attempt), true);
     host.respond(attempt, &[(":status", "200")]);
     attempts.on_response_headers(attempt, &host.io(attempt), false);
     world.process.pass(Duration::from_millis(51));
@@ -319,13 +359,13 @@ fn on_the_agents_side_what_no_gateway_has_sent_counts_nothing_and_neither_do_cal
     for number in 0..10 {
         let attempt = StreamId(number);
         host.begin(attempt, &[(":path", "/only")]);
-        attempts.on_request_headers(attempt, true);
+        attempts.on_request_headers(attempt, &host.io(attempt), true);
         host.respond(attempt, &[(":status", "503")]);
         attempts.on_response_headers(attempt, &host.io(attempt), true);
         attempts.on_end(attempt, &host.io(attempt));
         // One whose caller leaves.
         host.begin(attempt, &[(":path", "/only")]);
-        attempts.on_request_headers(attempt, true);
+        attempts.on_request_headers(attempt, &host.io(attempt), true);
         host.attempt_ends(attempt, AttemptEnd::Left);
         attempts.on_end(attempt, &host.io(attempt));
     }
@@ -346,7 +386,7 @@ fn on_the_agents_side_a_connection_that_does_not_come_at_once_counts_and_one_for
                 host.io(attempt)
                     .note(std::str::from_utf8(name).unwrap(), value);
             }
-            attempts.on_request_headers(attempt, true);
+            attempts.on_request_headers(attempt, &host.io(attempt), true);
             world.process.pass(Duration::from_millis(waited));
             host.attempt_ends(attempt, AttemptEnd::Waited);
             attempts.on_end(attempt, &host.io(attempt));
@@ -367,7 +407,7 @@ fn without_the_gateways_tables_attempts_pass_unjudged() {
     let host = Rc::new(Process::default().worker());
     let mut attempts = Attempts::new(Rc::clone(&host), *policy);
     host.begin(STREAM, &[(":path", "/")]);
-    attempts.on_request_headers(STREAM, false);
+    attempts.on_request_headers(STREAM, &host.io(STREAM), false);
     attempts.on_request_end(STREAM);
     host.respond(STREAM, &[(":status", "500")]);
     attempts.on_response_headers(STREAM, &host.io(STREAM), false);
@@ -392,4 +432,243 @@ fn that_an_agent_has_no_healthy_host_counts_also_where_each_attempt_is_judged_el
         end(&mut world, 1);
     }
     assert!(begin(&mut world, 1, "/only", HERE).is_err());
+}
+
+/// Routes on which the second agent, or the third, stands in for the first. `one` and `two` rest after two failures.
+fn lists(one: &serde_json::Value, two: &serde_json::Value) -> World {
+    World::with(|document| {
+        for (name, more) in [("one", one), ("two", two)] {
+            let mut rest = json!({"failures": 2, "first": "10s"});
+            let fields = rest.as_object_mut().unwrap();
+            fields.extend(more.as_object().unwrap().clone());
+            document["agents"][name]["rest"] = rest;
+        }
+        document["agents"]["three"] = json!({"cluster": "cluster-three"});
+        let open = |prefix: &str, agent: &str, fallback: &[&str]| json!({"prefix": prefix, "agents": [agent], "fallback": fallback, "auth_required": false});
+        document["routes"] = json!([
+            open("/list", "one", &["two", "three"]),
+            open("/pair", "one", &["two"]),
+            {"prefix": "/back", "agents": [{"agent": "two", "weight": 1}], "fallback": ["one"], "auth_required": false},
+            {"prefix": "/only-one", "agents": ["one"], "auth_required": false},
+            {"prefix": "/only-two", "agents": [{"agent": "two", "weight": 1}], "auth_required": false},
+        ]);
+    })
+}
+
+/// A request of the caller at this address, and the clusters at which it is tried, or the code that it is refused with.
+fn order(world: &mut World, id: u32, path: &str, address: &str) -> Result<Vec<String>, String> {
+    let id = StreamId(id);
+    world.host.call_from(address);
+    let flow = world.request(id, "GET", path, &[]);
+    let io = world.host.io(id);
+    world.gateway.on_request_body(id, &io, 0, true);
+    if flow != Flow::Continue {
+        return Err(world.refusal(id).unwrap());
+    }
+    let headers = ["x-waykeeper-cluster", "x-waykeeper-further"];
+    let first = headers
+        .into_iter()
+        .find_map(|name| world.upstream(id, name));
+    let notes = ["waykeeper_cluster_2", "waykeeper_cluster_3"];
+    let next = notes.into_iter().filter_map(|name| io.noted(name));
+    let next = next.map(|cluster| String::from_utf8(cluster).unwrap());
+    let all = first.into_iter().chain(next);
+    Ok(all.map(|it| it.replace("cluster-", "")).collect())
+}
+
+/// Has a request be tried at agents up to this one, which answers so.
+fn answered_at(world: &mut World, path: &str, address: &str, agent: &str, status: &str) {
+    order(world, 1, path, address).unwrap();
+    world.host.try_at(StreamId(1), &format!("cluster-{agent}"));
+    world.answered(StreamId(1), &[(":status", status)]);
+    world.answer_passes(StreamId(1), true);
+    end(world, 1);
+}
+
+#[test]
+fn what_another_agent_of_the_list_answers_is_that_ones_and_the_first_has_failed() {
+    let mut world = lists(&json!({}), &json!({}));
+    for address in [HERE, THERE] {
+        answered_at(&mut world, "/list", address, "two", "200");
+    }
+    assert_eq!(failures(&world, "no_answer"), 2, "the first one's");
+    world.process.pass(Duration::from_millis(51));
+    let rests = order(&mut world, 1, "/only-one", HERE);
+    assert_eq!(rests.unwrap_err(), "agents_resting");
+    end(&mut world, 1);
+    // The second one's failures are its own, also where it is the last that was asked.
+    let mut world = lists(&json!({}), &json!({}));
+    for address in [HERE, THERE] {
+        answered_at(&mut world, "/list", address, "two", "503");
+    }
+    let name = "waykeeper_agent_failures_total;agent=two;outcome=status;";
+    assert_eq!(world.host.metric(name), 2);
+    world.process.pass(Duration::from_millis(51));
+    assert!(order(&mut world, 1, "/only-two", HERE).is_err());
+    end(&mut world, 1);
+    // Both have failed where a third one answers.
+    let mut world = lists(&json!({}), &json!({}));
+    for address in [HERE, THERE] {
+        answered_at(&mut world, "/list", address, "three", "503");
+    }
+    world.process.pass(Duration::from_millis(51));
+    for path in ["/only-one", "/only-two"] {
+        assert!(order(&mut world, 1, path, HERE).is_err(), "{path}");
+        end(&mut world, 1);
+    }
+}
+
+#[test]
+fn an_agent_behind_the_first_that_does_not_answer_in_time_has_failed_and_not_the_first() {
+    let mut world = lists(&json!({"failures": 9}), &json!({"failures": 1}));
+    order(&mut world, 1, "/list", HERE).unwrap();
+    world.host.try_at(StreamId(1), "cluster-two");
+    world.answered_by_host(StreamId(1), 503, true);
+    end(&mut world, 1);
+    let name = "waykeeper_agent_failures_total;agent=two;outcome=unconnected;";
+    assert_eq!(world.host.metric(name), 1);
+    assert_eq!(failures(&world, "no_answer"), 1);
+}
+
+#[test]
+fn where_each_attempt_is_judged_on_its_agents_side_nothing_is_judged_twice() {
+    let each = || json!({"each_attempt": true, "failures": 1});
+    let mut world = lists(&each(), &each());
+    answered_at(&mut world, "/list", HERE, "two", "503");
+    assert_eq!(failures(&world, "no_answer"), 0);
+    world.process.pass(Duration::from_millis(51));
+    for path in ["/only-one", "/only-two"] {
+        assert!(order(&mut world, 1, path, HERE).is_ok(), "{path}");
+        end(&mut world, 1);
+    }
+}
+
+/// Has both agents of a list rest.
+fn fail_both(world: &mut World) {
+    for path in ["/only-one", "/only-two"] {
+        for address in [HERE, THERE] {
+            assert!(ask(world, path, address, &[(":status", "503")]).is_some());
+        }
+    }
+    world.process.pass(Duration::from_millis(51));
+}
+
+#[test]
+fn a_request_goes_past_those_that_rest_and_where_all_do_its_caller_is_told_of_the_shortest_rest() {
+    let mut world = lists(
+        &json!({"first": "40s", "longest": "40s"}),
+        &json!({"first": "10s"}),
+    );
+    assert_eq!(
+        order(&mut world, 1, "/list", HERE).unwrap(),
+        ["one", "two", "three"]
+    );
+    end(&mut world, 1);
+    fail_both(&mut world);
+    assert_eq!(order(&mut world, 1, "/list", HERE).unwrap(), ["three"]);
+    end(&mut world, 1);
+    assert_eq!(
+        order(&mut world, 1, "/pair", HERE).unwrap_err(),
+        "agents_resting"
+    );
+    let reply = world.stream(StreamId(1)).reply.unwrap();
+    let told = reply
+        .headers
+        .iter()
+        .find(|(name, _)| *name == "retry-after");
+    let wait: u64 = told.unwrap().1.parse().unwrap();
+    assert!((9..=11).contains(&wait), "{wait}");
+    end(&mut world, 1);
+}
+
+#[test]
+fn an_agent_behind_the_first_whose_rest_is_over_keeps_its_place_until_somebody_probes_it() {
+    let mut world = lists(&json!({}), &json!({}));
+    for address in [HERE, THERE] {
+        ask(&mut world, "/only-two", address, &[(":status", "503")]);
+    }
+    world.process.pass(Duration::from_millis(51));
+    assert_eq!(
+        order(&mut world, 1, "/list", HERE).unwrap(),
+        ["one", "three"]
+    );
+    end(&mut world, 1);
+    world.process.pass(Duration::from_secs(11));
+    // Requests whose first agent answers are none.
+    for _ in 0..3 {
+        answered_at(&mut world, "/list", HERE, "one", "200");
+    }
+    assert_eq!(
+        order(&mut world, 1, "/list", HERE).unwrap(),
+        ["one", "two", "three"]
+    );
+    assert_eq!(
+        order(&mut world, 2, "/only-two", THERE).unwrap(),
+        ["two"],
+        "the probe"
+    );
+    assert_eq!(
+        order(&mut world, 3, "/list", HERE).unwrap(),
+        ["one", "three", "two"]
+    );
+    end(&mut world, 2);
+    // The one that comes to it through the list is the probe.
+    world.host.try_at(StreamId(1), "cluster-two");
+    world.answered(StreamId(1), &[(":status", "200")]);
+    end(&mut world, 1);
+    assert!(order(&mut world, 4, "/only-two", HERE).is_ok());
+    assert!(order(&mut world, 5, "/only-two", HERE).is_ok(), "fit");
+}
+
+#[test]
+fn on_the_agents_side_an_attempt_that_comes_behind_another_to_an_agent_that_is_due_is_the_probe() {
+    let each = || json!({"each_attempt": true});
+    for (status, becomes) in [
+        (Some("200"), "fit"),
+        (Some("503"), "resting"),
+        (None, "due"),
+    ] {
+        let mut world = lists(&each(), &each());
+        let (host, mut attempts) = attempts(&world);
+        let id = StreamId(7);
+        let begin = |world: &mut World, attempts: &mut Attempts<SimulatedHost>, address: &str| {
+            // Its first agent is another.
+            assert_eq!(order(world, 1, "/back", address).unwrap(), ["two", "one"]);
+            host.begin(id, &[(":path", "/")]);
+            for (name, value) in &world.stream(StreamId(1)).notes {
+                host.io(id).note(std::str::from_utf8(name).unwrap(), value);
+            }
+            attempts.on_request_headers(id, &host.io(id), true);
+            end(world, 1);
+        };
+        let answer = |attempts: &mut Attempts<SimulatedHost>, status: Option<&str>| {
+            if let Some(status) = status {
+                host.respond(id, &[(":status", status)]);
+                attempts.on_response_headers(id, &host.io(id), true);
+            }
+            attempts.on_end(id, &host.io(id));
+        };
+        for address in [HERE, THERE] {
+            begin(&mut world, &mut attempts, address);
+            answer(&mut attempts, Some("503"));
+        }
+        world.process.pass(Duration::from_millis(51));
+        assert_eq!(order(&mut world, 1, "/back", HERE).unwrap(), ["two"]);
+        end(&mut world, 1);
+
+        world.process.pass(Duration::from_secs(11));
+        begin(&mut world, &mut attempts, "192.0.2.3:1");
+        world.process.pass(Duration::from_millis(51));
+        assert!(order(&mut world, 2, "/only-one", HERE).is_err(), "probed");
+        end(&mut world, 2);
+        answer(&mut attempts, status);
+        world.process.pass(Duration::from_millis(51));
+        let all = [3, 4].map(|id| order(&mut world, id, "/only-one", HERE).is_ok());
+        let expected = match becomes {
+            "fit" => [true, true],
+            "due" => [true, false],
+            _ => [false, false],
+        };
+        assert_eq!(all, expected, "{becomes}");
+    }
 }

@@ -198,3 +198,107 @@ fn a_request_that_ends_with_its_headers_has_no_message() {
         assert_eq!(lists, refused.is_none().then_some(true));
     }
 }
+
+#[test]
+fn a_message_does_not_pass_as_the_body_of_what_its_path_asks() {
+    let body = r#"{"message":{},"method":"CancelTask","id":1}"#;
+    let fine = r#"{"message":{},"x":"CancelTask","id":1}"#;
+    for (body, passes) in [(body, false), (fine, true)] {
+        for cut in [0, 1, 20, body.len()] {
+            for answered_between in [true, false] {
+                let mut world = World::with(|document| {
+                    document["tables"] =
+                        json!({"keys": 1024, "counters": 1024, "address_counters": 1024});
+                    let methods =
+                        json!([{"match": "CancelTask", "roles": ["admin"]}, {"match": "*"}]);
+                    document["routes"] =
+                        json!([{"prefix": "/a2a", "agents": ["one"], "a2a": {"methods": methods}}]);
+                });
+                let path = "/a2a/message:send";
+                world.request(STREAM, "POST", path, &[("x-api-key", "secret")]);
+                let (first, second) = body.as_bytes().split_at(cut);
+                world.piece_of_message(first, false);
+                if answered_between {
+                    world.answer(200, ACME);
+                }
+                let mut whole =
+                    world.stream(STREAM).reply.is_none() && world.piece_of_message(second, true);
+                if !answered_between {
+                    assert!(!whole);
+                    world.answer(200, ACME);
+                    whole = world.stream(STREAM).resumed;
+                }
+                assert_eq!(whole, passes, "{body} {cut} {answered_between}");
+                if !passes {
+                    let (status, told) = world.answered_in_rpc();
+                    assert_eq!(
+                        (status, &told["error"]["code"]),
+                        (400, &json!(400)),
+                        "{told}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_host_answers_in_the_agents_place_has_the_calls_id() {
+    let problem = r#"{"type":"urn:waykeeper:problem:agent_unreachable","title":"Service Unavailable","status":503,"detail":"The agent cannot be reached.","instance":"i","error":{"message":"x","code":"agent_unreachable"}}"#;
+    let data = json!({"type":"urn:waykeeper:problem:agent_unreachable","title":"Service Unavailable","status":503,"detail":"The agent cannot be reached.","instance":"i"});
+    for (body, answer) in [
+        (
+            READ,
+            json!({"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The agent cannot be reached.","data":data}}),
+        ),
+        (
+            r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"read"}}"#,
+            json!({"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"The agent cannot be reached.","data":data}}),
+        ),
+        (
+            r#"[{"id":1,"method":"ping"},{"id":"b","method":"ping"}]"#,
+            json!([
+                {"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The agent cannot be reached.","data":data}},
+                {"jsonrpc":"2.0","id":"b","error":{"code":-32603,"message":"The agent cannot be reached.","data":data}},
+            ]),
+        ),
+    ] {
+        for (told, expected) in [(problem, Some(&answer)), ("{}", None), ("no JSON", None)] {
+            let mut world = world();
+            world.request(STREAM, "POST", "/open", &[]);
+            assert!(world.piece_of_message(body.as_bytes(), true));
+            let own = OwnAnswer {
+                status: 503,
+                unreached: true,
+                asks_credential: false,
+                fault: None,
+            };
+            world.host.respond_itself(STREAM, own);
+            let io = world.host.io(STREAM);
+            io.set_response_header("content-type", b"application/problem+json");
+            io.set_response_header("content-length", b"7");
+            assert_eq!(
+                world.gateway.on_response_headers(STREAM, &io, false),
+                Flow::Hold
+            );
+            world.host.say(STREAM, told.as_bytes());
+            let io = world.host.io(STREAM);
+            let flow = world
+                .gateway
+                .on_response_body(STREAM, &io, told.len(), true);
+            assert_eq!(flow, Flow::Continue);
+            let stream = world.stream(STREAM);
+            let length = world.of_response(STREAM, "content-length");
+            assert_eq!(length, Some(stream.answer.len().to_string()));
+            let content_type = world.of_response(STREAM, "content-type");
+            match expected {
+                Some(expected) => {
+                    let seen: serde_json::Value = serde_json::from_slice(&stream.answer).unwrap();
+                    assert_eq!(seen, *expected);
+                    assert_eq!(content_type.as_deref(), Some("application/json"));
+                }
+                None => assert_eq!(stream.answer, told.as_bytes()),
+            }
+        }
+    }
+}

@@ -1,17 +1,14 @@
 //! How the limits of a client stand that are counted for all gateways, and a fresh start for it.
 //!
 //! The service is asked by questions that take nothing (a descriptor's `hits_addend` of 0) and by such that give all back
-//! (`is_negative_hits`). Not every service knows these fields, and one that does not would count such a question as any
-//! other. So it is asked first about two counters of nobody's: what it says of them shows what it can do.
+//! (`is_negative_hits`), once it has shown that it knows these fields (`abilities.rs`).
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use rustc_hash::FxHashSet;
 
-use super::protocol::{
-    DescriptorStatus, Entry, RateLimitDescriptor, RateLimitOverride, RateLimitResponse, Unit,
-};
+use super::protocol::{DescriptorStatus, RateLimitDescriptor};
 use super::{Counted, Fleet, Question, Topic, Verdict};
 use crate::config::policy::{Manner, PlanId, RouteId};
 use crate::host::{CellName, Host, Timestamp, seconds_up};
@@ -26,23 +23,6 @@ const MOST_RESET: usize = 1_024;
 
 /// So many descriptors a question has: what services take.
 const MOST_DESCRIPTORS: usize = 64;
-
-/// So long a service is taken for what it has shown to be.
-const BELIEVED: Duration = Duration::from_secs(60);
-
-/// The counters of nobody's: this entry, and what is tried there.
-const TRIED: &str = "waykeeper";
-/// Their limit.
-const TRIED_LIMIT: u32 = 1_000;
-
-/// What a service can do beside counting.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Abilities {
-    /// A question that takes nothing.
-    pub looks: bool,
-    /// One that gives back, down to nothing used and no further.
-    pub gives_back: bool,
-}
 
 /// Which limits of a client are meant.
 #[derive(Debug, Clone, Copy)]
@@ -99,23 +79,6 @@ enum Asks {
 /// Limits, with the plan and the route that they bind.
 type Listed<'f> = (&'f [Rc<Counted>], Option<PlanId>, Option<RouteId>);
 
-// === impl Abilities ===
-
-impl Abilities {
-    /// By the answer to [`Fleet::try_abilities`].
-    pub(super) fn shown_by(said: &RateLimitResponse) -> Self {
-        // Who does not know the field has counted one.
-        let untouched = |it: Option<&DescriptorStatus>| {
-            it.is_some_and(|status| status.limit_remaining == TRIED_LIMIT)
-        };
-        let looks = untouched(said.statuses.first());
-        Self {
-            looks,
-            gives_back: looks && untouched(said.statuses.get(1)),
-        }
-    }
-}
-
 // === impl Why ===
 
 impl Why {
@@ -132,33 +95,6 @@ impl Why {
 // === impl Fleet ===
 
 impl Fleet {
-    /// What the service has shown lately that it can do.
-    #[must_use]
-    pub fn abilities(&self, now: Timestamp) -> Option<Abilities> {
-        let (abilities, at) = self.abilities.get()?;
-        let lately = at <= now && now.since(at) < BELIEVED;
-        lately.then_some(abilities)
-    }
-
-    /// The question that shows it.
-    #[must_use]
-    pub fn try_abilities(&self) -> Question {
-        let tried = |what: &str, hits: u64, is_negative_hits: bool| RateLimitDescriptor {
-            entries: vec![Entry {
-                key: TRIED.to_owned(),
-                value: what.to_owned(),
-            }],
-            limit: Some(RateLimitOverride {
-                requests_per_unit: TRIED_LIMIT,
-                unit: Unit::Second.into(),
-            }),
-            hits_addend: Some(hits),
-            is_negative_hits,
-        };
-        let all = vec![tried("look", 0, false), tried("give back", 1, true)];
-        self.question(Topic::Abilities, all)
-    }
-
     /// Ends what the workers of this process have fetched ahead of these limits and not yet used.
     ///
     /// # Errors

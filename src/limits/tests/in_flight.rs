@@ -105,19 +105,20 @@ impl Run {
     }
 
     fn ticks(&mut self, worker: usize) {
-        for (other, seen) in self.workers.iter_mut().enumerate() {
-            if other == worker {
-                seen.silent.fill(0);
-            } else {
-                seen.silent[worker] += 1;
-                self.doubtful |= seen.silent[worker] >= SILENT;
-            }
-        }
         let Worker { host, limits, .. } = &self.workers[worker];
         let of_worker = self.flying.iter_mut().filter(|it| it.worker == worker);
         let tickets = of_worker.map(|it| (it.id, &mut it.tickets));
-        let turns = limits.keep_in_flight(host, tickets).unwrap_or_default();
-        self.turns(worker, turns);
+        let kept = limits.keep_in_flight(host, tickets);
+        for (other, seen) in self.workers.iter_mut().enumerate() {
+            if other != worker {
+                seen.silent[worker] += 1;
+                self.doubtful |= seen.silent[worker] >= SILENT;
+            } else if kept.is_ok() {
+                // Where the host refuses it, nobody else may have heard of this tick.
+                seen.silent.fill(0);
+            }
+        }
+        self.turns(worker, kept.unwrap_or_default());
     }
 
     fn is_rung(&mut self, worker: usize) {
@@ -264,5 +265,147 @@ proptest! {
             run.step(what, which);
         }
         run.conclude();
+    }
+}
+
+/// So many places there are for each tool.
+const PLACES: usize = 4;
+
+/// A list of calls in the worker of this number, and how many of its bounds it has entered.
+struct List {
+    worker: usize,
+    tools: Vec<&'static [u8]>,
+    tickets: Tickets,
+    entered: usize,
+}
+
+/// Lists of calls under bounds counted per tool, in two workers.
+struct Lists {
+    workers: Vec<super::Worker>,
+    all: Vec<List>,
+}
+
+impl Lists {
+    fn new() -> Self {
+        let mut document = document("1/day", json!([]), &[None]);
+        let bound = |name: &str, most: usize| json!({"name": name, "each": "tool", "in_flight": most, "wait": "60s"});
+        document["limits"] = json!([bound("first", PLACES), bound("second", PLACES)]);
+        document["routes"][0]["mcp"] = json!({});
+        let world = World::new(document);
+        let workers = vec![world.worker(), world.worker()];
+        Self {
+            workers,
+            all: Vec::new(),
+        }
+    }
+
+    fn comes(&mut self, worker: usize, tools: &[&'static [u8]]) {
+        self.all.push(List {
+            worker,
+            tools: tools.to_vec(),
+            tickets: Tickets::default(),
+            entered: 0,
+        });
+        self.goes_on(self.all.len() - 1);
+    }
+
+    /// As far as it comes. True if it has all its places.
+    fn goes_on(&mut self, index: usize) -> bool {
+        let List {
+            worker,
+            tools,
+            tickets,
+            entered,
+        } = &mut self.all[index];
+        let super::Worker { host, limits } = &self.workers[*worker];
+        let tools: Vec<Option<&[u8]>> = tools.iter().map(|it| Some(*it)).collect();
+        let asked = Asked {
+            tool: tools[0],
+            further: &tools[1..],
+            ..of(CLIENTS[0], 0)
+        };
+        let met = limits.met_in_flight(asked);
+        assert!(Met::too_small(&met).is_none());
+        while let Some(next) = met.get(*entered) {
+            let came = match tickets.wait() {
+                true => limits.take_up(host, tickets, next).unwrap(),
+                false => {
+                    let id = StreamId(u32::try_from(index).unwrap());
+                    Some(limits.enter(host, tickets, next, id).unwrap())
+                }
+            };
+            match came {
+                Some(Came::In { .. }) => *entered += 1,
+                Some(Came::Waits) => return false,
+                other => panic!("{other:?}"),
+            }
+        }
+        true
+    }
+
+    /// All that can go on do, and leave; how many are left that wait for each other.
+    fn end(mut self) -> usize {
+        let mut left: Vec<usize> = (0..self.all.len()).collect();
+        loop {
+            let before = left.len();
+            let there: Vec<usize> = left.clone();
+            for index in there {
+                if self.goes_on(index) {
+                    let List {
+                        worker, tickets, ..
+                    } = &mut self.all[index];
+                    let super::Worker { host, limits } = &self.workers[*worker];
+                    limits.leave(host, std::mem::take(tickets));
+                    left.retain(|it| *it != index);
+                }
+            }
+            if left.len() == before {
+                return left.len();
+            }
+        }
+    }
+}
+
+#[test]
+fn lists_that_call_the_same_tools_do_not_wait_for_each_other() {
+    let [one, other] = [b"one".as_slice(), b"other"].map(|tool| vec![tool; PLACES]);
+    // Those that come first have all places. Then each list would have a part of what another needs: of one tool, or of one each.
+    let few = &one[1..];
+    let [ahead, behind] = [[one.clone(), other.clone()], [other.clone(), one.clone()]];
+    for lists in [
+        vec![few, few, few],
+        vec![&*ahead.concat(), &*behind.concat()],
+    ] {
+        let mut all = Lists::new();
+        let first = [&*one, &*other];
+        for (number, tools) in first.into_iter().chain(lists).enumerate() {
+            all.comes(number % 2, tools);
+        }
+        assert_eq!(all.end(), 0);
+    }
+}
+
+proptest! {
+    /// Whatever lists come in whichever order and go on when they may: all have their places in the end.
+    #[test]
+    fn whatever_lists_come_none_waits_for_ever(
+        lists in prop::collection::vec((0..2_usize, prop::collection::vec(0..3_usize, 1..9)), 1..12),
+        turns in prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+    ) {
+        const TOOLS: [&[u8]; 3] = [b"one", b"two", b"three"];
+        let mut all = Lists::new();
+        let mut turns = turns.iter();
+        for (worker, tools) in lists {
+            let few = |tool: &usize| tools.iter().filter(|it| *it == tool).count() <= PLACES;
+            let tools: Vec<&[u8]> = tools.iter().filter(|it| few(it)).map(|it| TOOLS[*it]).collect();
+            if tools.is_empty() {
+                continue;
+            }
+            all.comes(worker, &tools);
+            if let Some(turn) = turns.next() {
+                all.goes_on(turn.index(all.all.len()));
+            }
+        }
+        prop_assert_eq!(all.end(), 0);
     }
 }

@@ -15,6 +15,7 @@ mod windows;
 use serde_json::{Value, json};
 use std::time::Duration;
 
+use super::algorithm::Algorithm;
 use super::gcra::Gcra;
 use super::*;
 use crate::config;

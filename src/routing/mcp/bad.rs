@@ -34,6 +34,12 @@ pub enum BadMessage {
     Apart,
     /// A list has more of them than this limit ever lets through at once.
     TooMany(String),
+    /// Several at once, where the route stands for several servers.
+    OneByOne,
+    /// It says what it asks, and so does its path.
+    BesidePath,
+    /// It names nothing, where the name says which server is called.
+    Unnamed,
     /// A header says something else.
     Header(&'static str, Disagreement),
 }
@@ -62,7 +68,7 @@ impl BadMessage {
                 fault: Fault::NotJson | Fault::NotUtf8 | Fault::Truncated,
                 ..
             }) => RpcFault::Parse,
-            Self::NoTool => RpcFault::Params,
+            Self::NoTool | Self::Unnamed => RpcFault::Params,
             Self::Header(..) => RpcFault::Header,
             _ => RpcFault::Message,
         }
@@ -108,6 +114,9 @@ impl fmt::Display for BadMessage {
             Self::NoTool => "The body calls a tool without a name, or by one that is no text of at most 1024 bytes, or has a byte that is zero.",
             Self::BadId => "The id of a message is neither a text nor a number.",
             Self::NoLists => "The revision that MCP-Protocol-Version names has no lists of messages; send each by itself.",
+            Self::OneByOne => "This route stands for several servers and takes no lists of messages; send each by itself.",
+            Self::BesidePath => "The path says what is asked of the agent, and the body has a method of JSON-RPC; send it to a path that is no operation of HTTP+JSON or gRPC.",
+            Self::Unnamed => "The body names nothing, or by what is no text of at most 1024 bytes: the name says which server is asked.",
             Self::Apart => "The messages of this list would go to different agents; send each by itself.",
         })
     }

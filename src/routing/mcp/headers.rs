@@ -71,6 +71,13 @@ impl Line {
     }
 }
 
+/// Whether a request says that it is of a revision without sessions: one that demands these headers.
+#[must_use]
+pub fn is_without_sessions(headers: &HeaderBlock) -> bool {
+    let version = Line::read(headers, PROTOCOL_VERSION);
+    version.value().is_some_and(|it| !WITHOUT.contains(&it))
+}
+
 impl Told {
     pub(super) fn read(headers: &HeaderBlock) -> Self {
         Self {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::policy::Permission;
+use crate::config::policy::{Asker, Mcp, Permission};
 use crate::text::pattern::Pattern;
 
 const MOST: u64 = 1000;
@@ -192,7 +192,10 @@ fn what_readers_may_read_in_another_way_is_not_passed_on() {
             "/method twice",
         ),
         (r#"{"method":"a","id":1,"id":2}"#, "/id twice"),
-        (r#"{"method":"a","id":1,"Method":"a"}"#, "case of letters"),
+        (
+            r#"{"method":"a","id":1,"Method":"a"}"#,
+            "some readers take for /method",
+        ),
         (
             r#"{"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}"#,
             "/params twice",
@@ -203,7 +206,7 @@ fn what_readers_may_read_in_another_way_is_not_passed_on() {
         ),
         (
             r#"{"method":"tools/call","params":{"name":"a","Name":"b"}}"#,
-            "case of letters",
+            "some readers take for /params/name",
         ),
         (
             r#"[{"method":"tools/call","params":{"name":"a","name":"b"}}]"#,
@@ -505,6 +508,7 @@ fn the_first_that_is_forbidden_is_told() {
     };
     let mcp = Mcp {
         tools: vec![permission("files.*", &["admin"]), permission("*", &[])],
+        servers: Vec::new(),
         methods: vec![permission("logging/*", &["admin"]), permission("*", &[])],
         max_list: 1,
     };
@@ -523,4 +527,61 @@ fn the_first_that_is_forbidden_is_told() {
     assert_eq!(told(&admin, logging), None);
     assert_eq!(told(&[], READ), None);
     assert_eq!(told(&[], r#"{"id":1,"result":{}}"#), None);
+}
+
+#[test]
+fn where_the_path_says_what_is_asked_the_body_must_not_say_a_method() {
+    let members = Rc::new(MessageMembers::of_a2a_by_path());
+    let bad = |content_type: &str, body: &[u8]| {
+        let mut all: Vec<_> = LENGTHS
+            .iter()
+            .map(|length| {
+                let headers = [("content-type", content_type)];
+                let headers = HeaderBlock::from_pairs(&headers);
+                let mut messages = Messages::new(&members, &headers, 8, false);
+                assert_eq!(messages.bad(), None, "nothing has come yet");
+                body.chunks(*length).for_each(|piece| messages.feed(piece));
+                messages.end();
+                assert_eq!(messages.ids(), None);
+                messages.bad().cloned()
+            })
+            .collect();
+        all.dedup();
+        assert_eq!(all.len(), 1, "{content_type} {body:?}: {all:?}");
+        all.remove(0)
+    };
+    let json = "application/json";
+    let message = br#"{"jsonrpc":"2.0","id":1,"method":"CancelTask","params":{"id":"t"}}"#;
+    for (content_type, body) in [
+        (json, &message[..]),
+        ("application/grpc", message),
+        ("application/grpc-web+json", message),
+        (json, br#"{"message":{"parts":[]},"\u006dethod":null}"#),
+    ] {
+        let found = bad(content_type, body);
+        assert_eq!(found, Some(BadMessage::BesidePath), "{content_type}");
+    }
+    // What some reader may find a method in.
+    for (content_type, body) in [
+        (json, &br#"[{"method":"CancelTask"}]"#[..]),
+        (json, br#"{"message":{},"Method":"CancelTask"}"#),
+        (json, br#"{"message":{}"#),
+        ("text/plain", message),
+        ("application/grpc", b" \n{"),
+    ] {
+        assert!(bad(content_type, body).is_some(), "{content_type} {body:?}");
+    }
+    for (content_type, body) in [
+        (
+            json,
+            &br#"{"message":{"method":"x","parts":[{"method":1}]}}"#[..],
+        ),
+        ("application/a2a+json", b"{}"),
+        (json, b""),
+        ("text/plain", b""),
+        ("application/grpc+proto", b"\0\0\0\0\x03\x0a\x01x"),
+        ("application/grpc-web-text", b"AAAAAAMKAXg="),
+    ] {
+        assert_eq!(bad(content_type, body), None, "{content_type} {body:?}");
+    }
 }

@@ -87,13 +87,39 @@ fn how_many_wait_is_part_of_how_many_it_takes_to_be_full() {
     assert_eq!(depth(" 25 "), Some(2_500_000));
     assert_eq!(depth("0"), Some(0));
     for bad in [
-        "", "-1", "NaN", "inf", "7,9", "seven", "0x7", "1e", "1e9999", "+", ".",
+        "", "-1", "NaN", "inf", "7,9", "seven", "0x7", "1e", "+", ".", "1e9x",
     ] {
         assert_eq!(depth(bad), None, "{bad}");
     }
-    assert_eq!(depth("1e300").map(|load| load > FULL), Some(true));
-    assert_eq!(depth(&"9".repeat(64)), Some(MOST / 10));
-    assert_eq!(depth(&"9".repeat(65)), None);
+}
+
+#[test]
+fn a_number_beyond_all_that_is_believed_counts_as_the_largest_however_it_is_written() {
+    let nines = "9".repeat(2000);
+    for large in [
+        "1e9",
+        "1e24",
+        "1e300",
+        "1e999",
+        "1e9999",
+        "9e99999999999999999999",
+        &nines,
+    ] {
+        assert_eq!(number(large.as_bytes()), Some(MOST), "{large}");
+    }
+    for small in [
+        "0e9999",
+        "1e-9999",
+        "9e-99999999999999999999",
+        &format!("0.{}", "0".repeat(2000)),
+    ] {
+        assert_eq!(number(small.as_bytes()), Some(0), "{small}");
+    }
+    let mut message = vec![0x49];
+    message.extend(1e300_f64.to_le_bytes());
+    let message = BASE64.encode(&message);
+    let read = in_header(&load(None), ORCA_BINARY, message.as_bytes());
+    assert_eq!(read, Some(MOST));
 }
 
 #[test]

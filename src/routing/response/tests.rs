@@ -116,7 +116,8 @@ proptest! {
         cuts in prop::collection::vec(0..EVENTS.len(), 0..8),
         before in prop::collection::vec("(: [a-z]*|data: [0-9]{1,3}|event: x|)(\n|\r\n|\r)", 0..4),
     ) {
-        let text = before.concat() + EVENTS;
+        // They are of an event of their own, if of any.
+        let text = before.concat() + "\n\n" + EVENTS;
         let mut cuts = cuts;
         cuts.push(0);
         cuts.push(text.len());

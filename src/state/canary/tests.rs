@@ -1,6 +1,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::policy::Tables;
 use crate::host::simulated::{Process, SimulatedHost};
@@ -17,6 +19,7 @@ struct World {
     host: SimulatedHost,
     state: State,
     canaries: Canaries,
+    clients: Cell<u64>,
 }
 
 fn world() -> World {
@@ -29,7 +32,12 @@ fn world() -> World {
         host,
         state,
         canaries,
+        clients: Cell::new(100),
     }
+}
+
+fn came(failed: bool) -> Came {
+    if failed { Came::Provoked } else { Came::Answer }
 }
 
 impl World {
@@ -37,8 +45,14 @@ impl World {
         Lines::new(&self.state, route, &[b"new", &[percent]])
     }
 
+    /// Counts a request of a client that has never come before.
     fn count(&self, key: Lines, failed: bool) -> Option<Standing> {
-        self.canaries.count(&self.host, key, failed, 5).unwrap()
+        let client = self.clients.replace(self.clients.get() + 1);
+        self.count_of(client, key, came(failed))
+    }
+
+    fn count_of(&self, client: u64, key: Lines, came: Came) -> Option<Standing> {
+        (self.canaries.count(&self.host, key, client, came, 5)).unwrap()
     }
 
     fn is_aborted(&self, key: Lines) -> bool {
@@ -164,16 +178,114 @@ fn workers_that_count_at_once_lose_nothing_and_one_is_told() {
         inside.set(inside.get() + 1);
         if swapped == cell && inside.get() % 3 != 0 {
             let canaries = Canaries { cell };
-            list.borrow_mut()
-                .extend(canaries.count(&rival, key, true, 5).unwrap());
+            list.borrow_mut().extend(
+                canaries
+                    .count(&rival, key, 1, Came::Unconnected, 5)
+                    .unwrap(),
+            );
         }
     });
     for _ in 0..40 {
-        let came = world.canaries.count(&world.host, key, true, 5).unwrap();
+        let came = world.count_of(2, key, Came::Unconnected);
         told.borrow_mut().extend(came);
     }
     let told = told.borrow();
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((told[0].requests, told[0].failed), (50, 50));
     assert!(world.is_aborted(key));
+}
+
+#[test]
+fn one_client_ends_no_canary_for_others_in_whichever_workers_they_are() {
+    for skew in [-1_000_000, 0, 1_000_000] {
+        let world = world();
+        let key = world.lines("chat", 5);
+        world.come(&[key]);
+        let other = world.process.worker();
+        other.set_ahead(skew);
+        let count = |client, came| {
+            let host = if client == 1 { &world.host } else { &other };
+            world.canaries.count(host, key, client, came, 5).unwrap()
+        };
+        // Another client comes less than once a minute, for a day; what it asks is answered, but for one request.
+        for round in 0..1_440_u64 {
+            for _ in 0..10 {
+                world.process.pass(Duration::from_secs(5));
+                assert_eq!(count(1, Came::Provoked), None, "{skew}, {round}");
+            }
+            world.process.pass(Duration::from_secs(5));
+            let failed = round == 700;
+            assert_eq!(count(2 + round % 2, came(failed)), None, "{skew}, {round}");
+        }
+        // It begins to fail for others too.
+        let after = (0..80).find(|_| {
+            count(1, Came::Provoked);
+            count(2, Came::Provoked).is_some() || count(1, Came::Answer).is_some()
+        });
+        assert!(after.is_some(), "{skew}");
+    }
+}
+
+#[test]
+fn of_a_client_that_is_alone_there_all_counts_after_a_minute_and_that_nobody_is_there_at_once() {
+    let world = world();
+    let key = world.lines("chat", 5);
+    world.come(&[key]);
+    for _ in 0..59 {
+        assert_eq!(world.count_of(1, key, Came::Provoked), None);
+        world.process.pass(Duration::from_secs(1));
+    }
+    world.process.pass(Duration::from_secs(1));
+    let counted = (1..).find(|_| world.count_of(1, key, Came::Provoked).is_some());
+    assert_eq!(counted, Some(49), "the first one counts");
+    let world = self::world();
+    world.come(&[key]);
+    let counted = (1..).find(|_| world.count_of(1, key, Came::Unconnected).is_some());
+    assert_eq!(counted, Some(50));
+}
+
+#[test]
+fn the_part_that_fails_is_told_whoever_sends_most() {
+    // One client sends nine of ten, and two of ten requests fail, whosever they are.
+    for abort_at in [15, 25] {
+        let world = world();
+        let key = world.lines("chat", 5);
+        world.come(&[key]);
+        let aborted = (0..5_000_u64).find(|number| {
+            let drawn = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+            let client = if drawn % 10 == 0 { 2 + number % 3 } else { 1 };
+            let came = came((drawn >> 8) % 10 < 2);
+            let counted = world
+                .canaries
+                .count(&world.host, key, client, came, abort_at);
+            counted.unwrap().is_some()
+        });
+        assert_eq!(aborted.is_some(), abort_at == 15, "{aborted:?}");
+    }
+}
+
+proptest! {
+    /// Whatever one client asks in between, a canary that answers all others is never aborted while these come more than once a
+    /// minute.
+    #[test]
+    fn whatever_one_client_provokes_ends_no_canary(
+        steps in prop::collection::vec((0..30_u64, 0..4_u64, any::<bool>()), 1..600),
+        skew in -900_000_000_i64..900_000_000,
+        abort_at in 0..100_u8,
+    ) {
+        let world = world();
+        let key = world.lines("chat", 5);
+        world.come(&[key]);
+        let other = world.process.worker();
+        other.set_ahead(skew);
+        for (seconds, client, failed) in steps {
+            world.process.pass(Duration::from_secs(seconds));
+            let client = client.saturating_sub(1);
+            let (host, failed) = if client == 0 { (&world.host, failed) } else { (&other, false) };
+            let count = world.canaries.count(host, key, client + 1, came(failed), abort_at);
+            prop_assert_eq!(count.unwrap(), None);
+            world.process.pass(Duration::from_secs(25));
+            world.canaries.count(&other, key, 9, Came::Answer, abort_at).unwrap();
+        }
+    }
 }

@@ -1,8 +1,11 @@
 use proptest::prelude::*;
 
+use super::cells::{MOST, RECORD, bytes_of, record};
 use super::*;
 use crate::config::policy::Tables;
+use crate::host::Host;
 use crate::host::simulated::{Process, SimulatedHost};
+use crate::state::grid::{Grid, StateError, read};
 
 const REST: Rest = Rest {
     failures: 3,
@@ -12,6 +15,7 @@ const REST: Rest = Rest {
     ..Rest::DEFAULT
 };
 const SECOND: Duration = Duration::from_secs(1);
+const NANOSECOND: Duration = Duration::from_nanos(1);
 const EVEN: u64 = 1 << 63;
 
 /// An agent's record, and the time.
@@ -229,16 +233,19 @@ fn one_probe_at_a_time_decides_and_no_other_request() {
         assert_eq!(one.comes(2, came), Change::None);
     }
     // One that does not come to anything is given back; one that is lost runs out.
-    one.record.give_back(probe.unwrap());
+    one.record.give_back(probe.unwrap(), one.now);
     let probe = one.probe(2);
-    assert!(probe.is_some());
-    one.pass(PROBE - SECOND);
+    one.record.hold(probe.unwrap(), true, one.now);
+    one.pass(PROBE - NANOSECOND);
     assert_eq!(one.probe(3), None);
-    one.pass(SECOND);
+    one.pass(NANOSECOND);
     let other = one.probe(3);
     assert!(other.is_some());
-    // It has run out: to give it back changes nothing, and its word counts still.
-    one.record.give_back(probe.unwrap());
+    // It has run out: to go on or to be given back changes nothing, and its word counts still.
+    let before = one.record;
+    one.record.hold(probe.unwrap(), true, one.now);
+    one.record.give_back(probe.unwrap(), one.now);
+    assert_eq!(one.record, before);
     assert_eq!(one.probe(4), None);
     assert!(matches!(
         one.comes_to(2, probe, Came::Answer),
@@ -247,6 +254,145 @@ fn one_probe_at_a_time_decides_and_no_other_request() {
     // The other's is not of this time any more.
     assert_eq!(one.comes_to(3, other, Came::Unconnected), Change::None);
     assert_eq!(one.standing(), Standing::Fit);
+}
+
+#[test]
+fn a_probe_that_is_never_sent_whole_keeps_others_away_for_a_second() {
+    let mut one = One::new();
+    one.fail();
+    let probe = one.probe(1).unwrap();
+    one.pass(UNSENT / 2);
+    one.record.hold(probe, false, one.now);
+    one.pass(UNSENT - NANOSECOND);
+    assert_eq!(one.probe(2), None);
+    one.pass(NANOSECOND);
+    assert!(one.probe(2).is_some());
+    // Where nobody else came meanwhile it goes on as it is.
+    let mut one = One::new();
+    one.fail();
+    let probe = one.probe(1).unwrap();
+    one.pass(UNSENT);
+    one.record.hold(probe, true, one.now);
+    assert_eq!(one.probe(2), None);
+    one.pass(PROBE);
+    assert!(one.probe(2).is_some());
+}
+
+#[test]
+fn whose_probe_has_come_to_nothing_is_not_the_next_for_a_while() {
+    for given_back in [true, false] {
+        let mut one = One::new();
+        one.fail();
+        let probe = one.probe(1).unwrap();
+        if given_back {
+            one.record.give_back(probe, one.now);
+        } else {
+            one.pass(UNSENT);
+        }
+        let now = one.now;
+        one.pass(OTHERS_FIRST - NANOSECOND);
+        assert_eq!(one.probe(1), None);
+        // Who is alone has its turn later, and anybody else has it at once.
+        one.pass(NANOSECOND);
+        assert!(one.probe(1).is_some());
+        one.now = now;
+        assert_eq!(one.probe(1), None, "the clock was set back");
+        one.record.probe = Timestamp(0);
+        assert!(one.probe(2).is_some());
+    }
+}
+
+/// Two workers of one process, whose clocks differ by so many milliseconds, and an agent whose rest is over in both.
+struct Two {
+    process: Process,
+    hosts: [SimulatedHost; 2],
+    health: Health,
+    key: Key,
+}
+
+impl Two {
+    fn new(skew: i64) -> Self {
+        let process = Process::default();
+        let hosts = [process.worker(), process.worker()];
+        let (health, key) = (Health::new(&state(&hosts[0])), key(&hosts[0]));
+        health.come(&hosts[0], key).unwrap();
+        let two = Self {
+            process,
+            hosts,
+            health,
+            key,
+        };
+        two.change(0, |record, now| {
+            record.begin(SECOND, now);
+        });
+        two.process.pass(SECOND + SECOND);
+        two.hosts[1].set_ahead(skew * 1_000_000);
+        two
+    }
+
+    fn change(&self, worker: usize, mut change: impl FnMut(&mut Record, Timestamp)) {
+        let changed = (self.health).update(&self.hosts[worker], self.key, &mut change);
+        assert!(changed.unwrap().is_some());
+    }
+
+    fn take(&self, worker: usize, client: u64) -> Option<Probe> {
+        let mut probe = None;
+        self.change(worker, |record, now| {
+            probe = record.take_probe(&REST, client, now);
+        });
+        probe
+    }
+}
+
+#[test]
+fn one_client_keeps_a_probe_from_no_other_whichever_workers_they_come_to() {
+    for (skew, (hostile, other)) in [-1, 0, 1]
+        .into_iter()
+        .flat_map(|skew| [(skew, (0, 1)), (skew, (1, 0))])
+    {
+        for leaves in [true, false] {
+            let two = Two::new(skew);
+            // The one asks each millisecond, and first; it leaves its probes at once, or never says all of what it asks.
+            let mut waited = 0;
+            loop {
+                match two.take(hostile, 1) {
+                    Some(probe) if leaves => {
+                        two.change(hostile, |record, now| record.give_back(probe, now))
+                    }
+                    Some(probe) => {
+                        two.change(hostile, |record, now| record.hold(probe, false, now))
+                    }
+                    None => {}
+                }
+                if two.take(other, 2).is_some() {
+                    break;
+                }
+                waited += 1;
+                two.process.pass(Duration::from_millis(1));
+            }
+            assert!(
+                waited <= if leaves { 1 } else { 1_001 },
+                "{skew}, {hostile}: {waited}"
+            );
+            // While nobody else is there it has its turn now and then.
+            let two = Two::new(skew);
+            let taken = (0..60_000).filter(|_| {
+                two.process.pass(Duration::from_millis(1));
+                let probe = two.take(hostile, 1);
+                if let Some(probe) = probe.filter(|_| leaves) {
+                    two.change(hostile, |record, now| record.give_back(probe, now));
+                }
+                probe.is_some()
+            });
+            let keeps = if leaves { Duration::ZERO } else { UNSENT };
+            let turns = 60_000 / (keeps + OTHERS_FIRST).as_millis() as usize;
+            let taken = taken.count();
+            assert!(
+                (turns - 1..=turns).contains(&taken),
+                "{skew}, {hostile}: {taken}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -390,6 +536,12 @@ enum Step {
         worker: usize,
         client: u64,
     },
+    /// A probe goes on to the agent, with all that belongs to it or without.
+    Goes {
+        worker: usize,
+        number: usize,
+        sent: bool,
+    },
     Ends {
         number: usize,
         came: Option<Came>,
@@ -417,6 +569,11 @@ fn step() -> impl Strategy<Value = Step> {
             }
         ),
         (0..2_usize, 1..4_u64).prop_map(|(worker, client)| Step::Probe { worker, client }),
+        (0..2_usize, 0..4_usize, any::<bool>()).prop_map(|(worker, number, sent)| Step::Goes {
+            worker,
+            number,
+            sent
+        }),
         (0..4_usize, proptest::option::of(came()))
             .prop_map(|(number, came)| Step::Ends { number, came }),
     ]
@@ -433,7 +590,10 @@ proptest! {
         let state = state(&hosts[0]);
         let (health, key) = (Health::new(&state), key(&hosts[0]));
         health.come(&hosts[0], key).unwrap();
-        let mut probes: Vec<(u64, Probe)> = Vec::new();
+        // Each with when it keeps nobody away any more, by the clock that is ahead.
+        let mut probes: Vec<(u64, Probe, Timestamp)> = Vec::new();
+        let mut last: Option<(u64, Probe, Timestamp)> = None;
+        let latest = || hosts[0].now().max(hosts[1].now());
         for step in steps {
             let before = health.look(&hosts[0], key).unwrap();
             let resting = before.until != Timestamp(0);
@@ -457,18 +617,34 @@ proptest! {
                     if let Some(probe) = probe {
                         prop_assert!(resting && hosts[worker].now() >= before.until);
                         // A probe is over when it is by the clock of any worker.
-                        let latest = hosts[0].now().max(hosts[1].now());
-                        prop_assert!(probes.iter().all(|(_, other)| other.rest != probe.rest || other.until <= latest));
-                        probes.push((client, probe));
+                        prop_assert!(probes.iter().all(|(_, other, until)| other.rest != probe.rest || *until <= latest()));
+                        prop_assert!(probes.iter().all(|(_, other, _)| *other != probe), "told from all others");
+                        // Its client's last one was some time ago, unless another's came since.
+                        if let Some((of, other, until)) = last && (of, other.rest) == (client, probe.rest) {
+                            prop_assert!(until.after(OTHERS_FIRST) <= latest());
+                        }
+                        last = Some((client, probe, hosts[worker].now()));
+                        probes.push((client, probe, hosts[worker].now().after(UNSENT)));
+                    }
+                }
+                Step::Goes { worker, number, sent } => {
+                    if let Some((_, probe, until)) = probes.get_mut(number) {
+                        let probe = *probe;
+                        health.update(&hosts[worker], key, &mut |record, now| {
+                            record.hold(probe, sent, now);
+                        }).unwrap();
+                        if health.look(&hosts[0], key).unwrap() != before {
+                            *until = hosts[worker].now().after(if sent { PROBE } else { UNSENT });
+                        }
                     }
                 }
                 Step::Ends { number, came } => {
                     if number < probes.len() {
-                        let (client, probe) = probes.remove(number);
+                        let (client, probe, _) = probes.remove(number);
                         let attempt = Attempt { began: process.now(), client, probe: Some(probe) };
                         health.update(&hosts[0], key, &mut |record, now| match came {
                             Some(came) => drop(record.judge(&REST, &attempt, came, now, EVEN)),
-                            None => record.give_back(probe),
+                            None => record.give_back(probe, now),
                         }).unwrap();
                     }
                 }
@@ -482,7 +658,7 @@ proptest! {
 
     /// A record is read as it was written.
     #[test]
-    fn records_are_read_as_written(words in prop::array::uniform9(any::<u64>())) {
+    fn records_are_read_as_written(words in prop::array::uniform12(any::<u64>())) {
         let mut bytes = [0; RECORD];
         for (to, from) in bytes.iter_mut().zip(words.map(u64::to_le_bytes).iter().flatten()) {
             *to = *from;

@@ -16,6 +16,7 @@ fn who(stream: u32) -> Waiting {
 
 fn claim(most: u32, turns_by: u64) -> Claim {
     Claim {
+        places: 1,
         most,
         most_waiting: 100,
         turns_by,
@@ -37,8 +38,8 @@ fn order_of(entries: &mut InFlight, shared_by: impl Fn(u32) -> u64) -> Vec<u32> 
     let mut last = None;
     loop {
         let granted = match last {
-            None => entries.leave(bounded(0), 1),
-            Some(stream) => entries.leave(bounded(shared_by(stream)), 1),
+            None => entries.leave(bounded(0), 1, 1),
+            Some(stream) => entries.leave(bounded(shared_by(stream)), 1, 1),
         };
         let [next] = granted[..] else {
             return order;
@@ -60,14 +61,14 @@ fn as_many_enter_as_there_are_places_and_the_next_one_does_not() {
         assert_eq!(entries.enter(bounded(0), who(stream), one).0, wanted);
     }
     assert_eq!(entries.taken(TAG), 2);
-    entries.leave(bounded(0), 1);
+    entries.leave(bounded(0), 1, 1);
     assert_eq!(entries.enter(bounded(0), who(4), one).0, Entered::In);
     // Other limits do not count here.
     let other = Bounded { tag: 8, sharer: 0 };
     assert_eq!(entries.enter(other, who(5), one).0, Entered::In);
-    entries.leave(bounded(0), 1);
-    entries.leave(bounded(0), 1);
-    entries.leave(other, 1);
+    entries.leave(bounded(0), 1, 1);
+    entries.leave(bounded(0), 1, 1);
+    entries.leave(other, 1, 1);
     assert_eq!(entries, InFlight::default());
     assert!(entries.encode().is_empty());
 }
@@ -86,12 +87,12 @@ fn who_comes_back_waits_behind_those_of_the_same_turn() {
     let mut entries = InFlight::default();
     let client = |stream: u32| u64::from(stream / 10);
     all_enter(&mut entries, 1, &[0, 11, 12, 21], client);
-    let next = entries.leave(bounded(0), 1);
+    let next = entries.leave(bounded(0), 1, 1);
     assert_eq!(next, [who(11)]);
     entries.take_up(TAG, who(11));
     // Both are in the turn of client 1's second request.
     all_enter(&mut entries, 1, &[13, 22], client);
-    entries.leave(bounded(0), 1);
+    entries.leave(bounded(0), 1, 1);
     entries.take_up(TAG, who(21));
     assert_eq!(order_of(&mut entries, |_| 0), [12, 22, 13]);
 }
@@ -108,7 +109,7 @@ fn those_who_wait_are_bounded_and_those_who_were_granted_a_place_do_not_wait() {
     assert_eq!(come(&mut entries, 2), Entered::Waits);
     assert_eq!(come(&mut entries, 3), Entered::Waits);
     assert_eq!(come(&mut entries, 4), Entered::Full);
-    entries.leave(bounded(0), 1);
+    entries.leave(bounded(0), 1, 1);
     assert_eq!(entries.taken(TAG), 1, "granted, and not taken up yet");
     assert_eq!(come(&mut entries, 5), Entered::Waits);
     assert_eq!(come(&mut entries, 6), Entered::Full);
@@ -118,11 +119,11 @@ fn those_who_wait_are_bounded_and_those_who_were_granted_a_place_do_not_wait() {
 fn a_place_that_was_granted_to_one_who_has_left_goes_to_the_next() {
     let mut entries = InFlight::default();
     all_enter(&mut entries, 1, &[1, 2, 3], u64::from);
-    assert_eq!(entries.leave(bounded(0), 1), [who(2)]);
+    assert_eq!(entries.leave(bounded(0), 1, 1), [who(2)]);
     assert_eq!(entries.give_up(TAG, who(2)), [who(3)]);
     assert_eq!(entries.take_up(TAG, who(2)), None);
     assert_eq!(entries.take_up(TAG, who(3)), Some(Entered::In));
-    assert!(entries.leave(bounded(0), 1).is_empty());
+    assert!(entries.leave(bounded(0), 1, 1).is_empty());
     assert_eq!(entries, InFlight::default());
 }
 
@@ -148,7 +149,7 @@ fn a_part_that_is_filled_less_goes_first_and_weights_make_parts_larger() {
     }
     let mut parts = Vec::new();
     for _ in 0..4 {
-        let next = entries.leave(bounded(1), 1);
+        let next = entries.leave(bounded(1), 1, 1);
         assert_eq!(entries.take_up(TAG, next[0]), Some(Entered::In));
         parts.push(next[0].stream / 10);
     }
@@ -169,7 +170,7 @@ fn priorities_go_first_whoever_has_come_before() {
     }
     let mut order = Vec::new();
     let mut last = 1;
-    while let [next] = entries.leave(bounded(last), 1)[..] {
+    while let [next] = entries.leave(bounded(last), 1, 1)[..] {
         entries.take_up(TAG, next);
         last = u64::from(next.stream);
         order.push(next.stream);
@@ -186,7 +187,7 @@ fn entries_are_read_as_they_were_written_and_those_of_workers_that_are_gone_are_
         ..who(4)
     };
     entries.enter(bounded(5), of_another, claim(1, 4));
-    entries.leave(bounded(0), 1);
+    entries.leave(bounded(0), 1, 1);
     assert_eq!(InFlight::read(&entries.encode(), |_| true), entries);
 
     let rest = InFlight::read(&entries.encode(), |worker| worker == 2);
@@ -215,7 +216,7 @@ fn a_cell_holds_no_more_than_it_may() {
     }
     assert!(entries.encode().len() <= MOST_BYTES);
     assert_eq!(entries.taken(TAG), u64::from(number));
-    entries.leave(bounded(0), 1);
+    entries.leave(bounded(0), 1, 1);
     assert!(!crowded(&mut entries, number));
 }
 
@@ -236,9 +237,9 @@ fn who_may_not_have_a_place_keeps_it_from_nobody_who_may() {
     assert_eq!(entries.taken(TAG), 4);
     // Nor does it get one before its time.
     for _ in 0..3 {
-        assert_eq!(entries.leave(bounded(0), 1), []);
+        assert_eq!(entries.leave(bounded(0), 1, 1), []);
     }
-    assert_eq!(entries.leave(bounded(0), 1), [who(2)]);
+    assert_eq!(entries.leave(bounded(0), 1, 1), [who(2)]);
 }
 
 #[test]
@@ -272,4 +273,47 @@ fn however_many_wait_in_a_cell_others_have_their_places_in_it() {
         entries.enter(bounded(0), who(9_001), claim(1, 1)).0,
         Entered::Full
     );
+}
+
+fn list(places: u32, most: u32) -> Claim {
+    Claim {
+        places,
+        ..claim(most, 1)
+    }
+}
+
+#[test]
+fn who_needs_several_places_has_all_of_them_or_none_and_in_its_turn() {
+    let mut entries = InFlight::default();
+    assert_eq!(entries.enter(bounded(0), who(1), list(3, 4)).0, Entered::In);
+    assert_eq!(
+        entries.enter(bounded(0), who(2), list(3, 4)).0,
+        Entered::Waits
+    );
+    assert_eq!(entries.taken(TAG), 3, "it holds none meanwhile");
+    // One place is free, and kept for it.
+    assert_eq!(
+        entries.enter(bounded(0), who(3), list(1, 4)).0,
+        Entered::Waits
+    );
+    // Whom the bound does not bind does not wait.
+    let free = list(2, u32::MAX);
+    assert_eq!(entries.enter(bounded(0), who(4), free).0, Entered::In);
+    assert!(entries.leave(bounded(0), 1, 2).is_empty());
+    assert_eq!(entries.leave(bounded(0), 1, 3), [who(2), who(3)]);
+    for stream in [2, 3] {
+        assert_eq!(entries.take_up(TAG, who(stream)), Some(Entered::In));
+    }
+    assert_eq!(entries.taken(TAG), 4);
+    // Who leaves the queue lets those behind it go.
+    assert_eq!(
+        entries.enter(bounded(0), who(5), list(4, 4)).0,
+        Entered::Waits
+    );
+    assert_eq!(
+        entries.enter(bounded(0), who(6), list(1, 4)).0,
+        Entered::Waits
+    );
+    assert_eq!(entries.leave(bounded(0), 1, 1), []);
+    assert_eq!(entries.give_up(TAG, who(5)), [who(6)]);
 }

@@ -67,6 +67,32 @@ fn a_number_counts_for_as_long_as_it_comes_late() {
 }
 
 #[test]
+fn of_parts_the_mean_is_known_of_those_that_are_not_too_old() {
+    let process = Process::default();
+    process.pass(SECOND);
+    let (host, state) = worker(&process);
+    let whole = Key::of_agent(&state, "gpu", "cluster");
+    let part = |name| Key::of_part(&state, "gpu", "cluster", name);
+    let parts = ["one", "two", "three"].map(part);
+    let noted = |part: usize, number| {
+        Measures::note_part(&host, whole, &parts, parts[part], number, AVERAGE).unwrap();
+        value(&host, whole).unwrap().fresh(host.now(), SECOND)
+    };
+    assert_eq!(noted(0, 900), Some(900), "nobody else has said anything");
+    assert_eq!(noted(1, 300), Some(600));
+    assert_eq!(noted(2, 0), Some(400));
+    process.pass(5 * SECOND);
+    assert_eq!(noted(1, 300), Some(400));
+    process.pass(5 * SECOND);
+    assert_eq!(noted(1, 300), Some(300), "two have said nothing for long");
+    process.pass(10 * SECOND);
+    let seen = value(&host, whole).unwrap();
+    assert_eq!(seen.fresh(host.now(), AVERAGE.lasts), None, "nobody has");
+    let other = Key::of_part(&state, "gpu", "cluster~2", "one");
+    assert_eq!(value(&host, other), None);
+}
+
+#[test]
 fn a_number_that_is_known_to_be_larger_is_raised_and_not_lowered() {
     let process = Process::default();
     process.pass(SECOND);

@@ -33,7 +33,7 @@ pub enum Fault {
     NoObject(Box<str>),
     /// The same name a second time: some readers take the first, some the last.
     Twice(Box<str>),
-    /// A name that only readers who ignore case take for the one that is looked for.
+    /// A name that some readers take for the one that is looked for: those who ignore case, and those for whom it ends at a NUL.
     Respelt(Box<str>),
     /// It ends too early.
     Truncated,
@@ -72,7 +72,7 @@ impl fmt::Display for Broken {
             }
             Fault::Respelt(pointer) => write!(
                 text,
-                "the JSON has a name before byte {at} that differs from {pointer} in the case of letters alone"
+                "the JSON has a name before byte {at} that some readers take for {pointer}"
             ),
             Fault::Truncated => write!(text, "the JSON ends too early, after {at} bytes"),
         }
@@ -90,4 +90,5 @@ pub(super) enum Stop {
     NotAnObject(usize),
     Twice(usize),
     Respelt(usize),
+    RespeltAnywhere(usize),
 }

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use super::broken::{Broken, Fault};
-use super::finds::Member;
+use super::found::Member;
 use super::search::{MemberId, Search, steps};
 use super::{BadPointer, Scan};
 
@@ -40,7 +40,7 @@ impl Edit {
     ///
     /// # Errors
     /// When one is no pointer, or leads to what readers may confuse with what another leads to.
-    pub fn new<'a>(pointers: impl Iterator<Item = &'a str>) -> Result<Self, BadPointer> {
+    pub fn new(pointers: &mut dyn Iterator<Item = &str>) -> Result<Self, BadPointer> {
         let mut search = Search::new();
         let mut changes = Vec::new();
         for (number, pointer) in pointers.enumerate() {

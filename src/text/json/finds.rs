@@ -1,67 +1,14 @@
 //! What was found of what is looked for.
 
-use std::ops::Range;
+mod sink;
+
 use std::rc::Rc;
 
-use super::LONGEST_VALUE;
 use super::broken::{Fault, Stop};
-use super::reader::{Kind, Scalar, Sink};
-use super::search::{AnywhereId, MemberId, Node, Search, Step};
+use super::found::{Anywhere, Found, Member};
+use super::search::{AnywhereId, MemberId, Node, Search, Step, Wanted};
 use super::strings::Kept;
 use crate::text::case;
-
-/// What is known of a member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Member {
-    /// It may still come.
-    Unknown,
-    /// The object or array in which it could stand has ended without it, or is something else.
-    Absent,
-    /// It is there.
-    Found(Found),
-}
-
-/// A member that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// What it is.
-    pub value: Value,
-    /// How many bytes stand before it.
-    pub start: u64,
-    /// How many bytes stand before what follows it: `start..end` is the value as it is written, with its quotes. `None`: an array
-    /// or object that has not ended.
-    pub end: Option<u64>,
-}
-
-/// A value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    /// `null`.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// A number, as it is written.
-    Number(Box<str>),
-    /// A text, without its escapes.
-    Text(Box<str>),
-    /// A text or number that is longer than [`LONGEST_VALUE`].
-    TooLong,
-    /// An array.
-    Array,
-    /// An object.
-    Object,
-}
-
-/// What is known of a member that may stand anywhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anywhere {
-    /// It may still come.
-    Unknown,
-    /// The text has ended without it.
-    Absent,
-    /// It is there.
-    Seen,
-}
 
 /// What was found in one text.
 #[derive(Debug, Clone)]
@@ -81,8 +28,8 @@ pub(super) struct Finds {
     depth: usize,
     /// The node that the next value stands for.
     target: Option<usize>,
-    /// The first of those looked for anywhere that have the name of the next value.
-    named: Option<usize>,
+    /// The name of the next value, where some reader may take it for one that is looked for anywhere.
+    named: Option<Box<[u8]>>,
     /// What is not known yet, of all that is looked for.
     unknown: usize,
 }
@@ -167,6 +114,10 @@ impl Finds {
             Stop::NotAnObject(node) => Fault::NotAnObject(pointer(node)),
             Stop::Twice(node) => Fault::Twice(pointer(node)),
             Stop::Respelt(node) => Fault::Respelt(pointer(node)),
+            Stop::RespeltAnywhere(wanted) => {
+                let wanted = self.search.anywhere.get(wanted);
+                Fault::Respelt(wanted.map(|it| it.name.clone()).unwrap_or_default())
+            }
         }
     }
 
@@ -189,9 +140,15 @@ impl Finds {
             return Ok(None);
         };
         let name = match name {
+            Kept::All(name) | Kept::TooLong(name) if has_nul(name) => {
+                let name = before_nul(name);
+                let mut steps = node.steps.iter();
+                let taken = steps.find(|step| case::is_same(name, &step.name, &step.folded));
+                return taken.map_or(Ok(None), |step| Err(Stop::Respelt(step.node)));
+            }
             Kept::All(name) => name,
             Kept::LoneSurrogate => return Err(Stop::LoneSurrogate),
-            Kept::Nothing | Kept::TooLong => return Ok(None),
+            Kept::Nothing | Kept::TooLong(_) => return Ok(None),
         };
         let is_named = |step: &&Step| step.name.as_bytes() == name;
         if let Some(step) = node.steps.iter().find(is_named) {
@@ -251,7 +208,38 @@ impl Finds {
         }
     }
 
-    /// A member came whose name is looked for anywhere, with this value; without one, it is still to come.
+    /// A member came whose name, or one that some readers take for it, is looked for anywhere. `value`: it is this; else it is still
+    /// to come.
+    fn seen(&mut self, name: &[u8], value: Option<Kept<'_>>) -> Result<(), Stop> {
+        let (value, is_cut) = match value {
+            None => (None, false),
+            Some(Kept::All(text) | Kept::TooLong(text)) if has_nul(text) => {
+                (Some(before_nul(text)), true)
+            }
+            Some(Kept::All(text)) => (Some(text), false),
+            Some(_) => return Ok(()),
+        };
+        if !is_cut && self.is_named(name) {
+            self.see(name, value);
+            return Ok(());
+        }
+        let name = before_nul(name);
+        let is_value = |wanted: &Wanted| match value {
+            None => wanted.values.is_empty(),
+            Some(text) => wanted.values.iter().any(|value| value.as_bytes() == text),
+        };
+        let mut wanted = self.search.anywhere.iter();
+        let respelt =
+            wanted.position(|it| case::is_same(name, &it.name, &it.folded) && is_value(it));
+        respelt.map_or(Ok(()), |wanted| Err(Stop::RespeltAnywhere(wanted)))
+    }
+
+    fn is_named(&self, name: &[u8]) -> bool {
+        let mut wanted = self.search.anywhere.iter();
+        wanted.any(|wanted| wanted.name.as_bytes() == name)
+    }
+
+    /// The same of a name that is looked for to the letter.
     fn see(&mut self, name: &[u8], value: Option<&[u8]>) {
         for (wanted, known) in self.search.anywhere.iter().zip(&mut self.anywhere) {
             let is_value = match value {
@@ -263,50 +251,6 @@ impl Finds {
                 self.unknown = self.unknown.saturating_sub(1);
             }
         }
-    }
-}
-
-impl Finds {
-    /// A name came that was kept.
-    fn named(&mut self, name: Kept<'_>) -> Result<(), Stop> {
-        let step = self.step(name)?;
-        self.comes(step);
-        if let Kept::All(name) = name {
-            let mut wanted = self.search.anywhere.iter();
-            self.named = wanted.position(|wanted| wanted.name.as_bytes() == name);
-            if self.named.is_some() {
-                self.see(name, None);
-            }
-        }
-        Ok(())
-    }
-
-    /// A value came that may be wanted.
-    fn valued(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Stop> {
-        if let Some(named) = self.named.take()
-            && let Scalar::Text(Kept::All(text)) = scalar
-        {
-            let search = Rc::clone(&self.search);
-            if let Some(wanted) = search.anywhere.get(named) {
-                self.see(wanted.name.as_bytes(), Some(text));
-            }
-        }
-        let Some(node) = self.target.take() else {
-            return Ok(());
-        };
-        if self.depth == 0 {
-            return Err(Stop::NotAnObject(node));
-        }
-        if self.is_wanted(node) {
-            let found = Found {
-                value: value(scalar)?,
-                start: range.start,
-                end: Some(range.end),
-            };
-            self.found(node, found);
-        }
-        self.has_ended(node);
-        Ok(())
     }
 }
 
@@ -326,171 +270,11 @@ impl Places {
     }
 }
 
-impl Finds {
-    /// The text begins as a list, or one of its objects is one.
-    #[cold]
-    fn open_list(&mut self) -> Result<(), Stop> {
-        if self.is_list {
-            return Err(Stop::NotAnObject(0));
-        }
-        (self.is_list, self.target) = (true, None);
-        Ok(())
-    }
-
-    /// One more object of the list comes next.
-    #[cold]
-    fn next_object(&mut self) -> Result<(), Stop> {
-        if self.ended.len() == self.search.most_listed {
-            return Err(Stop::TooMany);
-        }
-        self.target = Some(0);
-        Ok(())
-    }
-
-    /// An object of the list has ended.
-    #[cold]
-    fn object_ended(&mut self) {
-        let fresh = Places::none_of(&self.search);
-        self.ended.push(std::mem::replace(&mut self.places, fresh));
-    }
+/// Readers that keep texts as C does take a name for what stands before its first NUL.
+fn has_nul(text: &[u8]) -> bool {
+    text.contains(&0)
 }
 
-impl Sink for Finds {
-    #[inline]
-    fn may_be_list(&self) -> bool {
-        self.search.most_listed > 0
-    }
-
-    #[inline(always)]
-    fn most_of_name(&self) -> usize {
-        let step = self.crossing().map_or(0, |_| self.search.longest_step);
-        if self.search.anywhere.is_empty() {
-            return step;
-        }
-        step.max(self.search.longest_name)
-    }
-
-    #[inline(always)]
-    fn name(&mut self, name: Kept<'_>) -> Result<(), Stop> {
-        if matches!(name, Kept::Nothing) {
-            return Ok(());
-        }
-        self.named(name)
-    }
-
-    #[inline(always)]
-    fn item(&mut self) -> Result<(), Stop> {
-        if self.way.len() != self.depth {
-            return Ok(());
-        }
-        let Some(open) = self.way.last_mut() else {
-            return self.next_object();
-        };
-        let index = Some(open.items);
-        open.items += 1;
-        let node = self.search.nodes.get(open.node);
-        let step = node.and_then(|node| node.steps.iter().find(|step| step.index == index));
-        self.comes(step.map(|step| step.node));
-        Ok(())
-    }
-
-    #[inline(always)]
-    fn most_of_value(&self) -> usize {
-        let target = match self.target {
-            Some(target) if self.is_wanted(target) => LONGEST_VALUE,
-            _ => 0,
-        };
-        let named = self.named.map_or(0, |_| self.search.longest_value);
-        target.max(named)
-    }
-
-    #[inline(always)]
-    fn scalar(&mut self, scalar: Scalar<'_>, range: Range<u64>) -> Result<(), Stop> {
-        if self.named.is_none() && self.target.is_none() {
-            return Ok(());
-        }
-        self.valued(scalar, range)
-    }
-
-    #[inline]
-    fn open(&mut self, kind: Kind, start: u64) -> Result<(), Stop> {
-        if kind == Kind::Array && self.depth == 0 {
-            return self.open_list();
-        }
-        self.depth += 1;
-        self.named = None;
-        let Some(target) = self.target.take() else {
-            return Ok(());
-        };
-        if kind == Kind::Array
-            && let Some(node) = self.search.nodes.get(target)
-            && node.steps.iter().any(|step| step.index.is_none())
-        {
-            return Err(Stop::NotAnObject(target));
-        }
-        self.way.push(Open {
-            node: target,
-            items: 0,
-        });
-        let found = Found {
-            value: match kind {
-                Kind::Array => Value::Array,
-                Kind::Object => Value::Object,
-            },
-            start,
-            end: None,
-        };
-        self.found(target, found);
-        Ok(())
-    }
-
-    #[inline]
-    fn close(&mut self, end: u64) {
-        if self.depth == 0 {
-            return;
-        }
-        if self.way.len() == self.depth
-            && let Some(Open { node, .. }) = self.way.pop()
-        {
-            let place = self.places.0.get_mut(node);
-            if let Some(Member::Found(found)) = place.map(|place| &mut place.member) {
-                found.end = Some(end);
-            }
-            self.has_ended(node);
-        }
-        self.depth -= 1;
-        if self.depth == 0 {
-            if self.is_list {
-                self.object_ended();
-            }
-            for known in &mut self.anywhere {
-                if *known == Anywhere::Unknown {
-                    *known = Anywhere::Absent;
-                    self.unknown = self.unknown.saturating_sub(1);
-                }
-            }
-        }
-    }
-}
-
-/// A value that is wanted.
-fn value(scalar: Scalar<'_>) -> Result<Value, Stop> {
-    Ok(match scalar {
-        Scalar::Null => Value::Null,
-        Scalar::Bool(value) => Value::Bool(value),
-        Scalar::Number(number) => text(number)?.map_or(Value::TooLong, Value::Number),
-        Scalar::Text(kept) => text(kept)?.map_or(Value::TooLong, Value::Text),
-    })
-}
-
-/// `None`: it is too long.
-fn text(kept: Kept<'_>) -> Result<Option<Box<str>>, Stop> {
-    match kept {
-        Kept::All(bytes) if bytes.len() <= LONGEST_VALUE => match str::from_utf8(bytes) {
-            Ok(text) => Ok(Some(text.into())),
-            Err(_) => Err(Stop::NotUtf8),
-        },
-        Kept::All(_) | Kept::TooLong | Kept::Nothing => Ok(None),
-        Kept::LoneSurrogate => Err(Stop::LoneSurrogate),
-    }
+fn before_nul(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
 }

@@ -7,7 +7,8 @@
 //! | file | what it says |
 //! |---|---|
 //! | `search.rs` | what is looked for: members by their pointers (RFC 6901), and members anywhere |
-//! | `finds.rs` | what was found, and what breaks where something is looked for |
+//! | `found.rs` | what is known of what is looked for: a member, and its value |
+//! | `finds.rs`, `finds/sink.rs` | what was found, and what breaks where something is looked for |
 //! | `reader.rs` | the grammar |
 //! | `strings.rs` | the inside of a string: escapes, surrogates, UTF-8; and how plain text is skipped |
 //! | `numbers.rs` | how a number goes on |
@@ -19,6 +20,7 @@
 mod broken;
 mod edit;
 mod finds;
+mod found;
 pub mod nesting;
 mod numbers;
 pub mod parts;
@@ -28,7 +30,7 @@ mod strings;
 
 pub use broken::{Broken, Fault};
 pub use edit::{Edit, leads_to_item};
-pub use finds::{Anywhere, Found, Member, Value};
+pub use found::{Anywhere, Found, Member, Value};
 pub use search::{AnywhereId, BadPointer, MemberId, Search};
 
 use std::rc::Rc;

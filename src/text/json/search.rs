@@ -54,6 +54,8 @@ pub(super) struct Step {
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) name: Box<str>,
+    /// The name as [`case::folded`] has it.
+    pub(super) folded: Box<str>,
     pub(super) values: Vec<Box<str>>,
 }
 
@@ -139,14 +141,15 @@ impl Search {
     }
 
     /// Looks for a member of this name in any object of the text, with one of these texts as its value; without `values`, with any
-    /// value. Names and values must be equal but for escapes; case matters.
+    /// value. Names and values must be equal but for escapes; one that some readers take for it breaks the text.
     pub fn anywhere(&mut self, name: &str, values: &[&str]) -> AnywhereId {
-        self.longest_name = self.longest_name.max(name.len());
+        self.longest_name = self.longest_name.max(name.len() * case::LONGER + 1);
         for value in values {
-            self.longest_value = self.longest_value.max(value.len());
+            self.longest_value = self.longest_value.max(value.len() + 1);
         }
         self.anywhere.push(Wanted {
             name: name.into(),
+            folded: case::folded(name).collect::<String>().into(),
             values: values.iter().map(|value| Box::from(*value)).collect(),
         });
         AnywhereId(self.anywhere.len() - 1)
@@ -184,7 +187,8 @@ impl Search {
 
     fn add(&mut self, parent: usize, name: String) -> usize {
         let node = self.nodes.len();
-        self.longest_step = (name.len() * case::LONGER).max(self.longest_step);
+        // And one for a NUL behind it.
+        self.longest_step = (name.len() * case::LONGER + 1).max(self.longest_step);
         let mut pointer = String::new();
         if let Some(parent) = self.nodes.get_mut(parent) {
             pointer = format!("{}/{}", parent.pointer, escaped(&name));

@@ -10,8 +10,8 @@ use super::reader::Piece;
 pub(super) enum Kept<'a> {
     /// Nobody wanted it.
     Nothing,
-    /// It is longer than what may be kept.
-    TooLong,
+    /// It is longer than what may be kept, and begins so.
+    TooLong(&'a [u8]),
     /// It has half a surrogate pair, so that it is no Unicode.
     LoneSurrogate,
     /// It, without its escapes.
@@ -43,10 +43,10 @@ impl Keeper {
     #[inline]
     pub(super) fn keep(&mut self, more: &[u8]) {
         if self.wants() {
-            self.is_longer |= self.bytes.len() + more.len() > self.most;
-            if !self.is_longer {
-                self.bytes.extend_from_slice(more);
-            }
+            let room = self.most - self.bytes.len();
+            self.is_longer |= more.len() > room;
+            let kept = more.get(..room).unwrap_or(more);
+            self.bytes.extend_from_slice(kept);
         }
     }
 
@@ -62,7 +62,7 @@ impl Keeper {
         }
         self.keep(last);
         if self.is_longer {
-            Kept::TooLong
+            Kept::TooLong(&self.bytes)
         } else {
             Kept::All(&self.bytes)
         }
@@ -95,7 +95,7 @@ pub(super) fn plain_text<'a>(piece: &mut Piece<'a>, most: usize) -> Option<Kept<
     piece.take(1);
     Some(match most {
         0 => Kept::Nothing,
-        _ if length > most => Kept::TooLong,
+        _ if length > most => Kept::TooLong(text.get(..most).unwrap_or(text)),
         _ => Kept::All(text),
     })
 }

@@ -231,14 +231,24 @@ fn no_more_than_a_bound_is_kept_of_a_value() {
     let number_of = |length: usize| "1".repeat(length);
     for (written, value) in [
         (format!("\"{longest}\""), text(&longest)),
-        (format!("\"{longest}x\""), Value::TooLong),
-        (format!("\"{longest}\\n\""), Value::TooLong),
+        (
+            format!("\"{longest}x\""),
+            Value::LongText(longest.as_bytes().into()),
+        ),
+        (
+            format!("\"{longest}\\n\""),
+            Value::LongText(longest.as_bytes().into()),
+        ),
+        (
+            format!("\"x{longest}\""),
+            Value::LongText(format!("x{longest}").as_bytes()[..LONGEST_VALUE].into()),
+        ),
         (
             format!("\"{}\"", "\\u00e9".repeat(LONGEST_VALUE / 2)),
             text(&longest),
         ),
         (number_of(1024), number(&number_of(1024))),
-        (number_of(1025), Value::TooLong),
+        (number_of(1025), Value::LongNumber),
     ] {
         let json = format!("{{\"b\":0,\"a\":{written},\"c\":0}}");
         is_found("/a", &json, value, &written);
@@ -431,6 +441,15 @@ fn a_name_that_some_readers_take_for_a_wanted_one_is_refused() {
         ("/σ", r#"{"ς":1}"#, 5, "/σ"),
         ("/a/b", r#"{"A":1}"#, 4, "/a"),
         ("/a/b", r#"{"a":{"B":1}}"#, 9, "/a/b"),
+        ("/model", r#"{"model\u0000":1}"#, 14, "/model"),
+        (
+            "/model",
+            r#"{"model":1,"Model\u0000 and more":1}"#,
+            33,
+            "/model",
+        ),
+        ("/k", r#"{"\u212A\u0000":1}"#, 15, "/k"),
+        ("/a/b", r#"{"a\u0000b":{}}"#, 11, "/a"),
     ] {
         let fault = Fault::Respelt(respelt.into());
         is_broken(&[pointer], json.as_bytes(), offset, &fault);
@@ -438,10 +457,47 @@ fn a_name_that_some_readers_take_for_a_wanted_one_is_refused() {
     for (pointer, elsewhere) in [
         ("/model", r#"{"models":1,"mode":1,"":1,"Modem":1}"#),
         ("/model", r#"{"x":{"Model":1},"y":[{"MODEL":1}]}"#),
+        (
+            "/model",
+            r#"{"x":{"model\u0000":1},"mode\u0000l":1,"\u0000model":1}"#,
+        ),
         ("/a/b", r#"{"B":1}"#),
         ("/a/b", r#"{"a":{"x":{"B":1}}}"#),
     ] {
         assert_eq!(found(pointer, elsewhere), Member::Absent, "{elsewhere}");
+    }
+}
+
+#[test]
+fn what_some_readers_take_for_what_is_looked_for_anywhere_is_refused() {
+    let mut search = Search::new();
+    search.anywhere("type", &["image", "image_url"]);
+    search.anywhere("image_url", &[]);
+    let search = Rc::new(search);
+    for (json, respelt) in [
+        (r#"{"a":[{"Type":"image"}]}"#, Some("type")),
+        (
+            r#"{"a":[{"TYPE":"text","tYPE":"image_url"}]}"#,
+            Some("type"),
+        ),
+        (r#"{"type\u0000x":"image"}"#, Some("type")),
+        (r#"{"type":"image\u0000"}"#, Some("type")),
+        (r#"{"type":"image\u0000 and so on"}"#, Some("type")),
+        (r#"{"a":{"Image_Url":{}}}"#, Some("image_url")),
+        (r#"{"image_url\u0000":1}"#, Some("image_url")),
+        (r#"{"a":{"Type":"text","x":"image"}}"#, None),
+        (r#"{"a":{"Type":{"x":"image"}},"types":"image"}"#, None),
+        (r#"{"Type":"Image","TYPE":["image"]}"#, None),
+    ] {
+        for length in [1, 3, usize::MAX] {
+            let (mut scan, mut end) = (Scan::new(Rc::clone(&search)), Ok(()));
+            for piece in json.as_bytes().chunks(length) {
+                end = end.and_then(|()| scan.feed(piece));
+            }
+            let fault = end.err().map(|broken| broken.fault);
+            let respelt = respelt.map(|name| Fault::Respelt(name.into()));
+            assert_eq!(fault, respelt, "{json} in pieces of {length}");
+        }
     }
 }
 
@@ -543,7 +599,7 @@ fn a_member_may_be_looked_for_anywhere() {
         (r#"{"a":[[{"tools":[]}]]}"#, [false, false, true]),
         (r#"{"tools":null}"#, [false, false, true]),
         (
-            r#"{"Tools":1,"type":["image_url"],"x":"image_url"}"#,
+            r#"{"tool":1,"type":["image_url"],"x":"image_url"}"#,
             [false, false, false],
         ),
         (r#"{"type":{"x":"image_url"}}"#, [false, false, false]),
@@ -626,7 +682,7 @@ fn a_fault_is_told_in_words_that_hold_nothing_of_the_text() {
         ),
         (
             r#"{"MODEL":1}"#,
-            "the JSON has a name before byte 8 that differs from /model in the case of letters alone",
+            "the JSON has a name before byte 8 that some readers take for /model",
         ),
         (
             r#"{"model":"\ud800"}"#,

@@ -40,8 +40,10 @@ impl Part {
                 part.is_plain &= plain.any(|plain| value.eq_ignore_ascii_case(plain));
             } else if name.eq_ignore_ascii_case(b"content-type") {
                 let read = parameters::read(value);
-                part.is_plain &= read.is_some_and(|(_, parameters)| {
-                    !parameters.iter().any(parameters::is_other_charset)
+                // Of another type some readers decode it: `"a"` is a in JSON.
+                part.is_plain &= read.is_some_and(|(kind, parameters)| {
+                    kind.eq_ignore_ascii_case(b"text/plain")
+                        && !parameters.iter().any(parameters::is_other_charset)
                 });
             }
         }
@@ -75,7 +77,7 @@ impl Part {
     }
 
     /// Whether some reader may take the name for `wanted`, which is `folded` so: without backslashes, with `%22` and the like
-    /// decoded, without blanks or quotes around it, or whatever the case of letters.
+    /// decoded, up to a NUL, without blanks or quotes around it, or whatever the case of letters.
     pub(super) fn may_be(&self, wanted: &str, folded: &str) -> bool {
         let mut readings = vec![self.name.clone()];
         if self.name.contains(&b'\\') {
@@ -94,6 +96,15 @@ impl Part {
                 .collect();
             readings.extend(decoded);
         }
+        let ended: Vec<_> = (readings.iter())
+            .filter_map(|name| {
+                Some(
+                    name.get(..name.iter().position(|byte| *byte == 0)?)?
+                        .to_vec(),
+                )
+            })
+            .collect();
+        readings.extend(ended);
         readings.iter().any(|reading| {
             let is_around =
                 |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, b'"' | b'\'' | 0);

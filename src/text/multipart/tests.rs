@@ -282,6 +282,17 @@ fn what_readers_take_in_different_ways_is_not_read() {
             Fault::Encoded(model()),
         ),
         (
+            form(&[(
+                &(named("model") + "\r\nContent-Type: application/json"),
+                "\"a\"",
+            )]),
+            Fault::Encoded(model()),
+        ),
+        (
+            form(&[(&(named("model") + "\r\nContent-Type: text/json"), "")]),
+            Fault::Encoded(model()),
+        ),
+        (
             form(&[
                 (&named("model"), "a"),
                 (&named("x"), ""),

@@ -44,6 +44,7 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) trailers: HeaderMap,
 }
 
 /// A response that is arriving.
@@ -304,11 +305,12 @@ impl Arriving {
     /// The rest of it.
     pub(crate) async fn whole(self) -> Result<Answer, hyper::Error> {
         let body = timeout(PATIENCE, self.body.collect());
-        let body = body.await.expect("the response stopped arriving");
+        let body = body.await.expect("the response stopped arriving")?;
         Ok(Answer {
             status: self.status,
             headers: self.headers,
-            body: body?.to_bytes(),
+            trailers: body.trailers().cloned().unwrap_or_default(),
+            body: body.to_bytes(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -89,6 +90,7 @@ async fn no_spelling_of_a_model_gets_past_its_rule() {
             );
         }
     }
+    some_readers_find_another_value(&world).await;
     // Of what the path lets pass no agent had the end.
     assert_eq!(world.agent("memory").stats().complete, 0);
     assert_eq!(world.agent("chat-gpu").stats().total, 0);
@@ -103,6 +105,125 @@ async fn no_spelling_of_a_model_gets_past_its_rule() {
     let path = of("/v1beta/models/small:generateContent").header(JSON.0, JSON.1);
     let answer = path.body(r#"{"contents": []}"#).send().await;
     assert_eq!(answer.header("x-demo-agent"), Some("memory"));
+    // And in both, where the body may name Google's resource as well as the model.
+    for named in ["small", "models/small", "v1beta/models/small"] {
+        let path = of("/v1beta/models/small:generateContent").header(JSON.0, JSON.1);
+        let answer = path.body(json!({"model": named}).to_string()).send().await;
+        assert_eq!(answer.header("x-demo-agent"), Some("memory"), "{named}");
+    }
+}
+
+/// Readers differ on where a name or a value ends, and on how much of it they compare.
+async fn some_readers_find_another_value(world: &World) {
+    let long = json!({"metadata": {"tier": format!("{}-lead", "x".repeat(2_000))}}).to_string();
+    for (what, body) in [
+        (
+            "a name behind which a NUL stands",
+            r#"{"model": "small", "model\u0000": "large-1"}"#,
+        ),
+        (
+            "a name in other letters",
+            r#"{"model": "small", "MODEL": "large-1"}"#,
+        ),
+        ("a NUL in a value", r#"{"model": "\u0000large-1"}"#),
+        ("a line's end in a value", r#"{"model": "\nlarge-1"}"#),
+        (
+            "a member within one that is named twice",
+            r#"{"metadata": {"tier": "lead"}, "Metadata": {"tier": "gold"}}"#,
+        ),
+        (
+            "a NUL behind a name within a member",
+            r#"{"metadata": {"tier": "lead", "tier\u0000": "gold"}}"#,
+        ),
+        ("a tab in a member", r#"{"metadata": {"tier": "\tgold"}}"#),
+        ("a member too long to be compared", &long),
+    ] {
+        for shape in [Shape::WithLength, Shape::Chunked, Shape::Trailers] {
+            let request = keyed(world, GUARDED, "demo-premium").header(JSON.0, JSON.1);
+            let refused = shape.send(request, body.to_owned().into()).await;
+            assert_eq!(
+                refused.refused(),
+                (400, "bad_body".to_owned()),
+                "{what}, {shape:?}"
+            );
+        }
+    }
+    for named in [
+        "models/large-1",
+        "v1/models/small",
+        "/small",
+        "xmodels/small",
+    ] {
+        let path = format!("{GUARDED}/v1beta/models/small:generateContent");
+        let request = keyed(world, &path, "demo-premium").header(JSON.0, JSON.1);
+        let body = json!({"model": named}).to_string();
+        let refused = request.body(body).send().await;
+        assert_eq!(refused.refused(), (400, "bad_body".to_owned()), "{named}");
+    }
+}
+
+/// A part of a form is the model only where nobody could read anything else in it: text as it stands there.
+#[tokio::test]
+async fn only_a_field_of_plain_text_names_the_model() {
+    let world = World::with(routes).await;
+    let form = |parts: &[(&str, &str)]| {
+        let part = |(headers, value): &(&str, &str)| {
+            format!("--b\r\ncontent-disposition: form-data; {headers}\r\n\r\n{value}\r\n")
+        };
+        let parts: String = parts.iter().map(part).collect();
+        Bytes::from(format!("{parts}--b--\r\n"))
+    };
+    let send = async |shape: Shape, form: Bytes| {
+        let request = keyed(&world, GUARDED, "demo-premium");
+        let request = request.header("content-type", "multipart/form-data; boundary=b");
+        shape.send(request, form).await
+    };
+    let shapes = || {
+        let all = Shape::ALL.into_iter();
+        all.filter(|it| *it != Shape::HeadersOnly)
+    };
+    for of_another_type in [
+        r#"name="model"; filename="m.txt""#,
+        r#"name="model"; filename*=utf-8''m"#,
+        r#"filename=""; name=model"#,
+        "name=\"model\"; filename=\"m\"\r\ncontent-type: text/plain",
+        "name=\"model\"\r\ncontent-type: application/json",
+        "name=\"model\"\r\ncontent-type: audio/mpeg",
+        "name=\"model\"\r\ncontent-type: text/html",
+        "name=\"model\"\r\ncontent-type: text/plain; charset=utf-7",
+        "name=\"model\"\r\ncontent-type: text/plain, application/json",
+        "name=\"model\"\r\ncontent-type: text/plain\r\ncontent-type: application/json",
+        "name=\"model\"\r\ncontent-transfer-encoding: base64",
+    ] {
+        // Alone, and behind one that is plain.
+        for parts in [
+            &[(of_another_type, "small")][..],
+            &[(r#"name="model""#, "small"), (of_another_type, "large-1")],
+        ] {
+            for shape in shapes() {
+                let what = format!("{of_another_type:?} {} {shape:?}", parts.len());
+                let refused = send(shape, form(parts)).await;
+                assert_eq!(refused.refused(), (400, "bad_body".to_owned()), "{what}");
+            }
+        }
+    }
+    // A file may hold what it likes, also a part that names a model.
+    let inner = "--c\r\ncontent-disposition: form-data; name=\"model\"\r\n\r\nlarge-1";
+    assert_eq!(world.agent("memory").stats().complete, 0);
+    assert_eq!(world.agent("chat-gpu").stats().total, 0);
+    let file = "name=\"file\"; filename=\"model\"\r\ncontent-type: text/plain";
+    for plain in [
+        r#"name="model""#,
+        "name=\"model\"\r\ncontent-type: text/plain",
+        "name=\"model\"\r\ncontent-type: Text/Plain; charset=UTF-8\r\ncontent-transfer-encoding: 8bit",
+    ] {
+        for shape in shapes() {
+            let small = send(shape, form(&[(file, inner), (plain, "small")])).await;
+            assert_eq!(small.header("x-demo-agent"), Some("memory"), "{plain:?}");
+            let large = send(shape, form(&[(file, inner), (plain, "large-1")])).await;
+            assert_eq!(large.status, 403, "{plain:?} {}", large.text());
+        }
+    }
 }
 
 #[tokio::test]
@@ -267,9 +388,9 @@ async fn nobody_waits_in_vain_for_what_does_not_fit_the_buffer() {
     }
 }
 
-/// Who drips the beginning of a body keeps no stranger from being asked about.
+/// Who drips the beginning of a body keeps no stranger from being asked about, and no other client's body from being read.
 #[tokio::test]
-async fn slow_bodies_leave_room_for_new_keys() {
+async fn slow_bodies_leave_room_for_new_keys_and_for_others_bodies() {
     let world = World::with(|draft| {
         routes(draft);
         draft.configuration()["clients"]["hold"] =
@@ -295,6 +416,17 @@ async fn slow_bodies_leave_room_for_new_keys() {
     let new = keyed(&world, GUARDED, "demo-standard").header("x-more", "x".repeat(2_000));
     let new = new.send().await;
     assert_eq!(new.status, 200, "{}", new.text());
+    // On either worker.
+    for _ in 0..8 {
+        let other = keyed(&world, GUARDED, "demo-standard").header(JSON.0, JSON.1);
+        let mut other = other.upload();
+        let beginning = format!(r#"{{"a": "{}"#, "x".repeat(50_000));
+        assert!(other.write(beginning).await);
+        other.write(r#"", "model": "small"}"#).await;
+        other.end();
+        let answer = other.answer().await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
 }
 
 async fn have_waited(world: &World, number: f64) {
@@ -319,6 +451,7 @@ fn routes(draft: &mut Draft) {
     configuration["agents"]["again"] = json!({"cluster": cluster, "models": models});
     let guarded: Value = json!([
         {"match": {"model": "large-*"}, "agents": ["chat-gpu"], "roles": ["admin"]},
+        {"match": {"body": {"/metadata/tier": ["gold*", "*-lead"]}}, "agents": ["chat-gpu"], "roles": ["admin"]},
     ]);
     draft.routes().extend([
         json!({"prefix": GUARDED, "agents": ["memory"], "rules": guarded}),

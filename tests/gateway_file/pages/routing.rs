@@ -9,6 +9,7 @@ use super::{Places, parts, wrong};
 use crate::certificates::Authority;
 use crate::front::Front;
 use crate::gateway::{Around, Gateway, free_address};
+use crate::picker::Picker;
 use crate::running::Running;
 use crate::stand_in::{Came, StandIn, json as answer};
 
@@ -17,6 +18,9 @@ const PROVIDERS: &str = "By the model";
 
 /// The part whose agents have two endpoints each.
 const SESSIONS: &str = "Sessions";
+
+/// The part whose first agent has two, of which a picker says which it is.
+const PICKER: &str = "An endpoint picker";
 
 const PLACES: [&str; 4] = [
     "10.0.0.5:8000",
@@ -38,7 +42,10 @@ fn tells(name: &str, came: &Came) -> Response<Full<Bytes>> {
         return answer(200, &format!("{card}\n"));
     }
     if body.get("jsonrpc").is_some() {
-        let said = json!({"agent": name, "tool": body["params"]["name"]});
+        let said = match body["method"] == "tools/list" {
+            true => json!({"tools": [{"name": "read"}]}),
+            false => json!({"agent": name, "tool": body["params"]["name"]}),
+        };
         let told = json!({"jsonrpc": "2.0", "id": body["id"], "result": said});
         return answer(200, &format!("{told}\n"));
     }
@@ -80,8 +87,9 @@ async fn each_file_about_routing_does_what_is_shown() {
         elsewhere.push((host, front.address));
         stand_ins.push((stand_in, front));
     }
+    let picker = Picker::start().await;
     let files: Vec<_> = parts("docs/routing.md");
-    assert_eq!(files.len(), 12, "the parts of the page");
+    assert_eq!(files.len(), 13, "the parts of the page");
     let of_mcp = parts("docs/mcp.md");
     assert_eq!(of_mcp.len(), 4, "the parts of the page");
     let of_a2a = parts("docs/a2a.md");
@@ -100,6 +108,9 @@ async fn each_file_about_routing_does_what_is_shown() {
                 .flat_map(|name| [name.clone(), name])
                 .collect();
         }
+        if part.heading == PICKER {
+            names.insert(0, names[0].clone());
+        }
         let mut places = Places(Vec::new());
         places.put("127.0.0.1:8080", &first.to_string());
         places.put("/run/secrets/", &at(""));
@@ -108,6 +119,10 @@ async fn each_file_about_routing_does_what_is_shown() {
             let sample = sample(name.leak()).await;
             places.put(place, &sample.address.to_string());
             samples.push(sample);
+        }
+        if part.heading == PICKER {
+            picker.picks(&samples[1].address.to_string());
+            places.put("10.0.0.9:9002", &picker.address.to_string());
         }
         let file = places.here(&part.file);
         let mut _hosted = None;
@@ -137,6 +152,10 @@ async fn each_file_about_routing_does_what_is_shown() {
             }
         }
         faults.extend(wrong(&part, &places, directory.path()).await);
+        if part.heading == PICKER {
+            let came: Vec<usize> = samples.iter().map(|it| it.came().len()).collect();
+            assert_eq!(came, [0, 1, 1], "the one that was picked");
+        }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

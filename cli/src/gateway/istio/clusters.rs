@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::destinations::{Destination, Outside, Place};
+use super::destination::{Destination, Outside, Place};
 use crate::gateway::agents::Balance;
 use crate::gateway::{Http, clusters};
 

@@ -1,24 +1,22 @@
 //! Agents, and the validator, as clusters that istiod makes: which Service or ServiceEntry each is, and how it is spoken to.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use minijinja::Environment;
 use serde_json::Value as Json;
 use waykeeper::config::Segment;
 
 use super::credentials::{Credentials, DIRECTORY};
+use super::destination::{Destination, Outside, Place, Tls, Way};
+use super::hosts::{Found, LONGEST_LABEL, host, is_label};
 use super::{Options, Told};
-use crate::gateway::agents::{Agent, Balance, Endpoint, Health, Upstream};
+use crate::gateway::agents::{Agent, Endpoint, Upstream};
 use crate::gateway::tls::{ClientTls, Identity};
 use crate::gateway::url::Host;
 use crate::gateway::{Gateway, Http, filters};
 
 /// Hosts that stand for endpoints of an agent end so: nobody has this name.
 const OWN: &str = "waykeeper.internal";
-/// A label of DNS.
-const LONGEST_LABEL: usize = 63;
-
 /// All that the filter leads to, and by which names.
 #[derive(Debug, Default)]
 pub(super) struct Destinations {
@@ -31,58 +29,6 @@ pub(super) struct Destinations {
     pub(super) credentials: Credentials,
     /// Files that are read in the pods, with their places in the gateway's file.
     pub(super) files: Vec<(Vec<Segment>, String)>,
-}
-
-/// What istiod makes a cluster of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Destination {
-    /// The objects' name.
-    pub(super) name: String,
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// What it is called in requests, if by its own name.
-    pub(super) authority: String,
-    /// None for a Service of the cluster's.
-    pub(super) outside: Option<Outside>,
-    pub(super) way: Way,
-}
-
-/// What Istio has to be told of first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outside {
-    /// Whether names have to be looked up.
-    pub(super) by_name: bool,
-    /// None if the host itself is the place.
-    pub(super) endpoints: Vec<Place>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) address: String,
-    pub(super) port: u16,
-    pub(super) weight: u32,
-}
-
-/// How it is spoken to: one cluster has one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Way {
-    pub(super) balance: Balance,
-    pub(super) health: Option<Health>,
-    pub(super) http: Http,
-    pub(super) tls: Option<Tls>,
-    /// Whether it is called by its own name, and not by that which the caller has asked for.
-    pub(super) own_host: bool,
-    /// What is done to requests on its side; null if nothing is.
-    pub(super) filters: Json,
-    pub(super) for_validator: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tls {
-    pub(super) sni: Option<String>,
-    pub(super) verified: String,
-    pub(super) ca: Option<String>,
-    pub(super) identity: Option<Identity>,
 }
 
 impl Destinations {
@@ -124,8 +70,25 @@ pub(super) fn destinations(
             sees: _,
             upstream,
             builtin,
+            shows_each,
+            picker,
         } = agent;
         let place = vec![field("agents"), field(name)];
+        if picker.is_some() {
+            let place = [&*place, &[field("picker")]].concat();
+            told.fault(
+                &place,
+                "is not carried to Istio: there an HTTPRoute to an InferencePool has one asked; in Envoy's own configuration it is",
+            );
+        }
+        if *shows_each {
+            let place = [&*place, &[field("load")]].concat();
+            told.fault(
+                &place,
+                "asks each endpoint for its metrics, for which istiod makes no clusters; make an agent of each, or have them report \
+                 in their answers (from: orca or queue_depth)",
+            );
+        }
         if builtin.is_some() {
             let place = [&*place, &[field("builtin")]].concat();
             told.fault(&place, "is served by `waykeeper run` alone");
@@ -192,19 +155,6 @@ enum Of {
 
 fn field(name: &str) -> Segment {
     Segment::Field(name.to_owned())
-}
-
-// === impl Destination ===
-
-impl Destination {
-    /// As Istio calls its cluster.
-    pub(super) fn cluster(&self) -> String {
-        format!("outbound|{}||{}", self.port, self.host)
-    }
-
-    fn is_at(&self, host: &str, port: u16) -> bool {
-        self.host == host && self.port == port
-    }
 }
 
 // === impl Destinations ===
@@ -401,85 +351,4 @@ impl Destinations {
             identity: identity.clone(),
         }
     }
-}
-
-impl Destination {
-    /// Whether both can be one cluster. The validator shares an agent's, whose bounds then hold for it.
-    fn can_be(&self, other: &Destination) -> bool {
-        let way = Way {
-            for_validator: self.way.for_validator,
-            ..other.way.clone()
-        };
-        if other.way.for_validator && !self.way.for_validator {
-            // What is done to an agent's requests is not for the validator.
-            return (&self.way.tls, self.way.http, &self.way.filters)
-                == (&way.tls, way.http, &way.filters);
-        }
-        self.way == way && self.outside == other.outside
-    }
-}
-
-/// What a host is to Istio.
-enum Found {
-    /// A Service, by the name that its objects get, and its whole name.
-    Service {
-        name: String,
-        host: String,
-    },
-    Name(String),
-    Address(IpAddr),
-}
-
-/// One without a point is a Service beside the agents; one that ends in `.svc`, or in that and the cluster's domain, says its
-/// namespace. All others are outside.
-fn host(host: &Host, options: Options<'_>) -> Result<Found, String> {
-    const OWN_POD: &str = "would be the gateway's own pod; write the agent's Service, as in http://chat.agents.svc:8000, or its address as pods reach it";
-    let name = match host {
-        Host::Address(address) if address.is_loopback() => return Err(OWN_POD.to_owned()),
-        Host::Address(address) => return Ok(Found::Address(*address)),
-        Host::Name(name) if name == "localhost" => return Err(OWN_POD.to_owned()),
-        Host::Name(name) => name,
-    };
-    let whole = format!(".svc.{}", options.cluster_domain);
-    let inside = name.strip_suffix(&whole).or(name.strip_suffix(".svc"));
-    let (service, namespace) = match inside.map(|inside| inside.split_once('.')) {
-        Some(Some((service, namespace))) if !namespace.contains('.') => (service, namespace),
-        Some(_) => {
-            return Err(format!(
-                "{name:?} is no Service's name, which is NAME.NAMESPACE.svc"
-            ));
-        }
-        None if !name.contains('.') => (name.as_str(), options.agents_namespace),
-        None => return Ok(Found::Name(name.clone())),
-    };
-    if let Some(wrong) = [service, namespace]
-        .into_iter()
-        .find(|part| !is_label(part))
-    {
-        return Err(format!(
-            "{wrong:?} can be no Service's name, nor its namespace's"
-        ));
-    }
-    let host = format!("{service}.{namespace}{whole}");
-    let beside = namespace == options.agents_namespace;
-    Ok(Found::Service {
-        name: if beside {
-            service.to_owned()
-        } else {
-            host.clone()
-        },
-        host,
-    })
-}
-
-/// Whether Kubernetes takes it for the name of a Service or a namespace.
-pub(crate) fn is_label(text: &str) -> bool {
-    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let bytes = text.as_bytes();
-    (1..=LONGEST_LABEL).contains(&bytes.len())
-        && bytes.iter().all(|byte| letter(*byte) || *byte == b'-')
-        && [bytes.first(), bytes.last()]
-            .into_iter()
-            .flatten()
-            .all(|byte| letter(*byte))
 }

@@ -4,10 +4,15 @@
 
 mod clusters;
 mod credentials;
+mod destination;
 mod destinations;
+mod hosts;
+mod named;
+mod notes;
 mod patches;
 mod servers;
 mod told;
+mod uncarried;
 mod ways;
 
 use std::time::Duration;
@@ -15,17 +20,18 @@ use std::time::Duration;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde_json::{Value as Json, json};
-use waykeeper::config::policy::{DEFAULT_TIMEOUT, Limit, Span};
-use waykeeper::config::{Fault, Node, Segment};
+use waykeeper::config::policy::DEFAULT_TIMEOUT;
+use waykeeper::config::{Fault, Node};
 
 use super::credentials::Credential;
-use super::{
-    Checked, EnvoyVersion, Upstream, document, fallback, filters, idle, render, routes, templates,
-};
+use super::{Checked, EnvoyVersion, Upstream, document, filters, idle, render, routes, templates};
 use clusters::{changed_cluster, entries, rules};
 use destinations::Destinations;
-pub(crate) use destinations::is_label;
+pub(crate) use hosts::is_label;
+use named::named;
+use notes::notes;
 use told::Told;
+use uncarried::uncarried;
 
 /// With what every file begins.
 pub(crate) const MARK: &str = "# Written by `waykeeper istio` ";
@@ -131,34 +137,7 @@ pub(crate) fn manifests(
         let elsewhere = checked.policy.clients.validator.as_ref();
         destinations.validator = elsewhere.map(|validator| validator.cluster.clone());
     }
-    for agent in &checked.policy.agents {
-        if agent.rest.is_some_and(|rest| rest.each_attempt) {
-            let place = ["agents", &agent.name, "rest", "each_attempt"];
-            told.fault(
-                &place.map(|name| Segment::Field(name.to_owned())),
-                "is not carried to Istio yet: there an agent is judged by what its callers get; in Envoy's own configuration it is",
-            );
-        }
-    }
-    for (index, route) in checked.policy.routes.iter().enumerate() {
-        if route.mirror.is_some() {
-            let place = [
-                Segment::Field("routes".to_owned()),
-                Segment::Item(index),
-                Segment::Field("mirror".to_owned()),
-            ];
-            told.fault(
-                &place,
-                "is not carried to Istio yet; in Envoy's own configuration it is",
-            );
-        }
-    }
-    for place in fallback::places(&checked.policy) {
-        told.fault(
-            &place,
-            "is not carried to Istio yet; in Envoy's own configuration it is",
-        );
-    }
+    uncarried(written, checked, &mut told);
     let fleet = checked.policy.fleet.as_ref();
     destinations.limiter = fleet.map(|fleet| fleet.cluster.clone());
     let directory = files_directory(&destinations, options, &mut told);
@@ -263,49 +242,6 @@ fn write(
         .collect()
 }
 
-/// The filter's document, in which clusters have Istio's names, and variables stand for keys.
-fn named(checked: &Checked, destinations: &Destinations) -> Node {
-    let mut document = checked.document.0.clone();
-    if let Some(Node::Map(agents)) = field(&mut document, "agents") {
-        for (name, agent) in agents {
-            let cluster = destinations.of_agents.get(name);
-            if let (Some(cluster), Some(place)) = (cluster, field(agent, "cluster")) {
-                *place = Node::Text(cluster.clone());
-            }
-            let made = checked.gateway.agents.iter();
-            let mut made = made.filter(|agent| agent.upstream.is_some());
-            if made.any(|agent| agent.name == *name)
-                && let Node::Map(fields) = agent
-            {
-                fields.retain(|(name, _)| name != "websocket_cluster");
-            }
-        }
-    }
-    if let Some(Node::Map(fields)) = field(&mut document, "sessions") {
-        let key =
-            |variable: &String| Node::Map(vec![("env".to_owned(), Node::Text(variable.clone()))]);
-        let keys = destinations.credentials.keys.iter().map(key).collect();
-        *fields = vec![("keys".to_owned(), Node::List(keys))];
-    }
-    let validator = field(&mut document, "clients");
-    let validator = validator.and_then(|clients| field(clients, "validator"));
-    let place = validator.and_then(|validator| field(validator, "cluster"));
-    if let (Some(cluster), Some(place)) = (&destinations.validator, place) {
-        *place = Node::Text(cluster.clone());
-    }
-    document
-}
-
-fn field<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Node> {
-    let Node::Map(fields) = node else {
-        return None;
-    };
-    let mut fields = fields.iter_mut();
-    fields
-        .find(|(other, _)| other == name)
-        .map(|(_, value)| value)
-}
-
 /// The image's name, and its tag or digest, as kustomize has them.
 fn image(image: &str) -> Json {
     if let Some((name, digest)) = image.split_once('@') {
@@ -403,37 +339,4 @@ fn stats_of(cluster: &str) -> String {
     }
     pattern.push_str(".*upstream_rq_.*");
     pattern
-}
-
-fn limits(checked: &Checked) -> impl Iterator<Item = &Limit> {
-    let policy = &checked.policy;
-    let plans = policy.plans.iter().flat_map(|plan| &plan.limits);
-    let routes = policy.routes.iter().flat_map(|route| &route.limits);
-    let own = policy.clients.keys.iter();
-    let own = own.filter_map(|key| key.client.limits.as_ref());
-    let own = own.flat_map(|own| &own.limits);
-    policy.limits.iter().chain(plans).chain(routes).chain(own)
-}
-
-fn notes(checked: &Checked, destinations: &Destinations) -> Vec<String> {
-    let mut notes = Vec::new();
-    if checked.gateway.operations.is_some() {
-        notes.push(
-            "operations: under Istio each pod serves its metrics on port 15020 and its readiness on 15021".to_owned(),
-        );
-    }
-    if limits(checked).any(|limit| limit.span == Span::Process) {
-        notes.push(
-            "limits: each pod counts for itself, and there are 2 to 20 of them; with `scope: fleet` all have one count".to_owned(),
-        );
-    }
-    for destination in &destinations.all {
-        let what = match &destination.outside {
-            None => "a Service of the cluster's",
-            Some(outside) if outside.endpoints.is_empty() => "outside, by a ServiceEntry",
-            Some(_) => "endpoints of its own, by a ServiceEntry: without Istio's mutual TLS",
-        };
-        notes.push(format!("{}: {what}", destination.cluster()));
-    }
-    notes
 }

@@ -3,7 +3,8 @@
 use serde_json::{Value as Json, json};
 use waykeeper::routing::HOST;
 
-use super::destinations::{Destination, Destinations};
+use super::destination::Destination;
+use super::destinations::Destinations;
 use crate::gateway::{Agent, Gateway, routes};
 
 /// First the way of all that is on no other; then those of agents that are called by their own names; then the same of

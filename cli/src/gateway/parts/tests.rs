@@ -3,7 +3,8 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::{Parts, Places, SecretKind, whole};
-use crate::gateway::{Admin, Around, read, render, render::Rendered};
+use crate::gateway::tests::around;
+use crate::gateway::{Admin, read, render, render::Rendered};
 use crate::yaml;
 
 const GATEWAY: &str = "
@@ -22,15 +23,7 @@ routes:
 fn rendered(text: &str) -> Rendered {
     let document = yaml::parse(text).unwrap().remove(0);
     let checked = read(&document).unwrap();
-    let around = Around {
-        source: "gateway.yaml",
-        module: "/m",
-        directory: "/d",
-        admin: Admin::Socket("/d/admin.sock"),
-        builtin: None,
-        envoy: crate::gateway::EnvoyVersion::default(),
-    };
-    render(&checked, around).unwrap()
+    render(&checked, around(Admin::Socket("/d/admin.sock"))).unwrap()
 }
 
 fn parts(text: &str) -> Parts {

@@ -2,7 +2,8 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
-use super::super::{Admin, Around, Checked, EnvoyVersion, Parts, Places, read, render};
+use super::super::tests::around;
+use super::super::{Admin, Checked, Parts, Places, read, render};
 use crate::yaml;
 
 const GATEWAY: &str = "
@@ -35,15 +36,7 @@ fn checked(patches: &str) -> Result<Checked, Vec<String>> {
 /// Envoy's file with these patches put in, which stand in as many lines.
 fn patched(patches: &str) -> (String, Json) {
     let checked = checked(patches).unwrap();
-    let around = Around {
-        source: "gateway.yaml",
-        module: "/m",
-        directory: "/d",
-        admin: Admin::Loopback,
-        builtin: None,
-        envoy: EnvoyVersion::default(),
-    };
-    let text = render(&checked, around).unwrap().envoy;
+    let text = render(&checked, around(Admin::Loopback)).unwrap().envoy;
     let tree = serde_saphyr::from_str(&text).unwrap();
     (text, tree)
 }
@@ -152,15 +145,7 @@ fn a_merge_changes_what_it_says_and_leaves_the_rest() {
 fn without_patches_the_file_is_as_it_was() {
     let bare = GATEWAY.split_once("envoy:").unwrap().0;
     let document = yaml::parse(bare).unwrap().remove(0);
-    let around = Around {
-        source: "gateway.yaml",
-        module: "/m",
-        directory: "/d",
-        admin: Admin::Loopback,
-        builtin: None,
-        envoy: EnvoyVersion::default(),
-    };
-    let rendered = render(&read(&document).unwrap(), around).unwrap();
+    let rendered = render(&read(&document).unwrap(), around(Admin::Loopback)).unwrap();
     assert_eq!(patched("    []\n").0, rendered.envoy);
 }
 
@@ -328,15 +313,7 @@ fn run_leaves_to_operators_what_is_theirs() {
       add: {name: more, transport_socket: {typed_config: {common_tls_context: {tls_certificates: [{a: 1, b: 2, c: 3}]}}}}
 ",
     );
-    let around = Around {
-        source: "gateway.yaml",
-        module: "/m",
-        directory: "/d",
-        admin: Admin::Socket("/d/admin.sock"),
-        builtin: None,
-        envoy: EnvoyVersion::default(),
-    };
-    let rendered = render(&checked.unwrap(), around).unwrap();
+    let rendered = render(&checked.unwrap(), around(Admin::Socket("/d/admin.sock"))).unwrap();
     let parts = Parts::of(&rendered, &Places(Path::new("/d").to_owned())).unwrap();
     let listener = &parts.listeners["127.0.0.1:8080"];
     let filters = &listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"];

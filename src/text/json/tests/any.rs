@@ -75,7 +75,9 @@ fn name() -> impl Strategy<Value = String> {
         r#""k\/\u00E9""#,
         r#""""#,
     ]);
-    prop_oneof![4 => known.prop_map(str::to_owned), 1 => quoted()]
+    // Behind a name that leads somewhere a zero makes it one that some readers take for it, which has a test of its own.
+    let other = quoted().prop_filter("a zero", |name| !name.contains("\\u0000"));
+    prop_oneof![4 => known.prop_map(str::to_owned), 1 => other]
 }
 
 /// Any text in quotes, with some of its characters escaped.
