@@ -62,13 +62,19 @@ impl Part {
         }
         let mut is_named = false;
         for (parameter, value) in parameters {
-            if parameter.eq_ignore_ascii_case(b"name") {
+            if parameter == b"name" {
                 if std::mem::replace(&mut is_named, true) {
                     return Err(Fault::Name);
                 }
                 self.name = value.to_vec();
             } else if parameters::begins_with(parameter, b"name*") {
                 // Some readers put the name together from these (RFC 2231); in a form they have no place.
+                return Err(Fault::Name);
+            } else if parameter != b"filename" && parameters::ends_with(parameter, b"name") {
+                // Some readers know a parameter by its small letters alone, some by what it ends in.
+                return Err(Fault::Name);
+            } else if !is_named && value.windows(5).any(|part| part == b"name=") {
+                // Some readers look for no more than this.
                 return Err(Fault::Name);
             }
             self.is_plain &= !parameters::begins_with(parameter, b"filename");

@@ -49,3 +49,10 @@ pub(super) fn begins_with(name: &[u8], prefix: &[u8]) -> bool {
     let start = name.get(..prefix.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
+
+/// Whether `name` ends so, in any case of letters.
+pub(super) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
+    let start = name.len().checked_sub(suffix.len());
+    let end = start.and_then(|start| name.get(start..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+}

@@ -82,7 +82,7 @@ fn a_field_is_found_by_its_name() {
     for headers in [
         named("model").as_str(),
         "content-disposition:form-data;name=model",
-        "CONTENT-DISPOSITION: Form-Data ; NAME=\"model\"",
+        "CONTENT-DISPOSITION: Form-Data ; name=\"model\"",
         "Content-Type: text/plain; charset=UTF-8\r\nContent-Disposition: form-data; name=model",
         "Content-Disposition: form-data; name=\"model\"\r\nContent-Transfer-Encoding: 8BIT",
         "X: \t \r\nContent-Disposition: form-data; name=\"model\"",
@@ -242,6 +242,25 @@ fn what_readers_take_in_different_ways_is_not_read() {
         ),
         (
             form(&[("Content-Disposition: form-data; name=x; Name=model", "")]),
+            Fault::Name,
+        ),
+        (
+            form(&[("Content-Disposition: form-data; naMe=model", "")]),
+            Fault::Name,
+        ),
+        (
+            form(&[("Content-Disposition: form-data; xname=model; name=x", "")]),
+            Fault::Name,
+        ),
+        (
+            form(&[("Content-Disposition: form-data; name=x; Filename=model", "")]),
+            Fault::Name,
+        ),
+        (
+            form(&[(
+                "Content-Disposition: form-data; filename=\"name=model\"; name=x",
+                "",
+            )]),
             Fault::Name,
         ),
         (
