@@ -316,17 +316,25 @@ impl Memory {
     }
 }
 
+/// The validator's cluster where the tool makes it: nobody else may call one so.
+const OWN_CLUSTER: &str = "waykeeper/validator";
+
 /// In which form clients are remembered, see [`Client::encode`]. A module that has another form does not believe these.
 const REMEMBERED_AS: &[u8] = b"3";
 
 /// Tells the records of one validator from those of another, under which they are not believed: in a second gateway of the
 /// same process, after a new configuration that asks elsewhere, and after one of another generation. Another host asks elsewhere
-/// too: behind one cluster several may answer.
+/// too: behind one cluster several may answer. The number by which `waykeeper run` tells its clusters apart, `waykeeper/validator~2`,
+/// does not: the host is the same, and the way to it another.
 fn realm(hash: &SeededHash, validator: &Validator) -> u64 {
     let generation = validator.remember.generation.to_le_bytes();
+    let cluster = match validator.cluster.split_once('~') {
+        Some((OWN_CLUSTER, _)) => OWN_CLUSTER,
+        _ => &validator.cluster,
+    };
     let mut parts = vec![
         REMEMBERED_AS,
-        validator.cluster.as_bytes(),
+        cluster.as_bytes(),
         validator.host.as_bytes(),
         validator.path.as_bytes(),
         &generation,

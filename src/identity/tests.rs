@@ -694,6 +694,31 @@ fn another_generation_knows_nothing_of_what_was_remembered_under_the_last_whatev
 }
 
 #[test]
+fn what_was_said_of_a_key_is_believed_whichever_number_the_validators_cluster_has() {
+    let host = Process::default().worker();
+    let validator = |cluster: &str| {
+        let validator =
+            serde_json::json!({ "cluster": cluster, "path": "/validate", "host": "auth" });
+        identity(&host, serde_json::json!({ "validator": validator })).0
+    };
+    let known = |cluster: &str| known(&validator(cluster), &host, "k") != Knowledge::Unknown;
+
+    learn(
+        &host,
+        &validator("waykeeper/validator"),
+        b"k",
+        valid(None, 300),
+    );
+    assert!(known("waykeeper/validator~2"));
+    assert!(!known("waykeeper/validators~2"));
+
+    // Others are called as their operators like, and each is another.
+    learn(&host, &validator("auth~eu"), b"k", valid(None, 300));
+    assert!(!known("auth~us"));
+    assert!(!known("auth"));
+}
+
+#[test]
 fn what_was_said_under_one_host_is_not_believed_under_another() {
     let host = Process::default().worker();
     let validator = |name: &str| {

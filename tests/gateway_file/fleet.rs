@@ -24,14 +24,20 @@ fn text(listen: SocketAddr, agent: SocketAddr, limiter: &str) -> String {
 }
 
 /// A running `waykeeper limiter`; it is killed when dropped.
-struct Limiter {
+pub(crate) struct Limiter {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Limiter {
-    async fn start(address: &str) -> Self {
+    pub(crate) async fn start(address: &str) -> Self {
         Self::with(address, &[]).await
+    }
+
+    /// That of its process.
+    pub(crate) fn id(&self) -> i32 {
+        let id = self.process.id().expect("it runs");
+        id.try_into().expect("an id")
     }
 
     async fn with(address: &str, arguments: &[&str]) -> Self {

@@ -8,6 +8,7 @@ mod agents;
 mod alike;
 mod always;
 mod answerer;
+mod asking;
 mod aws;
 mod bases;
 mod busy;

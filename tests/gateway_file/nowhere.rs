@@ -59,7 +59,11 @@ async fn an_agent_whose_name_leads_nowhere_is_told_of_whenever_that_begins_and_e
         .change(&text(&good, "http://nobody.invalid:1"))
         .await;
     let said = running.hears("the validator: no address is known").await;
-    assert!(said.contains("nobody.invalid is not known"), "{said}");
+    assert!(
+        said.contains("nobody.invalid is not known")
+            && said.contains("keys that nobody knows here are answered 503 validator_unavailable"),
+        "{said}"
+    );
     running.change(&text(&good, &validator)).await;
     running.hears("the validator: all is well again").await;
 

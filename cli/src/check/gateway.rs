@@ -206,7 +206,7 @@ impl Report<'_> {
             let validator = checked.gateway.validator.as_ref();
             let summary = Summary {
                 policy: &checked.policy,
-                asked_at: validator.map(|(url, _)| checked.environment.hidden(&url.to_string())),
+                asked_at: validator.map(|it| checked.environment.hidden(&it.url.to_string())),
             };
             self.stops |= gateway::secrets::keep_all_from_envoy(&checked.gateway);
             let stops = match self.stops {
@@ -254,9 +254,9 @@ impl Report<'_> {
     fn reach_services(&mut self, document: &Value, gateway: &Gateway) -> io::Result<String> {
         let mut told = String::new();
         let validator = gateway.validator.as_ref();
-        let validator = validator.map(|(_, upstream)| {
+        let validator = validator.map(|it| {
             let path = vec!["clients", "validator"];
-            (path, upstream)
+            (path, &it.upstream)
         });
         let limiter = gateway.limiter.as_ref().and_then(Limiter::upstream);
         let limiter = limiter.map(|upstream| (vec!["fleet", "limiter"], upstream));

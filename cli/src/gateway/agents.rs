@@ -1,4 +1,4 @@
-//! What Envoy has to know of the agents, and of the validator: where they are, and how they are spoken to.
+//! What Envoy has to know of the agents: where they are, and how they are spoken to.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -12,7 +12,7 @@ use super::balance::balance;
 use super::base::Base;
 use super::credentials::{self, Credential};
 pub(crate) use super::endpoints::Endpoint;
-use super::endpoints::{base_of, endpoints, parsed};
+use super::endpoints::{base_of, endpoints};
 use super::picker::{Picker, picker};
 use super::providers::{self, Provider};
 use super::sees::{self, Sees};
@@ -353,29 +353,6 @@ fn asks_for_metrics(load: &Spot<'_>) -> bool {
     let from = fields.and_then(|fields| fields.get("from"));
     let from = from.filter(Spot::is_text);
     from.and_then(|from| from.text()) == Some("metrics")
-}
-
-/// The validator's cluster, if it is named by a URL; with the URL, whose path keys are asked about at.
-pub(super) fn validator(spot: &Spot<'_>, known: &[&str]) -> Option<(Url, Upstream)> {
-    let fields = spot.fields(known)?;
-    if let Some(cluster) = fields.get("cluster") {
-        if fields.get("url").is_some() {
-            cluster.fault("must not stand beside url");
-        }
-        if let Some(spot) = fields.get("tls") {
-            spot.fault("has no meaning beside cluster, which says it where it is written");
-        }
-        cluster.checked(elsewhere);
-        return None;
-    }
-    if let Some(path) = fields.get("path") {
-        path.fault("stands in the url; it has a field of its own beside cluster only");
-    }
-    let url = fields.need("url")?;
-    let url = parsed(&url)?;
-    let http = if url.secure { Http::Offered } else { Http::One };
-    let upstream = Upstream::at(&url, &fields, http);
-    Some((url, upstream))
 }
 
 /// A cluster that is written elsewhere.

@@ -11,7 +11,7 @@ use super::agents::{self, Balance, Endpoint, Health};
 use super::idle::seconds;
 use super::render::LIMITER_SOCKET;
 use super::url::Host;
-use super::{Agent, Http, Limiter, Upstream, derive, filters};
+use super::{Agent, Http, Limiter, Upstream, filters};
 
 /// The system's, where Debian, Ubuntu and Envoy's own images have them.
 pub(crate) const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -145,10 +145,10 @@ pub(super) fn attempts(agent: &Agent, policy: &Policy) -> Json {
 
 /// None of one that is builtin where nobody serves that.
 pub(super) fn limiters(limiter: &Limiter, policy: &Policy, builtin: Option<&str>) -> Option<Json> {
-    let name = derive::limiters_cluster();
+    let name = &limiter.cluster;
     let mut made = match limiter.upstream() {
         Some(upstream) => {
-            let mut made = cluster(&name, upstream);
+            let mut made = cluster(name, upstream);
             made["socket"] = Json::Null;
             made
         }

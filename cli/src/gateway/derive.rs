@@ -6,16 +6,16 @@ use std::collections::{BTreeSet, HashMap};
 use waykeeper::config::{self, Fault, Node, Segment};
 
 use super::agents::OWN;
-use super::reader::{OF_ENVOY, OF_VALIDATOR};
-use super::{Agent, Endpoint, Gateway, limiter, servers};
+use super::reader::OF_ENVOY;
+use super::{Agent, Endpoint, Gateway, Validator, limiter, servers, validator};
 
 /// The name of the validator's cluster: no agent can be called so.
-pub(crate) fn validators_cluster() -> String {
+pub(super) fn validators_cluster() -> String {
     format!("{OWN}validator")
 }
 
 /// The same of the limiter's.
-pub(crate) fn limiters_cluster() -> String {
+pub(super) fn limiters_cluster() -> String {
     format!("{OWN}limiter")
 }
 
@@ -184,6 +184,19 @@ fn load(written: &Node, agent: Option<&Agent>) -> Node {
 
 /// Names in a document the clusters that agents have.
 pub(super) fn rename(document: &mut Node, gateway: &Gateway) {
+    let validator = gateway.validator.as_ref().map(|it| &it.cluster);
+    let limiter = gateway.limiter.as_ref().map(|it| &it.cluster);
+    for (places, cluster) in [
+        (["clients", "validator"], validator),
+        (["fleet", "limiter"], limiter),
+    ] {
+        let place = field(document, places[0]).and_then(|node| field(node, places[1]));
+        if let (Some(node), Some(cluster)) = (place, cluster)
+            && let Some(written) = field(node, "cluster")
+        {
+            *written = Node::Text(cluster.clone());
+        }
+    }
     let named = field(document, "agents").and_then(|agents| match agents {
         Node::Map(named) => Some(named),
         _ => None,
@@ -222,7 +235,7 @@ fn clients(written: &Node, gateway: &Gateway) -> Node {
     };
     let derived = fields.iter().map(|(name, value)| {
         let value = match name.as_str() {
-            "validator" => validator(value, gateway),
+            "validator" => validators(value, gateway),
             _ => value.clone(),
         };
         (name.clone(), value)
@@ -230,7 +243,7 @@ fn clients(written: &Node, gateway: &Gateway) -> Node {
     Node::Map(derived.collect())
 }
 
-fn validator(written: &Node, gateway: &Gateway) -> Node {
+fn validators(written: &Node, gateway: &Gateway) -> Node {
     let Node::Map(fields) = written else {
         return written.clone();
     };
@@ -238,7 +251,7 @@ fn validator(written: &Node, gateway: &Gateway) -> Node {
     let mut derived: Vec<(String, Node)> = Vec::new();
     if !has("cluster") {
         let (host, path) = match &gateway.validator {
-            Some((url, _)) => (url.authority(), url.request_path()),
+            Some(Validator { url, .. }) => (url.authority(), url.request_path()),
             None => ("validator".to_owned(), "/".to_owned()),
         };
         derived.push(("cluster".to_owned(), Node::Text(validators_cluster())));
@@ -251,7 +264,7 @@ fn validator(written: &Node, gateway: &Gateway) -> Node {
         |name: &str| config::VALIDATOR_FIELDS.contains(&name) && (has("cluster") || name != "path");
     derived.extend(fields.iter().filter(|(name, _)| kept(name)).cloned());
     debug_assert!(
-        OF_VALIDATOR
+        validator::FIELDS
             .iter()
             .all(|name| !config::VALIDATOR_FIELDS.contains(name))
     );
@@ -264,7 +277,7 @@ fn fleet(written: &Node, gateway: &Gateway) -> Node {
     };
     let derived = fields.iter().map(|(name, value)| {
         let value = match name.as_str() {
-            "limiter" => limiter(value, gateway),
+            "limiter" => limiters(value, gateway),
             _ => value.clone(),
         };
         (name.clone(), value)
@@ -272,7 +285,7 @@ fn fleet(written: &Node, gateway: &Gateway) -> Node {
     Node::Map(derived.collect())
 }
 
-fn limiter(written: &Node, gateway: &Gateway) -> Node {
+fn limiters(written: &Node, gateway: &Gateway) -> Node {
     let Node::Map(fields) = written else {
         return written.clone();
     };

@@ -13,12 +13,11 @@ pub(super) const FIELDS: [&str; 4] = ["url", "tls", "health_check", "builtin"];
 /// The fields of `fleet.limiter.builtin`.
 pub(super) const BUILTIN_FIELDS: &[&str] = &["keep"];
 
-/// What people call it.
-pub(crate) const CALLED: &str = "the limiter";
-
 /// One whose cluster is made here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Limiter {
+    /// What its cluster is called.
+    pub(crate) cluster: String,
     pub(crate) place: Place,
     /// Whether Envoy asks it if it is well, as gRPC has it.
     pub(super) health_check: bool,
@@ -66,6 +65,7 @@ pub(super) fn limiter(spot: &Spot<'_>, known: &[&str]) -> Option<Limiter> {
         let fields = spot.fields(BUILTIN_FIELDS)?;
         let keep = fields.get("keep").and_then(|spot| tls::file(&spot));
         return Some(Limiter {
+            cluster: limiters_cluster(),
             place: Place::Builtin(Builtin { keep }),
             health_check: true,
         });
@@ -74,6 +74,7 @@ pub(super) fn limiter(spot: &Spot<'_>, known: &[&str]) -> Option<Limiter> {
     let upstream = Upstream::at(&url, &fields, Http::Two);
     let health_check = fields.get("health_check").and_then(|spot| spot.flag());
     Some(Limiter {
+        cluster: limiters_cluster(),
         place: Place::At(url, Box::new(upstream)),
         health_check: health_check.unwrap_or(true),
     })

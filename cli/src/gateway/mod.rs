@@ -4,7 +4,7 @@
 //! | file | what it says |
 //! |---|---|
 //! | `reader.rs` | the fields of the whole document, each handed to the reader of its place |
-//! | `listeners.rs`, `agents.rs`, `limiter.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sees.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
+//! | `listeners.rs`, `agents.rs`, `validator.rs`, `limiter.rs`, `endpoints.rs`, `balance.rs`, `base.rs`, `credentials.rs`, `sees.rs`, `sessions.rs`, `tls.rs`, `url.rs` | the fields beyond the filter's, their defaults and their bounds |
 //! | `picker.rs` | who says which endpoint of an agent answers, and what Envoy asks for that |
 //! | `providers.rs` | what is publicly known of those who host models |
 //! | `environment.rs`, `environment/hiding.rs` | what `${NAME}` stands for, and that no fault shows it |
@@ -15,7 +15,7 @@
 //! | `render.rs`, `clusters.rs`, `routes.rs`, `filters.rs`, `idle.rs`, `document.rs` | the files that Envoy reads; what they look like stands in `cli/templates/` |
 //! | `parts.rs` | the same taken apart into what can change while Envoy runs |
 //! | `fallback.rs`, `composites.rs` | how requests go on to other agents: by routes of Envoy's, or by clusters where it is older |
-//! | `names.rs` | what agents' clusters are called while a gateway runs |
+//! | `names.rs`, `whom.rs` | what clusters are called while a gateway runs, and whom they lead to in people's words |
 //! | `templates.rs` | the templates, and how they are filled in |
 //! | `patches.rs` | what operators change in what is rendered |
 //! | `istio/` | the manifests for a gateway of Istio's |
@@ -59,7 +59,9 @@ mod spots;
 mod templates;
 mod tls;
 mod url;
+mod validator;
 mod version;
+mod whom;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -70,12 +72,11 @@ use waykeeper::host::Sensitive;
 pub(crate) use absent::without_absent;
 pub(crate) use agents::{Agent, Endpoint, Health, Http, Upstream};
 pub(crate) use clusters::{SYSTEM_CA, stat_name};
-pub(crate) use derive::{limiters_cluster, validators_cluster};
 pub(crate) use doubts::doubts;
 pub(crate) use environment::Environment;
 pub(crate) use filters::DIRECTORY as CREDENTIALS;
 pub(crate) use idle::{PAUSE, idle_of_undecided};
-pub(crate) use limiter::{Builtin, CALLED as LIMITER, Limiter};
+pub(crate) use limiter::{Builtin, Limiter};
 pub(crate) use listeners::{Listener, overlap};
 pub(crate) use names::Names;
 pub(crate) use parts::{LINK, Parts, Places, Secret, generation, json_of, whole};
@@ -87,7 +88,9 @@ pub(crate) use render::{
 pub(crate) use schema::schema;
 pub(crate) use tls::ClientTls;
 pub(crate) use url::{Host, Url};
+pub(crate) use validator::Validator;
 pub(crate) use version::EnvoyVersion;
+pub(crate) use whom::Whom;
 
 use crate::yaml::Value;
 
@@ -99,7 +102,7 @@ pub(crate) struct Gateway {
     /// Where metrics and readiness are served; nowhere unless written.
     pub(crate) operations: Option<SocketAddr>,
     /// Where keys are asked about, unless that is a cluster that is written elsewhere.
-    pub(crate) validator: Option<(Url, Upstream)>,
+    pub(crate) validator: Option<Validator>,
     /// Who counts for the whole fleet, unless that is a cluster that is written elsewhere.
     pub(crate) limiter: Option<Limiter>,
     /// In the order of the file.
@@ -131,22 +134,6 @@ pub(crate) struct Wrong {
 }
 
 impl Gateway {
-    /// The validator, the limiter and agents' pickers, where they are made here, each with its cluster's name and what people call
-    /// it.
-    pub(crate) fn services(&self) -> impl Iterator<Item = (String, String, &Upstream)> {
-        let validator = self.validator.as_ref();
-        let validator = validator
-            .map(|(_, upstream)| (validators_cluster(), "the validator".to_owned(), upstream));
-        let limiter = self.limiter.as_ref().and_then(Limiter::upstream);
-        let limiter = limiter.map(|upstream| (limiters_cluster(), LIMITER.to_owned(), upstream));
-        let pickers = self.agents.iter().filter_map(|agent| {
-            let called = format!("the picker of {}", agent.name);
-            let picker = agent.picker.as_ref()?;
-            Some((picker.cluster.clone(), called, &picker.upstream))
-        });
-        validator.into_iter().chain(limiter).chain(pickers)
-    }
-
     /// The mode at most of a file with the filter's document, if keys of sessions come into that from elsewhere.
     pub(crate) fn document_mode(&self) -> Option<u32> {
         sessions::mode(&self.session_keys)

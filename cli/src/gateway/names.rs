@@ -1,7 +1,8 @@
 //! What agents' clusters are called while a gateway runs. Clusters change before the filter's configuration does, and a request
 //! that the former configuration has decided on names one: so a name never comes to stand for another place, or for another way to
 //! it. An agent that is changed gets a cluster of a new name, `chat~2`, and what it was stays under the former one until nobody
-//! asks for it. So does its picker: where Envoy is given another cluster of the same name, it ends all that is asked there.
+//! asks for it. So do its picker, the validator and the limiter: where Envoy is given another cluster of the same name, it ends all
+//! that is asked there.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,7 +13,8 @@ use super::{Checked, Parts, derive};
 /// So many of an agent's clusters are remembered: one that is the same again has its name again.
 const REMEMBERED: usize = 8;
 
-/// The names that were given, by the agents that they were given to, and by the clusters of their pickers.
+/// The names that were given, by the agents that they were given to, and by the clusters of their pickers, the validator and the
+/// limiter.
 #[derive(Debug, Default)]
 pub(crate) struct Names(BTreeMap<String, Given>);
 
@@ -52,11 +54,7 @@ impl Names {
                 }
             }
             if let Some(picker) = &mut agent.picker {
-                let plain = picker.cluster.clone();
-                let given = self.0.entry(plain.clone()).or_default();
-                let made_of = made_of(std::iter::once(&plain), parts);
-                picker.cluster = numbered(&plain, &plain, given.number(&plain, &plain, made_of));
-                renamed.insert(plain, picker.cluster.clone());
+                self.name_service(&mut picker.cluster, parts, &mut renamed);
             }
             let given = self
                 .0
@@ -66,15 +64,38 @@ impl Names {
             let former = former.filter(|name| **name != agent.cluster);
             agent.former = former.cloned().collect();
         }
-        if named.gateway.agents == read.gateway.agents {
-            return None;
+        let validator = named.gateway.validator.as_mut();
+        let limiter = named.gateway.limiter.as_mut();
+        let services = [
+            validator.map(|it| &mut it.cluster),
+            limiter.map(|it| &mut it.cluster),
+        ];
+        for cluster in services.into_iter().flatten() {
+            self.name_service(cluster, parts, &mut renamed);
         }
         renamed.retain(|plain, name| plain != name);
+        if renamed.is_empty() && named.gateway.agents == read.gateway.agents {
+            return None;
+        }
         for patch in &mut named.gateway.patches {
             patch.rename(&renamed);
         }
         derive::rename(&mut named.document.0, &named.gateway);
         Some(named)
+    }
+
+    /// The same for a cluster that is called after itself.
+    fn name_service(
+        &mut self,
+        cluster: &mut String,
+        parts: &Parts,
+        renamed: &mut BTreeMap<String, String>,
+    ) {
+        let plain = cluster.clone();
+        let given = self.0.entry(plain.clone()).or_default();
+        let made_of = made_of(std::iter::once(&plain), parts);
+        *cluster = numbered(&plain, &plain, given.number(&plain, &plain, made_of));
+        renamed.insert(plain, cluster.clone());
     }
 }
 

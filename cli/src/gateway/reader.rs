@@ -8,13 +8,12 @@ use super::agents::Known;
 use super::listeners::Listener;
 use super::{
     Gateway, agents, fallback, limiter, listeners, patches, render, routes, servers, sessions,
+    validator,
 };
 use crate::yaml::Value;
 
 /// The fields of the document beside the filter's.
 pub(super) const OF_ENVOY: [&str; 3] = ["listen", "operations", "envoy"];
-/// The fields of `clients.validator` beside the filter's.
-pub(super) const OF_VALIDATOR: [&str; 2] = ["url", "tls"];
 
 pub(super) fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
     let known = [config::FIELDS, &OF_ENVOY].concat();
@@ -40,14 +39,14 @@ pub(super) fn gateway(document: &Value, spot: &Spot<'_>) -> Gateway {
         servers::check(&routes, &agents);
         routes::check_hosts(&routes, &agents);
     }
-    let known = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
+    let known = [config::VALIDATOR_FIELDS, &validator::FIELDS].concat();
     // What is no mapping the filter's reader tells.
     let clients = field("clients").filter(Spot::is_map);
     let clients = clients.as_ref().and_then(|spot| spot.named(usize::MAX));
     let validator = clients
         .as_ref()
         .and_then(|fields| fields.get("validator"))
-        .and_then(|spot| agents::validator(&spot, &known));
+        .and_then(|spot| validator::validator(&spot, &known));
     let known = [config::LIMITER_FIELDS, &limiter::FIELDS].concat();
     let fleet = field("fleet").filter(Spot::is_map);
     let fleet = fleet.as_ref().and_then(|spot| spot.named(usize::MAX));

@@ -17,8 +17,8 @@ use super::listeners::{ADMIN, LOCALHOST};
 use super::patches::{self, Misfit};
 use super::sees::Sees;
 use super::{
-    Checked, EnvoyVersion, Listener, Upstream, clusters, derive, document, fallback, filters,
-    picker, routes, templates,
+    Checked, EnvoyVersion, Listener, Upstream, clusters, document, fallback, filters, picker,
+    routes, templates,
 };
 
 /// With what both files begin.
@@ -208,7 +208,7 @@ fn context(
     let validator = gateway
         .validator
         .as_ref()
-        .map(|(_, upstream)| cluster(&derive::validators_cluster(), upstream));
+        .map(|it| cluster(&it.cluster, &it.upstream));
     let limiter = gateway.limiter.as_ref();
     let limiter = limiter.and_then(|it| limiters(it, policy, around.builtin));
     let upstreams = || gateway.agents.iter().filter_map(|it| it.upstream.as_ref());

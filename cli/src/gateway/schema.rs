@@ -370,7 +370,8 @@ mod tests {
 
     use waykeeper::config;
 
-    use super::super::reader::{OF_ENVOY, OF_VALIDATOR};
+    use super::super::reader::OF_ENVOY;
+    use super::super::validator;
     use super::super::{
         agents, credentials, endpoints, limiter, listeners, patches, picker, sessions, tls,
     };
@@ -380,7 +381,7 @@ mod tests {
     fn every_field_known_to_the_reader_is_known_to_the_schema_and_no_other() {
         let schema = schema();
         let root = [config::FIELDS, &OF_ENVOY].concat();
-        let validator = [config::VALIDATOR_FIELDS, &OF_VALIDATOR].concat();
+        let validator = [config::VALIDATOR_FIELDS, &validator::FIELDS].concat();
         let of_limiter = [config::LIMITER_FIELDS, &limiter::FIELDS].concat();
         for (object, fields) in [
             ("", root.as_slice()),

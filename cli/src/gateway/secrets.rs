@@ -105,7 +105,7 @@ pub(crate) fn doubts<'a>(
         doubts.authorities(&place, "client_ca", tls.client_ca.as_deref());
     }
     let validator = gateway.validator.as_ref();
-    if let Some(tls) = validator.and_then(|(_, upstream)| upstream.tls.as_ref()) {
+    if let Some(tls) = validator.and_then(|it| it.upstream.tls.as_ref()) {
         doubts.client(&["clients", "validator", "tls"].map(field), tls);
     }
     let limiter = gateway.limiter.as_ref().and_then(Limiter::upstream);

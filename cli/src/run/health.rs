@@ -14,7 +14,7 @@ use super::admin::Admin;
 use super::files::in_pattern;
 use super::say;
 use super::telling::{News, Telling};
-use crate::gateway::{Gateway, Host, Upstream, stat_name};
+use crate::gateway::{Gateway, Host, Upstream, Whom, stat_name};
 
 /// What answers nothing of use is asked about that no sooner again, unless something is wrong with it.
 const QUIET: Duration = Duration::from_secs(30);
@@ -115,14 +115,14 @@ impl Health {
         let of = |cluster: &str| counts.get(stat_name(cluster).as_str());
         self.look_for_hosts(admin, &watched, clusters, of).await;
         let mut news = Vec::new();
-        for (cluster, (called, upstream)) in watched {
+        for (cluster, (whom, upstream)) in watched {
             let Some(counts) = of(&cluster) else {
                 continue;
             };
             let state = self.clusters.entry(stat_name(&cluster)).or_default();
             if let Some((trouble, doubtful)) = state.look(counts, upstream) {
                 let new = News {
-                    called,
+                    whom,
                     upstream: upstream.clone(),
                     trouble,
                     out: Vec::new(),
@@ -140,7 +140,7 @@ impl Health {
             state.telling = None;
             if new.trouble == Trouble::None {
                 if std::mem::take(&mut state.known) {
-                    say(&format!("{}: all is well again", new.called));
+                    say(&format!("{}: all is well again", new.whom));
                 }
                 continue;
             }
@@ -167,20 +167,26 @@ impl Health {
     async fn look_for_hosts<'c>(
         &mut self,
         admin: &Admin,
-        watched: &BTreeMap<String, (String, &Upstream)>,
+        watched: &BTreeMap<String, (Whom, &Upstream)>,
         clusters: u64,
         counts: impl Fn(&str) -> Option<&'c Counts>,
     ) {
         let again = std::mem::take(&mut self.warming);
         let anew = self.looked != Some(clusters);
-        let by_name = watched
-            .iter()
-            .filter(|(name, (_, upstream))| {
-                let mut endpoints = upstream.endpoints.iter();
-                let named = endpoints.any(|it| matches!(it.url.host, Host::Name(_)));
-                named && (anew || again.contains(*name))
-            })
-            .map(|(name, _)| name.clone());
+        let (named, by_address): (Vec<_>, Vec<_>) = watched.iter().partition(|(_, it)| {
+            let mut endpoints = it.1.endpoints.iter();
+            endpoints.any(|it| matches!(it.url.host, Host::Name(_)))
+        });
+        for (name, _) in by_address {
+            // What it was before may have had a name.
+            if let Some(state) = self.clusters.get_mut(&stat_name(name)) {
+                state.empty = None;
+            }
+        }
+        let by_name = named
+            .into_iter()
+            .map(|(name, _)| name.clone())
+            .filter(|name| anew || again.contains(name));
         let by_name: Vec<String> = by_name.collect();
         let Some(hosts) = hosts(admin, by_name.iter()).await else {
             self.warming = again;
@@ -265,14 +271,14 @@ impl State {
 }
 
 /// The clusters that are made of the file, and what people call them.
-fn watched(gateway: &Gateway) -> BTreeMap<String, (String, &Upstream)> {
+fn watched(gateway: &Gateway) -> BTreeMap<String, (Whom, &Upstream)> {
     let agents = gateway.agents.iter().filter_map(|agent| {
         let upstream = agent.upstream.as_ref()?;
-        let called = format!("agent {}", agent.name);
-        Some((agent.cluster.clone(), (called, upstream)))
+        let whom = Whom::Agent(agent.name.clone());
+        Some((agent.cluster.clone(), (whom, upstream)))
     });
     let services = gateway.services();
-    let services = services.map(|(cluster, called, upstream)| (cluster, (called, upstream)));
+    let services = services.map(|(cluster, whom, upstream)| (cluster.clone(), (whom, upstream)));
     agents.chain(services).collect()
 }
 

@@ -262,32 +262,19 @@ fn waits(checked: &Checked) -> Waits {
 }
 
 fn tell_of_cold(checked: &Checked, cold: &Cold) {
-    let meanwhile = match cold.former {
-        true => "its requests go where they went before the change",
-        false => "requests for it are answered 503 agent_unreachable",
+    let whom = checked.gateway.whom(&cold.cluster);
+    let meanwhile = match (cold.former, &whom) {
+        (true, _) => "its requests go where they went before the change",
+        (false, Some(whom)) => whom.lost(),
+        (false, None) => "requests for it are answered 503 agent_unreachable",
+    };
+    let called = match whom {
+        Some(whom) => whom.to_string(),
+        None => format!("the cluster {}", cold.cluster),
     };
     say(&format!(
-        "{}: is not ready after {} s: its name has not been looked up, or a host has not said whether it is well. Until then \
+        "{called}: is not ready after {} s: its name has not been looked up, or a host has not said whether it is well. Until then \
          {meanwhile}; all else is live",
-        called(checked, &cold.cluster),
         apply::WARMS.as_secs()
     ));
-}
-
-/// What people call a cluster.
-fn called(checked: &Checked, cluster: &str) -> String {
-    let mut agents = checked.gateway.agents.iter();
-    let agent = agents.find_map(|agent| match agent {
-        _ if agent.cluster == cluster => Some(format!("agent {}", agent.name)),
-        _ if agent.websocket_cluster.as_deref() == Some(cluster) => {
-            Some(format!("agent {} for WebSockets", agent.name))
-        }
-        _ => None,
-    });
-    match agent {
-        Some(agent) => agent,
-        None if cluster == gateway::validators_cluster() => "the validator".to_owned(),
-        None if cluster == gateway::limiters_cluster() => gateway::LIMITER.to_owned(),
-        None => format!("the cluster {cluster}"),
-    }
 }

@@ -11,8 +11,7 @@ use tokio::time::timeout;
 
 use super::health::Trouble;
 use super::say;
-use crate::gateway::LIMITER;
-use crate::gateway::Upstream;
+use crate::gateway::{Upstream, Whom};
 use crate::reach;
 
 /// How long it may take to find out what is wrong: a connection, an answer, and an alert of TLS.
@@ -23,7 +22,7 @@ const NAMED: usize = 3;
 /// What there is to tell of an agent.
 #[derive(Debug)]
 pub(super) struct News {
-    pub(super) called: String,
+    pub(super) whom: Whom,
     pub(super) upstream: Upstream,
     pub(super) trouble: Trouble,
     /// Addresses of hosts that get nothing, and whether that is since they failed to answer about their health.
@@ -73,17 +72,14 @@ impl Drop for Telling {
 
 impl News {
     async fn described(&self) -> Option<String> {
-        let called = &self.called;
+        let whom = &self.whom;
         let urls = self.upstream.endpoints.iter();
         let urls: Vec<String> = urls.map(|it| it.url.to_string()).collect();
         let urls = urls.join(", ");
-        let lost = match called == LIMITER {
-            true => "what fleet.on_failure says holds",
-            false => "requests for it are answered 503 agent_unreachable",
-        };
+        let lost = whom.lost();
         if self.trouble == Trouble::NoHost {
             return Some(format!(
-                "{called}: no address is known for {urls}; {lost}. {}",
+                "{whom}: no address is known for {urls}; {lost}. {}",
                 looked_up(&self.upstream).await
             ));
         }
@@ -94,11 +90,11 @@ impl News {
         Some(match self.trouble {
             Trouble::None | Trouble::NoHost => return None,
             Trouble::Unreachable => format!(
-                "{called}: connections to {urls} fail; {lost}. {}",
+                "{whom}: connections to {urls} fail; {lost}. {}",
                 found.unwrap_or_else(|| "Asked from here it answers by now".to_owned())
             ),
             Trouble::Useless => format!(
-                "{called}: connections to {urls} come to nothing; {lost}. {}",
+                "{whom}: connections to {urls} come to nothing; {lost}. {}",
                 found.unwrap_or_default()
             ),
             Trouble::Unwell { out, of } => {
@@ -114,7 +110,7 @@ impl News {
                     false => format!(" ({})", named.join(", ")),
                 };
                 let why = found.unwrap_or_else(|| self.in_general());
-                format!("{called}: {out} of {of} hosts{named} left out; {consequence}. {why}")
+                format!("{whom}: {out} of {of} hosts{named} left out; {consequence}. {why}")
             }
         })
     }

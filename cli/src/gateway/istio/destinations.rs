@@ -13,7 +13,7 @@ use super::{Options, Told};
 use crate::gateway::agents::{Agent, Endpoint, Upstream};
 use crate::gateway::tls::{ClientTls, Identity};
 use crate::gateway::url::Host;
-use crate::gateway::{Gateway, Http, filters};
+use crate::gateway::{Gateway, Http, Validator, filters};
 
 /// Hosts that stand for endpoints of an agent end so: nobody has this name.
 const OWN: &str = "waykeeper.internal";
@@ -128,7 +128,7 @@ pub(super) fn destinations(
             .extend(cluster.map(|cluster| (name.clone(), cluster)));
     }
     { &mut found.credentials }.add_keys(&gateway.session_keys, options, told);
-    if let Some((_, upstream)) = &gateway.validator {
+    if let Some(Validator { upstream, .. }) = &gateway.validator {
         let place = [field("clients"), field("validator")];
         found.validator = found.add("validator", upstream, Of::Validator, &place, options, told);
     }

@@ -8,7 +8,7 @@ use waykeeper::config::{Node, Segment};
 use super::Told;
 use super::destinations::Destinations;
 use crate::gateway::patches::{Change, In, Patch, Side};
-use crate::gateway::{Gateway, derive, document, render};
+use crate::gateway::{Gateway, document, render};
 
 const MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const MANAGERS_TYPE: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -78,10 +78,8 @@ fn clusters(gateway: &Gateway, destinations: &Destinations) -> BTreeMap<String, 
             );
         }
     }
-    if gateway.validator.is_some()
-        && let Some(other) = &destinations.validator
-    {
-        clusters.insert(derive::validators_cluster(), other.clone());
+    if let (Some(validator), Some(other)) = (&gateway.validator, &destinations.validator) {
+        clusters.insert(validator.cluster.clone(), other.clone());
     }
     clusters
 }

@@ -33,8 +33,8 @@ pub(in super::super) fn misfits(checked: &Checked, document: &Value) -> Vec<Misf
         let upstream = agent.upstream.as_ref();
         upstream.is_none_or(|it| !it.endpoints.is_empty())
     });
-    if let Some((_, upstream)) = &partial.gateway.validator
-        && upstream.endpoints.is_empty()
+    if let Some(validator) = &partial.gateway.validator
+        && validator.upstream.endpoints.is_empty()
     {
         partial.gateway.validator = None;
     }

@@ -1,0 +1,74 @@
+//! Whom the clusters that are made of a file lead to, in people's words.
+
+use std::fmt;
+
+use super::{Gateway, Limiter, Upstream};
+
+/// Whom a cluster leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Whom {
+    Agent(String),
+    /// The same, where WebSockets have a cluster of their own.
+    Websockets(String),
+    /// That of an agent.
+    Picker(String),
+    Validator,
+    Limiter,
+}
+
+impl Gateway {
+    /// All but agents, where their clusters are made here: the cluster's name, whom it leads to, and how.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (&String, Whom, &Upstream)> {
+        let validator = self.validator.as_ref();
+        let validator = validator.map(|it| (&it.cluster, Whom::Validator, &it.upstream));
+        let limiter = self.limiter.as_ref();
+        let limiter = limiter.and_then(|it| {
+            Limiter::upstream(it).map(|upstream| (&it.cluster, Whom::Limiter, upstream))
+        });
+        let pickers = self.agents.iter().filter_map(|agent| {
+            let picker = agent.picker.as_ref()?;
+            let whom = Whom::Picker(agent.name.clone());
+            Some((&picker.cluster, whom, &picker.upstream))
+        });
+        validator.into_iter().chain(limiter).chain(pickers)
+    }
+
+    /// Whom this cluster leads to, unless it is one that a patch adds.
+    pub(crate) fn whom(&self, cluster: &str) -> Option<Whom> {
+        let agent = self.agents.iter().find_map(|agent| match agent {
+            _ if agent.cluster == cluster => Some(Whom::Agent(agent.name.clone())),
+            _ if agent.websocket_cluster.as_deref() == Some(cluster) => {
+                Some(Whom::Websockets(agent.name.clone()))
+            }
+            _ => None,
+        });
+        let mut services = self.services();
+        agent.or_else(|| Some(services.find(|(name, ..)| *name == cluster)?.1))
+    }
+}
+
+impl Whom {
+    /// What comes of requests while nobody answers there.
+    pub(crate) fn lost(&self) -> &'static str {
+        match self {
+            Self::Agent(_) | Self::Websockets(_) => {
+                "requests for it are answered 503 agent_unreachable"
+            }
+            Self::Picker(_) => "what its on_failure says holds",
+            Self::Validator => "keys that nobody knows here are answered 503 validator_unavailable",
+            Self::Limiter => "what fleet.on_failure says holds",
+        }
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(name) => write!(text, "agent {name}"),
+            Self::Websockets(name) => write!(text, "agent {name} for WebSockets"),
+            Self::Picker(name) => write!(text, "the picker of {name}"),
+            Self::Validator => text.write_str("the validator"),
+            Self::Limiter => text.write_str("the limiter"),
+        }
+    }
+}
