@@ -79,7 +79,7 @@ ON_EACH_VERSION_SHORT := openai::the_client_gets_its grpc_callouts::a_call proto
 	streaming::an_event streaming::nothing_is_held websocket::frames websocket::a_bad_key rules::rules_choose
 
 .DEFAULT_GOAL := help
-.PHONY: help up needs first-time build quick dist dist-test dist-targets install install-files uninstall test test-all test-versions soak fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
+.PHONY: help up needs first-time build quick dist dist-test dist-targets install install-files uninstall test test-all test-versions soak properties fuzz probe-filter test-tools check tools rust rust-tools debootstrap compose-test clean \
 	bench bench-quick bench-chart bench-balance bench-smoke bench-walk bench-instructions bench-fleet bench-build bench-tools
 
 help: ## List the targets
@@ -130,6 +130,9 @@ test: needs build probe-filter test-tools bench-tools ## Run the unit, property 
 test-all: test ## All of these, all end-to-end tests on what Istio makes of the manifests, test-versions (some 15 minutes more)
 	WAYKEEPER_RENDERING=istio cargo test --test e2e
 	@$(MAKE) test-versions
+
+properties: rust-tools ## Draw CASES inputs anew for each property (CASES=10000: half an hour; ARGS are names of tests)
+	PROPTEST_CASES=$(or $(CASES),10000) cargo test --workspace --lib --bins --no-fail-fast -- $(ARGS)
 
 fuzz: rust-tools $(CARGO_FUZZ) ## Fuzz each target for TIME seconds, one after the other (TIME=60; TARGET=paths for one alone)
 	@$(call system,c++,g++,libFuzzer is written in C++)

@@ -15,7 +15,7 @@ use crate::config::policy::{A2a, Route};
 use crate::host::{Host, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    Asked, Called, CardPlace, Messages, Path, asks_card, card_for_callers, speaks,
+    Asked, Beside, Called, CardPlace, Messages, Path, asks_card, card_for_callers, speaks,
 };
 use crate::text::a2a::names_of;
 
@@ -33,22 +33,22 @@ impl<H: Host> Walk<H> {
         let asked = Asked::read(request.headers(), path, rewritten);
         let compiled = &self.shared.compiled;
         let has_methods = route.a2a.as_ref().is_some_and(|it| !it.methods.is_empty());
-        let members = match asked {
-            Asked::Message => compiled.members_of_a2a.as_ref(),
+        let headers = request.headers();
+        match (&asked, &compiled.members_of_a2a, &compiled.beside_path) {
+            (Asked::Message, Some(members), _) => {
+                let mut messages = Messages::new(members, headers, route.max_scan, true);
+                if facts.body.has_ended() {
+                    messages.end();
+                }
+                facts.messages = Some(Box::new(messages));
+            }
             // Some agents read a message wherever it is sent to.
-            Asked::Operation(_) | Asked::Grpc(_) if has_methods => {
-                compiled.members_by_path.as_ref()
+            (Asked::Operation(_) | Asked::Grpc(_), _, Some(method))
+                if has_methods && !facts.body.has_ended() =>
+            {
+                facts.beside = Some(Box::new(Beside::new(method, headers)));
             }
-            _ => None,
-        };
-        if let Some(members) = members {
-            let headers = request.headers();
-            let needed = asked == Asked::Message;
-            let mut messages = Messages::new(members, headers, route.max_scan, needed);
-            if facts.body.has_ended() {
-                messages.end();
-            }
-            facts.messages = Some(Box::new(messages));
+            _ => {}
         }
         facts.a2a = Some(asked);
     }

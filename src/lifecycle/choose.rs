@@ -15,8 +15,8 @@ use crate::config::policy::{AgentId, Choice, Prefer, Route};
 use crate::host::{Host, Sensitive, StreamIo};
 use crate::reply::Refusal;
 use crate::routing::{
-    BadBody, BadMessage, Call, Content, Decision, Head, Known, Look, Messages, ModelInPath, Next,
-    Rules, model_in_path, narrowed, sent_as, with_model,
+    BadBody, BadMessage, Beside, Call, Content, Decision, Head, Known, Look, Messages, ModelInPath,
+    Next, Rules, model_in_path, narrowed, sent_as, with_model,
 };
 
 /// So much of a piece is copied out of the host at a time.
@@ -278,11 +278,12 @@ impl Facts {
         end: bool,
     ) -> Result<(), Refusal> {
         let (mut content, mut look) = (self.content.as_deref_mut(), self.look.as_deref_mut());
-        let mut messages = self.messages.as_deref_mut();
+        let (mut messages, mut beside) = (self.messages.as_deref_mut(), self.beside.as_deref_mut());
         let mut start = new.start;
         while start < new.end
             && (content.as_ref().is_some_and(|it| it.bad().is_none())
                 || messages.as_ref().is_some_and(|it| it.bad().is_none())
+                || beside.as_ref().is_some_and(|it| it.bad().is_none())
                 || look.as_ref().is_some_and(|it| !it.is_over()))
         {
             let most = MOST_AT_ONCE.min(new.end - start);
@@ -300,6 +301,9 @@ impl Facts {
             if let Some(messages) = &mut messages {
                 messages.feed(&piece);
             }
+            if let Some(beside) = &mut beside {
+                beside.feed(&piece);
+            }
             start += piece.len();
         }
         if let Some(content) = &mut content {
@@ -309,6 +313,7 @@ impl Facts {
             content.into_iter().for_each(Content::end);
             look.into_iter().for_each(Look::end);
             messages.into_iter().for_each(Messages::end);
+            beside.into_iter().for_each(Beside::end);
         }
         if self.called.is_some() {
             self.messages_are_fine()?;

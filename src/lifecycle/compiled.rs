@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::identity::Identity;
 use crate::limits::{Limits, routes_together};
 use crate::routing::{
-    Catalogue, MessageMembers, RouteTable, Rules, Sessions, Sought, steering_further,
+    Catalogue, MessageMembers, Method, RouteTable, Rules, Sessions, Sought, steering_further,
     steering_headers,
 };
 use crate::state::survey::Survey;
@@ -54,7 +54,7 @@ pub(super) struct Compiled {
     /// The same, where one carries A2A.
     pub(super) members_of_a2a: Option<Rc<MessageMembers>>,
     /// What must not be in its bodies, where their paths say what is asked.
-    pub(super) members_by_path: Option<Rc<MessageMembers>>,
+    pub(super) beside_path: Option<Method>,
     /// For each route, how it steers Envoy's router.
     pub(super) steering: Vec<Vec<(&'static str, String)>>,
     /// The same of requests that may be tried at two agents, or more: at so many, and whether they are repeatable.
@@ -112,14 +112,14 @@ impl Compiled {
             members_of_a2a: (policy.routes.iter())
                 .any(|route| route.a2a.is_some())
                 .then(|| Rc::new(MessageMembers::of_a2a())),
-            members_by_path: (policy.routes.iter())
+            beside_path: (policy.routes.iter())
                 .any(|route| {
                     route
                         .a2a
                         .as_ref()
                         .is_some_and(|a2a| !a2a.methods.is_empty())
                 })
-                .then(|| Rc::new(MessageMembers::of_a2a_by_path())),
+                .then(Method::default),
             steering: policy.routes.iter().map(steering_headers).collect(),
             steering_further: policy.routes.iter().map(further).collect(),
             policy,

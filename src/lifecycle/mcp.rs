@@ -13,7 +13,7 @@ use crate::config::policy::{Asker, Mcp, Route};
 use crate::host::Host;
 use crate::identity::Client;
 use crate::reply::{Refusal, RpcIds};
-use crate::routing::{Asked, Called, MessageMembers, Messages};
+use crate::routing::{Asked, Beside, Called, MessageMembers, Messages};
 
 impl<H: Host> Walk<H> {
     /// Waits until it is known what the request calls. Who may not is refused.
@@ -67,7 +67,10 @@ impl Facts {
 
     /// True if the body is read.
     pub(super) fn reads(&self) -> bool {
-        self.content.is_some() || self.messages.is_some() || self.look.is_some()
+        self.content.is_some()
+            || self.messages.is_some()
+            || self.beside.is_some()
+            || self.look.is_some()
     }
 
     /// What the request calls, or why it may not. `None`: that is not known yet.
@@ -87,6 +90,7 @@ impl Facts {
 
     pub(super) fn messages_are_fine(&self) -> Result<(), Refusal> {
         let bad = self.messages.as_deref().and_then(Messages::bad);
+        let bad = bad.or_else(|| self.beside.as_deref().and_then(Beside::bad));
         bad.map_or(Ok(()), |bad| Err(bad.into()))
     }
 

@@ -21,7 +21,7 @@ use crate::identity::Client;
 use crate::limits::fleet::Told;
 use crate::limits::{Admission, Full, Limits, Tickets};
 use crate::reply::{Form, FullLimit, Refusal, ReplyTo, RpcIds};
-use crate::routing::{Asked, BadMessage, Called, Content, Look, Messages};
+use crate::routing::{Asked, BadMessage, Beside, Called, Content, Look, Messages};
 
 /// One request and its response, as the driver keeps it.
 pub(super) struct Stream<S> {
@@ -113,6 +113,8 @@ pub(super) struct Facts {
     pub(super) learns: Option<Box<Learns>>,
     /// The messages in the body, where its route carries MCP.
     pub(super) messages: Option<Box<Messages>>,
+    /// The body itself, where its route carries A2A and the path says what is asked.
+    pub(super) beside: Option<Box<Beside>>,
     /// What it asks for, where its route carries A2A.
     pub(super) a2a: Option<Asked>,
     /// What these were found to call, which its client may.

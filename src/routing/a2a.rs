@@ -3,6 +3,10 @@
 //! A method has one name in 0.3 and another in 1.0. Over JSON-RPC it stands in the body, over gRPC in the path, and over HTTP+JSON
 //! the path and the method of HTTP are it. Whatever it is called, it is one operation.
 
+mod beside;
+
+pub use beside::{Beside, Method};
+
 use super::path::Path;
 use crate::host::HeaderBlock;
 use crate::text::a2a::{

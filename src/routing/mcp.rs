@@ -14,7 +14,7 @@ mod named;
 use std::rc::Rc;
 
 use crate::host::HeaderBlock;
-use crate::reply::{Form, RpcIds};
+use crate::reply::RpcIds;
 use crate::text::json::{Member, Scan};
 
 pub use bad::{BadMessage, Disagreement};
@@ -68,8 +68,6 @@ pub struct Messages {
     scan: Scan,
     called: Option<Rc<Called>>,
     bad: Option<BadMessage>,
-    /// Why nothing of it can be read, if there is anything.
-    unreadable: Option<BadMessage>,
     read: u64,
     /// How many bytes it has, where the request says so.
     length: Option<u64>,
@@ -78,8 +76,6 @@ pub struct Messages {
     ended: bool,
     /// There must be one.
     needed: bool,
-    /// What frames it is gRPC's, which nobody reads as JSON.
-    framed: bool,
 }
 
 impl Messages {
@@ -93,16 +89,12 @@ impl Messages {
         needed: bool,
     ) -> Self {
         let told = Told::read(headers);
-        let by_path = members.protocol == Protocol::A2aByPath;
-        let framed = by_path && is_of_grpc(headers);
         Self {
             scan: Scan::new(Rc::clone(&members.search)),
             members: Rc::clone(members),
-            bad: unreadable(headers).filter(|_| !by_path),
-            unreadable: unreadable(headers).filter(|_| by_path && !framed),
+            bad: unreadable(headers),
             told,
-            called: by_path.then(Rc::default),
-            framed,
+            called: None,
             read: 0,
             most,
             length: (headers.get("content-length"))
@@ -115,12 +107,6 @@ impl Messages {
     /// More of it has come.
     pub fn feed(&mut self, piece: &[u8]) {
         let left = usize::try_from(self.most.saturating_sub(self.read)).unwrap_or(usize::MAX);
-        if self.read == 0
-            && let Some(first) = piece.first()
-        {
-            self.framed &= !may_begin_json(first);
-            self.bad = self.bad.take().or_else(|| self.unreadable.take());
-        }
         self.read = self.read.saturating_add(piece.len() as u64);
         match piece.split_at_checked(left) {
             // Where pieces end must not decide.
@@ -141,13 +127,7 @@ impl Messages {
 
     /// All of it has come.
     pub fn end(&mut self) {
-        if std::mem::replace(&mut self.ended, true) || self.framed {
-            return;
-        }
-        if self.members.protocol == Protocol::A2aByPath && self.read == 0 {
-            return;
-        }
-        if self.bad.is_some() {
+        if std::mem::replace(&mut self.ended, true) || self.bad.is_some() {
             return;
         }
         if self.read > 0 {
@@ -157,7 +137,7 @@ impl Messages {
         } else {
             let silent = match self.members.protocol {
                 Protocol::Mcp => self.told.are_silent(),
-                Protocol::A2a | Protocol::A2aByPath => Ok(()),
+                Protocol::A2a => Ok(()),
             };
             match silent {
                 Ok(()) => self.called = Some(Rc::new(Called::nothing())),
@@ -167,7 +147,7 @@ impl Messages {
     }
 
     fn scan(&mut self, piece: &[u8]) {
-        if self.bad.is_none() && !self.framed {
+        if self.bad.is_none() {
             let read = self.scan.feed(piece).map_err(BadMessage::from);
             self.bad = read.and_then(|()| self.look()).err();
         }
@@ -176,13 +156,6 @@ impl Messages {
     /// Looks at what is known now.
     fn look(&mut self) -> Result<(), BadMessage> {
         let members = &*self.members;
-        if members.protocol == Protocol::A2aByPath {
-            let has_method = Message::Only(&self.scan).has(members.method);
-            return match has_method {
-                true => Err(BadMessage::BesidePath),
-                false => Ok(()),
-            };
-        }
         let mut messages = Vec::new();
         if let Some(listed) = self.scan.listed() {
             if !self.scan.is_whole() || self.called.is_some() {
@@ -240,7 +213,7 @@ impl Messages {
     #[must_use]
     pub fn ids(&self) -> Option<RpcIds> {
         let members = &*self.members;
-        if members.protocol == Protocol::A2aByPath || !self.needed && self.read == 0 {
+        if !self.needed && self.read == 0 {
             return None;
         }
         Some(match self.scan.listed() {
@@ -252,26 +225,15 @@ impl Messages {
                 let id = Message::Only(&self.scan).id(members);
                 match members.protocol {
                     Protocol::Mcp => RpcIds::One(id),
-                    Protocol::A2a | Protocol::A2aByPath => RpcIds::A2a(id),
+                    Protocol::A2a => RpcIds::A2a(id),
                 }
             }
         })
     }
 }
 
-/// Whether it says that it is of gRPC, or of gRPC-Web.
-fn is_of_grpc(headers: &HeaderBlock) -> bool {
-    let mut types = headers.get_all("content-type");
-    types.next().is_some_and(|it| Form::of(it) != Form::Problem) && types.next().is_none()
-}
-
-/// Whether a text of JSON that is an object or a list, with whatever some readers let stand before it, may begin with this byte.
-fn may_begin_json(byte: &u8) -> bool {
-    matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef)
-}
-
 /// Why bodies of requests with these headers cannot be read.
-fn unreadable(headers: &HeaderBlock) -> Option<BadMessage> {
+pub(super) fn unreadable(headers: &HeaderBlock) -> Option<BadMessage> {
     if is_compressed(headers) {
         return Some(BadMessage::Compressed);
     }

@@ -54,7 +54,7 @@ mod table;
 mod task;
 mod tool_list;
 
-pub use a2a::{Asked, asks_card, speaks};
+pub use a2a::{Asked, Beside, Method, asks_card, speaks};
 pub use agent::{NoAgent, choose_agent, narrowed};
 pub use canary::{Said, said, tries};
 pub use card::{CardPlace, card_for_callers};

@@ -31,8 +31,6 @@ pub struct MessageMembers {
 pub(super) enum Protocol {
     Mcp,
     A2a,
-    /// The same where the path says what is asked: a body with a method would ask some agent for something else.
-    A2aByPath,
 }
 
 impl Default for MessageMembers {
@@ -76,30 +74,13 @@ impl MessageMembers {
         let mut member = |pointer| search.member(pointer).unwrap_or_default();
         let [id, method, result, error] = ["/id", "/method", "/result", "/error"].map(&mut member);
         Self {
+            search: Rc::new(search),
+            protocol: Protocol::A2a,
             id,
+            method,
             result,
             error,
-            ..Self::of_method(search, method, Protocol::A2a)
-        }
-    }
-
-    /// What is looked for in bodies of A2A whose path says what is asked: a method, which must not be there.
-    #[must_use]
-    pub fn of_a2a_by_path() -> Self {
-        let mut search = Search::new();
-        let method = search.member("/method").unwrap_or_default();
-        Self::of_method(search, method, Protocol::A2aByPath)
-    }
-
-    /// A method alone, which stands in the place of all that is not looked for.
-    fn of_method(search: Search, method: MemberId, protocol: Protocol) -> Self {
-        Self {
-            search: Rc::new(search),
-            protocol,
-            id: method,
-            method,
-            result: method,
-            error: method,
+            // The method stands in the place of all that is not looked for.
             name: method,
             uri: method,
             task: method,
