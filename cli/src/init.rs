@@ -245,7 +245,7 @@ fn tell(output: &mut impl Write, beginning: &Beginning, path: &Path, key: &str) 
         Ask::Chat => writeln!(
             output,
             "  curl {url}/v1/chat/completions -H 'authorization: Bearer {key}' \\\n    \
-             --json '{{\"model\":\"echo\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
+             -H 'content-type: application/json' -d '{{\"model\":\"echo\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
         )?,
         Ask::Models => writeln!(
             output,
@@ -254,7 +254,7 @@ fn tell(output: &mut impl Write, beginning: &Beginning, path: &Path, key: &str) 
         Ask::Converse => writeln!(
             output,
             "  curl {url}/model/MODEL/converse -H 'authorization: Bearer {key}' \\\n    \
-             --json '{{\"messages\":[{{\"role\":\"user\",\"content\":[{{\"text\":\"Hello\"}}]}}]}}'"
+             -H 'content-type: application/json' -d '{{\"messages\":[{{\"role\":\"user\",\"content\":[{{\"text\":\"Hello\"}}]}}]}}'"
         )?,
     }
     if beginning.prefixes.contains(&"/v1") {

@@ -209,6 +209,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                 if current.is_none() {
                     let started = started(&admin).await;
                     started.map_err(|why| vec![format!("{}: {why}", setting.name)])?;
+                    contact::keep(Path::new(&setting.socket));
                 }
                 late.owed = setting
                     .change(
@@ -252,7 +253,7 @@ async fn gateway(arguments: &Arguments) -> io::Result<Outcome> {
                     if let Some(current) = &current
                         && !contact.as_ref().is_some_and(Contact::is_lost)
                     {
-                        health.look(&admin, &current.checked.gateway, applied.clusters_given()).await;
+                        health.look(&admin, &current.checked, applied.clusters_given()).await;
                         setting.let_go(&mut applied).await;
                         if late.tried.elapsed() >= AGAIN {
                             late.tried = Instant::now();

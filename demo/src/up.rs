@@ -217,7 +217,7 @@ Clients of OpenAI's and Anthropic's take both from the environment
 
 Try
   # a chat, as OpenAI's clients do it; one agent or the other answers
-  curl -s http://{at}/v1/chat/completions -H 'authorization: Bearer demo-standard' --json '{{"model":"demo","messages":[{{"role":"user","content":"Hello"}}]}}'
+  curl -s http://{at}/v1/chat/completions -H 'authorization: Bearer demo-standard' -H 'content-type: application/json' -d '{{"model":"demo","messages":[{{"role":"user","content":"Hello"}}]}}'
 
   # the same, word for word
   curl -sN http://{at}/api/v1/chat/stream -H 'x-api-key: demo-standard' -H 'content-type: application/json' -d '{{"model":"demo","messages":[{{"role":"user","content":"Hello"}}]}}'

@@ -117,12 +117,12 @@ async fn who_waits_for_the_limiters_answer_gets_it_also_when_another_counts_from
     .await;
     let said = running.change(&text(&other)).await;
     assert!(said.contains("limiter: moved; "), "{said}");
+    assert!(!under_way.is_finished());
+    signal_to(id, Signal::CONT);
+    assert_eq!(under_way.await.expect("an answer").status, 200);
+
     for _ in 0..5 {
         assert_eq!(caller.get("/a/x", &[]).await.status, 200);
     }
     assert_eq!(caller.get("/a/x", &[]).await.status, 429);
-    assert!(!under_way.is_finished());
-
-    signal_to(id, Signal::CONT);
-    assert_eq!(under_way.await.expect("an answer").status, 200);
 }

@@ -14,7 +14,7 @@ use crate::decided;
 use crate::doubts;
 use crate::find::{self, Configuration};
 use crate::gateway::secrets::Weight;
-use crate::gateway::{self, Admin, Agent, Around, Checked, EnvoyVersion, Gateway, Limiter, Wrong};
+use crate::gateway::{self, Admin, Agent, Around, Checked, EnvoyVersion, Gateway, Whom, Wrong};
 use crate::reach::{self, Reached};
 use crate::readable::unreadable;
 use crate::routes;
@@ -91,7 +91,7 @@ pub(crate) fn gateway_for<T>(
         return Ok(Err(Outcome::Faulty));
     }
     if place == Where::Now {
-        report.warn_of_elsewhere(document, &checked.gateway)?;
+        report.warn_of_elsewhere(document, &checked)?;
     }
     match make(document, &checked) {
         Ok(made) => Ok(Ok(made)),
@@ -185,7 +185,7 @@ impl Report<'_> {
             return Ok(());
         };
         if envoy.is_none() {
-            self.warn_of_elsewhere(document, &checked.gateway)?;
+            self.warn_of_elsewhere(document, &checked)?;
         }
         for message in target::faults(target, &checked.policy) {
             self.fault(document.line, &message)?;
@@ -195,7 +195,7 @@ impl Report<'_> {
         // What is reached is told below what it amounts to, so all of it waits for what may be wrong yet.
         let reached = match probe {
             true => {
-                let reached = self.reach_services(document, &checked.gateway)?;
+                let reached = self.reach_services(document, &checked)?;
                 self.warn_of_cards(document, &checked.policy, &checked.gateway)?;
                 Some(reached)
             }
@@ -249,38 +249,35 @@ impl Report<'_> {
         self.check_undecided(policy, &undecided, PATCHED, &of_file)
     }
 
-    /// Looks whether the validator and the agents can be reached from here, and tells what those have answered that can; the
-    /// others are faults.
-    fn reach_services(&mut self, document: &Value, gateway: &Gateway) -> io::Result<String> {
+    /// Looks whether the agents, and all others that are asked, can be reached from here, and tells what those have answered that
+    /// can; the others are faults.
+    fn reach_services(&mut self, document: &Value, checked: &Checked) -> io::Result<String> {
         let mut told = String::new();
-        let validator = gateway.validator.as_ref();
-        let validator = validator.map(|it| {
-            let path = vec!["clients", "validator"];
-            (path, &it.upstream)
-        });
-        let limiter = gateway.limiter.as_ref().and_then(Limiter::upstream);
-        let limiter = limiter.map(|upstream| (vec!["fleet", "limiter"], upstream));
-        let services = validator.into_iter().chain(limiter);
+        let (gateway, environment) = (&checked.gateway, &checked.environment);
+        let services = { gateway.services() }.map(|(_, whom, upstream)| (whom, upstream));
         let agents = gateway.agents.iter();
         let agents = agents.filter_map(|agent| {
-            let path = vec!["agents", agent.name.as_str()];
-            Some((path, agent.upstream.as_ref()?))
+            let upstream = agent.upstream.as_ref()?;
+            Some((Whom::Agent(agent.name.clone()), upstream))
         });
-        let (paths, upstreams): (Vec<_>, Vec<_>) = services.chain(agents).unzip();
+        let (all, upstreams): (Vec<_>, Vec<_>) = services.chain(agents).unzip();
         for Reached {
             index,
             url,
             outcome,
         } in reach::reach_all(&upstreams)?
         {
-            let path = paths.get(index).map_or(&[][..], Vec::as_slice);
+            let path = all.get(index).map_or_else(Vec::new, Whom::path);
             let name = path.join(".");
             match outcome {
-                Ok(answer) => told.push_str(&format!("  {name}: {url} {answer}\n")),
-                Err(wrong) => self.fault(
-                    document.line_of(path),
-                    format_args!("{name}: {url}: {wrong}"),
-                )?,
+                Ok(answer) => {
+                    let line = environment.hidden(&format!("{url} {answer}"));
+                    told.push_str(&format!("  {name}: {line}\n"));
+                }
+                Err(wrong) => {
+                    let why = environment.hidden(&format!("{url}: {wrong}"));
+                    self.fault(document.line_of(&path), format_args!("{name}: {why}"))?;
+                }
             }
         }
         for agent in gateway
@@ -288,7 +285,7 @@ impl Report<'_> {
             .iter()
             .filter(|it| it.upstream.is_none() && it.builtin.is_none())
         {
-            let (name, cluster) = (&agent.name, &agent.cluster);
+            let (name, cluster) = (&agent.name, environment.hidden(&agent.cluster));
             told.push_str(&format!(
                 "  agents.{name}: not asked, the cluster {cluster} is written elsewhere\n"
             ));
@@ -351,19 +348,20 @@ impl Report<'_> {
     }
 
     /// Warns of agents whose clusters nothing in the file makes: `waykeeper run` has no others.
-    fn warn_of_elsewhere(&mut self, document: &Value, gateway: &Gateway) -> io::Result<()> {
+    fn warn_of_elsewhere(&mut self, document: &Value, checked: &Checked) -> io::Result<()> {
         let added = gateway::added_clusters(document);
-        for agent in &gateway.agents {
+        for agent in &checked.gateway.agents {
             let Agent { name, cluster, .. } = agent;
             if agent.is_made() || added.contains(&cluster.as_str()) {
                 continue;
             }
             let line = document.line_of(&["agents", name, "cluster"]);
             let near = waykeeper::config::did_you_mean(cluster, added.iter().copied());
+            let cluster = checked.environment.hidden(&format!("{cluster:?}"));
             self.warning(
                 line,
                 format_args!(
-                    "agents.{name}.cluster: nothing in this file makes a cluster {cluster:?}{near}. Under `waykeeper run` requests for \
+                    "agents.{name}.cluster: nothing in this file makes a cluster {cluster}{near}. Under `waykeeper run` requests for \
                      this agent are answered 503 agent_unreachable, unless `envoy.patches` add it"
                 ),
             )?;

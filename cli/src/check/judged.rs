@@ -69,6 +69,12 @@ impl<'a> Judge<'a> {
         found.as_ref().map_err(String::as_str)
     }
 
+    /// The Envoy that is asked, if one is.
+    pub(super) fn program(&self) -> Option<&Program> {
+        let ready = self.ready().ok().filter(|_| self.asked);
+        ready.map(|ready| &ready.program)
+    }
+
     /// What Envoy says against a gateway as a fault, if anybody is asked; `beside` it are the clusters that are written elsewhere.
     pub(crate) fn fault(
         &self,
@@ -154,6 +160,18 @@ impl Report<'_> {
         checked: &Checked,
         against: super::Against<'_>,
     ) -> io::Result<()> {
+        if let Some(program) = against.judge.program() {
+            let unable = gateway::unable(document, checked, program.known);
+            for fault in &unable {
+                self.fault(document.line_at(&fault.positions), fault)?;
+            }
+            if !unable.is_empty() {
+                return Ok(());
+            }
+            for fault in gateway::unable_to_follow(document, checked, program.known) {
+                self.warning(document.line_at(&fault.positions), fault)?;
+            }
+        }
         let beside = against.envoy.map_or(&[][..], |envoy| &envoy.written);
         match against.judge.fault(document, checked, beside)? {
             Some(fault) => self.fault(document.line_at(&fault.positions), fault),

@@ -84,7 +84,8 @@ impl Reached<'_> {
     fn picker(&self, agent: &str) -> Option<String> {
         let agents = &self.0?.gateway.agents;
         let agent = agents.iter().find(|it| it.name == agent)?;
-        Some(agent.picker.as_ref()?.authority())
+        let authority = agent.picker.as_ref()?.authority();
+        Some(self.0?.environment.hidden(&authority))
     }
 
     fn places(&self, agent: &str) -> Vec<String> {
@@ -346,7 +347,8 @@ impl AgentFound {
 /// What Envoy does to the request behind the filter, and what the filter does to no header of its own.
 fn notes(meeting: &Meeting<'_>, agent: &Agent, walked: &Walked) -> Vec<String> {
     let mut notes = Vec::new();
-    if let Some(url) = meeting.reached.picker(&agent.name) {
+    let picker = meeting.reached.picker(&agent.name);
+    if let Some(url) = picker.filter(|_| !meeting.arrived.stays_open()) {
         notes.push(format!(
             "which of its endpoints answers the picker at {url} says"
         ));

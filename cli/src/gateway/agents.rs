@@ -302,20 +302,28 @@ fn agent(name: &str, spot: &Spot<'_>, known: &Known<'_>) -> Option<Agent> {
         }
         picker(name, &spot)
     });
-    let shows_each = load.is_some() && (2..=config::MOST_CLUSTERS).contains(&endpoints.len());
+    let base = (endpoints.first().and_then(base_of))
+        .or_else(|| Base::parse(provider?.base).ok().flatten());
+    // In the agent's own cluster requests get its path.
+    let is_apart = endpoints.len() > 1 || base.is_some();
+    let shows_each = load.is_some() && is_apart && endpoints.len() <= config::MOST_CLUSTERS;
     let secure = endpoints.iter().any(|endpoint| endpoint.url.secure);
     let credential = fields
         .get("credential")
         .and_then(|spot| credentials::credential(&spot, provider, &known.key_headers));
+    let is_callers = { credential.as_ref() }.is_some_and(|it| it.callers_header().is_some());
+    if let Some(load) = load.filter(|_| is_callers) {
+        load.fault(
+            "asks for metrics, and the gateway's own questions bear no credential of a caller's; have the agent report in its answers \
+             (from: orca or queue_depth)",
+        );
+    }
     let upstream = Upstream {
         balance: balance(fields.get("balance").as_ref(), sticky.as_ref()),
         health: fields.get("health").and_then(|spot| health(&spot)),
         tls: tls_of(&fields, &endpoints),
         http: http(&fields, secure),
-        base: endpoints
-            .first()
-            .and_then(base_of)
-            .or_else(|| Base::parse(provider?.base).ok().flatten()),
+        base,
         credential: match region {
             Some(region) => Some(Credential::Aws {
                 region,

@@ -72,6 +72,8 @@ pub(super) fn showers(agent: &Agent, making: Making<'_>) -> Result<Vec<Json>, mi
             endpoints: vec![endpoint.clone()],
             balance: Balance::RoundRobin,
             health: None,
+            // Metrics are the server's, wherever below it the agent is.
+            base: None,
             ..upstream.clone()
         };
         let mut made = cluster(&name, &alone);

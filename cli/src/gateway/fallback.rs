@@ -47,6 +47,13 @@ pub(super) fn check(routes: &Spot<'_>, agents: &[Agent]) {
 /// `around`: the route, or its rule.
 fn check_list(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
     for next in items(fallback).filter(Spot::is_text) {
+        let picker = named(&next, agents).and_then(|agent| agent.picker.as_ref());
+        if picker.is_some_and(|picker| !picker.balances) {
+            next.fault(
+                "has a picker, which is not asked for a request that comes from another agent; where it may be balanced then, say \
+                 on_failure: balance there",
+            );
+        }
         if is_elsewhere(&next, agents) {
             next.fault(
                 "its cluster is written elsewhere, and there nobody undoes what was done to a request for the agent before; \
@@ -60,24 +67,20 @@ fn check_list(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
 fn check_first(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
     let first = inner(around, "agents");
     for first in first.iter().flat_map(items) {
-        let named = match first.is_map() {
+        let named_by = match first.is_map() {
             true => inner(&first, "agent"),
             false => Some(first),
         };
-        let named = named.filter(Spot::is_text);
-        let named_so =
-            |it: &&Agent| named.as_ref().and_then(|name| name.text()) == Some(it.name.as_str());
-        if let Some(agent) = agents
-            .iter()
-            .find(named_so)
-            .filter(|it| it.picker.is_some())
-        {
+        let Some(name) = named_by.filter(Spot::is_text) else {
+            continue;
+        };
+        if let Some(agent) = named(&name, agents).filter(|it| it.picker.is_some()) {
             fallback.fault(format!(
                 "no request goes on from {:?}, which has a picker: that is asked for requests alone that go to one agent",
                 agent.name
             ));
         }
-        if let Some(name) = named.filter(|name| is_elsewhere(name, agents)) {
+        if is_elsewhere(&name, agents) {
             let name = name.text().unwrap_or_default();
             fallback.fault(format!(
                 "no request goes on from {name:?}, whose cluster is written elsewhere; say where it is, by url, endpoints or provider"
@@ -86,10 +89,13 @@ fn check_first(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
     }
 }
 
-fn is_elsewhere(name: &Spot<'_>, agents: &[Agent]) -> bool {
+fn named<'a>(name: &Spot<'_>, agents: &'a [Agent]) -> Option<&'a Agent> {
     let name = name.text();
-    let mut named = agents.iter().filter(|it| Some(it.name.as_str()) == name);
-    named.any(|agent| !agent.is_made())
+    agents.iter().find(|it| Some(it.name.as_str()) == name)
+}
+
+fn is_elsewhere(name: &Spot<'_>, agents: &[Agent]) -> bool {
+    named(name, agents).is_some_and(|agent| !agent.is_made())
 }
 
 /// What is wrong with a gateway whose Envoy cannot try a request at several agents, or not at these.

@@ -10,6 +10,8 @@ pub(crate) enum Whom {
     Agent(String),
     /// The same, where WebSockets have a cluster of their own.
     Websockets(String),
+    /// The same, where an endpoint of it is asked for its metrics.
+    Metrics(String),
     /// That of an agent.
     Picker(String),
     Validator,
@@ -40,6 +42,9 @@ impl Gateway {
             _ if agent.websocket_cluster.as_deref() == Some(cluster) => {
                 Some(Whom::Websockets(agent.name.clone()))
             }
+            _ if agent.showers().any(|(name, _)| name == cluster) => {
+                Some(Whom::Metrics(agent.name.clone()))
+            }
             _ => None,
         });
         let mut services = self.services();
@@ -48,12 +53,24 @@ impl Gateway {
 }
 
 impl Whom {
+    /// Where in the file it is written.
+    pub(crate) fn path(&self) -> Vec<&str> {
+        match self {
+            Self::Agent(name) | Self::Websockets(name) => vec!["agents", name],
+            Self::Metrics(name) => vec!["agents", name, "load"],
+            Self::Picker(name) => vec!["agents", name, "picker"],
+            Self::Validator => vec!["clients", "validator"],
+            Self::Limiter => vec!["fleet", "limiter"],
+        }
+    }
+
     /// What comes of requests while nobody answers there.
     pub(crate) fn lost(&self) -> &'static str {
         match self {
             Self::Agent(_) | Self::Websockets(_) => {
                 "requests for it are answered 503 agent_unreachable"
             }
+            Self::Metrics(_) => "how busy it is is not known",
             Self::Picker(_) => "what its on_failure says holds",
             Self::Validator => "keys that nobody knows here are answered 503 validator_unavailable",
             Self::Limiter => "what fleet.on_failure says holds",
@@ -66,6 +83,7 @@ impl fmt::Display for Whom {
         match self {
             Self::Agent(name) => write!(text, "agent {name}"),
             Self::Websockets(name) => write!(text, "agent {name} for WebSockets"),
+            Self::Metrics(name) => write!(text, "agent {name}, asked for its metrics,"),
             Self::Picker(name) => write!(text, "the picker of {name}"),
             Self::Validator => text.write_str("the validator"),
             Self::Limiter => text.write_str("the limiter"),

@@ -44,14 +44,22 @@ struct Shared {
     listener: Mutex<Option<SocketAddr>>,
 }
 
+/// Gives the socket of an Envoy that has answered another name, before anybody hears of it.
+pub(super) fn keep(socket: &Path) {
+    // Without it there is one remedy less.
+    let _ = fs::hard_link(socket, other_name(socket));
+}
+
+fn other_name(socket: &Path) -> PathBuf {
+    socket.with_file_name(".admin.sock")
+}
+
 // === impl Contact ===
 
 impl Contact {
     /// Asks from now on an Envoy that has answered.
     pub(super) fn begin(admin: Admin, socket: &Path) -> Self {
-        let kept = socket.with_file_name(".admin.sock");
-        // Without it there is one remedy less.
-        let _ = fs::hard_link(socket, &kept);
+        let kept = other_name(socket);
         let shared = Arc::new(Shared {
             admin,
             socket: socket.to_owned(),

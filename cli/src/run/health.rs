@@ -14,7 +14,7 @@ use super::admin::Admin;
 use super::files::in_pattern;
 use super::say;
 use super::telling::{News, Telling};
-use crate::gateway::{Gateway, Host, Upstream, Whom, stat_name};
+use crate::gateway::{Checked, Gateway, Host, Upstream, Whom, stat_name};
 
 /// What answers nothing of use is asked about that no sooner again, unless something is wrong with it.
 const QUIET: Duration = Duration::from_secs(30);
@@ -102,14 +102,14 @@ impl Default for Health {
 impl Health {
     /// Looks at all of them, and has told what is new; nobody waits for what has to be found out for that. `clusters` is another
     /// number whenever Envoy was given clusters.
-    pub(super) async fn look(&mut self, admin: &Admin, gateway: &Gateway, clusters: u64) {
+    pub(super) async fn look(&mut self, admin: &Admin, checked: &Checked, clusters: u64) {
         const PATTERN: &str = "^cluster\\..*\\.(membership_healthy|membership_total|membership_change|upstream_cx_connect_fail|upstream_cx_active|upstream_cx_protocol_error|upstream_cx_destroy_remote_with_active_rq|upstream_rq_[1-4]xx|warming_state)$";
         // Envoy that does not answer is busy, or ends, which is told elsewhere.
         let Ok(stats) = admin.stats(PATTERN).await else {
             return;
         };
         let counts = counts(&stats);
-        let watched = watched(gateway);
+        let watched = watched(&checked.gateway);
         let kept: BTreeSet<String> = watched.keys().map(|name| stat_name(name)).collect();
         self.clusters.retain(|name, _| kept.contains(name));
         let of = |cluster: &str| counts.get(stat_name(cluster).as_str());
@@ -126,6 +126,7 @@ impl Health {
                     upstream: upstream.clone(),
                     trouble,
                     out: Vec::new(),
+                    environment: checked.environment.clone(),
                     doubtful,
                 };
                 news.push((cluster, new));

@@ -142,7 +142,8 @@ impl Setting<'_> {
         }
         let of_patches = patched::told(&self.name, before, new, refused);
         if of_patches.is_empty() {
-            return vec![format!("{}: {refused}", self.name)];
+            let why = new.checked.environment.hidden(&refused.to_string());
+            return vec![format!("{}: {why}", self.name)];
         }
         of_patches
     }

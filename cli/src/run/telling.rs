@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::health::Trouble;
 use super::say;
-use crate::gateway::{Upstream, Whom};
+use crate::gateway::{Environment, Upstream, Whom};
 use crate::reach;
 
 /// How long it may take to find out what is wrong: a connection, an answer, and an alert of TLS.
@@ -29,6 +29,8 @@ pub(super) struct News {
     pub(super) out: Vec<(String, bool)>,
     /// To be told only if something is found to be wrong.
     pub(super) doubtful: bool,
+    /// None of its values is told.
+    pub(super) environment: Environment,
 }
 
 /// Finds out and tells, as long as it is not dropped.
@@ -48,7 +50,7 @@ impl Telling {
         let task = tokio::spawn(async move {
             let _room = asking.acquire().await;
             if let Some(line) = news.described().await {
-                say(&line);
+                say(&news.environment.hidden(&line));
                 tells.store(true, Ordering::Relaxed);
             }
         });
