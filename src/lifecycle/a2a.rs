@@ -46,7 +46,7 @@ impl<H: Host> Walk<H> {
             (Asked::Operation(_) | Asked::Grpc(_), _, Some(method))
                 if has_methods && !facts.body.has_ended() =>
             {
-                facts.beside = Some(Box::new(Beside::new(method, headers)));
+                facts.beside = Some(Box::new(Beside::new(method, headers, &asked)));
             }
             _ => {}
         }

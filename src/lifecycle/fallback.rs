@@ -181,6 +181,7 @@ impl<H: Host> Shared<H> {
         let (false, Some(last)) = (passed.is_empty(), rest.first()) else {
             return;
         };
+        self.ended_before_token(facts);
         facts.agent = Some(*last);
         for agent in passed {
             (self.telemetry).passed_over(&*self.host, compiled, route, *agent);

@@ -107,7 +107,8 @@ impl<H: Host> Shared<H> {
             let Some(watched) = self.watched(*agent) else {
                 continue;
             };
-            if !watched.rest.each_attempt {
+            // What it has said is not seen; it may have been a 429.
+            if !watched.rest.each_attempt && watched.rest.heeds_429 {
                 let attempt = match *agent == answering.agent {
                     true => first,
                     false => self.attempt_behind(watched, &first),

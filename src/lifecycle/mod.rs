@@ -39,7 +39,7 @@
 //! | `held_answer.rs` | how an answer is changed before its caller sees it: all of it, or event by event |
 //! | `stream.rs`, `clock.rs` | what is known of a request; for how long it may go on or be silent |
 //! | `body.rs` | how much of a request's body has come, and when it is too large |
-//! | `hold.rs` | how much callers have the gateway hold before anybody knows who they are |
+//! | `waiting.rs`, `hold.rs` | what a walk waits for, and how much callers have the gateway hold meanwhile |
 //! | `shared.rs`, `compiled.rs` | what requests share: a configuration made ready, its host, questions and counts |
 //! | `questions.rs` | who waits for which answer, and when a lost one is given up |
 //! | `failure.rs` | what becomes of a request when a stage cannot do its work |

@@ -8,7 +8,7 @@ use crate::host::{HeaderBlock, HostError, Sensitive, StreamIo};
 use crate::identity::{Presented, Removal, offered_protocols, without_key};
 use crate::limits::ip_of;
 use crate::reply::{Form, Refusal};
-use crate::routing::Path;
+use crate::routing::{Path, SESSION_ID};
 use crate::text::headers::{begins_with, is_reserved, is_same};
 
 /// A request as it arrived.
@@ -188,6 +188,7 @@ fn steers(name: &[u8], compiled: &Compiled) -> bool {
     let mut all = Sticky::all(&compiled.policy);
     begins_with(name, b"x-forwarded-")
         || STEER.iter().any(|wanted| is_same(name, wanted))
+        || (compiled.members_of_servers.is_some() && is_same(name, SESSION_ID.as_bytes()))
         || all.any(
             |sticky| matches!(sticky, Sticky::Session(header) if is_same(name, header.as_bytes())),
         )

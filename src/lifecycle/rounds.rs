@@ -13,13 +13,11 @@ use super::clock::Ticks;
 use super::hold::{Held, Waits};
 use super::shared::Shared;
 use crate::host::{CalloutAnswer, CalloutId, Host, StreamId};
+use crate::routing::SESSION_ID;
 
 /// So many questions may be under way in a worker. Nobody may have more of them than there is room left for others: whoever asks and
 /// leaves leaves them behind, and no limit counts those any more.
 const MOST: usize = 1024;
-
-/// The header in which a server names a session.
-pub(super) const SESSION_ID: &str = "mcp-session-id";
 
 /// All questions that are under way.
 #[derive(Default)]

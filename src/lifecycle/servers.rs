@@ -14,7 +14,7 @@ use super::failure::Failure;
 use super::hold::Waits;
 use super::limits_endpoint::{OUTCOME, answer};
 use super::request::Request;
-use super::rounds::{Came, SESSION_ID};
+use super::rounds::Came;
 use super::sticky::Kept;
 use super::stream::Facts;
 use super::walk::Walk;
@@ -22,7 +22,7 @@ use crate::config::policy::{AgentId, Choice, Mcp, Prefer, Route, RouteId, Server
 use crate::host::{Host, LocalReply, Sensitive, StreamIo};
 use crate::reply::{Refusal, RpcFault, RpcIds};
 use crate::routing::servers::{List, OfServer, apart, in_header, read_session};
-use crate::routing::{BadMessage, Messages, Named, Owner};
+use crate::routing::{BadMessage, Messages, Named, Owner, SESSION_ID};
 use crate::text::headers::is_same;
 
 use joint::Joint;
@@ -264,7 +264,7 @@ impl<H: Host> Walk<H> {
         let (waiting, asked) = match errand.what {
             What::Ping => return Ok(self.result(b"{}")),
             What::Answer => return Ok(nothing(202)),
-            _ => self.ask_each(request, route, mcp, &errand)?,
+            _ => (self.ask_each(request, route, mcp, &errand)).inspect_err(|_| self.release())?,
         };
         let came = waiting.answers().await;
         let came = asked.into_iter().zip(came).collect();

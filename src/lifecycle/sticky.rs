@@ -1,13 +1,14 @@
 //! What keeps a request at one host of its agent, from the request to the answer.
 
 use super::request::Request;
-use super::rounds::SESSION_ID;
 use super::shared::Shared;
 use super::stream::Facts;
 use crate::config::policy::Agent;
 use crate::host::{Host, HostError, Sensitive, StreamIo};
 use crate::reply::Refusal;
-use crate::routing::{HASH, HOST, NONCE_BYTES, Owner, SESSION, Sessions, envelope, is_envelope};
+use crate::routing::{
+    HASH, HOST, NONCE_BYTES, Owner, SESSION, SESSION_ID, Sessions, envelope, is_envelope,
+};
 use crate::text::headers::is_same;
 
 /// What is said to Envoy of a request that is to be kept at one host.

@@ -56,6 +56,7 @@ impl<H: Host> Shared<H> {
                 if facts.body.has_ended() {
                     facts.bounds.request_ended(self.ticks.get());
                     facts.is_sent(&*self.host);
+                    facts.timed_from_now(&*self.host);
                     self.keeps_probe(&facts);
                 }
                 Flow::Continue

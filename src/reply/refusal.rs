@@ -332,7 +332,7 @@ impl Refusal {
                     .into();
             }
             Self::ServersUnavailable => {
-                "None of the servers of this route has answered. Try again shortly."
+                "None of the servers of this route answers now. Try again shortly."
             }
             Self::NoRule => "No rule of this route takes the request.",
             Self::ModelNotFound => "No agent of this route serves the model that is asked for.",

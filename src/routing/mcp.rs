@@ -20,7 +20,7 @@ use crate::text::json::{Member, Scan};
 pub use bad::{BadMessage, Disagreement};
 pub use called::{Call, Called};
 use headers::Told;
-pub use headers::is_without_sessions;
+pub use headers::{SESSION_ID, is_without_sessions};
 pub use members::MessageMembers;
 use members::Protocol;
 use message::Message;
@@ -110,9 +110,9 @@ impl Messages {
         self.read = self.read.saturating_add(piece.len() as u64);
         match piece.split_at_checked(left) {
             // Where pieces end must not decide.
-            Some((decisive, rest)) if self.called.is_none() && !rest.is_empty() => {
+            Some((decisive, rest)) if self.is_undecided() && !rest.is_empty() => {
                 self.scan(decisive);
-                if self.called.is_none() && self.bad.is_none() {
+                if self.is_undecided() && self.bad.is_none() {
                     self.bad = Some(BadMessage::TooLate(self.most));
                 }
                 self.scan(rest);
@@ -144,6 +144,12 @@ impl Messages {
                 Err(bad) => self.bad = Some(bad),
             }
         }
+    }
+
+    /// True if it is not known what they call, or which of several servers that is.
+    fn is_undecided(&self) -> bool {
+        let is_of_several = self.members.of_completion.is_some();
+        self.called.is_none() || is_of_several && self.named().is_none()
     }
 
     fn scan(&mut self, piece: &[u8]) {

@@ -65,7 +65,8 @@ pub use head::Head;
 pub use location::{location_for_caller, location_without_host};
 pub use look::{Look, Sought};
 pub use mcp::{
-    BadMessage, Call, Called, Disagreement, MessageMembers, Messages, Named, is_without_sessions,
+    BadMessage, Call, Called, Disagreement, MessageMembers, Messages, Named, SESSION_ID,
+    is_without_sessions,
 };
 pub use model::{ModelInPath, model_in_path, with_model};
 pub use path::{BadPath, Path};

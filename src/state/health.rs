@@ -329,6 +329,10 @@ impl Record {
         let Some(probe) = attempt.probe.filter(|probe| probe.rest == self.since) else {
             return Change::None;
         };
+        // One that ran out since may still tell that the agent answers, but not that it fails: that is left to the one under way.
+        if probe.taken != self.taken && came != Came::Answer {
+            return Change::None;
+        }
         match came {
             Came::Answer => {
                 let rested = now.since(self.since);
@@ -384,7 +388,8 @@ impl Record {
 
 /// What an agent says itself is never cut short, unless it is beyond all bounds.
 fn busy(rest: &Rest, wait: Duration, random: u64) -> Duration {
-    (wait.min(rest.longest) + part(wait / 10, random)).min(rest.longest)
+    let wait = wait.min(rest.longest);
+    (wait + part(wait / 10, random)).min(rest.longest)
 }
 
 /// A part of a time, by chance.

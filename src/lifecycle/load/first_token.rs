@@ -24,12 +24,23 @@ const TRIED_BY_ONE_OF: u64 = 20;
 /// Who waits for a first token for so long is told of before it has come.
 const LONG: Duration = Duration::from_secs(1);
 
-/// The time that a request waits for its first token.
+/// How long a request waits for its first token.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::lifecycle) struct Timing {
-    pub(super) begun: Timestamp,
+    /// Since when, which is since all of the request has gone to the agent: before that it waits for the caller.
+    pub(super) sent: Option<Timestamp>,
     /// The agent has answered, and not that it failed.
     pub(super) answered: bool,
+}
+
+impl Facts {
+    /// All of the request has gone to the agent.
+    #[inline]
+    pub(in crate::lifecycle) fn timed_from_now<H: Host>(&mut self, host: &H) {
+        if let Some(timing) = &mut self.timing {
+            timing.sent.get_or_insert_with(|| host.now());
+        }
+    }
 }
 
 impl<H: Host> Shared<H> {
@@ -91,13 +102,17 @@ impl<H: Host> Shared<H> {
         let Some(timing) = facts.timing.take() else {
             return;
         };
-        let (Some(loads), Some(agent), true) = (&self.compiled.loads, facts.agent, timing.answered)
-        else {
+        let (Some(loads), Some(agent), Some(sent), true) = (
+            &self.compiled.loads,
+            facts.agent,
+            timing.sent,
+            timing.answered,
+        ) else {
             return;
         };
         if let Some(own) = loads.of_route(facts.route, agent) {
             let now = self.host.now();
-            let took = nanoseconds(now.since(timing.begun));
+            let took = nanoseconds(now.since(sent));
             if own.may_write(now) {
                 self.noted(Measures::note(&*self.host, own.key, took, OF_SPEED));
             }
@@ -114,16 +129,16 @@ impl<H: Host> Shared<H> {
         }
     }
 
-    /// A request has ended without its first token, or will have none.
+    /// A request has ended without its first token, will have none, or has gone on to another agent.
     #[cold]
     pub(in crate::lifecycle) fn ended_before_token(&self, facts: &mut Facts) {
-        if let (Some(loads), Some(route), Some(agent), Some(timing)) = (
+        if let (Some(loads), Some(route), Some(agent), Some(sent)) = (
             &self.compiled.loads,
             facts.route,
             facts.agent,
-            facts.timing.take(),
+            facts.timing.take().and_then(|it| it.sent),
         ) {
-            let waited = self.host.now().since(timing.begun);
+            let waited = self.host.now().since(sent);
             self.waits_for_token(loads, route, agent, waited);
         }
     }
@@ -144,11 +159,11 @@ impl<H: Host> Shared<H> {
         let mut longest: Vec<(RouteId, AgentId, Duration)> = Vec::new();
         for stream in streams {
             let facts = stream.common.facts.borrow();
-            let (Some(timing), Some(route), Some(agent)) = (facts.timing, facts.route, facts.agent)
-            else {
+            let sent = facts.timing.and_then(|it| it.sent);
+            let (Some(sent), Some(route), Some(agent)) = (sent, facts.route, facts.agent) else {
                 continue;
             };
-            let waited = now.since(timing.begun);
+            let waited = now.since(sent);
             let mut others = longest.iter_mut();
             match others.find(|it| (it.0, it.1) == (route, agent)) {
                 Some(longest) => longest.2 = waited.max(longest.2),

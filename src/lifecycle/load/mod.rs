@@ -198,8 +198,9 @@ impl<H: Host> Walk<H> {
             let (name, value) = ASK;
             stream.set_request_header(name, value);
         }
+        let now = || self.shared.host.now();
         facts.timing = loads.of_route(facts.route, agent).map(|_| Timing {
-            begun: self.shared.host.now(),
+            sent: facts.body.has_ended().then(now),
             answered: false,
         });
     }

@@ -7,11 +7,11 @@ use crate::lifecycle::failure::Failure;
 use crate::lifecycle::forward::names_for;
 use crate::lifecycle::hold::Waits;
 use crate::lifecycle::request::Request;
-use crate::lifecycle::rounds::{SESSION_ID, Waiting};
+use crate::lifecycle::rounds::Waiting;
 use crate::lifecycle::walk::Walk;
 use crate::reply::{Refusal, RpcFault};
 use crate::routing::servers::{Cursors, OfServer};
-use crate::routing::{BadMessage, Comes};
+use crate::routing::{BadMessage, Comes, SESSION_ID};
 use crate::text::headers::{is_reserved, is_same};
 use crate::text::json::{Edit, Found, Member, Scan, Search, Value};
 

@@ -5,12 +5,12 @@ use crate::host::{Host, LocalReply};
 use crate::lifecycle::failure::Failure;
 use crate::lifecycle::mcp::asker;
 use crate::lifecycle::request::Request;
-use crate::lifecycle::rounds::{Came, SESSION_ID};
+use crate::lifecycle::rounds::Came;
 use crate::lifecycle::sticky::nonce;
 use crate::lifecycle::walk::Walk;
 use crate::reply::{Refusal, RpcFault};
 use crate::routing::servers::{About, Failed, List, OfServer, Page, message_of, write_session};
-use crate::routing::{Comes, is_without_sessions};
+use crate::routing::{Comes, SESSION_ID, is_without_sessions};
 
 /// Longer names of sessions no server has.
 const LONGEST_SESSION: usize = 512;
@@ -50,7 +50,14 @@ impl<'w, H: Host> Joint<'w, H> {
 
     fn gives_none(&mut self, server: &Server) {
         let rests = self.walk.shared.comes(server.agent) == Comes::Not;
-        self.misses(server, if rests { "it rests" } else { "no answer" });
+        self.misses(
+            server,
+            if rests {
+                "it rests"
+            } else {
+                "no answer, or one that is too large"
+            },
+        );
     }
 
     /// The message that a server has answered, for one who can make something of it.

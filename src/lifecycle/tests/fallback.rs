@@ -322,6 +322,36 @@ fn a_request_is_counted_for_the_agent_that_has_answered_and_told_of_it() {
 }
 
 #[test]
+fn who_stands_in_is_not_charged_the_time_that_another_took() {
+    let route = json!({"agents": ["one", "two"], "prefer": "fastest", "fallback": ["one", "two"]});
+    let mut world = world(route, &[]);
+    let mut timed = |answers: Option<&str>, took: Duration| {
+        ask(&mut world, "POST", &[]);
+        world.body(STREAM, 0, true);
+        let first = clusters(&world).remove(0);
+        world.process.pass(took);
+        world.host.try_at(STREAM, answers.unwrap_or(&first));
+        world.answered(STREAM, &[(":status", "200")]);
+        world.answer_passes(STREAM, true);
+        world.gateway.on_log(STREAM, &world.host.io(STREAM));
+        world.process.pass(Duration::from_millis(25));
+        first
+    };
+    // Both are known, and one of them is faster.
+    let mut known = vec![timed(None, Duration::from_millis(10))];
+    known.push(timed(None, Duration::from_millis(100)));
+    known.sort_unstable();
+    assert_eq!(known, named(["one", "two"]));
+    let fast = timed(None, Duration::from_millis(10));
+    let other = known.into_iter().find(|it| *it != fast).unwrap();
+    let slow = timed(Some(&other), Duration::from_secs(5));
+    assert_eq!(slow, fast);
+    for _ in 0..5 {
+        assert_eq!(timed(None, Duration::from_millis(100)), other);
+    }
+}
+
+#[test]
 fn of_a_cluster_that_is_several_agents_the_attempt_says_which_of_them_it_was() {
     for (attempts, answered) in [(1, "one"), (2, "two"), (3, "three"), (4, "one"), (0, "one")] {
         let mut world = world(json!({"fallback": ["two", "three"]}), &[]);

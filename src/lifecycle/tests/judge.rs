@@ -519,6 +519,18 @@ fn what_another_agent_of_the_list_answers_is_that_ones_and_the_first_has_failed(
 }
 
 #[test]
+fn an_agent_whose_429_is_ignored_is_not_judged_by_what_may_have_been_one() {
+    let mut world = lists(&json!({"failures": 1, "on_429": "ignore"}), &json!({}));
+    for address in [HERE, THERE] {
+        answered_at(&mut world, "/list", address, "two", "200");
+    }
+    assert_eq!(failures(&world, "no_answer"), 0);
+    world.process.pass(Duration::from_millis(51));
+    assert!(order(&mut world, 1, "/only-one", HERE).is_ok());
+    end(&mut world, 1);
+}
+
+#[test]
 fn an_agent_behind_the_first_that_does_not_answer_in_time_has_failed_and_not_the_first() {
     let mut world = lists(&json!({"failures": 9}), &json!({"failures": 1}));
     order(&mut world, 1, "/list", HERE).unwrap();

@@ -37,6 +37,7 @@ fn both() -> Value {
 fn begin(world: &mut World, id: u32) -> String {
     let id = StreamId(id);
     assert_eq!(world.request(id, "GET", "/open", &[]), Flow::Continue);
+    assert_eq!(world.body(id, 0, true), Flow::Continue);
     world.upstream(id, "x-waykeeper-cluster").unwrap()
 }
 
@@ -302,11 +303,38 @@ fn one_that_does_not_answer_at_all_is_slow_before_it_has_not_answered() {
 }
 
 #[test]
+fn a_caller_that_takes_long_to_send_makes_no_agent_slow() {
+    let mut world = fast();
+    times(&mut world, 20, 10, 100);
+    let id = StreamId(5);
+    assert_eq!(world.request(id, "POST", "/open", &[]), Flow::Continue);
+    let agent = world.upstream(id, "x-waykeeper-cluster");
+    assert_eq!(agent.as_deref(), Some("a"));
+    world.process.pass(SECOND * 3);
+    world.tick();
+    assert_eq!(to_a(&mut world, 15), 15);
+    // When all of it has come, it is the agent that is waited for.
+    world.host.send(id, b"{}");
+    assert_eq!(world.body(id, 2, true), Flow::Continue);
+    world.process.pass(SECOND);
+    world.tick();
+    assert_eq!(to_a(&mut world, 15), 0);
+    // Nor one that leaves before.
+    let mut world = fast();
+    times(&mut world, 20, 10, 100);
+    world.request(id, "POST", "/open", &[]);
+    world.process.pass(SECOND * 3);
+    end(&mut world, 5);
+    assert_eq!(to_a(&mut world, 15), 15);
+}
+
+#[test]
 fn an_answer_that_failed_is_not_fast() {
     let mut world = fast();
     times(&mut world, 20, 100, 50);
     for id in 100..120 {
         world.request(StreamId(id), "GET", "/open", &[("x-agent", "a")]);
+        world.body(StreamId(id), 0, true);
         world.answered(StreamId(id), &[(":status", "500")]);
         world.answer_passes(StreamId(id), true);
         end(&mut world, id);

@@ -9,6 +9,10 @@ const LIST: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#;
 const BEGIN: &str = r#"{"jsonrpc":"2.0","id":"a","method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"sampling":{}},"clientInfo":{"name":"x"}}}"#;
 
 fn world() -> World {
+    world_with(|_| {})
+}
+
+fn world_with(change: impl FnOnce(&mut Value)) -> World {
     World::with(|document| {
         // Many are made.
         document["tables"] = json!({"keys": 1024, "counters": 1024, "address_counters": 1024});
@@ -29,6 +33,7 @@ fn world() -> World {
                 "tools": [{"match": "*__secret", "roles": ["admin"]}, {"match": "*"}],
             },
         }]);
+        change(document);
     })
 }
 
@@ -507,6 +512,50 @@ fn pages_are_told_together_and_each_server_goes_on_where_it_stood() {
     world.turns();
     let told = world.told_of_all(StreamId(2)).2;
     assert_eq!(told["result"], json!({"tools": [{"name": "files__c"}]}));
+}
+
+#[test]
+fn where_pieces_end_does_not_decide_which_server_is_named() {
+    let long = "x".repeat(70 << 10);
+    let late =
+        format!(r#"{{"id":1,"method":"prompts/get","params":{{"x":"{long}","name":"files__p"}}}}"#);
+    for cuts in [
+        vec![],
+        vec![40],
+        vec![66 << 10],
+        vec![64 << 10],
+        vec![1, 65 << 10],
+    ] {
+        let mut world = world();
+        world.request(STREAM, "POST", "/mcp", &[("x-api-key", "acmes")]);
+        let ends = cuts.iter().copied().chain([late.len()]);
+        for end in ends {
+            world.host.send(STREAM, &late.as_bytes()[..end]);
+            if world.body(STREAM, end, end == late.len()) == Flow::Continue {
+                break;
+            }
+        }
+        let told = world.told_of_all(STREAM);
+        assert_eq!(told.0, 400, "{cuts:?} {}", told.2);
+    }
+}
+
+#[test]
+fn who_could_ask_nobody_has_what_was_counted_back() {
+    let mut world = world_with(|document| {
+        document["clients"]["default_plan"] = json!("few");
+        document["plans"] = json!({"few": {"requests": "1/hour"}});
+    });
+    let page = LIST.replace(
+        "\"tools/list\"",
+        "\"tools/list\",\"params\":{\"cursor\":\"x\"}",
+    );
+    for id in 0..3 {
+        assert!(world.message(StreamId(id), &[], &page).is_empty());
+        world.turns();
+        let told = world.told_of_all(StreamId(id)).2;
+        assert_eq!(told["error"]["code"], -32602, "{told}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::Asked;
 use crate::host::HeaderBlock;
 use crate::reply::Form;
 use crate::routing::mcp::{BadMessage, unreadable};
@@ -41,10 +42,10 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// That of a request with these headers, of which nothing has come yet.
+    /// That of a request with these headers, of which nothing has come yet. `asked` is what its path says.
     #[must_use]
-    pub fn new(method: &Method, headers: &HeaderBlock) -> Self {
-        let framed = is_of_grpc(headers);
+    pub fn new(method: &Method, headers: &HeaderBlock, asked: &Asked) -> Self {
+        let framed = matches!(asked, Asked::Grpc(_)) && is_of_grpc(headers);
         let length = headers.get("content-length");
         Self {
             method: method.id,
@@ -103,20 +104,28 @@ fn is_of_grpc(headers: &HeaderBlock) -> bool {
 
 /// Whether a text of JSON that is an object or a list, with whatever some readers let stand before it, may begin with this byte.
 fn may_begin_json(byte: u8) -> bool {
-    matches!(byte, b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef)
+    matches!(
+        byte,
+        b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n' | 0xef | 0xfe | 0xff
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// What is wrong with a body on a path of gRPC.
     fn bad(content_type: &str, body: &[u8]) -> Option<BadMessage> {
+        bad_on(&Asked::Grpc("CancelTask".into()), content_type, body)
+    }
+
+    fn bad_on(asked: &Asked, content_type: &str, body: &[u8]) -> Option<BadMessage> {
         let mut all: Vec<_> = [1, 2, 3, 7, usize::MAX]
             .iter()
             .map(|length| {
                 let headers = [("content-type", content_type)];
                 let headers = HeaderBlock::from_pairs(&headers);
-                let mut beside = Beside::new(&Method::default(), &headers);
+                let mut beside = Beside::new(&Method::default(), &headers, asked);
                 assert_eq!(beside.bad(), None, "nothing has come yet");
                 body.chunks(*length).for_each(|piece| beside.feed(piece));
                 beside.end();
@@ -148,6 +157,7 @@ mod tests {
             (json, br#"{"message":{}"#),
             ("text/plain", message),
             ("application/grpc", b" \n{"),
+            ("application/grpc", b"\xff\xfe{\0}\0"),
         ] {
             assert!(bad(content_type, body).is_some(), "{content_type} {body:?}");
         }
@@ -164,5 +174,9 @@ mod tests {
         ] {
             assert_eq!(bad(content_type, body), None, "{content_type} {body:?}");
         }
+        // Frames belong to paths of gRPC.
+        let operation = Asked::Operation(vec!["SendMessage"]);
+        let frames = b"\0{\0}";
+        assert!(bad_on(&operation, "application/grpc", frames).is_some());
     }
 }

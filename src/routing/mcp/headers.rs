@@ -13,6 +13,9 @@ const WITHOUT: [&[u8]; 4] = [b"2024-11-05", b"2025-03-26", b"2025-06-18", b"2025
 /// Of these, the ones that have lists of messages. Their clients name no revision, as a rule.
 const WITH_LISTS: [&[u8]; 2] = [b"2024-11-05", b"2025-03-26"];
 
+/// The header in which a server names a session.
+pub const SESSION_ID: &str = "mcp-session-id";
+
 const METHOD: &str = "Mcp-Method";
 const NAME: &str = "Mcp-Name";
 const PROTOCOL_VERSION: &str = "MCP-Protocol-Version";

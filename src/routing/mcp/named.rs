@@ -43,9 +43,6 @@ impl Messages {
         let mut found = None;
         for (kind, place) in places {
             match message.member(place) {
-                Member::Unknown if self.read > self.most => {
-                    return Some(Err(BadMessage::TooLate(self.most)));
-                }
                 Member::Unknown => return None,
                 Member::Absent => {}
                 Member::Found(Found {

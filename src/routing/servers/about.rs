@@ -23,6 +23,8 @@ const POINTERS: [&str; 8] = [
 const LONGEST_INSTRUCTIONS: usize = 4096;
 
 const LONGEST_VERSION: usize = 32;
+/// So many are looked at that a server supports.
+const MOST_VERSIONS: usize = 64;
 
 /// What was said so far.
 #[derive(Debug, Default)]
@@ -81,8 +83,11 @@ impl About {
     /// A server supports those in the array that begins there.
     fn support(&mut self, text: &str, start: usize, array: &str) {
         let mut common = String::new();
-        for part in Parts::of(text.as_bytes(), start) {
+        for part in Parts::of(text.as_bytes(), start).take(MOST_VERSIONS) {
             let version = text.get(part.value).unwrap_or_default();
+            if version.len() > LONGEST_VERSION + 2 {
+                continue;
+            }
             let earlier = self.versions.as_deref().unwrap_or(array).as_bytes();
             let mut places = earlier.windows(version.len().max(1));
             if version.starts_with('"') && places.any(|it| it == version.as_bytes()) {

@@ -202,7 +202,12 @@ fn a_rest_doubles_with_each_probe_that_fails_and_is_short_again_after_a_while_of
 
 #[test]
 fn a_busy_agent_rests_for_as_long_as_it_says_within_bounds() {
-    for (said, least, most) in [(3, 3, 4), (60, 60, 66), (100_000, 60, 66)] {
+    for (said, least, most) in [
+        (3, 3, 4),
+        (60, 60, 66),
+        (100_000, 60, 66),
+        (u64::MAX, 60, 66),
+    ] {
         for random in [0, EVEN, u64::MAX] {
             let mut one = One::new();
             let attempt = Attempt {
@@ -210,7 +215,7 @@ fn a_busy_agent_rests_for_as_long_as_it_says_within_bounds() {
                 client: 1,
                 probe: None,
             };
-            let came = Came::Busy(SECOND * said);
+            let came = Came::Busy(Duration::from_secs(said));
             let change = one.record.judge(&REST, &attempt, came, one.now, random);
             let Change::Rests(time) = change else {
                 panic!("{change:?}")
@@ -241,10 +246,13 @@ fn one_probe_at_a_time_decides_and_no_other_request() {
     one.pass(NANOSECOND);
     let other = one.probe(3);
     assert!(other.is_some());
-    // It has run out: to go on or to be given back changes nothing, and its word counts still.
+    // It has run out: to go on, to be given back or to fail changes nothing, and that it was answered counts still.
     let before = one.record;
     one.record.hold(probe.unwrap(), true, one.now);
     one.record.give_back(probe.unwrap(), one.now);
+    for came in [Came::Provoked, Came::Unconnected, Came::Busy(SECOND)] {
+        assert_eq!(one.comes_to(2, probe, came), Change::None);
+    }
     assert_eq!(one.record, before);
     assert_eq!(one.probe(4), None);
     assert!(matches!(
