@@ -1,12 +1,15 @@
 //! Who has been asked about requests, the validator or the limiter, and is another when the answer comes.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, block_in_place};
+use tokio::time::sleep;
 
 use crate::caller::{Answer, Caller};
 use crate::eventually;
@@ -84,6 +87,42 @@ async fn who_waits_for_the_validators_answer_gets_it_also_when_another_is_asked_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_validator_is_told_of_wherever_it_has_moved() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (_always, at_once) = watch::channel(true);
+    let [first, second] = [validator(&at_once).await, validator(&at_once).await];
+    let agent = agent("a").await;
+    let listen = free_address();
+    let text = |validator: SocketAddr| {
+        let more = format!(
+            "clients: {{default_plan: any, validator: {{url: 'http://{validator}/v'}}}}\nplans: {{any: {{}}}}"
+        );
+        gateway(listen, &[("a", at(agent.address()))], &more).replace("auth_required: false, ", "")
+    };
+    let mut running = Running::start(directory.path(), &text(first.address), &[]).await;
+    running.change(&text(second.address)).await;
+    let nobody = free_address();
+    running.change(&text(nobody)).await;
+
+    let caller = Caller::of(listen);
+    let asks = tokio::spawn(async move {
+        for key in 0.. {
+            asking(&caller, key).await.expect("an answer");
+            sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let said = running.hears("the validator: connections to").await;
+    assert!(said.contains(&nobody.to_string()), "{said}");
+    running.change(&text(first.address)).await;
+    running.hears("the validator: all is well again").await;
+    asks.abort();
+    let counted = running
+        .stat("cluster.waykeeper/validator.upstream_rq_200")
+        .await;
+    assert!(counted > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_for_the_limiters_answer_gets_it_also_when_another_counts_from_now_on() {
     let directory = tempfile::tempdir().expect("a directory");
     let agent = agent("a").await;
@@ -125,4 +164,9 @@ async fn who_waits_for_the_limiters_answer_gets_it_also_when_another_counts_from
         assert_eq!(caller.get("/a/x", &[]).await.status, 200);
     }
     assert_eq!(caller.get("/a/x", &[]).await.status, 429);
+    // It is counted under one name.
+    let asked = running
+        .stat("cluster.waykeeper/limiter.upstream_rq_200")
+        .await;
+    assert!(asked >= 6, "{asked}");
 }

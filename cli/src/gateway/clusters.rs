@@ -156,7 +156,7 @@ pub(super) fn limiters(limiter: &Limiter, policy: &Policy, builtin: Option<&str>
         }
         None => {
             let socket = Path::new(builtin?).join(LIMITER_SOCKET);
-            json!({"name": name, "socket": socket, "tls": []})
+            json!({"name": name, "stat_name": other_stat_name(name), "socket": socket, "tls": []})
         }
     };
     let fleet = policy.fleet.as_ref()?;

@@ -54,6 +54,7 @@ const TEMPLATES: &[(&str, &str)] = &templates![
     "local_replies.yaml",
     "manager.yaml",
     "mirror_route.yaml",
+    "name.yaml",
     "operations.yaml",
     "picker.yaml",
     "picker_filter.yaml",

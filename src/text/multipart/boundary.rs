@@ -18,7 +18,8 @@ pub enum BadBoundary {
     Malformed,
     /// It has no boundary, or more than one.
     NotOne,
-    /// The boundary is not 1 to 70 of the characters that RFC 2046 has for it.
+    /// The boundary is not 1 to 70 of the characters that RFC 2046 has for it, or such that readers may take another one: some end it
+    /// at a comma.
     NotABoundary,
     /// It names another charset than UTF-8, by which some agents would read names and values.
     Charset,
@@ -33,7 +34,7 @@ impl fmt::Display for BadBoundary {
             Self::Malformed => "the parameters of the content-type are malformed",
             Self::NotOne => "the content-type must name one boundary",
             Self::NotABoundary => {
-                "the boundary in the content-type is not 1 to 70 of the characters that RFC 2046 allows"
+                "the boundary in the content-type is not 1 to 70 of the characters that RFC 2046 allows, or not the same to all readers"
             }
             Self::Charset => "the content-type names another charset than UTF-8",
         })
@@ -58,6 +59,13 @@ impl Boundary {
         if parameters.iter().any(parameters::is_other_charset) {
             return Err(BadBoundary::Charset);
         }
+        // Some readers look for no more than `boundary=`, wherever it stands.
+        let is_known = |(name, _): &parameters::Parameter<'_>| {
+            parameters::begins_with(name, b"boundary") || parameters::begins_with(name, b"charset")
+        };
+        if !parameters.iter().all(is_known) {
+            return Err(BadBoundary::Malformed);
+        }
         // Also `boundary*` and `boundary*0`, of which some readers put together another one (RFC 2231).
         let mut boundaries = parameters
             .iter()
@@ -70,7 +78,8 @@ impl Boundary {
         }
         let is_one = (1..=Self::LONGEST).contains(&boundary.len())
             && boundary.iter().all(is_boundary_byte)
-            && !boundary.ends_with(b" ");
+            && boundary.trim_ascii() == *boundary
+            && !parameters::holds(boundary, b"boundary=");
         if !is_one {
             return Err(BadBoundary::NotABoundary);
         }
@@ -83,5 +92,5 @@ impl Boundary {
 }
 
 fn is_boundary_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"'()+_,-./:=? ".contains(byte)
+    byte.is_ascii_alphanumeric() || b"'()+_-./:=? ".contains(byte)
 }

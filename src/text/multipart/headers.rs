@@ -1,7 +1,7 @@
 //! What the headers of a part say of it (RFC 7578, section 4).
 
 use super::broken::Fault;
-use super::parameters;
+use super::parameters::{self, Parameter};
 use crate::text::{case, escapes, headers};
 
 /// A part, by its headers.
@@ -60,72 +60,57 @@ impl Part {
         if !kind.eq_ignore_ascii_case(b"form-data") {
             return Err(Fault::Headers);
         }
-        let mut is_named = false;
-        for (parameter, value) in parameters {
-            if parameter == b"name" {
-                if std::mem::replace(&mut is_named, true) {
-                    return Err(Fault::Name);
-                }
-                self.name = value.to_vec();
-            } else if parameters::begins_with(parameter, b"name*") {
-                // Some readers put the name together from these (RFC 2231); in a form they have no place.
-                return Err(Fault::Name);
-            } else if parameter != b"filename" && parameters::ends_with(parameter, b"name") {
-                // Some readers know a parameter by its small letters alone, some by what it ends in.
-                return Err(Fault::Name);
-            } else if !is_named && value.windows(5).any(|part| part == b"name=") {
-                // Some readers look for no more than this.
-                return Err(Fault::Name);
-            }
-            self.is_plain &= !parameters::begins_with(parameter, b"filename");
+        // Some readers pass over a part with parameters that they do not understand, and some know a name by its small letters alone,
+        // by what it ends in, or put it together (RFC 2231).
+        let [(b"name", name), others @ ..] = parameters.as_slice() else {
+            return Err(Fault::Name);
+        };
+        let is_known =
+            |(parameter, _): &Parameter<'_>| matches!(*parameter, b"filename" | b"filename*");
+        // Some look for no more than `name=`, the first or the last, and not all take the same value for a quoted one.
+        let is_hidden = |(_, value): &Parameter<'_>| parameters::holds(value, b"name=");
+        // Some decode what stands between `=?` and `?=` (RFC 2047); in a form it has no place.
+        let is_encoded = parameters::holds(name, b"=?");
+        if !others.iter().all(is_known) || parameters.iter().any(is_hidden) || is_encoded {
+            return Err(Fault::Name);
         }
-        if is_named { Ok(()) } else { Err(Fault::Name) }
+        self.name = name.to_vec();
+        self.is_plain &= others.is_empty();
+        Ok(())
     }
 
-    /// Whether some reader may take the name for `wanted`, which is `folded` so: without backslashes, with `%22` and the like
-    /// decoded, up to a NUL, without blanks or quotes around it, or whatever the case of letters.
-    pub(super) fn may_be(&self, wanted: &str, folded: &str) -> bool {
-        let mut readings = vec![self.name.clone()];
-        if self.name.contains(&b'\\') {
-            readings.push(
-                self.name
-                    .iter()
-                    .copied()
-                    .filter(|byte| *byte != b'\\')
-                    .collect(),
-            );
-        }
-        if self.name.contains(&b'%') {
-            let decoded: Vec<_> = readings
-                .iter()
-                .map(|name| escapes::decoded(name, |_| true))
-                .collect();
-            readings.extend(decoded);
-        }
-        let ended: Vec<_> = (readings.iter())
-            .filter_map(|name| {
-                Some(
-                    name.get(..name.iter().position(|byte| *byte == 0)?)?
-                        .to_vec(),
-                )
-            })
-            .collect();
-        readings.extend(ended);
-        readings.iter().any(|reading| {
-            let is_around =
-                |byte: &u8| byte.is_ascii_whitespace() || matches!(*byte, b'"' | b'\'' | 0);
-            let start = reading
-                .iter()
-                .position(|byte| !is_around(byte))
-                .unwrap_or(0);
-            let end = reading
-                .iter()
-                .rposition(|byte| !is_around(byte))
-                .map_or(0, |last| last + 1);
-            let inner = reading.get(start..end).unwrap_or_default();
-            case::is_same(inner, wanted, folded)
-        })
+    /// Whether some reader may take the name for one of which there are these `readings`: without backslashes, with `%22` and the like
+    /// decoded, without blanks or quotes around it, up to a quote or a NUL, as a list or a variable of PHP's, or whatever the case of
+    /// letters.
+    pub(super) fn may_be(&self, readings: &[Box<str>; 2]) -> bool {
+        let mut name = self.name.clone();
+        name.retain(|byte| *byte != b'\\');
+        let mut name = escapes::decoded(&name, |_| true);
+        name.retain(|byte| *byte != b'\\');
+        let is_end = |byte: &u8| matches!(*byte, b'"' | b'\'' | 0);
+        let start = name
+            .iter()
+            .position(|byte| !is_end(byte) && !byte.is_ascii_whitespace());
+        let name = name.get(start.unwrap_or_default()..).unwrap_or_default();
+        let name = name.split(is_end).next().unwrap_or_default();
+        let Ok(name) = str::from_utf8(name.trim_ascii_end()) else {
+            return false;
+        };
+        let mut pairs = self::readings(name).into_iter().zip(readings);
+        pairs.any(|(name, reading)| case::is_same(name.as_bytes(), reading, reading))
     }
+}
+
+/// What PHP calls a variable of that name, and the list or map of which some readers take it for a member, as `name[]` or `name[x]`.
+pub(super) fn readings(name: &str) -> [Box<str>; 2] {
+    let list = name.split('[').next().unwrap_or_default();
+    [name, list].map(|name| {
+        let letters = name.chars().map(|letter| match letter {
+            ' ' | '.' | '[' => '_',
+            other => other,
+        });
+        letters.collect()
+    })
 }
 
 /// The lines of a block, which end by CR LF, but for the empty one at its end.

@@ -45,6 +45,8 @@ pub struct Fields {
 struct Name {
     written: Box<str>,
     folded: Box<str>,
+    /// The same, as some readers take it.
+    readings: [Box<str>; 2],
 }
 
 /// A field that is looked for.
@@ -90,6 +92,7 @@ impl Fields {
         }
         self.names.push(Name {
             written: name.into(),
+            readings: headers::readings(&folded),
             folded: folded.into(),
         });
         Ok(FieldId(self.names.len() - 1))
@@ -299,10 +302,12 @@ impl Form {
 
     /// Which field a part is, of those that are looked for.
     fn wanted(&mut self, part: &Part) -> Result<Option<usize>, Fault> {
-        let names = self.fields.names.iter();
-        for ((name, has_come), at) in names.zip(&mut self.has_come).zip(0..) {
+        let names = &self.fields.names;
+        let is_it = |name: &Name| part.name == name.written.as_bytes();
+        let is_one = names.iter().any(is_it);
+        for ((name, has_come), at) in names.iter().zip(&mut self.has_come).zip(0..) {
             let written = &name.written;
-            if part.name == written.as_bytes() {
+            if is_it(name) {
                 if std::mem::replace(has_come, true) {
                     return Err(Fault::Twice(written.clone()));
                 }
@@ -311,7 +316,7 @@ impl Form {
                 }
                 return Ok(Some(at));
             }
-            if part.may_be(written, &name.folded) {
+            if !is_one && part.may_be(&name.readings) {
                 return Err(Fault::Respelt(written.clone()));
             }
         }

@@ -50,9 +50,8 @@ pub(super) fn begins_with(name: &[u8], prefix: &[u8]) -> bool {
     start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
-/// Whether `name` ends so, in any case of letters.
-pub(super) fn ends_with(name: &[u8], suffix: &[u8]) -> bool {
-    let start = name.len().checked_sub(suffix.len());
-    let end = start.and_then(|start| name.get(start..));
-    end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+/// Whether a value holds that, in any case of letters.
+pub(super) fn holds(value: &[u8], part: &[u8]) -> bool {
+    let mut parts = value.windows(part.len());
+    parts.any(|it| it.eq_ignore_ascii_case(part))
 }

@@ -267,6 +267,28 @@ fn what_readers_take_in_different_ways_is_not_read() {
             form(&[("Content-Disposition: form-data; name*=utf-8''model", "")]),
             Fault::Name,
         ),
+        // What some readers pass over: Go's, where a parameter comes twice, and busboy, where one with `*` has no charset.
+        (form(&[(&(named("model") + "; a=1; a=2"), "")]), Fault::Name),
+        (form(&[(&(named("model") + "; a*=1"), "")]), Fault::Name),
+        // Where readers look for `name=` alone, and the first counts, the last, or what PHP does not take for quoted.
+        (
+            form(&[("Content-Disposition: form-data; filename=model; name=x", "")]),
+            Fault::Name,
+        ),
+        (
+            form(&[(&(named("x") + "; filename=\"a; NAME=model\""), "")]),
+            Fault::Name,
+        ),
+        (form(&[(&named("x; name=model"), "")]), Fault::Name),
+        (
+            form(&[(
+                "Content-Disposition: form-data; name=x'; filename=\"'; name=model;\"",
+                "",
+            )]),
+            Fault::Name,
+        ),
+        // Tomcat's and ASP.NET's decode it.
+        (form(&[(&named("=?utf-8?Q?model?="), "")]), Fault::Name),
         (
             form(&[("Content-Disposition: form-data; name=x; name*0=mo", "")]),
             Fault::Name,
@@ -333,8 +355,27 @@ fn what_readers_take_in_different_ways_is_not_read() {
         "%22model%22",
         "'model'",
         r"mo\%64el",
+        "'model'x",
+        "model[]",
+        "model[0]",
+        "Model%5B%5D",
     ] {
         is_broken(&form(&[(&named(name), "a")]), &Fault::Respelt(model()));
+    }
+    let (fields, _) = fields(&["chat_id", "tags", "tags[]"]);
+    for (name, respelt) in [
+        ("chat id", Some("chat_id")),
+        ("chat.id", Some("chat_id")),
+        ("chat[id", Some("chat_id")),
+        ("tags[a]", Some("tags")),
+        ("tags[]", None),
+        ("tags", None),
+        ("chats", None),
+    ] {
+        let text = form(&[(&named(name), "a")]);
+        let (_, end) = in_pieces(&fields, text.as_bytes().chunks(7));
+        let respelt = respelt.map(|it| Fault::Respelt(it.into()));
+        assert_eq!(end.err().map(|it| it.fault), respelt, "{name}");
     }
     is_broken(
         &form(&[
@@ -417,6 +458,27 @@ fn a_content_type_names_the_boundary() {
         ),
         (
             "multipart/form-data; boundary=\"a\\b\"",
+            BadBoundary::NotABoundary,
+        ),
+        // Where readers look for `boundary=` alone, the first or the last, and end it at a comma.
+        (
+            "multipart/form-data; x=\"boundary=a\"; boundary=b",
+            BadBoundary::Malformed,
+        ),
+        (
+            "multipart/form-data; boundary=b; xBoundary=a",
+            BadBoundary::Malformed,
+        ),
+        (
+            "multipart/form-data; boundary=\"b Boundary=a\"",
+            BadBoundary::NotABoundary,
+        ),
+        (
+            "multipart/form-data; boundary=\"a,b\"",
+            BadBoundary::NotABoundary,
+        ),
+        (
+            "multipart/form-data; boundary=\" a\"",
             BadBoundary::NotABoundary,
         ),
         (
