@@ -71,6 +71,25 @@ impl Node {
         }
     }
 
+    /// The first field of this name, if this is a mapping that has one.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Node> {
+        let Self::Map(fields) = self else {
+            return None;
+        };
+        let found = fields.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value)
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Node> {
+        let Self::Map(fields) = self else {
+            return None;
+        };
+        let found = fields.iter_mut().find(|(other, _)| other == name);
+        found.map(|(_, value)| value)
+    }
+
     /// What a fault calls this value.
     pub(super) fn described(&self) -> String {
         match self {

@@ -15,6 +15,9 @@ use crate::gateway::free_address;
 use crate::running::Running;
 use crate::stand_in::{Came, StandIn, json};
 
+/// Where engines of several are, below their servers' roots, at which their metrics are.
+const BASE: &str = "/deep/v1";
+
 /// An engine, and how many requests it says that it has waiting; from a thousand on its metrics are broken.
 struct Engine {
     server: StandIn,
@@ -39,8 +42,8 @@ impl Engine {
         }
     }
 
-    fn url(&self) -> String {
-        format!("'http://{}'", self.server.address)
+    fn url(&self, path: &str) -> String {
+        format!("'http://{}{path}'", self.server.address)
     }
 
     /// How often its metrics were asked for since this was asked last; each time as itself.
@@ -85,7 +88,7 @@ async fn an_agent_is_as_busy_as_its_endpoints_are_on_average_and_they_may_come_a
     let alone = Engine::start("alone", 5).await;
     let [listen, operations] = [(); 2].map(|()| free_address());
     let text = |endpoints: &[&Engine]| {
-        let endpoints: Vec<String> = endpoints.iter().map(|it| it.url()).collect();
+        let endpoints: Vec<String> = endpoints.iter().map(|it| it.url(BASE)).collect();
         format!(
             "
 listen: [{{address: '{listen}'}}]
@@ -96,7 +99,7 @@ agents:
 routes: [{{prefix: /v1, agents: [pool, alone], auth_required: false}}]
 ",
             endpoints.join(", "),
-            alone.url(),
+            alone.url(""),
         )
     };
     let mut running = Running::start(
@@ -147,7 +150,7 @@ routes: [{{prefix: /v1, agents: [pool, alone], auth_required: false}}]
         (one.looked_at() == 0).then_some(())
     })
     .await;
-    // One is left: it is asked as any agent of one endpoint is.
+    // One is left, and is asked at its server's root too.
     running.change(&text(&[&three])).await;
     shows(90).await;
 }

@@ -6,7 +6,7 @@ use crate::caller::{Answer, Caller};
 use crate::eventually;
 use crate::fallback::stand_in;
 use crate::gateway::{Around, Gateway, free_address};
-use crate::stand_in::{Came, StandIn};
+use crate::stand_in::{Came, StandIn, json};
 
 struct Agents {
     gateway: Gateway,
@@ -167,6 +167,53 @@ async fn envoy_1_37_tries_a_request_at_the_agents_of_a_list() {
 #[tokio::test]
 async fn so_does_envoy_1_38() {
     goes_on("1.38.2").await;
+}
+
+#[tokio::test]
+async fn a_request_that_returns_to_who_has_answered_goes_on_by_the_list_of_the_rule_that_takes_it()
+{
+    let giver = StandIn::start(|came: &Came| match came.header("x-rule") {
+        Some(_) => json(429, "{}"),
+        None => json(200, r#"{"id":"resp_1","object":"response"}"#),
+    })
+    .await;
+    let (other, next) = (stand_in("other").await, stand_in("next").await);
+    let directory = tempfile::tempdir().expect("a directory");
+    let [listen, operations] = [(); 2].map(|()| free_address());
+    let text = format!(
+        "
+listen: [{{address: '{listen}'}}]
+operations: '{operations}'
+agents:
+  giver: {{url: 'http://{}'}}
+  other: {{url: 'http://{}'}}
+  next: {{url: 'http://{}'}}
+routes:
+  - prefix: /v1
+    auth_required: false
+    sticky: [{{response: true}}]
+    rules: [{{match: {{header: {{x-rule: '*'}}}}, agents: [other], fallback: [next]}}]
+    agents: [giver]
+",
+        giver.address, other.address, next.address,
+    );
+    let around = Around {
+        version: Some("1.38.2"),
+        ..Around::default()
+    };
+    let _gateway = Gateway::start_with(directory.path(), &text, &around, operations).await;
+    let caller = Caller::of(listen);
+    let kind = ("content-type", "application/json");
+    let first = caller.post("/v1/responses", &[kind], "{}").await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    giver.came();
+
+    let following = r#"{"previous_response_id":"resp_1"}"#;
+    let headers = [kind, ("x-rule", "1")];
+    let answer = caller.post("/v1/responses", &headers, following).await;
+    assert_eq!((answer.status, &*answer.text()), (200, "next"));
+    let came = [&giver, &other, &next].map(|it| it.came().len());
+    assert_eq!(came, [1, 0, 1]);
 }
 
 /// What the tool says of a list of these agents for an Envoy of this version.

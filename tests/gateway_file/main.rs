@@ -45,6 +45,7 @@ mod opening;
 mod pages;
 mod patches;
 mod picker;
+mod picker_stand_in;
 mod probing;
 mod providers;
 mod proxied;

@@ -163,9 +163,16 @@ impl Meeting<'_> {
             _ => choices,
         };
         let model = chosen.model.as_deref();
-        let (left, mut left_out) = agents::narrowed(self, route, choices, model);
+        let (able, mut left_out) = agents::narrowed(self, route, choices, model);
         let in_common = InCommon::new(self, route);
-        let (left, note) = agents::preferred(self, route, choices, left, &mut left_out, &in_common);
+        let (left, note) = agents::preferred(
+            self,
+            route,
+            choices,
+            able.clone(),
+            &mut left_out,
+            &in_common,
+        );
         found.notes.extend(note);
         found.left_out = left_out;
         let drawn = drawn.agent.as_deref();
@@ -181,9 +188,8 @@ impl Meeting<'_> {
             let Some(agent) = self.policy.agents.get(choice.agent.0) else {
                 continue;
             };
-            let named = (left.len() > 1).then_some(agent.name.as_str());
-            let named = named.filter(|_| self.arrived.block.get("x-agent").is_none());
-            let walked = walk(self.policy, self.arrived, named)?;
+            let to = (left.len() > 1 && !names_agent).then_some(choice.agent);
+            let walked = walk(self.policy, self.arrived, to)?;
             let mut of_agent = AgentFound::of(
                 self,
                 agent,
@@ -196,7 +202,7 @@ impl Meeting<'_> {
             if let Some(listed) = chosen.next {
                 let next = Next {
                     listed,
-                    choices: &left,
+                    choices: &able,
                     model,
                 };
                 let capabilities = self.arrived.block.get_all("x-agent-capability");

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use waykeeper::config::Policy;
-use waykeeper::config::policy::{OnFailure, Tables};
+use waykeeper::config::policy::{AgentId, OnFailure, Prefer, Route, Tables};
 use waykeeper::host::simulated::{Process, SimulatedStream};
 use waykeeper::host::{Host, LocalReply, StreamId};
 use waykeeper::lifecycle::{Flow, Gateway};
@@ -36,16 +36,22 @@ pub(super) enum End {
     Waits,
 }
 
-/// Walks a request through the filter. `agent`: it names this one in `x-agent`.
+/// Walks a request through the filter. `to`: of those that may answer this one does.
 ///
 /// # Errors
 /// One line, where there is no filter with such a configuration.
 pub(super) fn walk(
     policy: &Policy,
     arrived: &Arrived,
-    agent: Option<&str>,
+    to: Option<AgentId>,
 ) -> Result<Walked, String> {
     let mut policy = policy.clone();
+    if let Some(agent) = to {
+        policy
+            .routes
+            .iter_mut()
+            .for_each(|route| prefer(route, agent));
+    }
     policy.tables = Tables {
         keys: Tables::LEAST,
         counters: Tables::LEAST,
@@ -61,14 +67,11 @@ pub(super) fn walk(
     process.pass(now().saturating_sub(Duration::from_nanos(host.now().0)));
     host.refuse_callouts();
     let id = StreamId(1);
-    let mut headers: Vec<(&str, &[u8])> = arrived
+    let headers: Vec<(&str, &[u8])> = arrived
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_slice()))
         .collect();
-    if let Some(agent) = agent {
-        headers.push(("x-agent", agent.as_bytes()));
-    }
     host.begin(id, &headers);
     let made = Gateway::new(Rc::clone(&host), policy);
     let (mut gateway, _) = made.map_err(|error| error.to_string())?;
@@ -116,6 +119,24 @@ pub(super) fn walk(
             (None, false) => End::Waits,
         },
     })
+}
+
+/// Has an agent answer all requests of a route that it may answer. The others keep a weight: they come behind it as before.
+fn prefer(route: &mut Route, agent: AgentId) {
+    let of_rules = route.rules.iter_mut().map(|rule| {
+        rule.prefer = None;
+        &mut rule.agents
+    });
+    for choice in of_rules.chain([&mut route.agents]).flatten() {
+        choice.weight = match choice.agent == agent {
+            true => u32::MAX,
+            false => choice.weight.min(1),
+        };
+    }
+    route.prefer = Prefer::Weighted;
+    if let Some(canary) = &mut route.canary {
+        canary.percent = if canary.agent == agent { 100 } else { 0 };
+    }
 }
 
 /// The agent, as it is told itself, or else the access log.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
-use waykeeper::config::policy::{AgentId, Choice};
+use waykeeper::config::policy::AgentId;
 use waykeeper::config::{Fault, Node, Policy, Segment};
 use waykeeper::routing::COMPOSITE;
 
@@ -25,29 +25,14 @@ pub(super) fn judged_by_callers(checked: &Checked) -> Checked {
             rest.each_attempt = false;
         }
     }
-    let agents = fields(&mut checked.document.0).and_then(|fields| field(fields, "agents"));
-    for (name, agent) in agents.and_then(fields).into_iter().flatten() {
-        if tried.contains(name)
-            && let Some(rest) = fields(agent).and_then(|it| field(it, "rest"))
-            && let Some(rest) = fields(rest)
-        {
+    for name in &tried {
+        let agents = checked.document.0.get_mut("agents");
+        let agent = agents.and_then(|agents| agents.get_mut(name));
+        if let Some(Node::Map(rest)) = agent.and_then(|agent| agent.get_mut("rest")) {
             rest.retain(|(name, _)| name != "each_attempt");
         }
     }
     checked
-}
-
-fn fields(node: &mut Node) -> Option<&mut Vec<(String, Node)>> {
-    match node {
-        Node::Map(fields) => Some(fields),
-        _ => None,
-    }
-}
-
-fn field<'n>(fields: &'n mut [(String, Node)], name: &str) -> Option<&'n mut Node> {
-    let mut fields = fields.iter_mut();
-    let found = fields.find(|(other, _)| other == name);
-    found.map(|(_, value)| value)
 }
 
 /// What is wrong with lists for an Envoy that has such clusters.
@@ -65,15 +50,19 @@ pub(super) fn faults(
             message: format!("Envoy {envoy} {why}; 1.39 or newer can"),
         });
     };
-    let is_capable = |choice: &Choice| {
-        let agent = policy.agents.get(choice.agent.0);
-        agent.is_some_and(|agent| !agent.capabilities.is_empty())
-    };
     let places = fallback::places(policy);
     for (index, route) in policy.routes.iter().enumerate() {
         let mut lists = route.all_fallbacks();
+        // One of the choices comes behind the first one if that is another.
         let by_capability = route.all_fallbacks().any(|(choices, listed)| {
-            listed.is_empty() || (choices.len() > 1 && choices.iter().any(is_capable))
+            let may_be_behind = choices.len() > 1 || fallback::may_return(route);
+            let mut agents = choices
+                .iter()
+                .filter_map(|it| policy.agents.get(it.agent.0));
+            listed.is_empty()
+                || agents.any(|agent| {
+                    !agent.capabilities.is_empty() && (may_be_behind || agent.rest.is_some())
+                })
         });
         let why = if by_capability {
             "tries agents as they are listed, and cannot choose the next one by its capabilities"
@@ -143,8 +132,8 @@ fn done_for(agent: &Agent) -> Option<&'static str> {
 /// What the templates are told: of each such cluster its name and its members, the longest first.
 pub(super) fn composites(policy: &Policy, gateway: &Gateway) -> Vec<Json> {
     let mut orders = BTreeSet::new();
-    for (choices, listed) in policy.routes.iter().flat_map(|route| route.all_fallbacks()) {
-        orders.extend(orders_of(choices, listed));
+    for (firsts, listed) in policy.routes.iter().flat_map(fallback::lists) {
+        orders.extend(orders_of(&firsts, listed));
     }
     let mut orders: Vec<Vec<AgentId>> = orders.into_iter().collect();
     orders.sort_by_key(|order| std::cmp::Reverse(order.len()));
@@ -170,11 +159,9 @@ pub(super) fn composites(policy: &Policy, gateway: &Gateway) -> Vec<Json> {
 }
 
 /// All orders in which requests may be tried at these: agents that rest are left out, and one that is being probed comes last.
-fn orders_of(choices: &[Choice], listed: &[AgentId]) -> Vec<Vec<AgentId>> {
-    let firsts = choices.iter().map(|choice| choice.agent);
-    let firsts: BTreeSet<AgentId> = firsts.chain(listed.iter().copied()).collect();
+fn orders_of(firsts: &BTreeSet<AgentId>, listed: &[AgentId]) -> Vec<Vec<AgentId>> {
     let mut orders = Vec::new();
-    for first in firsts {
+    for &first in firsts {
         let behind = || listed.iter().copied().filter(move |other| *other != first);
         for second in behind() {
             orders.push(vec![first, second]);
@@ -191,11 +178,8 @@ mod tests {
 
     #[test]
     fn there_is_an_order_for_whoever_comes_first_and_for_whoever_rests() {
-        let choices = [0, 1].map(|agent| Choice {
-            agent: AgentId(agent),
-            weight: 1,
-        });
-        let orders = orders_of(&choices, &[AgentId(1), AgentId(2)]);
+        let firsts = [0, 1, 2].map(AgentId).into();
+        let orders = orders_of(&firsts, &[AgentId(1), AgentId(2)]);
         let orders: BTreeSet<Vec<usize>> = orders
             .into_iter()
             .map(|order| order.into_iter().map(|id| id.0).collect())

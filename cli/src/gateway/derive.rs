@@ -53,32 +53,23 @@ pub(super) fn document(written: &Node, gateway: &Gateway) -> Node {
 }
 
 /// The agents of routes of which requests may be tried at several.
-fn in_lists(written: &Node) -> BTreeSet<String> {
-    let named = |node: &Node, wanted: &str| match node {
-        Node::Map(fields) => fields
-            .iter()
-            .find(|(name, _)| name == wanted)
-            .map(|it| it.1.clone()),
-        _ => None,
-    };
-    let items = |node: Option<Node>| match node {
-        Some(Node::List(items)) => items,
-        _ => Vec::new(),
-    };
+fn in_lists(written: &Node) -> BTreeSet<&str> {
+    fn items<'n>(node: &'n Node, name: &str) -> &'n [Node] {
+        match node.get(name) {
+            Some(Node::List(items)) => items,
+            _ => &[],
+        }
+    }
     let mut found = BTreeSet::new();
-    for route in items(named(written, "routes")) {
-        let mut all = items(named(&route, "rules"));
-        all.push(route);
-        if all.iter().all(|node| named(node, "fallback").is_none()) {
+    for route in items(written, "routes") {
+        let all = || items(route, "rules").iter().chain([route]);
+        if all().all(|node| node.get("fallback").is_none()) {
             continue;
         }
-        let lists = all
-            .iter()
-            .flat_map(|node| ["agents", "fallback"].map(|field| items(named(node, field))));
+        let lists = all().flat_map(|node| ["agents", "fallback"].map(|field| items(node, field)));
         for agent in lists.flatten() {
-            let name = named(&agent, "agent").unwrap_or(agent);
-            if let Node::Text(name) = name {
-                found.insert(name);
+            if let Node::Text(name) = agent.get("agent").unwrap_or(agent) {
+                found.insert(name.as_str());
             }
         }
     }
@@ -88,7 +79,7 @@ fn in_lists(written: &Node) -> BTreeSet<String> {
 fn agents(
     written: &Node,
     gateway: &Gateway,
-    in_lists: &BTreeSet<String>,
+    in_lists: &BTreeSet<&str>,
     servers: &BTreeSet<&str>,
 ) -> Node {
     let Node::Map(named) = written else {
@@ -134,7 +125,7 @@ fn agents(
             // It counts by a key of the caller's own.
             rest.push(("on_429".to_owned(), Node::Text("ignore".to_owned())));
         }
-        if in_lists.contains(name)
+        if in_lists.contains(name.as_str())
             && agent.is_some_and(|agent| agent.upstream.is_some() || agent.builtin.is_some())
             && let Some((_, Node::Map(rest))) = derived.iter_mut().find(|(name, _)| name == "rest")
             && rest.iter().all(|(name, _)| name != "each_attempt")
@@ -190,14 +181,16 @@ pub(super) fn rename(document: &mut Node, gateway: &Gateway) {
         (["clients", "validator"], validator),
         (["fleet", "limiter"], limiter),
     ] {
-        let place = field(document, places[0]).and_then(|node| field(node, places[1]));
+        let place = document
+            .get_mut(places[0])
+            .and_then(|node| node.get_mut(places[1]));
         if let (Some(node), Some(cluster)) = (place, cluster)
-            && let Some(written) = field(node, "cluster")
+            && let Some(written) = node.get_mut("cluster")
         {
             *written = Node::Text(cluster.clone());
         }
     }
-    let named = field(document, "agents").and_then(|agents| match agents {
+    let named = document.get_mut("agents").and_then(|agents| match agents {
         Node::Map(named) => Some(named),
         _ => None,
     });
@@ -213,20 +206,11 @@ pub(super) fn rename(document: &mut Node, gateway: &Gateway) {
             ("websocket_cluster", agent.websocket_cluster.as_ref()),
         ];
         for (name, cluster) in names {
-            if let (Some(written), Some(cluster)) = (field(fields, name), cluster) {
+            if let (Some(written), Some(cluster)) = (fields.get_mut(name), cluster) {
                 *written = Node::Text(cluster.clone());
             }
         }
     }
-}
-
-fn field<'n>(node: &'n mut Node, name: &str) -> Option<&'n mut Node> {
-    let Node::Map(fields) = node else {
-        return None;
-    };
-    let mut fields = fields.iter_mut();
-    let found = fields.find(|(other, _)| other == name);
-    found.map(|(_, value)| value)
 }
 
 fn clients(written: &Node, gateway: &Gateway) -> Node {

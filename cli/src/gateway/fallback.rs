@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use waykeeper::config::policy::{AgentId, Route, Sticky};
 use waykeeper::config::{Fault, Policy, Segment, Spot};
 
 use super::spots::{inner, items};
@@ -11,13 +12,25 @@ use crate::yaml::Value;
 /// What a route, or one of its rules, says of it.
 const FIELD: &str = "fallback";
 
+/// Whether requests go back to who has given an earlier answer, also where what takes them now does not name it.
+pub(super) fn may_return(route: &Route) -> bool {
+    route.sticky.as_ref().is_some_and(Sticky::names_responses)
+}
+
+/// Of each list of a route all that may be asked first, and those that come next.
+pub(super) fn lists(route: &Route) -> impl Iterator<Item = (BTreeSet<AgentId>, &[AgentId])> {
+    let all: Option<BTreeSet<_>> = may_return(route).then(|| route.all_agents().collect());
+    route.all_fallbacks().map(move |(choices, listed)| {
+        let own = choices.iter().map(|choice| choice.agent);
+        let own = || own.chain(listed.iter().copied()).collect();
+        (all.clone().unwrap_or_else(own), listed)
+    })
+}
+
 /// The names of the agents of all requests that may go on to another.
 pub(super) fn tried(policy: &Policy) -> BTreeSet<&str> {
-    let all = policy.routes.iter().flat_map(|route| route.all_fallbacks());
-    let ids = all.flat_map(|(choices, listed)| {
-        let first = choices.iter().map(|choice| choice.agent);
-        first.chain(listed.iter().copied())
-    });
+    let all = policy.routes.iter().flat_map(lists);
+    let ids = all.flat_map(|(firsts, listed)| firsts.into_iter().chain(listed.iter().copied()));
     let agents = ids.filter_map(|id| policy.agents.get(id.0));
     agents.map(|agent| agent.name.as_str()).collect()
 }
@@ -27,25 +40,44 @@ pub(super) fn check(routes: &Spot<'_>, agents: &[Agent]) {
     // What is no list the filter's reader tells.
     for route in items(routes).filter(Spot::is_map) {
         let of_route = inner(&route, FIELD);
-        if let Some(fallback) = &of_route {
-            check_list(&route, fallback, agents);
-        }
         let rules = inner(&route, "rules");
-        for rule in rules.iter().flat_map(items).filter(Spot::is_map) {
-            match inner(&rule, FIELD) {
-                Some(fallback) => check_list(&rule, &fallback, agents),
-                None => {
-                    if let Some(fallback) = &of_route {
-                        check_first(&rule, fallback, agents);
-                    }
+        let rules: Vec<Spot<'_>> = { rules.iter().flat_map(items) }
+            .filter(Spot::is_map)
+            .collect();
+        let all: Vec<&Spot<'_>> = [&route].into_iter().chain(&rules).collect();
+        let returns = may_return_as_written(&route);
+        for around in &all {
+            let own = inner(around, FIELD);
+            if let Some(fallback) = &own {
+                check_list(fallback, agents);
+            }
+            if returns {
+                if let Some(fallback) = &own {
+                    check_first(&all, fallback, agents);
                 }
+            } else if let Some(fallback) = own.as_ref().or(of_route.as_ref()) {
+                check_first(&[around], fallback, agents);
             }
         }
     }
 }
 
-/// `around`: the route, or its rule.
-fn check_list(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
+/// [`may_return`] of what is written.
+fn may_return_as_written(route: &Spot<'_>) -> bool {
+    let names = |way: &Spot<'_>| {
+        way.is_map()
+            && ["response", "task"]
+                .iter()
+                .any(|it| inner(way, it).is_some())
+    };
+    match inner(route, "sticky") {
+        Some(ways) if ways.is_list() => items(&ways).any(|way| names(&way)),
+        Some(way) => names(&way),
+        None => inner(route, "a2a").is_some(),
+    }
+}
+
+fn check_list(fallback: &Spot<'_>, agents: &[Agent]) {
     for next in items(fallback).filter(Spot::is_text) {
         let picker = named(&next, agents).and_then(|agent| agent.picker.as_ref());
         if picker.is_some_and(|picker| !picker.balances) {
@@ -61,27 +93,30 @@ fn check_list(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
             );
         }
     }
-    check_first(around, fallback, agents);
 }
 
-fn check_first(around: &Spot<'_>, fallback: &Spot<'_>, agents: &[Agent]) {
-    let first = inner(around, "agents");
-    for first in first.iter().flat_map(items) {
-        let named_by = match first.is_map() {
-            true => inner(&first, "agent"),
-            false => Some(first),
-        };
-        let Some(name) = named_by.filter(Spot::is_text) else {
-            continue;
-        };
-        if let Some(agent) = named(&name, agents).filter(|it| it.picker.is_some()) {
+/// `around`: the route, or rules of it, whose agents may be asked first.
+fn check_first(around: &[&Spot<'_>], fallback: &Spot<'_>, agents: &[Agent]) {
+    let mut firsts: Vec<&Agent> = Vec::new();
+    for around in around {
+        let first = inner(around, "agents");
+        for first in first.iter().flat_map(items) {
+            let named_by = match first.is_map() {
+                true => inner(&first, "agent"),
+                false => Some(first),
+            };
+            let agent = { named_by.filter(Spot::is_text) }.and_then(|name| named(&name, agents));
+            firsts.extend(agent.filter(|it| firsts.iter().all(|other| other.name != it.name)));
+        }
+    }
+    for agent in firsts {
+        let name = &agent.name;
+        if agent.picker.is_some() {
             fallback.fault(format!(
-                "no request goes on from {:?}, which has a picker: that is asked for requests alone that go to one agent",
-                agent.name
+                "no request goes on from {name:?}, which has a picker: that is asked for requests alone that go to one agent"
             ));
         }
-        if is_elsewhere(&name, agents) {
-            let name = name.text().unwrap_or_default();
+        if !agent.is_made() {
             fallback.fault(format!(
                 "no request goes on from {name:?}, whose cluster is written elsewhere; say where it is, by url, endpoints or provider"
             ));

@@ -34,11 +34,11 @@ pub(super) fn check(routes: &Spot<'_>, agents: &[Agent]) {
 /// The names of the agents that are such servers.
 pub(super) fn named(written: &Node) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
-    let Some(Node::List(routes)) = field(written, "routes") else {
+    let Some(Node::List(routes)) = written.get("routes") else {
         return found;
     };
     for route in routes {
-        let servers = field(route, "mcp").and_then(|mcp| field(mcp, "servers"));
+        let servers = route.get("mcp").and_then(|mcp| mcp.get("servers"));
         let Some(Node::Map(servers)) = servers else {
             continue;
         };
@@ -48,12 +48,4 @@ pub(super) fn named(written: &Node) -> BTreeSet<&str> {
         }));
     }
     found
-}
-
-fn field<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
-    let Node::Map(fields) = node else {
-        return None;
-    };
-    let found = fields.iter().find(|(other, _)| other == name);
-    found.map(|(_, value)| value)
 }

@@ -845,3 +845,79 @@ fn a_client_who_is_named_is_as_its_key_has_it_unless_that_is_said_too() {
     let told = who(&["--client", "other"]);
     assert_eq!((&told["plan"], &told["team"]), (&Value::Null, &Value::Null));
 }
+
+/// What is told of each agent at which a request of two agents' route may be tried.
+fn of_two(route: &str, headers: &[&str]) -> Vec<(String, Vec<String>, Option<String>)> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.yaml");
+    let text = format!(
+        "listen: [{{address: '127.0.0.1:8080'}}]
+agents:
+  cheap: {{url: http://a, capabilities: [vision], price: {{input: 1, output: 1}}}}
+  dear: {{url: http://b, capabilities: [vision], price: {{input: 2, output: 2}}}}
+  blind: {{url: http://c}}
+routes: [{{prefix: /, auth_required: false, {route}}}]
+"
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let told = json(&explain(
+        file,
+        &[&["--json", "--", "curl", "h/x"], headers].concat(),
+        b"",
+    ));
+    let all = told["agents"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let one = |agent: &Value| {
+        let then = agent["then"].as_array().into_iter().flatten().map(text);
+        let further = agent["steers_envoy"]["x-waykeeper-further"].as_str();
+        (
+            text(&agent["name"]),
+            then.collect(),
+            further.map(str::to_owned),
+        )
+    };
+    all.map(one).collect()
+}
+
+#[test]
+fn each_agent_is_told_with_those_that_come_behind_it() {
+    let found = |agent: &str, then: &[&str], further: Option<&str>| {
+        let then = then.iter().map(|it| (*it).to_owned()).collect();
+        (agent.to_owned(), then, further.map(str::to_owned))
+    };
+    let sees = ["-H", "x-agent-capability: vision"];
+    // One that costs more comes behind the cheaper.
+    let cheapest = "agents: [cheap, dear], prefer: cheapest, fallback: []";
+    assert_eq!(
+        of_two(cheapest, &sees),
+        [found("cheap", &["dear"], Some("cheap"))]
+    );
+    // Each is handed to Envoy as one of which another comes behind.
+    let either = "agents: [cheap, {agent: dear, weight: 3}], fallback: []";
+    assert_eq!(
+        of_two(either, &sees),
+        [
+            found("cheap", &["dear"], Some("cheap")),
+            found("dear", &["cheap"], Some("dear"))
+        ]
+    );
+    let listed = "agents: [cheap, dear], fallback: [blind]";
+    assert_eq!(
+        of_two(listed, &[]),
+        [
+            found("cheap", &["blind"], Some("cheap")),
+            found("dear", &["blind"], Some("dear"))
+        ]
+    );
+    // Nobody does where the caller has named it.
+    assert_eq!(
+        of_two(listed, &["-H", "x-agent: dear"]),
+        [found("dear", &[], None)]
+    );
+    let canary = "agents: [cheap], fallback: [blind], canary: {agent: dear, percent: 5}";
+    assert_eq!(
+        of_two(canary, &[]),
+        of_two(listed, &[]).into_iter().rev().collect::<Vec<_>>()
+    );
+}

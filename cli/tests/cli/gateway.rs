@@ -555,6 +555,13 @@ fn every_fault_is_told_of_the_field_that_is_written() {
         (
             with(
                 agent,
+                "chat: {url: http://a, load: {from: metrics}, credential: {caller: x-key}}",
+            ),
+            "3: agents.chat.load: asks for metrics, and the gateway's own questions bear no credential of a caller's; have the agent report in its answers (from: orca or queue_depth)",
+        ),
+        (
+            with(
+                agent,
                 "chat: {url: http://a, sticky: {client: true}, picker: {url: http://p}}",
             ),
             "3: agents.chat.picker: says which endpoint answers, and so does sticky; write one of the two",
@@ -1009,14 +1016,96 @@ fn a_picker_is_asked_where_envoy_can_bound_that_and_for_requests_to_one_agent() 
     let asked = ["--", "curl", "http://127.0.0.1:8080/chat"];
     let note = "which of its endpoints answers the picker at p:9002 says";
     assert!(explained.run("explain", &asked).output.contains(note));
+    // Not of a WebSocket.
+    let sockets = text.replace("agents: [chat]", "agents: [chat], protocol: websocket");
+    let upgrade = [
+        &asked[..],
+        &["-H", "connection: upgrade", "-H", "upgrade: websocket"],
+    ];
+    let told = Place::with(&sockets).run("explain", &upgrade.concat());
+    assert!(told.output.contains("goes on to chat"), "{}", told.output);
+    assert!(!told.output.contains("picker"), "{}", told.output);
+}
 
-    let text = text.replace(picks, &format!("{picks}\n  b: {{url: http://b}}"));
-    let text = text.replace("agents: [chat]", "agents: [chat], fallback: [b]");
+#[test]
+fn a_picker_is_not_asked_about_what_comes_from_another_agent_and_none_goes_on_from_it() {
+    let told = |picker: &str, route: &str| {
+        let agents = format!(
+            "chat: {{url: http://chat:8000, picker: {{url: http://p:9002{picker}}}}}\n  b: {{url: http://b}}\n  c: {{url: http://c}}"
+        );
+        let text = with("chat: {url: http://chat:8000}", &agents);
+        let text = text.replace("agents: [chat]", route);
+        let faults = Place::with(&text).run("check", &[]).errors;
+        faults.replace("DIR/gateway.yaml:7: routes[0].", "")
+    };
+    let balances = ", on_failure: balance";
+    let denied = "fallback[0]: has a picker, which is not asked for a request that comes from another agent; where it may be balanced then, \
+                  say on_failure: balance there\n";
+    let to_it = "agents: [b, c], fallback: [chat]";
+    assert_eq!(told("", to_it), denied);
+    assert_eq!(told(", on_failure: deny", to_it), denied);
+    assert_eq!(told(balances, to_it), "");
+
+    let from_it = "no request goes on from \"chat\", which has a picker: that is asked for requests alone that go to one agent\n";
     assert_eq!(
-        Place::with(&text).run("check", &[]).errors,
-        "DIR/gateway.yaml:6: routes[0].fallback: no request goes on from \"chat\", which has a picker: that is asked for requests alone that go \
-         to one agent\n"
+        told(balances, "agents: [chat, c], fallback: [b]"),
+        format!("fallback: {from_it}")
     );
+    // A request that goes back to it goes on by the list of the rule that takes it.
+    let rule = "rules: [{match: {method: PUT}, agents: [b], fallback: [c]}], agents: [chat]";
+    let returns = format!("sticky: [{{response: true}}], {rule}");
+    let errors = told(balances, &returns);
+    assert_eq!(errors, format!("rules[0].fallback: {from_it}"));
+    assert_eq!(told(balances, rule), "");
+}
+
+/// Who has given an earlier answer is asked first, and behind it whoever the list names that the request meets now.
+#[test]
+fn older_envoys_have_an_order_for_each_agent_to_which_requests_return() {
+    let orders = |sticky: &str| {
+        let agents = "chat: {url: http://a}\n  b: {url: http://b}\n  c: {url: http://c}\n  d: {url: http://d}";
+        let text = with("chat: {url: http://chat:8000}", agents);
+        let route = format!(
+            "agents: [chat], fallback: [d]{sticky}, rules: [{{match: {{method: PUT}}, agents: [b], fallback: [c]}}]"
+        );
+        let place = Place::with(&text.replace("agents: [chat]", &route));
+        let older = ["--envoy-version", "1.38", "--no-validate", "--module", "/m"];
+        let run = place.write("envoy", &older);
+        assert_eq!(run.status, 0, "{}", run.errors);
+        let envoy = place.parsed("envoy.yaml");
+        let clusters = envoy["static_resources"]["clusters"].as_array().unwrap();
+        let names = clusters.iter().filter_map(|it| it["name"].as_str());
+        let orders = names.filter_map(|name| name.strip_prefix("waykeeper/further/"));
+        let mut orders: Vec<String> = orders.map(str::to_owned).collect();
+        orders.sort();
+        orders.join(" ")
+    };
+    assert_eq!(orders(""), "b+c chat+d");
+    let returning = "b+c b+d c+d chat+c chat+d d+c";
+    assert_eq!(orders(", sticky: [{response: true}]"), returning);
+    assert_eq!(orders(", a2a: {}"), returning);
+}
+
+#[test]
+fn a_fallback_is_judged_by_the_envoy_that_is_asked() {
+    let text = with("routes", "  b: {url: http://b}\nroutes");
+    let text = text.replace("agents: [chat]", "agents: [chat], fallback: [b]");
+    let place = Place::with(&text);
+    let by = |version: &str| {
+        let program = repository(".tools").join(format!("envoy-{version}/envoy/_bin/envoy"));
+        let run = place.run("check", &["--envoy-program", program.to_str().unwrap()]);
+        (run.status, run.errors)
+    };
+    let fault = "DIR/gateway.yaml:6: routes[0].fallback: Envoy 1.36 tries a request at one agent only; this needs 1.37 or newer\n";
+    assert_eq!(by("1.36.4"), (1, fault.to_owned()));
+    for (version, known) in [("1.37.0", "1.37"), ("1.38.2", "1.38")] {
+        let warning = format!(
+            "DIR/gateway.yaml:6: warning: routes[0].fallback: `waykeeper run` cannot give it to Envoy {known} while that runs, and needs 1.39 \
+             or newer; `waykeeper envoy` writes such lists for 1.37 and 1.38\n"
+        );
+        assert_eq!(by(version), (0, warning));
+    }
+    assert_eq!(by("1.39.3"), (0, String::new()));
 }
 
 #[test]
@@ -1334,6 +1423,32 @@ fn what_cannot_be_reached_is_not_called_good() {
     let place = Place::with(SMALL);
     let run = place.run("check", &["--no-validate"]);
     assert!(run.output.contains(": good\n"), "{}", run.output);
+
+    // Pickers too, and what the environment holds is not shown.
+    let (there, _) = crate::server::server(|mut stream| {
+        std::io::Write::write_all(&mut stream, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .unwrap();
+    });
+    let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = nowhere.local_addr().unwrap();
+    drop(nowhere);
+    let agent = format!(
+        "chat: {{url: 'http://127.0.0.1:{there}/${{BASE}}', picker: {{url: 'http://{nobody}'}}}}\n  gone: {{url: 'http://{nobody}/${{BASE}}'}}"
+    );
+    let place = Place::with(&with("chat: {url: http://chat:8000}", &agent));
+    let environment = [("BASE", "base-of-the-environment")];
+    let run = place.run_in(&environment, "check", &["--probe", "--no-validate"]);
+    assert_eq!(run.status, 1);
+    let refused = "refuses connections: nothing listens there";
+    for at in [
+        format!("3: agents.chat.picker: http://{nobody}"),
+        format!("4: agents.gone: http://{nobody}"),
+    ] {
+        let told = |line: &str| line.contains(&at) && line.contains(refused);
+        assert!(run.errors.lines().any(told), "{at}\n{}", run.errors);
+    }
+    let all = run.output + &run.errors;
+    assert!(!all.contains("base-of-the-environment"), "{all}");
 }
 
 #[test]

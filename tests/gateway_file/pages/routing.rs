@@ -9,7 +9,7 @@ use super::{Places, parts, wrong};
 use crate::certificates::Authority;
 use crate::front::Front;
 use crate::gateway::{Around, Gateway, free_address};
-use crate::picker::Picker;
+use crate::picker_stand_in::Picker;
 use crate::running::Running;
 use crate::stand_in::{Came, StandIn, json as answer};
 

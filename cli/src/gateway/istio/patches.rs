@@ -127,7 +127,7 @@ fn one(
                 ("name", why.to_owned())
             })?;
             const MORE: &str = "holds more than typed_config, and Istio merges no more of a filter";
-            let config = field(merge, "typed_config");
+            let config = merge.get("typed_config");
             let (Some(config @ Node::Map(inner)), 1) = (config, length(merge)) else {
                 return Err(("merge", MORE.to_owned()));
             };
@@ -186,7 +186,7 @@ fn one(
                 "load_assignment",
                 "type",
             ] {
-                if self::field(merge, field).is_some() {
+                if merge.get(field).is_some() {
                     return Err((
                         "merge",
                         format!("holds {field}, which the rest of the manifests says"),
@@ -225,14 +225,6 @@ fn manager(merge: &Node) -> Node {
     map("typed_config", Node::Map([&[kind], fields].concat()))
 }
 
-fn field<'n>(node: &'n Node, name: &str) -> Option<&'n Node> {
-    let Node::Map(fields) = node else {
-        return None;
-    };
-    let found = fields.iter().find(|(other, _)| other == name);
-    found.map(|(_, value)| value)
-}
-
 fn length(node: &Node) -> usize {
     match node {
         Node::Map(fields) => fields.len(),
@@ -241,7 +233,7 @@ fn length(node: &Node) -> usize {
 }
 
 fn text<'n>(node: &'n Node, path: &[&str]) -> Option<&'n str> {
-    let found = path.iter().try_fold(node, |node, name| field(node, name))?;
+    let found = path.iter().try_fold(node, |node, name| node.get(name))?;
     match found {
         Node::Text(text) => Some(text),
         _ => None,
