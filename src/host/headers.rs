@@ -76,6 +76,13 @@ impl HeaderBlock {
         })
     }
 
+    /// How long the body says it is.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        let value = self.get("content-length")?;
+        str::from_utf8(value).ok()?.parse().ok()
+    }
+
     /// A block of single headers.
     pub fn from_pairs<N: AsRef<[u8]>, V: AsRef<[u8]>>(pairs: &[(N, V)]) -> Self {
         Self::from_host(encode(pairs)).unwrap_or_default()

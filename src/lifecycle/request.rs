@@ -139,8 +139,7 @@ impl Request {
 
     /// How long the body says it is.
     pub(super) fn content_length(&self) -> Option<u64> {
-        let value = self.headers.get("content-length")?;
-        std::str::from_utf8(value).ok()?.parse().ok()
+        self.headers.content_length()
     }
 
     /// The subprotocol to name in a handshake's answer if the agent names none.

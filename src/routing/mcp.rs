@@ -97,8 +97,7 @@ impl Messages {
             called: None,
             read: 0,
             most,
-            length: (headers.get("content-length"))
-                .and_then(|length| str::from_utf8(length).ok()?.parse().ok()),
+            length: headers.content_length(),
             ended: false,
             needed,
         }

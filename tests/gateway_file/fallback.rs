@@ -69,26 +69,11 @@ async fn silent() -> SocketAddr {
     address
 }
 
-/// What begins an answer, and breaks it off.
-async fn breaking() -> (SocketAddr, Arc<AtomicUsize>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let address = listener.local_addr().expect("an address");
-    let came = Arc::<AtomicUsize>::default();
-    let count = Arc::clone(&came);
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            count.fetch_add(1, Ordering::Relaxed);
-            let _ = stream.read(&mut [0; 4096]).await;
-            let begins = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100\r\n\r\ndata: 1\n\n";
-            let _ = stream.write_all(begins.as_bytes()).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    (address, came)
-}
-
-/// What says an interim answer at once, and then answers 503 or breaks off, as its caller wishes.
-async fn early() -> (SocketAddr, Arc<AtomicUsize>) {
+/// What says to a request on each connection whatever `answer` makes of its head, hangs up then, and counts the connections.
+async fn curt(
+    answer: impl Fn(&str) -> String + Send + 'static,
+    lingers: Duration,
+) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
     let address = listener.local_addr().expect("an address");
     let came = Arc::<AtomicUsize>::default();
@@ -98,18 +83,33 @@ async fn early() -> (SocketAddr, Arc<AtomicUsize>) {
             count.fetch_add(1, Ordering::Relaxed);
             let mut piece = [0; 4096];
             let size = stream.read(&mut piece).await.unwrap_or_default();
-            let head = String::from_utf8_lossy(&piece[..size]).into_owned();
-            let mut answer = match head.contains("x-interim: 103") {
-                true => "HTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\n".to_owned(),
-                false => String::new(),
-            };
-            if head.contains("x-then: 503") {
-                answer += "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            }
+            let answer = answer(&String::from_utf8_lossy(&piece[..size]));
             let _ = stream.write_all(answer.as_bytes()).await;
+            tokio::time::sleep(lingers).await;
         }
     });
     (address, came)
+}
+
+/// What begins an answer, and breaks it off.
+async fn breaking() -> (SocketAddr, Arc<AtomicUsize>) {
+    let begins = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100\r\n\r\ndata: 1\n\n";
+    curt(|_| begins.to_owned(), Duration::from_millis(50)).await
+}
+
+/// What says an interim answer at once, and then answers 503 or breaks off, as its caller wishes.
+async fn early() -> (SocketAddr, Arc<AtomicUsize>) {
+    let answer = |head: &str| {
+        let mut answer = match head.contains("x-interim: 103") {
+            true => "HTTP/1.1 103 Early Hints\r\nlink: </x>; rel=preload\r\n\r\n".to_owned(),
+            false => String::new(),
+        };
+        if head.contains("x-then: 503") {
+            answer += "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        }
+        answer
+    };
+    curt(answer, Duration::ZERO).await
 }
 
 async fn start(silent: SocketAddr, breaking: SocketAddr, early: SocketAddr) -> Agents {

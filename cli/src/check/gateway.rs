@@ -254,13 +254,10 @@ impl Report<'_> {
     fn reach_services(&mut self, document: &Value, checked: &Checked) -> io::Result<String> {
         let mut told = String::new();
         let (gateway, environment) = (&checked.gateway, &checked.environment);
-        let services = { gateway.services() }.map(|(_, whom, upstream)| (whom, upstream));
-        let agents = gateway.agents.iter();
-        let agents = agents.filter_map(|agent| {
-            let upstream = agent.upstream.as_ref()?;
-            Some((Whom::Agent(agent.name.clone()), upstream))
-        });
-        let (all, upstreams): (Vec<_>, Vec<_>) = services.chain(agents).unzip();
+        let upstreams = gateway.upstreams();
+        let (all, upstreams): (Vec<_>, Vec<_>) = upstreams
+            .map(|(_, whom, upstream)| (whom, upstream))
+            .unzip();
         for Reached {
             index,
             url,

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::clusters::SYSTEM_CA;
 use super::tls::{ClientTls, Identity};
-use super::{Gateway, Upstream, secrets};
+use super::{Gateway, secrets};
 
 /// What a gateway names, each once, however many agents share it: whether Envoy could not use it.
 #[derive(Debug, Default)]
@@ -38,11 +38,8 @@ impl<'g> Absent<'g> {
             absent.identity(&tls.identity);
             absent.ca(tls.client_ca.as_deref());
         }
-        let services = gateway.services().map(|(_, _, upstream)| upstream);
-        let agents = gateway.agents.iter();
-        let agents = agents.filter_map(|agent| agent.upstream.as_ref());
-        let tls = |upstream: &'g Upstream| upstream.tls.as_ref();
-        for ClientTls { ca, identity, .. } in services.chain(agents).filter_map(tls) {
+        let upstreams = gateway.upstreams();
+        for ClientTls { ca, identity, .. } in upstreams.filter_map(|(.., it)| it.tls.as_ref()) {
             absent.ca(Some(ca.as_deref().unwrap_or(SYSTEM_CA)));
             if let Some(identity) = identity {
                 absent.identity(identity);

@@ -16,11 +16,13 @@ pub(crate) enum Whom {
     Picker(String),
     Validator,
     Limiter,
+    /// Whoever is behind a cluster of this name, which a patch adds.
+    Other(String),
 }
 
 impl Gateway {
-    /// All but agents, where their clusters are made here: the cluster's name, whom it leads to, and how.
-    pub(crate) fn services(&self) -> impl Iterator<Item = (&String, Whom, &Upstream)> {
+    /// All who are asked in clusters that are made here, agents last: the cluster's name, whom it leads to, and how.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = (&String, Whom, &Upstream)> {
         let validator = self.validator.as_ref();
         let validator = validator.map(|it| (&it.cluster, Whom::Validator, &it.upstream));
         let limiter = self.limiter.as_ref();
@@ -32,12 +34,17 @@ impl Gateway {
             let whom = Whom::Picker(agent.name.clone());
             Some((&picker.cluster, whom, &picker.upstream))
         });
-        validator.into_iter().chain(limiter).chain(pickers)
+        let agents = self.agents.iter().filter_map(|agent| {
+            let whom = Whom::Agent(agent.name.clone());
+            Some((&agent.cluster, whom, agent.upstream.as_ref()?))
+        });
+        let services = validator.into_iter().chain(limiter).chain(pickers);
+        services.chain(agents)
     }
 
-    /// Whom this cluster leads to, unless it is one that a patch adds.
-    pub(crate) fn whom(&self, cluster: &str) -> Option<Whom> {
-        let agent = self.agents.iter().find_map(|agent| match agent {
+    /// Whom this cluster leads to.
+    pub(crate) fn whom(&self, cluster: &str) -> Whom {
+        let of_agent = self.agents.iter().find_map(|agent| match agent {
             _ if agent.cluster == cluster => Some(Whom::Agent(agent.name.clone())),
             _ if agent.websocket_cluster.as_deref() == Some(cluster) => {
                 Some(Whom::Websockets(agent.name.clone()))
@@ -47,8 +54,9 @@ impl Gateway {
             }
             _ => None,
         });
-        let mut services = self.services();
-        agent.or_else(|| Some(services.find(|(name, ..)| *name == cluster)?.1))
+        let mut all = self.upstreams();
+        let whom = of_agent.or_else(|| Some(all.find(|(name, ..)| *name == cluster)?.1));
+        whom.unwrap_or_else(|| Whom::Other(cluster.to_owned()))
     }
 }
 
@@ -61,13 +69,14 @@ impl Whom {
             Self::Picker(name) => vec!["agents", name, "picker"],
             Self::Validator => vec!["clients", "validator"],
             Self::Limiter => vec!["fleet", "limiter"],
+            Self::Other(_) => vec!["envoy", "patches"],
         }
     }
 
     /// What comes of requests while nobody answers there.
     pub(crate) fn lost(&self) -> &'static str {
         match self {
-            Self::Agent(_) | Self::Websockets(_) => {
+            Self::Agent(_) | Self::Websockets(_) | Self::Other(_) => {
                 "requests for it are answered 503 agent_unreachable"
             }
             Self::Metrics(_) => "how busy it is is not known",
@@ -87,6 +96,7 @@ impl fmt::Display for Whom {
             Self::Picker(name) => write!(text, "the picker of {name}"),
             Self::Validator => text.write_str("the validator"),
             Self::Limiter => text.write_str("the limiter"),
+            Self::Other(cluster) => write!(text, "the cluster {cluster}"),
         }
     }
 }

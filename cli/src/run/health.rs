@@ -273,14 +273,9 @@ impl State {
 
 /// The clusters that are made of the file, and what people call them.
 fn watched(gateway: &Gateway) -> BTreeMap<String, (Whom, &Upstream)> {
-    let agents = gateway.agents.iter().filter_map(|agent| {
-        let upstream = agent.upstream.as_ref()?;
-        let whom = Whom::Agent(agent.name.clone());
-        Some((agent.cluster.clone(), (whom, upstream)))
-    });
-    let services = gateway.services();
-    let services = services.map(|(cluster, whom, upstream)| (cluster.clone(), (whom, upstream)));
-    agents.chain(services).collect()
+    let upstreams = gateway.upstreams();
+    let watched = upstreams.map(|(cluster, whom, upstream)| (cluster.clone(), (whom, upstream)));
+    watched.collect()
 }
 
 /// What Envoy counts, by the clusters' names in statistics.

@@ -264,17 +264,12 @@ fn waits(checked: &Checked) -> Waits {
 
 fn tell_of_cold(checked: &Checked, cold: &Cold) {
     let whom = checked.gateway.whom(&cold.cluster);
-    let meanwhile = match (cold.former, &whom) {
-        (true, _) => "its requests go where they went before the change",
-        (false, Some(whom)) => whom.lost(),
-        (false, None) => "requests for it are answered 503 agent_unreachable",
-    };
-    let called = match whom {
-        Some(whom) => whom.to_string(),
-        None => format!("the cluster {}", cold.cluster),
+    let meanwhile = match cold.former {
+        true => "its requests go where they went before the change",
+        false => whom.lost(),
     };
     say(&format!(
-        "{called}: is not ready after {} s: its name has not been looked up, or a host has not said whether it is well. Until then \
+        "{whom}: is not ready after {} s: its name has not been looked up, or a host has not said whether it is well. Until then \
          {meanwhile}; all else is live",
         apply::WARMS.as_secs()
     ));

@@ -46,14 +46,13 @@ impl Beside {
     #[must_use]
     pub fn new(method: &Method, headers: &HeaderBlock, asked: &Asked) -> Self {
         let framed = matches!(asked, Asked::Grpc(_)) && is_of_grpc(headers);
-        let length = headers.get("content-length");
         Self {
             method: method.id,
             scan: Scan::new(Rc::clone(&method.search)),
             unreadable: unreadable(headers).filter(|_| !framed),
             framed,
             read: 0,
-            length: length.and_then(|length| str::from_utf8(length).ok()?.parse().ok()),
+            length: headers.content_length(),
             ended: false,
             bad: None,
         }
